@@ -1,0 +1,22 @@
+"""What is put to the test: one exported model together with everything a runtime may need to run it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from exporter.declaration import Declaration
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class Subject:
+    """`module` is the torch source of the model (float32, eval mode) or None where it cannot be rebuilt."""
+
+    declaration: Declaration
+    model_path: Path
+    module: nn.Module | None = None
+    artifacts: dict[str, Path] = field(default_factory=dict)
