@@ -1,0 +1,101 @@
+"""The graph half of an export: declared torch module -> checked ONNX file."""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx
+import onnx_ir as ir
+from torch import nn
+
+from exporter.bundle import version
+from exporter.declaration import Declaration
+from exporter.errors import UserError
+from exporter.masks import BakedMask, check_masks
+from exporter.metadata import describe
+from exporter.passes.attach_bodies import AttachedBody, attach_bodies
+from exporter.passes.clean import clean
+from exporter.passes.fold_constants import fold_constants
+from exporter.passes.to_standard import to_standard
+from exporter.torch_to_onnx import to_onnx
+from exporter.weights import fingerprint
+from graphs.baking import bake, baked_masks
+
+DIALECTS = ("custom", "standard")
+LARGEST_PROTOBUF = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class Built:
+    """A checked ONNX model with what the manifest and the report say about it."""
+
+    model: ir.Model
+    bodies: list[AttachedBody]
+    masks: list[BakedMask]
+    op_counts: dict[str, dict[str, int]]
+
+    def mask_records(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "name": mask.name,
+                "causal": mask.rule.causal,
+                "window": mask.rule.window,
+                "query_offset": mask.rule.query_offset,
+                "shape": [mask.query_length, mask.key_length],
+            }
+            for mask in self.masks
+        ]
+
+
+def build(module: nn.Module, declaration: Declaration) -> Built:
+    """Trace, rewrite and check; the result carries no mask computation and no machine-dependent bytes."""
+    if declaration.ops not in DIALECTS:
+        raise UserError(f"--ops {declaration.ops!r} is unknown; give one of {', '.join(DIALECTS)}")
+    longest = max((a.max for name, a in declaration.axes.items() if name != "batch"), default=1)
+    baked = bake(copy.deepcopy(module), longest)
+    model = to_onnx(baked, declaration)
+    fold_constants(model)
+    clean(model)
+    before = count_ops(model)
+    if declaration.ops == "standard":
+        bodies = to_standard(model, declaration)
+    else:
+        bodies = attach_bodies(model, declaration)
+    clean(model)
+    describe(model, declaration, fingerprint(module), version())
+    masks = [
+        BakedMask(name, rule, rows, columns)
+        for body in bodies
+        for name, (rule, rows, columns) in body.masks.items()
+    ]
+    masks += [BakedMask(name, rule, longest, longest) for name, rule in baked_masks(baked)]
+    check_masks(model, masks)
+    return Built(model, bodies, masks, {"traced": before, "exported": count_ops(model)})
+
+
+def save(built: Built, path: Path, external_data: bool) -> None:
+    """Write one file; weights go beside it only where the caller asked for external data."""
+    if external_data:
+        ir.save(built.model, path, external_data=f"{path.name}.data")
+        return
+    proto = ir.to_proto(built.model)
+    if proto.ByteSize() > LARGEST_PROTOBUF:
+        raise UserError(
+            f"the model is {proto.ByteSize() / 2**30:.1f} GiB, over protobuf's 2 GiB for one file; "
+            "pass --external-data to write its weights beside it"
+        )
+    onnx.checker.check_model(proto, full_check=True)
+    path.write_bytes(proto.SerializeToString(deterministic=True))
+
+
+def count_ops(model: ir.Model) -> dict[str, int]:
+    """Operators of the main graph by name (custom domain as `temport::Op`), most frequent first."""
+    names = (
+        f"{node.domain}::{node.op_type}" if node.domain not in ("", "ai.onnx") else node.op_type
+        for node in model.graph.all_nodes()
+    )
+    return dict(Counter(names).most_common())

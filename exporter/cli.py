@@ -1,0 +1,139 @@
+"""The `temport` command. Heavy libraries are imported by the commands that need them, so `--help` is instant."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from exporter.errors import UserError
+
+app = typer.Typer(
+    name="temport",
+    help="Temporal attention models, from torch to every runtime.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+bench = typer.Typer(help="Measure side by side, interleaved.", no_args_is_help=True)
+app.add_typer(bench, name="bench")
+
+Arch = Annotated[str | None, typer.Option(help="Architecture; `temport list` names them.")]
+Runtimes = Annotated[
+    list[str] | None, typer.Option("--runtime", help="Run parity only here; repeat for several. Default: all.")
+]
+Inputs = Annotated[
+    list[Path] | None,
+    typer.Option("--input", help="Real input as .npz, .npy or .csv, added to the generated cases; repeatable."),
+]
+
+
+@app.command()
+def export(
+    arch: Arch = None,
+    seq: Annotated[str, typer.Option(help="Sequence length: 60, dynamic, or min:opt:max.")] = "60",
+    batch: Annotated[str, typer.Option(help="Batch: 1, dynamic, or min:opt:max.")] = "1",
+    memory: Annotated[
+        str | None, typer.Option(help="Memory length of dms (keys and values). Default: as --seq.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Bundle directory. Default: bundles/ARCH-seqN.")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Architecture option key=value; `temport list ARCH` shows them."),
+    ] = None,
+    module: Annotated[
+        str | None, typer.Option(help="Your own torch module instead of --arch: path.py:factory.")
+    ] = None,
+    shape: Annotated[
+        list[str] | None,
+        typer.Option(help="Input of --module in forward's order: name=batch,seq,24 (or name:bool=...)."),
+    ] = None,
+    weights: Annotated[Path | None, typer.Option(help="Weights, safetensors only. Default: seeded.")] = None,
+    weights_layout: Annotated[
+        str, typer.Option(help="Names in --weights: own, or edifice (the reference implementation's).")
+    ] = "own",
+    ops: Annotated[
+        str, typer.Option(help="custom: temport nodes with function bodies; standard: ai.onnx only.")
+    ] = "custom",
+    opset: Annotated[int, typer.Option(help="ai.onnx opset, 18 to 24.")] = 20,
+    seed: Annotated[int, typer.Option(help="Seeds initial weights and parity inputs.")] = 0,
+    runtime: Runtimes = None,
+    input_file: Inputs = None,
+    external_data: Annotated[
+        bool, typer.Option("--external-data", help="Write weights beside the model (over 2 GiB).")
+    ] = False,
+) -> None:
+    """Write a bundle: one ONNX file, manifest, replayable vectors and a parity report over every runtime."""
+    from exporter.pipeline import ExportRequest, run_export
+
+    request = ExportRequest(
+        arch=arch,
+        module=module,
+        shapes=tuple(shape or ()),
+        settings=tuple(settings or ()),
+        batch=batch,
+        seq=seq,
+        memory=memory,
+        ops=ops,
+        opset=opset,
+        seed=seed,
+        weights=weights,
+        weights_layout=weights_layout,
+        out=out,
+        runtimes=tuple(runtime or ()),
+        inputs=tuple(input_file or ()),
+        external_data=external_data,
+    )
+    raise typer.Exit(0 if run_export(request) else 1)
+
+
+@app.command("list")
+def list_architectures(arch: Annotated[str | None, typer.Argument(help="Show this one's options.")] = None) -> None:
+    """List the architectures, or the options of one."""
+    from exporter.listing import print_architectures, print_options
+
+    if arch is None:
+        print_architectures()
+    else:
+        print_options(arch)
+
+
+@app.command()
+def parity(
+    bundle: Annotated[Path, typer.Argument(help="A bundle that `temport export` wrote.")],
+    runtime: Runtimes = None,
+    input_file: Inputs = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write report.json and report.html here. Default: only print.")
+    ] = None,
+) -> None:
+    """Repeat the parity check of an existing bundle; exit code 1 when a runtime fails."""
+    from exporter.pipeline import run_parity_of_bundle
+
+    raise typer.Exit(
+        0 if run_parity_of_bundle(bundle, tuple(runtime or ()), tuple(input_file or ()), out) else 1
+    )
+
+
+def main() -> None:
+    """Entry point: bad input is one sentence on stderr and exit code 2, an interrupt is 130."""
+    _run(app)
+
+
+def export_main() -> None:
+    """The `export` command: `temport export` under its own name."""
+    sys.argv[1:1] = ["export"]
+    _run(app)
+
+
+def _run(command: typer.Typer) -> None:
+    try:
+        command()
+    except UserError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        typer.echo("interrupted: nothing was written", err=True)
+        sys.exit(130)

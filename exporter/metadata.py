@@ -1,0 +1,44 @@
+"""What the model file says of itself: enough for a runtime to use it without any other file."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import onnx_ir as ir
+
+from exporter.declaration import Declaration
+
+PREFIX = "temport."
+
+
+def signature(declaration: Declaration) -> dict[str, Any]:
+    """Inputs and outputs as JSON: name, dtype, shape (an integer, or name/min/opt/max of a dynamic axis)."""
+    data = declaration.to_json()
+
+    def plain(spec: dict[str, Any]) -> dict[str, Any]:
+        shape = [
+            axis["opt"] if isinstance(axis, dict) and axis["min"] == axis["max"] else axis
+            for axis in spec["shape"]
+        ]
+        return {**spec, "shape": shape}
+
+    return {side: [plain(spec) for spec in data[side]] for side in ("inputs", "outputs")}
+
+
+def describe(model: ir.Model, declaration: Declaration, weights: str, version: str) -> None:
+    """Write the model's own description into `metadata_props`."""
+    model.producer_name, model.producer_version = "temport", version
+    model.doc_string = None
+    model.metadata_props.clear()
+    entries = {
+        "architecture": declaration.arch,
+        "options": json.dumps(declaration.options, sort_keys=True),
+        "signature": json.dumps(signature(declaration), sort_keys=True),
+        "window": str(declaration.window),
+        "semantics": str(declaration.semantics),
+        "weights": weights,
+        "version": version,
+    }
+    model.metadata_props.update({PREFIX + key: value for key, value in entries.items()})
+

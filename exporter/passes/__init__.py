@@ -1,0 +1,1 @@
+"""Graph rewrites, one file each: ONNX in, ONNX out, nothing else."""

@@ -1,0 +1,94 @@
+"""Give every `temport` node a function body, so that the one file runs where our kernels are absent.
+
+A body is specialised to its nodes' attributes and lengths: that is what makes its masks constants. Nodes that
+agree share one body; others get a body of their own under an ONNX function *overload*.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import onnx_ir as ir
+
+from custom_ops import OPS
+from custom_ops.mask import MaskRule
+from exporter.declaration import Declaration
+
+FIRST_IR_WITH_OVERLOADS = 10
+
+
+@dataclass(frozen=True)
+class AttachedBody:
+    """One body in the file: which op, which overload, in which form, for how many nodes, with which masks."""
+
+    op: str
+    overload: str
+    form: str
+    nodes: int
+    masks: dict[str, tuple[MaskRule, int, int]]
+
+
+@dataclass(frozen=True)
+class _Specialisation:
+    op: str
+    attributes: tuple[tuple[str, Any], ...]
+    query_length: int | None
+    key_length: int | None
+    packed: bool
+    has_key_mask: bool
+
+
+def attach_bodies(
+    model: ir.Model, declaration: Declaration, forms: Mapping[str, str] | None = None
+) -> list[AttachedBody]:
+    """Attach a function body to each `temport` node of `model`, in place.
+
+    `forms` chooses the form per op name; an op left out gets the one that costs less at its length.
+    """
+    groups: dict[_Specialisation, list[ir.Node]] = {}
+    for node in model.graph.all_nodes():
+        if node.domain == "temport":
+            groups.setdefault(_specialisation(node), []).append(node)
+    longest = max((a.max for name, a in declaration.axes.items() if name != "batch"), default=None)
+    seen: dict[str, int] = {}
+    attached = []
+    for key, nodes in groups.items():
+        seen[key.op] = seen.get(key.op, 0) + 1
+        overload = "" if seen[key.op] == 1 else str(seen[key.op])
+        body = OPS[key.op].body(
+            dict(key.attributes),
+            query_length=key.query_length,
+            key_length=key.key_length,
+            max_length=longest,
+            packed=key.packed,
+            has_key_mask=key.has_key_mask,
+            opset=declaration.opset,
+            form=(forms or {}).get(key.op, "auto"),
+            overload=overload,
+        )
+        function = ir.from_proto(body.function)
+        model.functions[function.identifier()] = function
+        for node in nodes:
+            node.overload = overload
+        attached.append(AttachedBody(key.op, overload, body.form, len(nodes), body.masks))
+    if attached:
+        model.opset_imports["temport"] = 1
+        model.ir_version = max(model.ir_version, FIRST_IR_WITH_OVERLOADS)
+    return attached
+
+
+def _specialisation(node: ir.Node) -> _Specialisation:
+    def length(index: int) -> int | None:
+        value = node.inputs[index]
+        assert value is not None and value.shape is not None, f"{node.name} input {index} has no shape"
+        size = value.shape[1]
+        return size if isinstance(size, int) else None
+
+    packed = len(node.inputs) < 2 or node.inputs[1] is None
+    has_key_mask = len(node.inputs) > 3 and node.inputs[3] is not None
+    attributes = tuple(sorted((name, attribute.value) for name, attribute in node.attributes.items()))
+    return _Specialisation(
+        node.op_type, attributes, length(0), length(0 if packed else 1), packed, has_key_mask
+    )

@@ -1,0 +1,28 @@
+"""The standard dialect: no custom domain at all, masks as constants that all layers share."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+from onnx_ir.passes import common
+
+from exporter.declaration import Declaration
+from exporter.passes.attach_bodies import AttachedBody, attach_bodies
+
+FIRST_OPSET_WITH_ATTENTION = 23
+
+
+def to_standard(model: ir.Model, declaration: Declaration) -> list[AttachedBody]:
+    """Replace every `temport` node by standard operators, in place.
+
+    From opset 23 on attention becomes one `ai.onnx::Attention` node; before, its decomposition.
+    """
+    fused = {"OnlineSoftmaxAttention": "attention"} if declaration.opset >= FIRST_OPSET_WITH_ATTENTION else {}
+    attached = attach_bodies(model, declaration, fused)
+    for step in (
+        common.InlinePass(),
+        common.LiftConstantsToInitializersPass(size_limit=0),
+        common.DeduplicateInitializersPass(size_limit=2**40),
+        common.RemoveUnusedOpsetsPass(),
+    ):
+        step(model)
+    return attached

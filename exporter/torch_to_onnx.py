@@ -1,0 +1,101 @@
+"""torch module -> ONNX graph with `temport` nodes, before any body is attached.
+
+The trace goes through `torch.onnx.export(dynamo=True)`; each torch custom op becomes one node of domain
+`temport` by the translation its op folder provides.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+
+import onnx_ir as ir
+import torch
+from torch import nn
+
+from custom_ops import OPS
+from exporter.declaration import Axis, Declaration, TensorSpec
+from exporter.errors import UserError
+
+OLDEST_OPSET, NEWEST_OPSET = 18, 24
+
+
+def example_inputs(declaration: Declaration) -> tuple[torch.Tensor, ...]:
+    """Tensors to trace with: every symbolic axis at 2 or more, since torch specialises on 0 and 1."""
+
+    def size(axis: Axis) -> int:
+        return axis.opt if axis.static else min(max(axis.opt, 2), axis.max)
+
+    sizes = {name: size(axis) for name, axis in declaration.axes.items()}
+    generator = torch.Generator().manual_seed(declaration.seed)
+
+    def tensor(spec: TensorSpec) -> torch.Tensor:
+        shape = spec.at(**sizes)
+        if spec.dtype == "bool":
+            return torch.ones(shape, dtype=torch.bool)
+        return torch.randn(shape, generator=generator).to(getattr(torch, spec.dtype))
+
+    return tuple(tensor(spec) for spec in declaration.inputs)
+
+
+def to_onnx(module: nn.Module, declaration: Declaration) -> ir.Model:
+    """Trace `module` (eval mode, baked) into an ONNX graph with the declaration's names, opset and axes."""
+    if not OLDEST_OPSET <= declaration.opset <= NEWEST_OPSET:
+        raise UserError(
+            f"--opset {declaration.opset} is outside what can be exported; "
+            f"give {OLDEST_OPSET} to {NEWEST_OPSET} (LayerNormalization and Split need {OLDEST_OPSET})"
+        )
+    dims = {
+        name: torch.export.Dim(name, min=axis.min, max=axis.max)
+        for name, axis in declaration.axes.items()
+        if not axis.static
+    }
+    dynamic = tuple(
+        {i: dims[d.name] for i, d in enumerate(spec.shape) if isinstance(d, Axis) and not d.static}
+        for spec in declaration.inputs
+    )
+    with _quiet():
+        program = torch.onnx.export(
+            module,
+            example_inputs(declaration),
+            dynamo=True,
+            opset_version=declaration.opset,
+            input_names=[spec.name for spec in declaration.inputs],
+            output_names=[spec.name for spec in declaration.outputs],
+            dynamic_shapes=dynamic,
+            custom_translation_table={op.torch_op: op.translate for op in OPS.values()},
+            verbose=False,
+        )
+    assert program is not None
+    _check_symbolic(program.model, declaration)
+    return program.model
+
+
+def _check_symbolic(model: ir.Model, declaration: Declaration) -> None:
+    """A dynamic axis that the trace froze to the example's size is an error, not a surprise at run time."""
+    for value, spec in zip(model.graph.inputs, declaration.inputs, strict=True):
+        if value.shape is None:
+            raise UserError(f"input {spec.name} has no shape after tracing; give it one with --shape")
+        for dim, wanted in zip(value.shape, spec.onnx_shape(), strict=True):
+            if isinstance(wanted, str) and isinstance(dim, int):
+                raise UserError(
+                    f"the module freezes axis {wanted} of {spec.name} to {dim}; "
+                    f"make it size-independent or export it with a fixed --{wanted}"
+                )
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The tracer's progress prints and torchvision notices are not the user's business; errors still raise."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,141 @@
+"""A bundle appears whole or not at all, and is read only when every byte matches its manifest."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from exporter.bundle import MANIFEST, open_bundle, staged, write_manifest
+from exporter.declaration import Axis, Declaration, TensorSpec
+from exporter.errors import UserError
+
+
+def minimal() -> Declaration:
+    batch, seq = Axis("batch", 1, 1, 1), Axis("seq", 4, 4, 4)
+    return Declaration(
+        "mega",
+        {},
+        (TensorSpec("state_sequence", "float32", (batch, seq, 2)),),
+        (TensorSpec("output", "float32", (batch, 2)),),
+    )
+
+
+def make(out: Path, content: bytes = b"model") -> Path:
+    with staged(out) as work:
+        (work / "model.onnx").write_bytes(content)
+        write_manifest(work, minimal(), [], {})
+    return out
+
+
+def test_round_trip_and_replacement(tmp_path: Path) -> None:
+    out = make(tmp_path / "b")
+    assert open_bundle(out).model_path.read_bytes() == b"model"
+    make(out, b"newer")
+    assert open_bundle(out).model_path.read_bytes() == b"newer"
+    assert [p.name for p in tmp_path.iterdir()] == ["b"]
+
+
+def test_failure_leaves_nothing_and_keeps_the_old(tmp_path: Path) -> None:
+    out = make(tmp_path / "b")
+    with pytest.raises(RuntimeError), staged(out) as work:
+        (work / "model.onnx").write_bytes(b"half")
+        raise RuntimeError
+    assert open_bundle(out).model_path.read_bytes() == b"model"
+    assert [p.name for p in tmp_path.iterdir()] == ["b"]
+
+
+def test_refuses_to_replace_what_is_not_a_bundle(tmp_path: Path) -> None:
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.txt").write_text("years of work")
+    with pytest.raises(UserError, match="not a bundle"):
+        make(tmp_path / "thesis")
+    assert (tmp_path / "thesis" / "chapter.txt").read_text() == "years of work"
+
+
+def test_unwritable_place(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="choose another --out"):
+        make(tmp_path / "file" / "b")
+
+
+def test_full_disk_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="No space left on device"), staged(tmp_path / "b"):
+        with open("/dev/full", "wb") as full:
+            full.write(b"x")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_sigterm_during_export_leaves_nothing(tmp_path: Path) -> None:
+    script = textwrap.dedent(f"""
+        import sys, time
+        from pathlib import Path
+        from exporter.bundle import staged
+        with staged(Path({str(tmp_path / "b")!r})) as work:
+            (work / "model.onnx").write_bytes(b"half")
+            print("writing", flush=True)
+            time.sleep(60)
+    """)
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"writing\n"
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=20)
+    assert process.returncode != 0
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("damage", ["flip", "truncate", "remove", "symlink", "grow"])
+def test_damaged_model_is_refused(tmp_path: Path, damage: str) -> None:
+    out = make(tmp_path / "b")
+    model = out / "model.onnx"
+    if damage == "flip":
+        model.write_bytes(b"modeL")
+    elif damage == "truncate":
+        model.write_bytes(b"mod")
+    elif damage == "grow":
+        model.write_bytes(b"model!")
+    elif damage == "remove":
+        model.unlink()
+    else:
+        (tmp_path / "elsewhere").write_bytes(b"model")
+        model.unlink()
+        model.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(UserError, match=r"model\.onnx"):
+        open_bundle(out)
+
+
+@pytest.mark.parametrize("name", ["../model.onnx", "/etc/passwd", "a/b", "..", ""])
+def test_path_traversal_in_manifest(tmp_path: Path, name: str) -> None:
+    out = make(tmp_path / "b")
+    manifest = json.loads((out / MANIFEST).read_text())
+    manifest["files"][name] = {"sha256": "0" * 64, "bytes": 1}
+    (out / MANIFEST).write_text(json.dumps(manifest))
+    with pytest.raises(UserError, match="plain file name"):
+        open_bundle(out)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 1}', '{"format": 9, "files": {}}', "\xff"])
+def test_damaged_manifest(tmp_path: Path, text: str) -> None:
+    out = make(tmp_path / "b")
+    (out / MANIFEST).write_text(text, encoding="latin-1")
+    with pytest.raises(UserError):
+        open_bundle(out)
+
+
+def test_permission_denied_is_one_sentence(tmp_path: Path) -> None:
+    if os.geteuid() == 0:
+        # root ignores permission bits; /proc refuses everyone
+        target = Path("/proc/bundle")
+    else:
+        tmp_path.chmod(0o500)
+        target = tmp_path / "b"
+    started = time.monotonic()
+    with pytest.raises(UserError, match="choose another --out"):
+        make(target)
+    assert time.monotonic() - started < 5
