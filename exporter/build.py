@@ -23,7 +23,8 @@ from exporter.passes.fold_constants import fold_constants
 from exporter.passes.to_standard import to_standard
 from exporter.torch_to_onnx import to_onnx
 from exporter.weights import fingerprint
-from graphs.baking import bake, baked_masks
+from graphs.baking import bake
+from graphs.masks import MaskTable
 
 DIALECTS = ("custom", "standard")
 LARGEST_PROTOBUF = 2**31 - 1
@@ -56,7 +57,8 @@ def build(module: nn.Module, declaration: Declaration) -> Built:
     if declaration.ops not in DIALECTS:
         raise UserError(f"--ops {declaration.ops!r} is unknown; give one of {', '.join(DIALECTS)}")
     longest = max((a.max for name, a in declaration.axes.items() if name != "batch"), default=1)
-    baked = bake(copy.deepcopy(module), longest)
+    baked = copy.deepcopy(module)
+    bake(baked, longest)
     model = to_onnx(baked, declaration)
     fold_constants(model)
     clean(model)
@@ -72,7 +74,11 @@ def build(module: nn.Module, declaration: Declaration) -> Built:
         for body in bodies
         for name, (rule, rows, columns) in body.masks.items()
     ]
-    masks += [BakedMask(name, rule, longest, longest) for name, rule in baked_masks(baked)]
+    masks += [
+        BakedMask(f"{name}.baked", table.rule, longest, longest)
+        for name, table in baked.named_modules()
+        if isinstance(table, MaskTable)
+    ]
     check_masks(model, masks)
     return Built(model, bodies, masks, {"traced": before, "exported": count_ops(model)})
 
