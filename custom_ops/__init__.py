@@ -1,1 +1,8 @@
-"""Custom attention operators."""
+"""Custom attention ops of domain `temport`: one folder per op, the same file names in each."""
+
+from custom_ops.block_linear_attention import block_linear_attention
+from custom_ops.library import library_path
+from custom_ops.mask import MaskRule
+from custom_ops.online_softmax_attention import online_softmax_attention
+
+__all__ = ["MaskRule", "block_linear_attention", "library_path", "online_softmax_attention"]

@@ -70,6 +70,14 @@ class MaskRule:
         lo = min(max(lo, 0), S)
         return lo, max(lo, min(hi, S))
 
+    def admits_all(self, t_lo: int, t_hi: int, k_lo: int, k_hi: int, T: int, S: int) -> bool:
+        """Whether each query row in [t_lo, t_hi) may see each key in [k_lo, k_hi): no mask is needed."""
+        # Visible keys form an interval that moves with the row: the last row has the largest lower end.
+        return (
+            self.key_range(t_hi - 1, t_hi, T, S)[0] <= k_lo
+            and k_hi <= self.key_range(t_lo, t_lo + 1, T, S)[1]
+        )
+
     def has_empty_rows(self, T: int, S: int) -> bool:
         """Whether some query row sees no key at all (its output is 0)."""
         if T == 0:

@@ -40,7 +40,7 @@ class OnlineSoftmaxAttributes:
                     f"{OP_NAME}: kv_num_heads is {self.kv_num_heads}; "
                     f"it must divide num_heads = {self.num_heads}."
                 )
-        object.__setattr__(self, "causal", check.flag(OP_NAME, "causal", self.causal))
+        check.flag(OP_NAME, "causal", self.causal)
         check.integer(OP_NAME, "window", self.window, 0)
         check.integer(OP_NAME, "query_offset", self.query_offset, -1)
         if self.scale is not None:
@@ -66,4 +66,6 @@ class OnlineSoftmaxAttributes:
     @property
     def rule(self) -> MaskRule:
         """The mask rule of these attributes."""
-        return MaskRule(self.causal, self.window, None if self.query_offset == -1 else self.query_offset)
+        return MaskRule(
+            bool(self.causal), self.window, None if self.query_offset == -1 else self.query_offset
+        )

@@ -1,0 +1,29 @@
+"""Where the native op library is: one shared library that holds every op of domain `temport`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+ENVIRONMENT = "TEMPORT_OPS_LIBRARY"
+
+
+def library_path() -> Path | None:
+    """The library to register with ONNX Runtime, or None where it was not built.
+
+    The environment variable TEMPORT_OPS_LIBRARY overrides the one inside the package. Raises ValueError when
+    it names a file that does not exist: falling back would hide which kernels ran.
+    """
+    named = os.environ.get(ENVIRONMENT)
+    if named:
+        path = Path(named)
+        if not path.is_file():
+            raise ValueError(f"{ENVIRONMENT} is {named!r}; it must name the built library temport_ops.")
+        return path
+    folder = Path(__file__).parent / "native"
+    found = (
+        folder / f"{stem}{end}"
+        for stem in ("libtemport_ops", "temport_ops")
+        for end in (".so", ".dylib", ".dll")
+    )
+    return next((path for path in found if path.is_file()), None)

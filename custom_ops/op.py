@@ -1,0 +1,82 @@
+"""The contract of a custom op: one value that gathers every form of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import torch
+from onnx import defs
+
+from custom_ops.mask import Rule
+
+
+@dataclass(frozen=True)
+class Body:
+    """An ONNX function body, specialised to attributes and lengths so that its masks are constants.
+
+    function   the FunctionProto; its inputs are the op's inputs, its attributes the op's attributes
+    form       how it computes: `dense`, `banded`, `blocked` or `attention`
+    masks      name of each mask constant -> (rule, T, S); the constant equals `rule.array(T, S)` bit for bit
+    """
+
+    function: onnx.FunctionProto
+    form: str
+    masks: dict[str, tuple[Rule, int, int]] = field(default_factory=dict)
+
+
+class BodyBuilder(Protocol):
+    """Builds the body of an op for one specialisation.
+
+    attributes      every attribute of the node, by name
+    query_length    T and S where they are fixed, None where they are dynamic
+    max_length      the longest dynamic length; masks are baked to it and sliced by shape
+    packed          Q carries packed QKV, K and V are absent (then S = T)
+    has_key_mask    the node has a key_mask
+    opset           ai.onnx opset of the model that will hold the body
+    form            one of the op's forms, or `auto`: the one that costs less at that length
+    overload        ONNX function overload, where a model holds several bodies of one op
+    element_type    `float64` keeps the body in double; any other type computes in float32
+
+    Raises ValueError with one sentence for a form that cannot serve this specialisation.
+    """
+
+    def __call__(
+        self,
+        attributes: Mapping[str, Any],
+        *,
+        query_length: int | None,
+        key_length: int | None,
+        max_length: int | None,
+        packed: bool,
+        has_key_mask: bool,
+        opset: int,
+        form: str = "auto",
+        overload: str = "",
+        element_type: str = "float32",
+    ) -> Body: ...
+
+
+@dataclass(frozen=True)
+class CustomOp:
+    """One op of domain `temport` in all its forms.
+
+    schema       registered with onnx when the op is imported
+    torch_op     the overload that `torch.export` keeps as one node
+    translate    its entry in `torch.onnx.export(custom_translation_table=...)`; writes every attribute
+    reference    the naive float64 definition that everything else is compared with
+    body         builds the ONNX function body
+    """
+
+    name: str
+    schema: defs.OpSchema
+    torch_op: torch._ops.OpOverload
+    translate: Callable[..., Any]
+    reference: Callable[[Sequence[npt.NDArray[Any] | None], Mapping[str, Any]], npt.NDArray[np.float64]]
+    body: BodyBuilder
+    domain: str = "temport"
+    version: int = 1
