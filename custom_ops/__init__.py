@@ -1,8 +1,14 @@
 """Custom attention ops of domain `temport`: one folder per op, the same file names in each."""
 
+from custom_ops.block_linear_attention import OP as _BLOCK_LINEAR
 from custom_ops.block_linear_attention import block_linear_attention
 from custom_ops.library import library_path
 from custom_ops.mask import MaskRule
+from custom_ops.online_softmax_attention import OP as _ONLINE_SOFTMAX
 from custom_ops.online_softmax_attention import online_softmax_attention
+from custom_ops.op import CustomOp
 
-__all__ = ["MaskRule", "block_linear_attention", "library_path", "online_softmax_attention"]
+OPS: dict[str, CustomOp] = {op.name: op for op in (_ONLINE_SOFTMAX, _BLOCK_LINEAR)}
+"""Every op by its ONNX name."""
+
+__all__ = ["OPS", "MaskRule", "block_linear_attention", "library_path", "online_softmax_attention"]

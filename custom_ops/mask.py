@@ -10,7 +10,10 @@ import numpy.typing as npt
 
 
 class Rule(Protocol):
-    """What every mask rule offers: the pure predicate and its T x S table."""
+    """What every mask rule offers: the pure predicate, its T x S table and a name for that table."""
+
+    @property
+    def label(self) -> str: ...
 
     def allows(self, q_pos: Any, k_pos: Any) -> Any: ...
 
@@ -37,6 +40,13 @@ class MaskRule:
             raise ValueError(
                 f"MaskRule: window is {self.window}; it must be 0 (no limit) or a number of keys."
             )
+
+    @property
+    def label(self) -> str:
+        """The rule as a word that can stand in an identifier."""
+        offset = "end" if self.query_offset is None else str(self.query_offset).replace("-", "m")
+        reach = f"window{self.window}" if self.window else "causal" if self.causal else "all"
+        return f"{reach}_at_{offset}"
 
     @property
     def unrestricted(self) -> bool:
@@ -116,6 +126,11 @@ class BlockRule:
 
     block_size: int
     earlier_blocks: bool
+
+    @property
+    def label(self) -> str:
+        """The rule as a word that can stand in an identifier."""
+        return f"{'before' if self.earlier_blocks else 'inside'}_block{self.block_size}"
 
     def allows(self, q_pos: Any, k_pos: Any) -> Any:
         """Whether query `q_pos` may see key `k_pos`; integers or broadcasting arrays."""

@@ -1,5 +1,14 @@
 """BlockLinearAttention: softmax attention inside blocks plus linear attention over earlier blocks."""
 
-from custom_ops.block_linear_attention.torch_op import block_linear_attention
+import torch
 
-__all__ = ["block_linear_attention"]
+from custom_ops.block_linear_attention.attributes import OP_NAME
+from custom_ops.block_linear_attention.onnx_body import body
+from custom_ops.block_linear_attention.reference import reference
+from custom_ops.block_linear_attention.schema import SCHEMA, translate
+from custom_ops.block_linear_attention.torch_op import block_linear_attention
+from custom_ops.op import CustomOp
+
+OP = CustomOp(OP_NAME, SCHEMA, torch.ops.temport.block_linear_attention.default, translate, reference, body)
+
+__all__ = ["OP", "block_linear_attention"]

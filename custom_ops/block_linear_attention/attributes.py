@@ -23,7 +23,7 @@ class BlockLinearAttributes:
     scale         factor on QK^T of the intra-block softmax; None is 1/sqrt(D); the linear part has none
     feature_map   phi of the linear part: `identity`, or `elu1` = elu(x) + 1
     normalizer    `key_sum` divides the linear part by phi(q).z + eps; `none` leaves the division out
-    eps           added to that denominator
+    eps           added to that denominator; at least 1e-30, so that 0/0 cannot arise in float32
     """
 
     num_heads: int
@@ -40,7 +40,7 @@ class BlockLinearAttributes:
             check.number(OP_NAME, "scale", self.scale)
         check.choice(OP_NAME, "feature_map", self.feature_map, FEATURE_MAPS)
         check.choice(OP_NAME, "normalizer", self.normalizer, NORMALIZERS)
-        check.number(OP_NAME, "eps", self.eps, minimum=0.0)
+        check.number(OP_NAME, "eps", self.eps, minimum=1e-30)
 
     @classmethod
     def parse(cls, attributes: Mapping[str, Any]) -> BlockLinearAttributes:

@@ -96,11 +96,8 @@ class _Call:
         return state, self.phi_k.sum(3)[:, :, :-1].cumsum(2).unsqueeze(-1)
 
     def denominator(self, key_sum: torch.Tensor) -> torch.Tensor:
-        """phi(q).z_b + eps of blocks 1.., `[B, H, N-1, C, 1]`; 1 on the filling rows, where eps may be 0."""
-        result = self.phi_q[:, :, 1:] @ key_sum + self.a.eps
-        if self.filling:
-            result[:, :, -1:, -self.filling :] = 1
-        return result
+        """phi(q).z_b + eps of blocks 1.., `[B, H, N-1, C, 1]`."""
+        return self.phi_q[:, :, 1:] @ key_sum + self.a.eps
 
     def phi_gradient(self, grad: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         """Gradient through the feature map; the derivative of elu1 is 1 above 0 and exp(x) below."""
