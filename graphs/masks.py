@@ -1,0 +1,39 @@
+"""Which keys a query may see, as boolean tables; the rule itself is `custom_ops.MaskRule`."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from custom_ops import MaskRule
+from graphs.baking import LengthTable
+from graphs.options import check_counts
+
+
+def causal_mask(seq_len: int) -> Tensor:
+    """bool `[seq_len, seq_len]`: row i sees keys j <= i."""
+    check_counts(seq_len=seq_len)
+    return torch.from_numpy(MaskRule(causal=True).array(seq_len, seq_len))
+
+
+def window_mask(seq_len: int, window_size: int) -> Tensor:
+    """bool `[seq_len, seq_len]`: row i sees the `window_size` keys i-window_size < j <= i, its own
+    included.
+    """
+    check_counts(seq_len=seq_len, window_size=window_size)
+    return torch.from_numpy(MaskRule(causal=True, window=window_size).array(seq_len, seq_len))
+
+
+class MaskTable(LengthTable):
+    """The rule as a square boolean table `[n, n]` that an export sees as a constant."""
+
+    def __init__(self, rule: MaskRule) -> None:
+        super().__init__()
+        self.rule = rule
+
+    def compute(self, length: int) -> Tensor:
+        index = torch.arange(length, device=self.like.device)
+        return self.rule.allows(index[:, None], index[None, :])
+
+    def cut(self, table: Tensor, length: int) -> Tensor:
+        return table[:length, :length]

@@ -1,0 +1,201 @@
+"""Mega: moving average equipped gated attention (Ma et al., ICLR 2023, arXiv 2209.10655).
+
+    state_sequence [B,T,embed_dim] -> input_projection (where embed_dim != hidden_size)
+        -> num_layers x [ x += EMA(norm x); x += gated attention(norm x); x += gated ffn(norm x) ]
+        -> final_norm -> last frame [B,hidden_size]
+
+Gated attention: out(sigmoid(gate u) * attention(q, k, v)) with one head of width hidden_size.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from custom_ops import MaskRule, online_softmax_attention
+from graphs import edifice_names as names
+from graphs.attention_kernels import l1_attention, laplace_attention
+from graphs.feed_forward import GatedFeedForward
+from graphs.masks import MaskTable
+from graphs.moving_average import ExponentialMovingAverage
+from graphs.normalization import EPS
+from graphs.options import (
+    check_choice,
+    check_counts,
+    check_features,
+    check_flags,
+    check_rate,
+    option,
+    required,
+    sequence_length,
+)
+
+KERNELS = ("softmax", "laplace", "l1")
+
+
+def resolve_kernel(laplace: bool, kernel: str | None) -> str:
+    """The attention kernel that the two options name together; ValueError where they disagree."""
+    check_flags(laplace_attention=laplace)
+    if kernel is None:
+        return "laplace" if laplace else "softmax"
+    check_choice("attention_kernel", kernel, KERNELS)
+    if laplace and kernel != "laplace":
+        raise ValueError(
+            f"laplace_attention asks for laplace and attention_kernel for {kernel}; give one of them"
+        )
+    return kernel
+
+
+@dataclass(frozen=True)
+class MegaConfig:
+    """Options of `mega`."""
+
+    embed_dim: int = required("features per frame of the input")
+    hidden_size: int = option(256, "hidden size")
+    ema_dim: int = option(16, "channels of the moving average")
+    num_layers: int = option(4, "Mega blocks")
+    dropout: float = option(0.1, "dropout rate while training, behind each of the three branches")
+    window_size: int = option(60, "default of seq_len; the attention itself is fully causal")
+    seq_len: int | None = option(None, "sequence length the model is meant for; left out: window_size")
+    laplace_attention: bool = option(False, "the paper's Laplace function in place of softmax")
+    attention_kernel: str | None = option(
+        None,
+        "softmax and laplace are causal; l1, 1/(1+|q-k|), sees later frames too and is for weights trained "
+        "with it; left out: as laplace_attention says",
+        choices=KERNELS,
+    )
+
+    def __post_init__(self) -> None:
+        check_counts(
+            embed_dim=self.embed_dim,
+            hidden_size=self.hidden_size,
+            ema_dim=self.ema_dim,
+            num_layers=self.num_layers,
+            window_size=self.window_size,
+            seq_len=sequence_length(self.seq_len, self.window_size),
+        )
+        check_rate("dropout", self.dropout)
+        resolve_kernel(self.laplace_attention, self.attention_kernel)
+
+
+class GatedAttention(nn.Module):
+    """out(sigmoid(gate u) * attention(q, k, v)) on `[batch, seq, hidden_size]`."""
+
+    def __init__(self, hidden_size: int, kernel: str) -> None:
+        super().__init__()
+        self.kernel = kernel
+        self.qkv = nn.Linear(hidden_size, 3 * hidden_size)
+        self.gate = nn.Linear(hidden_size, hidden_size)
+        self.out = nn.Linear(hidden_size, hidden_size)
+        self.causal = MaskTable(MaskRule(causal=True)) if kernel == "laplace" else None
+
+    def forward(self, u: Tensor) -> Tensor:
+        return self.out(torch.sigmoid(self.gate(u)) * self.attend(self.qkv(u)))
+
+    def attend(self, qkv: Tensor) -> Tensor:
+        """Packed q, k, v `[batch, seq, 3*hidden_size]` -> `[batch, seq, hidden_size]`."""
+        if self.kernel == "softmax":
+            # The definition adds 1e-8 to the softmax denominator. That denominator is at least 1 (the largest
+            # score contributes exp(0)), so the term is below half a unit in the last place of float32 and is
+            # left out.
+            return online_softmax_attention(qkv, num_heads=1, causal=True)
+        q, k, v = qkv.chunk(3, dim=-1)
+        if self.causal is None:
+            return l1_attention(q, k, v)
+        return laplace_attention(q, k, v, self.causal(qkv.shape[1]))
+
+
+class MegaBlock(nn.Module):
+    """Three pre-norm residual branches on `[batch, seq, hidden_size]`."""
+
+    def __init__(self, hidden_size: int, ema_dim: int, dropout: float, kernel: str) -> None:
+        super().__init__()
+        self.ema_norm = nn.LayerNorm(hidden_size, eps=EPS)
+        self.ema = ExponentialMovingAverage(hidden_size, ema_dim)
+        self.attn_norm = nn.LayerNorm(hidden_size, eps=EPS)
+        self.attention = GatedAttention(hidden_size, kernel)
+        self.ffn_norm = nn.LayerNorm(hidden_size, eps=EPS)
+        self.ffn = GatedFeedForward(hidden_size, dropout=dropout)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.dropout(self.ema(self.ema_norm(x)))
+        x = x + self.dropout(self.attention(self.attn_norm(x)))
+        return x + self.ffn(self.ffn_norm(x))
+
+
+class Mega(nn.Module):
+    """`[batch, seq, embed_dim]` -> `[batch, hidden_size]`, the last frame."""
+
+    def __init__(self, config: MegaConfig) -> None:
+        super().__init__()
+        self.embed_dim = config.embed_dim
+        kernel = resolve_kernel(config.laplace_attention, config.attention_kernel)
+        projected = config.embed_dim != config.hidden_size
+        self.input_projection = nn.Linear(config.embed_dim, config.hidden_size) if projected else None
+        self.blocks = nn.ModuleList(
+            MegaBlock(config.hidden_size, config.ema_dim, config.dropout, kernel)
+            for _ in range(config.num_layers)
+        )
+        self.final_norm = nn.LayerNorm(config.hidden_size, eps=EPS)
+
+    def forward_sequence(self, state_sequence: Tensor) -> Tensor:
+        """Every frame, `[batch, seq, hidden_size]`."""
+        check_features("state_sequence", state_sequence, self.embed_dim)
+        x = state_sequence if self.input_projection is None else self.input_projection(state_sequence)
+        for block in self.blocks:
+            x = block(x)
+        return self.final_norm(x)
+
+    def forward(self, state_sequence: Tensor) -> Tensor:
+        return self.forward_sequence(state_sequence)[:, -1]
+
+
+def build_mega(**options: Any) -> Mega:
+    """`Mega` from the options of `MegaConfig`."""
+    return Mega(MegaConfig(**options))
+
+
+def build_mega_block(
+    *,
+    hidden_size: int = 256,
+    ema_dim: int = 16,
+    dropout: float = 0.1,
+    laplace_attention: bool = False,
+    attention_kernel: str | None = None,
+) -> MegaBlock:
+    """One Mega block: `[batch, seq, hidden_size]` -> the same shape. Options as in `MegaConfig`."""
+    check_counts(hidden_size=hidden_size, ema_dim=ema_dim)
+    return MegaBlock(hidden_size, ema_dim, dropout, resolve_kernel(laplace_attention, attention_kernel))
+
+
+def edifice_block(own: str, layer: str) -> names.Names:
+    """Own parameter names of one block -> the reference's, whose names of the average repeat the layer's."""
+    table: names.Names = {}
+    for part in ("ema_norm", "attn_norm", "ffn_norm"):
+        table |= names.norm(f"{own}.{part}", f"{layer}_{part}")
+    ema = f"{layer}_ema.{layer}_ema"
+    table[f"{own}.ema.proj.weight"] = names.Source((f"{ema}_proj_w",), transposed=True)
+    table[f"{own}.ema.proj.bias"] = names.Source((f"{ema}_proj_b",))
+    table[f"{own}.ema.kernel.alpha"] = names.Source((f"{ema}_alpha",))
+    table[f"{own}.ema.out.weight"] = names.Source((f"{ema}_out_w",), transposed=True)
+    table[f"{own}.ema.out.bias"] = names.Source((f"{ema}_out_b",))
+    table |= names.dense(f"{own}.attention.qkv", *(f"{layer}_gattn_{part}" for part in "qkv"))
+    for part in ("gate", "out"):
+        table |= names.dense(f"{own}.attention.{part}", f"{layer}_gattn_{part}")
+    for part in ("gate", "up", "down"):
+        table |= names.dense(f"{own}.ffn.{part}", f"{layer}_ffn_{part}")
+    return table
+
+
+def edifice(config: MegaConfig) -> names.Names:
+    """Own parameter names -> the reference's."""
+    table = names.norm("final_norm", "final_norm")
+    if config.embed_dim != config.hidden_size:
+        table |= names.dense("input_projection", "input_projection")
+    for i in range(config.num_layers):
+        table |= edifice_block(f"blocks.{i}", f"mega_block_{i + 1}")
+    return table
