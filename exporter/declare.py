@@ -49,7 +49,9 @@ def options(arch: Architecture) -> list[Option]:
             default = _show(field.default_factory())
         else:
             default = f"required (example {_show(arch.example[field.name])})"
-        table.append(Option(field.name, _type_name(hints[field.name]), default, field.metadata.get("help", "")))
+        table.append(
+            Option(field.name, _type_name(hints[field.name]), default, field.metadata.get("help", ""))
+        )
     return table
 
 
@@ -65,6 +67,10 @@ def configure(arch: Architecture, settings: Sequence[str], **fixed: Any) -> tupl
         key = key.strip()
         if not equals:
             raise UserError(f"--set {setting!r} is not key=value, for example --set num_layers=2")
+        if key in fixed:
+            raise UserError(
+                f"--set {setting} would contradict --seq; give the sequence length with --seq only"
+            )
         if key not in hints:
             raise UserError(f"{arch.name} has no option {key!r}; {_did_you_mean(key, hints)}")
         values[key] = _parse(key, text.strip(), hints[key])
@@ -94,7 +100,7 @@ def declare(
         "seq": Axis.parse("seq", seq, DYNAMIC_SEQ),
     }
     axes["memory"] = Axis.parse("memory", memory or seq, DYNAMIC_SEQ)
-    config, notes = configure(arch, settings)
+    config, notes = configure(arch, settings, seq_len=axes["seq"].max)
     inputs = tuple(
         TensorSpec(spec.name, spec.dtype, tuple(axes[a] if isinstance(a, str) else a for a in spec.axes))
         for spec in arch.inputs(config)
@@ -134,7 +140,9 @@ def declare_module(
         "seq": Axis.parse("seq", seq, DYNAMIC_SEQ),
     }
     if not shapes:
-        raise UserError("--module needs the inputs of forward, for example --shape state_sequence=batch,seq,24")
+        raise UserError(
+            "--module needs the inputs of forward, for example --shape state_sequence=batch,seq,24"
+        )
     inputs = tuple(_shape(text, axes) for text in shapes)
     module = seeded(lambda: load_factory(source)(), seed)
     if not isinstance(module, nn.Module):
@@ -224,9 +232,13 @@ def _type_name(hint: Any) -> str:
 
 
 def _show(value: Any) -> str:
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value).lower() if isinstance(
-        value, bool
-    ) else str(value)
+    return (
+        ",".join(map(str, value))
+        if isinstance(value, tuple)
+        else str(value).lower()
+        if isinstance(value, bool)
+        else str(value)
+    )
 
 
 def _did_you_mean(name: str, known: typing.Iterable[str]) -> str:
