@@ -1,0 +1,167 @@
+"""From an exported model to an engine with its report: lower, check, build apart, verify, describe."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import onnx
+import onnx_ir as ir
+from onnx_ir.passes import common
+
+from exporter.compilers import lint, verify
+from exporter.compilers.contract import Backend, CompileError, CompileOptions, EngineReport, Progress
+from exporter.compilers.isolate import build
+from exporter.compilers.layers import Layer, parse_layers
+from exporter.compilers.lower_attention import LoweredAttention, MaskConstant, lower_attention
+from exporter.compilers.profiles import profile
+from exporter.declaration import Declaration
+from exporter.errors import UserError
+
+COMPILERS = {
+    "tensorrt-rtx": "exporter.compilers.tensorrt_rtx",
+    "tensorrt": "exporter.compilers.tensorrt",
+}
+"""Target name -> module whose `BACKEND` describes it; imported when asked for."""
+ENGINE_FILE = "engine.{target}.plan"
+REPORT_FILE = "engine.json"
+_OPSET_WITH_ATTENTION = 23
+_CHANGED_MEANING = {"GroupNormalization"}
+"""ai.onnx operators whose definition (not only their types) changed between opset 18 and 23."""
+
+
+def backend(target: str) -> Backend:
+    """The table of one target; raises `UserError` for an unknown name."""
+    if target not in COMPILERS:
+        raise UserError(f"--target {target} is unknown; the targets are {', '.join(COMPILERS)}")
+    found: Backend = importlib.import_module(COMPILERS[target]).BACKEND
+    return found
+
+
+def compile_model(
+    target: str,
+    model_path: Path,
+    declaration: Declaration,
+    out: Path,
+    options: CompileOptions | None = None,
+    progress: Progress = lambda phase, step, steps: None,
+) -> EngineReport:
+    """Build `out/engine.<target>.plan` and enter it in `out/engine.json`.
+
+    Raises `UserError` for a wrong option or a model that TensorRT would not take as it is meant, and
+    `CompileError` when the build fails or the engine computes a mask or leaves an attention unfused.
+    """
+    table = backend(target)
+    if (why := table.unavailable()) is not None:
+        raise UserError(f"{target} cannot compile here: {why}")
+    options = options or CompileOptions()
+    options.check(table)
+    targets = options.compute_capabilities
+
+    model = ir.from_proto(onnx.load(model_path))
+    if found := lint.refusals(model, declaration, table, targets):
+        raise UserError("; ".join(found))
+    attention, masks = lower(model, declaration, table)
+    described = verify.check_mask_constants(model, masks)
+    bounds = profile(declaration)
+    engine = out / ENGINE_FILE.format(target=target)
+    with tempfile.TemporaryDirectory(prefix="temport-compile-") as work:
+        lowered = Path(work) / "lowered.onnx"
+        onnx.save(ir.to_proto(model), lowered)
+        built = build(
+            table,
+            {
+                "model": str(lowered),
+                "engine": str(engine),
+                "profile": bounds,
+                "compute_capabilities": list(targets),
+                "optimization_level": options.optimization_level,
+                "workspace_bytes": None if options.workspace_mib is None else options.workspace_mib << 20,
+                "timing_cache": None if options.timing_cache is None else str(options.timing_cache),
+                "plugin": None if options.plugin is None else str(options.plugin),
+                "decomposable": [entry.node for entry in attention if entry.form == "decomposed"],
+            },
+            progress,
+        )
+    layers = parse_layers(built.table)
+    try:
+        outcomes = verify.check_layers(layers, attention)
+    except CompileError:
+        engine.unlink()
+        raise
+    report = EngineReport(
+        target=target,
+        file=engine.name,
+        sha256=_sha256(engine),
+        bytes=engine.stat().st_size,
+        model_sha256=_sha256(model_path),
+        build_seconds=round(built.seconds, 3),
+        versions={table.module: built.version, "onnx": onnx.__version__},
+        compute_capabilities=_targets(target, engine),
+        profiles=bounds,
+        options={k: str(v) if isinstance(v, Path) else v for k, v in options.__dict__.items()},
+        attention=outcomes,
+        masks=described,
+        layers=[_describe(layer) for layer in layers],
+        precision=verify.precision_table(layers),
+        warnings=lint.remarks(model),
+    )
+    _enter(out / REPORT_FILE, report)
+    return report
+
+
+def lower(
+    model: ir.Model, declaration: Declaration, table: Backend
+) -> tuple[list[LoweredAttention], list[MaskConstant]]:
+    """Rewrite `model` in place into what `table` takes best; no custom op and no function is left."""
+    longest = max((axis.max for name, axis in declaration.axes.items() if name != "batch"), default=None)
+    attention, masks = lower_attention(model, longest, table)
+    for step in (
+        common.InlinePass(),
+        common.LiftConstantsToInitializersPass(size_limit=0),
+        common.DeduplicateInitializersPass(size_limit=2**40),
+        common.RemoveUnusedNodesPass(),
+        common.RemoveUnusedFunctionsPass(),
+        common.RemoveUnusedOpsetsPass(),
+    ):
+        step(model)
+    if attention and model.opset_imports[""] < _OPSET_WITH_ATTENTION:
+        if changed := sorted({n.op_type for n in model.graph.all_nodes()} & _CHANGED_MEANING):
+            raise UserError(
+                f"{', '.join(changed)} changed its meaning after opset 20; export with --opset 23"
+            )
+        model.opset_imports[""] = _OPSET_WITH_ATTENTION
+    return attention, masks
+
+
+def _targets(target: str, engine: Path) -> tuple[str, ...]:
+    read: Callable[[Path], tuple[str, ...]] | None = getattr(
+        importlib.import_module(COMPILERS[target]), "engine_targets", None
+    )
+    return () if read is None else read(engine)
+
+
+def _describe(layer: Layer) -> dict[str, object]:
+    return {
+        "name": layer.name,
+        "type": layer.type,
+        "element_types": list(layer.types),
+        "onnx_nodes": list(layer.onnx_nodes),
+        "constants": [{"name": c.name, "shape": list(c.shape), "bytes": c.bytes} for c in layer.constants],
+    }
+
+
+def _enter(path: Path, report: EngineReport) -> None:
+    """`engine.json` lists one engine per target; a rebuilt target replaces its entry."""
+    engines = json.loads(path.read_text())["engines"] if path.is_file() else []
+    engines = [entry for entry in engines if entry["target"] != report.target] + [report.to_json()]
+    path.write_text(json.dumps({"format": 1, "engines": engines}, indent=1, sort_keys=True) + "\n")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

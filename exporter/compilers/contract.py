@@ -1,0 +1,132 @@
+"""The contract of a compiler: what it can take, what it is asked, what it answers.
+
+A compiler is one file (`tensorrt_rtx.py`, `tensorrt.py`) that fills in a `Backend`; everything else
+(lowering, linter, subprocess, report) reads that table and is shared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from exporter.errors import UserError
+
+Progress = Callable[[str, int, int], None]
+"""`progress(phase, step, steps)`: called many times during a build, from the calling thread."""
+
+
+class CompileError(UserError):
+    """The engine could not be built, or what was built is not what was asked for."""
+
+
+@dataclass(frozen=True)
+class Backend:
+    """What one TensorRT flavour takes.
+
+    name                  target name on the command line and in file names
+    module                Python module with the bindings
+    libraries             package that holds the shared libraries (the bindings' own when empty)
+    opsets                first and last ai.onnx opset its parser reads
+    element_types         ONNX element types it computes with, as the graph says them
+    fused_types           element types in which `Attention` becomes one kernel
+    fused_head_dims       smallest and largest head dimension of that kernel
+    compute_capabilities  targets an ahead-of-time build may name; empty: it builds for the present GPU
+    refused_ops           operators its parser refuses, with what to do instead
+    unavailable           why it cannot compile here, or None
+    options               names of the `CompileOptions` that mean something to it
+    """
+
+    name: str
+    module: str
+    libraries: str
+    opsets: tuple[int, int]
+    element_types: frozenset[str]
+    fused_types: frozenset[str]
+    fused_head_dims: tuple[int, int]
+    compute_capabilities: tuple[str, ...]
+    refused_ops: Mapping[str, str]
+    unavailable: Callable[[], str | None]
+    options: frozenset[str]
+
+    def fuses(self, element_type: str, head_dim: int) -> bool:
+        low, high = self.fused_head_dims
+        return element_type in self.fused_types and low <= head_dim <= high
+
+
+@dataclass(frozen=True)
+class CompileOptions:
+    """Options of a build; one left at its default is the backend's own default.
+
+    compute_capabilities  e.g. ("86", "89"); the engine carries code for each
+    optimization_level    0..5, build time against run time
+    workspace_mib         upper limit of scratch memory
+    timing_cache          file read before and written after the build
+    plugin                library exporting `getCreators`; its kernels replace the fused attention
+    """
+
+    compute_capabilities: tuple[str, ...] = ()
+    optimization_level: int | None = None
+    workspace_mib: int | None = None
+    timing_cache: Path | None = None
+    plugin: Path | None = None
+
+    def check(self, backend: Backend) -> None:
+        """Refuse an option that the backend would ignore."""
+        given = {name for name, value in self.__dict__.items() if value not in (None, ())}
+        if ignored := sorted(given - backend.options):
+            raise UserError(
+                f"{backend.name} has no {', '.join(ignored)}; it takes {', '.join(sorted(backend.options))}"
+            )
+        if unknown := sorted(set(self.compute_capabilities) - set(backend.compute_capabilities)):
+            raise UserError(
+                f"{backend.name} cannot build for compute capability {', '.join(unknown)}; "
+                f"it can for {', '.join(backend.compute_capabilities)}"
+            )
+        if self.optimization_level is not None and not 0 <= self.optimization_level <= 5:
+            raise UserError(f"optimization level {self.optimization_level} is outside 0 to 5")
+        if self.workspace_mib is not None and self.workspace_mib < 1:
+            raise UserError(f"workspace {self.workspace_mib} MiB is too small; give 1 or more")
+        if self.plugin is not None and not self.plugin.is_file():
+            raise UserError(f"plugin library {self.plugin} does not exist; build it with custom_ops/cuda")
+
+
+@dataclass(frozen=True)
+class EngineReport:
+    """One built engine, as `engine.json` holds it.
+
+    attention   per attention node: how it was lowered and which engine layers it became
+    masks       per mask constant: shape, element type, bytes, share of allowed pairs, sha256
+    layers      the engine's layers: name, type, element types, ONNX nodes, constants
+    precision   element type -> number of layers that compute in it
+    """
+
+    target: str
+    file: str
+    sha256: str
+    bytes: int
+    model_sha256: str
+    build_seconds: float
+    versions: dict[str, str]
+    compute_capabilities: tuple[str, ...]
+    profiles: dict[str, dict[str, list[int]]]
+    options: dict[str, Any]
+    attention: list[dict[str, Any]]
+    masks: list[dict[str, Any]]
+    layers: list[dict[str, Any]]
+    precision: dict[str, int]
+    warnings: list[str] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @property
+    def fused(self) -> int:
+        """How many attention nodes became one kernel."""
+        return sum(entry["outcome"] == "fused" for entry in self.attention)
+
+    @property
+    def ours(self) -> int:
+        """How many nodes run a kernel of the plugin library."""
+        return sum(entry["outcome"] == "plugin" for entry in self.attention)

@@ -1,0 +1,96 @@
+"""The engine's layer table, read from the builder's verbose log: all that can be known of an engine without
+a GPU.
+
+TensorRT prints one line per layer,
+`Name: n, LayerType: t, Inputs: [...], Constants: [...], Outputs: [...], TacticName: ..., Metadata: [ONNX
+Layer: x]...`. Names of generated kernels list the operations fused into them (`__myl_IotaCastLtSele_...`),
+which is what tells a mask that is computed from one that is read.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_LINE = re.compile(
+    r"^Name: (?P<name>\S+), LayerType: (?P<type>\w+), Inputs: \[(?P<inputs>.*)\], "
+    r"Constants: \[(?P<constants>.*)\], Outputs: \[(?P<outputs>.*)\], TacticName: (?P<tactic>\S*), .*?"
+    r"Metadata: ?(?P<metadata>.*)$"
+)
+_TENSOR = re.compile(r"Name: (?P<name>[^,]+), Dimensions: \[(?P<dims>[-\d,]*)\].*?Datatype: (?P<type>\w+)")
+_ONNX = re.compile(r"\[ONNX Layer: ([^\]]*)\]")
+_BYTES = {"Half": 2, "BFloat16": 2, "Float": 4, "Int32": 4, "Int64": 8, "Bool": 1, "Int8": 1, "UInt8": 1}
+_POSITIONS = re.compile(r"Iota")
+"""Positions made at run time. Everything of ours that depends on positions is baked, so this must not
+occur."""
+
+
+@dataclass(frozen=True)
+class LayerTensor:
+    """One tensor of a layer: `shape` has -1 where the size is dynamic, `bytes` is 0 then."""
+
+    name: str
+    shape: tuple[int, ...]
+    type: str
+
+    @property
+    def bytes(self) -> int:
+        size = _BYTES.get(self.type, 0)
+        for dim in self.shape:
+            size *= max(dim, 0)
+        return size
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One kernel (or shape computation) of the engine."""
+
+    name: str
+    type: str
+    onnx_nodes: tuple[str, ...]
+    inputs: tuple[LayerTensor, ...]
+    constants: tuple[LayerTensor, ...]
+    outputs: tuple[LayerTensor, ...]
+
+    @property
+    def fused_attention(self) -> bool:
+        return "_mha_" in self.name
+
+    @property
+    def plugin(self) -> bool:
+        return "plugin" in self.type.lower()
+
+    @property
+    def makes_positions(self) -> bool:
+        return _POSITIONS.search(self.name) is not None
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        """Element types of what it reads and writes, sorted."""
+        return tuple(sorted({tensor.type for tensor in self.inputs + self.outputs}))
+
+
+def parse_layers(table: str) -> list[Layer]:
+    """Read the builder's `Layers:` message."""
+    layers = []
+    for line in table.splitlines():
+        if (match := _LINE.match(line)) is None:
+            continue
+        layers.append(
+            Layer(
+                match["name"],
+                match["type"],
+                tuple(_ONNX.findall(match["metadata"])),
+                _tensors(match["inputs"]),
+                _tensors(match["constants"]),
+                _tensors(match["outputs"]),
+            )
+        )
+    return layers
+
+
+def _tensors(text: str) -> tuple[LayerTensor, ...]:
+    return tuple(
+        LayerTensor(m["name"].strip(), tuple(int(d) for d in m["dims"].split(",") if d), m["type"])
+        for m in _TENSOR.finditer(text)
+    )

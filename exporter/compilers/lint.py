@@ -1,0 +1,142 @@
+"""Refuse before the build what TensorRT would silently ignore, silently change, or refuse with a riddle.
+
+Every finding is one sentence: what is there, what TensorRT would do with it, what to do instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import onnx_ir as ir
+
+from custom_ops.online_softmax_attention.attributes import OP_NAME
+from exporter.compilers.contract import Backend
+from exporter.declaration import Declaration
+
+_NO_BF16 = "75"
+_LOOPS = {"Loop", "Scan", "LSTM", "GRU", "RNN"}
+
+
+def refusals(
+    model: ir.Model, declaration: Declaration, backend: Backend, targets: tuple[str, ...]
+) -> list[str]:
+    """Why `model` must not be given to `backend`; empty when it may."""
+    return list(
+        dict.fromkeys(
+            [
+                *_opset(model, backend),
+                *_types(model, backend, targets),
+                *_dynamic_axes(model, declaration),
+                *(sentence for node in _nodes(model) for sentence in _node(node, model, backend)),
+            ]
+        )
+    )
+
+
+def remarks(model: ir.Model) -> list[str]:
+    """What TensorRT takes and a user may still want to know."""
+    loops = sorted({node.op_type for node in _nodes(model) if node.op_type in _LOOPS})
+    return [
+        f"{kind} is compiled as a loop of small kernels: its time grows with the sequence" for kind in loops
+    ]
+
+
+def _nodes(model: ir.Model) -> Iterator[ir.Node]:
+    yield from model.graph.all_nodes()
+    for function in model.functions.values():
+        yield from function.all_nodes()
+
+
+def _opset(model: ir.Model, backend: Backend) -> Iterator[str]:
+    first, last = backend.opsets
+    opset = model.opset_imports.get("", last)
+    if not first <= opset <= last:
+        yield f"the model has opset {opset}; {backend.name} reads {first} to {last}: export with --opset 20"
+
+
+def _types(model: ir.Model, backend: Backend, targets: tuple[str, ...]) -> Iterator[str]:
+    found: dict[str, str] = {}
+    for name, kind in _element_types(model):
+        found.setdefault(kind.name, name)
+    if "DOUBLE" in found:
+        yield (
+            f"tensor {found.pop('DOUBLE')} is float64, which {backend.name} silently makes float32; "
+            "export the model in float32"
+        )
+    for element_type, name in found.items():
+        if element_type not in backend.element_types and element_type not in ("STRING", "UNDEFINED"):
+            yield f"tensor {name} is {element_type.lower()}, which {backend.name} does not take"
+    if "BFLOAT16" in found and _NO_BF16 in targets:
+        yield (
+            f"tensor {found['BFLOAT16']} is bfloat16, which compute capability 7.5 lacks; "
+            "use --precision fp16 or leave 75 out of the targets"
+        )
+
+
+def _element_types(model: ir.Model) -> Iterator[tuple[str, ir.DataType]]:
+    for value in (*model.graph.inputs, *model.graph.initializers.values()):
+        if value.dtype is not None:
+            yield value.name or "", value.dtype
+    for node in _nodes(model):
+        for value in node.outputs:
+            if value.dtype is not None:
+                yield value.name or "", value.dtype
+        name = node.outputs[0].name or "" if node.outputs else ""
+        if node.op_type == "Cast":
+            yield name, ir.DataType(node.attributes["to"].as_int())
+        if node.op_type == "Constant" and "value" in node.attributes:
+            attribute = node.attributes["value"]
+            if not attribute.is_ref():
+                yield name, attribute.as_tensor().dtype
+
+
+def _dynamic_axes(model: ir.Model, declaration: Declaration) -> Iterator[str]:
+    declared = {spec.name for spec in declaration.inputs}
+    for value in model.graph.inputs:
+        dynamic = value.shape is None or any(not isinstance(d, int) for d in value.shape)
+        if dynamic and value.name not in declared:
+            yield f"input {value.name} has a dynamic axis and the declaration gives it no bounds; declare it"
+
+
+def _node(node: ir.Node, model: ir.Model, backend: Backend) -> Iterator[str]:
+    if node.domain not in ("", "ai.onnx"):
+        lowered = node.domain == "temport" and node.op_type == OP_NAME
+        if not lowered and node.op_identifier() not in model.functions:
+            op = f"{node.domain}::{node.op_type}"
+            yield f"node {node.name} is {op}, which has no function body in the file; export it with its body"
+        return
+    if node.op_type in backend.refused_ops:
+        instead = backend.refused_ops[node.op_type]
+        yield f"{node.op_type} ({node.name}) is refused by {backend.name}: {instead}"
+    if node.op_type == "ScatterND" and _text(node, "reduction") not in ("", "none"):
+        yield f"ScatterND ({node.name}) with a reduction is refused by {backend.name}; write it without one"
+    if node.op_type == "Attention":
+        yield from _attention(node, backend)
+
+
+def _attention(node: ir.Node, backend: Backend) -> Iterator[str]:
+    where = f"Attention {node.name}"
+    inputs = [*node.inputs, *[None] * 7]
+    if inputs[6] is not None:
+        yield (
+            f"{where} has nonpad_kv_seqlen, which {backend.name} silently ignores; "
+            "give it an attn_mask that excludes the padding instead"
+        )
+    if len(node.outputs) > 1 and any(out.name and out.uses() for out in node.outputs[1:]):
+        yield f"{where} returns more than its result, which {backend.name} refuses; keep the cache outside"
+    for name in ("softcap", "softmax_precision"):
+        attribute = node.attributes.get(name)
+        if attribute is not None and attribute.value:
+            yield f"{where} has {name}, which {backend.name} refuses; write it as MatMul and Softmax"
+    causal = node.attributes.get("is_causal")
+    mask = inputs[3]
+    if causal is not None and causal.value and mask is not None and mask.dtype == ir.DataType.BOOL:
+        yield (
+            f"{where} has is_causal and a boolean mask, which {backend.name} refuses together; "
+            "let the mask contain the causal rule"
+        )
+
+
+def _text(node: ir.Node, name: str) -> str:
+    attribute = node.attributes.get(name)
+    return "" if attribute is None else str(attribute.value)

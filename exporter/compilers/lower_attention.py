@@ -1,0 +1,261 @@
+"""Write `temport::OnlineSoftmaxAttention` the way TensorRT takes it best: one `ai.onnx::Attention` node.
+
+In float16 and bfloat16 that node becomes one fused kernel; in float32 no such kernel exists and the worker
+lets TensorRT decompose it. A mask becomes a constant that is added to the scores: a boolean one costs ten
+more kernels.
+`is_causal` is used only where the fused kernel applies it by itself: the decomposition would compute
+positions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from custom_ops.layout import Layout, read_layout
+from custom_ops.mask import MaskRule
+from custom_ops.online_softmax_attention.attributes import OP_NAME, OnlineSoftmaxAttributes
+from exporter.compilers.contract import Backend, CompileError
+from exporter.compilers.graph_edit import GraphEdit
+
+EXCLUDED = {ir.DataType.FLOAT16: -32768.0, ir.DataType.BFLOAT16: -(2.0**100), ir.DataType.FLOAT: -(2.0**100)}
+"""What is added to the score of a key that is not allowed. Finite, so that a tile of excluded keys gives no
+NaN;
+in float16 small enough that no score within +-32000 overflows, large enough that its weight underflows to
+0."""
+
+
+@dataclass(frozen=True)
+class MaskConstant:
+    """A baked mask in the lowered graph: `rule` over `query_length` x `key_length` (the maxima when
+    dynamic)."""
+
+    name: str
+    rule: MaskRule
+    query_length: int
+    key_length: int
+    element_type: str
+
+
+@dataclass(frozen=True)
+class LoweredAttention:
+    """What became of one node. `form`: `fused` (one kernel is required) or `decomposed` (no kernel exists).
+
+    `mask` is a constant's name, `is_causal`, or `none` where the rule excludes no key at these lengths.
+    """
+
+    node: str
+    element_type: str
+    heads: int
+    kv_heads: int
+    head_dim: int
+    form: str
+    mask: str
+    key_mask: bool
+
+
+@dataclass(frozen=True)
+class _Site:
+    """One attention node with everything its replacement depends on; a length is None when it is dynamic."""
+
+    node: ir.Node
+    attributes: OnlineSoftmaxAttributes
+    layout: Layout
+    element_type: ir.DataType
+    query_length: int | None
+    key_length: int | None
+    same_length: bool
+
+
+def lower_attention(
+    model: ir.Model, longest: int | None, backend: Backend
+) -> tuple[list[LoweredAttention], list[MaskConstant]]:
+    """Replace the attention nodes of `model` in place; `longest` is the maximum of every dynamic length."""
+    lowered: list[LoweredAttention] = []
+    masks: dict[str, MaskConstant] = {}
+    for node in list(model.graph):
+        if node.domain == "temport" and node.op_type == OP_NAME:
+            lowered.append(_lower(model.graph, _read(node), longest, backend, masks))
+    return lowered, list(masks.values())
+
+
+def _read(node: ir.Node) -> _Site:
+    attributes = OnlineSoftmaxAttributes.parse({name: a.value for name, a in node.attributes.items()})
+    shapes = []
+    for value in [*node.inputs, None, None, None][:4]:
+        if value is not None and value.shape is None:
+            raise CompileError(f"{node.name}: input {value.name} has no shape; export the model again")
+        shapes.append(None if value is None or value.shape is None else list(value.shape))
+    q = node.inputs[0]
+    assert q is not None and shapes[0] is not None
+    known = [
+        None if shape is None else [d if isinstance(d, int) else None for d in shape] for shape in shapes
+    ]
+    assert known[0] is not None
+    layout = read_layout(
+        OP_NAME, known[0], known[1], known[2], key_mask=known[3],
+        num_heads=attributes.num_heads, kv_num_heads=attributes.kv_heads,
+    )  # fmt: skip
+    if q.dtype not in EXCLUDED:
+        raise CompileError(
+            f"{node.name} computes in {q.dtype}; TensorRT attention takes float32, float16, bfloat16"
+        )
+    keys = shapes[0] if layout.packed else shapes[1]
+    assert keys is not None
+    same = str(shapes[0][1]) == str(keys[1])
+    return _Site(node, attributes, layout, q.dtype, layout.query_length, layout.key_length, same)
+
+
+def _lower(
+    graph: ir.Graph, site: _Site, longest: int | None, backend: Backend, masks: dict[str, MaskConstant]
+) -> LoweredAttention:
+    node, a, dim = site.node, site.attributes, site.layout.head_dim
+    key_mask = node.inputs[3] if len(node.inputs) > 3 else None
+    fused = backend.fuses(site.element_type.name, dim) and site.layout.value_dim == dim
+    edit = GraphEdit(graph, node)
+    q, k, v = _split(edit, site)
+    table = _Table(edit, site, longest, masks)
+
+    causal_by_flag = fused and key_mask is None and table.plain_causal
+    extra: ir.Value | None = None
+    if key_mask is not None:
+        extra = _given_mask(edit, key_mask, table)
+    elif not causal_by_flag and not table.all_allowed:
+        extra = table.additive()
+    y = edit.op(
+        "Attention",
+        [q, k, v, extra] if extra is not None else [q, k, v],
+        {
+            "q_num_heads": a.num_heads,
+            "kv_num_heads": a.kv_heads,
+            "scale": a.scale_for(dim),
+            "is_causal": int(causal_by_flag),
+        },
+        name=node.name,
+    )
+    y = _zero_empty_rows(edit, y, key_mask, table)
+    edit.replace(node, y)
+    return LoweredAttention(
+        node.name or "", site.element_type.name, a.num_heads, a.kv_heads, dim,
+        "fused" if fused else "decomposed",
+        "is_causal" if causal_by_flag else "none" if table.all_allowed else table.name,
+        key_mask is not None,
+    )  # fmt: skip
+
+
+def _split(edit: GraphEdit, site: _Site) -> tuple[ir.Value, ir.Value, ir.Value]:
+    q, a, dim = site.node.inputs[0], site.attributes, site.layout.head_dim
+    if not site.layout.packed:
+        k, v = site.node.inputs[1:3]
+        assert q is not None and k is not None and v is not None
+        return q, k, v
+    sizes = edit.constant(np.array([a.num_heads * dim, a.kv_heads * dim, a.kv_heads * dim]), "sizes")
+    parts = edit.ops("Split", [q, sizes], {"axis": 2}, outputs=3)
+    return parts[0], parts[1], parts[2]
+
+
+class _Table:
+    """The rule of one site as a baked table, sliced by shape where a length is dynamic."""
+
+    def __init__(
+        self, edit: GraphEdit, site: _Site, longest: int | None, masks: dict[str, MaskConstant]
+    ) -> None:
+        lengths = site.query_length, site.key_length
+        if longest is None and None in lengths:
+            raise CompileError(
+                f"{site.node.name} has a dynamic length and the declaration gives it no maximum"
+            )
+        self.edit, self.site, self.masks = edit, site, masks
+        self.rule = site.attributes.rule
+        self.T, self.S = (length or longest or 0 for length in lengths)
+        self.dynamic = None in lengths
+        self.allowed = self.rule.array(self.T, self.S)
+        limits = f"c{int(self.rule.causal)}_w{self.rule.window}_o{site.attributes.query_offset}"
+        self.name = f"mask_{self.T}x{self.S}_{limits}"
+
+    @property
+    def all_allowed(self) -> bool:
+        return bool(self.allowed.all())
+
+    @property
+    def plain_causal(self) -> bool:
+        """Key j <= row t and nothing else, which is what `is_causal` means (it aligns the first row and
+        key)."""
+        aligned = self.site.same_length if self.rule.query_offset is None else self.rule.query_offset == 0
+        wide = self.rule.window == 0 or self.rule.window >= self.S
+        return aligned and wide and not self.rule.unrestricted
+
+    def additive(self) -> ir.Value:
+        """`[T, S]`: 0 where allowed, `EXCLUDED` elsewhere, in the scores' element type."""
+        kind = self.site.element_type
+        name = f"{self.name}_{kind.name.lower()}"
+        self.masks[name] = MaskConstant(name, self.rule, self.T, self.S, kind.name)
+        array = np.where(self.allowed, 0.0, EXCLUDED[kind]).astype(kind.numpy())
+        return self._sliced(self.edit.shared_constant(array, name))
+
+    def boolean(self) -> ir.Value:
+        """`[T, S]`, True where allowed."""
+        name = f"{self.name}_bool"
+        self.masks[name] = MaskConstant(name, self.rule, self.T, self.S, "BOOL")
+        return self._sliced(self.edit.shared_constant(self.allowed, name))
+
+    def some_allowed(self) -> ir.Value | None:
+        """`[T, 1]`, True where the row has an allowed key; None where every row has one at every length."""
+        if not self.dynamic:
+            rows = np.asarray(self.allowed.any(axis=1, keepdims=True))
+            return None if rows.all() else self.edit.shared_constant(rows, f"{self.name}_rows")
+        aligned = self.site.same_length and self.rule.query_offset in (None, 0)
+        if aligned or self.rule.unrestricted:
+            return None
+        allowed = self.edit.op("Cast", [self.boolean()], {"to": ir.DataType.FLOAT})
+        last = self.edit.constant(np.array([1]), "keys")
+        count = self.edit.op("ReduceSum", [allowed, last], {"keepdims": 1})
+        return self.edit.op("Greater", [count, self.edit.constant(np.zeros((), np.float32), "none")])
+
+    def _sliced(self, table: ir.Value) -> ir.Value:
+        """Bottom-right aligned rules are cut from the end, others from the beginning: both keep the
+        predicate."""
+        if not self.dynamic:
+            return table
+        inputs = self.site.node.inputs
+        keys = inputs[0 if self.site.layout.packed else 1]
+        lengths = [self.edit.op("Shape", [value], {"start": 1, "end": 2}) for value in (inputs[0], keys)]
+        size = self.edit.op("Concat", lengths, {"axis": 0})
+        full = self.edit.constant(np.array([self.T, self.S]), "full")
+        axes = self.edit.constant(np.array([0, 1]), "axes")
+        if self.rule.query_offset is None and not self.site.same_length:
+            return self.edit.op("Slice", [table, self.edit.op("Sub", [full, size]), full, axes])
+        first = self.edit.constant(np.zeros(2, np.int64), "first")
+        return self.edit.op("Slice", [table, first, size, axes])
+
+
+def _given_mask(edit: GraphEdit, key_mask: ir.Value, table: _Table) -> ir.Value:
+    """`[B, 1, T or 1, S]` from the caller's key mask `[B, S]` and the baked rule: a selection, not a sum."""
+    kind = table.site.element_type
+    allowed = edit.op("Unsqueeze", [key_mask, edit.constant(np.array([1, 2]), "axes")])
+    rule = edit.constant(np.zeros((), kind.numpy()), "allowed") if table.all_allowed else table.additive()
+    return edit.op(
+        "Where", [allowed, rule, edit.constant(np.array(EXCLUDED[kind], kind.numpy()), "excluded")]
+    )
+
+
+def _zero_empty_rows(edit: GraphEdit, y: ir.Value, key_mask: ir.Value | None, table: _Table) -> ir.Value:
+    """A row with no allowed key gives 0; the softmax of equal exclusions would give the mean of V."""
+    if key_mask is None:
+        known = table.some_allowed()
+        if known is None:
+            return y
+        some = known
+    else:
+        given = edit.op("Cast", [key_mask], {"to": ir.DataType.FLOAT})
+        if table.all_allowed:
+            count = edit.op("ReduceSum", [given, edit.constant(np.array([1]), "keys")], {"keepdims": 1})
+        else:
+            rule = edit.op("Cast", [table.boolean()], {"to": ir.DataType.FLOAT})
+            count = edit.op("MatMul", [given, edit.op("Transpose", [rule], {"perm": [1, 0]})])
+        none = edit.constant(np.zeros((), np.float32), "none")
+        some = edit.op("Unsqueeze", [edit.op("Greater", [count, none]), edit.constant(np.array([2]), "last")])
+    zero = edit.constant(np.zeros((), table.site.element_type.numpy()), "zero")
+    return edit.op("Where", [some, y, zero])

@@ -1,0 +1,52 @@
+"""TensorRT (enterprise), 10.9 or newer: builds on, and for, the machine's own GPU."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+
+from exporter.compilers.contract import Backend
+from exporter.compilers.tensorrt_rtx import BACKEND as RTX
+
+OLDEST = (10, 9)
+
+
+def _unavailable() -> str | None:
+    if importlib.util.find_spec("tensorrt") is None:
+        return "the package tensorrt is not installed (NVIDIA's own package index carries it)"
+    # importing creates no context; asking a builder without a device returns junk, so ask CUDA first
+    if not cuda_device_count():
+        return "no GPU: tensorrt builds only on the GPU it builds for; use --target tensorrt-rtx here"
+    import tensorrt
+
+    version = tuple(int(part) for part in tensorrt.__version__.split(".")[:2])
+    if version < OLDEST:
+        return f"tensorrt {tensorrt.__version__} is too old; {OLDEST[0]}.{OLDEST[1]} or newer is needed"
+    return None
+
+
+def cuda_device_count() -> int:
+    """Number of CUDA devices according to the driver; 0 without a driver."""
+    try:
+        cuda = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return 0
+    count = ctypes.c_int(0)
+    if cuda.cuInit(0) != 0 or cuda.cuDeviceGetCount(ctypes.byref(count)) != 0:
+        return 0
+    return count.value
+
+
+BACKEND = Backend(
+    name="tensorrt",
+    module="tensorrt",
+    libraries="tensorrt_libs",
+    opsets=RTX.opsets,
+    element_types=RTX.element_types,
+    fused_types=RTX.fused_types,
+    fused_head_dims=RTX.fused_head_dims,
+    compute_capabilities=(),
+    refused_ops=RTX.refused_ops,
+    unavailable=_unavailable,
+    options=frozenset({"optimization_level", "workspace_mib", "timing_cache", "plugin"}),
+)

@@ -1,0 +1,147 @@
+"""The process that builds one engine: `python worker.py`, request as JSON on stdin, events as JSON lines on
+stdout.
+
+It is a process of its own because the libraries can abort (a plugin makes the parser load the library under a
+name that the wheel does not carry) and because a build must be interruptible. It imports nothing of the
+project.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+import time
+from typing import Any
+
+
+def main() -> int:
+    events = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # whatever the libraries print must not end up between the events
+
+    def send(event: str, **fields: Any) -> None:
+        events.write(json.dumps({"event": event, **fields}) + "\n")
+        events.flush()
+
+    request = json.load(sys.stdin)
+    trt = importlib.import_module(request["module"])
+    problems: list[str] = []
+    table: list[str] = []
+
+    class Log(trt.ILogger):  # type: ignore[name-defined]
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+
+        def log(self, severity: Any, message: str) -> None:
+            if severity in (trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR):
+                problems.append(message)
+            elif message.startswith("Layers:"):
+                table.append(message)
+
+    class Monitor(trt.IProgressMonitor):  # type: ignore[name-defined]
+        """Forwards the phases of the build; TensorRT calls it from its own threads."""
+
+        def __init__(self) -> None:
+            trt.IProgressMonitor.__init__(self)
+            self.steps: dict[str, int] = {}
+
+        def phase_start(self, phase: str, parent: str | None, steps: int) -> None:
+            self.steps[phase] = steps
+            send("progress", phase=phase, step=0, steps=steps)
+
+        def step_complete(self, phase: str, step: int) -> bool:
+            send("progress", phase=phase, step=step + 1, steps=self.steps.get(phase, 0))
+            return True
+
+        def phase_finish(self, phase: str) -> None:
+            send("progress", phase=phase, step=self.steps.get(phase, 0), steps=self.steps.get(phase, 0))
+
+    log = Log()
+    builder = trt.Builder(log)
+    if builder is None:
+        send("failed", stage="start", messages=problems)
+        return 1
+    if request["plugin"]:
+        builder.get_plugin_registry().load_library(request["plugin"])
+    network = builder.create_network(_network_flags(trt))
+    parser = trt.OnnxParser(network, log)
+    send("progress", phase="parse", step=0, steps=1)
+    if not parser.parse_from_file(request["model"]):
+        messages = [parser.get_error(i).desc() for i in range(parser.num_errors)]
+        send("failed", stage="parse", messages=messages or problems)
+        return 1
+    _let_decompose(trt, network, set(request["decomposable"]))
+
+    config = builder.create_builder_config()
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
+    monitor = Monitor()
+    config.progress_monitor = monitor
+    config.clear_flag(trt.BuilderFlag.TF32)  # float32 in the graph means float32 in the engine
+    if request["optimization_level"] is not None:
+        config.builder_optimization_level = request["optimization_level"]
+    if request["workspace_bytes"] is not None:
+        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, request["workspace_bytes"])
+    if request["compute_capabilities"]:
+        config.num_compute_capabilities = len(request["compute_capabilities"])
+        for index, name in enumerate(request["compute_capabilities"]):
+            config.set_compute_capability(getattr(trt.ComputeCapability, f"SM{name}"), index)
+    cache = _timing_cache(config, request["timing_cache"])
+    if request["profile"]:
+        profile = builder.create_optimization_profile()
+        for name, bounds in request["profile"].items():
+            profile.set_shape(name, bounds["min"], bounds["opt"], bounds["max"])
+        config.add_optimization_profile(profile)
+
+    started = time.perf_counter()
+    engine = builder.build_serialized_network(network, config)
+    seconds = time.perf_counter() - started
+    if engine is None:
+        send("failed", stage="build", messages=problems)
+        return 1
+    with open(request["engine"], "wb") as file:
+        file.write(engine)
+    if cache is not None:
+        with open(request["timing_cache"], "wb") as file:
+            file.write(cache.serialize())
+    send("done", seconds=seconds, table="\n".join(table), version=trt.__version__)
+    return 0
+
+
+def _network_flags(trt: Any) -> int:
+    """Strongly typed: the only kind from version 11 on (flag gone), a flag before."""
+    flag = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
+    return 0 if flag is None else 1 << int(flag)
+
+
+def _let_decompose(trt: Any, network: Any, names: set[str]) -> None:
+    """Allow the attentions that no kernel takes (float32, unusual head sizes) to be built from smaller
+    layers.
+
+    The bindings hand out layers under their base class; the attribute needs the derived one.
+    """
+    boundary = {
+        trt.LayerType.ATTENTION_INPUT: trt.IAttentionInputLayer,
+        trt.LayerType.ATTENTION_OUTPUT: trt.IAttentionOutputLayer,
+    }
+    for index in range(network.num_layers):
+        layer = network.get_layer(index)
+        if layer.type in boundary and any(layer.name.startswith(name) for name in names):
+            layer.__class__ = boundary[layer.type]
+            layer.attention.decomposable = True
+
+
+def _timing_cache(config: Any, path: str | None) -> Any:
+    if path is None:
+        return None
+    content = b""
+    if os.path.exists(path):
+        with open(path, "rb") as file:
+            content = file.read()
+    cache = config.create_timing_cache(content)
+    config.set_timing_cache(cache, ignore_mismatch=False)
+    return cache
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,128 @@
+"""The attention that TensorRT gets computes what the float64 reference computes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx.reference import ReferenceEvaluator
+
+from custom_ops.online_softmax_attention.reference import reference
+from exporter.compilers.compile import lower
+from exporter.compilers.contract import CompileError
+from exporter.compilers.tensorrt_rtx import BACKEND
+from exporter.compilers.verify import check_mask_constants
+from tests.tensorrt.models import AttentionCase, attention_model, declaration
+
+CASES = [
+    AttentionCase(),
+    AttentionCase(causal=True),
+    AttentionCase(window=7),
+    AttentionCase(window=200),
+    AttentionCase(query_length=1, causal=True),
+    AttentionCase(query_length=1, window=60),
+    AttentionCase(query_length=5, key_length=3, causal=True),
+    AttentionCase(query_length=9, key_length=33, window=4),
+    AttentionCase(query_length=9, key_length=33, window=4, query_offset=0),
+    AttentionCase(query_length=40, key_length=33, window=4, query_offset=0),
+    AttentionCase(heads=4, kv_heads=2, packed=True, window=5),
+    AttentionCase(key_mask=True),
+    AttentionCase(key_mask=True, causal=True),
+    AttentionCase(key_mask=True, query_length=9, key_length=33, window=4),
+]
+
+
+def run(case: AttentionCase, lengths: tuple[int, int] | None = None, flip_mask: bool = False) -> float:
+    """Largest error of the lowered model against the reference, at `lengths` if given."""
+    model = ir.from_proto(attention_model(case))
+    _, masks = lower(model, declaration(case), BACKEND)
+    check_mask_constants(model, masks)
+    if flip_mask:
+        value = next(v for name, v in model.graph.initializers.items() if name.startswith("mask_"))
+        assert value.const_value is not None
+        value.const_value = ir.tensor(np.roll(value.const_value.numpy(), 1, axis=-1), name=value.name)
+    proto = ir.to_proto(model)
+    onnx.checker.check_model(proto, full_check=True)
+    at = replace(case, query_length=lengths[0], key_length=lengths[1], batch=3) if lengths else case
+    feeds = at.inputs()
+    # ONNX Runtime's Attention does not broadcast a mask over the queries, which ONNX and TensorRT do
+    (y,) = ReferenceEvaluator(proto).run(None, feeds)
+    truth = reference([feeds.get(n) for n in ("q", "k", "v", "key_mask")], case.attributes)
+    return float(np.abs(y - truth).max())
+
+
+BOUND = 64 * np.finfo(np.float32).eps
+"""Values are of size 1 and sums have at most 66 terms."""
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_static(case: AttentionCase) -> None:
+    assert run(case) <= BOUND
+
+
+@pytest.mark.parametrize("lengths", [(1, 1), (7, 7), (60, 60), (119, 119)], ids=lambda n: f"T{n[0]}")
+@pytest.mark.parametrize(
+    "case", [AttentionCase(dynamic=True, causal=True), AttentionCase(dynamic=True, window=9)], ids=str
+)
+def test_dynamic_length(case: AttentionCase, lengths: tuple[int, int]) -> None:
+    assert run(case, lengths) <= BOUND
+
+
+@pytest.mark.parametrize("lengths", [(1, 33), (9, 5), (17, 66), (9, 1)], ids=lambda n: f"T{n[0]}-S{n[1]}")
+@pytest.mark.parametrize("offset", [-1, 0], ids=["end", "start"])
+@pytest.mark.parametrize("key_mask", [False, True], ids=["", "key_mask"])
+def test_dynamic_cross_lengths(lengths: tuple[int, int], offset: int, key_mask: bool) -> None:
+    case = AttentionCase(
+        query_length=9, key_length=33, window=6, query_offset=offset, dynamic=True, key_mask=key_mask
+    )
+    assert run(case, lengths) <= BOUND
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    T=st.integers(1, 20),
+    S=st.integers(1, 20),
+    causal=st.booleans(),
+    window=st.integers(0, 24),
+    offset=st.integers(-1, 6),
+    key_mask=st.booleans(),
+)
+def test_any_rule(T: int, S: int, causal: bool, window: int, offset: int, key_mask: bool) -> None:
+    case = AttentionCase(
+        query_length=T, key_length=S, head_dim=16, causal=causal, window=window, query_offset=offset,
+        key_mask=key_mask,
+    )  # fmt: skip
+    assert run(case) <= BOUND
+
+
+def test_shifted_mask_is_seen() -> None:
+    assert run(AttentionCase(window=7), flip_mask=True) > BOUND
+
+
+def test_altered_mask_constant_is_refused() -> None:
+    model = ir.from_proto(attention_model(AttentionCase(window=7)))
+    _, masks = lower(model, declaration(AttentionCase(window=7)), BACKEND)
+    value = model.graph.initializers[masks[0].name]
+    assert value.const_value is not None
+    value.const_value = ir.tensor(np.roll(value.const_value.numpy(), 1, axis=-1), name=value.name)
+    with pytest.raises(CompileError, match="differs from MaskRule"):
+        check_mask_constants(model, masks)
+
+
+def test_layers_share_one_mask() -> None:
+    proto = attention_model(AttentionCase(window=7))
+    second = onnx.NodeProto()
+    second.CopyFrom(proto.graph.node[0])
+    second.name, second.output[0] = "attention2", "y2"
+    proto.graph.node.append(second)
+    proto.graph.output.append(onnx.helper.make_tensor_value_info("y2", 1, [2, 60, 64]))
+    model = ir.from_proto(proto)
+    lowered, masks = lower(model, declaration(AttentionCase(window=7)), BACKEND)
+    assert [entry.node for entry in lowered] == ["attention", "attention2"]
+    assert len(masks) == 1
+    assert sum(name.startswith("mask_") for name in model.graph.initializers) == 1
