@@ -43,9 +43,7 @@ class Built:
         return [
             {
                 "name": mask.name,
-                "causal": mask.rule.causal,
-                "window": mask.rule.window,
-                "query_offset": mask.rule.query_offset,
+                "rule": str(mask.rule),
                 "shape": [mask.query_length, mask.key_length],
             }
             for mask in self.masks

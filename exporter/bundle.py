@@ -1,4 +1,4 @@
-"""The bundle directory: written beside its destination, moved into place whole, read back with every hash checked."""
+"""The bundle directory: written whole or not at all, read back with every hash checked."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def versions() -> dict[str, str]:
 
 @contextlib.contextmanager
 def staged(out: Path) -> Iterator[Path]:
-    """A temporary directory that becomes `out` if the block succeeds and vanishes if it fails or is interrupted.
+    """A temporary directory that becomes `out` if the block succeeds and vanishes otherwise.
 
     An existing bundle at `out` is replaced only at the very end; anything else there is never touched.
     """
@@ -125,7 +125,9 @@ def open_bundle(path: Path) -> Bundle:
         manifest = json.loads((path / MANIFEST).read_text())
         files = manifest["files"]
         if manifest["format"] != FORMAT:
-            raise UserError(f"{path} has bundle format {manifest['format']}; this temport reads format {FORMAT}")
+            raise UserError(
+                f"{path} has bundle format {manifest['format']}; this temport reads format {FORMAT}"
+            )
         Declaration.from_json(manifest["declaration"])
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path / MANIFEST} is damaged ({error}); export the bundle again") from error
@@ -146,8 +148,8 @@ def sha256(path: Path) -> str:
 
 
 def write_vectors(path: Path, cases: dict[str, dict[str, dict[str, np.ndarray]]]) -> None:
-    """`<case>/<input|output|bound>/<tensor>` arrays as a stored (uncompressed) npz, readable without numpy."""
-    arrays = {
+    """`<case>/<input|output|bound>/<tensor>` arrays as a stored (uncompressed) npz."""
+    arrays: dict[str, Any] = {
         f"{case}/{kind}/{name}": array
         for case, kinds in cases.items()
         for kind, tensors in kinds.items()

@@ -1,4 +1,4 @@
-"""The `temport` command. Heavy libraries are imported by the commands that need them, so `--help` is instant."""
+"""The `temport` command. Each subcommand imports what it needs, so that `--help` is instant."""
 
 from __future__ import annotations
 
@@ -22,11 +22,14 @@ app.add_typer(bench, name="bench")
 
 Arch = Annotated[str | None, typer.Option(help="Architecture; `temport list` names them.")]
 Runtimes = Annotated[
-    list[str] | None, typer.Option("--runtime", help="Run parity only here; repeat for several. Default: all.")
+    list[str] | None,
+    typer.Option("--runtime", help="Run parity only here; repeat for several. Default: all."),
 ]
 Inputs = Annotated[
     list[Path] | None,
-    typer.Option("--input", help="Real input as .npz, .npy or .csv, added to the generated cases; repeatable."),
+    typer.Option(
+        "--input", help="Real input as .npz, .npy or .csv, added to the generated cases; repeatable."
+    ),
 ]
 
 
@@ -90,7 +93,9 @@ def export(
 
 
 @app.command("list")
-def list_architectures(arch: Annotated[str | None, typer.Argument(help="Show this one's options.")] = None) -> None:
+def list_architectures(
+    arch: Annotated[str | None, typer.Argument(help="Show this one's options.")] = None,
+) -> None:
     """List the architectures, or the options of one."""
     from exporter.listing import print_architectures, print_options
 

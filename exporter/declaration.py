@@ -1,7 +1,7 @@
 """The export declaration: the single place that rules names, shapes, dynamic axes, profiles and metadata.
 
-Everything later in the pipeline (export arguments, ONNX signature, TensorRT profiles, manifest, parity inputs)
-derives from one frozen `Declaration`; nothing restates a name or a shape.
+Everything later in the pipeline (export arguments, ONNX signature, TensorRT profiles, manifest, parity
+inputs) derives from one frozen `Declaration`; nothing restates a name or a shape.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Axis:
         numbers = text.split(":")
         if len(numbers) not in (1, 3) or not all(re.fullmatch(r"\d{1,9}", n) for n in numbers):
             raise UserError(
-                f"--{name} {text!r} is not understood; give a number, 'dynamic', or min:opt:max such as 1:8:64"
+                f"--{name} {text!r} is not understood; give a number, 'dynamic', or min:opt:max like 1:8:64"
             )
         low, *rest = (int(n) for n in numbers)
         return cls(name, low, *(rest or (low, low)))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from custom_ops.mask import MaskRule
+from custom_ops.mask import Rule
 
 MOVES = {
     "And", "Cast", "Concat", "Expand", "Flatten", "Gather", "Identity", "Not", "Pad", "Reshape", "Slice",
@@ -33,7 +33,7 @@ class BakedMask:
     """A boolean constant that the file must hold: where it stands and the predicate behind it."""
 
     name: str
-    rule: MaskRule
+    rule: Rule
     query_length: int
     key_length: int
 
@@ -135,4 +135,6 @@ def _from_given_mask(node: ir.Node) -> bool:
 
 def _is_count_of_mask(value: ir.Value) -> bool:
     producer = value.producer()
-    return producer is not None and producer.op_type in ("ReduceMax", "ReduceMin") and _from_given_mask(producer)
+    return (
+        producer is not None and producer.op_type in ("ReduceMax", "ReduceMin") and _from_given_mask(producer)
+    )

@@ -41,4 +41,3 @@ def describe(model: ir.Model, declaration: Declaration, weights: str, version: s
         "version": version,
     }
     model.metadata_props.update({PREFIX + key: value for key, value in entries.items()})
-

@@ -13,7 +13,7 @@ from typing import Any
 import onnx_ir as ir
 
 from custom_ops import OPS
-from custom_ops.mask import MaskRule
+from custom_ops.mask import Rule
 from exporter.declaration import Declaration
 
 FIRST_IR_WITH_OVERLOADS = 10
@@ -27,7 +27,7 @@ class AttachedBody:
     overload: str
     form: str
     nodes: int
-    masks: dict[str, tuple[MaskRule, int, int]]
+    masks: dict[str, tuple[Rule, int, int]]
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,9 @@ def attach_bodies(
             opset=declaration.opset,
             form=(forms or {}).get(key.op, "auto"),
             overload=overload,
+            element_type=declaration.precision,
         )
-        function = ir.from_proto(body.function)
+        function = ir.serde.deserialize_function(body.function)
         model.functions[function.identifier()] = function
         for node in nodes:
             node.overload = overload

@@ -17,6 +17,7 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import common
 
+from exporter.passes.initializers import initializer
 from exporter.passes.unpack_qkv import is_packed, unpack_qkv
 
 ELEMENTWISE = {
@@ -154,7 +155,7 @@ def _apply(graph: ir.Graph, plan: Plan, node: ir.Node) -> None:
             node.replace_input_with(index, _last_of_table(graph, value, output, tail))
     if node.op_type == "Gather" and (node, 0) in plan.inputs:
         # counted from the end, since the data may be shorter now
-        node.replace_input_with(1, _constant(graph, f"{output.name}_last", np.array(-1, np.int64)))
+        node.replace_input_with(1, initializer(graph, f"{output.name}_last", np.array(-1, np.int64)))
     if tail is None:
         return
     if _is_attention(node) and node.attributes["query_offset"].as_int() != -1:
@@ -173,7 +174,7 @@ def _last_of_table(graph: ir.Graph, table: ir.Value, output: ir.Value, tail: Tai
     if axis < 0 or array.shape[axis] != length:
         return table
     rows = np.take(array, np.arange(length - tail.count, length), axis=axis)
-    return _constant(graph, f"{table.name}_last{tail.count}", rows)
+    return initializer(graph, f"{table.name}_last{tail.count}", rows)
 
 
 def _last(graph: ir.Graph, value: ir.Value, tail: Tail, before: ir.Node) -> ir.Value:
@@ -185,7 +186,7 @@ def _last(graph: ir.Graph, value: ir.Value, tail: Tail, before: ir.Node) -> ir.V
         if consumer.outputs[0].name == name:
             return consumer.outputs[0]
     bounds = {"start": -tail.count, "stop": TO_THE_END, "axis": tail.axis}
-    constants = [_constant(graph, f"{name}_{k}", np.array([n], np.int64)) for k, n in bounds.items()]
+    constants = [initializer(graph, f"{name}_{k}", np.array([n], np.int64)) for k, n in bounds.items()]
     cut = ir.Value(name=name, type=value.type, shape=_with_size(value, tail))
     graph.insert_before(before, ir.node("Slice", [value, *constants], outputs=[cut], name=name))
     return cut
@@ -200,13 +201,3 @@ def _size(value: ir.Value, axis: int) -> int:
 def _with_size(value: ir.Value, tail: Tail) -> ir.Shape:
     assert value.shape is not None
     return ir.Shape([tail.count if i == tail.axis else d for i, d in enumerate(value.shape)])
-
-
-def _constant(graph: ir.Graph, name: str, array: np.ndarray) -> ir.Value:
-    """An initializer of the graph, one per name."""
-    if name not in graph.initializers:
-        tensor = ir.tensor(np.asarray(array, order="C"), name=name)
-        graph.register_initializer(
-            ir.Value(name=name, type=ir.TensorType(tensor.dtype), shape=tensor.shape, const_value=tensor)
-        )
-    return graph.initializers[name]

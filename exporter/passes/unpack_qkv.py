@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
+from exporter.passes.initializers import initializer
+
 
 def is_packed(node: ir.Node) -> bool:
     """Whether the node's Q carries packed QKV, with K and V left out."""
@@ -28,15 +30,15 @@ def unpack_qkv(graph: ir.Graph, node: ir.Node) -> None:
         shape = ir.Shape([*packed.shape[:2], stop - start])
         if projection is None:
             bounds = [
-                _constant(graph, f"{name}_{k}", np.array([n]))
+                initializer(graph, f"{name}_{k}", np.array([n]))
                 for k, n in (("from", start), ("to", stop), ("axis", 2))
             ]
             parts.append(_insert(graph, node, "Slice", [packed, *bounds], shape, name))
             continue
         data, weight, bias = projection
-        columns = _constant(graph, f"{name}_weight", weight[:, start:stop])
+        columns = initializer(graph, f"{name}_weight", weight[:, start:stop])
         product = _insert(graph, node, "MatMul", [data, columns], shape, f"{name}_product")
-        offset = _constant(graph, f"{name}_bias", bias[start:stop])
+        offset = initializer(graph, f"{name}_bias", bias[start:stop])
         parts.append(_insert(graph, node, "Add", [product, offset], shape, name))
     node.resize_inputs(max(3, len(node.inputs)))
     for index, value in enumerate(parts):
@@ -64,10 +66,3 @@ def _insert(
     output = ir.Value(name=name, type=inputs[0].type, shape=shape)
     graph.insert_before(before, ir.node(op, inputs, outputs=[output], name=name))
     return output
-
-
-def _constant(graph: ir.Graph, name: str, array: np.ndarray) -> ir.Value:
-    tensor = ir.tensor(np.ascontiguousarray(array), name=name)
-    value = ir.Value(name=name, type=ir.TensorType(tensor.dtype), shape=tensor.shape, const_value=tensor)
-    graph.register_initializer(value)
-    return value
