@@ -81,16 +81,21 @@ class MegaConfig:
         resolve_kernel(self.laplace_attention, self.attention_kernel)
 
 
+def causal_table(kernel: str) -> MaskTable | None:
+    """The causal rule as a table, for the one kernel that needs it; softmax has it in the op, l1 has none."""
+    return MaskTable(MaskRule(causal=True)) if kernel == "laplace" else None
+
+
 class GatedAttention(nn.Module):
     """out(sigmoid(gate u) * attention(q, k, v)) on `[batch, seq, hidden_size]`."""
 
-    def __init__(self, hidden_size: int, kernel: str) -> None:
+    def __init__(self, hidden_size: int, kernel: str, causal: MaskTable | None) -> None:
         super().__init__()
         self.kernel = kernel
+        self.causal = causal
         self.qkv = nn.Linear(hidden_size, 3 * hidden_size)
         self.gate = nn.Linear(hidden_size, hidden_size)
         self.out = nn.Linear(hidden_size, hidden_size)
-        self.causal = MaskTable(MaskRule(causal=True)) if kernel == "laplace" else None
 
     def forward(self, u: Tensor) -> Tensor:
         return self.out(torch.sigmoid(self.gate(u)) * self.attend(self.qkv(u)))
@@ -103,20 +108,22 @@ class GatedAttention(nn.Module):
             # left out.
             return online_softmax_attention(qkv, num_heads=1, causal=True)
         q, k, v = qkv.chunk(3, dim=-1)
-        if self.causal is None:
-            return l1_attention(q, k, v)
-        return laplace_attention(q, k, v, self.causal(qkv.shape[1]))
+        if self.causal is not None:
+            return laplace_attention(q, k, v, self.causal(qkv.shape[1]))
+        return l1_attention(q, k, v)
 
 
 class MegaBlock(nn.Module):
     """Three pre-norm residual branches on `[batch, seq, hidden_size]`."""
 
-    def __init__(self, hidden_size: int, ema_dim: int, dropout: float, kernel: str) -> None:
+    def __init__(
+        self, hidden_size: int, ema_dim: int, dropout: float, kernel: str, causal: MaskTable | None
+    ) -> None:
         super().__init__()
         self.ema_norm = nn.LayerNorm(hidden_size, eps=EPS)
         self.ema = ExponentialMovingAverage(hidden_size, ema_dim)
         self.attn_norm = nn.LayerNorm(hidden_size, eps=EPS)
-        self.attention = GatedAttention(hidden_size, kernel)
+        self.attention = GatedAttention(hidden_size, kernel, causal)
         self.ffn_norm = nn.LayerNorm(hidden_size, eps=EPS)
         self.ffn = GatedFeedForward(hidden_size, dropout=dropout)
         self.dropout = nn.Dropout(dropout)
@@ -134,10 +141,11 @@ class Mega(nn.Module):
         super().__init__()
         self.embed_dim = config.embed_dim
         kernel = resolve_kernel(config.laplace_attention, config.attention_kernel)
+        self.causal = causal_table(kernel)  # one for all blocks, so that an export holds it once
         projected = config.embed_dim != config.hidden_size
         self.input_projection = nn.Linear(config.embed_dim, config.hidden_size) if projected else None
         self.blocks = nn.ModuleList(
-            MegaBlock(config.hidden_size, config.ema_dim, config.dropout, kernel)
+            MegaBlock(config.hidden_size, config.ema_dim, config.dropout, kernel, self.causal)
             for _ in range(config.num_layers)
         )
         self.final_norm = nn.LayerNorm(config.hidden_size, eps=EPS)
@@ -169,7 +177,8 @@ def build_mega_block(
 ) -> MegaBlock:
     """One Mega block: `[batch, seq, hidden_size]` -> the same shape. Options as in `MegaConfig`."""
     check_counts(hidden_size=hidden_size, ema_dim=ema_dim)
-    return MegaBlock(hidden_size, ema_dim, dropout, resolve_kernel(laplace_attention, attention_kernel))
+    kernel = resolve_kernel(laplace_attention, attention_kernel)
+    return MegaBlock(hidden_size, ema_dim, dropout, kernel, causal_table(kernel))
 
 
 def edifice_block(own: str, layer: str) -> names.Names:

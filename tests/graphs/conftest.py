@@ -33,7 +33,7 @@ def small() -> dict[str, dict]:
         "sliding_window": dict(embed_dim=6, window_size=7, num_heads=2, head_dim=4, ffn_dim=10),
         "attention": dict(embed_dim=6, window_size=7, num_heads=2, hidden_size=8, ffn_dim=10),
         "hybrid": dict(embed_dim=6, lstm_hidden=5, lstm_layers=2, num_heads=2, head_dim=4),
-        "hybrid_mlp": dict(embed_dim=6, lstm_hidden=5, num_heads=2, head_dim=4, mlp_sizes=(7, 3)),
+        "hybrid_mlp": dict(embed_dim=6, lstm_hidden=5, num_heads=2, head_dim=4, mlp_sizes=(12, 10)),
         "mega": dict(embed_dim=6, hidden_size=8, ema_dim=3, num_layers=2),
         "lightning": dict(
             embed_dim=6, hidden_size=8, num_heads=2, num_layers=2, block_size=8, feature_map="elu1"
