@@ -1,0 +1,1 @@
+"""Does every runtime compute what the torch source means: cases, oracle, comparison, bisection, gate."""

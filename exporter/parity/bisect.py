@@ -1,0 +1,169 @@
+"""Where a failing runtime leaves the truth: the first diverging tensor, with the node that produces it."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from exporter.parity.compare import CEILING, EPS, FLOOR_ULPS, max_abs
+from exporter.parity.graph_oracle import evaluate
+from exporter.parity.oracle import Truth
+from exporter.parity.torch_trace import find, trace
+from exporter.report.model import Divergence
+from exporter.runtimes.contract import Arrays, Runtime
+from exporter.subject import Subject
+
+DOUBT = 8
+"""A tensor diverges where its error is DOUBT times the rounding error of a plain evaluation: this only
+locates a failure that the gate has already found, so a merely unlucky tensor must not be blamed."""
+
+
+def locate(subject: Subject, runtime: Runtime, truth: Truth, threads: int = 1) -> Divergence | None:
+    """Find the fault of a failed case. First question: does the file itself, in float64, agree with torch?
+
+    Returns None where the runtime does not run the ONNX file or a float64 graph cannot be evaluated.
+    """
+    if not runtime.capabilities.intermediates:
+        return None
+    model = onnx.load(subject.model_path)
+    try:
+        exact = evaluate(model, truth.case.inputs, double=True)
+    except Exception as error:
+        return _unlocated(truth, f"the graph cannot be evaluated in float64: {type(error).__name__}: {error}")
+    wrong = [name for name in truth.outputs if not _agrees(exact.get(name), truth, name)]
+    if wrong:
+        return _fault_of_file(subject, model, exact, truth, wrong[0])
+    return _fault_of_runtime(subject, runtime, model, exact, truth, threads)
+
+
+def _agrees(value: np.ndarray | None, truth: Truth, name: str) -> bool:
+    bound = truth.bounds[name]
+    allowed = bound.allowed if bound.allowed is not None else np.inf
+    return (
+        value is not None
+        and value.shape == truth.outputs[name].shape
+        and (max_abs(value, truth.outputs[name]) <= allowed)
+    )
+
+
+def _fault_of_runtime(
+    subject: Subject, runtime: Runtime, model: onnx.ModelProto, exact: Arrays, truth: Truth, threads: int
+) -> Divergence:
+    """Run with every tensor exposed; the first that leaves its bound is where the runtime goes wrong."""
+    rounded = evaluate(model, truth.case.inputs, double=False)
+    eps = EPS[subject.declaration.precision]
+    try:
+        got = _run_exposed(subject, runtime, model, list(exact), truth, threads)
+    except Exception as problem:
+        return _unlocated(truth, f"it does not run with intermediate tensors exposed: {type(problem).__name__}")
+    for name, value in exact.items():
+        if name not in got or not np.isfinite(value).all():
+            continue
+        scale = float(np.abs(value).max(initial=0.0))
+        plain = max_abs(rounded[name], value)
+        allowed = DOUBT * (plain + FLOOR_ULPS * eps * scale)
+        error = max_abs(got[name], value) if got[name].shape == value.shape else float("inf")
+        if error > allowed:
+            node = _producer(model, name)
+            where, explanation = "runtime", "its inputs are right, so this node is computed wrongly"
+            if node.domain:
+                inlined = evaluate(model, truth.case.inputs, double=True, bodies=True)
+                if max_abs(inlined[name], value) > allowed:
+                    where, explanation = (
+                        "file",
+                        "the function body in the file differs from the op's reference",
+                    )
+            return _divergence(truth, where, name, node, error, allowed, explanation)
+    if any(not _agrees(got.get(name), truth, name) for name in truth.outputs):
+        return _unlocated(
+            truth, "no single node is wrong: rounding accumulates until the output leaves its bound"
+        )
+    return _unlocated(truth, "it passes with intermediate tensors exposed: suspect a fusion of several nodes")
+
+
+def _fault_of_file(
+    subject: Subject, model: onnx.ModelProto, exact: Arrays, truth: Truth, output: str
+) -> Divergence:
+    """The file differs from torch: find the first torch submodule whose values occur nowhere in the graph."""
+    tolerance = CEILING[subject.declaration.precision]
+    if subject.module is not None:
+        for step in trace(subject, truth.case.inputs):
+            found, nearest = find(step, exact, tolerance)
+            if found is None and nearest is not None:
+                error = max_abs(exact[nearest].ravel(), _same_size(step.value, exact[nearest].size))
+                return _divergence(
+                    truth,
+                    "file",
+                    nearest,
+                    _producer(model, nearest),
+                    error,
+                    tolerance * float(np.abs(step.value).max()),
+                    f"the values of torch submodule {step.module} ({step.kind}) occur nowhere in the graph; "
+                    "this tensor comes nearest",
+                )
+    value = exact.get(output)
+    shaped = value is not None and value.shape == truth.outputs[output].shape
+    error = max_abs(value, truth.outputs[output]) if value is not None and shaped else float("inf")
+    return _divergence(
+        truth,
+        "file",
+        output,
+        _producer(model, output),
+        error,
+        truth.bounds[output].allowed,
+        "the graph, evaluated in float64, differs from the torch source",
+    )
+
+
+def _run_exposed(
+    subject: Subject, runtime: Runtime, model: onnx.ModelProto, names: list[str], truth: Truth, threads: int
+) -> Arrays:
+    """Run with the named tensors as further outputs. Main-graph names survive the inlining of functions."""
+    exposed = onnx.ModelProto()
+    exposed.CopyFrom(model)
+    produced = {name for node in exposed.graph.node for name in node.output}
+    present = {output.name for output in exposed.graph.output}
+    exposed.graph.output.extend(
+        onnx.ValueInfoProto(name=name) for name in names if name in produced and name not in present
+    )
+    inferred = onnx.shape_inference.infer_shapes(exposed)
+    types = {info.name: info for info in inferred.graph.value_info}
+    for output in exposed.graph.output:
+        if output.name in types and not output.HasField("type"):
+            output.type.CopyFrom(types[output.name].type)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / subject.model_path.name
+        path.write_bytes(exposed.SerializeToString())
+        with runtime.open(replace(subject, model_path=path), threads) as session:
+            return session.run(truth.case.inputs)
+
+
+def _same_size(value: np.ndarray, size: int) -> np.ndarray:
+    return value.ravel() if value.size == size else value[:, -1:].ravel()
+
+
+def _producer(model: onnx.ModelProto, tensor: str) -> onnx.NodeProto:
+    """The node that writes `tensor`; an empty node for inputs and initializers."""
+    return next((node for node in model.graph.node if tensor in node.output), onnx.NodeProto())
+
+
+def _divergence(
+    truth: Truth,
+    where: str,
+    tensor: str,
+    node: onnx.NodeProto,
+    error: float,
+    allowed: float | None,
+    explanation: str,
+) -> Divergence:
+    op = f"{node.domain}::{node.op_type}" if node.domain else node.op_type or "initializer or input"
+    finite = error if np.isfinite(error) else None
+    return Divergence(truth.case.name, where, tensor, op, node.name, finite, allowed, explanation)
+
+
+def _unlocated(truth: Truth, explanation: str) -> Divergence:
+    return Divergence(truth.case.name, "unlocated", "", "", "", None, None, explanation)

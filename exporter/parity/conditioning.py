@@ -1,0 +1,36 @@
+"""How strongly a model's outputs answer to rounding of its inputs."""
+
+from __future__ import annotations
+
+import zlib
+
+import numpy as np
+
+from exporter.parity.cases import Case
+from exporter.parity.compare import EPS
+from exporter.runtimes.contract import Arrays
+
+JITTERS = 3
+"""Jittered copies per case: the worst of them stands for the neighbourhood of the input."""
+
+
+def jittered(case: Case, draw: int, precision: str) -> Arrays:
+    """The case with each floating-point input x replaced by x*(1 +- eps), signs drawn at random by `draw`.
+
+    eps is that of the model's `precision`, so every value moves by one or two units in the last place. Masks
+    stay as they are.
+    """
+    rng = np.random.default_rng([zlib.crc32(case.name.encode()), draw])
+    moved: Arrays = {}
+    for name, array in case.inputs.items():
+        if array.dtype == bool:
+            moved[name] = array
+            continue
+        signs = rng.choice(np.array([-1.0, 1.0]), size=array.shape)
+        moved[name] = (array.astype(np.float64) * (1 + EPS[precision] * signs)).astype(array.dtype)
+    return moved
+
+
+def amplification(response: float, scale: float, precision: str) -> float:
+    """Relative response of an output in units of the relative change of the inputs: 1 is neutral."""
+    return response / (EPS[precision] * scale) if scale > 0 else 0.0

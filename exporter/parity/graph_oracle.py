@@ -1,0 +1,105 @@
+"""The ONNX graph itself in float64: what the file says, free of any runtime and of any function body.
+
+Custom ops are evaluated by their references, never by the bodies or kernels under test.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx.inliner
+from onnx import TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
+from onnx.reference.op_run import OpRun
+
+from custom_ops import OPS
+from exporter.runtimes.contract import Arrays
+from exporter.runtimes.prepare import inline
+
+FLOATS = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16}
+
+
+def evaluate(model: onnx.ModelProto, inputs: Arrays, *, double: bool, bodies: bool = False) -> Arrays:
+    """Every floating-point tensor of the main graph by name, in topological order.
+
+    double  promote inputs, weights, constants and casts to float64; False keeps the file's own types
+    bodies  evaluate custom ops by the function bodies in the file instead of by their references
+    """
+    model = inline(model) if bodies else _without_bodies(model)
+    if double:
+        model = promoted(model)
+        inputs = {n: a if a.dtype == bool else a.astype(np.float64) for n, a in inputs.items()}
+    evaluator = ReferenceEvaluator(model, new_ops=None if bodies else REFERENCES)
+    results: dict[str, Any] = evaluator.run(None, inputs, intermediate=True)  # type: ignore[assignment]
+    return {
+        name: value
+        for name, value in results.items()
+        if isinstance(value, np.ndarray) and value.dtype.kind == "f"
+    }
+
+
+def promoted(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy of a function-free model in which every floating-point type is float64."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    _promote_graph(copy.graph)
+    return copy
+
+
+def _without_bodies(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Functions of other domains inlined, those of the custom ops dropped: the evaluator would prefer them."""
+    custom = [(op.domain, op.name) for op in OPS.values()]
+    if model.functions:
+        model = onnx.inliner.inline_selected_functions(model, custom, exclude=True)
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    del copy.functions[:]
+    for node in copy.graph.node:
+        node.overload = ""
+    return copy
+
+
+def _promote_graph(graph: onnx.GraphProto) -> None:
+    del graph.value_info[:]
+    for value in (*graph.input, *graph.output):
+        if value.type.tensor_type.elem_type in FLOATS:
+            value.type.tensor_type.elem_type = TensorProto.DOUBLE
+    for tensor in graph.initializer:
+        _promote_tensor(tensor)
+    for node in graph.node:
+        for attribute in node.attribute:
+            _promote_attribute(node, attribute)
+
+
+def _promote_attribute(node: onnx.NodeProto, attribute: onnx.AttributeProto) -> None:
+    if attribute.type == onnx.AttributeProto.GRAPH:
+        _promote_graph(attribute.g)
+    elif attribute.type == onnx.AttributeProto.TENSOR:
+        _promote_tensor(attribute.t)
+    elif node.op_type == "Cast" and attribute.name == "to" and attribute.i in FLOATS:
+        attribute.i = TensorProto.DOUBLE
+    elif node.op_type == "Constant" and attribute.name in ("value_float", "value_floats"):
+        value = np.array(helper.get_attribute_value(attribute), np.float64)
+        attribute.CopyFrom(helper.make_attribute("value", numpy_helper.from_array(value)))
+
+
+def _promote_tensor(tensor: TensorProto) -> None:
+    if tensor.data_type in FLOATS:
+        value = numpy_helper.to_array(tensor).astype(np.float64)
+        tensor.CopyFrom(numpy_helper.from_array(value, tensor.name))
+
+
+def _reference_op(name: str) -> type[OpRun]:
+    """An evaluator op that computes `OPS[name].reference` and answers in the type of its first input."""
+
+    def run(self: OpRun, *inputs: Any, **attributes: Any) -> tuple[Any]:
+        return (OPS[name].reference(inputs, attributes).astype(inputs[0].dtype),)
+
+    members: dict[str, Any] = {"op_domain": OPS[name].domain, "_run": run, "__slots__": ()}
+    return type(name, (OpRun,), members)
+
+
+REFERENCES = [_reference_op(name) for name in OPS]
+"""Evaluator classes of the custom ops."""

@@ -1,0 +1,64 @@
+"""The truth for each case: the torch source in float64, and how far torch itself strays from it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from exporter.errors import UserError
+from exporter.parity.cases import Case
+from exporter.parity.compare import bound, max_abs
+from exporter.parity.conditioning import JITTERS, amplification, jittered
+from exporter.report.model import Bound
+from exporter.runtimes import ORACLE, resolve
+from exporter.runtimes.contract import Arrays, Session
+from exporter.runtimes.torch_eager import TorchEager
+from exporter.subject import Subject
+
+
+@dataclass(frozen=True)
+class Truth:
+    """One case with its oracle outputs (float64) and the bound of each output."""
+
+    case: Case
+    outputs: Arrays
+    bounds: dict[str, Bound]
+
+
+def find_truths(subject: Subject, cases: Sequence[Case], threads: int = 1) -> tuple[Truth, ...]:
+    """Run torch in float64 and in the model's precision over every case and its jittered copies."""
+    if subject.module is None:
+        raise UserError(
+            "the torch source of this model is not at hand, so there is no oracle; "
+            "give the module again, or replay the bundle's recorded vectors"
+        )
+    precision = subject.declaration.precision
+    with (
+        resolve(ORACLE).open(subject, threads) as oracle,
+        TorchEager(precision).open(subject, threads) as torch,
+    ):
+        return tuple(find_truth(case, oracle, torch, precision) for case in cases)
+
+
+def find_truth(case: Case, oracle: Session, torch: Session, precision: str) -> Truth:
+    """`torch_error` is the worst over the case and its copies, so that one lucky rounding does not rule."""
+    truth = oracle.run(case.inputs)
+    errors = [_distances(torch.run(case.inputs), truth)]
+    responses = [dict.fromkeys(truth, 0.0)]
+    for draw in range(JITTERS):
+        inputs = jittered(case, draw, precision)
+        moved = oracle.run(inputs)
+        errors.append(_distances(torch.run(inputs), moved))
+        responses.append(_distances(moved, truth))
+    bounds = {}
+    for name, output in truth.items():
+        scale = float(np.abs(output).max(initial=0.0))
+        conditioning = amplification(max(r[name] for r in responses), scale, precision)
+        bounds[name] = bound(output, max(e[name] for e in errors), conditioning, precision)
+    return Truth(case, truth, bounds)
+
+
+def _distances(actual: Arrays, expected: Arrays) -> dict[str, float]:
+    return {name: max_abs(actual[name], expected[name]) for name in expected}

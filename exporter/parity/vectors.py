@@ -1,0 +1,61 @@
+"""Truths as plain arrays, so that a runtime without Python or torch can replay and judge itself."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from exporter.errors import UserError
+from exporter.parity.cases import Case
+from exporter.parity.oracle import Truth
+from exporter.report.model import Bound
+from exporter.runtimes.contract import Arrays
+
+FIELDS = ("allowed", "torch_error", "scale", "conditioning")
+"""Entries of a `bound` array, in order; NaN where there is none. NaN in `allowed`: the case cannot be judged."""
+
+
+def to_vectors(truths: Sequence[Truth]) -> dict[str, dict[str, Arrays]]:
+    """`case -> input | output | bound -> tensor name -> array`; outputs and bounds are float64."""
+    return {
+        truth.case.name: {
+            "input": truth.case.inputs,
+            "output": truth.outputs,
+            "bound": {name: _pack(bound) for name, bound in truth.bounds.items()},
+        }
+        for truth in truths
+    }
+
+
+def read_vectors(path: Path) -> tuple[Truth, ...]:
+    """The truths recorded in a bundle's `vectors.npz` (keys `case/input|output|bound/tensor`)."""
+    cases: dict[str, dict[str, Arrays]] = {}
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            for key in archive.files:
+                case, kind, tensor = key.split("/")
+                cases.setdefault(case, {"input": {}, "output": {}, "bound": {}})[kind][tensor] = archive[key]
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path} is no recorded vectors file; export the bundle again") from error
+    return tuple(
+        Truth(
+            Case(name, name.split("-")[0], kinds["input"]),
+            kinds["output"],
+            {tensor: _unpack(values) for tensor, values in kinds["bound"].items()},
+        )
+        for name, kinds in cases.items()
+    )
+
+
+def _pack(bound: Bound) -> np.ndarray:
+    values = (getattr(bound, name) for name in FIELDS)
+    return np.array([np.nan if value is None else value for value in values])
+
+
+def _unpack(values: np.ndarray) -> Bound:
+    numbers = (None if np.isnan(value) else float(value) for value in values)
+    allowed, torch_error, scale, conditioning = numbers
+    return Bound(scale, torch_error, allowed, conditioning, judgeable=allowed is not None)

@@ -1,0 +1,145 @@
+"""What a parity run found, as frozen values that travel as `report.json`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+FORMAT = 1
+
+PASS = "pass"
+FAIL = "fail"
+ILL = "ill-conditioned"
+"""Torch's own error is so large that neither a pass nor a failure would mean anything."""
+NOT_RUN = "not run"
+
+
+@dataclass(frozen=True)
+class Bound:
+    """The numbers behind one verdict: `allowed = 2*torch_error + 16*eps*scale`.
+
+    scale         max |oracle|
+    torch_error   torch's max abs error in the model's precision, worst over the case and its jittered copies;
+                  None where torch itself gave NaN or infinity
+    allowed       the largest error that passes; None where `judgeable` is False
+    conditioning  relative response of the oracle to input changes of one ulp, in ulps
+    judgeable     False where torch_error exceeds the ceiling or the oracle is not finite
+    """
+
+    scale: float | None
+    torch_error: float | None
+    allowed: float | None
+    conditioning: float | None
+    judgeable: bool
+
+
+@dataclass(frozen=True)
+class CaseRow:
+    """One set of inputs: how it was made, its shapes, and the bound of each output."""
+
+    name: str
+    kind: str
+    shapes: dict[str, tuple[int, ...]]
+    bounds: dict[str, Bound]
+
+
+@dataclass(frozen=True)
+class OutputRow:
+    """How one output compares with the oracle; measures are None where they are undefined.
+
+    quantiles  5, 25, 50, 75, 95 and 100 % quantiles of |error|
+    """
+
+    verdict: str
+    reason: str
+    max_abs: float | None = None
+    max_rel: float | None = None
+    rms_ratio: float | None = None
+    cosine: float | None = None
+    quantiles: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class ResultRow:
+    """One case in one runtime."""
+
+    case: str
+    verdict: str
+    outputs: dict[str, OutputRow]
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """The first tensor, in topological order, that leaves its bound in a failing runtime.
+
+    where   `runtime` (the file is right), `file` (the file differs from the torch source), `unlocated`
+    """
+
+    case: str
+    where: str
+    tensor: str
+    op: str
+    node: str
+    error: float | None
+    allowed: float | None
+    explanation: str
+
+
+@dataclass(frozen=True)
+class RuntimeRow:
+    """One runtime over all cases.
+
+    verdict  worst of its cases: `fail`, `ill-conditioned`, `pass`, or `not run`
+    reason   why it was not run or failed to run; empty otherwise
+    """
+
+    name: str
+    version: str
+    path: str
+    verdict: str
+    reason: str
+    results: tuple[ResultRow, ...] = ()
+    divergence: Divergence | None = None
+
+
+@dataclass(frozen=True)
+class MaskPicture:
+    """One baked mask: its rule in words, its size, and the rule's own drawing of itself."""
+
+    name: str
+    rule: str
+    query_length: int
+    key_length: int
+    svg: str
+
+
+@dataclass(frozen=True)
+class ParityReport:
+    """Everything one parity run established; holds no times, so equal runs give equal reports.
+
+    formula    the bound in words; `eps`, `ceiling`, `jitters` are its constants
+    op_counts  operators by name per stage of the export (`traced`, `exported`)
+    warnings   what a user of this model has to know
+    reasons    why the verdict is `fail`
+    """
+
+    declaration: dict[str, Any]
+    model: dict[str, Any]
+    precision: str
+    formula: str
+    eps: float
+    ceiling: float
+    jitters: int
+    cases: tuple[CaseRow, ...]
+    runtimes: tuple[RuntimeRow, ...]
+    verdict: str
+    reasons: tuple[str, ...]
+    op_counts: dict[str, dict[str, int]] = field(default_factory=dict)
+    masks: tuple[MaskPicture, ...] = ()
+    warnings: tuple[str, ...] = ()
+    versions: dict[str, str] = field(default_factory=dict)
+    format: int = FORMAT
+
+    @property
+    def passed(self) -> bool:
+        return self.verdict == PASS

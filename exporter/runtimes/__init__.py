@@ -1,0 +1,40 @@
+"""Runtimes by name. Importing this loads none of them: `temport --help` needs no torch and no OpenVINO."""
+
+from __future__ import annotations
+
+import difflib
+from importlib import import_module
+
+from exporter.errors import UserError
+from exporter.runtimes.contract import Capabilities, Runtime, Session
+
+RUNTIMES: dict[str, str] = {
+    "torch_float32": "exporter.runtimes.torch_eager:FLOAT32",
+    "onnx_reference": "exporter.runtimes.onnx_reference:RUNTIME",
+    "onnxruntime_cpu": "exporter.runtimes.onnxruntime_cpu:RUNTIME",
+    "onnxruntime_native": "exporter.runtimes.onnxruntime_native:RUNTIME",
+    "openvino": "exporter.runtimes.openvino:RUNTIME",
+}
+"""`name -> module:attribute`. A new runtime is one file and one line here."""
+
+ORACLE = "exporter.runtimes.torch_eager:FLOAT64"
+"""The truth every runtime is compared with; never a row of its own."""
+
+
+def load(name: str) -> Runtime:
+    """The runtime called `name`; its library is imported only when a session is opened."""
+    if name not in RUNTIMES:
+        close = difflib.get_close_matches(name, RUNTIMES, n=1)
+        hint = f"did you mean {close[0]}? " if close else ""
+        raise UserError(f"unknown runtime {name!r}; {hint}known: {', '.join(RUNTIMES)}")
+    return resolve(RUNTIMES[name])
+
+
+def resolve(target: str) -> Runtime:
+    """The object at `module:attribute`."""
+    module, _, attribute = target.partition(":")
+    runtime: Runtime = getattr(import_module(module), attribute)
+    return runtime
+
+
+__all__ = ["ORACLE", "RUNTIMES", "Capabilities", "Runtime", "Session", "load", "resolve"]

@@ -1,0 +1,115 @@
+"""The contract of a runtime: a table of what it can take, and a session that turns arrays into arrays.
+
+A runtime is one file. One that lives in another process (a C++ program, node, a browser) keeps the same
+contract: its session writes the inputs as npz, starts the process and reads the outputs back.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from exporter.declaration import Declaration
+
+if TYPE_CHECKING:
+    from exporter.subject import Subject
+
+Arrays = dict[str, npt.NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What a runtime takes; the exporter reads this to decide what is inlined or left out.
+
+    custom_domain   runs nodes of domain `temport` with kernels of its own
+    functions       runs model-local functions (otherwise they are inlined first)
+    overloads       tells functions apart by their `overload`
+    opsets          first and last ai.onnx opset
+    dtypes          numpy names of the element types it takes as inputs
+    dynamic_axes    one session serves several shapes
+    intermediates   any tensor of the ONNX graph can be made an output, so a divergence can be located
+    """
+
+    custom_domain: bool
+    functions: bool
+    overloads: bool
+    opsets: tuple[int, int]
+    dtypes: frozenset[str]
+    dynamic_axes: bool
+    intermediates: bool
+
+    def refusal(self, declaration: Declaration) -> str | None:
+        """Why a model with this declaration cannot run here, or None."""
+        low, high = self.opsets
+        if not low <= declaration.opset <= high:
+            return f"it reads opsets {low} to {high} and the model has {declaration.opset}"
+        needed = {spec.dtype for spec in (*declaration.inputs, *declaration.outputs)}
+        if unknown := sorted(needed - self.dtypes):
+            return f"it has no {', '.join(unknown)} inputs or outputs"
+        moving = [axis.name for axis in declaration.axes.values() if not axis.static]
+        if moving and not self.dynamic_axes:
+            return f"its shapes are fixed and the model leaves {', '.join(moving)} open"
+        return None
+
+
+class Session(Protocol):
+    """A loaded model.
+
+    path     which implementation of the custom ops runs
+    version  library and version that run it
+    """
+
+    path: str
+    version: str
+
+    def run(self, inputs: Arrays) -> Arrays:
+        """Outputs by name for inputs by name, shapes and dtypes as declared."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+
+class Runtime(Protocol):
+    """One way to run a model."""
+
+    name: str
+    capabilities: Capabilities
+
+    def unavailable(self) -> str | None:
+        """Why it cannot run on this machine, or None. Never an error, never silently another runtime."""
+        ...
+
+    def open(self, subject: Subject, threads: int = 1) -> Session:
+        """Load the subject's model."""
+        ...
+
+
+class InProcess:
+    """Context-manager half of a session that holds nothing but Python objects."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        return None
+
+
+def named(outputs: list[Any], names: list[str]) -> Arrays:
+    """Pair a runtime's output list with the declared names."""
+    return {name: np.asarray(value) for name, value in zip(names, outputs, strict=True)}

@@ -1,0 +1,49 @@
+"""ONNX's own reference evaluator (numpy), on the model with its functions inlined."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import onnx
+from onnx.reference import ReferenceEvaluator
+
+from exporter.runtimes.contract import Arrays, Capabilities, InProcess, named
+from exporter.runtimes.prepare import custom_path, prepare
+from exporter.subject import Subject
+
+
+class ReferenceSession(InProcess):
+    version = f"onnx {onnx.__version__}"
+
+    def __init__(self, model: onnx.ModelProto, path: str) -> None:
+        self.path = path
+        self.evaluator = ReferenceEvaluator(model)
+
+    def run(self, inputs: Arrays) -> Arrays:
+        outputs: list[Any] = list(self.evaluator.run(None, inputs))
+        return named(outputs, list(self.evaluator.output_names))
+
+
+class OnnxReference:
+    """Functions are inlined: the evaluator fails on a function call that omits an optional input."""
+
+    name = "onnx_reference"
+    capabilities = Capabilities(
+        custom_domain=False,
+        functions=False,
+        overloads=False,
+        opsets=(1, onnx.defs.onnx_opset_version()),
+        dtypes=frozenset({"bool", "float16", "float32", "float64"}),
+        dynamic_axes=True,
+        intermediates=True,
+    )
+
+    def unavailable(self) -> str | None:
+        return None
+
+    def open(self, subject: Subject, threads: int = 1) -> ReferenceSession:
+        path = custom_path(onnx.load(subject.model_path, load_external_data=False), "inlined body")
+        return ReferenceSession(prepare(subject.model_path, self.capabilities), path)
+
+
+RUNTIME = OnnxReference()

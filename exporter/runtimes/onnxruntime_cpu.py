@@ -1,0 +1,64 @@
+"""ONNX Runtime on the CPU, running the function bodies that the file carries."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from exporter.runtimes.contract import Arrays, Capabilities, InProcess, named
+from exporter.runtimes.prepare import custom_path
+from exporter.subject import Subject
+
+CAPABILITIES = Capabilities(
+    custom_domain=False,
+    functions=True,
+    overloads=True,
+    opsets=(7, 25),
+    dtypes=frozenset({"bool", "float16", "float32", "float64"}),
+    dynamic_axes=True,
+    intermediates=True,
+)
+DISABLED_OPTIMIZERS = ["SkipLayerNormFusion"]
+"""ORT's fused residual + LayerNorm CPU kernel is about ten times slower than LayerNormalization alone."""
+
+
+class OrtSession(InProcess):
+    """The file as it is; `library` is an op library to register first, None leaves the bodies to run."""
+
+    def __init__(self, model_path: Path, path: str, threads: int, library: Path | None = None) -> None:
+        import onnxruntime as ort
+
+        options = ort.SessionOptions()
+        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+        options.log_severity_level = 3
+        if library is not None:
+            options.register_custom_ops_library(str(library))
+        self.session: Any = ort.InferenceSession(
+            model_path,
+            options,
+            providers=["CPUExecutionProvider"],
+            disabled_optimizers=DISABLED_OPTIMIZERS,
+        )
+        self.path, self.version = path, f"onnxruntime {ort.__version__}"
+        self.names = [output.name for output in self.session.get_outputs()]
+
+    def run(self, inputs: Arrays) -> Arrays:
+        return named(self.session.run(self.names, inputs), self.names)
+
+
+class OnnxRuntimeCpu:
+    name = "onnxruntime_cpu"
+    capabilities = CAPABILITIES
+
+    def unavailable(self) -> str | None:
+        return None if importlib.util.find_spec("onnxruntime") else "onnxruntime is not installed"
+
+    def open(self, subject: Subject, threads: int = 1) -> OrtSession:
+        model = onnx.load(subject.model_path, load_external_data=False)
+        return OrtSession(subject.model_path, custom_path(model, "function body"), threads)
+
+
+RUNTIME = OnnxRuntimeCpu()

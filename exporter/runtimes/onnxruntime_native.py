@@ -1,0 +1,39 @@
+"""ONNX Runtime on the CPU with the native op library registered: the same file, our kernels."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import onnx
+
+from custom_ops import library_path
+from exporter.runtimes.contract import Capabilities
+from exporter.runtimes.onnxruntime_cpu import CAPABILITIES, OrtSession
+from exporter.runtimes.onnxruntime_cpu import RUNTIME as PLAIN
+from exporter.runtimes.prepare import custom_path
+from exporter.subject import Subject
+
+
+class OnnxRuntimeNative:
+    """With the library registered ORT prefers its kernels to the bodies, so a body cannot stand in unseen."""
+
+    name = "onnxruntime_native"
+    capabilities: Capabilities = replace(CAPABILITIES, custom_domain=True)
+
+    def unavailable(self) -> str | None:
+        if reason := PLAIN.unavailable():
+            return reason
+        try:
+            return None if library_path() else "the native op library was not built with this installation"
+        except ValueError as error:
+            return str(error)
+
+    def open(self, subject: Subject, threads: int = 1) -> OrtSession:
+        library = library_path()
+        assert library is not None, "unavailable() has to be asked first"
+        model = onnx.load(subject.model_path, load_external_data=False)
+        path = custom_path(model, f"native kernel {library.name}")
+        return OrtSession(subject.model_path, path, threads, library)
+
+
+RUNTIME = OnnxRuntimeNative()

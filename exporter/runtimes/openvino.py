@@ -1,0 +1,53 @@
+"""OpenVINO on the CPU: it does not inline model-local functions, so they are inlined first."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Any
+
+import onnx
+
+from exporter.runtimes.contract import Arrays, Capabilities, InProcess, named
+from exporter.runtimes.prepare import custom_path, prepare
+from exporter.subject import Subject
+
+
+class OpenVinoSession(InProcess):
+    def __init__(self, model: onnx.ModelProto, path: str, threads: int) -> None:
+        import openvino as ov
+
+        core = ov.Core()
+        # Without the hint OpenVINO computes in bf16 on processors that have it, whatever the graph says.
+        settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads}
+        self.compiled: Any = core.compile_model(core.read_model(model.SerializeToString()), "CPU", settings)
+        self.names = [output.name for output in model.graph.output]
+        self.path, self.version = f"{path}, f32", f"openvino {ov.get_version()}"
+
+    def run(self, inputs: Arrays) -> Arrays:
+        results = self.compiled(inputs, share_inputs=False, share_outputs=False)
+        return named([results[i] for i in range(len(self.names))], self.names)
+
+
+class OpenVino:
+    name = "openvino"
+    capabilities = Capabilities(
+        custom_domain=False,
+        functions=False,
+        overloads=False,
+        opsets=(7, 24),
+        dtypes=frozenset({"bool", "float16", "float32"}),
+        dynamic_axes=True,
+        intermediates=True,
+    )
+
+    def unavailable(self) -> str | None:
+        if importlib.util.find_spec("openvino"):
+            return None
+        return "openvino is not installed; pip install 'temport[openvino]'"
+
+    def open(self, subject: Subject, threads: int = 1) -> OpenVinoSession:
+        path = custom_path(onnx.load(subject.model_path, load_external_data=False), "inlined body")
+        return OpenVinoSession(prepare(subject.model_path, self.capabilities), path, threads)
+
+
+RUNTIME = OpenVino()

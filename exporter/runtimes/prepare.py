@@ -1,0 +1,33 @@
+"""What stays and what is inlined: the model file as a runtime's capability table wants it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+import onnx.inliner
+
+from exporter.runtimes.contract import Capabilities
+
+
+def prepare(model_path: Path, capabilities: Capabilities) -> onnx.ModelProto:
+    """Load the model and inline its functions where the runtime does not run them itself."""
+    model = onnx.load(model_path)
+    keep = capabilities.custom_domain or (
+        capabilities.functions and (capabilities.overloads or not has_overloads(model))
+    )
+    return model if keep else inline(model)
+
+
+def inline(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Every model-local function expanded into its body."""
+    return onnx.inliner.inline_local_functions(model) if model.functions else model
+
+
+def has_overloads(model: onnx.ModelProto) -> bool:
+    return any(function.overload for function in model.functions)
+
+
+def custom_path(model: onnx.ModelProto, with_functions: str) -> str:
+    """`with_functions` where the model carries bodies of custom ops, else that it has none to speak of."""
+    return with_functions if model.functions else "standard operators"

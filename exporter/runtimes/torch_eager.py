@@ -1,0 +1,102 @@
+"""The torch source of the model, run eagerly in one floating-point type."""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from exporter.declaration import Declaration
+from exporter.errors import UserError
+from exporter.runtimes.contract import Arrays, Capabilities, InProcess
+from exporter.subject import Subject
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+
+class TorchSession(InProcess):
+    """`module` converted to `dtype`; floating-point inputs are converted too, masks are left alone."""
+
+    path = "torch eager"
+
+    def __init__(self, module: nn.Module, declaration: Declaration, dtype: str, threads: int) -> None:
+        import torch
+
+        self.dtype = getattr(torch, dtype)
+        self.module = copy.deepcopy(module).eval().to(self.dtype)
+        self.declaration, self.threads = declaration, threads
+        self.version = f"torch {torch.__version__}"
+
+    def run(self, inputs: Arrays) -> Arrays:
+        import torch
+
+        tensors = [self._tensor(inputs[spec.name]) for spec in self.declaration.inputs]
+        with torch.inference_mode(), _threads(self.threads):
+            result = self.module(*tensors)
+        results = result if isinstance(result, tuple) else (result,)
+        return {
+            spec.name: _array(tensor) for spec, tensor in zip(self.declaration.outputs, results, strict=True)
+        }
+
+    def _tensor(self, array: np.ndarray[Any, Any]) -> torch.Tensor:
+        import torch
+
+        if array.dtype == bool:
+            return torch.from_numpy(array)
+        # through float64, which holds every half and single value exactly and which torch always takes
+        return torch.from_numpy(array.astype(np.float64)).to(self.dtype)
+
+
+class TorchEager:
+    """Runtime over `Subject.module`."""
+
+    capabilities = Capabilities(
+        custom_domain=True,
+        functions=False,
+        overloads=False,
+        opsets=(1, 10**6),
+        dtypes=frozenset({"bool", "float16", "bfloat16", "float32", "float64"}),
+        dynamic_axes=True,
+        intermediates=False,
+    )
+
+    def __init__(self, dtype: str) -> None:
+        self.name, self.dtype = f"torch_{dtype}", dtype
+
+    def unavailable(self) -> str | None:
+        return None if importlib.util.find_spec("torch") else "torch is not installed"
+
+    def open(self, subject: Subject, threads: int = 1) -> TorchSession:
+        if subject.module is None:
+            raise UserError("the torch source of this model is not at hand, so torch cannot run it")
+        return TorchSession(subject.module, subject.declaration, self.dtype, threads)
+
+
+FLOAT32 = TorchEager("float32")
+FLOAT64 = TorchEager("float64")
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """torch's thread count is global to the process: set it for one run and put it back."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _array(tensor: torch.Tensor) -> np.ndarray[Any, Any]:
+    """numpy has no bfloat16: its values are handed over as float32, which holds them exactly."""
+    import torch
+
+    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).cpu().numpy()
