@@ -1,0 +1,58 @@
+"""Which tensors a half type could not hold: measured on the float32 model with the very inputs of the
+parity check."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+
+LARGEST = {"fp16": float(np.finfo(np.float16).max), "bf16": 3.3895313892515355e38}
+"""Largest finite value of each half type."""
+
+
+@dataclass(frozen=True)
+class Overflow:
+    """A tensor that exceeds the half type: where it is made, how large it gets, in which case."""
+
+    tensor: str
+    node: str
+    op: str
+    largest: float
+    case: str
+
+    def __str__(self) -> str:
+        return f"{self.tensor} ({self.op} {self.node}) reaches {self.largest:.3g} in case {self.case}"
+
+
+def find_overflow(
+    float32_model: onnx.ModelProto,
+    tensors: Collection[str],
+    cases: Mapping[str, Mapping[str, np.ndarray]],
+    precision: str,
+) -> list[Overflow]:
+    """The `tensors` (names in the float32 model) that some case drives beyond `precision`, worst case each.
+
+    The float32 model runs in ONNX Runtime with those tensors as outputs, without graph optimisation, so that
+    every one of them exists.
+    """
+    producers = {name: node for node in float32_model.graph.node for name in node.output}
+    watched = sorted(set(tensors) & set(producers))
+    exposed = onnx.ModelProto()
+    exposed.CopyFrom(float32_model)
+    known = {output.name for output in exposed.graph.output}
+    exposed.graph.output.extend(onnx.ValueInfoProto(name=name) for name in watched if name not in known)
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = ort.InferenceSession(exposed.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    worst: dict[str, Overflow] = {}
+    for case, feeds in cases.items():
+        for name, value in zip(watched, session.run(watched, dict(feeds)), strict=True):
+            largest = float(np.abs(value).max(initial=0.0))
+            if largest > LARGEST[precision] and (name not in worst or largest > worst[name].largest):
+                node = producers[name]
+                worst[name] = Overflow(name, node.name, node.op_type, largest, case)
+    return list(worst.values())

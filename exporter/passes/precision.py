@@ -1,0 +1,176 @@
+"""float16 or bfloat16: a typed pass over the graph, since strongly typed runtimes compute what the graph
+says.
+
+Matrix products and attention compute in the half type (attention takes its softmax in float32 inside);
+element-wise operators and data movement follow their inputs; everything else stays float32: softmax,
+normalisation, reductions, the depthwise convolution of a moving average, recurrences, exponentials and
+divisions, and any operator not named here. Inputs and outputs of the model keep their types.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+from onnx_ir.passes import common
+
+from exporter.errors import UserError
+
+PRECISIONS = {"fp16": ir.DataType.FLOAT16, "bf16": ir.DataType.BFLOAT16}
+"""Name on the command line -> element type (`fp32` is no pass at all)."""
+
+HALF = {"Attention", "BlockLinearAttention", "Conv", "Gemm", "MatMul", "OnlineSoftmaxAttention"}
+"""Operators that sum products with a float32 accumulator wherever half types are fast."""
+FOLLOW = {
+    "Abs", "Add", "Clip", "Concat", "Einsum", "Elu", "Expand", "Flatten", "Gather", "Gelu", "Identity", "Max",
+    "Min", "Mul", "Neg", "Pad", "Relu", "Reshape", "Sigmoid", "Slice", "Split", "Squeeze", "Sub", "Tanh", "Tile",
+    "Transpose", "Unsqueeze", "Where",
+}  # fmt: skip
+"""Operators that round once per element, or not at all."""
+UNTYPED = {"Cast", "IsInf", "IsNaN", "Shape", "Size"}
+"""Operators that take any float and whose result does not depend on its type."""
+_FLOATS = {ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16}
+
+
+@dataclass(frozen=True)
+class PrecisionChange:
+    """What the pass did.
+
+    half      names of the tensors that are now in the half type
+    float32   operators that still compute in float32, with their numbers
+    casts     conversions inserted at the borders
+    """
+
+    precision: str
+    half: tuple[str, ...]
+    float32: dict[str, int]
+    casts: int
+
+
+def lower_precision(model: ir.Model, precision: str) -> PrecisionChange:
+    """Retype the float32 graph of `model` in place; run it before bodies are attached.
+
+    Raises `UserError` for an unknown precision or a weight that the half type cannot hold.
+    """
+    if precision not in PRECISIONS:
+        raise UserError(f"--precision {precision!r} is unknown; give fp32, {', '.join(PRECISIONS)}")
+    return _Retyping(model, precision).run()
+
+
+class _Retyping:
+    def __init__(self, model: ir.Model, precision: str) -> None:
+        self.model, self.graph, self.precision = model, model.graph, precision
+        self.half_type = PRECISIONS[precision]
+        self.converted: dict[tuple[str, ir.DataType], ir.Value] = {}
+        self.half: list[str] = []
+        self.float32: Counter[str] = Counter()
+        self.casts = 0
+
+    def run(self) -> PrecisionChange:
+        wanted = {id(value): value.dtype for value in self.graph.outputs}
+        for node in list(self.graph):
+            kind = self._kind(node)
+            if kind is None:
+                continue
+            for index, value in enumerate(node.inputs):
+                if value is not None and value.dtype in _FLOATS and value.dtype != kind:
+                    node.replace_input_with(index, self._as(value, kind, node))
+            if kind == self.half_type:
+                for output in node.outputs:
+                    if output.dtype in _FLOATS:
+                        output.type = ir.TensorType(kind)
+                        self.half.append(output.name or "")
+            else:
+                self.float32[node.op_type] += 1
+        for index, value in enumerate(self.graph.outputs):
+            if value.dtype != wanted[id(value)]:
+                self._restore_output(index, value)
+        common.RemoveUnusedNodesPass()(self.model)
+        return PrecisionChange(self.precision, tuple(self.half), dict(self.float32.most_common()), self.casts)
+
+    def _kind(self, node: ir.Node) -> ir.DataType | None:
+        """The type `node` computes in; None where no float flows through it."""
+        floats = [v for v in node.inputs if v is not None and v.dtype in _FLOATS]
+        if not floats or node.op_type in UNTYPED:
+            return None
+        if node.op_type in HALF and not _depthwise(node):
+            return self.half_type
+        flowing = [v for v in floats if not _is_constant(v)]
+        if node.op_type in FOLLOW and any(v.dtype == self.half_type for v in flowing):
+            constants = [v for v in floats if _is_constant(v)]
+            return self.half_type if all(self._holds(v) for v in constants) else ir.DataType.FLOAT
+        return ir.DataType.FLOAT
+
+    def _holds(self, value: ir.Value) -> bool:
+        """Whether the half type keeps every element of a constant finite and apart from 0."""
+        array = _array(value).astype(np.float32)
+        with np.errstate(over="ignore"):
+            rounded = array.astype(self.half_type.numpy()).astype(np.float32)
+        return bool(
+            np.all(np.isfinite(rounded) == np.isfinite(array)) and np.all((rounded == 0) == (array == 0))
+        )
+
+    def _as(self, value: ir.Value, kind: ir.DataType, user: ir.Node) -> ir.Value:
+        key = (value.name or "", kind)
+        if key not in self.converted:
+            constant = _is_constant(value)
+            self.converted[key] = self._constant(value, kind) if constant else self._cast(value, kind, user)
+        return self.converted[key]
+
+    def _constant(self, value: ir.Value, kind: ir.DataType) -> ir.Value:
+        array = _array(value)
+        with np.errstate(over="ignore"):
+            rounded = array.astype(kind.numpy())
+        if not np.all(np.isfinite(rounded.astype(np.float32)) == np.isfinite(array.astype(np.float32))):
+            raise UserError(
+                f"weight {value.name} reaches {np.abs(array).max():.3g}, which {self.precision} cannot hold; "
+                "use --precision bf16 or fp32"
+            )
+        name = f"{value.name}.{self.precision}"
+        new = ir.Value(
+            name=name, shape=value.shape, type=ir.TensorType(kind), const_value=ir.tensor(rounded, name=name)
+        )
+        self.graph.register_initializer(new)
+        return new
+
+    def _cast(self, value: ir.Value, kind: ir.DataType, user: ir.Node) -> ir.Value:
+        node = ir.Node("", "Cast", [value], ir.convenience.convert_attributes({"to": kind}), num_outputs=1)
+        node.name = f"{value.name}/to_{kind.name.lower()}"
+        out = node.outputs[0]
+        out.name, out.type, out.shape = f"{node.name}/out", ir.TensorType(kind), value.shape
+        producer = value.producer()
+        if producer is None:
+            self.graph.insert_before(user, node)
+        else:
+            self.graph.insert_after(producer, node)
+        self.casts += 1
+        return out
+
+    def _restore_output(self, index: int, value: ir.Value) -> None:
+        """The model's output keeps its name and type; the tensor behind it becomes `<name>.<precision>`."""
+        name = value.name
+        producer = value.producer()
+        assert producer is not None and name is not None
+        value.name = f"{name}.{self.precision}"
+        self.half[self.half.index(name)] = value.name
+        out = self._cast(value, ir.DataType.FLOAT, producer)
+        out.name = name
+        self.graph.outputs[index] = out
+
+
+def _depthwise(node: ir.Node) -> bool:
+    group = node.attributes.get("group")
+    return node.op_type == "Conv" and group is not None and group.as_int() > 1
+
+
+def _is_constant(value: ir.Value) -> bool:
+    producer = value.producer()
+    return value.is_initializer() or (producer is not None and producer.op_type == "Constant")
+
+
+def _array(value: ir.Value) -> np.ndarray:
+    tensor = ir.convenience.get_const_tensor(value)
+    assert tensor is not None
+    return tensor.numpy()

@@ -1,0 +1,183 @@
+"""float16 and bfloat16 graphs: what is retyped, what stays float32, how near the result is, what would overflow."""
+
+from __future__ import annotations
+
+import copy
+import functools
+
+import ml_dtypes
+import numpy as np
+import onnx
+import onnx_ir as ir
+import onnxruntime as ort
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from exporter.declare import declare
+from exporter.errors import UserError
+from exporter.passes.attach_bodies import attach_bodies
+from exporter.passes.clean import clean
+from exporter.passes.fold_constants import fold_constants
+from exporter.passes.overflow import find_overflow
+from exporter.passes.precision import PrecisionChange, lower_precision
+from exporter.torch_to_onnx import to_onnx
+from graphs.baking import bake
+
+SETTINGS = {
+    "sliding_window": ("embed_dim=32", "window_size=8", "num_heads=2", "head_dim=16", "ffn_dim=32"),
+    "hybrid": ("embed_dim=32", "lstm_hidden=32", "num_heads=2", "head_dim=16"),
+    "mega": ("embed_dim=32", "hidden_size=32", "num_layers=2"),
+    "lightning": ("embed_dim=32", "hidden_size=32", "num_layers=2", "num_heads=2", "block_size=8"),
+    "dms": ("hid_dim=32", "n_heads=2"),
+}
+SEQ = 20
+
+
+@functools.cache
+def models(arch: str, precision: str) -> tuple[onnx.ModelProto, onnx.ModelProto, PrecisionChange]:
+    """The float32 model and its retyped copy, both with bodies."""
+    settings = SETTINGS[arch]
+    declaration, module, _ = declare(arch, settings, batch="2", seq=str(SEQ))
+    bake(module, SEQ)
+    plain = to_onnx(module, declaration)
+    fold_constants(plain)
+    clean(plain)
+    half = copy.deepcopy(ir.to_proto(plain))
+    retyped = ir.from_proto(half)
+    change = lower_precision(retyped, precision)
+    for model in (plain, retyped):
+        attach_bodies(model, declaration)
+        onnx.checker.check_model(ir.to_proto(model), full_check=True)
+    return ir.to_proto(plain), ir.to_proto(retyped), change
+
+
+def feeds(model: onnx.ModelProto) -> dict[str, np.ndarray]:
+    random = np.random.default_rng(0)
+    arrays = {}
+    for value in model.graph.input:
+        shape = [d.dim_value for d in value.type.tensor_type.shape.dim]
+        boolean = value.type.tensor_type.elem_type == TensorProto.BOOL
+        arrays[value.name] = (
+            random.random(shape) < 0.7 if boolean else random.standard_normal(shape, np.float32)
+        )
+    return arrays
+
+
+def run(model: onnx.ModelProto, inputs: dict[str, np.ndarray]) -> np.ndarray:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    return np.asarray(
+        ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"]).run(
+            None, inputs
+        )[0]
+    )
+
+
+def rounded_weights(model: onnx.ModelProto, kind: type) -> onnx.ModelProto:
+    """The float32 model with its float weights rounded to `kind`: what rounding alone costs."""
+    copied = onnx.ModelProto()
+    copied.CopyFrom(model)
+    for tensor in copied.graph.initializer:
+        if tensor.data_type == TensorProto.FLOAT:
+            array = numpy_helper.to_array(tensor)
+            tensor.CopyFrom(numpy_helper.from_array(array.astype(kind).astype(np.float32), tensor.name))
+    return copied
+
+
+@pytest.mark.parametrize("arch", SETTINGS)
+def test_float16_result_is_near_float32(arch: str) -> None:
+    plain, half, _ = models(arch, "fp16")
+    inputs = feeds(plain)
+    exact, got = run(plain, inputs), run(half, inputs)
+    assert got.dtype == np.float32
+    rounding = np.abs(run(rounded_weights(plain, np.float16), inputs) - exact).max()
+    scale = np.abs(exact).max()
+    # rounding every activation is at most a few times as bad as rounding every weight once
+    assert np.abs(got - exact).max() <= 4 * rounding + 16 * np.finfo(np.float16).eps * scale
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+@pytest.mark.parametrize("arch", SETTINGS)
+def test_sensitive_operators_stay_float32(arch: str, precision: str) -> None:
+    _, half, change = models(arch, precision)
+    kinds = {
+        v.name: v.type.tensor_type.elem_type for v in onnx.shape_inference.infer_shapes(half).graph.value_info
+    }
+    kinds |= {t.name: t.data_type for t in half.graph.initializer}
+    element = TensorProto.FLOAT16 if precision == "fp16" else TensorProto.BFLOAT16
+    for node in half.graph.node:
+        found = {kinds[name] for name in node.output if name in kinds}
+        if node.op_type in ("LayerNormalization", "Softmax", "ReduceSum", "ReduceMean", "LSTM", "Exp", "Div"):
+            assert found <= {TensorProto.FLOAT}
+        if node.op_type == "Conv":
+            assert found <= {TensorProto.FLOAT}  # the moving average of mega
+        if node.op_type in ("MatMul", "Gemm") or node.domain == "temport":
+            assert found <= {element}
+    assert (change.half and change.casts and "LayerNormalization" in change.float32) or arch == "dms"
+
+
+def test_half_weights_halve_the_file() -> None:
+    plain, half, _ = models("sliding_window", "fp16")
+    assert half.ByteSize() < 0.75 * plain.ByteSize()
+
+
+def graph(nodes: list[onnx.NodeProto], *initializers: onnx.TensorProto) -> ir.Model:
+    info = helper.make_tensor_value_info
+    made = helper.make_graph(
+        nodes, "g", [info("x", 1, [2, 4])], [info("y", 1, [2, 4])], list(initializers),
+        value_info=[info("h", 1, [2, 4])],
+    )  # fmt: skip
+    return ir.from_proto(helper.make_model(made, opset_imports=[helper.make_opsetid("", 20)], ir_version=10))
+
+
+def weight(name: str, value: float, shape: tuple[int, ...] = (4, 4)) -> onnx.TensorProto:
+    return numpy_helper.from_array(np.full(shape, value, np.float32), name)
+
+
+def test_weight_beyond_float16_is_named() -> None:
+    model = graph([helper.make_node("MatMul", ["x", "w"], ["y"])], weight("w", 1e5))
+    with pytest.raises(UserError, match="weight w reaches 1e\\+05, which fp16 cannot hold"):
+        lower_precision(model, "fp16")
+    lower_precision(graph([helper.make_node("MatMul", ["x", "w"], ["y"])], weight("w", 1e5)), "bf16")
+
+
+def test_constant_that_would_vanish_keeps_its_node_in_float32() -> None:
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["h"]), helper.make_node("Add", ["h", "eps"], ["y"])]
+    model = graph(nodes, weight("w", 1), weight("eps", 1e-9, ()))
+    assert lower_precision(model, "fp16").float32 == {"Add": 1}
+
+
+def test_output_keeps_name_and_type() -> None:
+    model = graph([helper.make_node("MatMul", ["x", "w"], ["y"])], weight("w", 0.5))
+    change = lower_precision(model, "fp16")
+    proto = ir.to_proto(model)
+    onnx.checker.check_model(proto, full_check=True)
+    assert [(o.name, o.type.tensor_type.elem_type) for o in proto.graph.output] == [("y", TensorProto.FLOAT)]
+    assert change.half == ("y.fp16",)
+    assert np.allclose(run(proto, {"x": np.ones((2, 4), np.float32)}), 2.0)
+
+
+def test_unknown_precision() -> None:
+    with pytest.raises(UserError, match="give fp32, fp16, bf16"):
+        lower_precision(graph([helper.make_node("Relu", ["x"], ["y"])]), "fp8")
+
+
+def test_overflow_is_named_with_its_case() -> None:
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["h"], name="product"),
+        helper.make_node("Tanh", ["h"], ["y"], name="squash"),
+    ]
+    plain = ir.to_proto(graph(nodes, weight("w", 100)))
+    change = lower_precision(graph(nodes, weight("w", 100)), "fp16")
+    cases = {"normal": {"x": np.ones((2, 4), np.float32)}, "large": {"x": np.full((2, 4), 1e3, np.float32)}}
+    (found,) = find_overflow(plain, change.half, cases, "fp16")
+    assert (found.tensor, found.node, found.case, found.largest) == ("h", "product", "large", 4e5)
+    assert "product" in str(found)
+    assert find_overflow(plain, change.half, cases, "bf16") == []
+    assert find_overflow(plain, change.half, {"normal": cases["normal"]}, "fp16") == []
+
+
+def test_largest_bfloat16() -> None:
+    from exporter.passes.overflow import LARGEST
+
+    assert LARGEST["bf16"] == float(ml_dtypes.finfo(ml_dtypes.bfloat16).max)
