@@ -59,7 +59,9 @@ def _fault_of_runtime(
     try:
         got = _run_exposed(subject, runtime, model, list(exact), truth, threads)
     except Exception as problem:
-        return _unlocated(truth, f"it does not run with intermediate tensors exposed: {type(problem).__name__}")
+        return _unlocated(
+            truth, f"it does not run with intermediate tensors exposed: {type(problem).__name__}"
+        )
     for name, value in exact.items():
         if name not in got or not np.isfinite(value).all():
             continue

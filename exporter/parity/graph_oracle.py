@@ -9,13 +9,11 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnx.inliner
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
-from onnx.reference.op_run import OpRun
 
-from custom_ops import OPS
 from exporter.runtimes.contract import Arrays
+from exporter.runtimes.op_reference import REFERENCE_OPS, without_bodies
 from exporter.runtimes.prepare import inline
 
 FLOATS = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16}
@@ -27,11 +25,11 @@ def evaluate(model: onnx.ModelProto, inputs: Arrays, *, double: bool, bodies: bo
     double  promote inputs, weights, constants and casts to float64; False keeps the file's own types
     bodies  evaluate custom ops by the function bodies in the file instead of by their references
     """
-    model = inline(model) if bodies else _without_bodies(model)
+    model = inline(model) if bodies else without_bodies(model)
     if double:
         model = promoted(model)
         inputs = {n: a if a.dtype == bool else a.astype(np.float64) for n, a in inputs.items()}
-    evaluator = ReferenceEvaluator(model, new_ops=None if bodies else REFERENCES)
+    evaluator = ReferenceEvaluator(model, new_ops=None if bodies else REFERENCE_OPS)
     results: dict[str, Any] = evaluator.run(None, inputs, intermediate=True)  # type: ignore[assignment]
     return {
         name: value
@@ -45,19 +43,6 @@ def promoted(model: onnx.ModelProto) -> onnx.ModelProto:
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     _promote_graph(copy.graph)
-    return copy
-
-
-def _without_bodies(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Functions of other domains inlined, those of the custom ops dropped: the evaluator would prefer them."""
-    custom = [(op.domain, op.name) for op in OPS.values()]
-    if model.functions:
-        model = onnx.inliner.inline_selected_functions(model, custom, exclude=True)
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
-    del copy.functions[:]
-    for node in copy.graph.node:
-        node.overload = ""
     return copy
 
 
@@ -89,17 +74,3 @@ def _promote_tensor(tensor: TensorProto) -> None:
     if tensor.data_type in FLOATS:
         value = numpy_helper.to_array(tensor).astype(np.float64)
         tensor.CopyFrom(numpy_helper.from_array(value, tensor.name))
-
-
-def _reference_op(name: str) -> type[OpRun]:
-    """An evaluator op that computes `OPS[name].reference` and answers in the type of its first input."""
-
-    def run(self: OpRun, *inputs: Any, **attributes: Any) -> tuple[Any]:
-        return (OPS[name].reference(inputs, attributes).astype(inputs[0].dtype),)
-
-    members: dict[str, Any] = {"op_domain": OPS[name].domain, "_run": run, "__slots__": ()}
-    return type(name, (OpRun,), members)
-
-
-REFERENCES = [_reference_op(name) for name in OPS]
-"""Evaluator classes of the custom ops."""

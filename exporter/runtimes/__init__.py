@@ -11,6 +11,7 @@ from exporter.runtimes.contract import Capabilities, Runtime, Session
 RUNTIMES: dict[str, str] = {
     "torch_float32": "exporter.runtimes.torch_eager:FLOAT32",
     "onnx_reference": "exporter.runtimes.onnx_reference:RUNTIME",
+    "op_reference": "exporter.runtimes.op_reference:RUNTIME",
     "onnxruntime_cpu": "exporter.runtimes.onnxruntime_cpu:RUNTIME",
     "onnxruntime_native": "exporter.runtimes.onnxruntime_native:RUNTIME",
     "openvino": "exporter.runtimes.openvino:RUNTIME",

@@ -7,10 +7,11 @@ from dataclasses import replace
 import onnx
 
 from custom_ops import library_path
+from exporter.errors import UserError
 from exporter.runtimes.contract import Capabilities
 from exporter.runtimes.onnxruntime_cpu import CAPABILITIES, OrtSession
 from exporter.runtimes.onnxruntime_cpu import RUNTIME as PLAIN
-from exporter.runtimes.prepare import custom_path
+from exporter.runtimes.op_reference import has_custom_ops
 from exporter.subject import Subject
 
 
@@ -32,8 +33,9 @@ class OnnxRuntimeNative:
         library = library_path()
         assert library is not None, "unavailable() has to be asked first"
         model = onnx.load(subject.model_path, load_external_data=False)
-        path = custom_path(model, f"native kernel {library.name}")
-        return OrtSession(subject.model_path, path, threads, library)
+        if not has_custom_ops(model):
+            raise UserError("the model has no custom ops, so onnxruntime_cpu says the same")
+        return OrtSession(subject.model_path, f"native kernel {library.name}", threads, library)
 
 
 RUNTIME = OnnxRuntimeNative()

@@ -1,0 +1,89 @@
+"""ONNX's reference evaluator with every custom op computed by its own float64 definition, not by its body.
+
+This is what a native kernel will see: the node's attributes alone. A body with other masks than the
+attributes say agrees with the torch source in every other runtime; here it cannot.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx.inliner
+from onnx.reference import ReferenceEvaluator
+from onnx.reference.op_run import OpRun
+
+from custom_ops import OPS
+from exporter.errors import UserError
+from exporter.runtimes.contract import Arrays, Capabilities, InProcess, named
+from exporter.subject import Subject
+
+
+def without_bodies(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Functions of other domains inlined, those of the custom ops dropped: the evaluator would prefer them."""
+    custom = [(op.domain, op.name) for op in OPS.values()]
+    if model.functions:
+        model = onnx.inliner.inline_selected_functions(model, custom, exclude=True)
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    del copy.functions[:]
+    for node in copy.graph.node:
+        node.overload = ""
+    return copy
+
+
+def _reference_op(name: str) -> type[OpRun]:
+    """An evaluator op that computes `OPS[name].reference` and answers in the type of its first input."""
+
+    def run(self: OpRun, *inputs: Any, **attributes: Any) -> tuple[Any]:
+        plain = {k: v.item() if isinstance(v, np.generic) else v for k, v in attributes.items()}
+        return (OPS[name].reference(inputs, plain).astype(inputs[0].dtype),)
+
+    return type(name, (OpRun,), {"op_domain": OPS[name].domain, "_run": run})
+
+
+REFERENCE_OPS = [_reference_op(name) for name in OPS]
+"""Evaluator classes of the custom ops."""
+
+
+class OpReferenceSession(InProcess):
+    version = f"onnx {onnx.__version__}"
+    path = "op definitions, float64 inside the ops"
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        self.evaluator = ReferenceEvaluator(without_bodies(model), new_ops=REFERENCE_OPS)
+
+    def run(self, inputs: Arrays) -> Arrays:
+        outputs: list[Any] = list(self.evaluator.run(None, inputs))
+        return named(outputs, list(self.evaluator.output_names))
+
+
+class OpReference:
+    name = "op_reference"
+    capabilities = Capabilities(
+        custom_domain=True,
+        functions=False,
+        overloads=False,
+        opsets=(1, onnx.defs.onnx_opset_version()),
+        dtypes=frozenset({"bool", "float16", "float32", "float64"}),
+        dynamic_axes=True,
+        intermediates=True,
+    )
+
+    def unavailable(self) -> str | None:
+        return None
+
+    def open(self, subject: Subject, threads: int = 1) -> OpReferenceSession:
+        model = onnx.load(subject.model_path)
+        if not has_custom_ops(model):
+            raise UserError("the model has no custom ops, so onnx_reference says the same")
+        return OpReferenceSession(model)
+
+
+def has_custom_ops(model: onnx.ModelProto) -> bool:
+    """Whether the main graph calls an op of the custom domain."""
+    return any(node.op_type in OPS and node.domain == OPS[node.op_type].domain for node in model.graph.node)
+
+
+RUNTIME = OpReference()
