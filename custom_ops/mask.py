@@ -98,14 +98,16 @@ class MaskRule:
     def svg(self, T: int, S: int, *, size: int = 240) -> str:
         """The T x S table drawn as one inline SVG, rows downwards, at most `size` pixels on the longer side.
 
-        Each query row is a run of keys (the rule is an interval), so a row is one rectangle.
+        Each query row is a run of keys (the rule is an interval), so a row is one rectangle; of rows thinner
+        than a pixel only every n-th is drawn, that much higher.
         """
+        step = max(1, -(-T // size))
         unit = size / max(T, S, 1)
         width, height = S * unit, T * unit
         bars = "".join(
             f'<rect x="{lo * unit:.2f}" y="{t * unit:.2f}" '
-            f'width="{(hi - lo) * unit:.2f}" height="{unit:.2f}"/>'
-            for t in range(T)
+            f'width="{(hi - lo) * unit:.2f}" height="{min(step, T - t) * unit:.2f}"/>'
+            for t in range(0, T, step)
             for lo, hi in [self.key_range(t, t + 1, T, S)]
             if hi > lo
         )

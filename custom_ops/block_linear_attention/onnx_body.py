@@ -19,6 +19,10 @@ from custom_ops.mask import BlockRule, MaskRule
 from custom_ops.op import Body
 
 FORMS = ("dense", "blocked")
+HEAD_DIM = 64  # the head dim is no attribute; the choice of form assumes this one
+BLOCKED_OVERHEAD = (
+    8000  # what the extra nodes cost, in score entries (ONNX Runtime, one thread, 4 heads of 64)
+)
 
 
 def body(
@@ -45,7 +49,7 @@ def body(
         raise ValueError(f"{OP_NAME}: Q has {query_length} rows but K has {key_length}; they must be equal.")
     graph = BodyGraph(SCHEMA, opset=opset, overload=overload, element_type=element_type)
     if form == "auto":
-        form = "blocked" if query_length is not None and query_length > 2 * a.block_size else "dense"
+        form = "blocked" if query_length is not None and _blocked_is_cheaper(query_length, a) else "dense"
     build = _BodyOf(graph, a, packed)
     if form == "blocked":
         if query_length is None:
@@ -56,6 +60,13 @@ def body(
     else:
         result = build.dense(query_length, max_length)
     return Body(graph.function(result, like=graph.inputs["Q"]), form, graph.masks)
+
+
+def _blocked_is_cheaper(length: int, a: BlockLinearAttributes) -> bool:
+    """Dense computes two T x T products; blocked a C x C and a C x D product per block."""
+    block = min(a.block_size, length)
+    rows = -(-length // block) * block
+    return rows * (block + HEAD_DIM) + BLOCKED_OVERHEAD < 2 * length * length
 
 
 class _BodyOf:

@@ -23,6 +23,9 @@ from custom_ops.op import Body
 FORMS = ("dense", "banded", "attention")
 ATTENTION_OPSET = 23
 SMALLEST_BLOCK = 16  # below this a block's matrix products are all overhead
+BANDED_OVERHEAD = (
+    2500  # what the extra nodes cost, in score entries (ONNX Runtime, one thread, 4 heads of 64)
+)
 
 
 def body(
@@ -49,7 +52,7 @@ def body(
     build = _BodyOf(graph, a, query_length, key_length, max_length, packed, has_key_mask)
     bands = Bands.of(a.rule, query_length, key_length)
     if form == "auto":
-        form = "banded" if bands is not None and bands.cost < bands.dense_cost else "dense"
+        form = "banded" if bands is not None and bands.cost + BANDED_OVERHEAD < bands.dense_cost else "dense"
     if form == "banded":
         if bands is None:
             raise ValueError(
