@@ -20,6 +20,7 @@ from exporter.metadata import describe
 from exporter.passes.attach_bodies import AttachedBody, attach_bodies
 from exporter.passes.clean import clean
 from exporter.passes.fold_constants import fold_constants
+from exporter.passes.prune import prune
 from exporter.passes.to_standard import to_standard
 from exporter.torch_to_onnx import to_onnx
 from exporter.weights import fingerprint
@@ -38,6 +39,7 @@ class Built:
     bodies: list[AttachedBody]
     masks: list[BakedMask]
     op_counts: dict[str, dict[str, int]]
+    warnings: tuple[str, ...]
 
     def mask_records(self) -> list[dict[str, Any]]:
         return [
@@ -60,7 +62,10 @@ def build(module: nn.Module, declaration: Declaration) -> Built:
     model = to_onnx(baked, declaration)
     fold_constants(model)
     clean(model)
-    before = count_ops(model)
+    counts = {"traced": count_ops(model)}
+    warnings = _conditioning_warnings(model)
+    if declaration.prune and prune(model):
+        counts["pruned"] = count_ops(model)
     if declaration.ops == "standard":
         bodies = to_standard(model, declaration)
     else:
@@ -78,7 +83,8 @@ def build(module: nn.Module, declaration: Declaration) -> Built:
         if isinstance(table, MaskTable)
     ]
     check_masks(model, masks)
-    return Built(model, bodies, masks, {"traced": before, "exported": count_ops(model)})
+    counts["exported"] = count_ops(model)
+    return Built(model, bodies, masks, counts, warnings)
 
 
 def save(built: Built, path: Path, external_data: bool) -> None:
@@ -94,6 +100,23 @@ def save(built: Built, path: Path, external_data: bool) -> None:
         )
     onnx.checker.check_model(proto, full_check=True)
     path.write_bytes(proto.SerializeToString(deterministic=True))
+
+
+def _conditioning_warnings(model: ir.Model) -> tuple[str, ...]:
+    """Where the linear branch divides by a sum that can pass through 0, say so."""
+    for node in model.graph.all_nodes():
+        if node.domain != "temport" or node.op_type != "BlockLinearAttention":
+            continue
+        given = {name: attribute.value for name, attribute in node.attributes.items()}
+        length = node.inputs[0].shape[1] if node.inputs[0] is not None and node.inputs[0].shape else None
+        several_blocks = not isinstance(length, int) or length > given["block_size"]
+        if several_blocks and (given["feature_map"], given["normalizer"]) == ("identity", "key_sum"):
+            return (
+                "feature_map=identity with normalizer=key_sum divides by a sum that can pass through 0, so single "
+                "outputs can be arbitrarily large and ill-conditioned (the report gives the conditioning of every "
+                "case); feature_map=elu1 is sound for new models",
+            )
+    return ()
 
 
 def count_ops(model: ir.Model) -> dict[str, int]:

@@ -61,6 +61,9 @@ def export(
         str, typer.Option(help="custom: temport nodes with function bodies; standard: ai.onnx only.")
     ] = "custom",
     opset: Annotated[int, typer.Option(help="ai.onnx opset, 18 to 24.")] = 20,
+    prune: Annotated[
+        bool, typer.Option(help="Leave out positions that cannot reach the output (exact).")
+    ] = True,
     seed: Annotated[int, typer.Option(help="Seeds initial weights and parity inputs.")] = 0,
     runtime: Runtimes = None,
     input_file: Inputs = None,
@@ -81,6 +84,7 @@ def export(
         memory=memory,
         ops=ops,
         opset=opset,
+        prune=prune,
         seed=seed,
         weights=weights,
         weights_layout=weights_layout,

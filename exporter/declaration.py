@@ -90,6 +90,7 @@ class Declaration:
     opset          ai.onnx opset of the file
     ops            `custom` (nodes of domain `temport` with their function bodies) or `standard` (ai.onnx only)
     precision      element type of the graph's floating-point tensors
+    prune          positions that cannot reach the output are not computed
     seed           seeds the initial weights (when no file is given) and the parity inputs
     weights        where the weights came from: `seed`, or the file's sha256
     module         `path.py:factory` for a user's own module
@@ -102,6 +103,7 @@ class Declaration:
     opset: int = 20
     ops: str = "custom"
     precision: str = "float32"
+    prune: bool = True
     seed: int = 0
     weights: str = "seed"
     module: str | None = None

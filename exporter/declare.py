@@ -8,6 +8,7 @@ import importlib.util
 import re
 import types
 import typing
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,7 +108,7 @@ def declare(
     )
     if memory is not None and not any(axis.name == "memory" for s in inputs for axis in s.axes()):
         raise UserError(f"{arch.name} has no memory axis; leave --memory out")
-    module = seeded(lambda: arch.build(config), seed)
+    module, told = seeded(lambda: arch.build(config), seed)
     declaration = Declaration(
         arch=arch.name,
         options=dataclasses.asdict(config),
@@ -116,7 +117,7 @@ def declare(
         opset=opset,
         ops=ops,
         seed=seed,
-        notes=notes,
+        notes=(*notes, *told),
     )
     return declaration, module, config
 
@@ -144,14 +145,30 @@ def declare_module(
             "--module needs the inputs of forward, for example --shape state_sequence=batch,seq,24"
         )
     inputs = tuple(_shape(text, axes) for text in shapes)
-    module = seeded(lambda: load_factory(source)(), seed)
-    if not isinstance(module, nn.Module):
-        raise UserError(f"{source} returned {type(module).__name__}; it has to return a torch.nn.Module")
-    module = module.eval()
+    module, told = seeded(load_factory(source), seed)
     declaration = Declaration(
-        "module", {}, inputs, output_specs(module, inputs), opset=opset, ops=ops, seed=seed, module=source
+        "module",
+        {},
+        inputs,
+        output_specs(module, inputs),
+        opset=opset,
+        ops=ops,
+        seed=seed,
+        module=source,
+        notes=told,
     )
     return declaration, module
+
+
+def rebuild(declaration: Declaration) -> nn.Module:
+    """The module of a registered architecture from the complete options of its declaration."""
+    arch = architecture(declaration.arch)
+    options = {k: tuple(v) if isinstance(v, list) else v for k, v in declaration.options.items()}
+    try:
+        config = arch.config(**options)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"the options of {declaration.arch} do not fit this version: {error}") from error
+    return seeded(lambda: arch.build(config), declaration.seed)[0]
 
 
 def load_factory(source: str) -> Any:
@@ -168,11 +185,18 @@ def load_factory(source: str) -> Any:
     return getattr(loaded, name)
 
 
-def seeded(build: typing.Callable[[], nn.Module], seed: int) -> nn.Module:
-    """Build in eval mode with torch's generator at `seed`, leaving the caller's generator as it was."""
-    with torch.random.fork_rng(devices=[]):
+def seeded(make: typing.Callable[[], nn.Module], seed: int) -> tuple[nn.Module, tuple[str, ...]]:
+    """A module in eval mode, its initial weights drawn at `seed`, and what its constructor warned of.
+
+    The caller's random generator is left as it was.
+    """
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
         torch.manual_seed(seed)
-        return build().eval()
+        module = make()
+    if not isinstance(module, nn.Module):
+        raise UserError(f"the factory returned {type(module).__name__}; it has to return a torch.nn.Module")
+    return module.eval(), tuple(str(warning.message) for warning in caught)
 
 
 def output_specs(module: nn.Module, inputs: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:

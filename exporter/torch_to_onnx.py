@@ -10,7 +10,8 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import onnx_ir as ir
 import torch
@@ -19,6 +20,7 @@ from torch import nn
 from custom_ops import OPS
 from exporter.declaration import Axis, Declaration, TensorSpec
 from exporter.errors import UserError
+from exporter.translate_lstm import translate_lstm
 
 OLDEST_OPSET, NEWEST_OPSET = 18, 24
 
@@ -39,6 +41,12 @@ def example_inputs(declaration: Declaration) -> tuple[torch.Tensor, ...]:
         return torch.randn(shape, generator=generator).to(getattr(torch, spec.dtype))
 
     return tuple(tensor(spec) for spec in declaration.inputs)
+
+
+def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
+    """Torch ops that stay whole in the trace, with the ONNX node that each becomes."""
+    table: dict[Callable[..., Any], Callable[..., Any]] = {op.torch_op: op.translate for op in OPS.values()}
+    return {**table, torch.ops.temport.lstm.default: translate_lstm}
 
 
 def to_onnx(module: nn.Module, declaration: Declaration) -> ir.Model:
@@ -66,7 +74,7 @@ def to_onnx(module: nn.Module, declaration: Declaration) -> ir.Model:
             input_names=[spec.name for spec in declaration.inputs],
             output_names=[spec.name for spec in declaration.outputs],
             dynamic_shapes=dynamic,
-            custom_translation_table={op.torch_op: op.translate for op in OPS.values()},
+            custom_translation_table=translations(),
             verbose=False,
         )
     assert program is not None

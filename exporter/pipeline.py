@@ -1,0 +1,209 @@
+"""`temport export` and `temport parity` from request to exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rich.console import Console
+from torch import nn
+
+from exporter import weights
+from exporter.build import Built, build, save
+from exporter.bundle import Bundle, open_bundle, staged, versions, write_manifest, write_vectors
+from exporter.declaration import Declaration
+from exporter.declare import declare, declare_module, load_factory, rebuild, seeded
+from exporter.errors import UserError
+from exporter.parity.cases import Case, default_cases
+from exporter.parity.files import read_case
+from exporter.parity.oracle import Truth, find_truths
+from exporter.parity.run import run_parity
+from exporter.parity.vectors import read_vectors, to_vectors
+from exporter.progress import Progress
+from exporter.report.html import write_html
+from exporter.report.model import MaskPicture
+from exporter.report.serial import read_json, write_json
+from exporter.report.table import print_report
+from exporter.runtimes import load
+from exporter.subject import Subject
+
+LARGEST_MASK_DRAWN = 512
+"""Beyond this many rows a drawing of a mask shows nothing more."""
+
+
+@dataclass(frozen=True)
+class ExportRequest:
+    """What `temport export` was asked for; texts are as typed, `declare` gives them meaning."""
+
+    arch: str | None = None
+    module: str | None = None
+    shapes: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()
+    batch: str = "1"
+    seq: str = "60"
+    memory: str | None = None
+    ops: str = "custom"
+    opset: int = 20
+    prune: bool = True
+    seed: int = 0
+    weights: Path | None = None
+    weights_layout: str = "own"
+    out: Path | None = None
+    runtimes: tuple[str, ...] = ()
+    inputs: tuple[Path, ...] = ()
+    external_data: bool = False
+
+
+def run_export(request: ExportRequest, console: Console | None = None) -> bool:
+    """Write the bundle; True when every runtime that ran agrees with the oracle."""
+    console = console or Console()
+    runtimes = [load(name) for name in request.runtimes] or None
+    with Progress(console) as progress:
+        progress.step("declaring")
+        declaration, module = _declared(request)
+        cases = (*default_cases(declaration), *(read_case(path, declaration) for path in request.inputs))
+        with staged(request.out or _default_out(declaration)) as work:
+            progress.step("tracing and rewriting")
+            built = build(module, declaration)
+            save(built, work / "model.onnx", request.external_data)
+            (work / "weights.safetensors").write_bytes(weights.serialise(module))
+            subject = Subject(declaration, work / "model.onnx", module)
+            progress.step("float64 oracle")
+            truths = find_truths(subject, cases)
+            write_vectors(work / "vectors.npz", to_vectors(truths))
+            report = run_parity(subject, cases, runtimes, truths=truths, progress=progress.parity)
+            report = replace(
+                report,
+                op_counts=built.op_counts,
+                masks=_pictures(built),
+                warnings=(*declaration.notes, *built.warnings),
+                versions=versions(),
+            )
+            write_json(report, work / "report.json")
+            write_html(report, work / "report.html")
+            write_manifest(work, declaration, built.mask_records(), {"verdict": report.verdict})
+    out = (request.out or _default_out(declaration)).absolute()
+    print_report(report, console)
+    console.print(
+        f"{'wrote' if report.passed else 'wrote, with a failed parity gate,'} {out}", soft_wrap=True
+    )
+    return report.passed
+
+
+def run_parity_of_bundle(
+    path: Path,
+    runtimes: Sequence[str] = (),
+    inputs: Sequence[Path] = (),
+    out: Path | None = None,
+    console: Console | None = None,
+) -> bool:
+    """Repeat the parity check of a bundle, from its own weights and declaration."""
+    console = console or Console()
+    chosen = [load(name) for name in runtimes] or None
+    bundle = open_bundle(path)
+    declaration = bundle.declaration
+    own = tuple(read_case(file, declaration) for file in inputs)
+    with Progress(console) as progress:
+        progress.step("rebuilding")
+        module = rebuilt_module(bundle)
+        subject = Subject(declaration, bundle.model_path, module)
+        cases, truths = _known_or_recorded(bundle, module, own)
+        report = run_parity(subject, cases, chosen, truths=truths, progress=progress.parity)
+    earlier = read_json(path / "report.json")
+    report = replace(
+        report,
+        op_counts=earlier.op_counts,
+        masks=earlier.masks,
+        warnings=earlier.warnings,
+        versions=versions(),
+    )
+    if out is not None:
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            write_json(report, out / "report.json")
+            write_html(report, out / "report.html")
+        except OSError as error:
+            raise UserError(f"cannot write to {out}: {error.strerror}; choose another --out") from error
+    print_report(report, console)
+    return report.passed
+
+
+def rebuilt_module(bundle: Bundle) -> nn.Module | None:
+    """The torch source of a bundle: architecture or factory, filled with the bundle's weights.
+
+    None where the bundle was made from a factory whose file is not here any more.
+    """
+    declaration = bundle.declaration
+    if declaration.module is None:
+        module = rebuild(declaration)
+    elif Path(declaration.module.rpartition(":")[0]).is_file():
+        module = seeded(load_factory(declaration.module), declaration.seed)[0]
+    else:
+        return None
+    weights.load(module, bundle.path / "weights.safetensors", "own", declaration.arch, None)
+    return module
+
+
+def _declared(request: ExportRequest) -> tuple[Declaration, nn.Module]:
+    """The declaration and its module, weights loaded."""
+    if (request.arch is None) == (request.module is None):
+        raise UserError("give either --arch or --module; `temport list` names the architectures")
+    if request.weights_layout not in weights.LAYOUTS:
+        raise UserError(
+            f"--weights-layout {request.weights_layout!r} is unknown; give {' or '.join(weights.LAYOUTS)}"
+        )
+    common = {"batch": request.batch, "seq": request.seq, "opset": request.opset, "ops": request.ops}
+    if request.module is not None:
+        if request.weights_layout != "own" or request.settings or request.memory:
+            raise UserError(
+                "--set, --memory and --weights-layout belong to --arch; leave them out with --module"
+            )
+        config = None
+        declaration, module = declare_module(request.module, request.shapes, seed=request.seed, **common)
+    else:
+        assert request.arch is not None
+        declaration, module, config = declare(
+            request.arch, request.settings, memory=request.memory, seed=request.seed, **common
+        )
+    source = "seed"
+    if request.weights is not None:
+        weights.load(module, request.weights, request.weights_layout, declaration.arch, config)
+        source = weights.fingerprint(module)
+    elif request.weights_layout != "own":
+        raise UserError("--weights-layout says how to read --weights, and no --weights was given")
+    return replace(declaration, weights=source, prune=request.prune), module
+
+
+def _default_out(declaration: Declaration) -> Path:
+    name = declaration.module.rpartition(":")[2] if declaration.module else declaration.arch
+    return Path("bundles") / f"{name}-seq{str(declaration.axes['seq']).replace(':', '-')}"
+
+
+def _known_or_recorded(
+    bundle: Bundle, module: nn.Module | None, own: tuple[Case, ...]
+) -> tuple[tuple[Case, ...], tuple[Truth, ...] | None]:
+    """Cases to run with their truths; without the torch source only the recorded ones have a truth."""
+    if module is not None:
+        return (*default_cases(bundle.declaration), *own), None
+    if own:
+        raise UserError(
+            f"{bundle.declaration.module} is not here, so there is no oracle for new inputs; leave --input out"
+        )
+    truths = read_vectors(bundle.path / "vectors.npz")
+    return tuple(truth.case for truth in truths), truths
+
+
+def _pictures(built: Built) -> tuple[MaskPicture, ...]:
+    return tuple(
+        MaskPicture(
+            mask.name,
+            str(mask.rule),
+            mask.query_length,
+            mask.key_length,
+            mask.rule.svg(mask.query_length, mask.key_length)
+            if max(mask.query_length, mask.key_length) <= LARGEST_MASK_DRAWN
+            else "",
+        )
+        for mask in built.masks
+    )

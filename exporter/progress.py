@@ -1,0 +1,38 @@
+"""One line that says what is being done, and for how long; silent where nobody watches."""
+
+from __future__ import annotations
+
+import time
+from typing import Self
+
+from rich.console import Console
+
+
+class Progress:
+    """A status line on a terminal; on anything else (a log, CI) one line per step."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.status = console.status("") if console.is_terminal else None
+        self.started = time.monotonic()
+
+    def __enter__(self) -> Self:
+        if self.status is not None:
+            self.status.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.status is not None:
+            self.status.stop()
+
+    def step(self, what: str) -> None:
+        """Announce the next step."""
+        text = f"[{time.monotonic() - self.started:5.1f} s] {what}"
+        if self.status is not None:
+            self.status.update(text)
+        else:
+            self.console.print(text, markup=False, highlight=False)
+
+    def parity(self, what: str, step: int, steps: int) -> None:
+        """Announce one runtime of a parity run."""
+        self.step(f"parity: {what} ({step}/{steps})")
