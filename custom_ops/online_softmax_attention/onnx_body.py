@@ -179,20 +179,23 @@ class _BodyOf:
                 f"{OP_NAME}: the attention body needs opset {ATTENTION_OPSET} or newer; it is {g.opset}."
             )
         q, k, v = (g.op("Transpose", x, perm=[0, 2, 1, 3]) for x in self._split(*self._inputs()))
+        scale = self.scale
+        if g.dtype == np.float64:  # runtimes keep the scale of Attention in float32
+            q, scale = g.op("Mul", q, g.constant(scale)), 1.0
         same_length = self.packed or (self.query_length is not None and self.query_length == self.key_length)
         # ai.onnx aligns is_causal at the first key, and runtimes disagree where T != S.
         top_left = same_length and self.rule.query_offset in (None, 0)
         if self.rule.causal and self.rule.window == 0 and top_left and self.key_mask is None:
-            return self._joined(g.op("Attention", q, k, v, scale=self.scale, is_causal=1), grouped=False)
+            return self._joined(g.op("Attention", q, k, v, scale=scale, is_causal=1), grouped=False)
         allowed, may_be_empty = self._allowed(4)
         if allowed is None:
-            return self._joined(g.op("Attention", q, k, v, scale=self.scale), grouped=False)
+            return self._joined(g.op("Attention", q, k, v, scale=scale), grouped=False)
         if (
             self.rule.unrestricted
         ):  # a key_mask alone has no query axis, which ONNX Runtime's Attention asks for
             rows = g.op("Concat", g.integers(1, 1), g.size(g.inputs["Q"], 1), g.integers(1), axis=0)
             allowed = g.op("Expand", allowed, rows)
-        output = g.op("Attention", q, k, v, allowed, scale=self.scale)
+        output = g.op("Attention", q, k, v, allowed, scale=scale)
         if may_be_empty:
             any_key = g.op("ReduceMax", g.op("Cast", allowed, to=ir.DataType.FLOAT.value), g.integers(-1))
             any_key = g.op("Cast", any_key, to=ir.DataType.BOOL.value)
