@@ -104,7 +104,7 @@ class RuntimeRow:
 
 @dataclass(frozen=True)
 class MaskPicture:
-    """One baked mask: its rule in words, its size, and the rule's own drawing of itself."""
+    """One baked mask: its rule in words, its size, and the rule's own drawing (empty where too large to draw)."""
 
     name: str
     rule: str

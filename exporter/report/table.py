@@ -1,0 +1,60 @@
+"""The report on the terminal."""
+
+from __future__ import annotations
+
+from rich.console import Console, Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from exporter.report.html import figure, matrix
+from exporter.report.model import FAIL, ILL, NOT_RUN, PASS, Bound, ParityReport
+
+STYLE = {PASS: "green", FAIL: "bold red", ILL: "yellow", NOT_RUN: "dim"}
+MARK = {PASS: "✓", FAIL: "✗", ILL: "~", NOT_RUN: "·"}
+
+
+def table(report: ParityReport) -> Group:
+    """Runtimes by cases, each cell the worst error as a percentage of its bound, then what needs words."""
+    grid = Table(title=f"parity of {report.declaration['arch']}, {report.precision}", title_justify="left")
+    grid.add_column("runtime", no_wrap=True)
+    for number, _ in enumerate(report.cases, 1):
+        grid.add_column(str(number), justify="right", no_wrap=True)
+    grid.add_column("verdict", no_wrap=True)
+    grid.add_column("path", overflow="fold")
+    for runtime, cells in matrix(report):
+        row = [Text(_cell(c.verdict, c.share), STYLE[c.verdict]) for c in cells]
+        grid.add_row(runtime.name, *row, Text(runtime.verdict, STYLE[runtime.verdict]), escape(runtime.path))
+    parts: list[RenderableType] = [
+        grid,
+        Text(f"cells: worst error in % of its bound, {report.formula}", "dim"),
+    ]
+    parts += [_case(number, case.name, case.bounds) for number, case in enumerate(report.cases, 1)]
+    parts += [Text(f"{r.name} not run: {r.reason}", "dim") for r in report.runtimes if r.verdict == NOT_RUN]
+    parts += [Text(f"warning: {warning}", "yellow") for warning in report.warnings]
+    for runtime in report.runtimes:
+        if (at := runtime.divergence) is not None:
+            place = f"{at.tensor} ({at.op} {at.node}), " if at.tensor else ""
+            parts.append(Text(f"{runtime.name} diverges in {at.case} at {place}{at.explanation}", "red"))
+    parts += [Text(reason, "red") for reason in report.reasons]
+    parts.append(Text(f"{MARK[report.verdict]} parity {report.verdict}", STYLE[report.verdict]))
+    return Group(*parts)
+
+
+def print_report(report: ParityReport, console: Console | None = None) -> None:
+    (console or Console()).print(table(report))
+
+
+def _cell(verdict: str, share: float | None) -> str:
+    number = "" if share is None else f" {share:.0%}" if share < 10 else " >10x"
+    return MARK[verdict] + number
+
+
+def _case(number: int, name: str, bounds: dict[str, Bound]) -> Text:
+    words = ", ".join(
+        f"{output} within {figure(b.allowed)}"
+        if b.judgeable
+        else f"{output} ill-conditioned x{figure(b.conditioning)}"
+        for output, b in bounds.items()
+    )
+    return Text(f"  {number}  {name}: {words}", "dim")
