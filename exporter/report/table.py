@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from rich.console import Console, Group, RenderableType
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -21,16 +20,16 @@ def table(report: ParityReport) -> Group:
     for number, _ in enumerate(report.cases, 1):
         grid.add_column(str(number), justify="right", no_wrap=True)
     grid.add_column("verdict", no_wrap=True)
-    grid.add_column("path", overflow="fold")
     for runtime, cells in matrix(report):
         row = [Text(_cell(c.verdict, c.share), STYLE[c.verdict]) for c in cells]
-        grid.add_row(runtime.name, *row, Text(runtime.verdict, STYLE[runtime.verdict]), escape(runtime.path))
+        grid.add_row(runtime.name, *row, Text(runtime.verdict, STYLE[runtime.verdict]))
     parts: list[RenderableType] = [
         grid,
         Text(f"cells: worst error in % of its bound, {report.formula}", "dim"),
     ]
     parts += [_case(number, case.name, case.bounds) for number, case in enumerate(report.cases, 1)]
     parts += [Text(f"{r.name} not run: {r.reason}", "dim") for r in report.runtimes if r.verdict == NOT_RUN]
+    parts += [Text(f"{r.name}: {r.version}, {r.path}", "dim") for r in report.runtimes if r.path]
     parts += [Text(f"warning: {warning}", "yellow") for warning in report.warnings]
     for runtime in report.runtimes:
         if (at := runtime.divergence) is not None:
@@ -41,7 +40,7 @@ def table(report: ParityReport) -> Group:
     return Group(*parts)
 
 
-def print_report(report: ParityReport, console: Console | None = None) -> None:
+def print_table(report: ParityReport, console: Console | None = None) -> None:
     (console or Console()).print(table(report))
 
 
