@@ -14,18 +14,17 @@ def translate_lstm(x: Any, weight_ih: Any, weight_hh: Any, bias: Any) -> Any:
     layout is missing in ONNX Runtime). Input and recurrent biases stand side by side; the second is zero.
     """
     hidden = weight_hh.shape[1]
+    rows = [*range(hidden), *range(3 * hidden, 4 * hidden), *range(hidden, 3 * hidden)]
+    # Gathers of weights: constant folding leaves only their result in the file.
+    weight_ih, weight_hh, bias = (
+        op.Gather(stacked, op.Constant(value_ints=rows), axis=0) for stacked in (weight_ih, weight_hh, bias)
+    )
     direction = op.Constant(value_ints=[0])
-    bias = _onnx_gates(bias)
     y, _, _ = op.LSTM(
         op.Transpose(x, perm=[1, 0, 2]),
-        op.Unsqueeze(_onnx_gates(weight_ih), direction),
-        op.Unsqueeze(_onnx_gates(weight_hh), direction),
+        op.Unsqueeze(weight_ih, direction),
+        op.Unsqueeze(weight_hh, direction),
         op.Unsqueeze(op.Concat(bias, op.Sub(bias, bias), axis=0), direction),
         hidden_size=hidden,
     )
     return op.Transpose(op.Squeeze(y, op.Constant(value_ints=[1])), perm=[1, 0, 2])
-
-
-def _onnx_gates(stacked: Any) -> Any:
-    i, f, g, o = op.Split(stacked, num_outputs=4, axis=0)
-    return op.Concat(i, o, f, g, axis=0)

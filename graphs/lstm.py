@@ -9,38 +9,52 @@ from torch import Tensor, nn
 
 from graphs.options import check_counts
 
+torch.library.define("temport::lstm", "(Tensor x, Tensor weight_ih, Tensor weight_hh, Tensor bias) -> Tensor")
+
+
+def lstm(x: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias: Tensor) -> Tensor:
+    """All hidden states `[batch, seq, hidden]` of x `[batch, seq, input]`, from a zero state.
+
+    weight_ih `[4*hidden, input]`, weight_hh `[4*hidden, hidden]`, bias `[4*hidden]`, gates stacked i, f, g, o:
+    c = sigmoid(f) c + sigmoid(i) tanh(g), h = sigmoid(o) tanh(c).
+    """
+    start = x.new_zeros(1, x.shape[0], weight_hh.shape[1])
+    # torch adds two biases, of which only the sum matters; the second is zero here.
+    weights = [weight_ih, weight_hh, bias, torch.zeros_like(bias)]
+    y, _, _ = torch.lstm(
+        x,
+        (start, start),
+        weights,
+        has_biases=True,
+        num_layers=1,
+        dropout=0.0,
+        train=torch.is_grad_enabled(),
+        bidirectional=False,
+        batch_first=True,
+    )
+    return y
+
+
+torch.library.impl("temport::lstm", "CompositeExplicitAutograd", lstm)
+
+
+@torch.library.register_fake("temport::lstm")
+def _shape(x: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias: Tensor) -> Tensor:
+    return x.new_empty(x.shape[0], x.shape[1], weight_hh.shape[1])
+
 
 class LSTM(nn.Module):
-    """`[batch, seq, input_size]` -> `[batch, seq, hidden_size]`.
-
-    Gates are stacked in the order i, f, g, o. torch's own layer adds two biases, of which only the sum
-    matters; here the second is fixed at zero, so that each value of a trained model is one parameter.
-    """
-
-    recurrent_bias: Tensor
+    """`[batch, seq, input_size]` -> `[batch, seq, hidden_size]`, gates stacked in the order i, f, g, o."""
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__()
         check_counts(input_size=input_size, hidden_size=hidden_size)
-        self.hidden_size = hidden_size
         bound = 1 / math.sqrt(hidden_size)
         self.weight_ih = nn.Parameter(torch.empty(4 * hidden_size, input_size).uniform_(-bound, bound))
         self.weight_hh = nn.Parameter(torch.empty(4 * hidden_size, hidden_size).uniform_(-bound, bound))
         self.bias = nn.Parameter(torch.zeros(4 * hidden_size))
-        self.register_buffer("recurrent_bias", torch.zeros(4 * hidden_size), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        start = x.new_zeros(1, x.shape[0], self.hidden_size)
-        weights = [self.weight_ih, self.weight_hh, self.bias, self.recurrent_bias]
-        y, _, _ = torch.lstm(
-            x,
-            (start, start),
-            weights,
-            has_biases=True,
-            num_layers=1,
-            dropout=0.0,
-            train=self.training,
-            bidirectional=False,
-            batch_first=True,
-        )
-        return y
+        # A trace keeps the layer as one op: torch would unroll its own at the example's number of frames.
+        run = torch.ops.temport.lstm if torch.compiler.is_exporting() else lstm
+        return run(x, self.weight_ih, self.weight_hh, self.bias)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import graphs
-from custom_ops import OPS
+from exporter.torch_to_onnx import translations
 from graphs.registry import ARCHITECTURES
 
 MASK_ARITHMETIC = {"Range", "Less", "LessOrEqual", "Greater", "GreaterOrEqual", "Trilu", "CumSum", "EyeLike"}
@@ -35,7 +35,7 @@ def trace(model, architecture, config, symbolic):
             dynamo=True,
             opset_version=20,
             dynamic_shapes=tuple(shapes),
-            custom_translation_table={op.torch_op: op.translate for op in OPS.values()},
+            custom_translation_table=translations(),
             verbose=False,
         )
 
@@ -44,6 +44,7 @@ CASES = [
     ("sliding_window", {}, ("batch",)),
     ("sliding_window", {}, ("batch", "seq")),
     ("hybrid", {}, ("batch", "seq")),
+    ("hybrid", {"lstm_layers": 1}, ("batch", "seq")),  # a second trace: tracing of LSTMs has kept state
     ("mega", {}, ("batch",)),
     ("mega", {"laplace_attention": True}, ("batch", "seq")),
     ("mega", {"attention_kernel": "l1"}, ("batch",)),
@@ -53,7 +54,7 @@ CASES = [
 ]
 EXPECTED = {
     "sliding_window": {"OnlineSoftmaxAttention": 2},
-    "hybrid": {"OnlineSoftmaxAttention": 1, "LSTM": 2},
+    "hybrid": {"OnlineSoftmaxAttention": 1},
     "lightning": {"BlockLinearAttention": 2},
     "dms": {"OnlineSoftmaxAttention": 1},
     "mega": {"Conv": 2},
@@ -70,6 +71,7 @@ def test_trace(name, more, symbolic, small):
     count = Counter(node.op_type for node in graph)
     assert not (MASK_ARITHMETIC | POSITION_ARITHMETIC) & set(count)
     assert {op: count[op] for op in EXPECTED[name]} == EXPECTED[name]
+    assert count["LSTM"] == getattr(config, "lstm_layers", 0)
     for value, spec in zip(graph.inputs, architecture.inputs(config), strict=True):
         for dim, axis in zip(value.shape, spec.axes, strict=True):
             assert isinstance(dim, int) == (axis not in symbolic)
