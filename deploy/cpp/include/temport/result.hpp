@@ -1,0 +1,56 @@
+// A value or the sentence that says why there is none.
+#ifndef TEMPORT_RESULT_HPP
+#define TEMPORT_RESULT_HPP
+
+#include <optional>
+#include <string>
+#include <utility>
+#include <variant>
+
+#include "temport/temport.h"
+
+namespace temport {
+
+struct Error {
+  temport_code code;
+  std::string message;
+};
+
+inline Error refused(std::string message) { return {TEMPORT_REFUSED, std::move(message)}; }
+inline Error unavailable(std::string message) { return {TEMPORT_UNAVAILABLE, std::move(message)}; }
+inline Error invalid_argument(std::string message) { return {TEMPORT_INVALID_ARGUMENT, std::move(message)}; }
+inline Error failed(std::string message) { return {TEMPORT_FAILED, std::move(message)}; }
+
+template <class T>
+class [[nodiscard]] Result {
+ public:
+  Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}
+  Result(Error error) : state_(std::in_place_index<1>, std::move(error)) {}
+
+  explicit operator bool() const { return state_.index() == 0; }
+  T& operator*() & { return *std::get_if<0>(&state_); }
+  const T& operator*() const& { return *std::get_if<0>(&state_); }
+  T&& operator*() && { return std::move(*std::get_if<0>(&state_)); }
+  T* operator->() { return std::get_if<0>(&state_); }
+  const T* operator->() const { return std::get_if<0>(&state_); }
+  const Error& error() const { return *std::get_if<1>(&state_); }
+
+ private:
+  std::variant<T, Error> state_;
+};
+
+template <>
+class [[nodiscard]] Result<void> {
+ public:
+  Result() = default;
+  Result(Error error) : error_(std::move(error)) {}
+
+  explicit operator bool() const { return !error_.has_value(); }
+  const Error& error() const { return *error_; }
+
+ private:
+  std::optional<Error> error_;
+};
+
+}  // namespace temport
+#endif

@@ -1,0 +1,132 @@
+/* The C ABI of temport: open an exported bundle, load it in a runtime, run it.
+ *
+ * Errors are values: a function that can fail returns a code and, where `error` is not NULL, writes one sentence into
+ * it. Nothing here throws, exits, aborts or prints. Every pointer handed out belongs to the object it was asked from and
+ * lives as long as that object; a session does not need its bundle, a request does not need its session handle.
+ *
+ * Threads: a bundle and a session may be used by any number of threads at once. A request holds the buffers of one
+ * inference and belongs to one thread at a time; give each thread its own.
+ */
+#ifndef TEMPORT_TEMPORT_H
+#define TEMPORT_TEMPORT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(TEMPORT_BUILDING)
+#define TEMPORT_API __attribute__((visibility("default")))
+#else
+#define TEMPORT_API
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum temport_code {
+  TEMPORT_OK = 0,
+  TEMPORT_REFUSED = 1,          /* the bundle is damaged, tampered with or of an unknown format */
+  TEMPORT_UNAVAILABLE = 2,      /* the runtime asked for is not on this machine or not in this build */
+  TEMPORT_INVALID_ARGUMENT = 3, /* the caller asked for something the model does not have */
+  TEMPORT_FAILED = 4            /* the runtime reported a failure */
+} temport_code;
+
+typedef struct temport_error {
+  temport_code code;
+  char message[508]; /* one sentence, UTF-8, NUL-terminated, cut where it does not fit */
+} temport_error;
+
+typedef enum temport_dtype {
+  TEMPORT_BOOL = 0,
+  TEMPORT_INT32 = 1,
+  TEMPORT_INT64 = 2,
+  TEMPORT_FLOAT16 = 3,
+  TEMPORT_BFLOAT16 = 4,
+  TEMPORT_FLOAT32 = 5,
+  TEMPORT_FLOAT64 = 6
+} temport_dtype;
+
+/* One dimension of a signature: `name` is NULL and min == opt == max where the size is fixed. */
+typedef struct temport_axis {
+  const char* name;
+  int64_t min, opt, max;
+} temport_axis;
+
+typedef struct temport_tensor_spec {
+  const char* name;
+  temport_dtype dtype;
+  size_t rank;
+  const temport_axis* axes;
+} temport_tensor_spec;
+
+/* A view of a dense row-major tensor. */
+typedef struct temport_tensor {
+  temport_dtype dtype;
+  size_t rank;
+  const int64_t* shape;
+  void* data;
+  size_t bytes;
+} temport_tensor;
+
+typedef struct temport_bundle temport_bundle;
+typedef struct temport_vectors temport_vectors;
+typedef struct temport_session temport_session;
+typedef struct temport_request temport_request;
+
+/* Version of this library, "major.minor.patch". */
+TEMPORT_API const char* temport_version(void);
+
+/* Opens a bundle directory. The manifest's format, the signature and the size and SHA-256 of every listed file are
+ * checked here, before any runtime sees a byte; anything wrong is TEMPORT_REFUSED. */
+TEMPORT_API temport_code temport_bundle_open(const char* directory, temport_bundle** bundle, temport_error* error);
+TEMPORT_API void temport_bundle_close(temport_bundle* bundle);
+TEMPORT_API size_t temport_bundle_inputs(const temport_bundle* bundle, const temport_tensor_spec** specs);
+TEMPORT_API size_t temport_bundle_outputs(const temport_bundle* bundle, const temport_tensor_spec** specs);
+TEMPORT_API const char* temport_bundle_architecture(const temport_bundle* bundle);
+
+/* The recorded test vectors: inputs in the model's dtypes, float64 outputs, float64 bounds on the absolute error. */
+TEMPORT_API temport_code temport_vectors_read(const temport_bundle* bundle, temport_vectors** vectors,
+                                              temport_error* error);
+TEMPORT_API void temport_vectors_close(temport_vectors* vectors);
+TEMPORT_API size_t temport_vectors_cases(const temport_vectors* vectors, const char* const** names);
+/* `kind` is "input", "output" or "bound". */
+TEMPORT_API temport_code temport_vectors_tensor(const temport_vectors* vectors, const char* case_name, const char* kind,
+                                                const char* name, temport_tensor* tensor, temport_error* error);
+
+typedef struct temport_session_options {
+  const char* runtime; /* "onnxruntime" (default), "tensorrt" or "tensorrt-rtx" */
+  const char* library; /* the runtime's shared library; NULL: $TEMPORT_ONNXRUNTIME, then the loader's search path */
+  const char* ops;     /* the temport op library; NULL: $TEMPORT_OPS, then the loader's path; "none": function bodies */
+  int threads;         /* intra-op threads; 0 means 1 */
+} temport_session_options;
+
+TEMPORT_API temport_code temport_session_create(const temport_bundle* bundle, const temport_session_options* options,
+                                                temport_session** session, temport_error* error);
+TEMPORT_API void temport_session_close(temport_session* session);
+TEMPORT_API const char* temport_session_runtime(const temport_session* session);
+TEMPORT_API const char* temport_session_version(const temport_session* session);
+/* Which path runs the custom operators: "native kernel <library>", "function body" or "standard operators". */
+TEMPORT_API const char* temport_session_path(const temport_session* session);
+
+typedef struct temport_axis_size {
+  const char* axis;
+  int64_t size;
+} temport_axis_size;
+
+/* Allocates the input and output buffers for the given sizes of the named axes (not named: `opt`). */
+TEMPORT_API temport_code temport_request_create(const temport_session* session, const temport_axis_size* sizes,
+                                                size_t count, temport_request** request, temport_error* error);
+TEMPORT_API void temport_request_close(temport_request* request);
+/* The buffer of an input or output: write inputs and read outputs in place, nothing is copied. */
+TEMPORT_API temport_code temport_request_tensor(const temport_request* request, const char* name,
+                                                temport_tensor* tensor, temport_error* error);
+/* Uses the caller's memory for one tensor; it must hold exactly `bytes` and outlive the request or the next bind. */
+TEMPORT_API temport_code temport_request_bind(temport_request* request, const char* name, void* data, size_t bytes,
+                                              temport_error* error);
+/* One inference. Allocates nothing itself; the runtime's own behaviour is the runtime's. */
+TEMPORT_API temport_code temport_request_run(temport_request* request, temport_error* error);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

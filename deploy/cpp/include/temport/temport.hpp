@@ -1,0 +1,179 @@
+// The C++17 interface: move-only owners over the C ABI, errors as Result<T>. Header only, so that the library may be
+// built by one compiler and used by another.
+//
+//   auto bundle = temport::Bundle::open("bundles/mega");
+//   if (!bundle) return report(bundle.error());
+//   auto session = temport::Session::create(*bundle);
+//   auto request = session->request({{"batch", 1}});
+//   float* frames = request->tensor("state_sequence")->as<float>();   // write in place
+//   if (auto done = request->run(); !done) return report(done.error());
+#ifndef TEMPORT_TEMPORT_HPP
+#define TEMPORT_TEMPORT_HPP
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "temport/result.hpp"
+#include "temport/temport.h"
+
+namespace temport {
+
+// A borrowed tensor; `as<T>` does not convert, it names the element type that `dtype` already has.
+struct Tensor : temport_tensor {
+  template <class T>
+  T* as() const {
+    return static_cast<T*>(data);
+  }
+  size_t size() const {
+    size_t count = 1;
+    for (size_t i = 0; i < rank; ++i) count *= static_cast<size_t>(shape[i]);
+    return count;
+  }
+};
+
+struct SessionOptions {
+  std::string runtime = "onnxruntime";
+  std::string library;  // empty: searched as temport.h says
+  std::string ops;      // empty: searched; "none": run the function bodies
+  int threads = 1;
+};
+
+struct AxisSize {
+  std::string axis;
+  int64_t size;
+};
+
+namespace detail {
+
+template <auto Close>
+struct Closer {
+  template <class T>
+  void operator()(T* handle) const {
+    Close(handle);
+  }
+};
+
+template <class T, auto Close>
+using Owner = std::unique_ptr<T, Closer<Close>>;
+
+inline Error take(const temport_error& error) { return {error.code, error.message}; }
+
+inline std::vector<temport_tensor_spec> list(size_t count, const temport_tensor_spec* specs) {
+  return {specs, specs + count};
+}
+
+}  // namespace detail
+
+class Vectors {
+ public:
+  explicit Vectors(temport_vectors* handle) : handle_(handle) {}
+
+  std::vector<std::string> cases() const {
+    const char* const* names = nullptr;
+    const size_t count = temport_vectors_cases(handle_.get(), &names);
+    return {names, names + count};
+  }
+  Result<Tensor> tensor(const std::string& case_name, const char* kind, const std::string& name) const {
+    Tensor tensor{};
+    temport_error error;
+    if (temport_vectors_tensor(handle_.get(), case_name.c_str(), kind, name.c_str(), &tensor, &error))
+      return detail::take(error);
+    return tensor;
+  }
+
+ private:
+  detail::Owner<temport_vectors, temport_vectors_close> handle_;
+};
+
+class Bundle {
+ public:
+  static Result<Bundle> open(const std::string& directory) {
+    temport_bundle* handle = nullptr;
+    temport_error error;
+    if (temport_bundle_open(directory.c_str(), &handle, &error)) return detail::take(error);
+    return Bundle(handle);
+  }
+
+  std::vector<temport_tensor_spec> inputs() const {
+    const temport_tensor_spec* specs = nullptr;
+    const size_t count = temport_bundle_inputs(handle_.get(), &specs);
+    return detail::list(count, specs);
+  }
+  std::vector<temport_tensor_spec> outputs() const {
+    const temport_tensor_spec* specs = nullptr;
+    const size_t count = temport_bundle_outputs(handle_.get(), &specs);
+    return detail::list(count, specs);
+  }
+  std::string architecture() const { return temport_bundle_architecture(handle_.get()); }
+  Result<Vectors> vectors() const {
+    temport_vectors* vectors = nullptr;
+    temport_error error;
+    if (temport_vectors_read(handle_.get(), &vectors, &error)) return detail::take(error);
+    return Vectors(vectors);
+  }
+  const temport_bundle* handle() const { return handle_.get(); }
+
+ private:
+  explicit Bundle(temport_bundle* handle) : handle_(handle) {}
+  detail::Owner<temport_bundle, temport_bundle_close> handle_;
+};
+
+class Request {
+ public:
+  explicit Request(temport_request* handle) : handle_(handle) {}
+
+  Result<Tensor> tensor(const char* name) const {
+    Tensor tensor{};
+    temport_error error;
+    if (temport_request_tensor(handle_.get(), name, &tensor, &error)) return detail::take(error);
+    return tensor;
+  }
+  Result<void> bind(const char* name, void* data, size_t bytes) {
+    temport_error error;
+    if (temport_request_bind(handle_.get(), name, data, bytes, &error)) return detail::take(error);
+    return {};
+  }
+  Result<void> run() {
+    temport_error error;
+    if (temport_request_run(handle_.get(), &error)) return detail::take(error);
+    return {};
+  }
+
+ private:
+  detail::Owner<temport_request, temport_request_close> handle_;
+};
+
+class Session {
+ public:
+  static Result<Session> create(const Bundle& bundle, const SessionOptions& options = {}) {
+    const auto given = [](const std::string& text) { return text.empty() ? nullptr : text.c_str(); };
+    const temport_session_options plain{given(options.runtime), given(options.library), given(options.ops),
+                                        options.threads};
+    temport_session* handle = nullptr;
+    temport_error error;
+    if (temport_session_create(bundle.handle(), &plain, &handle, &error)) return detail::take(error);
+    return Session(handle);
+  }
+
+  std::string runtime() const { return temport_session_runtime(handle_.get()); }
+  std::string version() const { return temport_session_version(handle_.get()); }
+  std::string path() const { return temport_session_path(handle_.get()); }
+  Result<Request> request(const std::vector<AxisSize>& sizes = {}) const {
+    std::vector<temport_axis_size> plain;
+    for (const auto& size : sizes) plain.push_back({size.axis.c_str(), size.size});
+    temport_request* handle = nullptr;
+    temport_error error;
+    if (temport_request_create(handle_.get(), plain.data(), plain.size(), &handle, &error)) return detail::take(error);
+    return Request(handle);
+  }
+
+ private:
+  explicit Session(temport_session* handle) : handle_(handle) {}
+  detail::Owner<temport_session, temport_session_close> handle_;
+};
+
+}  // namespace temport
+#endif

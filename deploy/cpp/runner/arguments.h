@@ -1,0 +1,24 @@
+// The command line of temport-run.
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "temport/temport.hpp"
+
+namespace temport::runner {
+
+struct Arguments {
+  std::string bundle;
+  SessionOptions session;
+  // Tensor name (empty: the only one on its side) and file.
+  std::vector<std::pair<std::string, std::string>> inputs, outputs;
+  bool replay = false, bench = false, help = false;
+};
+
+extern const char* const kUsage;
+
+Result<Arguments> parse_arguments(int count, char** values);
+
+}  // namespace temport::runner

@@ -1,0 +1,68 @@
+// temport-run: opens a bundle, runs it, prints what happened as one JSON object.
+#include <cstdio>
+
+#include "arguments.h"
+#include "modes.h"
+
+using namespace temport;
+using namespace temport::runner;
+
+namespace {
+
+int complain(const Error& error) {
+  std::fprintf(stderr, "error: %s\n", error.message.c_str());
+  return 2;
+}
+
+const char* machine() {
+#if defined(__aarch64__)
+  return "aarch64";
+#elif defined(__x86_64__)
+  return "x86_64";
+#else
+  return "other";
+#endif
+}
+
+Result<bool> run(const Arguments& arguments, Json& report) {
+  auto bundle = Bundle::open(arguments.bundle);
+  if (!bundle) return bundle.error();
+  auto session = Session::create(*bundle, arguments.session);
+  if (!session) return session.error();
+  const Opened opened{*std::move(bundle), *std::move(session)};
+  report = {{"format", 1},
+            {"architecture", opened.bundle.architecture()},
+            {"runtime", opened.session.runtime()},
+            {"version", opened.session.version()},
+            {"path", opened.session.path()},
+            {"runner", std::string("temport-run ") + temport_version()},
+            {"machine", machine()},
+            {"threads", arguments.session.threads}};
+  bool passed = true;
+  if (arguments.replay) {
+    const auto replayed = replay(opened, report);
+    if (!replayed) return replayed.error();
+    passed = *replayed;
+  }
+  if (!arguments.outputs.empty())
+    if (auto done = run_once(opened, arguments, report); !done) return done.error();
+  if (arguments.bench)
+    if (auto done = bench(opened, report); !done) return done.error();
+  return passed;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const auto arguments = parse_arguments(argc, argv);
+  if (!arguments) return complain(arguments.error());
+  if (arguments->help) {
+    std::fputs(kUsage, stdout);
+    return 0;
+  }
+  Json report;
+  const auto passed = run(*arguments, report);
+  if (!passed) return complain(passed.error());
+  std::puts(report.dump(1, ' ', false, Json::error_handler_t::replace).c_str());
+  return *passed ? 0 : 1;
+}

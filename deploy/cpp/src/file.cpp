@@ -1,0 +1,55 @@
+#include "file.h"
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+namespace temport::internal {
+namespace {
+
+// Opened with O_NONBLOCK so that a FIFO put in a file's place cannot hang the reader.
+struct Descriptor {
+  explicit Descriptor(const std::string& path) : fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {}
+  ~Descriptor() {
+    if (fd >= 0) ::close(fd);
+  }
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  int fd;
+};
+
+}  // namespace
+
+Result<Bytes> read_file(const std::string& path, uint64_t limit) {
+  const Descriptor file(path);
+  struct stat status {};
+  if (file.fd < 0 || ::fstat(file.fd, &status) != 0)
+    return refused(path + " cannot be opened: " + std::strerror(errno));
+  if (!S_ISREG(status.st_mode)) return refused(path + " is not a regular file");
+  const auto size = static_cast<uint64_t>(status.st_size);
+  if (size > limit)
+    return refused(path + " has " + std::to_string(size) + " bytes where at most " + std::to_string(limit) +
+                   " are expected");
+  Bytes bytes(size);
+  for (size_t done = 0; done < bytes.size();) {
+    const ssize_t got = ::read(file.fd, bytes.data() + done, bytes.size() - done);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return refused(path + " cannot be read: " + std::strerror(errno));
+    if (got == 0) return refused(path + " ended while it was being read");
+    done += static_cast<size_t>(got);
+  }
+  return bytes;
+}
+
+Result<void> write_file(const std::string& path, const Bytes& bytes) {
+  std::FILE* file = std::fopen(path.c_str(), "wb");
+  if (!file) return failed(path + " cannot be written: " + std::strerror(errno));
+  const bool written = std::fwrite(bytes.data(), 1, bytes.size(), file) == bytes.size();
+  if (std::fclose(file) != 0 || !written) return failed(path + " could not be written completely");
+  return {};
+}
+
+}  // namespace temport::internal

@@ -1,0 +1,15 @@
+// Reading files whose size is known or bounded beforehand.
+#pragma once
+
+#include <string>
+
+#include "temport/result.hpp"
+#include "tensor.h"
+
+namespace temport::internal {
+
+// The whole file; refused where it is not a regular file, cannot be read or is larger than `limit` bytes.
+Result<Bytes> read_file(const std::string& path, uint64_t limit);
+Result<void> write_file(const std::string& path, const Bytes& bytes);
+
+}  // namespace temport::internal

@@ -1,0 +1,216 @@
+// The ONNX Runtime backend: the bundle's model in one session, the request's buffers as its tensors.
+#include <cstdlib>
+#include <dlfcn.h>
+#include <link.h>
+
+#include "ort_library.h"
+#include "runtime.h"
+
+namespace temport::internal {
+namespace {
+
+ort::ElementType element_type(temport_dtype dtype) {
+  switch (dtype) {
+    case TEMPORT_BOOL: return ort::kBool;
+    case TEMPORT_INT32: return ort::kInt32;
+    case TEMPORT_INT64: return ort::kInt64;
+    case TEMPORT_FLOAT16: return ort::kFloat16;
+    case TEMPORT_BFLOAT16: return ort::kBfloat16;
+    case TEMPORT_FLOAT64: return ort::kDouble;
+    case TEMPORT_FLOAT32: break;
+  }
+  return ort::kFloat;
+}
+
+class OrtExecution final : public Execution {
+ public:
+  OrtExecution(ort::Library library, ort::Session* session, const ort::MemoryInfo* memory, size_t inputs)
+      : library_(std::move(library)), session_(session), memory_(memory), inputs_(inputs) {}
+
+  Result<void> add(const Binding& binding) {
+    names_.push_back(binding.name);
+    values_.push_back(nullptr);
+    owners_.push_back(library_.own<ort::ReleaseValue>(static_cast<ort::Value*>(nullptr)));
+    return rebind(values_.size() - 1, binding);
+  }
+  Result<void> rebind(size_t index, const Binding& binding) override {
+    ort::Value* value = nullptr;
+    if (auto made = library_.check<ort::CreateTensorWithDataAsOrtValue>(
+            memory_, binding.data, binding.bytes, binding.shape.data(), binding.shape.size(),
+            element_type(binding.dtype), &value);
+        !made)
+      return made;
+    owners_[index].reset(value);
+    values_[index] = value;
+    return {};
+  }
+  Result<void> run() override {
+    return library_.check<ort::Run>(session_, static_cast<const ort::RunOptions*>(nullptr), names_.data(),
+                                    const_cast<const ort::Value* const*>(values_.data()), inputs_,
+                                    names_.data() + inputs_, names_.size() - inputs_, values_.data() + inputs_);
+  }
+
+ private:
+  ort::Library library_;
+  ort::Session* session_;
+  const ort::MemoryInfo* memory_;
+  size_t inputs_;
+  std::vector<const char*> names_;
+  std::vector<ort::Value*> values_;
+  std::vector<ort::ValueOwner> owners_;
+};
+
+class OrtModel final : public Model {
+ public:
+  OrtModel(ort::Library library, ort::EnvOwner env, ort::SessionOwner session, ort::MemoryInfoOwner memory,
+           std::string path)
+      : library_(std::move(library)), env_(std::move(env)), session_(std::move(session)), memory_(std::move(memory)),
+        path_(std::move(path)) {}
+
+  Result<std::unique_ptr<Execution>> prepare(const std::vector<Binding>& inputs,
+                                             const std::vector<Binding>& outputs) const override {
+    auto execution = std::make_unique<OrtExecution>(library_, session_.get(), memory_.get(), inputs.size());
+    for (const auto* side : {&inputs, &outputs})
+      for (const auto& binding : *side)
+        if (auto added = execution->add(binding); !added) return added.error();
+    return std::unique_ptr<Execution>(std::move(execution));
+  }
+  std::string version() const override { return library_.version(); }
+  std::string path() const override { return path_; }
+
+ private:
+  ort::Library library_;
+  ort::EnvOwner env_;
+  ort::SessionOwner session_;
+  ort::MemoryInfoOwner memory_;
+  std::string path_;
+};
+
+// The op library as the loader resolves it, or empty where it was not asked for and is not there.
+Result<std::string> find_ops(const std::string& asked) {
+  if (asked == "none") return std::string();
+  const char* variable = std::getenv("TEMPORT_OPS");
+  const bool named = !asked.empty() || (variable && *variable);
+  const std::string name = !asked.empty() ? asked : named ? variable : "libtemport_ops.so";
+  void* handle = ::dlopen(name.c_str(), RTLD_NOW | RTLD_LOCAL);
+  if (!handle) {
+    const std::string reason = ::dlerror();
+    if (named) return unavailable("the op library cannot be loaded: " + reason);
+    return std::string();
+  }
+  link_map* map = nullptr;
+  const bool known = ::dlinfo(handle, RTLD_DI_LINKMAP, &map) == 0;
+  const std::string path = known ? map->l_name : name;
+  ::dlclose(handle);
+  return path;
+}
+
+Result<ort::OptionsOwner> make_options(const ort::Library& library, const BundleDirectory& bundle,
+                                       const SessionConfig& config, const std::string& ops) {
+  ort::SessionOptions* raw = nullptr;
+  if (auto made = library.check<ort::CreateSessionOptions>(&raw); !made) return made.error();
+  auto options = library.own<ort::ReleaseSessionOptions>(raw);
+  if (auto set = library.check<ort::SetIntraOpNumThreads>(raw, config.threads); !set) return set.error();
+  if (auto set = library.check<ort::SetInterOpNumThreads>(raw, 1); !set) return set.error();
+  const std::pair<const char*, const char*> entries[] = {
+      // ONNX Runtime's fused kernel is about ten times slower than LayerNormalization followed by Add.
+      {"optimization.disable_specified_optimizers", "SkipLayerNormFusion"},
+      {"session.model_external_initializers_file_folder_path", bundle.directory().c_str()},
+  };
+  for (const auto& [key, value] : entries)
+    if (auto set = library.check<ort::AddSessionConfigEntry>(raw, key, value); !set) return set.error();
+  if (!ops.empty())
+    if (auto set = library.check<ort::RegisterCustomOpsLibrary>(raw, ops.c_str()); !set) return set.error();
+  return options;
+}
+
+// One side of the loaded graph against the signature: names, element types, ranks and fixed sizes.
+template <class Count, class Name, class Type>
+Result<void> check_side(const ort::Library& library, const ort::Session* session, const std::vector<TensorSpec>& specs) {
+  const auto differs = [](const std::string& what) {
+    return refused("model.onnx is refused: its graph " + what + ", against its signature");
+  };
+  ort::Allocator* allocator = nullptr;
+  size_t count = 0;
+  if (auto got = library.check<ort::GetAllocatorWithDefaultOptions>(&allocator); !got) return got;
+  if (auto got = library.check<Count>(session, &count); !got) return got;
+  if (count != specs.size()) return differs("has " + std::to_string(count) + " tensors on one side");
+  for (size_t i = 0; i < count; ++i) {
+    const TensorSpec& spec = specs[i];
+    char* text = nullptr;
+    if (auto got = library.check<Name>(session, i, allocator, &text); !got) return got;
+    const std::string name = text;
+    if (auto freed = library.check<ort::AllocatorFree>(allocator, static_cast<void*>(text)); !freed) return freed;
+    if (name != spec.name) return differs("has " + name + " in the place of " + spec.name);
+
+    ort::TypeInfo* raw = nullptr;
+    if (auto got = library.check<Type>(session, i, &raw); !got) return got;
+    const auto type = library.own<ort::ReleaseTypeInfo>(raw);
+    const ort::TensorInfo* info = nullptr;
+    ort::ElementType element{};
+    size_t rank = 0;
+    if (auto got = library.check<ort::CastTypeInfoToTensorInfo>(raw, &info); !got) return got;
+    if (!info) return differs("has " + name + ", which is not a tensor");
+    if (auto got = library.check<ort::GetTensorElementType>(info, &element); !got) return got;
+    if (auto got = library.check<ort::GetDimensionsCount>(info, &rank); !got) return got;
+    if (element != element_type(spec.dtype)) return differs("gives " + name + " another element type");
+    if (rank != spec.axes.size()) return differs("gives " + name + " rank " + std::to_string(rank));
+    std::vector<int64_t> sizes(rank);
+    if (auto got = library.check<ort::GetDimensions>(info, sizes.data(), rank); !got) return got;
+    for (size_t d = 0; d < rank; ++d) {
+      // A negative size is symbolic. Shape inference may leave a fixed output axis symbolic, so only numbers count.
+      const Axis& axis = spec.axes[d];
+      if (sizes[d] >= 0 && (sizes[d] < axis.min || sizes[d] > axis.max))
+        return differs("gives axis " + std::to_string(d) + " of " + name + " the size " + std::to_string(sizes[d]));
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Model>> load_onnxruntime(const BundleDirectory& bundle, const SessionConfig& config) {
+  const auto library = ort::Library::load(config.library);
+  if (!library) return library.error();
+  const auto ops = bundle.manifest().custom_ops ? find_ops(config.ops) : Result<std::string>(std::string());
+  if (!ops) return ops.error();
+
+  ort::Env* raw_env = nullptr;
+  if (auto made = library->check<ort::CreateEnv>(ort::kError, "temport", &raw_env); !made) return made.error();
+  auto env = library->own<ort::ReleaseEnv>(raw_env);
+  const auto options = make_options(*library, bundle, config, *ops);
+  if (!options) return options.error();
+
+  const auto model = bundle.read("model.onnx");
+  if (!model) return model.error();
+  ort::Session* raw_session = nullptr;
+  if (auto made = library->check<ort::CreateSessionFromArray>(raw_env, static_cast<const void*>(model->data()),
+                                                              model->size(), options->get(), &raw_session);
+      !made)
+    return made.error();
+  auto session = library->own<ort::ReleaseSession>(raw_session);
+
+  const Signature& signature = bundle.manifest().signature;
+  using namespace ort;
+  if (auto same = check_side<SessionGetInputCount, SessionGetInputName, SessionGetInputTypeInfo>(
+          *library, raw_session, signature.inputs);
+      !same)
+    return same.error();
+  if (auto same = check_side<SessionGetOutputCount, SessionGetOutputName, SessionGetOutputTypeInfo>(
+          *library, raw_session, signature.outputs);
+      !same)
+    return same.error();
+
+  ort::MemoryInfo* raw_memory = nullptr;
+  if (auto made = library->check<ort::CreateCpuMemoryInfo>(ort::kArenaAllocator, ort::kMemTypeDefault, &raw_memory);
+      !made)
+    return made.error();
+  auto memory = library->own<ort::ReleaseMemoryInfo>(raw_memory);
+  std::string path = !bundle.manifest().custom_ops ? "standard operators"
+                     : ops->empty()                ? "function body"
+                                                   : "native kernel " + *ops;
+  return std::unique_ptr<internal::Model>(std::make_unique<OrtModel>(*library, std::move(env), std::move(session),
+                                                                     std::move(memory), std::move(path)));
+}
+
+}  // namespace temport::internal

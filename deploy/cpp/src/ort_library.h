@@ -1,0 +1,56 @@
+// ONNX Runtime as found on this machine: loaded by name, called through the numbered view of its table.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "ort_api.h"
+#include "temport/result.hpp"
+
+namespace temport::internal::ort {
+
+// Copying is cheap; the shared library itself is never unloaded, because ONNX Runtime's threads may outlive a session.
+class Library {
+ public:
+  // `path`, else $TEMPORT_ONNXRUNTIME, else libonnxruntime.so.1 and libonnxruntime.so on the loader's path.
+  static Result<Library> load(const std::string& path);
+
+  const std::string& version() const { return version_; }
+
+  // Calls a slot whose result is a status; success allocates nothing.
+  template <class S, class... Args>
+  Result<void> check(Args... args) const {
+    Status* status = S::call(api_, args...);
+    if (!status) return {};
+    Error error = failed("ONNX Runtime: " + std::string(GetErrorMessage::call(api_, status)));
+    ReleaseStatus::call(api_, status);
+    return error;
+  }
+
+  template <class T, class Release>
+  struct Releaser {
+    const void* const* api;
+    void operator()(T* object) const { Release::call(api, object); }
+  };
+  template <class T, class Release>
+  using Owner = std::unique_ptr<T, Releaser<T, Release>>;
+  template <class Release, class T>
+  Owner<T, Release> own(T* object) const {
+    return Owner<T, Release>(object, {api_});
+  }
+
+ private:
+  Library(const void* const* api, std::string version) : api_(api), version_(std::move(version)) {}
+
+  const void* const* api_;
+  std::string version_;
+};
+
+using EnvOwner = Library::Owner<Env, ReleaseEnv>;
+using OptionsOwner = Library::Owner<SessionOptions, ReleaseSessionOptions>;
+using SessionOwner = Library::Owner<Session, ReleaseSession>;
+using MemoryInfoOwner = Library::Owner<MemoryInfo, ReleaseMemoryInfo>;
+using ValueOwner = Library::Owner<Value, ReleaseValue>;
+using TypeInfoOwner = Library::Owner<TypeInfo, ReleaseTypeInfo>;
+
+}  // namespace temport::internal::ort

@@ -1,0 +1,52 @@
+// What a runtime must offer: load verified bytes, then run them on buffers that the caller owns.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "bundle.h"
+#include "temport/result.hpp"
+#include "tensor.h"
+
+namespace temport::internal {
+
+struct SessionConfig {
+  std::string runtime, library, ops;
+  int threads = 1;
+};
+
+// A tensor of a request: memory that the runtime reads or writes in place.
+struct Binding {
+  const char* name;
+  temport_dtype dtype;
+  std::vector<int64_t> shape;
+  void* data;
+  size_t bytes;
+};
+
+// One set of bindings, ready to run. Used by one thread at a time.
+class Execution {
+ public:
+  virtual ~Execution() = default;
+  // Replaces the memory of the binding at `index` (inputs first, then outputs, in the order of the signature).
+  virtual Result<void> rebind(size_t index, const Binding& binding) = 0;
+  virtual Result<void> run() = 0;
+};
+
+// A loaded model, shared by every request of a session. Safe to use from several threads.
+class Model {
+ public:
+  virtual ~Model() = default;
+  virtual Result<std::unique_ptr<Execution>> prepare(const std::vector<Binding>& inputs,
+                                                     const std::vector<Binding>& outputs) const = 0;
+  virtual std::string version() const = 0;
+  virtual std::string path() const = 0;
+};
+
+Result<std::unique_ptr<Model>> load_onnxruntime(const BundleDirectory& bundle, const SessionConfig& config);
+// `flavour` is "tensorrt" or "tensorrt-rtx".
+Result<std::unique_ptr<Model>> load_tensorrt(const BundleDirectory& bundle, const SessionConfig& config,
+                                             const std::string& flavour);
+
+}  // namespace temport::internal

@@ -1,0 +1,46 @@
+#include "tensor.h"
+
+namespace temport::internal {
+namespace {
+
+struct DtypeRow {
+  temport_dtype dtype;
+  const char* name;
+  size_t bytes;
+};
+
+constexpr DtypeRow kDtypes[] = {
+    {TEMPORT_BOOL, "bool", 1},         {TEMPORT_INT32, "int32", 4},     {TEMPORT_INT64, "int64", 8},
+    {TEMPORT_FLOAT16, "float16", 2},   {TEMPORT_BFLOAT16, "bfloat16", 2}, {TEMPORT_FLOAT32, "float32", 4},
+    {TEMPORT_FLOAT64, "float64", 8},
+};
+
+}  // namespace
+
+size_t element_size(temport_dtype dtype) { return kDtypes[dtype].bytes; }
+const char* dtype_name(temport_dtype dtype) { return kDtypes[dtype].name; }
+
+std::optional<temport_dtype> dtype_from_name(std::string_view name) {
+  for (const auto& row : kDtypes)
+    if (name == row.name) return row.dtype;
+  return std::nullopt;
+}
+
+std::optional<int64_t> element_count(const std::vector<int64_t>& shape) {
+  int64_t count = 1;
+  for (const int64_t size : shape) {
+    if (size < 0 || size > kMaxElements) return std::nullopt;
+    // Divide instead of multiplying first: the product itself must not overflow.
+    if (size != 0 && count > kMaxElements / size) return std::nullopt;
+    count *= size;
+  }
+  return count;
+}
+
+std::string shape_text(const std::vector<int64_t>& shape) {
+  std::string text = "[";
+  for (size_t i = 0; i < shape.size(); ++i) text += (i ? ", " : "") + std::to_string(shape[i]);
+  return text + "]";
+}
+
+}  // namespace temport::internal

@@ -1,0 +1,63 @@
+#include "vectors.h"
+
+#include <set>
+
+#include "npz.h"
+
+namespace temport::internal {
+
+Result<std::unique_ptr<TestVectors>> TestVectors::read(const BundleDirectory& bundle) {
+  constexpr const char* kFile = "vectors.npz";
+  auto bytes = bundle.read(kFile);
+  if (!bytes) return bytes.error();
+  auto vectors = std::make_unique<TestVectors>();
+  auto arrays = read_npz(bytes->data(), bytes->size());
+  if (!arrays) return refused(std::string(kFile) + " is refused: " + arrays.error().message);
+  vectors->arrays_ = *std::move(arrays);
+  // Members of an archive start anywhere; copies of their own are aligned for every element type.
+  for (auto& [name, array] : vectors->arrays_) {
+    Bytes& own = vectors->storage_[name];
+    own.assign(array.data, array.data + array.bytes);
+    array.data = own.data();
+  }
+
+  std::set<std::string> cases;
+  for (const auto& [name, array] : vectors->arrays_) {
+    const size_t slash = name.find('/');
+    if (slash == 0 || slash == std::string::npos)
+      return refused(std::string(kFile) + " is refused: " + name + " belongs to no case");
+    cases.insert(name.substr(0, slash));
+  }
+  vectors->cases_.assign(cases.begin(), cases.end());
+  for (const auto& name : vectors->cases_)
+    if (auto checked = vectors->check_case(name, bundle.manifest().signature); !checked)
+      return refused(std::string(kFile) + " is refused: " + checked.error().message);
+  return vectors;
+}
+
+Result<void> TestVectors::check_case(const std::string& name, const Signature& signature) const {
+  for (const auto& spec : signature.inputs) {
+    const auto input = tensor(name, "input", spec.name);
+    if (!input) return input.error();
+    if ((*input)->dtype != spec.dtype || (*input)->shape.size() != spec.axes.size())
+      return refused("input " + spec.name + " of case " + name + " is not what the signature says");
+  }
+  for (const auto& spec : signature.outputs) {
+    const auto output = tensor(name, "output", spec.name), bound = tensor(name, "bound", spec.name);
+    if (!output) return output.error();
+    if (!bound) return bound.error();
+    if ((*output)->dtype != TEMPORT_FLOAT64 || (*output)->shape.size() != spec.axes.size() ||
+        (*bound)->dtype != TEMPORT_FLOAT64 || (*bound)->bytes < sizeof(double))
+      return refused("output " + spec.name + " of case " + name + " is not what the signature says");
+  }
+  return {};
+}
+
+Result<const ArrayView*> TestVectors::tensor(const std::string& case_name, const std::string& kind,
+                                             const std::string& name) const {
+  const auto found = arrays_.find(case_name + "/" + kind + "/" + name);
+  if (found == arrays_.end()) return invalid_argument("case " + case_name + " has no " + kind + " " + name);
+  return &found->second;
+}
+
+}  // namespace temport::internal

@@ -1,0 +1,121 @@
+#include <doctest/doctest.h>
+
+#include <sys/stat.h>
+
+#include "bundle.h"
+#include "temport/temport.hpp"
+#include "tiny_bundle.h"
+
+using temport::internal::BundleDirectory;
+
+namespace {
+
+void replace(std::string& text, const std::string& from, const std::string& to) {
+  const size_t at = text.find(from);
+  REQUIRE(at != std::string::npos);
+  text.replace(at, from.size(), to);
+}
+
+// The sentence with which a bundle is refused after `from` became `to` in its manifest.
+std::string refusal(const std::string& from, const std::string& to) {
+  const tiny::Directory directory;
+  std::string text = tiny::manifest(tiny::model(), tiny::vectors());
+  replace(text, from, to);
+  tiny::write(directory.path() / "manifest.json", text);
+  const auto bundle = temport::Bundle::open(directory.string());
+  REQUIRE(!bundle);
+  CHECK(bundle.error().code == TEMPORT_REFUSED);
+  return bundle.error().message;
+}
+
+bool says(const std::string& sentence, const std::string& part) { return sentence.find(part) != std::string::npos; }
+
+}  // namespace
+
+TEST_CASE("an intact bundle opens and shows its signature") {
+  const tiny::Directory directory;
+  const auto bundle = temport::Bundle::open(directory.string());
+  REQUIRE(bundle);
+  const auto inputs = bundle->inputs();
+  REQUIRE(inputs.size() == 1);
+  CHECK(std::string(inputs[0].name) == "x");
+  CHECK(inputs[0].dtype == TEMPORT_FLOAT32);
+  CHECK(std::string(inputs[0].axes[0].name) == "batch");
+  CHECK(inputs[0].axes[0].max == 4);
+  CHECK(inputs[0].axes[1].name == nullptr);
+  const auto vectors = bundle->vectors();
+  REQUIRE(vectors);
+  CHECK(vectors->cases() == std::vector<std::string>{"one"});
+  CHECK(vectors->tensor("one", "output", "y")->as<double>()[2] == 6.0);
+  CHECK(!vectors->tensor("two", "output", "y"));
+}
+
+TEST_CASE("a changed manifest is refused with its reason") {
+  CHECK(says(refusal("\"format\": 1", "\"format\": 2"), "bundle format 2; this library reads format 1"));
+  CHECK(says(refusal("\"format\": 1, ", ""), "no bundle format"));
+  CHECK(says(refusal("\"semantics\": 1", "\"semantics\": 9"), "version 1"));
+  CHECK(says(refusal("\"model.onnx\"", "\"../model.onnx\""), "not a plain file name"));
+  CHECK(says(refusal("\"model.onnx\"", "\"/etc/passwd\""), "not a plain file name"));
+  CHECK(says(refusal("\"model.onnx\"", "\"..\""), "not a plain file name"));
+  CHECK(says(refusal("\"model.onnx\"", "\"other.onnx\""), "does not list model.onnx"));
+  CHECK(says(refusal("\"vectors.npz\"", "\"missing.npz\""), "cannot be opened"));
+  CHECK(says(refusal("\"min\": 1", "\"min\": 3"), "malformed axis"));
+  CHECK(says(refusal("\"float32\"", "\"float31\""), "unknown element type float31"));
+  CHECK(says(refusal("\"name\": \"y\"", "\"name\": \"x\""), "names x twice"));
+  CHECK(says(refusal("\"name\": \"x\"", "\"name\": \"z\""), "signature is not the manifest's"));
+  CHECK(says(refusal("\"max\": 4}, 3]}]}", "\"max\": 5}, 3]}]}"), "two different ranges"));
+  CHECK(says(refusal("}}", "}"), "not JSON"));
+}
+
+TEST_CASE("a changed file is refused, at opening and at reading") {
+  const tiny::Directory directory;
+  const auto opened = BundleDirectory::open(directory.string());
+  REQUIRE(opened);
+  std::string bytes = tiny::vectors();
+  bytes[100] ^= 1;
+  tiny::write(directory.path() / "vectors.npz", bytes);
+  CHECK(says(opened->read("vectors.npz").error().message, "SHA-256"));
+  CHECK(says(BundleDirectory::open(directory.string()).error().message, "SHA-256"));
+  tiny::write(directory.path() / "vectors.npz", bytes.substr(0, 50));
+  CHECK(says(opened->read("vectors.npz").error().message, "has 50 bytes where the manifest says"));
+  tiny::write(directory.path() / "vectors.npz", bytes + "x");
+  CHECK(says(opened->read("vectors.npz").error().message, "at most"));
+  CHECK(says(opened->read("../manifest.json").error().message, "has no ../manifest.json"));
+}
+
+TEST_CASE("what is no file or no bundle is refused") {
+  CHECK(!temport::Bundle::open("/nonexistent"));
+  CHECK(!temport::Bundle::open(""));
+  const tiny::Directory directory;
+  std::filesystem::remove(directory.path() / "vectors.npz");
+  REQUIRE(::mkfifo((directory.path() / "vectors.npz").c_str(), 0600) == 0);
+  const auto opened = temport::Bundle::open(directory.string());
+  REQUIRE(!opened);
+  CHECK(says(opened.error().message, "not a regular file"));
+}
+
+TEST_CASE("a model that describes itself otherwise is refused although its hash is right") {
+  const tiny::Directory directory;
+  std::string other = tiny::kSignature;
+  for (int i = 0; i < 2; ++i) replace(other, "\"max\": 4", "\"max\": 8");
+  for (const auto& model : {tiny::model(other), tiny::model("[]"), std::string("\1\2\3"), std::string()}) {
+    tiny::write(directory.path() / "model.onnx", model);
+    tiny::write(directory.path() / "manifest.json", tiny::manifest(model, tiny::vectors()));
+    const auto opened = temport::Bundle::open(directory.string());
+    REQUIRE(!opened);
+    CHECK(says(opened.error().message, "model.onnx is refused"));
+  }
+}
+
+TEST_CASE("vectors that do not match the signature are refused") {
+  const tiny::Directory directory;
+  const auto array = tiny::npy<float>(TEMPORT_FLOAT32, {1, 3}, {1, 2, 3});
+  for (const auto& vectors : {tiny::zip({{"one/input/x.npy", array}}), tiny::zip({{"x.npy", array}}),
+                              tiny::zip({{"one/input/x.npy", tiny::npy<double>(TEMPORT_FLOAT64, {1, 3}, {1, 2, 3})}})}) {
+    tiny::write(directory.path() / "vectors.npz", vectors);
+    tiny::write(directory.path() / "manifest.json", tiny::manifest(tiny::model(), vectors));
+    const auto opened = temport::Bundle::open(directory.string());
+    REQUIRE(opened);
+    CHECK(opened->vectors().error().code == TEMPORT_REFUSED);
+  }
+}

@@ -1,0 +1,111 @@
+// A bundle on disk, small enough to write by hand: y = 2 x with x, y [batch, 3] float32, batch 1 to 4.
+#pragma once
+
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include "npy.h"
+#include "sha256.h"
+#include "tensor.h"
+
+namespace tiny {
+
+using temport::internal::ArrayView;
+using temport::internal::Bytes;
+
+inline const std::string kSignature =
+    R"({"inputs": [{"name": "x", "dtype": "float32", "shape": [{"name": "batch", "min": 1, "opt": 2, "max": 4}, 3]}],)"
+    R"( "outputs": [{"name": "y", "dtype": "float32", "shape": [{"name": "batch", "min": 1, "opt": 2, "max": 4}, 3]}]})";
+
+inline std::string digest(const std::string& content) {
+  temport::internal::Sha256 sha;
+  sha.update(content.data(), content.size());
+  return sha.hex();
+}
+
+// One protobuf field of wire type 2.
+inline std::string field(int number, const std::string& payload) {
+  std::string bytes(1, static_cast<char>(number << 3 | 2));
+  size_t length = payload.size();
+  for (; length > 127; length >>= 7) bytes += static_cast<char>((length & 127) | 128);
+  return bytes + static_cast<char>(length) + payload;
+}
+
+inline std::string model(const std::string& signature = kSignature) {
+  return field(2, "temport") + field(14, field(1, "temport.signature") + field(2, signature));
+}
+
+inline std::string little_endian(uint64_t value, int bytes) {
+  std::string text;
+  for (int i = 0; i < bytes; ++i) text += static_cast<char>(value >> 8 * i & 255);
+  return text;
+}
+
+// A zip of stored members; the checksum field stays 0, which the reader does not look at.
+inline std::string zip(const std::vector<std::pair<std::string, std::string>>& members) {
+  std::string archive, central;
+  for (const auto& [name, content] : members) {
+    const std::string sizes = little_endian(0, 4) + little_endian(content.size(), 4) + little_endian(content.size(), 4) +
+                              little_endian(name.size(), 2) + little_endian(0, 2);
+    central += little_endian(0x02014b50, 4) + little_endian(20, 2) + little_endian(20, 2) + little_endian(0, 8) + sizes +
+               little_endian(0, 10) + little_endian(archive.size(), 4) + name;
+    archive += little_endian(0x04034b50, 4) + little_endian(20, 2) + little_endian(0, 8) + sizes + name + content;
+  }
+  return archive + central + little_endian(0x06054b50, 4) + little_endian(0, 4) + little_endian(members.size(), 2) +
+         little_endian(members.size(), 2) + little_endian(central.size(), 4) + little_endian(archive.size(), 4) +
+         little_endian(0, 2);
+}
+
+template <class T>
+std::string npy(temport_dtype dtype, std::vector<int64_t> shape, const std::vector<T>& values) {
+  const ArrayView view{dtype, std::move(shape), reinterpret_cast<const uint8_t*>(values.data()),
+                       values.size() * sizeof(T)};
+  const Bytes bytes = temport::internal::write_npy(view);
+  return {bytes.begin(), bytes.end()};
+}
+
+inline std::string vectors() {
+  return zip({{"one/input/x.npy", npy<float>(TEMPORT_FLOAT32, {1, 3}, {1, 2, 3})},
+              {"one/output/y.npy", npy<double>(TEMPORT_FLOAT64, {1, 3}, {2, 4, 6})},
+              {"one/bound/y.npy", npy<double>(TEMPORT_FLOAT64, {4}, {1e-6, 0, 6, 1})}});
+}
+
+inline void write(const std::filesystem::path& path, const std::string& content) {
+  std::ofstream(path, std::ios::binary) << content;
+}
+
+inline std::string manifest(const std::string& model_bytes, const std::string& vectors_bytes,
+                            const std::string& signature = kSignature) {
+  const auto entry = [](const std::string& name, const std::string& content) {
+    return "\"" + name + "\": {\"sha256\": \"" + digest(content) + "\", \"bytes\": " + std::to_string(content.size()) +
+           "}";
+  };
+  return R"({"format": 1, "semantics": 1, "declaration": {"arch": "double", "ops": "standard"}, "signature": )" +
+         signature + ", \"files\": {" + entry("model.onnx", model_bytes) + ", " +
+         entry("vectors.npz", vectors_bytes) + "}}";
+}
+
+// A directory that vanishes with the object.
+class Directory {
+ public:
+  Directory() {
+    std::string name = (std::filesystem::temp_directory_path() / "temport-XXXXXX").string();
+    path_ = ::mkdtemp(name.data());
+    write(path_ / "model.onnx", model());
+    write(path_ / "vectors.npz", vectors());
+    write(path_ / "manifest.json", manifest(model(), vectors()));
+  }
+  ~Directory() { std::filesystem::remove_all(path_); }
+  Directory(const Directory&) = delete;
+  Directory& operator=(const Directory&) = delete;
+
+  const std::filesystem::path& path() const { return path_; }
+  std::string string() const { return path_.string(); }
+
+ private:
+  std::filesystem::path path_;
+};
+
+}  // namespace tiny
