@@ -18,6 +18,7 @@ from exporter.compilers.contract import Backend, CompileError, CompileOptions, E
 from exporter.compilers.isolate import build
 from exporter.compilers.layers import Layer, parse_layers
 from exporter.compilers.lower_attention import LoweredAttention, MaskConstant, lower_attention
+from exporter.compilers.lower_block_linear import lower_block_linear
 from exporter.compilers.profiles import profile
 from exporter.declaration import Declaration
 from exporter.errors import UserError
@@ -120,6 +121,7 @@ def lower(
     """Rewrite `model` in place into what `table` takes best; no custom op and no function is left."""
     longest = max((axis.max for name, axis in declaration.axes.items() if name != "batch"), default=None)
     attention, masks = lower_attention(model, longest, table)
+    attention += lower_block_linear(model, table)
     for step in (
         common.InlinePass(),
         common.LiftConstantsToInitializersPass(size_limit=0),

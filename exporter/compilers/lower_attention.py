@@ -17,9 +17,12 @@ import onnx_ir as ir
 from custom_ops.layout import Layout, read_layout
 from custom_ops.mask import MaskRule
 from custom_ops.online_softmax_attention.attributes import OP_NAME, OnlineSoftmaxAttributes
+from exporter.compilers.attention_forms import Operands, halves_as_heads, one_node, single_row
 from exporter.compilers.contract import Backend, CompileError
 from exporter.compilers.graph_edit import GraphEdit
 
+SMALLEST_ROW_KERNEL = 4
+"""Batch times heads from which TensorRT builds an Attention node of a single query row (measured)."""
 EXCLUDED = {ir.DataType.FLOAT16: -32768.0, ir.DataType.BFLOAT16: -(2.0**100), ir.DataType.FLOAT: -(2.0**100)}
 """What is added to the score of a key that is not allowed. Finite, so that a tile of excluded keys gives no
 NaN;
@@ -114,31 +117,33 @@ def _lower(
     node, a, dim = site.node, site.attributes, site.layout.head_dim
     key_mask = node.inputs[3] if len(node.inputs) > 3 else None
     fused = backend.fuses(site.element_type.name, dim) and site.layout.value_dim == dim
+    lone = site.layout.batch == 1 and a.num_heads == 1
+    one_row = site.query_length == 1 and (site.layout.batch or 1) * a.num_heads < SMALLEST_ROW_KERNEL
+    halves = lone and key_mask is None and (site.query_length or 1) % 2 == 0 and site.key_length is not None
+    if one_row or (lone and not halves):
+        fused = False
     edit = GraphEdit(graph, node)
     q, k, v = _split(edit, site)
     table = _Table(edit, site, longest, masks)
 
-    causal_by_flag = fused and key_mask is None and table.plain_causal
+    causal_by_flag = fused and not lone and key_mask is None and table.plain_causal
     extra: ir.Value | None = None
     if key_mask is not None:
         extra = _given_mask(edit, key_mask, table)
     elif not causal_by_flag and not table.all_allowed:
         extra = table.additive()
-    y = edit.op(
-        "Attention",
-        [q, k, v, extra] if extra is not None else [q, k, v],
-        {
-            "q_num_heads": a.num_heads,
-            "kv_num_heads": a.kv_heads,
-            "scale": a.scale_for(dim),
-            "is_causal": int(causal_by_flag),
-        },
-        name=node.name,
-    )
+    operands = Operands(q, k, v, extra, a.num_heads, a.kv_heads, a.scale_for(dim))
+    name = node.name or ""
+    if one_row:
+        y = single_row(edit, operands, site.element_type, name)
+    elif fused and lone:
+        y = halves_as_heads(edit, operands, site.query_length or 0, dim, name)
+    else:
+        y = one_node(edit, operands, causal_by_flag, name)
     y = _zero_empty_rows(edit, y, key_mask, table)
     edit.replace(node, y)
     return LoweredAttention(
-        node.name or "", site.element_type.name, a.num_heads, a.kv_heads, dim,
+        name, site.element_type.name, a.num_heads, a.kv_heads, dim,
         "fused" if fused else "decomposed",
         "is_causal" if causal_by_flag else "none" if table.all_allowed else table.name,
         key_mask is not None,

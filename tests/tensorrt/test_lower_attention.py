@@ -14,7 +14,7 @@ from onnx.reference import ReferenceEvaluator
 
 from custom_ops.online_softmax_attention.reference import reference
 from exporter.compilers.compile import lower
-from exporter.compilers.contract import CompileError
+from exporter.compilers.contract import Backend, CompileError
 from exporter.compilers.tensorrt_rtx import BACKEND
 from exporter.compilers.verify import check_mask_constants
 from tests.tensorrt.models import AttentionCase, attention_model, declaration
@@ -31,16 +31,27 @@ CASES = [
     AttentionCase(query_length=9, key_length=33, window=4, query_offset=0),
     AttentionCase(query_length=40, key_length=33, window=4, query_offset=0),
     AttentionCase(heads=4, kv_heads=2, packed=True, window=5),
+    AttentionCase(batch=1, heads=1, kv_heads=1, causal=True),
+    AttentionCase(batch=1, heads=1, kv_heads=1, packed=True, window=7),
+    AttentionCase(batch=1, heads=1, kv_heads=1, query_length=5, key_length=9, causal=True),
+    AttentionCase(batch=1, heads=1, kv_heads=1, query_length=6, key_length=4, causal=True),
+    AttentionCase(query_length=1, heads=3, kv_heads=1, batch=1, window=9),
+    AttentionCase(query_length=1, heads=2, kv_heads=1, batch=1, key_mask=True, packed=False),
     AttentionCase(key_mask=True),
     AttentionCase(key_mask=True, causal=True),
     AttentionCase(key_mask=True, query_length=9, key_length=33, window=4),
 ]
 
 
-def run(case: AttentionCase, lengths: tuple[int, int] | None = None, flip_mask: bool = False) -> float:
+def run(
+    case: AttentionCase,
+    lengths: tuple[int, int] | None = None,
+    flip_mask: bool = False,
+    backend: Backend = BACKEND,
+) -> float:
     """Largest error of the lowered model against the reference, at `lengths` if given."""
     model = ir.from_proto(attention_model(case))
-    _, masks = lower(model, declaration(case), BACKEND)
+    _, masks = lower(model, declaration(case), backend)
     check_mask_constants(model, masks)
     if flip_mask:
         value = next(v for name, v in model.graph.initializers.items() if name.startswith("mask_"))
@@ -60,9 +71,12 @@ BOUND = 64 * np.finfo(np.float32).eps
 """Values are of size 1 and sums have at most 66 terms."""
 
 
+@pytest.mark.parametrize("takes_float32", [False, True], ids=["decomposed", "fused"])
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_static(case: AttentionCase) -> None:
-    assert run(case) <= BOUND
+def test_static(case: AttentionCase, takes_float32: bool) -> None:
+    """Both lowerings, also the one for fused kernels, without the rounding of a half type."""
+    fused = replace(BACKEND, fused_types=frozenset({"FLOAT"}))
+    assert run(case, backend=fused if takes_float32 else BACKEND) <= BOUND
 
 
 @pytest.mark.parametrize("lengths", [(1, 1), (7, 7), (60, 60), (119, 119)], ids=lambda n: f"T{n[0]}")

@@ -42,6 +42,7 @@ HALF = ["float16", "bfloat16"]
         AttentionCase(heads=4, kv_heads=2, packed=True, window=5),
         AttentionCase(head_dim=16, causal=True),
         AttentionCase(head_dim=256, heads=1, kv_heads=1, causal=True),
+        AttentionCase(batch=1, head_dim=256, heads=1, kv_heads=1, causal=True),
     ],
     ids=str,
 )
@@ -60,6 +61,9 @@ def test_half_types_become_one_kernel(case: AttentionCase, element_type: str, tm
         AttentionCase(causal=True, dynamic=True),
         AttentionCase(key_mask=True, causal=True, query_length=9, key_length=33),
         AttentionCase(head_dim=8, window=5, element_type="float16"),
+        AttentionCase(batch=1, heads=1, kv_heads=1, query_length=1, element_type="float16"),
+        AttentionCase(batch=1, heads=1, kv_heads=1, query_length=1, window=60),
+        AttentionCase(batch=1, heads=1, kv_heads=1, query_length=3, element_type="bfloat16", causal=True),
     ],
     ids=str,
 )
