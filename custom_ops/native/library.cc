@@ -1,0 +1,42 @@
+// The entry point that SessionOptions.register_custom_ops_library looks up.
+#include <map>
+#include <mutex>
+
+#include "../block_linear_attention/ort_op.h"
+#include "../online_softmax_attention/ort_op.h"
+#include "op_entry.h"
+
+namespace temport {
+namespace {
+
+// Domain and ops have to outlive every session, so they live as long as the process, once per runtime in it.
+ort::Status* make_domain(const ort::Api& api, ort::CustomOpDomain*& domain) {
+  ort::Status* status = api.call<ort::Status*>(ort::kCreateCustomOpDomain, "temport", &domain);
+  for (DType dtype : {DType::kFloat32, DType::kFloat16, DType::kBFloat16}) {
+    for (ort::CustomOp* op : {static_cast<ort::CustomOp*>(new OpEntry<OnlineSoftmaxAttention>(api, dtype)),
+                              static_cast<ort::CustomOp*>(new OpEntry<BlockLinearAttention>(api, dtype))}) {
+      const ort::CustomOp* added = op;
+      if (status == nullptr) status = api.call<ort::Status*>(ort::kCustomOpDomainAdd, domain, added);
+    }
+  }
+  return status;
+}
+
+}  // namespace
+}  // namespace temport
+
+extern "C" __attribute__((visibility("default"))) temport::ort::Status* RegisterCustomOps(
+    temport::ort::SessionOptions* options, const temport::ort::ApiBase* base) {
+  namespace ort = temport::ort;
+  const ort::Api* api = base->GetApi(ort::kApiVersion);
+  if (api == nullptr) return nullptr;  // no table to report with: ONNX Runtime is older than 1.17 and says so itself
+  static std::mutex mutex;
+  static auto& domains = *new std::map<const ort::Api*, ort::CustomOpDomain*>;
+  const std::lock_guard<std::mutex> lock(mutex);
+  ort::CustomOpDomain*& domain = domains[api];
+  if (domain == nullptr) {
+    ort::Status* status = temport::make_domain(*api, domain);
+    if (status != nullptr) return status;
+  }
+  return api->call<ort::Status*>(ort::kAddCustomOpDomain, options, domain);
+}

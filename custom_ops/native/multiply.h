@@ -1,0 +1,78 @@
+// The one inner loop of every kernel here: C[rows, columns] (+)= A[rows, n] B[n, columns], a tile held in registers.
+#pragma once
+
+#include "simd.h"
+
+namespace temport::TEMPORT_ISA {
+
+constexpr int kMaxRows = 6;
+
+// One tile of R rows by V vectors. A is read element by element (broadcast), B and C vector by vector.
+template <int R, int V>
+inline void multiply_tile(const float* a, int64_t a_stride, int64_t n, const float* b, int64_t b_stride, float* c,
+                          int64_t c_stride, bool accumulate) {
+  Float sum[R][V];
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v) sum[r][v] = accumulate ? load(c + r * c_stride + v * kWidth) : Float{};
+#pragma GCC unroll 2
+  for (int64_t i = 0; i < n; ++i, b += b_stride) {
+    Float x[V];
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v) x[v] = load(b + v * kWidth);
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) {
+      const Float y = broadcast(a[r * a_stride + i]);
+#pragma GCC unroll 4
+      for (int v = 0; v < V; ++v) sum[r][v] += y * x[v];
+    }
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v) store(c + r * c_stride + v * kWidth, sum[r][v]);
+}
+
+template <int V>
+inline void multiply_rows(int rows, const float* a, int64_t a_stride, int64_t n, const float* b, int64_t b_stride,
+                          float* c, int64_t c_stride, bool accumulate) {
+  switch (rows) {
+    case 1: return multiply_tile<1, V>(a, a_stride, n, b, b_stride, c, c_stride, accumulate);
+    case 2: return multiply_tile<2, V>(a, a_stride, n, b, b_stride, c, c_stride, accumulate);
+    case 3: return multiply_tile<3, V>(a, a_stride, n, b, b_stride, c, c_stride, accumulate);
+    case 4: return multiply_tile<4, V>(a, a_stride, n, b, b_stride, c, c_stride, accumulate);
+    case 5: return multiply_tile<5, V>(a, a_stride, n, b, b_stride, c, c_stride, accumulate);
+    default: return multiply_tile<6, V>(a, a_stride, n, b, b_stride, c, c_stride, accumulate);
+  }
+}
+
+// `rows` <= kMaxRows rows by `vectors` <= kPanelVectors vectors.
+inline void multiply(int rows, int vectors, const float* a, int64_t a_stride, int64_t n, const float* b,
+                     int64_t b_stride, float* c, int64_t c_stride, bool accumulate) {
+  if constexpr (kPanelVectors == 4) {
+    if (vectors == 4) return multiply_rows<4>(rows, a, a_stride, n, b, b_stride, c, c_stride, accumulate);
+    if (vectors == 3) return multiply_rows<3>(rows, a, a_stride, n, b, b_stride, c, c_stride, accumulate);
+  }
+  if (vectors == 2) return multiply_rows<2>(rows, a, a_stride, n, b, b_stride, c, c_stride, accumulate);
+  return multiply_rows<1>(rows, a, a_stride, n, b, b_stride, c, c_stride, accumulate);
+}
+
+// The columns of a `[n, columns]` matrix cut into panels of kPanel floats, each `[n, width]` and contiguous, so that a
+// multiplication walks them in order; the last panel is as narrow as whole vectors allow.
+struct Panel {
+  int vectors;
+  int64_t stride;  // floats per row
+  int64_t offset;  // of row 0, from the start of the panels
+
+  static int count(int64_t columns) { return int((columns + kPanel - 1) / kPanel); }
+  static Panel at(int index, int64_t columns, int64_t n) {
+    const int64_t rest = (columns - int64_t(index) * kPanel + kWidth - 1) / kWidth;
+    const int vectors = rest < kPanelVectors ? int(rest) : kPanelVectors;
+    return {vectors, int64_t(vectors) * kWidth, int64_t(index) * kPanel * n};
+  }
+};
+
+constexpr int64_t padded(int64_t n) { return (n + kWidth - 1) / kWidth * kWidth; }
+
+}  // namespace temport::TEMPORT_ISA

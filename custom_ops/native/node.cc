@@ -1,0 +1,183 @@
+#include "node.h"
+
+#include <atomic>
+#include <cmath>
+#include <exception>
+#include <mutex>
+
+namespace temport {
+
+using ort::Slot;
+
+namespace {
+
+// True for success; a failed status is released.
+bool succeeded(const ort::Api& api, ort::Status* status) {
+  if (status != nullptr) api.call<void>(ort::kReleaseStatus, status);
+  return status == nullptr;
+}
+
+void require(const ort::Api& api, ort::Status* status, const std::string& label, const char* what) {
+  if (!succeeded(api, status)) throw NodeError(label + ": ONNX Runtime could not give " + what + ".");
+}
+
+}  // namespace
+
+std::string shape_text(const std::vector<int64_t>& shape) {
+  std::string text = "[";
+  for (size_t i = 0; i < shape.size(); ++i) text += (i ? ", " : "") + std::to_string(shape[i]);
+  return text + "]";
+}
+
+NodeInfo::NodeInfo(const ort::Api& api, const ort::KernelInfo* info, const char* op_name)
+    : api_(api), info_(info), label_(op_name) {
+  size_t size = 0;
+  char* none = nullptr;
+  const auto name = [&](char* to) {
+    return succeeded(api, api.call<ort::Status*>(ort::kKernelInfoGetNodeName, info, to, &size));
+  };
+  if (!name(none) || size < 2) return;  // size counts the terminating zero
+  std::string text(size, '\0');
+  if (!name(text.data())) return;
+  text.resize(size - 1);
+  label_ += " '" + text + "'";
+}
+
+bool NodeInfo::read(const char* name, int64_t& value) const {
+  return succeeded(api_, api_.call<ort::Status*>(ort::kKernelInfoGetAttributeInt64, info_, name, &value));
+}
+
+bool NodeInfo::read(const char* name, float& value) const {
+  return succeeded(api_, api_.call<ort::Status*>(ort::kKernelInfoGetAttributeFloat, info_, name, &value));
+}
+
+bool NodeInfo::read(const char* name, std::string& value) const {
+  size_t size = 0;
+  char* none = nullptr;
+  if (!succeeded(api_, api_.call<ort::Status*>(ort::kKernelInfoGetAttributeString, info_, name, none, &size)))
+    return false;
+  value.assign(size, '\0');
+  if (!succeeded(api_, api_.call<ort::Status*>(ort::kKernelInfoGetAttributeString, info_, name, value.data(), &size)))
+    return false;
+  value.resize(value.empty() ? 0 : value.find('\0') == std::string::npos ? value.size() : value.find('\0'));
+  return true;
+}
+
+bool NodeInfo::has(const char* name) const {
+  int64_t i;
+  float f;
+  std::string s;
+  return read(name, i) || read(name, f) || read(name, s);
+}
+
+int64_t NodeInfo::integer(const char* name, int64_t fallback, int64_t minimum) const {
+  int64_t value = fallback;
+  if (!read(name, value)) {
+    if (has(name)) throw NodeError(label_ + ": attribute " + name + " must be an integer.");
+    return fallback;
+  }
+  if (value < minimum)
+    throw NodeError(label_ + ": attribute " + name + " is " + std::to_string(value) + "; it must be at least " +
+                    std::to_string(minimum) + ".");
+  return value;
+}
+
+int64_t NodeInfo::required_integer(const char* name, int64_t minimum) const {
+  if (!has(name))
+    throw NodeError(label_ + ": attribute " + name + " is missing; it must be an integer of at least " +
+                    std::to_string(minimum) + ".");
+  return integer(name, minimum, minimum);
+}
+
+float NodeInfo::number(const char* name, float fallback) const {
+  float value = fallback;
+  if (!read(name, value)) {
+    if (has(name)) throw NodeError(label_ + ": attribute " + name + " must be a float.");
+    return fallback;
+  }
+  if (!std::isfinite(value)) throw NodeError(label_ + ": attribute " + name + " must be a finite number.");
+  return value;
+}
+
+std::string NodeInfo::choice(const char* name, const char* fallback, const char* alternative) const {
+  std::string value;
+  if (!read(name, value)) {
+    if (has(name)) throw NodeError(label_ + ": attribute " + name + " must be a string.");
+    return fallback;
+  }
+  if (value != fallback && value != alternative)
+    throw NodeError(label_ + ": attribute " + name + " is '" + value + "'; it must be " + fallback + " or " +
+                    alternative + ".");
+  return value;
+}
+
+NodeCall::NodeCall(const ort::Api& api, ort::KernelContext* context, const std::string& label)
+    : api_(api), context_(context), label_(label) {}
+
+Tensor NodeCall::input(size_t index) const {
+  Tensor tensor;
+  const ort::KernelContext* context = context_;
+  size_t count = 0;
+  require(api_, api_.call<ort::Status*>(ort::kKernelContextGetInputCount, context, &count), label_, "the input count");
+  if (index >= count) return tensor;
+  const ort::Value* value = nullptr;
+  require(api_, api_.call<ort::Status*>(ort::kKernelContextGetInput, context, index, &value), label_, "an input");
+  if (value == nullptr) return tensor;
+  ort::TypeAndShape* info = nullptr;
+  require(api_, api_.call<ort::Status*>(ort::kGetTensorTypeAndShape, value, &info), label_, "an input's shape");
+  const ort::TypeAndShape* shape = info;
+  size_t rank = 0;
+  bool ok = succeeded(api_, api_.call<ort::Status*>(ort::kGetDimensionsCount, shape, &rank));
+  if (ok) {
+    tensor.shape.resize(rank);
+    ok = succeeded(api_, api_.call<ort::Status*>(ort::kGetDimensions, shape, tensor.shape.data(), rank));
+  }
+  api_.call<void>(ort::kReleaseTensorTypeAndShapeInfo, info);
+  if (!ok) throw NodeError(label_ + ": ONNX Runtime could not give an input's shape.");
+  static const char kEmpty = 0;
+  void* data = nullptr;
+  require(api_, api_.call<ort::Status*>(ort::kGetTensorMutableData, const_cast<ort::Value*>(value), &data), label_,
+          "an input's data");
+  tensor.data = data == nullptr ? &kEmpty : data;  // a tensor without elements may have no data
+  return tensor;
+}
+
+void* NodeCall::output(const std::vector<int64_t>& shape) const {
+  ort::Value* value = nullptr;
+  void* data = nullptr;
+  require(api_,
+          api_.call<ort::Status*>(ort::kKernelContextGetOutput, context_, size_t{0}, shape.data(), shape.size(),
+                                  &value),
+          label_, "the output");
+  require(api_, api_.call<ort::Status*>(ort::kGetTensorMutableData, value, &data), label_, "the output's data");
+  return data;
+}
+
+void NodeCall::parallel(int64_t tasks, const std::function<void(int64_t)>& body) const {
+  if (tasks <= 0) return;
+  if (tasks == 1) return body(0);
+  struct Job {
+    const std::function<void(int64_t)>& body;
+    std::atomic<int64_t> next{0};
+    std::mutex mutex;
+    std::exception_ptr error;
+  } job{body, {}, {}, {}};
+  // The runtime hands out indices in an order of its own; the counter gives them an order.
+  void (*run)(void*, size_t) = [](void* data, size_t) {
+    Job& j = *static_cast<Job*>(data);
+    try {
+      j.body(j.next.fetch_add(1, std::memory_order_relaxed));
+    } catch (...) {
+      const std::lock_guard<std::mutex> lock(j.mutex);
+      j.error = std::current_exception();
+    }
+  };
+  const ort::KernelContext* context = context_;
+  require(api_,
+          api_.call<ort::Status*>(ort::kKernelContextParallelFor, context, run, size_t(tasks), size_t{0},
+                                  static_cast<void*>(&job)),
+          label_, "its thread pool");
+  if (job.error) std::rethrow_exception(job.error);
+}
+
+}  // namespace temport

@@ -1,0 +1,69 @@
+// A node of an ONNX Runtime graph as the ops see it: attributes, inputs, output, thread pool, errors that name it.
+#pragma once
+
+#include <functional>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "ort_abi.h"
+#include "problem.h"
+
+namespace temport {
+
+// A wrong attribute or shape; the message becomes the status that ONNX Runtime reports.
+struct NodeError : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+// Attributes, read when the kernel is created.
+class NodeInfo {
+ public:
+  NodeInfo(const ort::Api& api, const ort::KernelInfo* info, const char* op_name);
+
+  const std::string& label() const { return label_; }  // "OnlineSoftmaxAttention 'node name'"
+  // The attribute, or `fallback` where the node has none. Throws NodeError when it has another type or is below
+  // `minimum`.
+  int64_t integer(const char* name, int64_t fallback, int64_t minimum) const;
+  int64_t required_integer(const char* name, int64_t minimum) const;
+  float number(const char* name, float fallback) const;
+  std::string choice(const char* name, const char* fallback, const char* alternative) const;
+  bool has(const char* name) const;
+
+ private:
+  bool read(const char* name, int64_t& value) const;
+  bool read(const char* name, float& value) const;
+  bool read(const char* name, std::string& value) const;
+
+  const ort::Api& api_;
+  const ort::KernelInfo* info_;
+  std::string label_;
+};
+
+struct Tensor {
+  const void* data = nullptr;  // null: the optional input is absent
+  std::vector<int64_t> shape;
+};
+
+// Inputs, output and thread pool of one call.
+class NodeCall {
+ public:
+  NodeCall(const ort::Api& api, ort::KernelContext* context, const std::string& label);
+
+  Tensor input(size_t index) const;
+  void* output(const std::vector<int64_t>& shape) const;
+  // Runs body(0) ... body(tasks - 1) on the session's threads. Tasks are started in the order of their index.
+  void parallel(int64_t tasks, const std::function<void(int64_t)>& body) const;
+
+ private:
+  const ort::Api& api_;
+  ort::KernelContext* context_;
+  const std::string& label_;
+};
+
+// Fills operands and sizes from inputs Q, K, V (K and V absent: Q is packed) and checks that they fit each other.
+void read_qkv(const std::string& label, const NodeCall& call, AttentionProblem& p);
+
+std::string shape_text(const std::vector<int64_t>& shape);
+
+}  // namespace temport

@@ -1,0 +1,85 @@
+// An op class as the table of callbacks that ONNX Runtime wants, one table per element type.
+//
+// An op class has kName, kInputs, kMaskInput (index of its bool input, or kInputs), a constructor
+// (const NodeInfo&, DType, const Kernels&) and `void compute(const NodeCall&)`, which many threads may call at once.
+#pragma once
+
+#include <memory>
+#include <new>
+
+#include "dispatch.h"
+#include "node.h"
+#include "shape_inference.h"
+
+namespace temport {
+
+constexpr int kBool = 9;  // TensorProto.DataType.BOOL
+
+template <typename Op>
+class OpEntry : public ort::CustomOp {
+ public:
+  OpEntry(const ort::Api& api, DType dtype) : ort::CustomOp{}, api_(api), dtype_(dtype) {
+    version = ort::kApiVersion;
+    GetName = [](const CustomOp*) { return Op::kName; };
+    GetExecutionProviderType = [](const CustomOp*) -> const char* { return nullptr; };  // the CPU
+    GetInputType = [](const CustomOp* op, size_t i) { return i == Op::kMaskInput ? kBool : int(self(op).dtype_); };
+    GetInputTypeCount = [](const CustomOp*) { return Op::kInputs; };
+    GetOutputType = [](const CustomOp* op, size_t) { return int(self(op).dtype_); };
+    GetOutputTypeCount = [](const CustomOp*) -> size_t { return 1; };
+    GetInputCharacteristic = [](const CustomOp*, size_t i) { return int(i == 0 ? ort::kRequired : ort::kOptional); };
+    GetOutputCharacteristic = [](const CustomOp*, size_t) { return int(ort::kRequired); };
+    GetInputMemoryType = [](const CustomOp*, size_t) { return 0; };
+    CreateKernelV2 = create;
+    KernelComputeV2 = [](void* kernel, ort::KernelContext* context) {
+      Kernel& k = *static_cast<Kernel*>(kernel);
+      return guarded(k.api, k.label, [&] { k.op.compute(NodeCall(k.api, context, k.label)); });
+    };
+    KernelDestroy = [](void* kernel) { delete static_cast<Kernel*>(kernel); };
+    InferOutputShapeFn = [](const CustomOp* op, ort::ShapeInferContext* context) {
+      return infer_output_shape(self(op).api_, context, int(self(op).dtype_));
+    };
+    GetStartVersion = [](const CustomOp*) { return 1; };
+    GetEndVersion = [](const CustomOp*) { return 1; };
+    GetMayInplace = [](int**, int**) -> size_t { return 0; };
+    ReleaseMayInplace = [](int*, int*) {};
+    GetAliasMap = [](int**, int**) -> size_t { return 0; };
+    ReleaseAliasMap = [](int*, int*) {};
+  }
+
+ private:
+  struct Kernel {
+    Kernel(const ort::Api& a, const NodeInfo& info, DType dtype, const Kernels& kernels)
+        : api(a), label(info.label()), op(info, dtype, kernels) {}
+    const ort::Api& api;
+    const std::string label;
+    Op op;
+  };
+
+  static const OpEntry& self(const CustomOp* op) { return *static_cast<const OpEntry*>(op); }
+
+  static ort::Status* create(const CustomOp* op, const ort::Api* api, const ort::KernelInfo* info, void** kernel) {
+    return guarded(*api, Op::kName, [&] {
+      std::string error;
+      const Kernels* kernels = choose_kernels(error);
+      if (kernels == nullptr) throw NodeError(error);
+      *kernel = new Kernel(*api, NodeInfo(*api, info, Op::kName), self(op).dtype_, *kernels);
+    });
+  }
+
+  template <typename F>
+  static ort::Status* guarded(const ort::Api& api, const std::string& label, const F& body) {
+    try {
+      body();
+      return nullptr;
+    } catch (const NodeError& e) {
+      return api.call<ort::Status*>(ort::kCreateStatus, ort::kInvalidArgument, e.what());
+    } catch (const std::exception& e) {
+      return api.call<ort::Status*>(ort::kCreateStatus, ort::kFail, (label + ": " + e.what()).c_str());
+    }
+  }
+
+  const ort::Api& api_;
+  DType dtype_;
+};
+
+}  // namespace temport

@@ -1,0 +1,86 @@
+// What a kernel is asked to do: plain data, shared by the op glue and by the kernels of every instruction set.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+#define TEMPORT_INLINE inline __attribute__((always_inline))
+
+namespace temport {
+
+// Values are those of ONNX TensorProto.DataType.
+enum class DType : int { kFloat32 = 1, kFloat16 = 10, kBFloat16 = 16 };
+
+// Which keys query row t may see: always one contiguous range, cut from the keys [0, keys).
+// Row t stands at key position t + offset; a window of W means W keys with the row's own position; blocks of `block`
+// rows see only themselves.
+struct KeyRule {
+  bool causal = false;
+  int64_t window = 0;
+  int64_t offset = 0;
+  int64_t block = 0;
+  int64_t keys = 0;
+
+  // Forced inline: a copy compiled for a wide instruction set must never be linked into a narrow one.
+  TEMPORT_INLINE int64_t clamp(int64_t key) const { return key < 0 ? 0 : (key > keys ? keys : key); }
+  TEMPORT_INLINE int64_t lo(int64_t row) const {
+    if (block > 0) return row / block * block;
+    return window > 0 ? clamp(row + offset - window + 1) : 0;
+  }
+  TEMPORT_INLINE int64_t hi(int64_t row) const { return causal || window > 0 ? clamp(row + offset + 1) : keys; }
+};
+
+// A `[batch, length, heads * dim]` tensor, or the slice of a packed one; strides count elements.
+struct Operand {
+  const void* data = nullptr;
+  int64_t row_stride = 0;
+  int64_t batch_stride = 0;
+};
+
+// The part that both ops share. The output is dense `[batch, length, heads * value_dim]`.
+struct AttentionProblem {
+  DType dtype = DType::kFloat32;
+  Operand q, k, v;
+  const bool* key_mask = nullptr;  // [batch, keys], true = attend
+  void* y = nullptr;
+  int64_t batch = 0, heads = 0, kv_heads = 0, length = 0, dim = 0, value_dim = 0;
+  KeyRule rule;
+  float scale = 1;
+
+  // Filled by plan(): the tiles.
+  int64_t tile_rows = 0, tile_keys = 0, row_block = 0, tiles = 0;
+  size_t scratch_floats = 0;
+};
+
+// The running sums of one (batch, head) of the block-linear op. `turn` is the next chunk that may touch them.
+struct alignas(64) LinearState {
+  std::atomic<int64_t> turn{0};
+  float* sum = nullptr;       // running S and z
+  float* snapshot = nullptr;  // S and z at the start of the current block, where a block has several chunks
+};
+
+struct BlockLinearProblem {
+  AttentionProblem attention;
+  bool elu1 = false;
+  bool divide = true;
+  float eps = 1e-8f;
+
+  // Filled by plan().
+  int64_t state_floats = 0;
+  bool several_blocks = false, split_blocks = false;
+  LinearState* states = nullptr;       // [batch * heads]
+  void (*wait)(int spins) = nullptr;  // called while another chunk holds the turn
+};
+
+// The kernels of one instruction set. A task index runs from 0 to `tasks`; tasks may run on any thread, each with a
+// scratch buffer of its own that is 64-byte aligned and need not be initialised.
+struct Kernels {
+  const char* isa;
+  void (*plan_attention)(AttentionProblem&);
+  void (*run_attention)(const AttentionProblem&, int64_t task, float* scratch);
+  void (*plan_block_linear)(BlockLinearProblem&);
+  // Tasks have to be STARTED in the order of their index: a task waits for earlier ones of the same head.
+  void (*run_block_linear)(const BlockLinearProblem&, int64_t task, float* scratch);
+};
+
+}  // namespace temport

@@ -1,0 +1,192 @@
+// Softmax attention of one tile of query rows of one head, over all keys its rule allows: tiles of keys with a running
+// maximum and sum (Rabe and Staats, arXiv 2112.05682; FlashAttention, arXiv 2205.14135).
+#pragma once
+
+#include "pack.h"
+#include "softmax_row.h"
+
+namespace temport::TEMPORT_ISA {
+
+constexpr float kLog2E = 1.44269504088896341f;
+
+inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+inline int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
+
+// The parts of a task's scratch, each a whole number of cache lines.
+struct TileScratch {
+  float *q, *kt, *v, *s, *o, *row_max, *row_sum, *row;
+  int32_t* mask;
+  int64_t kt_stride, s_stride, o_stride;
+  size_t floats;
+
+  TileScratch(const AttentionProblem& p, float* base) {
+    float* next = base;
+    const auto take = [&](int64_t n) {
+      float* part = next;
+      next += (n + 15) / 16 * 16;
+      return part;
+    };
+    // An odd number of cache lines per row, or the rows of a column would share a few sets of the cache.
+    kt_stride = (p.tile_keys + 2 * kWidth + 15) / 16 * 16;
+    if (kt_stride / 16 % 2 == 0) kt_stride += 16;
+    s_stride = kt_stride;
+    o_stride = padded(p.value_dim);
+    q = take(p.tile_rows * padded(p.dim));
+    kt = take(padded(p.dim) * kt_stride);
+    v = take(p.tile_keys * o_stride);
+    s = take(p.tile_rows * s_stride);
+    o = take(p.tile_rows * o_stride);
+    row_max = take(p.tile_rows);
+    row_sum = take(p.tile_rows);
+    row = take(most(kWidth * padded(p.dim), o_stride));
+    mask = reinterpret_cast<int32_t*>(take(kt_stride));
+    floats = size_t(next - base);
+  }
+};
+
+// Tile sizes: enough rows to pay for packing the keys, keys that stay in the second-level cache.
+inline void plan_tiles(AttentionProblem& p, int64_t max_rows, int64_t max_keys) {
+  const KeyRule& rule = p.rule;
+  p.row_block = kMaxRows;
+  if (rule.window > 0) {
+    // Rows of a block share the hull of their windows, rounded up to vectors: fewer rows may waste fewer columns.
+    double best = 0;
+    for (int64_t rows = kMaxRows; rows >= 4; --rows) {
+      const double cost = double(padded(least(rule.window, rule.keys) - 1 + rows)) * double(rows + 1) / double(rows);
+      if (best == 0 || cost < best) best = cost, p.row_block = rows;
+    }
+  }
+  p.tile_rows = most(1, least(p.length, max_rows / p.row_block * p.row_block));
+  p.tile_keys = most(1, least(rule.keys, max_keys));
+  p.tiles = (p.length + p.tile_rows - 1) / p.tile_rows;
+  p.scratch_floats = TileScratch(p, nullptr).floats;
+}
+
+// Attention of rows [row_lo, row_hi) of head `head` of batch entry `batch`: leaves the weighted sums in `scratch.o` and
+// the sums of weights in `scratch.row_sum`, both by row from row_lo.
+class QueryTile {
+ public:
+  QueryTile(const AttentionProblem& p, const TileScratch& t, int64_t batch, int64_t head, int64_t row_lo,
+            int64_t row_hi)
+      : p_(p), t_(t), batch_(batch), head_(head), row_lo_(row_lo), rows_(row_hi - row_lo) {
+    const int64_t kv_head = head / (p.heads / p.kv_heads);
+    keys_at_ = batch * p.k.batch_stride + kv_head * p.dim;
+    values_at_ = batch * p.v.batch_stride + kv_head * p.value_dim;
+  }
+
+  void run() {
+    const int64_t q_at = batch_ * p_.q.batch_stride + head_ * p_.dim;
+    for (int64_t r = 0; r < rows_; ++r) {
+      load_row(p_.q.data, p_.dtype, q_at + (row_lo_ + r) * p_.q.row_stride, p_.dim, p_.scale * kLog2E,
+               t_.q + r * padded(p_.dim));
+      t_.row_max[r] = kNothing;
+      t_.row_sum[r] = 0;
+    }
+    __builtin_memset(t_.o, 0, size_t(rows_ * t_.o_stride) * 4);
+    const int64_t lo = p_.rule.lo(row_lo_), hi = p_.rule.hi(row_lo_ + rows_ - 1);
+    for (int64_t key = lo; key < hi; key += p_.tile_keys) key_tile(key, least(key + p_.tile_keys, hi));
+  }
+
+  // Packs keys and values [lo, hi); at most tile_keys of them.
+  void pack(int64_t lo, int64_t hi) {
+    lo_ = lo;
+    hi_ = hi;
+    const bool* mask = p_.key_mask == nullptr ? nullptr : p_.key_mask + batch_ * p_.rule.keys + lo;
+    masked_ = false;
+    if (mask != nullptr) {
+      for (int64_t j = 0; j < hi - lo; ++j) masked_ |= !mask[j];
+      for (int64_t j = 0; masked_ && j < t_.kt_stride; ++j) t_.mask[j] = j < hi - lo && mask[j] ? -1 : 0;
+    }
+    pack_keys(p_.k, p_.dtype, keys_at_ + lo * p_.k.row_stride, hi - lo, p_.dim, t_.kt, t_.kt_stride, t_.row);
+    finite_ = pack_values(p_.v, p_.dtype, values_at_ + lo * p_.v.row_stride, hi - lo, p_.value_dim,
+                          masked_ ? mask : nullptr, t_.v, t_.row);
+  }
+
+  bool packed(int64_t lo, int64_t hi) const { return lo_ == lo && hi_ == hi; }
+
+ private:
+  // Rows [first, first + rows) of the tile and the hull of the keys of this key tile that they may see.
+  struct RowBlock {
+    int rows;
+    int64_t first, key_lo, keys;
+  };
+
+  RowBlock block(int64_t first) const {
+    const int64_t rows = least(p_.row_block, rows_ - first), row = row_lo_ + first;
+    const int64_t lo = most(lo_, p_.rule.lo(row)), hi = least(hi_, p_.rule.hi(row + rows - 1));
+    return {int(rows), first, lo, most(0, hi - lo)};
+  }
+
+  void key_tile(int64_t lo, int64_t hi) {
+    pack(lo, hi);
+    const int64_t step = p_.row_block;
+    bool more = true;
+    for (int64_t column = 0; more; column += kPanel) {  // one panel of keys stays in the first-level cache
+      more = false;
+      for (int64_t first = 0; first < rows_; first += step) {
+        const RowBlock b = block(first);
+        if (column >= b.keys) continue;
+        const int vectors = int(least(kPanelVectors, (b.keys - column + kWidth - 1) / kWidth));
+        multiply(b.rows, vectors, t_.q + first * padded(p_.dim), padded(p_.dim), p_.dim,
+                 t_.kt + (b.key_lo - lo) + column, t_.kt_stride, t_.s + first * t_.s_stride + column, t_.s_stride,
+                 false);
+        more |= column + kPanel < b.keys;
+      }
+    }
+    for (int64_t first = 0; first < rows_; first += step) softmax(block(first));
+    if (!finite_) return weigh_row_by_row();
+    for (int i = 0; i < Panel::count(p_.value_dim); ++i) {
+      const Panel panel = Panel::at(i, p_.value_dim, hi - lo);
+      for (int64_t first = 0; first < rows_; first += step) {
+        const RowBlock b = block(first);
+        multiply(b.rows, panel.vectors, t_.s + first * t_.s_stride, t_.s_stride, b.keys,
+                 t_.v + panel.offset + (b.key_lo - lo) * panel.stride, panel.stride,
+                 t_.o + first * t_.o_stride + i * kPanel, t_.o_stride, true);
+      }
+    }
+  }
+
+  void softmax(const RowBlock& b) {
+    if (b.keys == 0) return;
+    for (int64_t r = b.first; r < b.first + b.rows; ++r) {
+      const int64_t row = row_lo_ + r;
+      const int64_t lo = most(0, p_.rule.lo(row) - b.key_lo), hi = least(b.keys, p_.rule.hi(row) - b.key_lo);
+      const float factor = softmax_row(t_.s + r * t_.s_stride, b.keys, lo, hi,
+                                       masked_ ? t_.mask + (b.key_lo - lo_) : nullptr, t_.row_max[r], t_.row_sum[r]);
+      if (factor == 1.0f) continue;
+      float* o = t_.o + r * t_.o_stride;
+      for (int64_t j = 0; j < t_.o_stride; j += kWidth) store(o + j, load(o + j) * factor);
+    }
+  }
+
+  // With infinite or NaN values, weight 0 would not keep a key out: each row multiplies its own keys only.
+  void weigh_row_by_row() {
+    for (int64_t first = 0; first < rows_; first += p_.row_block) {
+      const RowBlock b = block(first);
+      for (int64_t r = first; r < first + b.rows; ++r) {
+        const int64_t lo = most(b.key_lo, p_.rule.lo(row_lo_ + r));
+        const int64_t hi = least(b.key_lo + b.keys, p_.rule.hi(row_lo_ + r));
+        for (int i = 0; i < Panel::count(p_.value_dim) && lo < hi; ++i) {
+          const Panel panel = Panel::at(i, p_.value_dim, hi_ - lo_);
+          multiply(1, panel.vectors, t_.s + r * t_.s_stride + (lo - b.key_lo), t_.s_stride, hi - lo,
+                   t_.v + panel.offset + (lo - lo_) * panel.stride, panel.stride,
+                   t_.o + r * t_.o_stride + i * kPanel, t_.o_stride, true);
+        }
+      }
+    }
+  }
+
+  const AttentionProblem& p_;
+  const TileScratch& t_;
+  int64_t batch_, head_, row_lo_, rows_, keys_at_, values_at_;
+  int64_t lo_ = -1, hi_ = -1;  // the packed keys
+  bool masked_ = false, finite_ = true;
+};
+
+// o / sum in place; 0 where the row saw no key.
+inline void normalise(float* o, int64_t n, float sum) {
+  const Float divisor = broadcast(sum == 0.0f ? 1.0f : sum);
+  for (int64_t j = 0; j < n; j += kWidth) store(o + j, load(o + j) / divisor);
+}
+
+}  // namespace temport::TEMPORT_ISA

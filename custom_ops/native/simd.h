@@ -1,0 +1,129 @@
+// The vector type of the instruction set this file is compiled for, and the few operations that plain vector
+// arithmetic of GCC and Clang does not spell well. Everything lives in the namespace of the instruction set, so that
+// no inline function of a wide one can be linked into a narrow one.
+#pragma once
+
+#include <cstdint>
+
+#if defined(__x86_64__) || defined(_M_X64)
+#include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
+#include "problem.h"
+
+namespace temport::TEMPORT_ISA {
+
+#if defined(__AVX512F__)
+constexpr int kWidth = 16;       // floats per vector
+constexpr int kPanelVectors = 4;  // vectors per column panel: 6 x 4 accumulators of 32 registers
+#elif defined(__AVX2__)
+constexpr int kWidth = 8;
+constexpr int kPanelVectors = 2;  // 6 x 2 accumulators of 16 registers
+#elif defined(__aarch64__)
+constexpr int kWidth = 4;
+constexpr int kPanelVectors = 4;
+#else
+constexpr int kWidth = 4;
+constexpr int kPanelVectors = 2;
+#endif
+constexpr int kPanel = kWidth * kPanelVectors;
+
+template <int N>
+struct VectorOf {
+  typedef float Float __attribute__((vector_size(N * 4)));
+  typedef int32_t Int __attribute__((vector_size(N * 4)));
+};
+using Float = VectorOf<kWidth>::Float;
+using Int = VectorOf<kWidth>::Int;
+
+TEMPORT_INLINE Float load(const float* p) {
+  Float x;
+  __builtin_memcpy(&x, p, sizeof x);
+  return x;
+}
+TEMPORT_INLINE Int load(const int32_t* p) {
+  Int x;
+  __builtin_memcpy(&x, p, sizeof x);
+  return x;
+}
+TEMPORT_INLINE void store(float* p, Float x) { __builtin_memcpy(p, &x, sizeof x); }
+TEMPORT_INLINE Float broadcast(float x) { return x - Float{}; }
+TEMPORT_INLINE Int bits(Float x) {
+  Int y;
+  __builtin_memcpy(&y, &x, sizeof y);
+  return y;
+}
+TEMPORT_INLINE Float from_bits(Int x) {
+  Float y;
+  __builtin_memcpy(&y, &x, sizeof y);
+  return y;
+}
+
+// Lane by lane `mask ? x : y`; mask lanes are 0 or -1.
+TEMPORT_INLINE Float select(Int mask, Float x, Float y) { return from_bits((bits(x) & mask) | (bits(y) & ~mask)); }
+
+// The greater of a and b; b where either is NaN.
+TEMPORT_INLINE Float max(Float a, Float b) {
+#if defined(__AVX512F__)
+  return (Float)_mm512_max_ps((__m512)a, (__m512)b);
+#elif defined(__AVX2__)
+  return (Float)_mm256_max_ps((__m256)a, (__m256)b);
+#elif defined(__SSE4_2__)
+  return (Float)_mm_max_ps((__m128)a, (__m128)b);
+#else
+  return select(a > b, a, b);
+#endif
+}
+
+// 0, 1, 2, ... in the lanes.
+TEMPORT_INLINE Int lanes() {
+  Int x{};
+  for (int i = 0; i < kWidth; ++i) x[i] = i;
+  return x;
+}
+
+template <int N, typename Op>
+TEMPORT_INLINE float reduce(typename VectorOf<N>::Float x, Op op) {
+  if constexpr (N == 2) {
+    return op(x[0], x[1]);
+  } else {
+    typename VectorOf<N / 2>::Float half[2];
+    __builtin_memcpy(half, &x, sizeof x);
+    return reduce<N / 2>(op(half[0], half[1]), op);
+  }
+}
+
+struct Sum {
+  template <typename V>
+  TEMPORT_INLINE V operator()(V a, V b) const {
+    return a + b;
+  }
+};
+struct Greater {
+  template <typename V>
+  TEMPORT_INLINE V operator()(V a, V b) const {
+    return a > b ? a : b;
+  }
+};
+TEMPORT_INLINE float sum_of(Float x) { return reduce<kWidth>(x, Sum{}); }
+TEMPORT_INLINE float max_of(Float x) { return reduce<kWidth>(x, Greater{}); }
+
+// 2^x for x <= 0, to 2e-9 before rounding; 0 from -127 down (-inf included), NaN for NaN.
+// x = n + f with |f| <= 1/2; a degree-6 minimax polynomial with p(0) = 1 for 2^f, then n is added to the exponent.
+TEMPORT_INLINE Float exp2_nonpositive(Float x) {
+  x = max(broadcast(-127.0f), x);
+  const Float rounder = broadcast(12582912.0f);  // 1.5 * 2^23: its sum with x has n in the low bits
+  const Float shifted = x + rounder;
+  const Float f = x - (shifted - rounder);
+  Float p = f * 0x1.41fbbcp-13f + 0x1.5f3e54p-10f;
+  p = p * f + 0x1.3b2d4cp-7f;
+  p = p * f + 0x1.c6aee8p-5f;
+  p = p * f + 0x1.ebfbdcp-3f;
+  p = p * f + 0x1.62e430p-1f;
+  p = p * f + 1.0f;
+  return from_bits(bits(p) + (bits(shifted) << 23));
+}
+
+}  // namespace temport::TEMPORT_ISA
