@@ -24,7 +24,7 @@ from exporter.progress import Progress
 from exporter.report.html import write_html
 from exporter.report.model import MaskPicture
 from exporter.report.serial import read_json, write_json
-from exporter.report.table import print_report
+from exporter.report.table import print_table
 from exporter.runtimes import load
 from exporter.subject import Subject
 
@@ -84,7 +84,7 @@ def run_export(request: ExportRequest, console: Console | None = None) -> bool:
             write_html(report, work / "report.html")
             write_manifest(work, declaration, built.mask_records(), {"verdict": report.verdict})
     out = (request.out or _default_out(declaration)).absolute()
-    print_report(report, console)
+    print_table(report, console)
     console.print(
         f"{'wrote' if report.passed else 'wrote, with a failed parity gate,'} {out}", soft_wrap=True
     )
@@ -125,7 +125,7 @@ def run_parity_of_bundle(
             write_html(report, out / "report.html")
         except OSError as error:
             raise UserError(f"cannot write to {out}: {error.strerror}; choose another --out") from error
-    print_report(report, console)
+    print_table(report, console)
     return report.passed
 
 
