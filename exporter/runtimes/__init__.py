@@ -15,6 +15,8 @@ RUNTIMES: dict[str, str] = {
     "onnxruntime_cpu": "exporter.runtimes.onnxruntime_cpu:RUNTIME",
     "onnxruntime_native": "exporter.runtimes.onnxruntime_native:RUNTIME",
     "openvino": "exporter.runtimes.openvino:RUNTIME",
+    "tensorrt": "exporter.runtimes.tensorrt:RUNTIME",
+    "tensorrt_rtx": "exporter.runtimes.tensorrt_rtx:RUNTIME",
 }
 """`name -> module:attribute`. A new runtime is one file and one line here."""
 

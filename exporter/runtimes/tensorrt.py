@@ -1,0 +1,5 @@
+"""TensorRT on the machine's GPU: the engine that `--target tensorrt` compiled, TF32 off."""
+
+from exporter.runtimes.tensorrt_engine import EngineRuntime
+
+RUNTIME = EngineRuntime("tensorrt", "tensorrt", "tensorrt")

@@ -1,0 +1,146 @@
+"""Run the engine that a compiler put into the bundle; shared by both TensorRT flavours.
+
+The engine is native code: its sha256 is compared with `engine.json` before it is read, and host code inside an
+engine stays forbidden.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib
+import importlib.util
+import json
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from exporter.compilers.compile import REPORT_FILE, backend
+from exporter.compilers.tensorrt import cuda_device_count
+from exporter.errors import UserError
+from exporter.runtimes.contract import Arrays, Capabilities
+from exporter.runtimes.cuda_memory import Driver
+from exporter.subject import Subject
+
+CAPABILITIES = Capabilities(
+    custom_domain=False,
+    functions=False,
+    overloads=False,
+    opsets=backend("tensorrt-rtx").opsets,
+    dtypes=frozenset({"bool", "float16", "float32"}),
+    dynamic_axes=True,
+    intermediates=False,
+)
+
+
+class EngineRuntime:
+    """`name` for reports; `target` and `module` say which engine and which bindings."""
+
+    def __init__(self, name: str, target: str, module: str) -> None:
+        self.name, self.target, self.module = name, target, module
+        self.capabilities = CAPABILITIES
+
+    def unavailable(self) -> str | None:
+        if importlib.util.find_spec(self.module) is None:
+            return f"the package {self.module} is not installed"
+        if not cuda_device_count():
+            return "no GPU; engines are compiled here and run elsewhere"
+        return None
+
+    def open(self, subject: Subject, threads: int = 1) -> EngineSession:
+        """Load the verified engine; `threads` is of the host and means nothing here."""
+        trt: Any = importlib.import_module(self.module)
+        directory = subject.model_path.parent
+        entry = engine_entry(directory, self.target)
+        path = verified_engine(directory, entry, subject.model_path)
+        built = entry["versions"].get(self.module)
+        if built != trt.__version__:
+            raise UserError(
+                f"the engine was built with {self.module} {built} and {trt.__version__} is installed; "
+                f"build it again with temport export --target {self.target}"
+            )
+        return EngineSession(trt, path, entry, Driver())
+
+
+def engine_entry(directory: Path, target: str) -> dict[str, Any]:
+    """This target's entry of `engine.json`."""
+    report = directory / REPORT_FILE
+    engines = json.loads(report.read_text())["engines"] if report.is_file() else []
+    for entry in engines:
+        if entry["target"] == target:
+            return dict(entry)
+    raise UserError(f"{directory} has no {target} engine; export with --target {target}")
+
+
+def verified_engine(directory: Path, entry: dict[str, Any], model: Path) -> Path:
+    """The engine's path, after its bytes and the model it was built from were compared with `engine.json`."""
+    name = entry["file"]
+    if Path(name).name != name:
+        raise UserError(f"{REPORT_FILE} names {name!r}, which is not a plain file name")
+    path = directory / name
+    if not path.is_file() or _sha256(path) != entry["sha256"]:
+        raise UserError(f"{path} is missing or differs from {REPORT_FILE}; build it again")
+    if _sha256(model) != entry["model_sha256"]:
+        raise UserError(f"{path} was built from another model than {model.name}; build it again")
+    return path
+
+
+class EngineSession:
+    """One engine with one execution context."""
+
+    def __init__(self, trt: Any, path: Path, entry: dict[str, Any], driver: Driver) -> None:
+        self._trt, self._driver = trt, driver
+        self._logger = trt.Logger(trt.Logger.ERROR)
+        self._runtime = trt.Runtime(self._logger)
+        self._engine = self._runtime.deserialize_cuda_engine(path.read_bytes())
+        if self._engine is None:
+            raise UserError(f"{path.name} cannot be loaded on {driver.device}; build it on or for this GPU")
+        self._context = self._engine.create_execution_context()
+        attention = [node["outcome"] for node in entry["attention"]]
+        counts = ", ".join(f"{attention.count(kind)} {kind}" for kind in sorted(set(attention)))
+        self.path = f"engine on {driver.device}" + (f", attention: {counts}" if counts else "")
+        self.version = f"{trt.__name__} {trt.__version__}"
+
+    def run(self, inputs: Arrays) -> Arrays:
+        trt, context = self._trt, self._context
+        with contextlib.ExitStack() as buffers:
+            for name, array in inputs.items():
+                wanted = np.dtype(trt.nptype(self._engine.get_tensor_dtype(name)))
+                if array.dtype != wanted:
+                    raise UserError(f"input {name} is {array.dtype} and the engine takes {wanted}")
+                if not context.set_input_shape(name, array.shape):
+                    raise UserError(f"input {name} of shape {array.shape} is outside the engine's profile")
+                buffer = buffers.enter_context(self._driver.upload(array))
+                context.set_tensor_address(name, buffer.address.value)
+            outputs = {}
+            for index in range(self._engine.num_io_tensors):
+                name = self._engine.get_tensor_name(index)
+                if self._engine.get_tensor_mode(name) == trt.TensorIOMode.OUTPUT:
+                    shape = tuple(context.get_tensor_shape(name))
+                    dtype = np.dtype(trt.nptype(self._engine.get_tensor_dtype(name)))
+                    size = int(np.prod(shape)) * dtype.itemsize
+                    buffer = buffers.enter_context(self._driver.empty(size))
+                    context.set_tensor_address(name, buffer.address.value)
+                    outputs[name] = (buffer, shape, dtype)
+            if not context.execute_async_v3(0):
+                raise UserError("the engine did not run; TensorRT's message stands above")
+            return {name: self._driver.download(*parts) for name, parts in outputs.items()}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        del self._context, self._engine, self._runtime
+        self._driver.close()
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

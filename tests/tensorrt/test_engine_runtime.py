@@ -1,0 +1,156 @@
+"""The engine runtimes without a GPU: what they refuse, and the buffer traffic against host memory."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import subprocess
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import onnx
+import pytest
+
+from exporter.compilers import compile_model
+from exporter.compilers.tensorrt import cuda_device_count
+from exporter.errors import UserError
+from exporter.runtimes import tensorrt, tensorrt_rtx
+from exporter.runtimes.cuda_memory import Driver
+from exporter.runtimes.tensorrt_engine import EngineSession, engine_entry, verified_engine
+from tests.tensorrt.models import AttentionCase, attention_model, declaration
+
+
+@pytest.mark.skipif(cuda_device_count() > 0, reason="a GPU is here")
+@pytest.mark.parametrize("runtime", [tensorrt.RUNTIME, tensorrt_rtx.RUNTIME], ids=lambda r: r.name)
+def test_without_gpu_it_says_why(runtime: Any) -> None:
+    assert any(word in runtime.unavailable() for word in ("no GPU", "is not installed"))
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("bundle")
+    onnx.save(attention_model(AttentionCase()), directory / "model.onnx")
+    compile_model("tensorrt-rtx", directory / "model.onnx", declaration(AttentionCase()), directory)
+    return directory
+
+
+def test_engine_is_verified(bundle: Path) -> None:
+    entry = engine_entry(bundle, "tensorrt-rtx")
+    assert verified_engine(bundle, entry, bundle / "model.onnx").name == "engine.tensorrt-rtx.plan"
+    with pytest.raises(UserError, match="has no tensorrt engine; export with --target tensorrt"):
+        engine_entry(bundle, "tensorrt")
+    with pytest.raises(UserError, match=r"differs from engine\.json"):
+        verified_engine(bundle, {**entry, "sha256": "0" * 64}, bundle / "model.onnx")
+    with pytest.raises(UserError, match="built from another model"):
+        verified_engine(bundle, {**entry, "model_sha256": "0" * 64}, bundle / "model.onnx")
+    with pytest.raises(UserError, match="not a plain file name"):
+        verified_engine(bundle, {**entry, "file": "../engine"}, bundle / "model.onnx")
+
+
+def test_changed_engine_is_refused(bundle: Path, tmp_path: Path) -> None:
+    entry = json.loads((bundle / "engine.json").read_text())["engines"][0]
+    content = bytearray((bundle / entry["file"]).read_bytes())
+    content[len(content) // 2] ^= 1
+    (tmp_path / entry["file"]).write_bytes(content)
+    with pytest.raises(UserError, match=r"differs from engine\.json"):
+        verified_engine(tmp_path, entry, bundle / "model.onnx")
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory: pytest.TempPathFactory) -> Driver:
+    library = tmp_path_factory.mktemp("cuda") / "libcuda.so"
+    source = Path(__file__).with_name("fake_cuda.c")
+    subprocess.run(["gcc", "-shared", "-fPIC", "-o", library, source], check=True)
+    return Driver(str(library))
+
+
+def test_buffers_round_trip(driver: Driver) -> None:
+    array = np.arange(24, dtype=np.float32).reshape(2, 3, 4)[:, ::2]
+    with driver.upload(array) as buffer:
+        assert np.array_equal(driver.download(buffer, array.shape, array.dtype), array)
+        with pytest.raises(ValueError, match="asked of a buffer"):
+            driver.download(buffer, (1000,), np.float32)
+    with driver.empty(0) as buffer:
+        assert driver.download(buffer, (0, 3), np.float32).shape == (0, 3)
+    with pytest.raises(UserError, match="CUDA refused cuMemAlloc_v2 with error 2"):
+        driver.empty(1 << 29)
+
+
+def test_missing_driver_is_one_sentence() -> None:
+    with pytest.raises(UserError, match="no CUDA driver"):
+        Driver("libabsent.so.1")
+
+
+class HostTensorRT:
+    """Bindings whose one engine doubles `x` into `y`, on host addresses."""
+
+    __name__, __version__ = "host", "1"
+
+    class TensorIOMode:
+        INPUT, OUTPUT = 0, 1
+
+    class Logger:
+        ERROR: ClassVar[int] = 0
+
+        def __init__(self, severity: int) -> None: ...
+
+    class Runtime:
+        def __init__(self, logger: object) -> None: ...
+
+        def deserialize_cuda_engine(self, content: bytes) -> HostEngine | None:
+            return HostEngine() if content == b"engine" else None
+
+    @staticmethod
+    def nptype(kind: type) -> type:
+        return kind
+
+
+class HostEngine:
+    num_io_tensors = 2
+
+    def create_execution_context(self) -> HostEngine:
+        self.addresses: dict[str, int] = {}
+        return self
+
+    def get_tensor_name(self, index: int) -> str:
+        return "xy"[index]
+
+    def get_tensor_mode(self, name: str) -> int:
+        return int(name == "y")
+
+    def get_tensor_dtype(self, name: str) -> type:
+        return np.float32
+
+    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
+        self.shape = shape
+        return shape[0] <= 4
+
+    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
+        return self.shape
+
+    def set_tensor_address(self, name: str, address: int) -> None:
+        self.addresses[name] = address
+
+    def execute_async_v3(self, stream: int) -> bool:
+        count = int(np.prod(self.shape))
+        x, y = ((ctypes.c_float * count).from_address(self.addresses[name]) for name in "xy")
+        y[:] = [2 * value for value in x]
+        return True
+
+
+def test_session_moves_tensors_in_and_out(driver: Driver, tmp_path: Path) -> None:
+    path = tmp_path / "e.plan"
+    path.write_bytes(b"engine")
+    entry = {"attention": [{"outcome": "fused"}, {"outcome": "fused"}]}
+    with EngineSession(HostTensorRT(), path, entry, driver) as session:
+        assert session.path == "engine on host memory, attention: 2 fused"
+        x = np.arange(6, dtype=np.float32).reshape(2, 3)
+        assert np.array_equal(session.run({"x": x})["y"], 2 * x)
+        with pytest.raises(UserError, match="input x is float64 and the engine takes float32"):
+            session.run({"x": x.astype(np.float64)})
+        with pytest.raises(UserError, match="outside the engine's profile"):
+            session.run({"x": np.zeros((5, 1), np.float32)})
+    path.write_bytes(b"damaged")
+    with pytest.raises(UserError, match="cannot be loaded on host memory"):
+        EngineSession(HostTensorRT(), path, entry, driver)
