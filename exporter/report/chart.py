@@ -10,8 +10,8 @@ from markupsafe import Markup, escape
 
 from exporter.report.model import ParityReport
 
-WIDTH, LABEL, ROW, TOP, BOTTOM = 640, 170, 26, 26, 30
-RIGHT = 14
+WIDTH, LABEL, ROW, TOP, BOTTOM = 640, 150, 24, 26, 30
+RIGHT = 46
 Scale = Callable[[float], float]
 """An error as its horizontal place."""
 

@@ -1,0 +1,119 @@
+"""Ill-conditioned cases are seen as such, and cannot make a gate green by themselves."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from onnx import TensorProto, helper
+from torch import nn
+
+from exporter.declaration import Axis, Declaration, TensorSpec
+from exporter.errors import UserError
+from exporter.parity.cases import Case, default_cases
+from exporter.parity.compare import EPS
+from exporter.parity.conditioning import amplification, jittered
+from exporter.parity.oracle import find_truths
+from exporter.parity.run import run_parity
+from exporter.report.model import FAIL, ILL, PASS
+from exporter.runtimes import load
+from exporter.subject import Subject
+
+SPEC = (Axis("batch", 2, 2, 2), 5, 3)
+LARGE = 1e6
+
+
+class Cancelling(nn.Module):
+    """y = (x + 1e6) - 1e6: float32 keeps about one digit of x ~ 1, and three of x ~ 100."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return (x + LARGE) - LARGE
+
+
+@pytest.fixture(scope="module")
+def cancelling(tmp_path_factory: pytest.TempPathFactory) -> Subject:
+    values = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [2, 5, 3]) for n in ("x", "output")]
+    big = helper.make_tensor("big", TensorProto.FLOAT, [], [LARGE])
+    nodes = [
+        helper.make_node("Add", ["x", "big"], ["sum"]),
+        helper.make_node("Sub", ["sum", "big"], ["output"]),
+    ]
+    graph = helper.make_graph(nodes, "cancelling", values[:1], values[1:], [big])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    path = tmp_path_factory.mktemp("cancelling") / "model.onnx"
+    onnx.save(model, path)
+    declaration = Declaration(
+        "module", {}, (TensorSpec("x", "float32", SPEC),), (TensorSpec("output", "float32", SPEC),)
+    )
+    return Subject(declaration, path, Cancelling())
+
+
+def test_well_conditioned_cases_decide_the_gate(cancelling):
+    report = run_parity(cancelling, default_cases(cancelling.declaration), [load("onnxruntime_cpu")])
+    verdicts = {result.case.split("-")[0]: result.verdict for result in report.runtimes[0].results}
+    assert verdicts["normal"] == verdicts["tiny"] == ILL
+    assert verdicts["large"] == PASS
+    assert report.passed
+
+
+def test_gate_fails_when_nothing_could_be_judged(cancelling):
+    normal = [case for case in default_cases(cancelling.declaration) if case.kind == "normal"]
+    report = run_parity(cancelling, normal, [load("onnxruntime_cpu")])
+    assert report.verdict == FAIL
+    assert "nothing could be judged" in report.reasons[0]
+
+
+def test_jittered_copies_count_in_the_torch_error(cancelling):
+    """Inputs that float32 happens to add exactly: the case alone would claim that torch makes no error."""
+    x = np.round(np.random.default_rng(0).standard_normal((2, 5, 3)) * 16) / 16
+    case = Case("lucky", "constant", {"x": (x * 100).astype(np.float32)})
+    assert np.array_equal(Cancelling()(torch.from_numpy(case.inputs["x"])).numpy(), case.inputs["x"])
+    (truth,) = find_truths(cancelling, [case])
+    assert truth.bounds["output"].torch_error > 0
+
+
+def test_conditioning_of_a_steep_function_is_its_slope():
+    class Power(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x**9
+
+    declaration = Declaration(
+        "module", {}, (TensorSpec("x", "float32", SPEC),), (TensorSpec("output", "float32", SPEC),)
+    )
+    case = Case("ones", "constant", {"x": np.ones((2, 5, 3), np.float32)})
+    (truth,) = find_truths(Subject(declaration, None, Power()), [case])
+    # one ulp above 1 is eps, and (1 + eps)^9 = 1 + 9 eps + ...; (1 - eps) likewise
+    assert truth.bounds["output"].conditioning == pytest.approx(9, rel=1e-5)
+
+
+def test_no_torch_source_no_oracle(subject, cases):
+    with pytest.raises(UserError, match="no oracle"):
+        find_truths(replace(subject, module=None), cases)
+
+
+@settings(max_examples=60)
+@given(
+    arrays.arrays(
+        np.float32, (3, 4), elements=st.floats(-1e6, 1e6, width=32).filter(lambda v: v == 0 or abs(v) > 1e-20)
+    ),
+    st.integers(0, 5),
+)
+def test_jitter_moves_each_value_by_at_most_two_ulps_and_no_mask(x, draw):
+    case = Case("c", "normal", {"x": x, "mask": x > 0})
+    moved = jittered(case, draw, "float32")
+    assert np.array_equal(moved["mask"], case.inputs["mask"])
+    assert moved["x"].dtype == np.float32
+    assert np.all(np.abs(moved["x"] - x) <= 2 * np.spacing(np.abs(x)))
+    assert np.all((moved["x"] != x) == (x != 0))
+    assert np.array_equal(moved["x"], jittered(case, draw, "float32")["x"])
+
+
+def test_amplification_of_a_zero_output_is_zero():
+    assert amplification(0.0, 0.0, "float32") == 0.0
+    assert amplification(4 * EPS["float16"], 2.0, "float16") == 2.0
