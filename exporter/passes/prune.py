@@ -51,6 +51,7 @@ def prune(model: ir.Model) -> bool:
     for node in packed:
         unpack_qkv(graph, node)
     if packed:
+        common.RemoveUnusedNodesPass()(model)  # the packed projections, which nobody asks for anything now
         plan = _plan(graph)
     for node in list(graph):
         _apply(graph, plan, node)

@@ -1,0 +1,90 @@
+"""Pruning removes work and never changes a number: pruned and whole graphs agree to the last bit or two."""
+
+import copy
+from collections import Counter
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import onnxruntime as ort
+import pytest
+import torch
+
+from exporter.build import build
+from exporter.declare import declare
+from exporter.passes.prune import prune
+
+SMALL = {
+    "mega": ("embed_dim=6", "hidden_size=16", "num_layers=2", "ema_dim=3"),
+    "sliding_window": ("embed_dim=6", "num_heads=2", "head_dim=8", "num_layers=3", "window_size=5", "ffn_dim=12"),
+    "hybrid_mlp": ("embed_dim=6", "lstm_hidden=8", "num_heads=2", "head_dim=4", "mlp_sizes=5,3"),
+    "lightning": ("embed_dim=6", "hidden_size=16", "num_heads=2", "num_layers=2", "block_size=8", "feature_map=elu1"),
+    "laplace": ("embed_dim=6", "hidden_size=16", "num_layers=2", "laplace_attention=true"),
+}
+
+
+def outputs(model: ir.Model, x: np.ndarray) -> np.ndarray:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    proto = ir.to_proto(model)
+    onnx.checker.check_model(proto, full_check=True)
+    session = ort.InferenceSession(proto.SerializeToString(), options)
+    return session.run(None, {"state_sequence": x})[0]
+
+
+@pytest.mark.parametrize("seq", ["1", "23"], ids=lambda s: f"T{s}")
+@pytest.mark.parametrize("name", SMALL)
+def test_pruned_equals_whole(name: str, seq: str) -> None:
+    arch = "mega" if name == "laplace" else name
+    declaration, module, _ = declare(arch, SMALL[name], batch="1:2:8", seq=seq)
+    whole = build(module, declaration.__class__(**{**vars(declaration), "prune": False}))
+    trimmed = build(module, declaration)
+    x = np.random.default_rng(0).standard_normal((3, int(seq), 6)).astype(np.float32)
+    with torch.no_grad():
+        oracle = copy.deepcopy(module).double()(torch.from_numpy(x).double()).numpy()
+    errors = [np.abs(outputs(built.model, x) - oracle).max() for built in (whole, trimmed)]
+    assert errors[1] <= 2 * errors[0] + 16 * np.finfo(np.float32).eps * np.abs(oracle).max()
+    assert ("pruned" in trimmed.op_counts) == (int(seq) > 1)
+
+
+def sizes(model: ir.Model, op: str) -> Counter[int]:
+    """Positions that nodes of one kind compute, by how many nodes compute so many."""
+    found = [n.outputs[0].shape for n in model.graph if n.op_type == op]
+    return Counter(int(s[1]) for s in found if s is not None and len(s) == 3 and isinstance(s[1], int))
+
+
+def test_only_what_reaches_the_output_is_computed() -> None:
+    """Three layers of window 5 over 23 positions: the last position hangs on 5, 9 and 13 positions below it."""
+    declaration, module, _ = declare("sliding_window", SMALL["sliding_window"], seq="23")
+    model = build(module, declaration).model
+    assert set(sizes(model, "Gelu")) == {1, 5, 9}
+    assert set(sizes(model, "OnlineSoftmaxAttention")) == {1, 5, 9}
+    assert max(sizes(model, "MatMul")) == 13
+
+
+def test_whole_sequence_output_is_left_alone() -> None:
+    declaration, module, _ = declare("dms", ("hid_dim=8", "n_heads=2", "masked=false"), seq="9")
+    assert "pruned" not in build(module, declaration).op_counts
+
+
+def test_a_value_with_two_uses_keeps_what_both_need() -> None:
+    """One consumer takes the last row, another the sum over all rows: nothing may be cut."""
+    x = ir.Value(name="x", type=ir.TensorType(ir.DataType.FLOAT), shape=ir.Shape([1, 4, 2]))
+    shape = ir.Shape([1, 4, 2])
+
+    def value(name: str, dims: list[int]) -> ir.Value:
+        return ir.Value(name=name, type=ir.TensorType(ir.DataType.FLOAT), shape=ir.Shape(dims))
+
+    squared = value("squared", list(shape.numpy()))
+    last, total = value("last", [1, 2]), value("total", [1, 1, 2])
+    index = ir.Value(name="i", const_value=ir.tensor(np.array(-1)), shape=ir.Shape([]))
+    axes = ir.Value(name="a", const_value=ir.tensor(np.array([1])), shape=ir.Shape([1]))
+    nodes = [
+        ir.node("Mul", [x, x], outputs=[squared]),
+        ir.node("Gather", [squared, index], {"axis": 1}, outputs=[last]),
+        ir.node("ReduceSum", [squared, axes], outputs=[total]),
+    ]
+    graph = ir.Graph([x], [last, total], nodes=nodes, initializers=[index, axes], opset_imports={"": 20}, name="g")
+    model = ir.Model(graph, ir_version=10)
+    assert not prune(model)
+    assert squared.shape == shape

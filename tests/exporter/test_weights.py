@@ -1,0 +1,100 @@
+"""Weights in: every tensor accounted for, nothing that runs code is opened."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import save_file
+
+from exporter import weights
+from exporter.declare import declare
+from exporter.errors import UserError
+
+GOLDEN = Path(__file__).parent.parent / "golden"
+MEGA = ("embed_dim=24", "num_layers=2", "hidden_size=32", "ema_dim=6")
+
+
+def mega() -> tuple[torch.nn.Module, object]:
+    _, module, config = declare("mega", MEGA)
+    return module, config
+
+
+def golden_parameters() -> dict[str, np.ndarray]:
+    with np.load(GOLDEN / "mega.npz") as archive:
+        return {k.removeprefix("param."): archive[k] for k in archive.files if k.startswith("param.")}
+
+
+def test_reference_layout_gives_the_reference_output(tmp_path: Path) -> None:
+    module, config = mega()
+    save_file(golden_parameters(), tmp_path / "w.safetensors")
+    weights.load(module, tmp_path / "w.safetensors", "edifice", "mega", config)
+    with np.load(GOLDEN / "mega.npz") as archive, torch.no_grad():
+        error = np.abs(module(torch.from_numpy(archive["input"])).numpy() - archive["output"]).max()
+    assert error < 1e-5
+
+
+def test_own_layout_round_trip(tmp_path: Path) -> None:
+    module, _ = mega()
+    (tmp_path / "w.safetensors").write_bytes(weights.serialise(module))
+    _, other, _ = declare("mega", MEGA, seed=1)
+    assert weights.fingerprint(other) != weights.fingerprint(module)
+    weights.load(other, tmp_path / "w.safetensors", "own", "mega", None)
+    assert weights.fingerprint(other) == weights.fingerprint(module)
+    assert weights.serialise(other) == weights.serialise(module)
+
+
+@pytest.mark.parametrize("damage", ["missing", "extra", "misshapen"])
+@pytest.mark.parametrize("layout", ["own", "edifice"])
+def test_misfits_are_named(tmp_path: Path, damage: str, layout: str) -> None:
+    module, config = mega()
+    if layout == "own":
+        tensors = {name: tensor.numpy() for name, tensor in module.state_dict().items()}
+    else:
+        tensors = golden_parameters()
+    name = sorted(tensors)[-1]
+    if damage == "missing":
+        del tensors[name]
+    elif damage == "extra":
+        name = "stowaway.kernel"
+        tensors[name] = np.zeros(3, np.float32)
+    else:
+        tensors[name] = np.zeros((7, 7), np.float32)
+    save_file(tensors, tmp_path / "w.safetensors")
+    with pytest.raises(UserError, match=name.replace(".", r"\.")):
+        weights.load(module, tmp_path / "w.safetensors", layout, "mega", config)
+
+
+def test_pickle_is_refused_unopened(tmp_path: Path) -> None:
+    class Bomb:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return exec, ("raise SystemExit('the pickle ran')",)
+
+    torch.save(Bomb(), tmp_path / "w.pt")
+    with pytest.raises(UserError, match="pickled"):
+        weights.read(tmp_path / "w.pt")
+
+
+@pytest.mark.parametrize("content", [b"", b"\x10", b"\xff" * 64, b"{}" * 40], ids=["empty", "byte", "ff", "json"])
+def test_broken_file(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "w.safetensors").write_bytes(content)
+    with pytest.raises(UserError, match="safetensors"):
+        weights.read(tmp_path / "w.safetensors")
+
+
+def test_truncated_file(tmp_path: Path) -> None:
+    module, _ = mega()
+    (tmp_path / "w.safetensors").write_bytes(weights.serialise(module)[:-5])
+    with pytest.raises(UserError, match="not a complete safetensors file"):
+        weights.read(tmp_path / "w.safetensors")
+
+
+def test_nan_is_named(tmp_path: Path) -> None:
+    save_file({"a.b": np.array([1, np.nan], np.float32)}, tmp_path / "w.safetensors")
+    with pytest.raises(UserError, match=r"a\.b .* NaN"):
+        weights.read(tmp_path / "w.safetensors")
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="does not exist"):
+        weights.read(tmp_path / "nowhere.safetensors")
