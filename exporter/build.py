@@ -15,6 +15,7 @@ from torch import nn
 from exporter.bundle import version
 from exporter.declaration import Declaration
 from exporter.errors import UserError
+from exporter.flops import count_flops
 from exporter.masks import BakedMask, check_masks
 from exporter.metadata import describe
 from exporter.passes.attach_bodies import AttachedBody, attach_bodies
@@ -39,6 +40,7 @@ class Built:
     bodies: list[AttachedBody]
     masks: list[BakedMask]
     op_counts: dict[str, dict[str, int]]
+    flops: dict[str, dict[str, float]]
     warnings: tuple[str, ...]
 
     def mask_records(self) -> list[dict[str, Any]]:
@@ -63,9 +65,11 @@ def build(module: nn.Module, declaration: Declaration) -> Built:
     fold_constants(model)
     clean(model)
     counts = {"traced": count_ops(model)}
+    flops = {"traced": count_flops(model, declaration)}
     warnings = _conditioning_warnings(model)
     if declaration.prune and prune(model):
         counts["pruned"] = count_ops(model)
+    flops["exported"] = count_flops(model, declaration)
     if declaration.ops == "standard":
         bodies = to_standard(model, declaration)
     else:
@@ -84,7 +88,7 @@ def build(module: nn.Module, declaration: Declaration) -> Built:
     ]
     check_masks(model, masks)
     counts["exported"] = count_ops(model)
-    return Built(model, bodies, masks, counts, warnings)
+    return Built(model, bodies, masks, counts, flops, warnings)
 
 
 def save(built: Built, path: Path, external_data: bool) -> None:

@@ -1,0 +1,1 @@
+"""Measurements side by side, interleaved: whole models, single ops, devices."""
