@@ -137,7 +137,9 @@ def main() -> None:
             ),
             console,
         )
-        results[factory.__name__] = _compare(out / factory.__name__, x.numpy(), y.numpy(), loss, passed, console)
+        results[factory.__name__] = _compare(
+            out / factory.__name__, x.numpy(), y.numpy(), loss, passed, console
+        )
     (out / "results.json").write_text(json.dumps(results, indent=1) + "\n")
     if not all(result["identical"] and result["parity"] for result in results.values()):
         raise SystemExit(1)

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from exporter.declaration import Declaration
-from exporter.errors import UserError
+from exporter.errors import Interrupted, UserError
 from exporter.metadata import signature
 
 FORMAT = 1
@@ -83,6 +83,8 @@ def staged(out: Path) -> Iterator[Path]:
             yield work
             work.chmod(0o755)
             _move(work, out)
+    except KeyboardInterrupt:
+        raise Interrupted("interrupted; nothing was written") from None
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EFBIG):
             raise UserError(f"cannot finish {out}: {error.strerror}; nothing was written") from error

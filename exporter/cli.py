@@ -127,7 +127,7 @@ def parity(
 
 
 def main() -> None:
-    """Entry point: bad input is one sentence on stderr and exit code 2, an interrupt is 130."""
+    """Entry point: bad input is one sentence on stderr and exit code 2, an interrupted export is 130."""
     _run(app)
 
 
@@ -142,7 +142,4 @@ def _run(command: typer.Typer) -> None:
         command()
     except UserError as error:
         typer.echo(f"error: {error}", err=True)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        typer.echo("interrupted: nothing was written", err=True)
-        sys.exit(130)
+        sys.exit(error.exit_code)

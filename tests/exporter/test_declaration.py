@@ -26,7 +26,9 @@ def test_axis_forms(text: str, expected: tuple[int, int, int]) -> None:
     assert axis.static == (expected[0] == expected[2])
 
 
-@pytest.mark.parametrize("text", ["0", "-1", "", "1:2", "8:4:64", "64:8:1", "1.5", "sixty", "1:2:3:4", "0:1:2"])
+@pytest.mark.parametrize(
+    "text", ["0", "-1", "", "1:2", "8:4:64", "64:8:1", "1.5", "sixty", "1:2:3:4", "0:1:2"]
+)
 def test_axis_refuses(text: str) -> None:
     with pytest.raises(UserError, match="seq"):
         Axis.parse("seq", text, (1, 60, 1024))

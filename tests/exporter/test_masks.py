@@ -20,7 +20,10 @@ def model(nodes: list[onnx.NodeProto], constants: dict[str, np.ndarray]) -> ir.M
     graph = h.make_graph(
         nodes,
         "g",
-        [h.make_tensor_value_info("scores", T.FLOAT, [N, N]), h.make_tensor_value_info("key_mask", T.BOOL, [N])],
+        [
+            h.make_tensor_value_info("scores", T.FLOAT, [N, N]),
+            h.make_tensor_value_info("key_mask", T.BOOL, [N]),
+        ],
         [h.make_tensor_value_info("selected", T.FLOAT, [N, N])],
         [nh.from_array(np.float32(-1), "low"), *(nh.from_array(a, name) for name, a in constants.items())],
     )

@@ -16,9 +16,23 @@ from exporter.passes.prune import prune
 
 SMALL = {
     "mega": ("embed_dim=6", "hidden_size=16", "num_layers=2", "ema_dim=3"),
-    "sliding_window": ("embed_dim=6", "num_heads=2", "head_dim=8", "num_layers=3", "window_size=5", "ffn_dim=12"),
+    "sliding_window": (
+        "embed_dim=6",
+        "num_heads=2",
+        "head_dim=8",
+        "num_layers=3",
+        "window_size=5",
+        "ffn_dim=12",
+    ),
     "hybrid_mlp": ("embed_dim=6", "lstm_hidden=8", "num_heads=2", "head_dim=4", "mlp_sizes=5,3"),
-    "lightning": ("embed_dim=6", "hidden_size=16", "num_heads=2", "num_layers=2", "block_size=8", "feature_map=elu1"),
+    "lightning": (
+        "embed_dim=6",
+        "hidden_size=16",
+        "num_heads=2",
+        "num_layers=2",
+        "block_size=8",
+        "feature_map=elu1",
+    ),
     "laplace": ("embed_dim=6", "hidden_size=16", "num_layers=2", "laplace_attention=true"),
 }
 
@@ -84,7 +98,9 @@ def test_a_value_with_two_uses_keeps_what_both_need() -> None:
         ir.node("Gather", [squared, index], {"axis": 1}, outputs=[last]),
         ir.node("ReduceSum", [squared, axes], outputs=[total]),
     ]
-    graph = ir.Graph([x], [last, total], nodes=nodes, initializers=[index, axes], opset_imports={"": 20}, name="g")
+    graph = ir.Graph(
+        [x], [last, total], nodes=nodes, initializers=[index, axes], opset_imports={"": 20}, name="g"
+    )
     model = ir.Model(graph, ir_version=10)
     assert not prune(model)
     assert squared.shape == shape

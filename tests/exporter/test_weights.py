@@ -75,7 +75,9 @@ def test_pickle_is_refused_unopened(tmp_path: Path) -> None:
         weights.read(tmp_path / "w.pt")
 
 
-@pytest.mark.parametrize("content", [b"", b"\x10", b"\xff" * 64, b"{}" * 40], ids=["empty", "byte", "ff", "json"])
+@pytest.mark.parametrize(
+    "content", [b"", b"\x10", b"\xff" * 64, b"{}" * 40], ids=["empty", "byte", "ff", "json"]
+)
 def test_broken_file(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "w.safetensors").write_bytes(content)
     with pytest.raises(UserError, match="safetensors"):
