@@ -37,9 +37,9 @@ inline std::string model(const std::string& signature = kSignature) {
   return field(2, "temport") + field(14, field(1, "temport.signature") + field(2, signature));
 }
 
-inline std::string little_endian(uint64_t value, int bytes) {
-  std::string text;
-  for (int i = 0; i < bytes; ++i) text += static_cast<char>(value >> 8 * i & 255);
+inline std::string little_endian(uint64_t value, size_t bytes) {
+  std::string text(bytes, '\0');
+  for (size_t i = 0; i < bytes && value; ++i, value >>= 8) text[i] = static_cast<char>(value & 255);
   return text;
 }
 
