@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import ml_dtypes  # noqa: F401  # numpy knows the name bfloat16 only once this is imported
 import numpy as np
 import numpy.typing as npt
 

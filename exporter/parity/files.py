@@ -49,9 +49,10 @@ def read_case(path: Path, declaration: Declaration) -> Case:
 
 
 def _read_npz(path: Path, declaration: Declaration) -> dict[str, Array]:
-    with np.load(path, allow_pickle=False) as archive:
-        if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise UserError(f"{path.name} is no npz archive")
+    archive = np.load(path, allow_pickle=False)
+    if isinstance(archive, np.ndarray):
+        raise UserError(f"{path.name} holds one bare array; name it .npy")
+    with archive:
         return {name: archive[name] for name in archive.files}
 
 

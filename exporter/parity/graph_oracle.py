@@ -12,6 +12,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
+from exporter.parity.compare import EPS
 from exporter.runtimes.contract import Arrays
 from exporter.runtimes.op_reference import REFERENCE_OPS, without_bodies
 from exporter.runtimes.prepare import inline
@@ -34,7 +35,7 @@ def evaluate(model: onnx.ModelProto, inputs: Arrays, *, double: bool, bodies: bo
     return {
         name: value
         for name, value in results.items()
-        if isinstance(value, np.ndarray) and value.dtype.kind == "f"
+        if isinstance(value, np.ndarray) and value.dtype.name in EPS
     }
 
 

@@ -34,6 +34,9 @@ def find_truths(subject: Subject, cases: Sequence[Case], threads: int = 1) -> tu
             "the torch source of this model is not at hand, so there is no oracle; "
             "give the module again, or replay the bundle's recorded vectors"
         )
+    names = [case.name for case in cases]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise UserError(f"two cases are called {twice}; give the input files different names")
     precision = subject.declaration.precision
     with (
         resolve(ORACLE).open(subject, threads) as oracle,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -38,7 +39,7 @@ def read_vectors(path: Path) -> tuple[Truth, ...]:
             for key in archive.files:
                 case, kind, tensor = key.split("/")
                 cases.setdefault(case, {"input": {}, "output": {}, "bound": {}})[kind][tensor] = archive[key]
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, TypeError, ValueError, KeyError, zlib.error, zipfile.BadZipFile) as error:
         raise UserError(f"{path} is no recorded vectors file; export the bundle again") from error
     return tuple(
         Truth(

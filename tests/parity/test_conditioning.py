@@ -97,6 +97,12 @@ def test_no_torch_source_no_oracle(subject, cases):
         find_truths(replace(subject, module=None), cases)
 
 
+def test_two_cases_of_one_name_are_refused(cancelling):
+    cases = default_cases(cancelling.declaration)
+    with pytest.raises(UserError, match=f"two cases are called {cases[0].name}"):
+        find_truths(cancelling, [*cases, cases[0]])
+
+
 @settings(max_examples=60)
 @given(
     arrays.arrays(

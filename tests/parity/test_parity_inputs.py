@@ -137,6 +137,12 @@ def pickled() -> bytes:
     return buffer.getvalue()
 
 
+def npy() -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, GOOD)
+    return buffer.getvalue()
+
+
 def truncated_npz() -> bytes:
     buffer = io.BytesIO()
     np.savez(buffer, state_sequence=GOOD)
@@ -162,10 +168,16 @@ BAD = {
     "npy-complex": ("a.npy", GOOD + 1j, "complex128"),
     "npy-bool": ("a.npy", GOOD > 0, "bool; the model takes float32"),
     "npy-empty": ("a.npy", b"", "cannot be read"),
+    "npy-claims-terabytes": (
+        "a.npy",
+        npy().replace(b"(1, 4, 3), }" + b" " * 11, b"(1, 4, 3" + b"0" * 11 + b"), }"),
+        "cannot be read",
+    ),
     "npy-truncated": ("a.npy", b"\x93NUMPY\x01\x00v\x00{'descr'", "cannot be read"),
     "npy-is-npz": ("a.npy", truncated_npz(), "cannot be read"),
     "npz-wrong-name": ("a.npz", {"x": GOOD}, "holds x; the model's inputs are state_sequence"),
     "npz-extra-name": ("a.npz", {"state_sequence": GOOD, "x": GOOD}, "holds state_sequence, x"),
+    "npz-is-npy": ("a.npz", npy(), "name it .npy"),
     "npz-truncated": ("a.npz", truncated_npz(), "cannot be read"),
     "npz-objects": ("a.npz", {"state_sequence": np.array([{}], dtype=object)}, "pickled"),
     "csv-empty": ("a.csv", "", "no rows of numbers"),
