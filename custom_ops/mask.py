@@ -19,9 +19,37 @@ class Rule(Protocol):
 
     def array(self, T: int, S: int) -> npt.NDArray[np.bool_]: ...
 
+    def svg(self, T: int, S: int, *, size: int = 240) -> str: ...
+
+
+class Picture:
+    """A rule that can draw itself."""
+
+    def svg(self: Rule, T: int, S: int, *, size: int = 240) -> str:
+        """The T x S table as one inline SVG, rows downwards, at most `size` pixels on the longer side.
+
+        Keys that a query may see come in runs, and a run is one rectangle; where rows are thinner than a pixel,
+        one row stands for its neighbours.
+        """
+        unit, step = size / max(T, S, 1), max(1, -(-T // size))
+        width, height = S * unit, T * unit
+        # the first and last key of each run are where a row, framed by False, changes
+        changes = np.diff(np.pad(self.array(T, S), ((0, 0), (1, 1))).astype(np.int8), axis=1)
+        bars = "".join(
+            f'<rect x="{lo * unit:.2f}" y="{t * unit:.2f}" width="{(hi - lo) * unit:.2f}" '
+            f'height="{min(step, T - t) * unit:.2f}"/>'
+            for t, row in zip(range(0, T, step), changes[::step], strict=True)
+            for lo, hi in zip(np.flatnonzero(row == 1), np.flatnonzero(row == -1), strict=True)
+        )
+        return (
+            f'<svg xmlns="http://www.w3.org/2000/svg" role="img" viewBox="0 0 {width:.2f} {height:.2f}" '
+            f'width="{width:.0f}" height="{height:.0f}"><title>mask, {T} queries by {S} keys</title>'
+            f'<rect width="100%" height="100%" fill="#eee"/><g fill="#36c">{bars}</g></svg>'
+        )
+
 
 @dataclass(frozen=True)
-class MaskRule:
+class MaskRule(Picture):
     """Which keys a query may attend, as a predicate on positions.
 
     causal         keys later than the query are excluded
@@ -95,31 +123,9 @@ class MaskRule:
         # Visible keys move monotonically with the row, so the first and last rows are the extremes.
         return any(lo == hi for lo, hi in (self.key_range(0, 1, T, S), self.key_range(T - 1, T, T, S)))
 
-    def svg(self, T: int, S: int, *, size: int = 240) -> str:
-        """The T x S table drawn as one inline SVG, rows downwards, at most `size` pixels on the longer side.
-
-        Each query row is a run of keys (the rule is an interval), so a row is one rectangle; of rows thinner
-        than a pixel only every n-th is drawn, that much higher.
-        """
-        step = max(1, -(-T // size))
-        unit = size / max(T, S, 1)
-        width, height = S * unit, T * unit
-        bars = "".join(
-            f'<rect x="{lo * unit:.2f}" y="{t * unit:.2f}" '
-            f'width="{(hi - lo) * unit:.2f}" height="{min(step, T - t) * unit:.2f}"/>'
-            for t in range(0, T, step)
-            for lo, hi in [self.key_range(t, t + 1, T, S)]
-            if hi > lo
-        )
-        return (
-            f'<svg xmlns="http://www.w3.org/2000/svg" role="img" viewBox="0 0 {width:.2f} {height:.2f}" '
-            f'width="{width:.0f}" height="{height:.0f}"><title>mask, {T} queries by {S} keys</title>'
-            f'<rect width="100%" height="100%" fill="#eee"/><g fill="#36c">{bars}</g></svg>'
-        )
-
 
 @dataclass(frozen=True)
-class BlockRule:
+class BlockRule(Picture):
     """Masks of block-linear attention over blocks of `block_size` positions.
 
     earlier_blocks=False   keys of the query's own block, up to the query (the intra-block softmax)

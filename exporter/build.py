@@ -70,10 +70,8 @@ def build(module: nn.Module, declaration: Declaration) -> Built:
     if declaration.prune and prune(model):
         counts["pruned"] = count_ops(model)
     flops["exported"] = count_flops(model, declaration)
-    if declaration.ops == "standard":
-        bodies = to_standard(model, declaration)
-    else:
-        bodies = attach_bodies(model, declaration)
+    attach = to_standard if declaration.ops == "standard" else attach_bodies
+    bodies = attach(model, declaration)
     clean(model)
     describe(model, declaration, fingerprint(module), version())
     masks = [

@@ -153,18 +153,32 @@ def _declared(request: ExportRequest) -> tuple[Declaration, nn.Module]:
         raise UserError(
             f"--weights-layout {request.weights_layout!r} is unknown; give {' or '.join(weights.LAYOUTS)}"
         )
-    common = {"batch": request.batch, "seq": request.seq, "opset": request.opset, "ops": request.ops}
     if request.module is not None:
         if request.weights_layout != "own" or request.settings or request.memory:
             raise UserError(
                 "--set, --memory and --weights-layout belong to --arch; leave them out with --module"
             )
         config = None
-        declaration, module = declare_module(request.module, request.shapes, seed=request.seed, **common)
+        declaration, module = declare_module(
+            request.module,
+            request.shapes,
+            batch=request.batch,
+            seq=request.seq,
+            opset=request.opset,
+            ops=request.ops,
+            seed=request.seed,
+        )
     else:
         assert request.arch is not None
         declaration, module, config = declare(
-            request.arch, request.settings, memory=request.memory, seed=request.seed, **common
+            request.arch,
+            request.settings,
+            batch=request.batch,
+            seq=request.seq,
+            memory=request.memory,
+            opset=request.opset,
+            ops=request.ops,
+            seed=request.seed,
         )
     source = "seed"
     if request.weights is not None:

@@ -65,9 +65,12 @@ def test_unwritable_place(tmp_path: Path) -> None:
 
 
 def test_full_disk_is_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="No space left on device"), staged(tmp_path / "b"):
-        with open("/dev/full", "wb") as full:
-            full.write(b"x")
+    with (
+        pytest.raises(UserError, match="No space left on device"),
+        staged(tmp_path / "b"),
+        open("/dev/full", "wb") as full,
+    ):
+        full.write(b"x")
     assert list(tmp_path.iterdir()) == []
 
 

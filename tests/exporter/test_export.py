@@ -70,32 +70,15 @@ def test_two_exports_are_byte_identical(temport: Command, tmp_path: Path) -> Non
 def test_standard_dialect_shares_its_masks(temport: Command, tmp_path: Path) -> None:
     import onnx_ir as ir
 
-    arguments = (
-        "--arch",
-        "sliding_window",
-        "--set",
-        "embed_dim=6",
-        "--set",
-        "head_dim=4",
-        "--set",
-        "window_size=7",
-    )
-    assert (
-        temport("export", *arguments, "--seq", "20", "--ops", "standard", "--out", "b", "--no-prune", *FAST)[
-            0
-        ]
-        == 0
-    )
+    options = ("embed_dim=6", "head_dim=4", "window_size=7")
+    arguments = ("--arch", "sliding_window", "--seq", "20", "--ops", "standard", *FAST)
+    arguments += tuple(word for option in options for word in ("--set", option))
+    assert temport("export", *arguments, "--out", "b", "--no-prune")[0] == 0
     model = onnx.load(tmp_path / "b" / "model.onnx")
     assert {node.domain for node in model.graph.node} == {""} and not model.functions
     masks = [array for _, array in boolean_constants(ir.from_proto(model)) if array.size > 1]
     assert len(masks) == 1  # two layers, one constant
-    assert (
-        temport(
-            "export", *arguments, "--seq", "20", "--ops", "standard", "--opset", "23", "--out", "c", *FAST
-        )[0]
-        == 0
-    )
+    assert temport("export", *arguments, "--opset", "23", "--out", "c")[0] == 0
     assert "Attention" in {node.op_type for node in onnx.load(tmp_path / "c" / "model.onnx").graph.node}
 
 
