@@ -73,7 +73,11 @@ class Chunk {
   void run() {
     QueryTile tile(a_, t_, batch_, head_, lo_, hi_);
     tile.run();
-    for (int64_t r = 0; r < hi_ - lo_; ++r) normalise(t_.o + r * t_.o_stride, t_.o_stride, t_.row_sum[r]);
+    for (int64_t r = 0; r < hi_ - lo_; ++r) {
+      float* o = t_.o + r * t_.o_stride;
+      const float factor = 1.0f / t_.row_sum[r];  // every row sees itself
+      for (int64_t j = 0; j < t_.o_stride; j += kWidth) store(o + j, load(o + j) * factor);
+    }
     if (p_.several_blocks) {
       const bool last = hi_ == a_.length;
       if (!last) own_sums(tile);
@@ -81,7 +85,7 @@ class Chunk {
       if (!first_block_) add_linear_part();
     }
     for (int64_t r = 0; r < hi_ - lo_; ++r)
-      store_row(t_.o + r * t_.o_stride, a_.value_dim, a_.dtype, a_.y,
+      store_row(t_.o + r * t_.o_stride, 1.0f, a_.value_dim, a_.dtype, a_.y,
                 ((batch_ * a_.length + lo_ + r) * a_.heads + head_) * a_.value_dim);
   }
 

@@ -107,19 +107,21 @@ inline void load_row(const void* src, DType dtype, int64_t i, int64_t n, float s
   }
 }
 
-// dst[i + j] = src[j] for j in [0, n).
-inline void store_row(const float* src, int64_t n, DType dtype, void* dst, int64_t i) {
+// dst[i + j] = factor * src[j] for j in [0, n).
+inline void store_row(const float* src, float factor, int64_t n, DType dtype, void* dst, int64_t i) {
   int64_t j = 0;
   if (dtype == DType::kFloat32) {
-    __builtin_memcpy(static_cast<float*>(dst) + i, src, size_t(n) * 4);
+    float* out = static_cast<float*>(dst) + i;
+    for (; j + kWidth <= n; j += kWidth) store(out + j, load(src + j) * factor);
+    for (; j < n; ++j) out[j] = src[j] * factor;
     return;
   }
   uint16_t* out = static_cast<uint16_t*>(dst) + i;
   if (dtype == DType::kFloat16) {
-    for (; j + kWidth <= n; j += kWidth) store_halves(out + j, load(src + j));
-    for (; j < n; ++j) out[j] = float_to_half(src[j]);
+    for (; j + kWidth <= n; j += kWidth) store_halves(out + j, load(src + j) * factor);
+    for (; j < n; ++j) out[j] = float_to_half(src[j] * factor);
   } else {
-    for (; j < n; ++j) out[j] = float_to_bfloat(src[j]);
+    for (; j < n; ++j) out[j] = float_to_bfloat(src[j] * factor);
   }
 }
 

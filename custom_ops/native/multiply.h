@@ -15,7 +15,7 @@ inline void multiply_tile(const float* a, int64_t a_stride, int64_t n, const flo
 #pragma GCC unroll 8
   for (int r = 0; r < R; ++r)
 #pragma GCC unroll 4
-    for (int v = 0; v < V; ++v) sum[r][v] = accumulate ? load(c + r * c_stride + v * kWidth) : Float{};
+    for (int v = 0; v < V; ++v) sum[r][v] = Float{};
 #pragma GCC unroll 2
   for (int64_t i = 0; i < n; ++i, b += b_stride) {
     Float x[V];
@@ -31,7 +31,10 @@ inline void multiply_tile(const float* a, int64_t a_stride, int64_t n, const flo
 #pragma GCC unroll 8
   for (int r = 0; r < R; ++r)
 #pragma GCC unroll 4
-    for (int v = 0; v < V; ++v) store(c + r * c_stride + v * kWidth, sum[r][v]);
+    for (int v = 0; v < V; ++v) {
+      float* to = c + r * c_stride + v * kWidth;
+      store(to, accumulate ? load(to) + sum[r][v] : sum[r][v]);
+    }
 }
 
 template <int V>

@@ -7,6 +7,7 @@
 
 namespace temport::TEMPORT_ISA {
 
+constexpr int64_t kMaxTileRows = 192, kMinRowBlock = 4;
 constexpr float kLog2E = 1.44269504088896341f;
 
 inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -29,7 +30,9 @@ struct TileScratch {
     // An odd number of cache lines per row, or the rows of a column would share a few sets of the cache.
     kt_stride = (p.tile_keys + 2 * kWidth + 15) / 16 * 16;
     if (kt_stride / 16 % 2 == 0) kt_stride += 16;
-    s_stride = kt_stride;
+    // Scores are kept from the first key that a block of rows may see, not from the first key of the tile.
+    const int64_t hull = p.rule.window > 0 ? p.rule.window + p.row_block : p.tile_keys;
+    s_stride = least(kt_stride, (hull + kWidth + 15) / 16 * 16 + 16);
     o_stride = padded(p.value_dim);
     q = take(p.tile_rows * padded(p.dim));
     kt = take(padded(p.dim) * kt_stride);
@@ -51,7 +54,7 @@ inline void plan_tiles(AttentionProblem& p, int64_t max_rows, int64_t max_keys) 
   if (rule.window > 0) {
     // Rows of a block share the hull of their windows, rounded up to vectors: fewer rows may waste fewer columns.
     double best = 0;
-    for (int64_t rows = kMaxRows; rows >= 4; --rows) {
+    for (int64_t rows = kMaxRows; rows >= kMinRowBlock; --rows) {
       const double cost = double(padded(least(rule.window, rule.keys) - 1 + rows)) * double(rows + 1) / double(rows);
       if (best == 0 || cost < best) best = cost, p.row_block = rows;
     }
@@ -77,14 +80,15 @@ class QueryTile {
   void run() {
     const int64_t q_at = batch_ * p_.q.batch_stride + head_ * p_.dim;
     for (int64_t r = 0; r < rows_; ++r) {
+      prefetch_row(p_.q, p_.dtype, q_at + (row_lo_ + r) * p_.q.row_stride, p_.dim, r, rows_);
       load_row(p_.q.data, p_.dtype, q_at + (row_lo_ + r) * p_.q.row_stride, p_.dim, p_.scale * kLog2E,
                t_.q + r * padded(p_.dim));
       t_.row_max[r] = kNothing;
       t_.row_sum[r] = 0;
     }
-    __builtin_memset(t_.o, 0, size_t(rows_ * t_.o_stride) * 4);
     const int64_t lo = p_.rule.lo(row_lo_), hi = p_.rule.hi(row_lo_ + rows_ - 1);
-    for (int64_t key = lo; key < hi; key += p_.tile_keys) key_tile(key, least(key + p_.tile_keys, hi));
+    if (lo >= hi) __builtin_memset(t_.o, 0, size_t(rows_ * t_.o_stride) * 4);
+    for (int64_t key = lo; key < hi; key += p_.tile_keys) key_tile(key, least(key + p_.tile_keys, hi), key > lo);
   }
 
   // Packs keys and values [lo, hi); at most tile_keys of them.
@@ -111,37 +115,40 @@ class QueryTile {
     int64_t first, key_lo, keys;
   };
 
-  RowBlock block(int64_t first) const {
-    const int64_t rows = least(p_.row_block, rows_ - first), row = row_lo_ + first;
-    const int64_t lo = most(lo_, p_.rule.lo(row)), hi = least(hi_, p_.rule.hi(row + rows - 1));
-    return {int(rows), first, lo, most(0, hi - lo)};
+  void cut_rows() {
+    count_ = 0;
+    for (int64_t first = 0; first < rows_; first += p_.row_block) {
+      const int64_t rows = least(p_.row_block, rows_ - first), row = row_lo_ + first;
+      const int64_t lo = most(lo_, p_.rule.lo(row)), hi = least(hi_, p_.rule.hi(row + rows - 1));
+      blocks_[count_++] = {int(rows), first, lo, most(0, hi - lo)};
+    }
   }
 
-  void key_tile(int64_t lo, int64_t hi) {
+  void key_tile(int64_t lo, int64_t hi, bool accumulate) {
     pack(lo, hi);
-    const int64_t step = p_.row_block;
+    cut_rows();
     bool more = true;
     for (int64_t column = 0; more; column += kPanel) {  // one panel of keys stays in the first-level cache
       more = false;
-      for (int64_t first = 0; first < rows_; first += step) {
-        const RowBlock b = block(first);
+      for (int i = 0; i < count_; ++i) {
+        const RowBlock& b = blocks_[i];
         if (column >= b.keys) continue;
         const int vectors = int(least(kPanelVectors, (b.keys - column + kWidth - 1) / kWidth));
-        multiply(b.rows, vectors, t_.q + first * padded(p_.dim), padded(p_.dim), p_.dim,
-                 t_.kt + (b.key_lo - lo) + column, t_.kt_stride, t_.s + first * t_.s_stride + column, t_.s_stride,
+        multiply(b.rows, vectors, t_.q + b.first * padded(p_.dim), padded(p_.dim), p_.dim,
+                 t_.kt + (b.key_lo - lo) + column, t_.kt_stride, t_.s + b.first * t_.s_stride + column, t_.s_stride,
                  false);
         more |= column + kPanel < b.keys;
       }
     }
-    for (int64_t first = 0; first < rows_; first += step) softmax(block(first));
-    if (!finite_) return weigh_row_by_row();
+    for (int i = 0; i < count_; ++i) softmax(blocks_[i]);
+    if (!finite_) return weigh_row_by_row(accumulate);
     for (int i = 0; i < Panel::count(p_.value_dim); ++i) {
       const Panel panel = Panel::at(i, p_.value_dim, hi - lo);
-      for (int64_t first = 0; first < rows_; first += step) {
-        const RowBlock b = block(first);
-        multiply(b.rows, panel.vectors, t_.s + first * t_.s_stride, t_.s_stride, b.keys,
+      for (int j = 0; j < count_; ++j) {
+        const RowBlock& b = blocks_[j];
+        multiply(b.rows, panel.vectors, t_.s + b.first * t_.s_stride, t_.s_stride, b.keys,
                  t_.v + panel.offset + (b.key_lo - lo) * panel.stride, panel.stride,
-                 t_.o + first * t_.o_stride + i * kPanel, t_.o_stride, true);
+                 t_.o + b.first * t_.o_stride + i * kPanel, t_.o_stride, accumulate);
       }
     }
   }
@@ -160,17 +167,18 @@ class QueryTile {
   }
 
   // With infinite or NaN values, weight 0 would not keep a key out: each row multiplies its own keys only.
-  void weigh_row_by_row() {
-    for (int64_t first = 0; first < rows_; first += p_.row_block) {
-      const RowBlock b = block(first);
-      for (int64_t r = first; r < first + b.rows; ++r) {
+  void weigh_row_by_row(bool accumulate) {
+    if (!accumulate) __builtin_memset(t_.o, 0, size_t(rows_ * t_.o_stride) * 4);
+    for (int i = 0; i < count_; ++i) {
+      const RowBlock& b = blocks_[i];
+      for (int64_t r = b.first; r < b.first + b.rows; ++r) {
         const int64_t lo = most(b.key_lo, p_.rule.lo(row_lo_ + r));
         const int64_t hi = least(b.key_lo + b.keys, p_.rule.hi(row_lo_ + r));
-        for (int i = 0; i < Panel::count(p_.value_dim) && lo < hi; ++i) {
-          const Panel panel = Panel::at(i, p_.value_dim, hi_ - lo_);
+        for (int j = 0; j < Panel::count(p_.value_dim) && lo < hi; ++j) {
+          const Panel panel = Panel::at(j, p_.value_dim, hi_ - lo_);
           multiply(1, panel.vectors, t_.s + r * t_.s_stride + (lo - b.key_lo), t_.s_stride, hi - lo,
                    t_.v + panel.offset + (lo - lo_) * panel.stride, panel.stride,
-                   t_.o + r * t_.o_stride + i * kPanel, t_.o_stride, true);
+                   t_.o + r * t_.o_stride + j * kPanel, t_.o_stride, true);
         }
       }
     }
@@ -181,12 +189,8 @@ class QueryTile {
   int64_t batch_, head_, row_lo_, rows_, keys_at_, values_at_;
   int64_t lo_ = -1, hi_ = -1;  // the packed keys
   bool masked_ = false, finite_ = true;
+  RowBlock blocks_[kMaxTileRows / kMinRowBlock];
+  int count_ = 0;
 };
-
-// o / sum in place; 0 where the row saw no key.
-inline void normalise(float* o, int64_t n, float sum) {
-  const Float divisor = broadcast(sum == 0.0f ? 1.0f : sum);
-  for (int64_t j = 0; j < n; j += kWidth) store(o + j, load(o + j) / divisor);
-}
 
 }  // namespace temport::TEMPORT_ISA

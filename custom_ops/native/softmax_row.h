@@ -52,9 +52,14 @@ inline float softmax_row(float* s, int64_t n, int64_t lo, int64_t hi, const int3
     store(s + j, a);
     sum += a;
   }
-  const float factor = before == now ? 1.0f : exp2_nonpositive(broadcast(before - now))[0];
-  row_sum = row_sum * factor + sum_of(sum + sum_other);
+  const float total = sum_of(sum + sum_other);
   row_max = now;
+  if (before == kNothing) {
+    row_sum = total;
+    return 1.0f;
+  }
+  const float factor = before == now ? 1.0f : exp2_nonpositive(broadcast(before - now))[0];
+  row_sum = row_sum * factor + total;
   return factor;
 }
 

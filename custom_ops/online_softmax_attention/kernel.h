@@ -5,16 +5,22 @@
 
 namespace temport::TEMPORT_ISA {
 
-inline void plan_attention(AttentionProblem& p) { plan_tiles(p, 96, 192); }
+// Larger tiles pack each key fewer times; smaller ones keep a short problem divisible among threads.
+inline void plan_attention(AttentionProblem& p) {
+  constexpr int64_t kTasks = 16;
+  const int64_t share = p.batch * p.heads * p.length / kTasks;
+  plan_tiles(p, most(kMaxTileRows / 4, least(kMaxTileRows, share)), 256);
+}
 
 inline void run_attention(const AttentionProblem& p, int64_t task, float* base) {
   const TileScratch t(p, base);
-  const int64_t head = task / p.tiles % p.heads, batch = task / p.tiles / p.heads;
-  const int64_t lo = task % p.tiles * p.tile_rows, hi = least(lo + p.tile_rows, p.length);
+  // Heads innermost: they share the pages of a packed input. Last rows first: under a causal rule they cost the most.
+  const int64_t head = task % p.heads, batch = task / p.heads / p.tiles;
+  const int64_t lo = (p.tiles - 1 - task / p.heads % p.tiles) * p.tile_rows, hi = least(lo + p.tile_rows, p.length);
   QueryTile(p, t, batch, head, lo, hi).run();
   for (int64_t r = 0; r < hi - lo; ++r) {
-    normalise(t.o + r * t.o_stride, t.o_stride, t.row_sum[r]);
-    store_row(t.o + r * t.o_stride, p.value_dim, p.dtype, p.y,
+    const float factor = t.row_sum[r] == 0.0f ? 1.0f : 1.0f / t.row_sum[r];  // 0 where the row saw no key
+    store_row(t.o + r * t.o_stride, factor, p.value_dim, p.dtype, p.y,
               ((batch * p.length + lo + r) * p.heads + head) * p.value_dim);
   }
 }
