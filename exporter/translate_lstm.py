@@ -7,24 +7,30 @@ from typing import Any
 from onnxscript import opset18 as op
 
 
-def translate_lstm(x: Any, weight_ih: Any, weight_hh: Any, bias: Any) -> Any:
-    """x `[batch, seq, input]` -> hidden states `[batch, seq, hidden]`, from a zero state (ONNX's default).
+def translate_lstm(
+    x: Any, weight_ih: Any, weight_hh: Any, bias: Any, hidden: Any = None, cell: Any = None
+) -> tuple[Any, Any, Any]:
+    """x `[batch, seq, input]` -> hidden states `[batch, seq, hidden]`, last hidden and last cell state
+    `[1, batch, hidden]`, from the state given or from zero (ONNX's default).
 
     ONNX stacks the gates i, o, f, c where torch has i, f, g, o, and takes the time axis first (its batch-first
     layout is missing in ONNX Runtime). Input and recurrent biases stand side by side; the second is zero.
     """
-    hidden = weight_hh.shape[1]
-    rows = [*range(hidden), *range(3 * hidden, 4 * hidden), *range(hidden, 3 * hidden)]
+    size = weight_hh.shape[1]
+    rows = [*range(size), *range(3 * size, 4 * size), *range(size, 3 * size)]
     # Gathers of weights: constant folding leaves only their result in the file.
     weight_ih, weight_hh, bias = (
         op.Gather(stacked, op.Constant(value_ints=rows), axis=0) for stacked in (weight_ih, weight_hh, bias)
     )
     direction = op.Constant(value_ints=[0])
-    y, _, _ = op.LSTM(
+    y, last_hidden, last_cell = op.LSTM(
         op.Transpose(x, perm=[1, 0, 2]),
         op.Unsqueeze(weight_ih, direction),
         op.Unsqueeze(weight_hh, direction),
         op.Unsqueeze(op.Concat(bias, op.Sub(bias, bias), axis=0), direction),
-        hidden_size=hidden,
+        None,
+        hidden,
+        cell,
+        hidden_size=size,
     )
-    return op.Transpose(op.Squeeze(y, op.Constant(value_ints=[1])), perm=[1, 0, 2])
+    return op.Transpose(op.Squeeze(y, op.Constant(value_ints=[1])), perm=[1, 0, 2]), last_hidden, last_cell

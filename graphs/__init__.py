@@ -17,11 +17,13 @@ from graphs.position import add_positional_encoding
 from graphs.registry import ARCHITECTURES
 from graphs.rope import apply_rope, rope_tables
 from graphs.sliding_window import build_sliding_window, output_size, recommended_defaults
+from graphs.streaming import StepModel, initial_state, limited, step
 
 __all__ = [
     "ARCHITECTURES",
     "LengthTable",
     "MultiHeadAttentionLayer",
+    "StepModel",
     "add_positional_encoding",
     "apply_rope",
     "bake",
@@ -34,6 +36,8 @@ __all__ = [
     "build_sliding_window",
     "causal_mask",
     "chunked_attention",
+    "initial_state",
+    "limited",
     "memory_efficient_attention",
     "multi_head_attention",
     "output_size",
@@ -43,5 +47,6 @@ __all__ = [
     "scaled_dot_product_attention",
     "self_attention",
     "sliding_window_attention",
+    "step",
     "window_mask",
 ]

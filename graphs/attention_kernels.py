@@ -21,9 +21,9 @@ L1_FEATURES = 32
 def laplace_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
     """Weights 0.5 (1 + erf((x - mu) / (sigma sqrt 2))) of x = q.k / sqrt(dim), rows normalised to sum 1.
 
-    The Laplace function of Ma et al. (arXiv 2209.10655, section 3.3). query, key, value `[batch, seq, dim]`,
-    mask bool `[seq, seq]`, True where a query may see a key. The weight of a very negative score is 0, so a
-    row of only such scores gives 0, like a row with no allowed key.
+    The Laplace function of Ma et al. (arXiv 2209.10655, section 3.3). query `[batch, T, dim]`, key and value
+    `[batch, S, dim]`, mask bool, broadcastable to `[batch, T, S]`, True where a query may see a key. The weight
+    of a very negative score is 0, so a row of only such scores gives 0, like a row with no allowed key.
     """
     dtype = torch.promote_types(query.dtype, torch.float32)
     x = query.to(dtype) @ key.to(dtype).transpose(1, 2) / math.sqrt(query.shape[-1])

@@ -15,9 +15,10 @@ from graphs.masks import MaskTable
 from graphs.normalization import qk_layer_norm
 from graphs.options import check_counts, check_flags, check_rate, head_width
 from graphs.rope import RotaryTable, rotate
+from graphs.streaming import CachedAttention, Memory, StateSpec
 
 
-class MultiHeadSelfAttention(nn.Module):
+class MultiHeadSelfAttention(nn.Module, CachedAttention):
     """`[batch, seq, input_size]` -> `[batch, seq, hidden_size]`, heads in contiguous chunks of the last axis.
 
     Four ways to compute the same numbers, chosen by options:
@@ -76,12 +77,23 @@ class MultiHeadSelfAttention(nn.Module):
         self.output = nn.Linear(hidden_size, hidden_size) if project_output else None
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def state_specs(self) -> tuple[StateSpec, ...]:
+        if self.chunk_size is not None or self.fixed_mask is not None or self.rotary is not None:
+            raise ValueError("attention with chunked, mask or rope is for whole sequences, not for a stream")
+        size = self.qkv.out_features // 3
+        return StateSpec("keys", (self.capacity(), size)), StateSpec("values", (self.capacity(), size))
+
+    def limit(self, horizon: int) -> None:
+        super().limit(horizon)
+        if self.rule_table is not None:
+            self.rule_table.follow(self.rule)
+
+    def forward(self, x: Tensor, memory: Memory | None = None) -> Tensor:
         if x.dim() != 3 or x.shape[-1] != self.qkv.in_features:
             raise ValueError(
                 f"input has shape {list(x.shape)}; it must be [batch, seq, {self.qkv.in_features}]"
             )
-        y = self.attend(self.qkv(x))
+        y = self.attend(self.qkv(x)) if memory is None else self.attend_cached(self.qkv(x), memory)
         return self.dropout(y if self.output is None else self.output(y))
 
     def attend(self, qkv: Tensor) -> Tensor:
@@ -105,6 +117,15 @@ class MultiHeadSelfAttention(nn.Module):
         return online_softmax_attention(
             q, k, v, num_heads=self.num_heads, causal=self.rule.causal, window=self.rule.window
         )
+
+    def attend_cached(self, qkv: Tensor, memory: Memory) -> Tensor:
+        """One frame `[batch, 1, 3*hidden]` against the frames kept, its own included -> `[batch, 1, hidden]`."""
+        q, k, v = qkv.chunk(3, dim=-1)
+        if self.qk_layernorm:
+            q, k = (qk_layer_norm(x.unflatten(-1, (self.num_heads, -1))).flatten(2) for x in (q, k))
+        keys, values = memory.append(self, "keys", k), memory.append(self, "values", v)
+        # The caches hold no frame outside the rule, so all that is left to say is which entries are filled.
+        return online_softmax_attention(q, keys, values, memory.seen(), num_heads=self.num_heads)
 
     def _attend_plain(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         mask = self.fixed_mask if self.rule_table is None else self.rule_table(q.shape[2])

@@ -21,6 +21,7 @@ from graphs.attention_layers import multi_head_attention
 from graphs.lstm import LSTM
 from graphs.normalization import EPS, EPS_FINE
 from graphs.options import check_counts, check_features, check_rate, option, required, sequence_length
+from graphs.streaming import Memory
 
 
 @dataclass(frozen=True)
@@ -76,10 +77,10 @@ class RecurrentBackbone(nn.Module):
         self.norms = nn.ModuleList(nn.LayerNorm(hidden_size, eps=EPS_FINE) for _ in sizes)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, memory: Memory | None = None) -> Tensor:
         x = self.input_ln(x)
         for i, (lstm, norm) in enumerate(zip(self.lstms, self.norms, strict=True)):
-            x = norm(lstm(x if i == 0 else self.dropout(x)))
+            x = norm(lstm(x if i == 0 else self.dropout(x), memory))
         return x
 
 
@@ -99,11 +100,11 @@ class Hybrid(nn.Module):
         )
         self.attn_norm = nn.LayerNorm(hidden, eps=EPS)
 
-    def forward_sequence(self, state_sequence: Tensor) -> Tensor:
-        """Every frame, `[batch, seq, hidden]`."""
+    def forward_sequence(self, state_sequence: Tensor, memory: Memory | None = None) -> Tensor:
+        """Every frame, `[batch, seq, hidden]`; with a memory, the next frame of a stream."""
         check_features("state_sequence", state_sequence, self.embed_dim)
-        x = self.lstm_to_attn_proj(self.backbone(state_sequence))
-        return self.attn_norm(x + self.attention(x))
+        x = self.lstm_to_attn_proj(self.backbone(state_sequence, memory))
+        return self.attn_norm(x + self.attention(x, memory))
 
     def forward(self, state_sequence: Tensor) -> Tensor:
         return self.forward_sequence(state_sequence)[:, -1]
@@ -119,9 +120,9 @@ class HybridMLP(nn.Module):
         self.mlp = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward_sequence(self, state_sequence: Tensor) -> Tensor:
-        """Every frame, `[batch, seq, mlp_sizes[-1]]`."""
-        return self._head(self.hybrid.forward_sequence(state_sequence))
+    def forward_sequence(self, state_sequence: Tensor, memory: Memory | None = None) -> Tensor:
+        """Every frame, `[batch, seq, mlp_sizes[-1]]`; with a memory, the next frame of a stream."""
+        return self._head(self.hybrid.forward_sequence(state_sequence, memory))
 
     def forward(self, state_sequence: Tensor) -> Tensor:
         return self._head(self.hybrid(state_sequence))

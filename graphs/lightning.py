@@ -16,9 +16,11 @@ import warnings
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from custom_ops import block_linear_attention
+from custom_ops import block_linear_attention, online_softmax_attention
 from graphs import edifice_names as names
 from graphs.feed_forward import FeedForward
 from graphs.normalization import EPS
@@ -32,7 +34,9 @@ from graphs.options import (
     required,
     sequence_length,
 )
+from graphs.streaming import Memory, Stateful, StateSpec
 
+DIVISOR_EPS = 1e-8
 FEATURE_MAPS = ("identity", "elu1")
 NORMALIZERS = ("key_sum", "none")
 
@@ -75,7 +79,7 @@ class LightningConfig:
         return min(self.block_size, sequence_length(self.seq_len, self.window_size))
 
 
-class LightningAttention(nn.Module):
+class LightningAttention(nn.Module, Stateful):
     """out(BlockLinearAttention(qkv x)) on `[batch, seq, hidden_size]`; any length, the last block may be
     shorter.
     """
@@ -89,15 +93,59 @@ class LightningAttention(nn.Module):
         self.qkv = nn.Linear(hidden_size, 3 * hidden_size)
         self.out = nn.Linear(hidden_size, hidden_size)
 
-    def forward(self, x: Tensor) -> Tensor:
-        attended = block_linear_attention(
-            self.qkv(x),
+    def capacity(self) -> int:
+        return self.block_size
+
+    def state_specs(self) -> tuple[StateSpec, ...]:
+        """Keys and values of the current block; `earlier` and `block` are sums of phi(k)^T [v 1] over the
+        blocks before it and over its own frames so far: the last column is the sum of phi(k).
+        """
+        size = self.out.in_features
+        sums = (self.num_heads, size // self.num_heads, size // self.num_heads + 1)
+        return (
+            StateSpec("keys", (self.block_size, size)),
+            StateSpec("values", (self.block_size, size)),
+            StateSpec("earlier", sums),
+            StateSpec("block", sums),
+        )
+
+    def forward(self, x: Tensor, memory: Memory | None = None) -> Tensor:
+        qkv = self.qkv(x)
+        return self.out(self.attend(qkv) if memory is None else self.attend_cached(qkv, memory))
+
+    def attend(self, qkv: Tensor) -> Tensor:
+        """Packed queries, keys and values `[batch, seq, 3*hidden_size]` -> `[batch, seq, hidden_size]`."""
+        return block_linear_attention(
+            qkv,
             num_heads=self.num_heads,
             block_size=self.block_size,
             feature_map=self.feature_map,
             normalizer=self.normalizer,
+            eps=DIVISOR_EPS,
         )
-        return self.out(attended)
+
+    def attend_cached(self, qkv: Tensor, memory: Memory) -> Tensor:
+        """One frame `[batch, 1, 3*hidden_size]`: softmax over its block so far, plus the earlier blocks' sums."""
+        q, k, v = qkv.chunk(3, dim=-1)
+        keys, values = memory.append(self, "keys", k), memory.append(self, "values", v)
+        inside = online_softmax_attention(q, keys, values, memory.seen(), num_heads=self.num_heads)
+
+        # by head, [batch, heads, 1, head_dim]
+        q, k, v = (x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for x in (q, k, v))
+        earlier = memory.read(self, "earlier")
+        weighted = self.feature(q) @ earlier
+        total, divisor = weighted[..., :-1], weighted[..., -1:]
+        before = total if self.normalizer == "none" else total / (divisor + DIVISOR_EPS)
+
+        block = memory.read(self, "block") + self.feature(k).mT @ functional.pad(v, (0, 1), value=1.0)
+        complete = torch.where(memory.block_ends()[:, :, None, None], block, 0.0)
+        memory.write(self, "earlier", earlier + complete)
+        memory.write(self, "block", block - complete)
+        return inside + before.transpose(1, 2).flatten(2)
+
+    def feature(self, x: Tensor) -> Tensor:
+        """The feature map of the linear branch."""
+        return x if self.feature_map == "identity" else functional.elu(x) + 1
 
 
 class LightningBlock(nn.Module):
@@ -114,8 +162,8 @@ class LightningBlock(nn.Module):
         self.ffn = FeedForward(hidden, dropout=config.dropout)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self.dropout(self.attention(self.attn_norm(x)))
+    def forward(self, x: Tensor, memory: Memory | None = None) -> Tensor:
+        x = x + self.dropout(self.attention(self.attn_norm(x), memory))
         return x + self.ffn(self.ffn_norm(x))
 
 
@@ -142,12 +190,12 @@ class Lightning(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.final_norm = nn.LayerNorm(config.hidden_size, eps=EPS)
 
-    def forward_sequence(self, state_sequence: Tensor) -> Tensor:
-        """Every frame, `[batch, seq, hidden_size]`."""
+    def forward_sequence(self, state_sequence: Tensor, memory: Memory | None = None) -> Tensor:
+        """Every frame, `[batch, seq, hidden_size]`; with a memory, the next frame of a stream."""
         check_features("state_sequence", state_sequence, self.embed_dim)
         x = state_sequence if self.input_projection is None else self.input_projection(state_sequence)
         for i, block in enumerate(self.blocks):
-            x = block(x if i == 0 else self.dropout(x))
+            x = block(x if i == 0 else self.dropout(x), memory)
         return self.final_norm(x)
 
     def forward(self, state_sequence: Tensor) -> Tensor:

@@ -8,22 +8,35 @@ import torch
 from torch import Tensor, nn
 
 from graphs.options import check_counts
+from graphs.streaming import Memory, Stateful, StateSpec
 
-torch.library.define("temport::lstm", "(Tensor x, Tensor weight_ih, Tensor weight_hh, Tensor bias) -> Tensor")
+torch.library.define(
+    "temport::lstm",
+    "(Tensor x, Tensor weight_ih, Tensor weight_hh, Tensor bias, Tensor? hidden, Tensor? cell) "
+    "-> (Tensor, Tensor, Tensor)",
+)
 
 
-def lstm(x: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias: Tensor) -> Tensor:
-    """All hidden states `[batch, seq, hidden]` of x `[batch, seq, input]`, from a zero state.
+def lstm(
+    x: Tensor,
+    weight_ih: Tensor,
+    weight_hh: Tensor,
+    bias: Tensor,
+    hidden: Tensor | None = None,
+    cell: Tensor | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """All hidden states `[batch, seq, hidden]` of x `[batch, seq, input]`, then the last hidden and cell state.
 
+    hidden, cell `[1, batch, hidden]` are the state before the first frame; left out: zero.
     weight_ih `[4*hidden, input]`, weight_hh `[4*hidden, hidden]`, bias `[4*hidden]`, gates stacked i, f, g, o:
     c = sigmoid(f) c + sigmoid(i) tanh(g), h = sigmoid(o) tanh(c).
     """
-    start = x.new_zeros(1, x.shape[0], weight_hh.shape[1])
+    zero = x.new_zeros(1, x.shape[0], weight_hh.shape[1])
     # torch adds two biases, of which only the sum matters; the second is zero here.
     weights = [weight_ih, weight_hh, bias, torch.zeros_like(bias)]
-    y, _, _ = torch.lstm(
+    return torch.lstm(
         x,
-        (start, start),
+        (zero if hidden is None else hidden, zero if cell is None else cell),
         weights,
         has_biases=True,
         num_layers=1,
@@ -32,18 +45,21 @@ def lstm(x: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias: Tensor) -> Tenso
         bidirectional=False,
         batch_first=True,
     )
-    return y
 
 
 torch.library.impl("temport::lstm", "CompositeExplicitAutograd", lstm)
 
 
 @torch.library.register_fake("temport::lstm")
-def _shape(x: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias: Tensor) -> Tensor:
-    return x.new_empty(x.shape[0], x.shape[1], weight_hh.shape[1])
+def _shape(
+    x: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias: Tensor, hidden: Tensor | None, cell: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    size = weight_hh.shape[1]
+    state = x.new_empty(1, x.shape[0], size)
+    return x.new_empty(x.shape[0], x.shape[1], size), state, torch.empty_like(state)
 
 
-class LSTM(nn.Module):
+class LSTM(nn.Module, Stateful):
     """`[batch, seq, input_size]` -> `[batch, seq, hidden_size]`, gates stacked in the order i, f, g, o."""
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
@@ -54,7 +70,17 @@ class LSTM(nn.Module):
         self.weight_hh = nn.Parameter(torch.empty(4 * hidden_size, hidden_size).uniform_(-bound, bound))
         self.bias = nn.Parameter(torch.zeros(4 * hidden_size))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def state_specs(self) -> tuple[StateSpec, ...]:
+        size = self.weight_hh.shape[1]
+        return StateSpec("hidden", (size,)), StateSpec("cell", (size,))
+
+    def forward(self, x: Tensor, memory: Memory | None = None) -> Tensor:
         # A trace keeps the layer as one op: torch would unroll its own at the example's number of frames.
         run = torch.ops.temport.lstm if torch.compiler.is_exporting() else lstm
-        return run(x, self.weight_ih, self.weight_hh, self.bias)
+        if memory is None:
+            return run(x, self.weight_ih, self.weight_hh, self.bias, None, None)[0]
+        before = (memory.read(self, name).unsqueeze(0) for name in ("hidden", "cell"))
+        y, hidden, cell = run(x, self.weight_ih, self.weight_hh, self.bias, *before)
+        memory.write(self, "hidden", hidden.squeeze(0))
+        memory.write(self, "cell", cell.squeeze(0))
+        return y

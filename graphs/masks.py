@@ -35,5 +35,9 @@ class MaskTable(LengthTable):
         index = torch.arange(length, device=self.like.device)
         return self.rule.allows(index[:, None], index[None, :])
 
+    def follow(self, rule: MaskRule) -> None:
+        """Take another rule; what was baked of the old one goes."""
+        self.rule, self.baked = rule, None
+
     def cut(self, table: Tensor, length: int) -> Tensor:
         return table[:length, :length]

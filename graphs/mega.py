@@ -32,6 +32,7 @@ from graphs.options import (
     required,
     sequence_length,
 )
+from graphs.streaming import CachedAttention, Memory, StateSpec
 
 KERNELS = ("softmax", "laplace", "l1")
 
@@ -86,19 +87,36 @@ def causal_table(kernel: str) -> MaskTable | None:
     return MaskTable(MaskRule(causal=True)) if kernel == "laplace" else None
 
 
-class GatedAttention(nn.Module):
+class GatedAttention(nn.Module, CachedAttention):
     """out(sigmoid(gate u) * attention(q, k, v)) on `[batch, seq, hidden_size]`."""
 
     def __init__(self, hidden_size: int, kernel: str, causal: MaskTable | None) -> None:
         super().__init__()
         self.kernel = kernel
+        self.rule = MaskRule(causal=kernel != "l1")
         self.causal = causal
         self.qkv = nn.Linear(hidden_size, 3 * hidden_size)
         self.gate = nn.Linear(hidden_size, hidden_size)
         self.out = nn.Linear(hidden_size, hidden_size)
 
-    def forward(self, u: Tensor) -> Tensor:
-        return self.out(torch.sigmoid(self.gate(u)) * self.attend(self.qkv(u)))
+    def state_specs(self) -> tuple[StateSpec, ...]:
+        if self.kernel == "l1":
+            raise ValueError(
+                "attention_kernel=l1 sees later frames, so the model cannot run frame by frame; "
+                "softmax and laplace can"
+            )
+        size = self.gate.in_features
+        return StateSpec("keys", (self.capacity(), size)), StateSpec("values", (self.capacity(), size))
+
+    def limit(self, horizon: int) -> None:
+        super().limit(horizon)
+        if self.causal is not None:
+            self.causal.follow(self.rule)
+
+    def forward(self, u: Tensor, memory: Memory | None = None) -> Tensor:
+        qkv = self.qkv(u)
+        attended = self.attend(qkv) if memory is None else self.attend_cached(qkv, memory)
+        return self.out(torch.sigmoid(self.gate(u)) * attended)
 
     def attend(self, qkv: Tensor) -> Tensor:
         """Packed q, k, v `[batch, seq, 3*hidden_size]` -> `[batch, seq, hidden_size]`."""
@@ -106,11 +124,19 @@ class GatedAttention(nn.Module):
             # The definition adds 1e-8 to the softmax denominator. That denominator is at least 1 (the largest
             # score contributes exp(0)), so the term is below half a unit in the last place of float32 and is
             # left out.
-            return online_softmax_attention(qkv, num_heads=1, causal=True)
+            return online_softmax_attention(qkv, num_heads=1, causal=True, window=self.rule.window)
         q, k, v = qkv.chunk(3, dim=-1)
         if self.causal is not None:
             return laplace_attention(q, k, v, self.causal(qkv.shape[1]))
         return l1_attention(q, k, v)
+
+    def attend_cached(self, qkv: Tensor, memory: Memory) -> Tensor:
+        """One frame `[batch, 1, 3*hidden_size]` against the frames kept -> `[batch, 1, hidden_size]`."""
+        q, k, v = qkv.chunk(3, dim=-1)
+        keys, values = memory.append(self, "keys", k), memory.append(self, "values", v)
+        if self.kernel == "softmax":
+            return online_softmax_attention(q, keys, values, memory.seen(), num_heads=1)
+        return laplace_attention(q, keys, values, memory.seen().unsqueeze(1))
 
 
 class MegaBlock(nn.Module):
@@ -128,9 +154,9 @@ class MegaBlock(nn.Module):
         self.ffn = GatedFeedForward(hidden_size, dropout=dropout)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self.dropout(self.ema(self.ema_norm(x)))
-        x = x + self.dropout(self.attention(self.attn_norm(x)))
+    def forward(self, x: Tensor, memory: Memory | None = None) -> Tensor:
+        x = x + self.dropout(self.ema(self.ema_norm(x), memory))
+        x = x + self.dropout(self.attention(self.attn_norm(x), memory))
         return x + self.ffn(self.ffn_norm(x))
 
 
@@ -150,12 +176,12 @@ class Mega(nn.Module):
         )
         self.final_norm = nn.LayerNorm(config.hidden_size, eps=EPS)
 
-    def forward_sequence(self, state_sequence: Tensor) -> Tensor:
-        """Every frame, `[batch, seq, hidden_size]`."""
+    def forward_sequence(self, state_sequence: Tensor, memory: Memory | None = None) -> Tensor:
+        """Every frame, `[batch, seq, hidden_size]`; with a memory, the next frame of a stream."""
         check_features("state_sequence", state_sequence, self.embed_dim)
         x = state_sequence if self.input_projection is None else self.input_projection(state_sequence)
         for block in self.blocks:
-            x = block(x)
+            x = block(x, memory)
         return self.final_norm(x)
 
     def forward(self, state_sequence: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from graphs.baking import LengthTable
+from graphs.streaming import Memory, Stateful, StateSpec
 
 
 class DecayKernel(LengthTable):
@@ -33,7 +34,7 @@ class DecayKernel(LengthTable):
         return table
 
 
-class ExponentialMovingAverage(nn.Module):
+class ExponentialMovingAverage(nn.Module, Stateful):
     """Down to `ema_dim` channels, averaged over the past, and back: `[batch, seq, hidden]` -> the same
     shape.
     """
@@ -44,7 +45,16 @@ class ExponentialMovingAverage(nn.Module):
         self.kernel = DecayKernel(ema_dim)
         self.out = nn.Linear(ema_dim, hidden_size)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def state_specs(self) -> tuple[StateSpec, ...]:
+        return (StateSpec("average", (1, self.proj.out_features)),)
+
+    def forward(self, x: Tensor, memory: Memory | None = None) -> Tensor:
+        if memory is not None:
+            decay = torch.sigmoid(self.kernel.alpha.double()).to(x.dtype)
+            share = torch.sigmoid(-self.kernel.alpha.double()).to(x.dtype)
+            average = decay * memory.read(self, "average") + share * self.proj(x)
+            memory.write(self, "average", average)
+            return self.out(average)
         p = self.proj(x).transpose(1, 2)  # [batch, ema_dim, seq]
         taps = self.kernel(x.shape[1])
         past = functional.pad(p, (taps.shape[-1] - 1, 0))

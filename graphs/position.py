@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from graphs.baking import LengthTable
+from graphs.streaming import Memory, Stateful, StateSpec
+
+RADIX, DIGITS = 128, 3
+STREAM_FRAMES = RADIX**DIGITS
+"""A stream counts its positions modulo this: 2,097,152 frames, 9.7 hours at 60 frames a second."""
 
 
 def sinusoid(length: int, width: int, scale: float, device: torch.device | None = None) -> Tensor:
@@ -23,12 +29,53 @@ def add_positional_encoding(x: Tensor, *, scale: float = 0.01) -> Tensor:
     return x + sinusoid(x.shape[1], x.shape[2], scale, x.device).to(x.dtype)
 
 
-class PositionalEncoding(LengthTable):
-    """The encoding of a fixed width, `[n, width]`."""
+class PositionalEncoding(LengthTable, Stateful):
+    """The encoding of a fixed width, `[n, width]`; in a stream, that of one position at a time."""
 
     def __init__(self, width: int, *, scale: float = 0.01) -> None:
         super().__init__()
         self.width, self.scale = width, scale
+        self.digits = DigitTable(width, scale)
 
     def compute(self, length: int) -> Tensor:
         return sinusoid(length, self.width, self.scale, self.like.device)
+
+    def state_specs(self) -> tuple[StateSpec, ...]:
+        return (StateSpec("position", (1,), "int64"),)
+
+    def advance(self, memory: Memory) -> Tensor:
+        """The encoding of this frame, `[batch, 1, width]`; the position in the state moves on by one.
+
+        No table reaches as far as a stream, and the sine of a large angle is lost in float32. So the position
+        is cut into three digits, position = a + 128 b + 128^2 c, and the sine of the sum of their angles is
+        taken apart:
+        sin(A+B+C) = sinA cosB cosC + cosA sinB cosC + cosA cosB sinC - sinA sinB sinC.
+        """
+        position = memory.read(self, "position")
+        memory.write(self, "position", position + 1)
+        place = torch.arange(DIGITS, device=position.device)
+        digits = torch.div(position, RADIX**place, rounding_mode="trunc") % RADIX
+        factors = functional.embedding(digits + RADIX * place, self.digits(RADIX))
+        return factors.prod(dim=1).unflatten(-1, (-1, self.width)).sum(dim=1, keepdim=True)
+
+
+class DigitTable(LengthTable):
+    """Factors of the four products above, `[3 * 128, 4 * width]`: row 128 n + i belongs to digit i at place n."""
+
+    def __init__(self, width: int, scale: float) -> None:
+        super().__init__()
+        self.width, self.scale = width, scale
+
+    def compute(self, length: int) -> Tensor:
+        d = torch.arange(self.width, dtype=torch.float64, device=self.like.device)
+        rows = []
+        for place in range(DIGITS):
+            positions = RADIX**place * torch.arange(length, dtype=torch.float64, device=self.like.device)
+            angle = positions[:, None] / (1 + d * self.scale)
+            sin, cos = torch.sin(angle), torch.cos(angle)
+            rows.append(((sin, cos, cos, -sin), (cos, sin, cos, sin), (cos, cos, sin, sin))[place])
+        return torch.cat([torch.cat(row, dim=1) for row in rows])
+
+    def bake(self, length: int) -> None:
+        """Its length is that of a digit, whatever the length of a sequence."""
+        super().bake(RADIX)

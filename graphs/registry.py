@@ -10,6 +10,7 @@ from torch import nn
 
 from graphs import dms, hybrid, lightning, mega, sliding_window
 from graphs.edifice_names import Names
+from graphs.position import STREAM_FRAMES
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Architecture:
     inputs    config -> the inputs, in the order of the module's forward
     example   values of the required options for a model of usual size
     edifice   config -> where each own tensor lies in a file of the reference implementation
+    streams   how far it runs frame by frame (`graphs.streaming`): a phrase for a table
     """
 
     name: str
@@ -39,6 +41,11 @@ class Architecture:
     example: dict[str, Any]
     edifice: Callable[[Any], Names]
     summary: str
+    streams: str
+
+
+COUNTED = f"exact for {STREAM_FRAMES:,} frames; from then on positions count from 0 again"
+WITHIN_HORIZON = "exact for the first --seq frames; from then on with a window of --seq frames"
 
 
 def _state_sequence(config: Any) -> tuple[InputSpec, ...]:
@@ -65,6 +72,7 @@ ARCHITECTURES: dict[str, Architecture] = {
             {"embed_dim": 1024},
             sliding_window.edifice,
             "transformer whose frames attend to the last window_size frames",
+            COUNTED,
         ),
         Architecture(
             "attention",
@@ -74,6 +82,7 @@ ARCHITECTURES: dict[str, Architecture] = {
             {"embed_dim": 1024},
             sliding_window.edifice,
             "standard entry: sliding_window with an optional hidden_size",
+            COUNTED,
         ),
         Architecture(
             "hybrid",
@@ -83,6 +92,7 @@ ARCHITECTURES: dict[str, Architecture] = {
             {"embed_dim": 1024},
             hybrid.edifice,
             "LSTM followed by causal self-attention",
+            WITHIN_HORIZON,
         ),
         Architecture(
             "hybrid_mlp",
@@ -92,6 +102,7 @@ ARCHITECTURES: dict[str, Architecture] = {
             {"embed_dim": 1024},
             hybrid.edifice_mlp,
             "hybrid with dense layers on top",
+            WITHIN_HORIZON,
         ),
         Architecture(
             "mega",
@@ -101,6 +112,7 @@ ARCHITECTURES: dict[str, Architecture] = {
             {"embed_dim": 287},
             mega.edifice,
             "moving average and gated single-head attention",
+            f"{WITHIN_HORIZON}; not with attention_kernel=l1, which sees later frames",
         ),
         Architecture(
             "lightning",
@@ -110,6 +122,7 @@ ARCHITECTURES: dict[str, Architecture] = {
             {"embed_dim": 287},
             lightning.edifice,
             "softmax attention inside blocks, linear attention across them",
+            "exact, however long",
         ),
         Architecture(
             "dms",
@@ -119,6 +132,7 @@ ARCHITECTURES: dict[str, Architecture] = {
             {"hid_dim": 256, "n_heads": 8},
             dms.own_names,
             "cross-attention layer of DirectMultiStep with a key mask",
+            "no: its memory is given whole",
         ),
     )
 }

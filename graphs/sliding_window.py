@@ -28,6 +28,7 @@ from graphs.options import (
     sequence_length,
 )
 from graphs.position import PositionalEncoding
+from graphs.streaming import Memory
 
 
 @dataclass(frozen=True)
@@ -93,8 +94,8 @@ class SlidingWindowLayer(nn.Module):
         self.ffn = FeedForward(hidden, inner_size=config.ffn_dim, dropout=config.dropout)
         self.norm2 = nn.LayerNorm(hidden, eps=EPS)
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.norm1(x + self.attention(x))
+    def forward(self, x: Tensor, memory: Memory | None = None) -> Tensor:
+        x = self.norm1(x + self.attention(x, memory))
         return self.norm2(x + self.ffn(x))
 
 
@@ -108,13 +109,13 @@ class SlidingWindow(nn.Module):
         self.position = PositionalEncoding(hidden)
         self.layers = nn.ModuleList(SlidingWindowLayer(config) for _ in range(config.num_layers))
 
-    def forward_sequence(self, state_sequence: Tensor) -> Tensor:
-        """Every frame, `[batch, seq, hidden]`."""
+    def forward_sequence(self, state_sequence: Tensor, memory: Memory | None = None) -> Tensor:
+        """Every frame, `[batch, seq, hidden]`; with a memory, the next frame of a stream."""
         check_features("state_sequence", state_sequence, self.input_proj.in_features)
         x = self.input_proj(state_sequence)
-        x = x + self.position(x.shape[1])
+        x = x + (self.position(x.shape[1]) if memory is None else self.position.advance(memory))
         for layer in self.layers:
-            x = layer(x)
+            x = layer(x, memory)
         return x
 
     def forward(self, state_sequence: Tensor) -> Tensor:

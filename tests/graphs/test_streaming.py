@@ -1,0 +1,227 @@
+"""Frame by frame equals the whole sequence at every position, over streams far longer than any window."""
+
+import copy
+import io
+
+import pytest
+import torch
+from safetensors.torch import load, save
+
+import graphs
+from graphs import streaming
+from graphs.position import RADIX, STREAM_FRAMES, PositionalEncoding, sinusoid
+from graphs.registry import ARCHITECTURES
+
+HORIZON = 9
+FRAMES = 61  # eight windows of 7, and seven blocks of 8 with a part of one more
+STREAMING = ["sliding_window", "attention", "hybrid", "hybrid_mlp", "mega", "lightning"]
+
+
+def build(arch, options, dtype=torch.float64, horizon=HORIZON):
+    model = ARCHITECTURES[arch].build(ARCHITECTURES[arch].config(**options)).eval().to(dtype)
+    return streaming.limited(model, horizon)
+
+
+def frames(dtype=torch.float64, batch=3, count=FRAMES):
+    return torch.randn(batch, count, 6, dtype=torch.float64).to(dtype)
+
+
+@torch.no_grad()
+def stream(model, x, state=None):
+    """Outputs `[batch, frames, hidden]` one frame at a time, and the state after the last."""
+    state = streaming.initial_state(model, len(x)) if state is None else state
+    outputs = []
+    for t in range(x.shape[1]):
+        output, state = streaming.step(model, x[:, t : t + 1], state)
+        outputs.append(output)
+    return torch.stack(outputs, 1), state
+
+
+@torch.no_grad()
+def whole(model, x):
+    return model.forward_sequence(x)
+
+
+def same(actual, expected):
+    torch.testing.assert_close(actual, expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("arch", STREAMING)
+def test_every_position_in_float64(arch, small):
+    model, x = build(arch, small[arch]), frames()
+    same(stream(model, x)[0], whole(model, x))
+
+
+@pytest.mark.parametrize("arch", STREAMING)
+def test_every_position_in_float32(arch, small):
+    """The error against float64 is at most twice that of the sequence form plus a few roundings."""
+    model, x = build(arch, small[arch], torch.float32), frames(torch.float32)
+    exact = whole(copy.deepcopy(model).double(), x.double())
+    own = (whole(model, x) - exact).abs().max()
+    error = (stream(model, x)[0] - exact).abs().max()
+    assert error <= 2 * own + 16 * torch.finfo(torch.float32).eps * exact.abs().max()
+
+
+@pytest.mark.parametrize(
+    "arch, options",
+    [
+        ("mega", dict(attention_kernel="laplace")),
+        ("mega", dict(hidden_size=6)),
+        ("lightning", dict(normalizer="none")),
+        ("lightning", dict(block_size=1)),
+        ("lightning", dict(block_size=59)),
+        ("sliding_window", dict(window_size=1)),
+        ("sliding_window", dict(window_size=60)),
+    ],
+    ids=str,
+)
+def test_other_options(arch, options, small):
+    model, x = build(arch, small[arch] | options), frames()
+    same(stream(model, x)[0], whole(model, x))
+
+
+def test_identity_feature_map_where_its_divisor_stays_away_from_zero(small):
+    """Its divisor may pass through 0, so the comparison is relative to the largest output."""
+    model, x = build("lightning", small["lightning"] | dict(feature_map="identity")), frames()
+    expected = whole(model, x)
+    torch.testing.assert_close(stream(model, x)[0], expected, rtol=0, atol=1e-9 * expected.abs().max().item())
+
+
+@pytest.mark.parametrize("arch", ["hybrid", "hybrid_mlp", "mega"])
+def test_the_first_frames_equal_the_model_without_a_horizon(arch, small):
+    unlimited = ARCHITECTURES[arch].build(ARCHITECTURES[arch].config(**small[arch])).eval().double()
+    model, x = streaming.limited(unlimited, HORIZON), frames()
+    outputs, expected = stream(model, x)[0], whole(unlimited, x)
+    same(outputs[:, :HORIZON], expected[:, :HORIZON])
+    assert (outputs[:, HORIZON] - expected[:, HORIZON]).abs().max() > 1e-6
+
+
+@pytest.mark.parametrize("arch", ["sliding_window", "lightning"])
+def test_no_horizon_where_none_is_needed(arch, small):
+    unlimited = ARCHITECTURES[arch].build(ARCHITECTURES[arch].config(**small[arch])).eval().double()
+    x = frames()
+    assert torch.equal(whole(streaming.limited(unlimited, 3), x), whole(unlimited, x))
+    same(stream(unlimited, x)[0], whole(unlimited, x))
+
+
+@pytest.mark.parametrize("arch", STREAMING)
+def test_zeroed_rows_restart_one_stream_and_leave_the_others(arch, small):
+    model, x = build(arch, small[arch]), frames()
+    _, state = stream(model, x[:, :20])
+    for tensor in state.values():
+        tensor[1] = 0
+    outputs, _ = stream(model, x[:, 20:], state)
+    same(outputs[1], whole(model, x[1:2, 20:])[0])
+    same(outputs[[0, 2]], whole(model, x[[0, 2]])[:, 20:])
+
+
+@pytest.mark.parametrize("arch", STREAMING)
+def test_rows_of_a_batch_are_independent_streams(arch, small):
+    model, x = build(arch, small[arch]), frames(count=20)
+    together = stream(model, x)[0]
+    same(together, torch.cat([stream(model, row[None])[0] for row in x]))
+
+
+@pytest.mark.parametrize("arch", STREAMING)
+def test_a_saved_state_goes_on_bit_for_bit(arch, small):
+    model, x = build(arch, small[arch], torch.float32), frames(torch.float32)
+    outputs, _ = stream(model, x)
+    _, state = stream(model, x[:, :30])
+    again, _ = stream(model, x[:, 30:], load(io.BytesIO(save(state)).getvalue()))
+    assert torch.equal(again, outputs[:, 30:])
+
+
+def test_the_state_does_not_grow(small):
+    for arch in STREAMING:
+        model = build(arch, small[arch])
+        start = streaming.initial_state(model, 2)
+        _, end = stream(model, frames(batch=2))
+        assert {n: (t.shape, t.dtype) for n, t in start.items()} == {
+            n: (t.shape, t.dtype) for n, t in end.items()
+        }
+        assert not any(tensor.any() for tensor in start.values())
+
+
+@pytest.mark.parametrize("start", [0, RADIX - 2, RADIX**2 - 2, 1_000_000, STREAM_FRAMES - 4])
+@pytest.mark.parametrize("dtype, units", [(torch.float64, 0), (torch.float32, 4)], ids=str)
+def test_positions_far_into_a_stream(start, dtype, units):
+    """The encoding from digits against the sine of the whole angle in float64.
+
+    Four products of three factors, each rounded: within 4 units of float32 at 1. In float64 both sides are as
+    good as the angle itself, which is rounded to eps * position.
+    """
+    encoding = PositionalEncoding(16).to(dtype).eval()
+    specs = [streaming.StateSpec("position", (1,), "int64")]
+    assert list(streaming.state_specs(encoding)) == specs
+    positions = torch.tensor([[start], [start + 3]])
+    memory = streaming.Memory(encoding, {"position": positions})
+    encoded = encoding.advance(memory)
+    angle = positions.double()[..., None] / (1 + 0.01 * torch.arange(16, dtype=torch.float64))
+    bound = units * torch.finfo(torch.float32).eps + 4 * 2.0**-52 * (1 + start)
+    assert (encoded - torch.sin(angle)).abs().max() <= bound
+    assert torch.equal(memory.after["position"], positions + 1)
+
+
+def test_positions_count_from_zero_again_at_the_end():
+    encoding = PositionalEncoding(4).double().eval()
+    memory = streaming.Memory(encoding, {"position": torch.tensor([[STREAM_FRAMES + 5]])})
+    same(encoding.advance(memory)[0], sinusoid(6, 4, 0.01)[5:])
+
+
+def test_a_stale_cache_mask_is_seen(small):
+    model, x = build("sliding_window", small["sliding_window"]), frames()
+    _, state = stream(model, x[:, :3])
+    state["seen"] = torch.ones_like(state["seen"])  # claims frames that never were
+    outputs, _ = stream(model, x[:, 3:6], state)
+    assert (outputs - whole(model, x)[:, 3:6]).abs().max() > 1e-3
+
+
+def test_what_cannot_stream_says_why(small):
+    for arch, options, sentence in [
+        ("mega", dict(attention_kernel="l1"), "attention_kernel=l1 sees later frames"),
+        ("dms", {}, "carries nothing from frame to frame"),
+    ]:
+        with pytest.raises(ValueError, match=sentence):
+            streaming.state_specs(build(arch, small[arch] | options))
+    mega = ARCHITECTURES["mega"].build(ARCHITECTURES["mega"].config(**small["mega"]))
+    with pytest.raises(ValueError, match="needs a horizon"):
+        streaming.state_specs(mega)
+    with pytest.raises(ValueError, match="not causal sees later frames"):
+        streaming.state_specs(graphs.self_attention(hidden_size=8, causal=False))
+    for option in (dict(rope=True), dict(chunked=True)):
+        layer = streaming.limited(graphs.self_attention(hidden_size=8, **option), 5)
+        with pytest.raises(ValueError, match="for whole sequences"):
+            streaming.state_specs(layer)
+    both = torch.nn.ModuleList(graphs.sliding_window_attention(window_size=n) for n in (3, 5))
+    with pytest.raises(ValueError, match=r"keep \[3, 5\] frames"):
+        streaming.state_specs(both)
+    with pytest.raises(ValueError, match="horizon is 0"):
+        streaming.limited(mega, 0)
+
+
+def test_flat_form(small):
+    model = build("mega", small["mega"])
+    flat = streaming.StepModel(model)
+    x, state = frames(count=1), streaming.initial_state(model, 3)
+    assert list(state) == [spec.name for spec in flat.specs]
+    output, *after = flat(x, *state.values())
+    expected, expected_after = streaming.step(model, x, state)
+    assert torch.equal(output, expected)
+    assert all(torch.equal(a, expected_after[s.name]) for a, s in zip(after, flat.specs, strict=True))
+    with pytest.raises(ValueError, match=r"it must be \[batch, 1, features\]"):
+        flat(frames(count=2), *state.values())
+    with pytest.raises(ValueError, match="0 state tensors were given; the model has 7"):
+        flat(x)
+
+
+def test_normalised_queries_and_keys():
+    layer = graphs.sliding_window_attention(
+        input_size=6, window_size=4, num_heads=2, head_dim=4, qk_layernorm=True
+    ).double()
+    x, outputs = frames(), []
+    state = streaming.initial_state(layer, 3)
+    for t in range(FRAMES):
+        memory = streaming.Memory(layer, state)
+        outputs.append(layer(x[:, t : t + 1], memory))
+        state = memory.after
+    same(torch.cat(outputs, 1), layer(x))
