@@ -14,6 +14,7 @@ RUNTIMES: dict[str, str] = {
     "op_reference": "exporter.runtimes.op_reference:RUNTIME",
     "onnxruntime_cpu": "exporter.runtimes.onnxruntime_cpu:RUNTIME",
     "onnxruntime_native": "exporter.runtimes.onnxruntime_native:RUNTIME",
+    "cpp": "exporter.runtimes.cpp_runner:RUNTIME",
     "openvino": "exporter.runtimes.openvino:RUNTIME",
     "tensorrt": "exporter.runtimes.tensorrt:RUNTIME",
     "tensorrt_rtx": "exporter.runtimes.tensorrt_rtx:RUNTIME",

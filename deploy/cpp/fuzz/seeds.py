@@ -36,7 +36,12 @@ def manifest() -> bytes:
 
 
 def main(root: Path) -> None:
-    arrays = [np.zeros((2, 3), np.float32), np.ones((), np.float64), np.ones(5, bool), np.zeros((0, 4), np.int64)]
+    arrays = [
+        np.zeros((2, 3), np.float32),
+        np.ones((), np.float64),
+        np.ones(5, bool),
+        np.zeros((0, 4), np.int64),
+    ]
     seeds = {
         "npy": [npy(array) for array in arrays],
         "npz": [npz(), npz(a=arrays[0]), npz(a=arrays[0], b=arrays[1])],

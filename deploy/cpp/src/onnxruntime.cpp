@@ -89,7 +89,7 @@ class OrtModel final : public Model {
 // The op library as the loader resolves it, or empty where it was not asked for and is not there.
 Result<std::string> find_ops(const std::string& asked) {
   if (asked == "none") return std::string();
-  const char* variable = std::getenv("TEMPORT_OPS");
+  const char* variable = std::getenv("TEMPORT_OPS_LIBRARY");
   const bool named = !asked.empty() || (variable && *variable);
   const std::string name = !asked.empty() ? asked : named ? variable : "libtemport_ops.so";
   void* handle = ::dlopen(name.c_str(), RTLD_NOW | RTLD_LOCAL);

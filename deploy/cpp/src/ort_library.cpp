@@ -14,7 +14,7 @@ struct Loaded {
 
 Result<Loaded> open_first(const std::string& path) {
   std::vector<std::string> names{path};
-  const char* variable = std::getenv("TEMPORT_ONNXRUNTIME");
+  const char* variable = std::getenv("TEMPORT_ONNXRUNTIME_LIBRARY");
   if (path.empty() && variable && *variable) names = {variable};
   if (names.front().empty()) names = {"libonnxruntime.so.1", "libonnxruntime.so"};
   std::string reason;
@@ -23,7 +23,7 @@ Result<Loaded> open_first(const std::string& path) {
     reason = ::dlerror();
   }
   return unavailable("ONNX Runtime is not here (" + reason +
-                     "); name its shared library with --library or $TEMPORT_ONNXRUNTIME");
+                     "); name its shared library with --library or $TEMPORT_ONNXRUNTIME_LIBRARY");
 }
 
 }  // namespace

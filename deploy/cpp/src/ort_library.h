@@ -12,7 +12,7 @@ namespace temport::internal::ort {
 // Copying is cheap; the shared library itself is never unloaded, because ONNX Runtime's threads may outlive a session.
 class Library {
  public:
-  // `path`, else $TEMPORT_ONNXRUNTIME, else libonnxruntime.so.1 and libonnxruntime.so on the loader's path.
+  // `path`, else $TEMPORT_ONNXRUNTIME_LIBRARY, else libonnxruntime.so.1 and libonnxruntime.so on the loader's path.
   static Result<Library> load(const std::string& path);
 
   const std::string& version() const { return version_; }

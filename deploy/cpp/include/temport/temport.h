@@ -95,8 +95,8 @@ TEMPORT_API temport_code temport_vectors_tensor(const temport_vectors* vectors, 
 
 typedef struct temport_session_options {
   const char* runtime; /* "onnxruntime" (default), "tensorrt" or "tensorrt-rtx" */
-  const char* library; /* the runtime's shared library; NULL: $TEMPORT_ONNXRUNTIME, then the loader's search path */
-  const char* ops;     /* the temport op library; NULL: $TEMPORT_OPS, then the loader's path; "none": function bodies */
+  const char* library; /* the runtime's shared library; NULL: $TEMPORT_ONNXRUNTIME_LIBRARY, then the loader's search path */
+  const char* ops;     /* the temport op library; NULL: $TEMPORT_OPS_LIBRARY, then the loader's path; "none": function bodies */
   int threads;         /* intra-op threads; 0 means 1 */
 } temport_session_options;
 

@@ -1,0 +1,42 @@
+"""The C++ library through its runner `temport-run`, with this installation's ONNX Runtime library."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+
+from custom_ops import library_path
+from exporter.runtimes.onnxruntime_cpu import CAPABILITIES
+from exporter.runtimes.runner import Found, RunnerRuntime
+
+PROGRAM = "temport-run"
+BUILT = Path(__file__).parents[2] / "deploy" / "cpp" / "build" / "default" / PROGRAM
+
+
+def find() -> Found:
+    """$TEMPORT_RUN, then the PATH, then the checkout's own build."""
+    program = os.environ.get("TEMPORT_RUN") or shutil.which(PROGRAM) or str(BUILT)
+    if not Path(program).is_file():
+        return Found(missing=f"{PROGRAM} was not built; see deploy/cpp, or name it in $TEMPORT_RUN")
+    library = onnxruntime_library()
+    if library is None:
+        return Found(missing="the onnxruntime package carries no shared library on this system")
+    try:
+        ops = library_path()
+    except ValueError as error:
+        return Found(missing=str(error))
+    return Found((program,), ("--library", str(library), "--ops", str(ops) if ops else "none"))
+
+
+def onnxruntime_library() -> Path | None:
+    """The shared library inside the onnxruntime wheel."""
+    spec = find_spec("onnxruntime")
+    if spec is None or spec.origin is None:
+        return None
+    return next(iter(sorted((Path(spec.origin).parent / "capi").glob("libonnxruntime.so.*"))), None)
+
+
+RUNTIME = RunnerRuntime("cpp", replace(CAPABILITIES, custom_domain=True, intermediates=False), find)

@@ -1,0 +1,129 @@
+"""Runtimes behind a program of their own: C++, node, a browser. One command line serves them all.
+
+A runner is a program with the command line of `temport-run`:
+
+    PROGRAM BUNDLE --replay                                       rows of the parity report as JSON on stdout
+    PROGRAM BUNDLE --input NAME=x.npy ... --output NAME=y.npy ...  one inference
+
+Exit code 0 or 1 with JSON on stdout, or 2 with one sentence on stderr.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from exporter.bundle import write_manifest
+from exporter.errors import UserError
+from exporter.runtimes.contract import Arrays, Capabilities
+from exporter.subject import Subject
+
+TIMEOUT = 600.0
+"""Seconds after which a runner is taken for hung; emulated processors are slow."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """Where a runner is, or why it is not: `command` starts it and `options` follow the bundle."""
+
+    command: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+    missing: str | None = None
+
+
+@dataclass(frozen=True)
+class RunnerRuntime:
+    """A runtime whose sessions are runs of a program; `find` is asked anew each time, so nothing is cached."""
+
+    name: str
+    capabilities: Capabilities
+    find: Callable[[], Found]
+
+    def unavailable(self) -> str | None:
+        return self.find().missing
+
+    def open(self, subject: Subject, threads: int = 1) -> RunnerSession:
+        return RunnerSession(self.find(), subject, threads)
+
+
+class RunnerSession:
+    """A bundle of the model alone in a temporary directory, handed to the program once per run."""
+
+    def __init__(self, found: Found, subject: Subject, threads: int) -> None:
+        self._found, self._threads = found, threads
+        self._outputs = {spec.name: np.dtype(spec.dtype) for spec in subject.declaration.outputs}
+        self._directory = tempfile.TemporaryDirectory(prefix="temport-runner-")
+        self._bundle = Path(self._directory.name) / "bundle"
+        self._bundle.mkdir()
+        for file in subject.model_path.parent.glob(f"{subject.model_path.name}*"):
+            shutil.copy(file, self._bundle / file.name.replace(subject.model_path.name, "model.onnx", 1))
+        write_manifest(self._bundle, subject.declaration, [], {})
+        said = run(found.command, self._bundle, (*found.options, "--threads", str(threads)))
+        self.path: str = said["path"]
+        self.version = f"{said['runner']}, {said['runtime']} {said['version']}"
+
+    def run(self, inputs: Arrays) -> Arrays:
+        with tempfile.TemporaryDirectory(dir=self._directory.name) as scratch:
+            options = [*self._found.options, "--threads", str(self._threads)]
+            for name, array in inputs.items():
+                file = Path(scratch) / f"in-{name}.npy"
+                np.save(file, array, allow_pickle=False)
+                options += ["--input", f"{name}={file}"]
+            files = {name: Path(scratch) / f"out-{name}.npy" for name in self._outputs}
+            for name, file in files.items():
+                options += ["--output", f"{name}={file}"]
+            run(self._found.command, self._bundle, options)
+            arrays = {name: np.load(file, allow_pickle=False) for name, file in files.items()}
+        # numpy reads an element type that it does not know, such as bfloat16, as plain bytes
+        return {name: a.view(self._outputs[name]) if a.dtype.kind == "V" else a for name, a in arrays.items()}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._directory.cleanup()
+
+
+def replay(program: Path, bundle: Path) -> list[dict[str, Any]]:
+    """Rows of the parity report (schema of `runtimes`) from a runner that replays the recorded vectors."""
+    rows = run((str(program),), bundle, ("--replay",)).get("runtimes")
+    if not isinstance(rows, list):
+        raise UserError(f"{program} printed no runtimes; a runner has the command line of temport-run")
+    return rows
+
+
+def run(command: Sequence[str], bundle: Path, options: Sequence[str]) -> dict[str, Any]:
+    """What the program printed; UserError with its own sentence where it refuses."""
+    try:
+        done = subprocess.run(
+            [*command, str(bundle), *options], capture_output=True, text=True, timeout=TIMEOUT, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise UserError(f"the runner {command[0]} cannot be run: {error}") from error
+    if done.returncode not in (0, 1):
+        lines = [line for line in done.stderr.splitlines() if line.strip()]
+        said = lines[-1].removeprefix("error: ") if lines else f"exit code {done.returncode}"
+        raise UserError(f"the runner {Path(command[-1]).name} stopped: {said}")
+    try:
+        printed = json.loads(done.stdout)
+    except ValueError as error:
+        raise UserError(
+            f"the runner {command[0]} printed no JSON; it needs the command line of temport-run"
+        ) from error
+    if not isinstance(printed, dict):
+        raise UserError(f"the runner {command[0]} printed something else than a JSON object")
+    return printed

@@ -1,0 +1,47 @@
+"""Small real bundles for the deployment tests, made with the exporter's own steps."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from exporter.build import build, save
+from exporter.bundle import MANIFEST, write_manifest, write_vectors
+from exporter.declare import declare
+from exporter.parity.cases import default_cases
+from exporter.parity.oracle import find_truths
+from exporter.parity.vectors import to_vectors
+from exporter.subject import Subject
+
+SMALL = {
+    "mega": ["embed_dim=8", "hidden_size=16", "ema_dim=4", "num_layers=1", "window_size=5"],
+    "lightning": ["embed_dim=8", "hidden_size=16", "num_heads=2", "num_layers=1", "block_size=5"],
+    "dms": ["hid_dim=16", "n_heads=2", "masked=true"],
+}
+"""Options that keep the models at a few thousand parameters."""
+
+
+def write_bundle(
+    directory: Path, arch: str, batch: str = "1:2:5", seq: str = "12", ops: str = "custom"
+) -> Path:
+    """Export `arch` with the `SMALL` options into `directory`, with recorded vectors."""
+    directory.mkdir(parents=True)
+    declaration, module, _ = declare(arch, SMALL[arch], batch=batch, seq=seq, ops=ops)
+    built = build(module, declaration)
+    save(built, directory / "model.onnx", external_data=False)
+    subject = Subject(declaration, directory / "model.onnx", module)
+    truths = find_truths(subject, default_cases(declaration))
+    write_vectors(directory / "vectors.npz", to_vectors(truths))
+    write_manifest(directory, declaration, built.mask_records(), {})
+    return directory
+
+
+def rehash(directory: Path, **changes: Any) -> None:
+    """Make the manifest agree with the files as they are now, and apply top-level `changes` to it."""
+    manifest = json.loads((directory / MANIFEST).read_text())
+    for name, entry in manifest["files"].items():
+        content = (directory / name).read_bytes()
+        entry.update(sha256=hashlib.sha256(content).hexdigest(), bytes=len(content))
+    (directory / MANIFEST).write_text(json.dumps({**manifest, **changes}))

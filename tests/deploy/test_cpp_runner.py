@@ -1,0 +1,230 @@
+"""temport-run on real bundles: it agrees with the oracle, refuses what is damaged, and speaks in sentences."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from bundles import rehash
+
+from custom_ops import library_path
+from exporter.bundle import open_bundle
+from exporter.errors import UserError
+from exporter.parity.gate import gate
+from exporter.parity.vectors import read_vectors
+from exporter.report.serial import runtime_row
+from exporter.runtimes import load
+from exporter.runtimes.cpp_runner import onnxruntime_library
+from exporter.runtimes.runner import replay
+from exporter.subject import Subject
+
+Exported = Callable[[str], Path]
+
+
+@pytest.fixture(autouse=True)
+def _runtime_library(monkeypatch: pytest.MonkeyPatch, runner: Path) -> None:
+    monkeypatch.setenv("TEMPORT_ONNXRUNTIME_LIBRARY", str(onnxruntime_library()))
+    monkeypatch.setenv("TEMPORT_RUN", str(runner))
+
+
+def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+
+
+def refusal(*command: str | Path) -> str:
+    """The one sentence with which a command is refused."""
+    done = run(*command)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert done.stdout == "" and done.stderr.count("\n") == 1
+    return done.stderr.removeprefix("error: ").strip()
+
+
+@pytest.mark.parametrize("ops", ["none", "native"])
+@pytest.mark.parametrize("arch", ["mega", "dms"])
+def test_replay_agrees_with_the_oracle(runner: Path, exported: Exported, arch: str, ops: str) -> None:
+    chosen = "none" if ops == "none" else library_path()
+    assert chosen is not None, "the native op library was not built"
+    done = run(runner, exported(arch), "--replay", "--ops", chosen)
+    assert done.returncode == 0, done.stdout + done.stderr
+    printed = json.loads(done.stdout)
+    row = runtime_row(printed["runtimes"][0])
+    assert row.verdict == "pass"
+    assert {result.case for result in row.results} == {
+        truth.case.name for truth in read_vectors(exported(arch) / "vectors.npz")
+    }
+    assert row.path == ("function body" if ops == "none" else f"native kernel {chosen}")
+
+
+def test_measures_are_those_of_the_report(runner: Path, exported: Exported) -> None:
+    """The same arrays through the Python comparison give the same numbers."""
+    from exporter.parity.run import run_runtime
+
+    bundle = open_bundle(exported("mega"))
+    subject = Subject(bundle.declaration, bundle.model_path)
+    truths = read_vectors(bundle.path / "vectors.npz")
+    theirs = run_runtime(subject, load("cpp"), truths)
+    done = run(runner, bundle.path, "--replay", "--ops", library_path() or "none")
+    ours = runtime_row(json.loads(done.stdout)["runtimes"][0])
+    assert theirs.verdict == "pass" and gate([ours])[0] == "pass"
+    by_case = {result.case: result for result in ours.results}
+    for expected in theirs.results:
+        for name, row in expected.outputs.items():
+            other = by_case[expected.case].outputs[name]
+            assert other.max_abs == row.max_abs
+            for measure in ("max_rel", "rms_ratio", "cosine"):
+                assert getattr(other, measure) == pytest.approx(getattr(row, measure), rel=1e-9)
+            assert other.quantiles == pytest.approx(row.quantiles, rel=1e-9)
+
+
+def test_a_wrong_weight_is_seen(runner: Path, bundle: Path) -> None:
+    model = onnx.load(bundle / "model.onnx")
+    weight = max(model.graph.initializer, key=lambda tensor: len(tensor.raw_data))
+    values = np.frombuffer(weight.raw_data, np.float32).copy()
+    values[0] += 0.5
+    weight.raw_data = values.tobytes()
+    onnx.save(model, bundle / "model.onnx")
+    assert "SHA-256" in refusal(runner, bundle, "--replay") or "bytes" in refusal(runner, bundle, "--replay")
+    rehash(bundle)
+    done = run(runner, bundle, "--replay")
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["runtimes"][0]["verdict"] == "fail"
+    with pytest.raises(UserError, match="print"):
+        replay(Path("/bin/true"), bundle)
+    assert gate([runtime_row(row) for row in replay(runner, bundle)])[0] == "fail"
+
+
+@pytest.mark.parametrize("batch", [1, 5], ids="B{}".format)
+def test_one_inference_from_file_to_file(
+    runner: Path, exported: Exported, tmp_path: Path, batch: int
+) -> None:
+    import onnxruntime
+
+    frames = np.random.default_rng(0).standard_normal((batch, 12, 8)).astype(np.float32)
+    np.save(tmp_path / "x.npy", frames)
+    model = exported("mega") / "model.onnx"
+    done = run(
+        runner,
+        exported("mega"),
+        "--ops",
+        "none",
+        "--input",
+        tmp_path / "x.npy",
+        "--output",
+        tmp_path / "y.npy",
+    )
+    assert done.returncode == 0, done.stderr
+    (expected,) = onnxruntime.InferenceSession(model).run(None, {"state_sequence": frames})
+    np.testing.assert_allclose(np.load(tmp_path / "y.npy"), expected, rtol=0, atol=16 * 2.0**-23)
+
+
+def test_bad_input_files_get_a_sentence(runner: Path, exported: Exported, tmp_path: Path) -> None:
+    def said(array: np.ndarray, *more: str) -> str:
+        np.save(tmp_path / "x.npy", array, allow_pickle=True)
+        y = tmp_path / "y.npy"
+        return refusal(runner, exported("mega"), "--input", tmp_path / "x.npy", "--output", y, *more)
+
+    good = np.zeros((1, 12, 8), np.float32)
+    assert "[2, 8]; state_sequence is float32 of rank 3" in said(np.zeros((2, 8), np.float32))
+    assert "float64" in said(good.astype(np.float64))
+    assert "axis 2 of state_sequence is 7; the model takes 8" in said(np.zeros((1, 12, 7), np.float32))
+    assert "axis batch is 6; the model takes 1 to 5" in said(np.zeros((6, 12, 8), np.float32))
+    assert "|O" in said(np.array([None]))
+    assert "Fortran" in said(np.asfortranarray(np.zeros((2, 12, 8), np.float32)))
+    assert "does not put out" in said(good, "--output", "other=z.npy")
+    assert "no option --fast" in said(good, "--fast", "1")
+
+
+def test_options_that_cannot_be_met_get_a_sentence(runner: Path, exported: Exported, tmp_path: Path) -> None:
+    bundle = exported("mega")
+    assert "is not a bundle" in refusal(runner, tmp_path)
+    assert "ONNX Runtime is not here" in refusal(runner, bundle, "--library", "/nonexistent.so")
+    assert "op library cannot be loaded" in refusal(runner, bundle, "--ops", "/nonexistent.so")
+    assert "was not found" in refusal(runner, bundle, "--runtime", "tensorrt")
+    assert "runtime abacus is not one of" in refusal(runner, bundle, "--runtime", "abacus")
+    assert "--threads 0 is not a positive number" in refusal(runner, bundle, "--threads", "0")
+    assert "go together" in refusal(runner, bundle, "--input", "x.npy")
+
+
+@pytest.mark.parametrize("file", ["model.onnx", "vectors.npz"])
+@pytest.mark.parametrize("damage", ["flip", "cut", "grow", "remove", "link"])
+def test_a_damaged_file_is_refused(runner: Path, bundle: Path, file: str, damage: str) -> None:
+    path = bundle / file
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    match damage:
+        case "flip":
+            path.write_bytes(content)
+        case "cut":
+            path.write_bytes(content[:-9])
+        case "grow":
+            path.write_bytes(bytes(content) + b"\0")
+        case "remove":
+            path.unlink()
+        case "link":
+            path.unlink()
+            path.symlink_to("/etc/hostname")
+    said = refusal(runner, bundle, "--replay")
+    assert file in said
+    with pytest.raises(UserError):
+        open_bundle(bundle)
+
+
+def test_an_engine_is_checked_like_every_file(runner: Path, bundle: Path) -> None:
+    engine = bundle / "engine.tensorrt.plan"
+    engine.write_bytes(b"engine")
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    manifest["files"][engine.name] = {"sha256": "0" * 64, "bytes": 6}
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    assert f"{engine.name} differs from its manifest" in refusal(runner, bundle)
+    rehash(bundle)
+    assert run(runner, bundle).returncode == 0
+
+
+def test_a_bundle_of_another_time_or_shape_is_refused(runner: Path, bundle: Path) -> None:
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    rehash(bundle, format=2)
+    assert "bundle format 2; this library reads format 1" in refusal(runner, bundle)
+    rehash(bundle, format=1, semantics=2)
+    assert "version 1" in refusal(runner, bundle)
+    signature = json.loads(json.dumps(manifest["signature"]).replace("state_sequence", "frames"))
+    rehash(bundle, format=1, semantics=1, signature=signature)
+    assert "signature is not the manifest's" in refusal(runner, bundle)
+    rehash(bundle, signature=manifest["signature"], files={"../model.onnx": manifest["files"]["model.onnx"]})
+    assert "../model.onnx, which is not a plain file name" in refusal(runner, bundle)
+    (bundle / "manifest.json").write_text("{}")
+    assert "no bundle format" in refusal(runner, bundle)
+
+
+def test_a_graph_that_is_not_what_it_says_is_refused(runner: Path, bundle: Path) -> None:
+    """The metadata agree with the manifest, the graph does not: seen when the runtime has loaded it."""
+    model = onnx.load(bundle / "model.onnx")
+    model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 17
+    cast = onnx.helper.make_node("Pad", [model.graph.output[0].name, "pads"], ["wider"])
+    model.graph.node.append(cast)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([0, 0, 0, 1]), "pads"))
+    model.graph.output[0].name = "wider"
+    (bundle / "model.onnx").write_bytes(model.SerializeToString())
+    rehash(bundle)
+    assert "has wider in the place of output" in refusal(runner, bundle)
+
+
+def test_nothing_is_allocated_per_inference(exported: Exported) -> None:
+    from toolchain import build, call
+
+    program = build("test") / "tests" / "temport_allocations"
+    printed = json.loads(call(program, exported("mega"), onnxruntime_library() or ""))
+    assert printed["ours"] == 0
+    assert printed["runtime"] > 0, "the hook has to see the runtime's own allocations"
+
+
+def test_bench_measures(runner: Path, exported: Exported) -> None:
+    latency = json.loads(run(runner, exported("mega"), "--bench").stdout)["latency"]
+    assert 0 < latency["min"] <= latency["p50"] <= latency["p99"]
+    assert latency["runs"] >= 50 and latency["unit"] == "us"
+    assert re.fullmatch(r"usage: temport-run BUNDLE.*", run(runner, "--help").stdout.splitlines()[0])

@@ -1,0 +1,51 @@
+"""Building deploy/cpp the way its README says, once per test run and incrementally."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from functools import cache
+from pathlib import Path
+
+CPP = Path(__file__).parents[2] / "deploy" / "cpp"
+
+PACKAGES = {
+    "clang++": "clang libclang-rt-14-dev",
+    "aarch64-linux-gnu-g++": "g++-aarch64-linux-gnu",
+    "qemu-aarch64-static": "qemu-user-static",
+    "chromium": "chromium",
+}
+"""Debian packages of the programs that the tests need beside cmake and a compiler."""
+
+
+def need(program: str) -> str:
+    """The program's path; a test that needs it fails, with what to install, where it is missing."""
+    found = shutil.which(program)
+    assert found, f"{program} is not installed: apt-get install {PACKAGES[program]}"
+    return found
+
+
+@cache
+def build(preset: str, *targets: str) -> Path:
+    """Configure and build a preset of deploy/cpp; the build directory."""
+    call("cmake", "--preset", preset, cwd=CPP)
+    chosen = ("--target", *targets) if targets else ()
+    call("cmake", "--build", "--preset", preset, "-j2", *chosen, cwd=CPP)
+    return CPP / "build" / preset
+
+
+def call(*command: str | Path, cwd: Path | None = None, **environment: str) -> str:
+    """Standard output of a command that has to succeed."""
+    done = subprocess.run(
+        list(map(str, command)),
+        cwd=cwd,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, (
+        f"{' '.join(map(str, command))}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+    )
+    return done.stdout
