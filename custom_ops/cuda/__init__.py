@@ -1,0 +1,1 @@
+"""CUDA kernels of the ops: built by nvcc, or for the host to be tested without a GPU."""
