@@ -1,0 +1,81 @@
+"""The kernels of every instruction set of this machine, and under sanitizers, against the definition in double."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from native_sessions import library
+
+ROOT = Path(__file__).parents[2]
+NATIVE = ROOT / "custom_ops" / "native"
+LEVELS = {"sse42": "sse4_2", "avx2": "avx2", "avx512": "avx512f", "neon": "asimd"}
+FORCED = """
+import test_native_attention as attention, test_native_block_linear as linear
+for dtype in ("float32", "float16", "bfloat16"):
+    for case in attention.CASES:
+        attention.check(case, dtype)
+    for case in linear.CASES:
+        linear.check(case, dtype, threads=1)
+print("agree")
+"""
+
+
+def cpu_flags() -> set[str]:
+    text = Path("/proc/cpuinfo").read_text()
+    line = next(line for line in text.splitlines() if line.startswith(("flags", "Features")))
+    return set(line.split(":")[1].split())
+
+
+def run_python(code: str, isa: str) -> subprocess.CompletedProcess[str]:
+    paths = os.pathsep.join((str(ROOT), str(Path(__file__).parent)))
+    environment = os.environ | {"TEMPORT_ISA": isa, "PYTHONPATH": paths}
+    return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("isa", LEVELS)
+def test_every_instruction_set_of_this_machine(isa: str) -> None:
+    """Forced by TEMPORT_ISA; one this processor has not is an error that says which it has."""
+    library()
+    result = run_python(FORCED, isa)
+    if LEVELS[isa] in cpu_flags():
+        assert result.stdout.strip() == "agree", result.stderr
+    else:
+        assert f"TEMPORT_ISA is '{isa}'; on this processor it must be one of" in result.stderr
+
+
+def build(preset: str, folder: Path) -> Path:
+    """The check program of a sanitizer preset, built for this machine's compiler."""
+    cmake = shutil.which("cmake")
+    assert cmake is not None, "cmake is needed to build the sanitizer presets; pip install cmake."
+    for command in (
+        [cmake, "--preset", preset, "-B", str(folder)],
+        [cmake, "--build", str(folder), "--target", "check_kernels", "-j2"],
+    ):
+        result = subprocess.run(command, cwd=NATIVE, capture_output=True, text=True)
+        assert result.returncode == 0, result.stdout + result.stderr
+    return folder / "check_kernels"
+
+
+@pytest.mark.parametrize("preset", ["asan", "tsan"])
+def test_kernels_under_sanitizers(preset: str) -> None:
+    """Random problems on up to three threads; `asan` also has UBSan and scratch buffers poisoned with NaN."""
+    program = build(preset, ROOT / "build" / "native" / preset)
+    result = subprocess.run([program, "60", "1"], capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert result.stdout == "60 problems agree\n"
+
+
+@pytest.mark.skipif(
+    shutil.which("clang++") is None, reason="libFuzzer comes with Clang, which is not installed"
+)
+def test_fuzzer_finds_nothing_in_ten_seconds() -> None:
+    program = build("fuzz", ROOT / "build" / "native" / "fuzz")
+    command = [program, "-max_total_time=10", "-max_len=64", "-print_final_stats=1", "-artifact_prefix=/tmp/"]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr[-4000:]
+    assert "stat::number_of_executed_units" in result.stderr
