@@ -1,6 +1,7 @@
 // Compiled once per instruction set, with TEMPORT_ISA as its name and the compiler's flags for it.
 #include "../block_linear_attention/kernel.h"
 #include "../online_softmax_attention/kernel.h"
+#include "peak.h"
 
 #define TEMPORT_STRING_(x) #x
 #define TEMPORT_STRING(x) TEMPORT_STRING_(x)
@@ -9,6 +10,6 @@ namespace temport::TEMPORT_ISA {
 
 extern const Kernels kKernels;
 const Kernels kKernels = {TEMPORT_STRING(TEMPORT_ISA), plan_attention, run_attention, plan_block_linear,
-                          run_block_linear};
+                          run_block_linear, spend_flops};
 
 }  // namespace temport::TEMPORT_ISA

@@ -1,4 +1,6 @@
 // The entry point that SessionOptions.register_custom_ops_library looks up.
+#include <algorithm>
+#include <chrono>
 #include <map>
 #include <mutex>
 
@@ -39,4 +41,18 @@ extern "C" __attribute__((visibility("default"))) temport::ort::Status* Register
     if (status != nullptr) return status;
   }
   return api->call<ort::Status*>(ort::kAddCustomOpDomain, options, domain);
+}
+
+// For benchmarks: FLOP/s of one thread doing nothing but fused multiply-adds with the vectors that the kernels use, the
+// best of `trials` short trials; 0 where no kernel can run.
+extern "C" __attribute__((visibility("default"))) double temport_peak_flops(int trials) {
+  std::string error;
+  const temport::Kernels* kernels = temport::choose_kernels(error);
+  double best = 0;
+  for (int i = 0; i < trials && kernels != nullptr; ++i) {
+    const auto start = std::chrono::steady_clock::now();
+    const double flops = kernels->spend_flops(100000);
+    best = std::max(best, flops / std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+  }
+  return best;
 }

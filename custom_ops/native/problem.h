@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <stddef.h>  // size_t without std:: (the ARM headers do not bring it)
 
 #define TEMPORT_INLINE inline __attribute__((always_inline))
 
@@ -81,6 +82,7 @@ struct Kernels {
   void (*plan_block_linear)(BlockLinearProblem&);
   // Tasks have to be STARTED in the order of their index: a task waits for earlier ones of the same head.
   void (*run_block_linear)(const BlockLinearProblem&, int64_t task, float* scratch);
+  double (*spend_flops)(int64_t rounds);
 };
 
 }  // namespace temport

@@ -1,4 +1,4 @@
-"""The native ops as ONNX nodes: which path runs, shapes known before running, threads, and errors that name the node."""
+"""The native ops as ONNX nodes: which path runs, inferred shapes, threads, and errors that name the node."""
 
 from __future__ import annotations
 
