@@ -9,8 +9,8 @@ import numpy as np
 
 from exporter.errors import UserError
 from exporter.parity.cases import Case
-from exporter.parity.compare import bound, max_abs
-from exporter.parity.conditioning import JITTERS, amplification, jittered
+from exporter.parity.compare import CEILING, EPS, FLOOR_ULPS, bound, max_abs
+from exporter.parity.conditioning import JITTERS, JITTERS_OF_SENSITIVE, amplification, jittered
 from exporter.report.model import Bound
 from exporter.runtimes import ORACLE, resolve
 from exporter.runtimes.contract import Arrays, Session
@@ -48,19 +48,30 @@ def find_truths(subject: Subject, cases: Sequence[Case], threads: int = 1) -> tu
 def find_truth(case: Case, oracle: Session, torch: Session, precision: str) -> Truth:
     """`torch_error` is the worst over the case and its copies, so that one lucky rounding does not rule."""
     truth = oracle.run(case.inputs)
-    errors = [_distances(torch.run(case.inputs), truth)]
-    responses = [dict.fromkeys(truth, 0.0)]
-    for draw in range(JITTERS):
+    scales = {name: float(np.abs(output).max(initial=0.0)) for name, output in truth.items()}
+    errors = _distances(torch.run(case.inputs), truth)
+    responses = dict.fromkeys(truth, 0.0)
+    for draw in range(JITTERS_OF_SENSITIVE):
+        if draw >= JITTERS and not any(_sensitive(errors[n], scales[n], precision) for n in truth):
+            break
         inputs = jittered(case, draw, precision)
         moved = oracle.run(inputs)
-        errors.append(_distances(torch.run(inputs), moved))
-        responses.append(_distances(moved, truth))
-    bounds = {}
-    for name, output in truth.items():
-        scale = float(np.abs(output).max(initial=0.0))
-        conditioning = amplification(max(r[name] for r in responses), scale, precision)
-        bounds[name] = bound(output, max(e[name] for e in errors), conditioning, precision)
+        errors = _worse(errors, _distances(torch.run(inputs), moved))
+        responses = _worse(responses, _distances(moved, truth))
+    bounds = {
+        name: bound(output, errors[name], amplification(responses[name], scales[name], precision), precision)
+        for name, output in truth.items()
+    }
     return Truth(case, truth, bounds)
+
+
+def _sensitive(torch_error: float, scale: float, precision: str) -> bool:
+    """Above the bound's fixed floor and below the ceiling: more copies can change what is allowed."""
+    return FLOOR_ULPS * EPS[precision] * scale < torch_error <= CEILING[precision] * scale
+
+
+def _worse(a: dict[str, float], b: dict[str, float]) -> dict[str, float]:
+    return {name: float(np.maximum(a[name], b[name])) for name in a}
 
 
 def _distances(actual: Arrays, expected: Arrays) -> dict[str, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -19,7 +20,7 @@ from exporter.errors import UserError
 from exporter.parity.cases import Case, default_cases
 from exporter.parity.compare import EPS
 from exporter.parity.conditioning import amplification, jittered
-from exporter.parity.oracle import find_truths
+from exporter.parity.oracle import find_truth, find_truths
 from exporter.parity.run import run_parity
 from exporter.report.model import FAIL, ILL, PASS
 from exporter.runtimes import load
@@ -95,6 +96,24 @@ def test_conditioning_of_a_steep_function_is_its_slope():
 def test_no_torch_source_no_oracle(subject, cases):
     with pytest.raises(UserError, match="no oracle"):
         find_truths(replace(subject, module=None), cases)
+
+
+@pytest.mark.parametrize(
+    ("error_in_ulps", "runs"), [(0, 4), (15, 4), (17, 24), (8000, 24), (9000, 4), (float("nan"), 4)]
+)
+def test_copies_are_drawn_where_they_can_change_the_bound(error_in_ulps, runs):
+    """Below the fixed floor and above the ceiling (1e-3 = 8389 ulps of float32) a few are enough."""
+    calls = []
+
+    def torch(inputs):
+        calls.append(inputs)
+        return {"output": np.full(3, 2.0) * (1 + error_in_ulps * EPS["float32"])}
+
+    oracle = SimpleNamespace(run=lambda inputs: {"output": np.full(3, 2.0)})
+    case = Case("c", "normal", {"x": np.ones(3, np.float32)})
+    truth = find_truth(case, oracle, SimpleNamespace(run=torch), "float32")
+    assert len(calls) == runs
+    assert truth.bounds["output"].judgeable == (error_in_ulps <= 8000)
 
 
 def test_two_cases_of_one_name_are_refused(cancelling):

@@ -1,0 +1,114 @@
+"""A runtime that runs a step model frame by frame, seen from outside as one that takes whole streams.
+
+With this a stream is a case like any other: one input `[batch, frames, features]`, one output
+`[batch, frames, hidden]`, compared at every position with the float64 sequence form.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from exporter.declaration import Declaration
+from exporter.parity.oracle import Truth
+from exporter.report.model import FAIL, Divergence, ParityReport, RuntimeRow
+from exporter.runtimes.contract import Arrays, InProcess, Runtime, Session
+from exporter.subject import Subject
+
+
+def initial_state(declaration: Declaration, batch: int) -> Arrays:
+    """The state inputs before the first frame: zeros."""
+    return {spec.name: np.zeros(spec.at(batch=batch), spec.dtype) for spec in declaration.inputs[1:]}
+
+
+class StreamSession(InProcess):
+    """One session of a step model, from zero state through all frames of a case."""
+
+    def __init__(self, session: Session, declaration: Declaration) -> None:
+        self.session, self.declaration = session, declaration
+        self.path, self.version = session.path, session.version
+
+    def run(self, inputs: Arrays) -> Arrays:
+        frame, output = self.declaration.inputs[0].name, self.declaration.outputs[0].name
+        frames = inputs[frame]
+        state, outputs = initial_state(self.declaration, len(frames)), []
+        for t in range(frames.shape[1]):
+            result = self.session.run({frame: np.ascontiguousarray(frames[:, t : t + 1]), **state})
+            state = {before: result[after] for before, after in self.declaration.states}
+            outputs.append(result[output])
+        return {output: np.stack(outputs, axis=1)}
+
+
+class Streamed:
+    """`runtime`, running the step model of its subject over whole streams."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self.runtime, self.name = runtime, runtime.name
+        # a tensor inside one step cannot be compared with a stream: failures are located by frame instead
+        self.capabilities = replace(runtime.capabilities, intermediates=False)
+
+    def unavailable(self) -> str | None:
+        if not self.capabilities.streams:
+            return "its program starts anew for every call, so it cannot run frame by frame here"
+        return self.runtime.unavailable()
+
+    def open(self, subject: Subject, threads: int = 1) -> StreamSession:
+        return StreamSession(self.runtime.open(subject, threads), subject.declaration)
+
+
+def locate_frames(
+    report: ParityReport, subject: Subject, runtimes: Sequence[Runtime], truths: Sequence[Truth]
+) -> ParityReport:
+    """The report with each failed runtime's first wrong frame, found by running its first failed case again."""
+    by_name = {runtime.name: runtime for runtime in runtimes}
+    rows = tuple(
+        replace(row, divergence=_first_wrong_frame(row, subject, by_name[row.name], truths))
+        if row.verdict == FAIL and row.results
+        else row
+        for row in report.runtimes
+    )
+    return replace(report, runtimes=rows)
+
+
+def _first_wrong_frame(
+    row: RuntimeRow, subject: Subject, runtime: Runtime, truths: Sequence[Truth]
+) -> Divergence | None:
+    failed = next(result.case for result in row.results if result.verdict == FAIL)
+    truth = next(t for t in truths if t.case.name == failed)
+    ((name, expected),) = truth.outputs.items()
+    allowed = truth.bounds[name].allowed
+    try:
+        with runtime.open(subject) as session:
+            actual = session.run(truth.case.inputs)[name]
+    except Exception:  # the row already says how the run fails
+        return None
+    if actual.shape != expected.shape or allowed is None:
+        return None
+    with np.errstate(invalid="ignore"):
+        errors = np.abs(actual.astype(np.float64) - expected).max(axis=(0, 2))
+    wrong = np.flatnonzero(~(errors <= allowed))
+    if not len(wrong):
+        return Divergence(
+            failed,
+            "unlocated",
+            name,
+            "",
+            "",
+            None,
+            allowed,
+            "it passes when run again: it is not deterministic",
+        )
+    t = int(wrong[0])
+    error = float(errors[t]) if np.isfinite(errors[t]) else None
+    return Divergence(
+        failed,
+        "unlocated",
+        name,
+        "step model",
+        "",
+        error,
+        allowed,
+        f"frame {t} of {len(errors)} is the first that is wrong; {len(wrong)} are",
+    )
