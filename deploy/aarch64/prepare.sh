@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# Builds what runs on 64-bit ARM Linux: temport-run, the op library, and ONNX Runtime's own library from its wheel.
+# Needs g++-aarch64-linux-gnu, cmake, and pip (in $PYTHON, default python3). Everything lands in build/.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+python=${PYTHON:-python3}
+jobs=${JOBS:-2}
+out=$here/build
+mkdir -p "$out"
+
+(cd "$here/../cpp" && cmake --preset aarch64 && cmake --build --preset aarch64 -j"$jobs" --target temport-run)
+cp "$here/../cpp/build/aarch64/temport-run" "$out/"
+
+(cd "$here/../../custom_ops/native" && cmake --preset aarch64 -B "$out/ops" && cmake --build "$out/ops" -j"$jobs")
+cp "$out/ops/libtemport_ops.so" "$out/"
+
+version=$("$python" -c 'import importlib.metadata as m; print(m.version("onnxruntime"))')
+if [ ! -f "$out/libonnxruntime.so.$version" ]; then
+  "$python" -m pip download --quiet --no-deps --only-binary=:all: --platform manylinux_2_28_aarch64 \
+    --dest "$out/wheel" "onnxruntime==$version"
+  "$python" - "$out" "$version" <<'EOF'
+import sys, zipfile
+from pathlib import Path
+out, version = Path(sys.argv[1]), sys.argv[2]
+(wheel,) = (out / "wheel").glob(f"onnxruntime-{version}-*aarch64.whl")
+name = f"libonnxruntime.so.{version}"
+(out / name).write_bytes(zipfile.ZipFile(wheel).read(f"onnxruntime/capi/{name}"))
+EOF
+  rm -r "$out/wheel"
+fi
+ln -sf "libonnxruntime.so.$version" "$out/libonnxruntime.so"

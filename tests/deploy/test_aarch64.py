@@ -1,0 +1,45 @@
+"""The same library, runner and op library for 64-bit ARM, replayed under emulation."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from toolchain import call, need
+
+from exporter.parity.gate import gate
+from exporter.report.serial import runtime_row
+
+AARCH64 = Path(__file__).parents[2] / "deploy" / "aarch64"
+
+
+@pytest.fixture(scope="module")
+def emulated() -> Path:
+    need("aarch64-linux-gnu-g++")
+    need("qemu-aarch64-static")
+    call(AARCH64 / "prepare.sh", PYTHON=sys.executable)
+    return AARCH64 / "temport-run"
+
+
+@pytest.mark.parametrize("ops", ["none", "neon"])
+@pytest.mark.parametrize("arch", ["mega", "lightning"])
+def test_replay_under_emulation(
+    emulated: Path, exported: Callable[[str], Path], arch: str, ops: str
+) -> None:
+    chosen = () if ops == "neon" else ("--ops", "none")
+    printed = json.loads(call(emulated, exported(arch), "--replay", *chosen))
+    row = runtime_row(printed["runtimes"][0])
+    assert printed["machine"] == "aarch64" and row.name == "cpp-aarch64"
+    assert gate([row]) == ("pass", ())
+    assert row.path.startswith("native kernel" if ops == "neon" else "function body")
+
+
+def test_refusals_reach_through_the_emulator(emulated: Path, bundle: Path) -> None:
+    with (bundle / "model.onnx").open("ab") as file:
+        file.write(b"\0")
+    done = subprocess.run([emulated, bundle, "--replay"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "model.onnx has" in done.stderr
