@@ -69,7 +69,7 @@ def _values(rng: np.random.Generator, spec: TensorSpec, kind: str, sizes: dict[s
         raise UserError(
             f"input {spec.name} is {spec.dtype}; cases can be generated for floating-point and bool inputs only"
         )
-    return DISTRIBUTIONS[kind](rng, spec.at(**sizes)).astype(spec.dtype)
+    return DISTRIBUTIONS[kind](rng, spec.at(**sizes)).astype(spec.dtype, order="C")
 
 
 def _normal(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:

@@ -110,9 +110,9 @@ def _fit(path: Path, spec: TensorSpec, array: Array) -> Array:
     if (array.dtype == bool) != (spec.dtype == "bool") or array.dtype.kind not in "biuf":
         raise UserError(f"{path.name}: {spec.name} holds {array.dtype}; the model takes {spec.dtype}")
     if spec.dtype not in FLOATS:
-        return array.astype(spec.dtype)
+        return array.astype(spec.dtype, order="C")
     with np.errstate(over="ignore"):
-        converted = array.astype(spec.dtype)
+        converted = array.astype(spec.dtype, order="C")
     bad = np.argwhere(~np.isfinite(converted.astype(np.float64)))
     if bad.size:
         place = list(map(int, bad[0]))

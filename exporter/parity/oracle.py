@@ -47,7 +47,7 @@ def find_truths(subject: Subject, cases: Sequence[Case], threads: int = 1) -> tu
 
 def find_truth(case: Case, oracle: Session, torch: Session, precision: str) -> Truth:
     """`torch_error` is the worst over the case and its copies, so that one lucky rounding does not rule."""
-    truth = oracle.run(case.inputs)
+    truth = {name: np.ascontiguousarray(output) for name, output in oracle.run(case.inputs).items()}
     scales = {name: float(np.abs(output).max(initial=0.0)) for name, output in truth.items()}
     errors = _distances(torch.run(case.inputs), truth)
     responses = dict.fromkeys(truth, 0.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -15,7 +16,8 @@ MARK = {PASS: "✓", FAIL: "✗", ILL: "~", NOT_RUN: "·"}
 
 def table(report: ParityReport) -> Group:
     """Runtimes by cases, each cell the worst error as a percentage of its bound, then what needs words."""
-    grid = Table(title=f"parity of {report.declaration['arch']}, {report.precision}", title_justify="left")
+    title = f"parity of {report.declaration['arch']}, {report.precision}"
+    grid = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     grid.add_column("runtime", no_wrap=True)
     for number, _ in enumerate(report.cases, 1):
         grid.add_column(str(number), justify="right", no_wrap=True)
@@ -25,7 +27,11 @@ def table(report: ParityReport) -> Group:
         grid.add_row(runtime.name, *row, Text(runtime.verdict, STYLE[runtime.verdict]))
     parts: list[RenderableType] = [
         grid,
-        Text(f"cells: worst error in % of its bound, {report.formula}", "dim"),
+        Text(f"numbers: worst error in % of its bound, {report.formula}", "dim"),
+        Text(
+            f"{MARK[FAIL]} fails, {MARK[ILL]} torch itself is too far off to judge, {MARK[NOT_RUN]} not run",
+            "dim",
+        ),
     ]
     parts += [_case(number, case.name, case.bounds) for number, case in enumerate(report.cases, 1)]
     parts += [Text(f"{r.name} not run: {r.reason}", "dim") for r in report.runtimes if r.verdict == NOT_RUN]
@@ -45,8 +51,7 @@ def print_table(report: ParityReport, console: Console | None = None) -> None:
 
 
 def _cell(verdict: str, share: float | None) -> str:
-    number = "" if share is None else f" {share:.0%}" if share < 10 else " >10x"
-    return MARK[verdict] + number
+    return f"{100 * share:.0f}" if verdict == PASS and share is not None else MARK[verdict]
 
 
 def _case(number: int, name: str, bounds: dict[str, Bound]) -> Text:

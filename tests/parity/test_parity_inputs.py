@@ -49,6 +49,7 @@ def test_every_case_fits_the_declaration(batch, seq, memory):
         for spec in declared.inputs:
             array = case.inputs[spec.name]
             assert array.dtype == spec.dtype
+            assert array.flags.c_contiguous  # other programs read the recorded inputs, row by row
             for dim, size in zip(spec.shape, array.shape, strict=True):
                 if isinstance(dim, Axis):
                     assert dim.min <= size <= dim.max
@@ -118,6 +119,7 @@ def write(path: Path, content: object) -> Path:
     [
         ("a.npy", GOOD),
         ("a.npy", GOOD.astype(np.int32)),
+        ("a.npy", np.asfortranarray(GOOD)),
         ("a.npz", {"state_sequence": GOOD}),
         ("a.csv", "0,1,2\n3,4,5\n6,7,8\n9,10,11\n"),
         ("a.csv", "\ufefftime,left,right\r\n0,1,2\r\n3,4,5\r\n\r\n6,7,8\r\n9, 10,11"),
@@ -128,6 +130,7 @@ def test_files_that_fit(tmp_path, name, content):
     case = read_case(write(tmp_path / name, content), STATIC)
     assert case.kind == "real"
     assert case.inputs["state_sequence"].dtype == np.float32
+    assert case.inputs["state_sequence"].flags.c_contiguous
     assert np.array_equal(case.inputs["state_sequence"], GOOD)
 
 
