@@ -2,7 +2,7 @@
 #pragma once
 
 #include "api.h"
-#include "tile_attention.cuh"
+#include "attention.h"
 
 namespace temport {
 
@@ -50,11 +50,7 @@ inline int lay_out(Attention& p, const void* q, const void* k, const void* v, vo
     return kOk;
 }
 
-inline int launch_attention(const Attention& p, int batch, int element_type, void* stream) {
-    if (batch == 0 || p.query_length == 0) return kOk;
-    if (element_type == TEMPORT_FLOAT16) return launch_half_any<f16>(p, batch, stream);
-    if (element_type == TEMPORT_BFLOAT16) return launch_half_any<bf16>(p, batch, stream);
-    return launch_float_any(p, batch, stream);
-}
+// Launch the tile loop for `p` in its element type; returns 0 or a cudaError_t.
+int launch_attention(const Attention& p, int batch, int element_type, void* stream);
 
 }  // namespace temport

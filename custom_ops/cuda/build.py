@@ -1,6 +1,6 @@
 """Build the kernel library: `python -m custom_ops.cuda.build [OUT]`.
 
-With nvcc: machine code for compute capabilities 8.0, 8.6, 8.9 and 9.0, and PTX that newer devices compile. With
+With nvcc: machine code for compute capabilities 8.0, 8.6, 8.9 and 9.0, and PTX that other devices compile. With
 the host compiler: the same sources on emulated threads (`emulate.h`), for tests on machines without a GPU.
 """
 
@@ -15,6 +15,7 @@ from pathlib import Path
 ARCHITECTURES = ("80", "86", "89", "90")
 _HERE = Path(__file__).parent
 SOURCES = (
+    _HERE / "tile_attention.cu",
     _HERE.parent / "online_softmax_attention" / "kernel.cu",
     _HERE.parent / "block_linear_attention" / "kernel.cu",
 )
@@ -26,24 +27,33 @@ def nvcc() -> str | None:
     return os.environ.get("NVCC") or shutil.which("nvcc")
 
 
-def build_cuda(out: Path = DEFAULT, architectures: tuple[str, ...] = ARCHITECTURES) -> Path:
-    """Compile the shared library for `architectures`; the newest also as PTX. Raises RuntimeError without nvcc."""
+def build_cuda(
+    out: Path = DEFAULT, architectures: tuple[str, ...] = ARCHITECTURES, extra: tuple[str, ...] = ()
+) -> Path:
+    """Compile the shared library for `architectures`, and as PTX, with `extra` sources and flags.
+
+    Raises RuntimeError without nvcc, or with the compiler's message.
+
+    Code of one generation (8.x, 9.x) is translated once to PTX and from there to each machine.
+    """
     compiler = nvcc()
     if compiler is None:
         raise RuntimeError("nvcc was not found; install the CUDA toolkit or set NVCC to its compiler")
-    targets = [f"-gencode=arch=compute_{a},code=sm_{a}" for a in architectures]
-    newest = architectures[-1]
-    targets.append(f"-gencode=arch=compute_{newest},code=compute_{newest}")
-    flags = ["-std=c++17", "-O3", "-shared", "-Xcompiler=-fPIC", "-cudart=static"]
-    _run([compiler, *flags, *targets, "-o", str(out), *map(str, SOURCES)])
+    targets = []
+    for generation in sorted({a[0] for a in architectures}):
+        members = [a for a in architectures if a.startswith(generation)]
+        code = [f"sm_{a}" for a in members] + [f"compute_{members[0]}"]
+        targets.append(f"-gencode=arch=compute_{members[0]},code=[{','.join(code)}]")
+    flags = ["-std=c++17", "-O3", "-shared", "-Xcompiler=-fPIC", "-cudart=static", "--threads=0"]
+    _run([compiler, *flags, *targets, "-o", str(out), *map(str, SOURCES), *extra])
     return out
 
 
-def build_emulated(out: Path) -> Path:
+def build_emulated(out: Path, extra: tuple[str, ...] = ()) -> Path:
     """Compile the same kernels for the host, blocks and threads emulated."""
     compiler = os.environ.get("CXX") or "g++"
     flags = ["-std=c++17", "-O2", "-shared", "-fPIC", "-DTEMPORT_EMULATE", "-Wno-unknown-pragmas"]
-    sources = [*map(str, SOURCES), "-x", "none", str(_HERE / "emulate.cc")]
+    sources = [*map(str, SOURCES), "-x", "none", str(_HERE / "emulate.cc"), *extra]
     _run([compiler, *flags, "-o", str(out), "-x", "c++", *sources])
     return out
 

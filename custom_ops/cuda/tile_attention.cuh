@@ -3,35 +3,9 @@
 // intervals are never read, and only tiles that an interval cuts are masked.
 #pragma once
 
-#include "device.cuh"
+#include "attention.h"
 
 namespace temport {
-
-// Sizes and layout; strides are in elements. Head h of a tensor starts at h * its head width inside a row.
-struct Attention {
-    const void *q, *k, *v;
-    const uint8_t* key_mask;  // [B, S], 1 = attend, or null
-    const float* addend;      // [B, T, H*Dv] added to the result, or null
-    void* y;                  // [B, T, H*Dv]
-    int query_length, key_length, heads, kv_heads, head_dim, value_dim;
-    int64_t q_row, k_row, v_row, q_batch, k_batch, v_batch;
-    int offset;      // query row t stands at key position t + offset
-    int window;      // 0: no limit
-    int block;       // 0, or: keys of the query's own block only
-    int causal;      // keys later than the query are excluded
-    int vectorised;  // every row of every tensor starts at a multiple of 16 bytes
-    float scale;
-
-    DEVICE int first_key(int row) const {
-        int position = row + offset;
-        int low = block > 0 ? position / block * block : window > 0 ? position - window + 1 : 0;
-        return low > 0 ? low : 0;
-    }
-    DEVICE int last_key(int row) const {
-        int position = row + offset;
-        return causal && position < key_length - 1 ? position : key_length - 1;
-    }
-};
 
 constexpr float kLog2e = 1.4426950408889634f;
 DEVICE float minus_infinity() { return -INFINITY; }
@@ -63,7 +37,7 @@ DEVICE bool visible(const Attention& p, int batch, int row, int key) {
            (!p.key_mask || p.key_mask[int64_t(batch) * p.key_length + key]);
 }
 
-// Half types: D (padded head dim) in {16, 32, 64, 128, 256}; each warp owns 16 rows; products on tensor cores.
+// Half types: D (padded head dim) in {32, 64, 128, 256}; each warp owns 16 rows; products on tensor cores.
 template <class T, int D, int Warps, int Keys>
 struct HalfTile {
     static constexpr int kThreads = 32 * Warps, kRows = 16 * Warps, kStride = D + 8;  // +8: no bank conflicts
@@ -288,39 +262,6 @@ KERNEL(256) float_attention(const Attention p) {
                 static_cast<float*>(p.y)[at + d] = output[i][c] * inverse + (p.addend ? p.addend[at + d] : 0.0f);
         }
     }
-}
-
-template <class T, int D, int Warps, int Keys>
-int launch_half(const Attention& p, int batch, void* stream) {
-    using Tile = HalfTile<T, D, Warps, Keys>;
-    dim3 grid((p.query_length + Tile::kRows - 1) / Tile::kRows, p.heads, batch);
-    return launch(half_attention<T, D, Warps, Keys>, grid, Tile::kThreads, Tile::kShared, stream, p);
-}
-
-template <int D, int Side>
-int launch_float(const Attention& p, int batch, void* stream) {
-    dim3 grid((p.query_length + Side - 1) / Side, p.heads, batch);
-    return launch(float_attention<D, Side>, grid, 256, FloatTile<D, Side>::kShared, stream, p);
-}
-
-// The tile sizes per padded head dim keep shared memory under the 99 KiB of compute capability 8.6 and 8.9.
-template <class T>
-int launch_half_any(const Attention& p, int batch, void* stream) {
-    const int width = p.head_dim > p.value_dim ? p.head_dim : p.value_dim;
-    if (width <= 16) return launch_half<T, 16, 8, 64>(p, batch, stream);
-    if (width <= 32) return launch_half<T, 32, 8, 64>(p, batch, stream);
-    if (width <= 64) return launch_half<T, 64, 8, 64>(p, batch, stream);
-    if (width <= 128) return launch_half<T, 128, 8, 64>(p, batch, stream);
-    return launch_half<T, 256, 4, 32>(p, batch, stream);
-}
-
-inline int launch_float_any(const Attention& p, int batch, void* stream) {
-    const int width = p.head_dim > p.value_dim ? p.head_dim : p.value_dim;
-    if (width <= 16) return launch_float<16, 64>(p, batch, stream);
-    if (width <= 32) return launch_float<32, 64>(p, batch, stream);
-    if (width <= 64) return launch_float<64, 64>(p, batch, stream);
-    if (width <= 128) return launch_float<128, 32>(p, batch, stream);
-    return launch_float<256, 32>(p, batch, stream);
 }
 
 }  // namespace temport

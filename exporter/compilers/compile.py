@@ -19,6 +19,7 @@ from exporter.compilers.isolate import build
 from exporter.compilers.layers import Layer, parse_layers
 from exporter.compilers.lower_attention import LoweredAttention, MaskConstant, lower_attention
 from exporter.compilers.lower_block_linear import lower_block_linear
+from exporter.compilers.lower_to_plugin import lower_to_plugin
 from exporter.compilers.profiles import profile
 from exporter.declaration import Declaration
 from exporter.errors import UserError
@@ -66,7 +67,7 @@ def compile_model(
     model = ir.from_proto(onnx.load(model_path))
     if found := lint.refusals(model, declaration, table, targets):
         raise UserError("; ".join(found))
-    attention, masks = lower(model, declaration, table)
+    attention, masks = lower(model, declaration, table, plugin=options.plugin is not None)
     described = verify.check_mask_constants(model, masks)
     bounds = profile(declaration)
     engine = out / ENGINE_FILE.format(target=target)
@@ -83,7 +84,7 @@ def compile_model(
                 "optimization_level": options.optimization_level,
                 "workspace_bytes": None if options.workspace_mib is None else options.workspace_mib << 20,
                 "timing_cache": None if options.timing_cache is None else str(options.timing_cache),
-                "plugin": None if options.plugin is None else str(options.plugin),
+                "plugin": None if options.plugin is None else str(options.plugin.absolute()),
                 "decomposable": [entry.node for entry in attention if entry.form == "decomposed"],
             },
             progress,
@@ -116,12 +117,19 @@ def compile_model(
 
 
 def lower(
-    model: ir.Model, declaration: Declaration, table: Backend
+    model: ir.Model, declaration: Declaration, table: Backend, plugin: bool = False
 ) -> tuple[list[LoweredAttention], list[MaskConstant]]:
-    """Rewrite `model` in place into what `table` takes best; no custom op and no function is left."""
+    """Rewrite `model` in place into what `table` takes best.
+
+    No function is left, and no custom op unless `plugin` gives them all to the plugin library.
+    """
     longest = max((axis.max for name, axis in declaration.axes.items() if name != "batch"), default=None)
-    attention, masks = lower_attention(model, longest, table)
-    attention += lower_block_linear(model, table)
+    masks: list[MaskConstant] = []
+    if plugin:
+        attention = lower_to_plugin(model)
+    else:
+        attention, masks = lower_attention(model, longest, table)
+        attention += lower_block_linear(model, table)
     for step in (
         common.InlinePass(),
         common.LiftConstantsToInitializersPass(size_limit=0),
@@ -131,7 +139,7 @@ def lower(
         common.RemoveUnusedOpsetsPass(),
     ):
         step(model)
-    if attention and model.opset_imports[""] < _OPSET_WITH_ATTENTION:
+    if attention and not plugin and model.opset_imports[""] < _OPSET_WITH_ATTENTION:
         if changed := sorted({n.op_type for n in model.graph.all_nodes()} & _CHANGED_MEANING):
             raise UserError(
                 f"{', '.join(changed)} changed its meaning after opset 20; export with --opset 23"

@@ -58,7 +58,8 @@ class Layer:
 
     @property
     def plugin(self) -> bool:
-        return "plugin" in self.type.lower()
+        """`custom_layer` in TensorRT-RTX, `PluginV3` in TensorRT."""
+        return self.type == "custom_layer" or "plugin" in self.type.lower()
 
     @property
     def makes_positions(self) -> bool:

@@ -124,7 +124,17 @@ def test_online_softmax(kernels: CudaKernels, sizes: Sizes, rule: dict[str, Any]
     dim=st.integers(1, 40),
     element_type=st.sampled_from(sorted(DTYPES)),
 )
-def test_any_rule(kernels: CudaKernels, T: int, S: int, causal: bool, window: int, offset: int, masked: bool, dim: int, element_type: str) -> None:  # fmt: skip
+def test_any_rule(
+    kernels: CudaKernels,
+    T: int,
+    S: int,
+    causal: bool,
+    window: int,
+    offset: int,
+    masked: bool,
+    dim: int,
+    element_type: str,
+) -> None:
     sizes = Sizes(2, T, S, 1, 1, dim, dim, element_type)
     rule = {"causal": causal, "window": window, "query_offset": offset}
     inputs = tensors(sizes, packed=False, seed=T)
@@ -231,15 +241,12 @@ def test_refused(kernels: CudaKernels, change: dict[str, int], sentence: str) ->
 
 @pytest.mark.skipif(nvcc() is None, reason="no nvcc on this machine")
 def test_nvcc_builds_every_architecture(tmp_path: Path) -> None:
-    library = build_cuda(tmp_path / "libtemport_cuda.so", ARCHITECTURES[-1:])
-    compiler = nvcc()
-    assert compiler is not None
-    listing = subprocess.run(
-        [str(Path(compiler).resolve().with_name("cuobjdump")), "--list-elf", "--list-ptx", library],
-        capture_output=True, text=True, check=True,
-    ).stdout  # fmt: skip
-    for architecture in ARCHITECTURES[-1:]:
-        assert f"sm_{architecture}" in listing
+    library = build_cuda(tmp_path / "libtemport_cuda.so")
+    content = library.read_bytes()
+    for architecture in ARCHITECTURES:
+        assert f"-arch sm_{architecture} ".encode() in content
+    for generation in ("80", "90"):  # PTX, for devices that none of the machine code is for
+        assert f".target sm_{generation}".encode() in content
     symbols = subprocess.run(["nm", "-D", library], capture_output=True, text=True, check=True).stdout
     for name in ("temport_cuda_online_softmax", "temport_cuda_block_linear", "temport_cuda_error"):
         assert f" T {name}" in symbols
