@@ -46,7 +46,7 @@ def computed_masks(model: ir.Model) -> list[str]:
         for node in graph.all_nodes():
             for slot in _mask_slots(node):
                 culprit = _computing_node(slot)
-                if culprit is not None:
+                if culprit is not None and not _depends_on_data(culprit):
                     found.append(
                         f"{node.op_type} {node.name or ''} takes a mask that {culprit.op_type} "
                         f"{culprit.name or ''} computes"
@@ -126,6 +126,28 @@ def _computing_node(value: ir.Value) -> ir.Node | None:
         data = node.inputs if node.op_type in ("And", "Concat") else node.inputs[:1]
         pending += [v for v in data if v is not None]
     return None
+
+
+def _depends_on_data(node: ir.Node) -> bool:
+    """Whether `node` is computed from the values of an input: then it selects by content and is no mask.
+
+    A shape is no value: a mask built from the length of the input is still a computed mask.
+    """
+    pending, seen = [node], set()
+    while pending:
+        current = pending.pop()
+        if id(current) in seen or current.op_type in ("Shape", "Size"):
+            continue
+        seen.add(id(current))
+        for value in current.inputs:
+            if value is None:
+                continue
+            producer = value.producer()
+            if producer is not None:
+                pending.append(producer)
+            elif value.const_value is None and not value.is_initializer():
+                return True
+    return False
 
 
 def _from_given_mask(node: ir.Node) -> bool:

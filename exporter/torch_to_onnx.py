@@ -7,6 +7,7 @@ The trace goes through `torch.onnx.export(dynamo=True)`; each torch custom op be
 from __future__ import annotations
 
 import contextlib
+import inspect
 import io
 import logging
 import warnings
@@ -20,6 +21,8 @@ from torch import nn
 from custom_ops import OPS
 from exporter.declaration import Axis, Declaration, TensorSpec
 from exporter.errors import UserError
+from exporter.passes.small_addends import keep_small_addends
+from exporter.translate_erfc import translate_erfc
 from exporter.translate_lstm import translate_lstm
 
 OLDEST_OPSET, NEWEST_OPSET = 18, 24
@@ -46,7 +49,11 @@ def example_inputs(declaration: Declaration) -> tuple[torch.Tensor, ...]:
 def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
     """Torch ops that stay whole in the trace, with the ONNX node that each becomes."""
     table: dict[Callable[..., Any], Callable[..., Any]] = {op.torch_op: op.translate for op in OPS.values()}
-    return {**table, torch.ops.temport.lstm.default: translate_lstm}
+    return {
+        **table,
+        torch.ops.temport.lstm.default: translate_lstm,
+        torch.ops.aten.erfc.default: translate_erfc,
+    }
 
 
 def to_onnx(module: nn.Module, declaration: Declaration) -> ir.Model:
@@ -73,13 +80,25 @@ def to_onnx(module: nn.Module, declaration: Declaration) -> ir.Model:
             opset_version=declaration.opset,
             input_names=[spec.name for spec in declaration.inputs],
             output_names=[spec.name for spec in declaration.outputs],
-            dynamic_shapes=dynamic,
+            dynamic_shapes=_as_called(module, dynamic),
             custom_translation_table=translations(),
             verbose=False,
+            optimize=False,
         )
-    assert program is not None
+        assert program is not None
+        keep_small_addends(program.model)
+        program.optimize()
     _check_symbolic(program.model, declaration)
     return program.model
+
+
+def _as_called(module: nn.Module, shapes: tuple[Any, ...]) -> tuple[Any, ...]:
+    """One entry per parameter of forward: what goes to a `*args` stands together in one entry."""
+    kinds = [p.kind for p in inspect.signature(module.forward).parameters.values()]
+    if inspect.Parameter.VAR_POSITIONAL not in kinds:
+        return shapes
+    first = kinds.index(inspect.Parameter.VAR_POSITIONAL)
+    return (*shapes[:first], shapes[first:])
 
 
 def _check_symbolic(model: ir.Model, declaration: Declaration) -> None:

@@ -27,7 +27,8 @@ def laplace_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -
     """
     dtype = torch.promote_types(query.dtype, torch.float32)
     x = query.to(dtype) @ key.to(dtype).transpose(1, 2) / math.sqrt(query.shape[-1])
-    weights = 0.5 * (1 + torch.erf((x - LAPLACE_MU) / (LAPLACE_SIGMA * math.sqrt(2))))
+    # erfc(-z) is 1 + erf(z) without its cancellation: a row of low scores is normalised, so small weights count
+    weights = 0.5 * torch.erfc((LAPLACE_MU - x) / (LAPLACE_SIGMA * math.sqrt(2)))
     return _weighted(torch.where(mask, weights, 0.0), value)
 
 

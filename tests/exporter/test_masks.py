@@ -114,3 +114,21 @@ def test_computed_mask_is_seen(nodes: list[onnx.NodeProto]) -> None:
     assert computed_masks(graph)
     with pytest.raises(MaskError, match="computes"):
         check_masks(graph, baked())
+
+
+def test_selection_by_content_is_no_mask() -> None:
+    nodes = [h.make_node("Greater", ["scores", "low"], ["positive"]), where("positive")]
+    assert computed_masks(model(nodes, {})) == []
+
+
+def test_mask_from_a_shape_is_computed() -> None:
+    nodes = [
+        h.make_node("Shape", ["scores"], ["shape"]),
+        h.make_node("Gather", ["shape", "zero"], ["length"], axis=0),
+        h.make_node("Range", ["zero", "length", "one"], ["positions"]),
+        h.make_node("Unsqueeze", ["positions", "axes"], ["rows"]),
+        h.make_node("GreaterOrEqual", ["rows", "positions"], ["m"]),
+        where("m"),
+    ]
+    constants = {"zero": np.array(0), "one": np.array(1), "axes": np.array([1])}
+    assert computed_masks(model(nodes, constants))

@@ -1,0 +1,91 @@
+"""Small step models for the streaming tests: declared, built and saved."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from torch import nn
+
+from exporter.build import build, save
+from exporter.declaration import Declaration
+from exporter.declare import declare
+from exporter.parity.oracle import Truth
+from exporter.parity.stream import initial_state
+from exporter.report.model import ParityReport
+from exporter.runtimes import load
+from exporter.runtimes.contract import Arrays
+from exporter.stream import declare_stream
+from exporter.trial import Trial, cases_for
+
+SEQ = "9"
+SMALL = {
+    "sliding_window": ("embed_dim=6", "window_size=7", "num_heads=2", "head_dim=4", "ffn_dim=10"),
+    "attention": ("embed_dim=6", "window_size=7", "num_heads=2", "hidden_size=8", "ffn_dim=10"),
+    "hybrid": ("embed_dim=6", "lstm_hidden=5", "lstm_layers=2", "num_heads=2", "head_dim=4"),
+    "hybrid_mlp": ("embed_dim=6", "lstm_hidden=5", "num_heads=2", "head_dim=4", "mlp_sizes=12,10"),
+    "mega": ("embed_dim=6", "hidden_size=8", "ema_dim=3", "num_layers=2"),
+    "lightning": (
+        "embed_dim=6", "hidden_size=8", "num_heads=2", "num_layers=2", "block_size=8", "feature_map=elu1",
+    ),
+}  # fmt: skip
+FAST = ("torch_float32", "onnxruntime_cpu")
+WITHOUT_PROCESSES = (*FAST, "onnx_reference", "op_reference", "onnxruntime_native", "openvino")
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A step model on disk with what it is compared with."""
+
+    declaration: Declaration
+    module: nn.Module
+    path: Path
+
+    def trial(self) -> Trial:
+        return Trial.of(self.declaration, self.path, self.module)
+
+    def truths(self) -> tuple[Truth, ...]:
+        return self.trial().truths(cases_for(self.declaration))
+
+    def parity(self, runtimes: tuple[str, ...] = FAST) -> ParityReport:
+        truths = self.truths()
+        cases = tuple(truth.case for truth in truths)
+        return self.trial().run(cases, [load(name) for name in runtimes], truths, lambda *_: None)
+
+    def session(self) -> ort.InferenceSession:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads, options.log_severity_level = 1, 3
+        return ort.InferenceSession(self.path, options, providers=["CPUExecutionProvider"])
+
+    def changed(self, path: Path, change: Callable[[onnx.ModelProto], None]) -> "Exported":
+        """The same with another file, in which `change` was made."""
+        model = onnx.load(self.path)
+        change(model)
+        path.write_bytes(model.SerializeToString())
+        return replace(self, path=path)
+
+
+def export(arch: str, folder: Path, *extra: str, batch: str = "1", ops: str = "custom") -> Exported:
+    """`arch` with small options (`extra` replaces some of them) as a step model in `folder`."""
+    given = dict(setting.split("=") for setting in (*SMALL[arch], *extra))
+    settings = [f"{key}={value}" for key, value in given.items()]
+    declaration, module, _ = declare(arch, settings, batch=batch, seq=SEQ, ops=ops)
+    declaration = declare_stream(declaration, module)
+    path = folder / "model.onnx"
+    save(build(module, declaration), path, False)
+    return Exported(declaration, module, path)
+
+
+def replay(exported: Exported, frames: np.ndarray, state: Arrays | None = None) -> tuple[np.ndarray, Arrays]:
+    """ONNX Runtime alone, frame by frame: outputs `[batch, frames, hidden]` and the state after the last."""
+    session = exported.session()
+    names = [output.name for output in session.get_outputs()]
+    state = initial_state(exported.declaration, len(frames)) if state is None else state
+    outputs = []
+    for t in range(frames.shape[1]):
+        result = dict(zip(names, session.run(names, {"frame": frames[:, t : t + 1], **state}), strict=True))
+        outputs.append(result["output"])
+        state = {f"state.{name[len('next_state.') :]}": result[name] for name in names if name != "output"}
+    return np.stack(outputs, 1), state

@@ -1,0 +1,256 @@
+"""Step models: equal to the whole sequence at every position in every runtime, and a gate that sees when not."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from streams import SMALL, WITHOUT_PROCESSES, Exported, export, replay
+from typer.testing import CliRunner
+
+from exporter.bundle import open_bundle
+from exporter.cli import app
+from exporter.declaration import Axis
+from exporter.declare import declare
+from exporter.errors import UserError
+from exporter.masks import computed_masks
+from exporter.metadata import signature
+from exporter.parity.vectors import read_vectors
+from exporter.pipeline import ExportRequest, run_export, run_parity_of_bundle
+from exporter.stream import declare_stream, sequence_declaration
+
+
+@pytest.fixture(scope="module")
+def sliding(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    return export("sliding_window", tmp_path_factory.mktemp("sliding"), batch="1:3:4")
+
+
+@pytest.mark.parametrize("arch", SMALL)
+def test_every_runtime_at_every_position(arch: str, tmp_path: Path) -> None:
+    """At least four windows of frames, in each of five distributions."""
+    exported = export(arch, tmp_path, batch="1:2:5" if arch in ("mega", "hybrid") else "1")
+    report = exported.parity(WITHOUT_PROCESSES)
+    assert report.passed, report.reasons
+    assert {row.name for row in report.runtimes if row.verdict == "pass"} >= {
+        "torch_float32", "onnx_reference", "op_reference", "onnxruntime_cpu",
+    }  # fmt: skip
+    for case in report.cases:
+        assert case.shapes["frame"][1] >= 4 * 7
+
+
+@pytest.mark.parametrize(
+    "arch, option",
+    [
+        ("mega", "attention_kernel=laplace"),
+        ("lightning", "normalizer=none"),
+        ("sliding_window", "window_size=1"),
+    ],
+)
+def test_other_options(arch: str, option: str, tmp_path: Path) -> None:
+    report = export(arch, tmp_path, option).parity()
+    assert report.passed, report.reasons
+
+
+@pytest.mark.parametrize("arch", ["hybrid", "lightning"])
+def test_standard_dialect(arch: str, tmp_path: Path) -> None:
+    exported = export(arch, tmp_path, ops="standard")
+    assert not [n for n in onnx.load(exported.path).graph.node if n.domain not in ("", "ai.onnx")]
+    report = exported.parity()
+    assert report.passed, report.reasons
+
+
+def test_an_external_program_is_not_run_and_says_why(sliding: Exported) -> None:
+    (row,) = sliding.parity(("cpp",)).runtimes
+    assert row.verdict == "not run"
+    assert "starts anew for every call" in row.reason
+
+
+def test_signature_pairs_the_states(sliding: Exported) -> None:
+    given = signature(sliding.declaration)
+    inputs = {spec["name"]: spec for spec in given["inputs"]}
+    outputs = {spec["name"]: spec for spec in given["outputs"]}
+    assert next(iter(inputs)) == "frame"
+    assert len(given["states"]) == len(inputs) - 1 == len(outputs) - 1
+    for pair in given["states"]:
+        before, after = inputs[pair["input"]], outputs[pair["output"]]
+        assert (before["shape"], before["dtype"]) == (after["shape"], after["dtype"])
+    dtypes = {spec["dtype"] for spec in given["inputs"]}
+    assert dtypes == {"float32", "bool", "int64"}
+    model = onnx.load(sliding.path)
+    assert [value.name for value in model.graph.input] == list(inputs)
+    assert [value.name for value in model.graph.output] == list(outputs)
+    assert {p.key: p.value for p in model.metadata_props}["temport.horizon"] == "0"
+
+
+@pytest.mark.parametrize("arch", SMALL)
+def test_no_mask_is_computed(arch: str, tmp_path: Path) -> None:
+    import onnx_ir as ir
+
+    model = ir.load(export(arch, tmp_path).path)
+    assert computed_masks(model) == []
+    assert not {node.op_type for node in model.graph} & {"Range", "Less", "LessOrEqual", "Trilu", "CumSum"}
+
+
+def test_state_survives_being_saved(sliding: Exported) -> None:
+    frames = np.random.default_rng(0).standard_normal((3, 30, 6)).astype(np.float32)
+    whole, _ = replay(sliding, frames)
+    _, state = replay(sliding, frames[:, :11])
+    file = io.BytesIO()
+    np.savez(file, **state)
+    file.seek(0)
+    again, _ = replay(sliding, frames[:, 11:], dict(np.load(file)))
+    assert np.array_equal(again, whole[:, 11:])
+
+
+def test_independent_streams_and_the_reset_of_one(sliding: Exported) -> None:
+    """A batch entry restarted by zeroing its state is a stream of its own; the others never notice."""
+    frames = np.random.default_rng(1).standard_normal((3, 30, 6)).astype(np.float32)
+    alone = np.concatenate([replay(sliding, row[None])[0] for row in frames])
+    together, state = replay(sliding, frames[:, :13])
+    for tensor in state.values():
+        tensor[1] = 0
+    after, _ = replay(sliding, frames[:, 13:], state)
+    eps = 16 * np.finfo(np.float32).eps * np.abs(alone).max()
+    assert np.abs(together - alone[:, :13]).max() <= eps
+    assert np.abs(after[[0, 2]] - alone[[0, 2], 13:]).max() <= eps
+    restarted, _ = replay(sliding, frames[1:2, 13:])
+    assert np.abs(after[1] - restarted[0]).max() <= eps
+
+
+@pytest.mark.parametrize("start", [100_000, 2_000_000])
+def test_far_into_a_stream(sliding: Exported, start: int) -> None:
+    """After a million frames the encoding is as exact as at the first: compared with the same model in float64."""
+    frames = np.random.default_rng(2).standard_normal((1, 9, 6)).astype(np.float32)
+    outputs, _ = replay(sliding, frames, _at(sliding, start))
+    model = sliding.module.double()
+    try:
+        x = model.input_proj(torch.from_numpy(frames).double())
+        d = torch.arange(x.shape[-1], dtype=torch.float64)
+        x = x + torch.sin((start + torch.arange(9, dtype=torch.float64)[:, None]) / (1 + 0.01 * d))
+        with torch.no_grad():
+            for layer in model.layers:
+                x = layer(x)
+    finally:
+        model.float()
+    assert np.abs(outputs - x.detach().numpy()).max() <= 32 * np.finfo(np.float32).eps * x.abs().max()
+
+
+def _at(exported: Exported, position: int) -> dict[str, np.ndarray]:
+    from exporter.parity.stream import initial_state
+
+    state = initial_state(exported.declaration, 1)
+    state["state.position.position"][:] = position
+    return state
+
+
+def _rename_output(model: onnx.ModelProto, one: str, other: str) -> None:
+    """Swap the meaning of two outputs."""
+    swap = {one: other, other: one}
+    for node in model.graph.node:
+        for names in (node.input, node.output):
+            for i, name in enumerate(names):
+                names[i] = swap.get(name, name)
+
+
+def test_swapped_states_are_seen(sliding: Exported, tmp_path: Path) -> None:
+    """Keys returned as values and values as keys: the first frame is right, the second is not."""
+    names = ("next_state.layers.0.attention.keys", "next_state.layers.0.attention.values")
+    report = sliding.changed(tmp_path / "swapped.onnx", lambda m: _rename_output(m, *names)).parity()
+    (row,) = (row for row in report.runtimes if row.name == "onnxruntime_cpu")
+    assert not report.passed
+    assert row.divergence is not None
+    assert row.divergence.explanation.startswith("frame 1 of 29 is the first that is wrong")
+
+
+def test_a_stale_mask_is_seen(sliding: Exported, tmp_path: Path) -> None:
+    """The mask of seen frames returned as it came: every frame sees itself alone."""
+
+    def stale(model: onnx.ModelProto) -> None:
+        for node in model.graph.node:
+            if "next_state.seen" in node.output:
+                node.output[0] = "fresh"
+            for i, name in enumerate(node.input):
+                node.input[i] = "fresh" if name == "next_state.seen" else name
+        model.graph.node.append(onnx.helper.make_node("Identity", ["state.seen"], ["next_state.seen"]))
+
+    report = sliding.changed(tmp_path / "stale.onnx", stale).parity()
+    (row,) = (row for row in report.runtimes if row.name == "onnxruntime_cpu")
+    assert (report.passed, row.verdict) == (False, "fail")
+    assert row.divergence is not None and row.divergence.explanation.startswith("frame 1 of 29")
+
+
+def test_a_longer_cache_than_the_window_is_seen(tmp_path: Path) -> None:
+    """A step model of window 8 against the sequence form of window 7: wrong from the eighth frame on."""
+    right = export("sliding_window", tmp_path)
+    wider = tmp_path / "wider"
+    wider.mkdir()
+    wrong = export("sliding_window", wider, "window_size=8")
+    for tensor, other in zip(wrong.module.parameters(), right.module.parameters(), strict=True):
+        assert torch.equal(tensor, other)
+    trial, truths = wrong.trial(), right.truths()
+    from exporter.runtimes import load
+
+    report = trial.run([t.case for t in truths], [load("onnxruntime_cpu")], truths, lambda *_: None)
+    assert not report.passed
+    assert report.runtimes[0].divergence.explanation.startswith("frame 7 of ")
+
+
+@pytest.mark.parametrize(
+    "arch, settings, seq, sentence",
+    [
+        ("mega", ["attention_kernel=l1"], "9", "mega cannot stream: attention_kernel=l1 sees later frames"),
+        ("dms", [], "9", "dms cannot stream"),
+        ("mega", [], "dynamic", "is open, and a stream keeps a fixed number of frames"),
+    ],
+)
+def test_refusals(arch: str, settings: list[str], seq: str, sentence: str) -> None:
+    declaration, module, _ = declare(arch, settings, seq=seq)
+    with pytest.raises(UserError, match=sentence):
+        declare_stream(declaration, module)
+
+
+def test_a_module_of_ones_own_is_refused(tmp_path: Path) -> None:
+    source = tmp_path / "own.py"
+    source.write_text("import torch\nmake = lambda: torch.nn.Linear(3, 2)\n")
+    request = ExportRequest(module=f"{source}:make", shapes=("x=batch,seq,3",), streaming=True)
+    with pytest.raises(UserError, match="--streaming needs --arch"):
+        run_export(request)
+
+
+def test_horizon_is_declared_only_where_it_bounds(sliding: Exported) -> None:
+    declaration, module, _ = declare("mega", SMALL["mega"], seq="9")
+    stream = declare_stream(declaration, module)
+    assert stream.horizon == 9
+    assert {s.shape[1] for s in stream.inputs if s.name.endswith("keys")} == {9}
+    assert any("from then on with a window" in note for note in stream.notes)
+    assert sliding.declaration.horizon == 0
+    (frames,) = (a for a in sequence_declaration(stream).axes.values() if a.name == "frames")
+    assert frames == Axis("frames", 41, 41, 41)
+
+
+def test_bundle_replays_and_repeats(tmp_path: Path) -> None:
+    """The command end to end; the recorded stream replays with nothing but the file and numpy."""
+    out = tmp_path / "bundle"
+    own = tmp_path / "own.npy"
+    np.save(own, np.random.default_rng(3).standard_normal((1, 17, 6)).astype(np.float32))
+    arguments = ["export", "--arch", "lightning", "--streaming", "--seq", "9", "--out", str(out)]
+    arguments += [part for setting in SMALL["lightning"] for part in ("--set", setting)]
+    arguments += ["--runtime", "onnxruntime_cpu", "--input", str(own)]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    bundle = open_bundle(out)
+    exported = Exported(bundle.declaration, torch.nn.Identity(), bundle.model_path)
+    truths = read_vectors(out / "vectors.npz")
+    assert truths[-1].outputs["output"].shape == (1, 17, 8)
+    for truth in truths:
+        outputs, _ = replay(exported, truth.case.inputs["frame"])
+        assert np.abs(outputs - truth.outputs["output"]).max() <= truth.bounds["output"].allowed
+    assert run_parity_of_bundle(out, ("onnxruntime_cpu",))
+
+
+def test_list_says_how_exact_a_stream_is() -> None:
+    result = CliRunner().invoke(app, ["list"], env={"COLUMNS": "200"})
+    assert "exact, however long" in result.output
+    assert "no: its memory is given whole" in result.output
