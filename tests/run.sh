@@ -7,4 +7,5 @@ cd "$(dirname "$0")/.."
 .venv/bin/ruff format --check .
 .venv/bin/ruff check .
 .venv/bin/mypy
-.venv/bin/python -m pytest "$@"
+# one process per core, one thread per process
+OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n auto --dist worksteal "$@"
