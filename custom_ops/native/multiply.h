@@ -76,6 +76,8 @@ struct Panel {
   }
 };
 
+TEMPORT_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+TEMPORT_INLINE int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 constexpr int64_t padded(int64_t n) { return (n + kWidth - 1) / kWidth * kWidth; }
 
 }  // namespace temport::TEMPORT_ISA

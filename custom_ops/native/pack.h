@@ -101,13 +101,13 @@ inline void pack_keys(const Operand& src, DType dtype, int64_t first, int64_t n,
 }
 
 // Values `[n, dim]` become column panels. Rows whose mask is false become zero: with weight 0 they then add nothing,
-// whatever they held. Returns whether every value that was kept is finite.
+// whatever they held. Returns whether every value that was kept is surely finite: sums of the rows are.
 inline bool pack_values(const Operand& src, DType dtype, int64_t first, int64_t n, int64_t dim, const bool* mask,
                         float* out, float* row) {
   const bool in_place = dtype == DType::kFloat32 && padded(dim) == dim;
   const int panels = Panel::count(dim);
   const int64_t last = panels - 1, last_vectors = Panel::at(int(last), dim, n).vectors;
-  Float defects{};  // x * 0 is NaN for infinity and NaN
+  Float defects{};  // 0 times infinity or NaN is NaN
   for (int64_t j = 0; j < n; ++j) {
     const int64_t from = first + j * src.row_stride;
     const float* x = static_cast<const float*>(src.data) + from;
@@ -119,20 +119,26 @@ inline bool pack_values(const Operand& src, DType dtype, int64_t first, int64_t 
       load_row(src.data, dtype, from, dim, 1.0f, row);
       x = row;
     }
+    Float total{};
     float* to = out + j * kPanel;
-    for (int64_t p = 0; p < last; ++p, x += kPanel, to += kPanel * n)
+    for (int64_t p = 0; p < last; ++p, x += kPanel, to += kPanel * n) {
+      Float y[kPanelVectors];
 #pragma GCC unroll 4
       for (int v = 0; v < kPanelVectors; ++v) {
-        const Float y = load(x + v * kWidth);
-        defects += y * 0.0f;
-        store(to + v * kWidth, y);
+        y[v] = load(x + v * kWidth);
+        store(to + v * kWidth, y[v]);
       }
+#pragma GCC unroll 4
+      for (int v = 1; v < kPanelVectors; ++v) y[0] += y[v];
+      total += y[0];
+    }
     to = out + last * kPanel * n + j * last_vectors * kWidth;
     for (int64_t v = 0; v < last_vectors; ++v) {
       const Float y = load(x + v * kWidth);
-      defects += y * 0.0f;
       store(to + v * kWidth, y);
+      total += y;
     }
+    defects += total * 0.0f;
   }
   return sum_of(defects) == 0.0f;
 }

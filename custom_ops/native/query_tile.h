@@ -10,9 +10,6 @@ namespace temport::TEMPORT_ISA {
 constexpr int64_t kMaxTileRows = 192, kMinRowBlock = 4;
 constexpr float kLog2E = 1.44269504088896341f;
 
-inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
-inline int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
-
 // The parts of a task's scratch, each a whole number of cache lines.
 struct TileScratch {
   float *q, *kt, *v, *s, *o, *row_max, *row_sum, *row;
@@ -78,14 +75,7 @@ class QueryTile {
   }
 
   void run() {
-    const int64_t q_at = batch_ * p_.q.batch_stride + head_ * p_.dim;
-    for (int64_t r = 0; r < rows_; ++r) {
-      prefetch_row(p_.q, p_.dtype, q_at + (row_lo_ + r) * p_.q.row_stride, p_.dim, r, rows_);
-      load_row(p_.q.data, p_.dtype, q_at + (row_lo_ + r) * p_.q.row_stride, p_.dim, p_.scale * kLog2E,
-               t_.q + r * padded(p_.dim));
-      t_.row_max[r] = kNothing;
-      t_.row_sum[r] = 0;
-    }
+    prepare_queries();
     const int64_t lo = p_.rule.lo(row_lo_), hi = p_.rule.hi(row_lo_ + rows_ - 1);
     if (lo >= hi) __builtin_memset(t_.o, 0, size_t(rows_ * t_.o_stride) * 4);
     for (int64_t key = lo; key < hi; key += p_.tile_keys) key_tile(key, least(key + p_.tile_keys, hi), key > lo);
@@ -109,6 +99,24 @@ class QueryTile {
   bool packed(int64_t lo, int64_t hi) const { return lo_ == lo && hi_ == hi; }
 
  private:
+  // float32 queries are read where they are and the scale is applied to the scores; others are converted, with the scale.
+  // (A maximum of scores is one of scaled scores only under a positive scale.)
+  void prepare_queries() {
+    const int64_t at = batch_ * p_.q.batch_stride + head_ * p_.dim + row_lo_ * p_.q.row_stride;
+    const bool in_place = p_.dtype == DType::kFloat32 && p_.scale > 0;
+    q_ = in_place ? static_cast<const float*>(p_.q.data) + at : t_.q;
+    q_stride_ = in_place ? p_.q.row_stride : padded(p_.dim);
+    factor_ = in_place ? p_.scale * kLog2E : 1.0f;
+    for (int64_t r = 0; r < rows_; ++r) {
+      t_.row_max[r] = kNothing;
+      t_.row_sum[r] = 0;
+      if (in_place)
+        for (int64_t d = 0; d < p_.dim; d += 16) __builtin_prefetch(q_ + r * q_stride_ + d, 0, 2);
+      else
+        load_row(p_.q.data, p_.dtype, at + r * p_.q.row_stride, p_.dim, p_.scale * kLog2E, t_.q + r * q_stride_);
+    }
+  }
+
   // Rows [first, first + rows) of the tile and the hull of the keys of this key tile that they may see.
   struct RowBlock {
     int rows;
@@ -134,7 +142,7 @@ class QueryTile {
         const RowBlock& b = blocks_[i];
         if (column >= b.keys) continue;
         const int vectors = int(least(kPanelVectors, (b.keys - column + kWidth - 1) / kWidth));
-        multiply(b.rows, vectors, t_.q + b.first * padded(p_.dim), padded(p_.dim), p_.dim,
+        multiply(b.rows, vectors, q_ + b.first * q_stride_, q_stride_, p_.dim,
                  t_.kt + (b.key_lo - lo) + column, t_.kt_stride, t_.s + b.first * t_.s_stride + column, t_.s_stride,
                  false);
         more |= column + kPanel < b.keys;
@@ -155,14 +163,27 @@ class QueryTile {
 
   void softmax(const RowBlock& b) {
     if (b.keys == 0) return;
-    for (int64_t r = b.first; r < b.first + b.rows; ++r) {
-      const int64_t row = row_lo_ + r;
-      const int64_t lo = most(0, p_.rule.lo(row) - b.key_lo), hi = least(b.keys, p_.rule.hi(row) - b.key_lo);
-      const float factor = softmax_row(t_.s + r * t_.s_stride, b.keys, lo, hi,
-                                       masked_ ? t_.mask + (b.key_lo - lo_) : nullptr, t_.row_max[r], t_.row_sum[r]);
-      if (factor == 1.0f) continue;
-      float* o = t_.o + r * t_.o_stride;
-      for (int64_t j = 0; j < t_.o_stride; j += kWidth) store(o + j, load(o + j) * factor);
+    float* s = t_.s + b.first * t_.s_stride;
+    float greatest[kMaxRows];
+    for (int i = 0; i < b.rows; ++i) {
+      const int64_t row = row_lo_ + b.first + i;
+      greatest[i] = mask_and_max(s + i * t_.s_stride, b.keys, p_.rule.lo(row) - b.key_lo, p_.rule.hi(row) - b.key_lo,
+                                 masked_ ? t_.mask + (b.key_lo - lo_) : nullptr);
+    }
+    for (int i = 0; i < b.rows; ++i) {
+      const int64_t r = b.first + i;
+      const float before = t_.row_max[r], here = greatest[i] * factor_, now = here > before ? here : before;
+      const bool nothing = now == kNothing;  // no key so far: all scores are -inf, and -inf - 0 gives weight 0
+      const float sum = weigh(s + i * t_.s_stride, b.keys, factor_, nothing ? 0.0f : now);
+      if (before == now || before == kNothing) {
+        t_.row_sum[r] += sum;
+      } else {
+        const float shrink = exp2_nonpositive(broadcast(before - now))[0];
+        t_.row_sum[r] = t_.row_sum[r] * shrink + sum;
+        float* o = t_.o + r * t_.o_stride;
+        for (int64_t j = 0; j < t_.o_stride; j += kWidth) store(o + j, load(o + j) * shrink);
+      }
+      t_.row_max[r] = now;
     }
   }
 
@@ -187,6 +208,9 @@ class QueryTile {
   const AttentionProblem& p_;
   const TileScratch& t_;
   int64_t batch_, head_, row_lo_, rows_, keys_at_, values_at_;
+  const float* q_ = nullptr;
+  int64_t q_stride_ = 0;
+  float factor_ = 1;
   int64_t lo_ = -1, hi_ = -1;  // the packed keys
   bool masked_ = false, finite_ = true;
   RowBlock blocks_[kMaxTileRows / kMinRowBlock];

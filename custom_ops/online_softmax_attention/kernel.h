@@ -7,9 +7,8 @@ namespace temport::TEMPORT_ISA {
 
 // Larger tiles pack each key fewer times; smaller ones keep a short problem divisible among threads.
 inline void plan_attention(AttentionProblem& p) {
-  constexpr int64_t kTasks = 16;
-  const int64_t share = p.batch * p.heads * p.length / kTasks;
-  plan_tiles(p, most(kMaxTileRows / 4, least(kMaxTileRows, share)), 256);
+  const int64_t share = p.batch * p.heads * p.length / (4 * p.workers);
+  plan_tiles(p, most(kMaxTileRows / 3, least(kMaxTileRows, share)), 256);
 }
 
 inline void run_attention(const AttentionProblem& p, int64_t task, float* base) {

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <thread>
 
 #include "node.h"
 #include "scratch.h"
@@ -18,6 +19,7 @@ class OnlineSoftmaxAttention {
       : label_(node.label()), kernels_(kernels) {
     constexpr int64_t kFar = int64_t{1} << 40;  // beyond any length, and sums with it cannot overflow
     fixed_.dtype = dtype;
+    fixed_.workers = std::max(1u, std::thread::hardware_concurrency());
     fixed_.heads = node.required_integer("num_heads", 1);
     fixed_.kv_heads = node.integer("kv_num_heads", fixed_.heads, 1);
     if (fixed_.heads % fixed_.kv_heads != 0)
