@@ -21,17 +21,24 @@ RUNTIMES: dict[str, str] = {
 }
 """`name -> module:attribute`. A new runtime is one file and one line here."""
 
+ON_REQUEST: dict[str, str] = {
+    "node": "exporter.runtimes.node:RUNTIME",
+    "web": "exporter.runtimes.web:RUNTIME",
+}
+"""Run only when named: they start a process, or a whole browser, for every case."""
+
 ORACLE = "exporter.runtimes.torch_eager:FLOAT64"
 """The truth every runtime is compared with; never a row of its own."""
 
 
 def load(name: str) -> Runtime:
     """The runtime called `name`; its library is imported only when a session is opened."""
-    if name not in RUNTIMES:
-        close = difflib.get_close_matches(name, RUNTIMES, n=1)
+    known = RUNTIMES | ON_REQUEST
+    if name not in known:
+        close = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {close[0]}? " if close else ""
-        raise UserError(f"unknown runtime {name!r}; {hint}known: {', '.join(RUNTIMES)}")
-    return resolve(RUNTIMES[name])
+        raise UserError(f"unknown runtime {name!r}; {hint}known: {', '.join(known)}")
+    return resolve(known[name])
 
 
 def resolve(target: str) -> Runtime:
@@ -41,4 +48,4 @@ def resolve(target: str) -> Runtime:
     return runtime
 
 
-__all__ = ["ORACLE", "RUNTIMES", "Capabilities", "Runtime", "Session", "load", "resolve"]
+__all__ = ["ON_REQUEST", "ORACLE", "RUNTIMES", "Capabilities", "Runtime", "Session", "load", "resolve"]

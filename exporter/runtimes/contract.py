@@ -32,6 +32,7 @@ class Capabilities:
     dtypes          numpy names of the element types it takes as inputs
     dynamic_axes    one session serves several shapes
     intermediates   any tensor of the ONNX graph can be made an output, so a divergence can be located
+    streams         a session answers call after call, so a step model can run frame by frame
     """
 
     custom_domain: bool
@@ -41,6 +42,7 @@ class Capabilities:
     dtypes: frozenset[str]
     dynamic_axes: bool
     intermediates: bool
+    streams: bool = True
 
     def refusal(self, declaration: Declaration) -> str | None:
         """Why a model with this declaration cannot run here, or None."""

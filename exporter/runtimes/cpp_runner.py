@@ -39,4 +39,6 @@ def onnxruntime_library() -> Path | None:
     return next(iter(sorted((Path(spec.origin).parent / "capi").glob("libonnxruntime.so.*"))), None)
 
 
-RUNTIME = RunnerRuntime("cpp", replace(CAPABILITIES, custom_domain=True, intermediates=False), find)
+RUNTIME = RunnerRuntime(
+    "cpp", replace(CAPABILITIES, custom_domain=True, intermediates=False, streams=False), find
+)

@@ -17,7 +17,7 @@ CAPABILITIES = Capabilities(
     functions=True,
     overloads=True,
     opsets=(7, 25),
-    dtypes=frozenset({"bool", "float16", "float32", "float64"}),
+    dtypes=frozenset({"bool", "float16", "float32", "float64", "int64"}),
     dynamic_axes=True,
     intermediates=True,
 )

@@ -35,7 +35,7 @@ class OpenVino:
         functions=False,
         overloads=False,
         opsets=(7, 24),
-        dtypes=frozenset({"bool", "float16", "float32"}),
+        dtypes=frozenset({"bool", "float16", "float32", "int64"}),
         dynamic_axes=True,
         intermediates=True,
     )

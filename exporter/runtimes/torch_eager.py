@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class TorchSession(InProcess):
-    """`module` converted to `dtype`; floating-point inputs are converted too, masks are left alone."""
+    """`module` converted to `dtype`; floating-point inputs are converted too, others are left alone."""
 
     path = "torch eager"
 
@@ -47,7 +47,7 @@ class TorchSession(InProcess):
     def _tensor(self, array: np.ndarray[Any, Any]) -> torch.Tensor:
         import torch
 
-        if array.dtype == bool:
+        if array.dtype.kind in "bi":
             return torch.from_numpy(array)
         # through float64, which holds every half and single value exactly and which torch always takes
         return torch.from_numpy(array.astype(np.float64)).to(self.dtype)
@@ -61,7 +61,7 @@ class TorchEager:
         functions=False,
         overloads=False,
         opsets=(1, 10**6),
-        dtypes=frozenset({"bool", "float16", "bfloat16", "float32", "float64"}),
+        dtypes=frozenset({"bool", "float16", "bfloat16", "float32", "float64", "int64"}),
         dynamic_axes=True,
         intermediates=False,
     )

@@ -27,9 +27,7 @@ def emulated() -> Path:
 
 @pytest.mark.parametrize("ops", ["none", "neon"])
 @pytest.mark.parametrize("arch", ["mega", "lightning"])
-def test_replay_under_emulation(
-    emulated: Path, exported: Callable[[str], Path], arch: str, ops: str
-) -> None:
+def test_replay_under_emulation(emulated: Path, exported: Callable[[str], Path], arch: str, ops: str) -> None:
     chosen = () if ops == "neon" else ("--ops", "none")
     printed = json.loads(call(emulated, exported(arch), "--replay", *chosen))
     row = runtime_row(printed["runtimes"][0])

@@ -15,6 +15,7 @@ PACKAGES = {
     "aarch64-linux-gnu-g++": "g++-aarch64-linux-gnu",
     "qemu-aarch64-static": "qemu-user-static",
     "chromium": "chromium",
+    "chromedriver": "chromium-driver",
 }
 """Debian packages of the programs that the tests need beside cmake and a compiler."""
 

@@ -1,0 +1,40 @@
+// A local file server for the page: `node web/serve.mjs [BUNDLE]`, on 127.0.0.1 only.
+import { readFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import { join, normalize } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const ROOT = fileURLToPath(new URL('..', import.meta.url));
+const TYPES = { html: 'text/html', css: 'text/css', mjs: 'text/javascript', js: 'text/javascript', wasm: 'application/wasm' };
+
+/**
+ * Serves this package, the bundle's files below /bundle, and whatever `routes` answers first.
+ * @param {(path: string, request: import('http').IncomingMessage) => Promise<Uint8Array | string | undefined>} routes
+ */
+export async function serve(bundle, port = 0, routes = async () => undefined) {
+  const server = createServer(async (request, response) => {
+    try {
+      const path = normalize(decodeURIComponent(new URL(request.url, 'http://localhost').pathname));
+      const answer = (await routes(path, request)) ?? (await readFile(place(path, bundle)));
+      response.setHeader('Content-Type', TYPES[path.split('.').at(-1)] ?? 'application/octet-stream');
+      // Cross-origin isolation: a fine clock, and threads where they are asked for.
+      response.setHeader('Cross-Origin-Opener-Policy', 'same-origin');
+      response.setHeader('Cross-Origin-Embedder-Policy', 'require-corp');
+      response.end(answer);
+    } catch {
+      response.writeHead(404).end();
+    }
+  });
+  await new Promise((resolve) => server.listen(port, '127.0.0.1', resolve));
+  return { url: `http://127.0.0.1:${server.address().port}`, close: () => server.close(() => {}) || server.closeAllConnections() };
+}
+
+// `normalize` has removed every "..", so a path stays below its root.
+function place(path, bundle) {
+  return bundle && path.startsWith('/bundle/') ? join(bundle, path.slice('/bundle'.length)) : join(ROOT, path);
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const { url } = await serve(process.argv[2], Number(process.env.PORT ?? 8000));
+  console.log(`${url}/web/index.html${process.argv[2] ? '?bundle=/bundle' : ''}`);
+}
