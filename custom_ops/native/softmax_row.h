@@ -12,10 +12,11 @@ constexpr float kNothing = -__builtin_inff();
 // -1 = attend) where one is given. All others become -inf, up to the end of the last vector.
 inline float mask_and_max(float* s, int64_t n, int64_t lo, int64_t hi, const int32_t* mask) {
   const int64_t end = padded(n);
+  hi = most(0, least(n, hi));
   const Float nothing = broadcast(kNothing);
   for (int64_t j = 0; j < lo && j < end; j += kWidth)
     store(s + j, select(lanes() >= int32_t(least(lo - j, kWidth)), load(s + j), nothing));
-  for (int64_t j = most(0, hi) / kWidth * kWidth; j < end; j += kWidth)
+  for (int64_t j = hi / kWidth * kWidth; j < end; j += kWidth)
     store(s + j, select(lanes() < int32_t(most(hi - j, 0)), load(s + j), nothing));
   if (mask != nullptr)
     for (int64_t j = 0; j < end; j += kWidth) store(s + j, select(load(mask + j), load(s + j), nothing));
