@@ -18,6 +18,7 @@ from exporter.errors import UserError
 from exporter.flops import count_flops
 from exporter.masks import BakedMask, check_masks
 from exporter.metadata import describe
+from exporter.passes.absorb_projections import absorb_projections
 from exporter.passes.attach_bodies import AttachedBody, attach_bodies
 from exporter.passes.clean import clean
 from exporter.passes.fold_constants import fold_constants
@@ -68,6 +69,7 @@ def build(module: nn.Module, declaration: Declaration) -> Built:
     flops = {"traced": count_flops(model, declaration)}
     warnings = _conditioning_warnings(model)
     if declaration.prune and prune(model):
+        absorb_projections(model)
         counts["pruned"] = count_ops(model)
     flops["exported"] = count_flops(model, declaration)
     attach = to_standard if declaration.ops == "standard" else attach_bodies

@@ -18,6 +18,7 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 
 from exporter.passes.initializers import initializer
+from exporter.passes.single_block import as_softmax_attention, is_single_block
 from exporter.passes.unpack_qkv import is_packed, unpack_qkv
 
 ELEMENTWISE = {
@@ -47,6 +48,11 @@ def prune(model: ir.Model) -> bool:
     """Trim `model` in place; False where there is nothing to trim. Run it before bodies are attached."""
     graph = model.graph
     plan = _plan(graph)
+    single = [n for n in graph if is_single_block(n) and _is_cut(plan, n.outputs[0])]
+    for node in single:
+        as_softmax_attention(graph, node)
+    if single:
+        plan = _plan(graph)
     packed = [n for n in graph if _is_attention(n) and is_packed(n) and n.outputs[0] in plan.outputs]
     for node in packed:
         unpack_qkv(graph, node)
@@ -73,6 +79,12 @@ def _plan(graph: ir.Graph) -> Plan:
             assert value is not None
             asked[value] = _merge(asked[value], demand) if value in asked else demand
     return plan
+
+
+def _is_cut(plan: Plan, value: ir.Value) -> bool:
+    """Whether every consumer wants less than the whole of `value`."""
+    tails = [plan.inputs.get((use.node, use.idx)) for use in value.uses()]
+    return bool(tails) and all(tail is not None and tail.count < _size(value, tail.axis) for tail in tails)
 
 
 def _asked_of(node: ir.Node, asked: dict[ir.Value, Tail | None]) -> Tail | None:

@@ -1,0 +1,180 @@
+"""Attention of one query reads the keys' source instead of projected keys and values.
+
+With K = X Wk + bk and V = X Wv + bv the definition regroups, head by head:
+
+    softmax(s q K^T) V  =  softmax(s (q Wk^T) X^T) X Wv + bv
+
+q.bk is the same for every key and drops out of the softmax; its weights sum to 1, so bv comes out whole. For S
+keys of C features that replaces the products `[S, C] x [C, D]` of every key and value by one row each, where only
+one position is asked for: the absorption of DeepSeek-V2's latent attention (arXiv 2405.04434, section 2.1.2),
+here with the layer's own input as the latent.
+
+Where X is itself a dense layer that nothing else needs whole, its weights are multiplied into Wk and Wv first.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+from onnx_ir.passes import common
+
+from custom_ops import MaskRule
+from exporter.passes.initializers import initializer
+from exporter.passes.projection import Projection, insert, projection_behind, replace
+
+
+def absorb_projections(model: ir.Model) -> bool:
+    """Rewrite in place; False where nothing was found. Run it after pruning, which makes single queries."""
+    found = [node for node in model.graph if _is_single_query(node) and _absorb(model.graph, node)]
+    if found:
+        common.RemoveUnusedNodesPass()(model)
+    return bool(found)
+
+
+def _is_single_query(node: ir.Node) -> bool:
+    """One query per sequence with K and V of its own, and no way that it sees no key (its bias would be 0)."""
+    if node.domain != "temport" or node.op_type != "OnlineSoftmaxAttention" or len(node.inputs) < 3:
+        return False
+    q, k, v, *mask = node.inputs
+    if any(mask) or any(x is None or x.shape is None or len(x.shape) != 3 for x in (q, k, v)):
+        return False
+    assert q is not None and q.shape is not None and k is not None and k.shape is not None
+    keys, offset = k.shape[1], node.attributes["query_offset"].as_int()
+    if q.shape[1] != 1 or not isinstance(keys, int):
+        return False
+    rule = MaskRule(
+        bool(node.attributes["causal"].as_int()),
+        node.attributes["window"].as_int(),
+        None if offset == -1 else offset,
+    )
+    return not rule.has_empty_rows(1, keys)
+
+
+def _absorb(graph: ir.Graph, node: ir.Node) -> bool:
+    q, k, v = node.inputs[:3]
+    assert q is not None and k is not None and v is not None and k.shape is not None
+    keys, values = (projection_behind(x) if len(x.uses()) == 1 else None for x in (k, v))
+    if keys is None or values is None:
+        return False
+    inner = _layer_for_these_alone(keys.data, values.data)
+    if inner is not None:
+        source = keys.data
+        keys, values = _through(inner, keys), _through(inner, values)
+    heads, groups = node.attributes["num_heads"].as_int(), node.attributes["kv_num_heads"].as_int()
+    assert isinstance(k.shape[1], int)
+    if not _pays(heads, k.shape[1], keys, values):
+        return False
+    if inner is not None:
+        for use in source.uses():
+            if use.node.op_type == "Slice":
+                _slice_first(graph, use.node, inner)
+    to_source = _by_head(keys.weight, heads, groups).transpose(0, 2, 1)  # [H, D, C]
+    from_source = _by_head(values.weight, heads, groups)  # [H, C, Dv]
+    output = node.outputs[0]
+    rows = _per_head(graph, node, q, to_source, f"{output.name}_query")
+    read = _attend(graph, node, rows, keys.data, values.data)
+    result = _per_head(graph, node, read, from_source, f"{output.name}_values")
+    if values.bias is not None:
+        bias = np.repeat(values.bias.reshape(groups, -1), heads // groups, axis=0).ravel()
+        constant = initializer(graph, f"{output.name}_values_bias", bias)
+        result = insert(graph, node, "Add", [result, constant], _dims(result), f"{output.name}_biased")
+    replace(graph, node, result)
+    return True
+
+
+def _layer_for_these_alone(source: ir.Value, other: ir.Value) -> Projection | None:
+    """The dense layer that makes the common source of K and V, where all its other uses take later rows of it."""
+    if source is not other or source.is_graph_output():
+        return None
+    others = [use.node for use in source.uses() if use.node.op_type != "MatMul"]
+    if len(source.uses()) - len(others) != 2 or not all(_takes_rows(node) for node in others):
+        return None
+    return projection_behind(source)
+
+
+def _takes_rows(node: ir.Node) -> bool:
+    """Whether the node slices along the sequence axis only."""
+    axes = node.inputs[3] if node.op_type == "Slice" and len(node.inputs) == 4 else None
+    return axes is not None and axes.const_value is not None and axes.const_value.numpy().tolist() == [1]
+
+
+def _through(inner: Projection, outer: Projection) -> Projection:
+    """Two dense layers as one, multiplied in float64."""
+    weight = inner.weight.astype(np.float64) @ outer.weight.astype(np.float64)
+    bias = np.zeros(weight.shape[1])
+    if inner.bias is not None:
+        bias = bias + inner.bias.astype(np.float64) @ outer.weight.astype(np.float64)
+    if outer.bias is not None:
+        bias = bias + outer.bias
+    return Projection(inner.data, weight.astype(outer.weight.dtype), bias.astype(outer.weight.dtype))
+
+
+def _slice_first(graph: ir.Graph, cut: ir.Node, layer: Projection) -> None:
+    """Rows of a dense layer's output, from the same rows of its input."""
+    output = cut.outputs[0]
+    batch, count, _ = _dims(output)
+    width, wide = layer.weight.shape
+    bounds = [bound for bound in cut.inputs[1:] if bound is not None]
+    rows = insert(graph, cut, "Slice", [layer.data, *bounds], [batch, count, width], f"{output.name}_rows")
+    weight = initializer(graph, f"{output.name}_weight", layer.weight)
+    result = insert(graph, cut, "MatMul", [rows, weight], [batch, count, wide], f"{output.name}_product")
+    if layer.bias is not None:
+        bias = initializer(graph, f"{output.name}_bias", layer.bias)
+        result = insert(graph, cut, "Add", [result, bias], [batch, count, wide], f"{output.name}_sum")
+    replace(graph, cut, result)
+
+
+def _pays(heads: int, length: int, keys: Projection, values: Projection) -> bool:
+    """Whether the wider attention and the two row products cost less than projecting every key and value."""
+    (c_k, n_k), (c_v, n_v) = keys.weight.shape, values.weight.shape
+    saved = length * (c_k * n_k + c_v * n_v)
+    return heads * (c_k + c_v) * length + c_k * n_k + c_v * n_v < saved
+
+
+def _by_head(weight: npt.NDArray[Any], heads: int, groups: int) -> npt.NDArray[Any]:
+    """`[C, groups*D]` -> `[heads, C, D]`, where query head h reads group h // (heads/groups)."""
+    parts = weight.reshape(weight.shape[0], groups, -1).transpose(1, 0, 2)
+    return np.repeat(parts, heads // groups, axis=0)
+
+
+def _per_head(
+    graph: ir.Graph, before: ir.Node, x: ir.Value, weights: npt.NDArray[Any], name: str
+) -> ir.Value:
+    """x `[B, 1, H*I]` times weights `[H, I, O]` -> `[B, 1, H*O]`; with one row there is nothing to transpose."""
+    H, inner, outer = weights.shape
+    batch = _dims(x)[0]
+    if H == 1:
+        constant = initializer(graph, f"{name}_weight", weights[0])
+        return insert(graph, before, "MatMul", [x, constant], [batch, 1, outer], name)
+    constant = initializer(graph, f"{name}_weight", weights)
+    split = initializer(graph, f"{name}_split", np.array([-1, H, 1, inner]))
+    join = initializer(graph, f"{name}_join", np.array([-1, 1, H * outer]))
+    rows = insert(graph, before, "Reshape", [x, split], [batch, H, 1, inner], f"{name}_rows")
+    product = insert(graph, before, "MatMul", [rows, constant], [batch, H, 1, outer], f"{name}_heads")
+    return insert(graph, before, "Reshape", [product, join], [batch, 1, H * outer], name)
+
+
+def _attend(graph: ir.Graph, node: ir.Node, q: ir.Value, k: ir.Value, v: ir.Value) -> ir.Value:
+    """The node's attention over one key head that all query heads share."""
+    attributes = {name: attribute.value for name, attribute in node.attributes.items()}
+    heads = attributes["num_heads"]
+    shape = ir.Shape([_dims(q)[0], 1, heads * v.shape[2]])  # type: ignore[index]
+    output = ir.Value(name=f"{node.outputs[0].name}_source", type=q.type, shape=shape)
+    attention = ir.node(
+        node.op_type,
+        [q, k, v],
+        {**attributes, "kv_num_heads": 1},
+        domain=node.domain,
+        outputs=[output],
+        name=node.name,
+    )
+    graph.insert_before(node, attention)
+    return output
+
+
+def _dims(value: ir.Value) -> list[int | ir.SymbolicDim]:
+    assert value.shape is not None
+    return list(value.shape)

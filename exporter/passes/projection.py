@@ -1,0 +1,71 @@
+"""A dense layer as the tracer writes it: `MatMul` with a constant weight, then `Add` of a constant bias."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+
+@dataclass(frozen=True)
+class Projection:
+    """`data @ weight + bias`: weight `[C, N]`, bias `[N]` or None."""
+
+    data: ir.Value
+    weight: npt.NDArray[Any]
+    bias: npt.NDArray[Any] | None
+
+
+def projection_behind(value: ir.Value) -> Projection | None:
+    """The dense layer that makes `value`, whoever else uses it."""
+    node = value.producer()
+    if node is None or node.domain not in ("", "ai.onnx"):
+        return None
+    if node.op_type == "MatMul":
+        return _product(node, None)
+    if node.op_type != "Add":
+        return None
+    for product, bias in (node.inputs, reversed(node.inputs)):
+        matmul = product.producer() if product is not None else None
+        constant = _constant(bias)
+        if matmul is not None and matmul.op_type == "MatMul" and constant is not None and constant.ndim == 1:
+            return _product(matmul, constant)
+    return None
+
+
+def insert(
+    graph: ir.Graph,
+    before: ir.Node,
+    op: str,
+    inputs: Sequence[ir.Value],
+    shape: Sequence[int | ir.SymbolicDim],
+    name: str,
+) -> ir.Value:
+    """A new standard node with one output of this shape, in front of `before`; the dtype is the first input's."""
+    output = ir.Value(name=name, type=inputs[0].type, shape=ir.Shape(shape))
+    graph.insert_before(before, ir.node(op, list(inputs), outputs=[output], name=name))
+    return output
+
+
+def replace(graph: ir.Graph, node: ir.Node, value: ir.Value) -> None:
+    """Let `value` stand for the node's only output, under its name where that is an output of the graph."""
+    old = node.outputs[0]
+    if old.is_graph_output():
+        old.name, value.name = f"{old.name}_before", old.name
+    old.replace_all_uses_with(value, replace_graph_outputs=True)
+    graph.remove(node, safe=True)
+
+
+def _product(matmul: ir.Node, bias: npt.NDArray[Any] | None) -> Projection | None:
+    data, weight = matmul.inputs[0], _constant(matmul.inputs[1])
+    if data is None or weight is None or weight.ndim != 2:
+        return None
+    return Projection(data, weight, bias)
+
+
+def _constant(value: ir.Value | None) -> npt.NDArray[np.generic] | None:
+    return value.const_value.numpy() if value is not None and value.const_value is not None else None

@@ -1,0 +1,42 @@
+"""A `BlockLinearAttention` over one block is causal softmax attention: there is no earlier block to add."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from exporter.passes.projection import replace
+
+
+def is_single_block(node: ir.Node) -> bool:
+    """Whether the node's rows, a fixed number, all lie in its first block."""
+    if node.domain != "temport" or node.op_type != "BlockLinearAttention":
+        return False
+    queries = node.inputs[0]
+    length = queries.shape[1] if queries is not None and queries.shape is not None else None
+    return isinstance(length, int) and length <= node.attributes["block_size"].as_int()
+
+
+def as_softmax_attention(graph: ir.Graph, node: ir.Node) -> ir.Node:
+    """Put the `OnlineSoftmaxAttention` node that gives the same numbers in its place, and return it."""
+    heads = node.attributes["num_heads"].as_int()
+    attributes = {
+        "num_heads": heads,
+        "kv_num_heads": heads,
+        "causal": 1,
+        "window": 0,
+        "query_offset": -1,
+        "scale": node.attributes["scale"].as_float(),
+    }
+    old = node.outputs[0]
+    output = ir.Value(name=old.name, type=old.type, shape=old.shape)
+    attention = ir.node(
+        "OnlineSoftmaxAttention",
+        list(node.inputs),
+        attributes,
+        domain="temport",
+        outputs=[output],
+        name=node.name,
+    )
+    graph.insert_before(node, attention)
+    replace(graph, node, output)
+    return attention
