@@ -19,4 +19,4 @@ def find() -> Found:
     return find_javascript("onnxruntime-web", JS / "web" / "temport-run.mjs")
 
 
-RUNTIME = RunnerRuntime("web", replace(CAPABILITIES, intermediates=False), find)
+RUNTIME = RunnerRuntime("web", replace(CAPABILITIES, intermediates=False, streams=False), find)

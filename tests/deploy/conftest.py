@@ -18,7 +18,7 @@ from toolchain import build
 @pytest.fixture(scope="session")
 def runner() -> Path:
     """The C++ runner of this machine."""
-    return build("default") / "temport-run"
+    return build("test") / "temport-run"
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,70 @@
+"""The C++ tests plain and under sanitizers, and every reader under libFuzzer for a moment."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from toolchain import CPP, build, call, need
+
+READERS = ("npy", "npz", "manifest", "bundle")
+RUNS = {"npy": 200_000, "npz": 100_000, "manifest": 5_000, "bundle": 500}
+"""Executions per reader, a few seconds each; longer runs are a matter of one option."""
+
+
+def test_cpp_tests() -> None:
+    tests = build("test") / "tests"
+    assert "Status: SUCCESS" in call(tests / "temport_tests")
+    assert '"ours": 0, "runtime": 0' in call(tests / "temport_allocations")
+
+
+@pytest.fixture(scope="module")
+def instrumented() -> Path:
+    """Fuzzers and C++ tests under AddressSanitizer and UndefinedBehaviorSanitizer, one build for both."""
+    need("clang++")
+    return build("fuzz", "fuzzers", "temport_tests")
+
+
+def test_address_and_undefined_behaviour(instrumented: Path) -> None:
+    assert "Status: SUCCESS" in call(instrumented / "tests" / "temport_tests")
+
+
+def test_threads() -> None:
+    assert "Status: SUCCESS" in call(build("tsan", "temport_tests") / "tests" / "temport_tests")
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_fuzz(instrumented: Path, tmp_path: Path, reader: str) -> None:
+    call(sys.executable, CPP / "fuzz" / "seeds.py", tmp_path)
+    call(
+        instrumented / "fuzz" / f"fuzz_{reader}",
+        f"-runs={RUNS[reader]}",
+        "-seed=1",
+        "-verbosity=0",
+        f"-artifact_prefix={tmp_path}/",
+        tmp_path / reader,
+    )
+
+
+def test_a_reader_that_trusts_its_input_is_caught(instrumented: Path, tmp_path: Path) -> None:
+    """The fuzzer's own gate: without the bound on the shape, the npy harness stops at once."""
+    source = (CPP / "src" / "npy.cpp").read_text()
+    careless, changes = re.subn(r"if \(!count \|\| .*? != present\)", "if (!count)", source, flags=re.DOTALL)
+    assert changes == 1
+    (tmp_path / "npy.cpp").write_text(careless)
+    program = tmp_path / "fuzz_npy"
+    flags = ["-std=c++17", "-O1", "-fsanitize=fuzzer,address", f"-I{CPP}/src", f"-I{CPP}/include"]
+    call(
+        "clang++",
+        *flags,
+        tmp_path / "npy.cpp",
+        CPP / "src" / "tensor.cpp",
+        CPP / "fuzz" / "fuzz_npy.cpp",
+        "-o",
+        program,
+    )
+    call(sys.executable, CPP / "fuzz" / "seeds.py", tmp_path)
+    with pytest.raises(AssertionError, match=r"deadly signal|ERROR"):
+        call(program, "-runs=200000", "-seed=1", f"-artifact_prefix={tmp_path}/", tmp_path / "npy")
