@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from custom_ops.block_linear_attention.reference import reference as block_linear_reference
-from custom_ops.cuda.build import ARCHITECTURES, build_cuda, build_emulated, nvcc
+from custom_ops.cuda.build import ARCHITECTURES, build_cuda, nvcc
 from custom_ops.cuda.library import CudaKernels, Sizes
 from custom_ops.online_softmax_attention.reference import reference
 
@@ -23,8 +23,8 @@ EPS = {"float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
 
 
 @pytest.fixture(scope="module")
-def kernels(tmp_path_factory: pytest.TempPathFactory) -> CudaKernels:
-    return CudaKernels(build_emulated(tmp_path_factory.mktemp("kernels") / "libemulated.so"))
+def kernels(emulated_library: Path) -> CudaKernels:
+    return CudaKernels(emulated_library)
 
 
 def tensors(sizes: Sizes, packed: bool, seed: int = 0, spread: float = 1.0) -> list[np.ndarray]:

@@ -1,0 +1,124 @@
+"""`temport bench gpu` without a GPU: its plan, its arithmetic, and all of it in miniature on emulated kernels."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from custom_ops.block_linear_attention.reference import reference as block_linear_reference
+from custom_ops.mask import BlockRule, MaskRule
+from exporter.bench import gpu, gpu_checks
+from exporter.bench.gpu_cases import GpuCase, plan, targets
+from exporter.bench.gpu_checks import Check
+from exporter.errors import UserError
+
+
+@pytest.mark.parametrize("length", [1, 5, 64, 100])
+@pytest.mark.parametrize("span", [1, 7, 64, 200])
+def test_pairs_are_those_of_the_rules(length: int, span: int) -> None:
+    counted = {
+        "causal": MaskRule(causal=True).array(length, length),
+        "window": MaskRule(window=span).array(length, length),
+        "block_linear": BlockRule(span, earlier_blocks=False).array(length, length),
+    }
+    for family, allowed in counted.items():
+        assert GpuCase(family, length, span).pairs == allowed.sum()
+
+
+def test_plan_covers_what_is_claimed() -> None:
+    cases = plan()
+    lengths = {case.length for case in cases}
+    assert (min(lengths), max(lengths)) == (512, 65536)
+    assert {case.span for case in cases if case.family == "window"} == {60, 256, 1024}
+    assert {case.element_type for case in cases} == {"float32", "float16", "bfloat16"}
+    assert len({str(case) for case in cases}) == len(cases)
+
+
+def test_targets() -> None:
+    window = GpuCase("window", 16384, 256)
+    linear = GpuCase("block_linear", 65536, 64)
+    causal = GpuCase("causal", 4096, head_dim=128)
+    seconds = {
+        window: {"ours": 1.0, "sdpa flash": 6.0, "sdpa cudnn": 7.0},
+        linear: {"ours": 2 * linear.bytes / 3e12},
+        causal: {"ours": 1.0, "sdpa flash": 0.9, "sdpa cudnn": 0.6},
+    }
+    found = targets(seconds, 1e18, 3e12)
+    assert [round(t.figure or 0, 3) for t in found] == [0.6, 6.0, 0.5]
+    assert [t.met for t in found] == [False, True, False]
+    assert [t.met for t in targets({}, 1.0, 1.0)] == [None, None, None]
+
+
+def test_definition_in_torch_is_the_reference() -> None:
+    """The float64 truth of the checks against the frozen one."""
+    q, k, v = (torch.randn(2, 19, 24, dtype=torch.float64) for _ in range(3))
+    ours = gpu_checks.block_linear(q, k, v, 2, 4).numpy()
+    attributes = {
+        "num_heads": 2,
+        "block_size": 4,
+        "feature_map": "elu1",
+        "normalizer": "key_sum",
+        "eps": 1e-8,
+    }
+    truth = block_linear_reference([x.numpy() for x in (q, k, v)], attributes)
+    assert np.abs(ours - truth).max() < 1e-12
+
+
+def test_nan_is_no_pass() -> None:
+    assert not Check("x", float("nan"), 1.0).passed
+    assert Check("x", 0.5, 1.0).passed and not Check("x", 1.5, 1.0).passed
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")
+def test_without_gpu_it_says_so(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no CUDA device here"):
+        gpu.run(tmp_path / "bench.json")
+    command = [sys.executable, "-m", "exporter.bench.gpu", "--out", str(tmp_path / "bench.json")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2 and "no CUDA device here" in done.stderr
+
+
+MINIATURE = [
+    GpuCase("causal", 64, heads=1, head_dim=32, element_type="float32"),
+    GpuCase("window", 64, 16, heads=1, head_dim=32, element_type="float16"),
+    GpuCase("block_linear", 64, 16, heads=1, head_dim=32),
+]
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch, emulated_library: Path) -> None:
+    """Fewer rounds and shapes, kernels compiled once; every rule is tested with the kernels themselves."""
+    monkeypatch.setattr(gpu, "build", lambda out, capability: emulated_library)
+    monkeypatch.setattr(gpu, "ROUNDS", 3)
+    monkeypatch.setattr(gpu_checks, "SHAPES", gpu_checks.SHAPES[5:8])
+    monkeypatch.setattr(gpu_checks, "BLOCKS", gpu_checks.BLOCKS[-1:])
+
+
+@pytest.mark.usefixtures("small")
+def test_whole_command_in_miniature(tmp_path: Path) -> None:
+    report = gpu.run(tmp_path / "bench.json", "cpu", MINIATURE, say=lambda text: None)
+    assert json.loads((tmp_path / "bench.json").read_text()) == json.loads(json.dumps(report))
+    assert all(check["passed"] for check in report["checks"])
+    assert [set(row["contenders"]) for row in report["times"]] == [
+        {"ours", "sdpa math"},
+        {"ours", "sdpa math", "sdpa efficient, window mask"},
+        {"ours", "torch chunked"},
+    ]
+    assert "built in" in report["engines"]["tensorrt-rtx"] and "not run" in report["engines"]["tensorrt"]
+    assert gpu.table(report).count("| causal-") == 1
+
+
+@pytest.mark.usefixtures("small")
+def test_wrong_kernel_is_not_timed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong = gpu.TorchKernels.attention
+    monkeypatch.setattr(gpu.TorchKernels, "attention", lambda *a, **k: wrong(*a, **k) * 1.1)
+    monkeypatch.setattr(gpu, "outcomes", dict)
+    with pytest.raises(UserError, match=r"comparisons fail, first attention-.*nothing was timed"):
+        gpu.run(tmp_path / "bench.json", "cpu", MINIATURE, say=lambda text: None)
+    assert json.loads((tmp_path / "bench.json").read_text())["times"] == []
