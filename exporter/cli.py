@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from exporter.bench.model_command import bench_model
 from exporter.errors import UserError
 
 app = typer.Typer(
@@ -19,6 +20,7 @@ app = typer.Typer(
 )
 bench = typer.Typer(help="Measure side by side, interleaved.", no_args_is_help=True)
 app.add_typer(bench, name="bench")
+bench.command("model")(bench_model)
 
 Arch = Annotated[str | None, typer.Option(help="Architecture; `temport list` names them.")]
 Runtimes = Annotated[

@@ -21,8 +21,8 @@ import torch
 from onnx import TensorProto, helper
 
 from custom_ops import library_path
-from exporter.bench.contenders import quiet
 from exporter.bench.op_cases import OpCase
+from exporter.bench.quiet import quiet
 
 Output = npt.NDArray[np.float32]
 Call = Callable[[], Output]

@@ -1,0 +1,183 @@
+"""The ways to run one model that `temport bench model` compares.
+
+Each is prepared once per number of threads and is then a call without arguments: inputs are in place, in the
+runtime's own kind of array; its output comes back as numpy.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from exporter.bench.model_plain import plain
+from exporter.bench.quiet import quiet
+from exporter.declaration import Declaration
+from exporter.runtimes import load
+from exporter.runtimes.contract import Arrays
+from exporter.subject import Subject
+
+Call = Callable[[], npt.NDArray[Any]]
+OURS = ("temport, native kernels", "temport, function bodies")
+
+
+@dataclass
+class Workload:
+    """One model at one batch and length, with what its contenders share.
+
+    bundled  our exported file
+    folder   scratch for the files that peers make
+    """
+
+    declaration: Declaration
+    module: nn.Module
+    inputs: Arrays
+    bundled: Path
+    folder: Path
+    cache: dict[str, Any] = field(default_factory=dict)
+
+    def once(self, name: str, make: Callable[[], Any]) -> Any:
+        """`make()`, or what it gave before: compiled models serve every number of threads."""
+        if name not in self.cache:
+            self.cache[name] = make()
+        return self.cache[name]
+
+    @property
+    def tensors(self) -> tuple[torch.Tensor, ...]:
+        return tuple(torch.from_numpy(array) for array in self.inputs.values())
+
+    @property
+    def plain(self) -> nn.Module:
+        longest = max(axis.max for name, axis in self.declaration.axes.items() if name != "batch")
+        made: nn.Module = self.once("plain", lambda: plain(self.module, longest))
+        return made
+
+    @property
+    def plain_file(self) -> Path:
+        """The plain model through `torch.onnx.export` with its defaults."""
+        path = self.folder / "plain.onnx"
+
+        def export() -> Path:
+            names = list(self.inputs)
+            with quiet():
+                torch.onnx.export(self.plain, self.tensors, path, input_names=names, verbose=False)
+            return path
+
+        made: Path = self.once("plain_file", export)
+        return made
+
+
+def native(work: Workload, threads: int) -> Call:
+    return _runtime("onnxruntime_native", work, work.bundled, threads)
+
+
+def bodies(work: Workload, threads: int) -> Call:
+    return _runtime("onnxruntime_cpu", work, work.bundled, threads)
+
+
+def eager(work: Workload, threads: int) -> Call:
+    return _torch(work.plain, work)
+
+
+def inductor(work: Workload, threads: int) -> Call:
+    """`torch.compile` with constant folding of the weights (freezing)."""
+
+    def compile_() -> Callable[..., torch.Tensor]:
+        torch._dynamo.reset()
+        compiled: Callable[..., torch.Tensor] = torch.compile(work.plain, dynamic=False)
+        with _inductor_options(), torch.no_grad(), quiet():
+            compiled(*work.tensors)
+        return compiled
+
+    return _torch(work.once("inductor", compile_), work)
+
+
+def aot_inductor(work: Workload, threads: int) -> Call:
+    """A package that `aoti_compile_and_package` makes ahead of time."""
+
+    def compile_() -> Any:
+        with _inductor_options(), torch.no_grad(), quiet():
+            program = torch.export.export(work.plain, work.tensors)
+            package = torch._inductor.aoti_compile_and_package(
+                program, package_path=str(work.folder / "plain.pt2")
+            )
+            return torch._inductor.aoti_load_package(package)
+
+    return _torch(work.once("aot_inductor", compile_), work)
+
+
+def onnxruntime_plain(work: Workload, threads: int) -> Call:
+    return _runtime("onnxruntime_cpu", work, work.plain_file, threads)
+
+
+def openvino_plain(work: Workload, threads: int) -> Call:
+    return _runtime("openvino", work, work.plain_file, threads)
+
+
+CONTENDERS: dict[str, Callable[[Workload, int], Call]] = {
+    OURS[0]: native,
+    OURS[1]: bodies,
+    "torch eager": eager,
+    "torch.compile": inductor,
+    "AOTInductor": aot_inductor,
+    "ONNX Runtime": onnxruntime_plain,
+    "OpenVINO": openvino_plain,
+}
+"""Name in the table -> how it is prepared for a number of threads. Ours come first."""
+COMPILED = frozenset({"torch.compile", "AOTInductor"})
+"""These take about half a minute per shape to prepare."""
+
+
+def absent(name: str) -> str | None:
+    """Why a contender cannot run on this machine, or None."""
+    runtimes: dict[Any, str] = {native: "onnxruntime_native", openvino_plain: "openvino"}
+    runtime = runtimes.get(CONTENDERS[name])
+    if runtime is not None:
+        return load(runtime).unavailable()
+    if name in COMPILED and not shutil.which("g++"):
+        return "it compiles with g++, which is not installed"
+    return None
+
+
+def _torch(model: Callable[..., torch.Tensor], work: Workload) -> Call:
+    tensors = work.tensors
+
+    def call() -> npt.NDArray[Any]:
+        with torch.no_grad():
+            return model(*tensors).numpy()
+
+    return call
+
+
+def _runtime(name: str, work: Workload, path: Path, threads: int) -> Call:
+    session = load(name).open(Subject(work.declaration, path), threads)
+    return lambda: next(iter(session.run(work.inputs).values()))
+
+
+@contextlib.contextmanager
+def _inductor_options() -> Iterator[None]:
+    """One compilation serves every number of threads: they are read when it runs."""
+    with torch._inductor.config.patch({"freezing": True, "cpp.dynamic_threads": True}):
+        yield
+
+
+def make_inputs(declaration: Declaration) -> Arrays:
+    """Standard normal inputs; of a key mask about nine tenths are True and the first key always."""
+    random = np.random.default_rng(declaration.seed)
+    arrays: Arrays = {}
+    for spec in declaration.inputs:
+        if spec.dtype == "bool":
+            mask = random.random(spec.at()) < 0.9
+            mask[..., 0] = True
+            arrays[spec.name] = mask
+        else:
+            arrays[spec.name] = random.standard_normal(spec.at()).astype(spec.dtype)
+    return arrays
