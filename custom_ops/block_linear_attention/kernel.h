@@ -12,17 +12,22 @@ namespace temport::TEMPORT_ISA {
 constexpr int64_t kLongBlock = 128;  // rows; longer blocks are cut into chunks
 constexpr int64_t kChunk = 96;
 
+// The parts of a chunk's scratch behind those of its tile.
 struct LinearScratch {
   float *phi_q, *own, *before, *inter;
   size_t floats;
 
-  LinearScratch(const BlockLinearProblem& p, size_t offset, float* base) {
+  LinearScratch(const BlockLinearProblem& p, size_t offset, float* base) : floats(offset) {
     const AttentionProblem& a = p.attention;
-    phi_q = base + offset;
-    own = phi_q + a.tile_rows * padded(a.dim) / 16 * 16 + 16;
-    before = own + p.state_floats;
-    inter = before + p.state_floats;
-    floats = size_t(inter - base) + size_t(a.tile_rows * padded(a.value_dim));
+    const auto take = [&](int64_t n) {
+      float* part = base == nullptr ? nullptr : base + floats;
+      floats += size_t(n + 15) / 16 * 16;
+      return part;
+    };
+    phi_q = take(a.tile_rows * padded(a.dim));
+    own = take(p.state_floats);
+    before = take(p.state_floats);
+    inter = take(a.tile_rows * padded(a.value_dim));
   }
 };
 
@@ -73,20 +78,21 @@ class Chunk {
   void run() {
     QueryTile tile(a_, t_, batch_, head_, lo_, hi_);
     tile.run();
-    for (int64_t r = 0; r < hi_ - lo_; ++r) {
-      float* o = t_.o + r * t_.o_stride;
-      const float factor = 1.0f / t_.row_sum[r];  // every row sees itself
-      for (int64_t j = 0; j < t_.o_stride; j += kWidth) store(o + j, load(o + j) * factor);
-    }
+    const bool last = hi_ == a_.length;
     if (p_.several_blocks) {
-      const bool last = hi_ == a_.length;
       if (!last) own_sums(tile);
       hand_over(last);
-      if (!first_block_) add_linear_part();
     }
-    for (int64_t r = 0; r < hi_ - lo_; ++r)
-      store_row(t_.o + r * t_.o_stride, 1.0f, a_.value_dim, a_.dtype, a_.y,
+    if (!first_block_) linear_part();
+    for (int64_t r = 0; r < hi_ - lo_; ++r) {
+      float *o = t_.o + r * t_.o_stride, factor = 1.0f / t_.row_sum[r];  // every row sees itself
+      if (!first_block_) {
+        add_linear_part(o, factor, r);
+        factor = 1.0f;
+      }
+      store_row(o, factor, a_.value_dim, a_.dtype, a_.y,
                 ((batch_ * a_.length + lo_ + r) * a_.heads + head_) * a_.value_dim);
+    }
   }
 
  private:
@@ -117,44 +123,52 @@ class Chunk {
   // Waits for the chunk before this one, copies the sums of the earlier blocks, adds this chunk's own.
   void hand_over(bool last) {
     for (int spins = 0; state_.turn.load(std::memory_order_acquire) != index_; ++spins) p_.wait(spins);
-    if (p_.split_blocks && starts_block_)
-      __builtin_memcpy(state_.snapshot, state_.sum, size_t(p_.state_floats) * 4);
-    const float* before = p_.split_blocks ? state_.snapshot : state_.sum;
-    for (int64_t i = 0; i < p_.state_floats; i += kWidth) store(l_.before + i, load(before + i));
-    if (!last)
-      for (int64_t i = 0; i < p_.state_floats; i += kWidth)
-        store(state_.sum + i, load(state_.sum + i) + load(l_.own + i));
+    if (p_.split_blocks) {
+      if (starts_block_) __builtin_memcpy(state_.snapshot, state_.sum, size_t(p_.state_floats) * 4);
+      __builtin_memcpy(l_.before, state_.snapshot, size_t(p_.state_floats) * 4);
+    }
+    for (int64_t i = 0; i < p_.state_floats; i += kWidth) {
+      const Float sum = load(state_.sum + i);
+      if (!p_.split_blocks) store(l_.before + i, sum);
+      if (!last) store(state_.sum + i, sum + load(l_.own + i));
+    }
     state_.turn.store(index_ + 1, std::memory_order_release);
   }
 
-  void add_linear_part() {
+  // phi(q) S of every row.
+  void linear_part() {
     const int64_t width = padded(a_.dim), rows = hi_ - lo_;
-    const int64_t q_at = batch_ * a_.q.batch_stride + head_ * a_.dim;
-    for (int64_t r = 0; r < rows; ++r) {
+    const int64_t q_at = batch_ * a_.q.batch_stride + head_ * a_.dim + lo_ * a_.q.row_stride;
+    const bool in_place = a_.dtype == DType::kFloat32 && !p_.elu1;
+    phi_q_ = in_place ? static_cast<const float*>(a_.q.data) + q_at : l_.phi_q;
+    phi_q_stride_ = in_place ? a_.q.row_stride : width;
+    for (int64_t r = 0; r < rows && !in_place; ++r) {
       float* q = l_.phi_q + r * width;
-      load_row(a_.q.data, a_.dtype, q_at + (lo_ + r) * a_.q.row_stride, a_.dim, 1.0f, q);
+      load_row(a_.q.data, a_.dtype, q_at + r * a_.q.row_stride, a_.dim, 1.0f, q);
       if (p_.elu1) elu1_row(q, width);
     }
     for (int i = 0; i < Panel::count(a_.value_dim); ++i) {
       const Panel s = Panel::at(i, a_.value_dim, width);
       for (int64_t r = 0; r < rows; r += kMaxRows)
-        multiply(int(least(kMaxRows, rows - r)), s.vectors, l_.phi_q + r * width, width, a_.dim, l_.before + s.offset,
+        multiply(int(least(kMaxRows, rows - r)), s.vectors, phi_q_ + r * phi_q_stride_, phi_q_stride_, a_.dim, l_.before + s.offset,
                  s.stride, l_.inter + r * t_.o_stride + i * kPanel, t_.o_stride, false);
     }
-    for (int64_t r = 0; r < rows; ++r) {
-      float denominator = 1;
-      if (p_.divide) {
-        denominator = p_.eps;
-        Float sums{};
-        const float *q = l_.phi_q + r * width, *keys = z(l_.before);
-        int64_t d = 0;
-        for (; d + kWidth <= a_.dim; d += kWidth) sums += load(q + d) * load(keys + d);
-        for (; d < a_.dim; ++d) denominator += q[d] * keys[d];
-        denominator += sum_of(sums);
-      }
-      float *o = t_.o + r * t_.o_stride, *inter = l_.inter + r * t_.o_stride;
-      for (int64_t j = 0; j < t_.o_stride; j += kWidth) store(o + j, load(o + j) + load(inter + j) / denominator);
+  }
+
+  // o = factor * o + phi(q) S / (phi(q).z + eps).
+  void add_linear_part(float* o, float factor, int64_t r) {
+    float share = 1;
+    if (p_.divide) {
+      float denominator = p_.eps;
+      Float sums{};
+      const float *q = phi_q_ + r * phi_q_stride_, *keys = z(l_.before);
+      int64_t d = 0;
+      for (; d + kWidth <= a_.dim; d += kWidth) sums += load(q + d) * load(keys + d);
+      for (; d < a_.dim; ++d) denominator += q[d] * keys[d];
+      share = 1.0f / (denominator + sum_of(sums));
     }
+    const float* inter = l_.inter + r * t_.o_stride;
+    for (int64_t j = 0; j < t_.o_stride; j += kWidth) store(o + j, load(o + j) * factor + load(inter + j) * share);
   }
 
   const BlockLinearProblem& p_;
@@ -163,6 +177,8 @@ class Chunk {
   LinearScratch l_;
   LinearState& state_;
   int64_t index_, head_, batch_, lo_, hi_;
+  const float* phi_q_ = nullptr;
+  int64_t phi_q_stride_ = 0;
   bool starts_block_, first_block_;
 };
 

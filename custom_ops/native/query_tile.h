@@ -17,11 +17,12 @@ struct TileScratch {
   int64_t kt_stride, s_stride, o_stride;
   size_t floats;
 
+  // Without a base only `floats` means anything: how many the parts need.
   TileScratch(const AttentionProblem& p, float* base) {
-    float* next = base;
+    floats = 0;
     const auto take = [&](int64_t n) {
-      float* part = next;
-      next += (n + 15) / 16 * 16;
+      float* part = base == nullptr ? nullptr : base + floats;
+      floats += size_t(n + 15) / 16 * 16;
       return part;
     };
     // An odd number of cache lines per row, or the rows of a column would share a few sets of the cache.
@@ -40,7 +41,6 @@ struct TileScratch {
     row_sum = take(p.tile_rows);
     row = take(most(kWidth * padded(p.dim), o_stride));
     mask = reinterpret_cast<int32_t*>(take(kt_stride));
-    floats = size_t(next - base);
   }
 };
 
