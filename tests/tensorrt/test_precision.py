@@ -26,8 +26,8 @@ from graphs.baking import bake
 SETTINGS = {
     "sliding_window": ("embed_dim=32", "window_size=8", "num_heads=2", "head_dim=16", "ffn_dim=32"),
     "hybrid": ("embed_dim=32", "lstm_hidden=32", "num_heads=2", "head_dim=16"),
-    "mega": ("embed_dim=32", "hidden_size=32", "num_layers=2"),
-    "lightning": ("embed_dim=32", "hidden_size=32", "num_layers=2", "num_heads=2", "block_size=8"),
+    "mega": ("embed_dim=32", "hidden_size=32", "num_layers=1"),
+    "lightning": ("embed_dim=32", "hidden_size=32", "num_layers=1", "num_heads=2", "block_size=8"),
     "dms": ("hid_dim=32", "n_heads=2"),
 }
 SEQ = 20

@@ -1,0 +1,41 @@
+"""Every architecture becomes an engine: its masks baked, its attention fused wherever the type allows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+import pytest
+
+from exporter.build import build, save
+from exporter.compilers import EngineReport, compile_model
+from exporter.declare import declare
+from tests.tensorrt.test_precision import SEQ, SETTINGS, models
+
+ATTENTION = {"sliding_window": 2, "hybrid": 1, "mega": 1, "lightning": 1, "dms": 1}
+"""Attention nodes of each test configuration."""
+
+
+def outcomes(report: EngineReport) -> list[str]:
+    return [entry["outcome"] for entry in report.attention]
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+@pytest.mark.parametrize("arch", SETTINGS)
+def test_half_types_are_fused(arch: str, precision: str, tmp_path: Path) -> None:
+    declaration, _, _ = declare(arch, SETTINGS[arch], batch="2", seq=str(SEQ))
+    onnx.save(models(arch, precision)[1], tmp_path / "model.onnx")
+    report = compile_model("tensorrt-rtx", tmp_path / "model.onnx", declaration, tmp_path)
+    assert outcomes(report) == ["fused"] * ATTENTION[arch]
+    assert report.precision["Half" if precision == "fp16" else "BFloat16"] > report.precision["Float"] / 4
+
+
+@pytest.mark.parametrize(("batch", "seq"), [("1", "20"), ("1:2:8", "1:20:40")], ids=["static", "dynamic"])
+@pytest.mark.parametrize("arch", SETTINGS)
+def test_exported_float32_model_becomes_an_engine(arch: str, batch: str, seq: str, tmp_path: Path) -> None:
+    declaration, module, _ = declare(arch, SETTINGS[arch], batch=batch, seq=seq)
+    save(build(module, declaration), tmp_path / "model.onnx", external_data=False)
+    report = compile_model("tensorrt-rtx", tmp_path / "model.onnx", declaration, tmp_path)
+    assert set(report.precision) <= {"Float", "Bool", "Int32", "Int64"}
+    assert (report.profiles == {}) == (batch == "1")
+    assert (tmp_path / report.file).stat().st_size == report.bytes
