@@ -45,11 +45,15 @@ const Kernels* choose_kernels(std::string& error) {
 #if defined(__x86_64__)
   __builtin_cpu_init();
   const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
+#ifdef TEMPORT_ONE_LEVEL
+  const Level levels[] = {{&avx2::kKernels, avx2}};
+#else
   const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
   const Level levels[] = {{&avx512::kKernels, avx512},
                           {&avx2::kKernels, avx2},
                           {&sse42::kKernels, bool(__builtin_cpu_supports("sse4.2"))}};
+#endif
 #else
   const Level levels[] = {{&neon::kKernels, true}};
 #endif

@@ -16,7 +16,7 @@ NATIVE = ROOT / "custom_ops" / "native"
 LEVELS = {"sse42": "sse4_2", "avx2": "avx2", "avx512": "avx512f", "neon": "asimd"}
 FORCED = """
 import test_native_attention as attention, test_native_block_linear as linear
-for dtype in ("float32", "float16", "bfloat16"):
+for dtype in attention.TORCH:
     for case in attention.CASES:
         attention.check(case, dtype)
     for case in linear.CASES:
@@ -73,9 +73,9 @@ def test_kernels_under_sanitizers(preset: str) -> None:
 @pytest.mark.skipif(
     shutil.which("clang++") is None, reason="libFuzzer comes with Clang, which is not installed"
 )
-def test_fuzzer_finds_nothing_in_ten_seconds() -> None:
+def test_fuzzer_finds_nothing_in_five_seconds() -> None:
     program = build("fuzz", ROOT / "build" / "native" / "fuzz")
-    command = [program, "-max_total_time=10", "-max_len=64", "-print_final_stats=1", "-artifact_prefix=/tmp/"]
+    command = [program, "-max_total_time=5", "-max_len=64", "-print_final_stats=1", "-artifact_prefix=/tmp/"]
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr[-4000:]
     assert "stat::number_of_executed_units" in result.stderr
