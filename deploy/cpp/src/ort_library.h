@@ -1,6 +1,7 @@
 // ONNX Runtime as found on this machine: loaded by name, called through the numbered view of its table.
 #pragma once
 
+#include <algorithm>
 #include <memory>
 #include <string>
 
@@ -22,9 +23,10 @@ class Library {
   Result<void> check(Args... args) const {
     Status* status = S::call(api_, args...);
     if (!status) return {};
-    Error error = failed("ONNX Runtime: " + std::string(GetErrorMessage::call(api_, status)));
+    std::string message = GetErrorMessage::call(api_, status);
     ReleaseStatus::call(api_, status);
-    return error;
+    std::replace(message.begin(), message.end(), '\n', ' ');
+    return failed("ONNX Runtime: " + std::move(message));
   }
 
   template <class T, class Release>
