@@ -19,6 +19,7 @@ from exporter.compilers.isolate import build
 from exporter.compilers.layers import Layer, parse_layers
 from exporter.compilers.lower_attention import LoweredAttention, MaskConstant, lower_attention
 from exporter.compilers.lower_block_linear import lower_block_linear
+from exporter.compilers.lower_standard import adopt_standard
 from exporter.compilers.lower_to_plugin import lower_to_plugin
 from exporter.compilers.profiles import profile
 from exporter.declaration import Declaration
@@ -31,6 +32,7 @@ COMPILERS = {
 """Target name -> module whose `BACKEND` describes it; imported when asked for."""
 ENGINE_FILE = "engine.{target}.plan"
 REPORT_FILE = "engine.json"
+_OURS = frozenset({"OnlineSoftmaxAttention", "BlockLinearAttention"})
 _OPSET_WITH_ATTENTION = 23
 _CHANGED_MEANING = {"GroupNormalization"}
 """ai.onnx operators whose definition (not only their types) changed between opset 18 and 23."""
@@ -125,20 +127,15 @@ def lower(
     """
     longest = max((axis.max for name, axis in declaration.axes.items() if name != "batch"), default=None)
     masks: list[MaskConstant] = []
+    _flatten(model, keep=_OURS)
+    attention = adopt_standard(model, table)
     if plugin:
-        attention = lower_to_plugin(model)
+        attention += lower_to_plugin(model)
     else:
-        attention, masks = lower_attention(model, longest, table)
+        lowered, masks = lower_attention(model, longest, table)
+        attention += lowered
         attention += lower_block_linear(model, table)
-    for step in (
-        common.InlinePass(),
-        common.LiftConstantsToInitializersPass(size_limit=0),
-        common.DeduplicateInitializersPass(size_limit=2**40),
-        common.RemoveUnusedNodesPass(),
-        common.RemoveUnusedFunctionsPass(),
-        common.RemoveUnusedOpsetsPass(),
-    ):
-        step(model)
+    _flatten(model, keep=frozenset())
     if attention and not plugin and model.opset_imports[""] < _OPSET_WITH_ATTENTION:
         if changed := sorted({n.op_type for n in model.graph.all_nodes()} & _CHANGED_MEANING):
             raise UserError(
@@ -146,6 +143,21 @@ def lower(
             )
         model.opset_imports[""] = _OPSET_WITH_ATTENTION
     return attention, masks
+
+
+def _flatten(model: ir.Model, keep: frozenset[str]) -> None:
+    """Inline every function but those of domain `temport` named in `keep`; constants become initializers."""
+    common.InlinePass(criteria=lambda function: not (function.domain == "temport" and function.name in keep))(
+        model
+    )
+    for step in (
+        common.LiftConstantsToInitializersPass(size_limit=0),
+        common.DeduplicateInitializersPass(size_limit=2**40),
+        common.RemoveUnusedNodesPass(),
+        common.RemoveUnusedFunctionsPass(),
+        common.RemoveUnusedOpsetsPass(),
+    ):
+        step(model)
 
 
 def _targets(target: str, engine: Path) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ positions.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -177,8 +178,9 @@ class _Table:
         self.T, self.S = (length or longest or 0 for length in lengths)
         self.dynamic = None in lengths
         self.allowed = self.rule.array(self.T, self.S)
-        limits = f"c{int(self.rule.causal)}_w{self.rule.window}_o{site.attributes.query_offset}"
-        self.name = f"mask_{self.T}x{self.S}_{limits}"
+        # named by content: rules that agree at these lengths share one constant
+        digest = hashlib.sha256(self.allowed.tobytes()).hexdigest()[:8]
+        self.name = f"mask_{self.T}x{self.S}_{digest}"
 
     @property
     def all_allowed(self) -> bool:

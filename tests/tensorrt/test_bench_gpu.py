@@ -16,6 +16,7 @@ from custom_ops.mask import BlockRule, MaskRule
 from exporter.bench import gpu, gpu_checks
 from exporter.bench.gpu_cases import GpuCase, plan, targets
 from exporter.bench.gpu_checks import Check
+from exporter.bench.gpu_contenders import chunked_block_linear, tensors
 from exporter.errors import UserError
 
 
@@ -68,6 +69,14 @@ def test_definition_in_torch_is_the_reference() -> None:
     }
     truth = block_linear_reference([x.numpy() for x in (q, k, v)], attributes)
     assert np.abs(ours - truth).max() < 1e-12
+
+
+def test_chunked_contender_computes_the_same() -> None:
+    """A peer that computed something else would make the comparison worthless."""
+    case = GpuCase("block_linear", 64, 16, heads=2, head_dim=8, element_type="float32", batch=2)
+    q, k, v = tensors(case, "cpu")
+    exact = gpu_checks.block_linear(q.double(), k.double(), v.double(), 2, 16)
+    assert (chunked_block_linear(q, k, v, case) - exact).abs().max() < 64 * gpu_checks.EPS * exact.abs().max()
 
 
 def test_nan_is_no_pass() -> None:

@@ -128,10 +128,12 @@ def test_altered_mask_constant_is_refused() -> None:
         check_mask_constants(model, masks)
 
 
-def test_layers_share_one_mask() -> None:
-    proto = attention_model(AttentionCase(window=7))
+@pytest.mark.parametrize("window", [7, 60, 99], ids=lambda w: f"W{w}")
+def test_layers_share_one_mask(window: int) -> None:
+    """Also where another rule says the same at these lengths: a window of 60 or 99 keys, and plain causal."""
+    proto = attention_model(AttentionCase(window=7) if window == 7 else AttentionCase(causal=True))
     second = onnx.NodeProto()
-    second.CopyFrom(proto.graph.node[0])
+    second.CopyFrom(attention_model(AttentionCase(window=window)).graph.node[0])
     second.name, second.output[0] = "attention2", "y2"
     proto.graph.node.append(second)
     proto.graph.output.append(onnx.helper.make_tensor_value_info("y2", 1, [2, 60, 64]))
