@@ -76,6 +76,7 @@ def run_export(request: ExportRequest, console: Console | None = None) -> bool:
             report = replace(
                 report,
                 op_counts=built.op_counts,
+                flops=built.flops,
                 masks=_pictures(built),
                 warnings=(*declaration.notes, *built.warnings),
                 versions=versions(),
@@ -114,6 +115,7 @@ def run_parity_of_bundle(
     report = replace(
         report,
         op_counts=earlier.op_counts,
+        flops=earlier.flops,
         masks=earlier.masks,
         warnings=earlier.warnings,
         versions=versions(),

@@ -119,6 +119,7 @@ class ParityReport:
 
     formula    the bound in words; `eps`, `ceiling`, `jitters` are its constants
     op_counts  operators by name per stage of the export (`traced`, `exported`)
+    flops      useful floating-point operations by operator, as traced and as exported
     warnings   what a user of this model has to know
     reasons    why the verdict is `fail`
     """
@@ -135,6 +136,7 @@ class ParityReport:
     verdict: str
     reasons: tuple[str, ...]
     op_counts: dict[str, dict[str, int]] = field(default_factory=dict)
+    flops: dict[str, dict[str, float]] = field(default_factory=dict)
     masks: tuple[MaskPicture, ...] = ()
     warnings: tuple[str, ...] = ()
     versions: dict[str, str] = field(default_factory=dict)

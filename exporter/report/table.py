@@ -36,6 +36,9 @@ def table(report: ParityReport) -> Group:
     parts += [_case(number, case.name, case.bounds) for number, case in enumerate(report.cases, 1)]
     parts += [Text(f"{r.name} not run: {r.reason}", "dim") for r in report.runtimes if r.verdict == NOT_RUN]
     parts += [Text(f"{r.name}: {r.version}, {r.path}", "dim") for r in report.runtimes if r.path]
+    if report.flops:
+        stages = ", ".join(f"{sum(f.values()) / 1e6:.4g} MFLOP {stage}" for stage, f in report.flops.items())
+        parts.append(Text(f"work: {stages}", "dim"))
     parts += [Text(f"warning: {warning}", "yellow") for warning in report.warnings]
     for runtime in report.runtimes:
         if (at := runtime.divergence) is not None:

@@ -45,6 +45,7 @@ def report(subject, cases, truths):
         verdict=FAIL,
         reasons=("elsewhere: broken",),
         op_counts={"traced": {"Gemm": 4, "Split": 2}, "exported": {"Gemm": 4}},
+        flops={"traced": {"MatMul": 5e6}, "exported": {"MatMul": 2.5e6}},
         masks=(
             MaskPicture("mask_window", str(rule), 21, 21, rule.svg(21, 21)),
             MaskPicture("big", "all", 9, 9, ""),
@@ -128,6 +129,7 @@ def test_html_says_what_the_report_says(report):
         report.model["sha256"],
         "torch 2.13",
         "Split",
+        "5 MFLOP traced, 2.5 MFLOP exported",
     ):
         assert words in text, words
     assert text.count('<svg class="chart"') == len(report.cases)
@@ -185,6 +187,7 @@ def test_table_shows_every_row_and_reason(report):
         "diverges",
         "gelu",
         "parity fail",
+        "5 MFLOP traced, 2.5 MFLOP exported",
     ):
         assert words in text, words
 
