@@ -24,6 +24,7 @@ from exporter.passes.clean import clean
 from exporter.passes.fold_constants import fold_constants
 from exporter.passes.prune import prune
 from exporter.passes.to_standard import to_standard
+from exporter.stream import step_model
 from exporter.torch_to_onnx import to_onnx
 from exporter.weights import fingerprint
 from graphs.baking import bake
@@ -60,7 +61,7 @@ def build(module: nn.Module, declaration: Declaration) -> Built:
     if declaration.ops not in DIALECTS:
         raise UserError(f"--ops {declaration.ops!r} is unknown; give one of {', '.join(DIALECTS)}")
     longest = max((a.max for name, a in declaration.axes.items() if name != "batch"), default=1)
-    baked = copy.deepcopy(module)
+    baked = step_model(module, declaration) if declaration.streaming else copy.deepcopy(module)
     bake(baked, longest)
     model = to_onnx(baked, declaration)
     fold_constants(model)

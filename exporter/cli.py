@@ -59,6 +59,13 @@ def export(
     weights_layout: Annotated[
         str, typer.Option(help="Names in --weights: own, or edifice (the reference implementation's).")
     ] = "own",
+    streaming: Annotated[
+        bool,
+        typer.Option(
+            "--streaming",
+            help="A step model, (frame, state) -> (output, state); `temport list` says how exact a stream is.",
+        ),
+    ] = False,
     ops: Annotated[
         str, typer.Option(help="custom: temport nodes with function bodies; standard: ai.onnx only.")
     ] = "custom",
@@ -94,6 +101,7 @@ def export(
         runtimes=tuple(runtime or ()),
         inputs=tuple(input_file or ()),
         external_data=external_data,
+        streaming=streaming,
     )
     raise typer.Exit(0 if run_export(request) else 1)
 

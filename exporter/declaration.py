@@ -20,6 +20,9 @@ DYNAMIC_BATCH = (1, 8, 64)
 DYNAMIC_SEQ = (1, 60, 1024)
 """min, opt, max length of `--seq dynamic`; masks are baked up to the maximum."""
 
+BEFORE, AFTER = "state.", "next_state."
+"""What stands before the name of a step model's state tensor as an input and as an output."""
+
 
 @dataclass(frozen=True)
 class Axis:
@@ -94,6 +97,8 @@ class Declaration:
     seed           seeds the initial weights (when no file is given) and the parity inputs
     weights        where the weights came from: `seed`, or the file's sha256
     module         `path.py:factory` for a user's own module
+    streaming      a step model: one frame and the state before it -> output and the state after it
+    horizon        frames that a step model's caches keep where its attention has no window; 0 elsewhere
     """
 
     arch: str
@@ -109,11 +114,19 @@ class Declaration:
     module: str | None = None
     semantics: int = SEMANTICS_VERSION
     notes: tuple[str, ...] = field(default=())
+    streaming: bool = False
+    horizon: int = 0
 
     @property
     def axes(self) -> dict[str, Axis]:
         """Every named axis of the inputs, in order of appearance."""
         return {axis.name: axis for spec in self.inputs for axis in spec.axes()}
+
+    @property
+    def states(self) -> tuple[tuple[str, str], ...]:
+        """Each state tensor of a step model by its input and its output name, in the signature's order."""
+        names = [s.name.removeprefix(BEFORE) for s in self.inputs if s.name.startswith(BEFORE)]
+        return tuple((BEFORE + name, AFTER + name) for name in names) if self.streaming else ()
 
     @property
     def window(self) -> int:

@@ -10,9 +10,9 @@ from graphs.registry import ARCHITECTURES
 
 
 def print_architectures() -> None:
-    table = Table("architecture", "what it is")
+    table = Table("architecture", "what it is", "frame by frame (--streaming)")
     for arch in ARCHITECTURES.values():
-        table.add_row(arch.name, arch.summary)
+        table.add_row(arch.name, arch.summary, arch.streams)
     Console().print(table)
 
 

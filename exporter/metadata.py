@@ -13,7 +13,10 @@ PREFIX = "temport."
 
 
 def signature(declaration: Declaration) -> dict[str, Any]:
-    """Inputs and outputs as JSON: name, dtype, shape (an integer, or name/min/opt/max of a dynamic axis)."""
+    """Inputs and outputs as JSON: name, dtype, shape (an integer, or name/min/opt/max of a dynamic axis).
+
+    A step model also names its `states`: which output is which input of the next frame.
+    """
     data = declaration.to_json()
 
     def plain(spec: dict[str, Any]) -> dict[str, Any]:
@@ -23,7 +26,10 @@ def signature(declaration: Declaration) -> dict[str, Any]:
         ]
         return {**spec, "shape": shape}
 
-    return {side: [plain(spec) for spec in data[side]] for side in ("inputs", "outputs")}
+    sides: dict[str, Any] = {side: [plain(spec) for spec in data[side]] for side in ("inputs", "outputs")}
+    if declaration.streaming:
+        sides["states"] = [{"input": before, "output": after} for before, after in declaration.states]
+    return sides
 
 
 def describe(model: ir.Model, declaration: Declaration, weights: str, version: str) -> None:
@@ -40,4 +46,6 @@ def describe(model: ir.Model, declaration: Declaration, weights: str, version: s
         "weights": weights,
         "version": version,
     }
+    if declaration.streaming:
+        entries["horizon"] = str(declaration.horizon)
     model.metadata_props.update({PREFIX + key: value for key, value in entries.items()})

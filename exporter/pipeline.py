@@ -15,10 +15,8 @@ from exporter.bundle import Bundle, open_bundle, staged, versions, write_manifes
 from exporter.declaration import Declaration
 from exporter.declare import declare, declare_module, load_factory, rebuild, seeded
 from exporter.errors import UserError
-from exporter.parity.cases import Case, default_cases
-from exporter.parity.files import read_case
-from exporter.parity.oracle import Truth, find_truths
-from exporter.parity.run import run_parity
+from exporter.parity.cases import Case
+from exporter.parity.oracle import Truth
 from exporter.parity.vectors import read_vectors, to_vectors
 from exporter.progress import Progress
 from exporter.report.html import write_html
@@ -26,7 +24,8 @@ from exporter.report.model import MaskPicture
 from exporter.report.serial import read_json, write_json
 from exporter.report.table import print_table
 from exporter.runtimes import load
-from exporter.subject import Subject
+from exporter.stream import declare_stream
+from exporter.trial import Trial, cases_for, own_cases
 
 LARGEST_MASK_DRAWN = 512
 """Beyond this many rows a drawing of a mask shows nothing more."""
@@ -53,6 +52,7 @@ class ExportRequest:
     runtimes: tuple[str, ...] = ()
     inputs: tuple[Path, ...] = ()
     external_data: bool = False
+    streaming: bool = False
 
 
 def run_export(request: ExportRequest, console: Console | None = None) -> bool:
@@ -62,17 +62,17 @@ def run_export(request: ExportRequest, console: Console | None = None) -> bool:
     with Progress(console) as progress:
         progress.step("declaring")
         declaration, module = _declared(request)
-        cases = (*default_cases(declaration), *(read_case(path, declaration) for path in request.inputs))
+        cases = cases_for(declaration, request.inputs)
         with staged(request.out or _default_out(declaration)) as work:
             progress.step("tracing and rewriting")
             built = build(module, declaration)
             save(built, work / "model.onnx", request.external_data)
             (work / "weights.safetensors").write_bytes(weights.serialise(module))
-            subject = Subject(declaration, work / "model.onnx", module)
+            trial = Trial.of(declaration, work / "model.onnx", module)
             progress.step("float64 oracle")
-            truths = find_truths(subject, cases)
+            truths = trial.truths(cases)
             write_vectors(work / "vectors.npz", to_vectors(truths))
-            report = run_parity(subject, cases, runtimes, truths=truths, progress=progress.parity)
+            report = trial.run(cases, runtimes, truths, progress.parity)
             report = replace(
                 report,
                 op_counts=built.op_counts,
@@ -104,13 +104,13 @@ def run_parity_of_bundle(
     chosen = [load(name) for name in runtimes] or None
     bundle = open_bundle(path)
     declaration = bundle.declaration
-    own = tuple(read_case(file, declaration) for file in inputs)
+    own = own_cases(declaration, inputs)
     with Progress(console) as progress:
         progress.step("rebuilding")
         module = rebuilt_module(bundle)
-        subject = Subject(declaration, bundle.model_path, module)
+        trial = Trial.of(declaration, bundle.model_path, module)
         cases, truths = _known_or_recorded(bundle, module, own)
-        report = run_parity(subject, cases, chosen, truths=truths, progress=progress.parity)
+        report = trial.run(cases, chosen, truths, progress.parity)
     earlier = read_json(path / "report.json")
     report = replace(
         report,
@@ -188,11 +188,14 @@ def _declared(request: ExportRequest) -> tuple[Declaration, nn.Module]:
         source = weights.fingerprint(module)
     elif request.weights_layout != "own":
         raise UserError("--weights-layout says how to read --weights, and no --weights was given")
-    return replace(declaration, weights=source, prune=request.prune), module
+    declaration = replace(declaration, weights=source, prune=request.prune)
+    return (declare_stream(declaration, module) if request.streaming else declaration), module
 
 
 def _default_out(declaration: Declaration) -> Path:
     name = declaration.module.rpartition(":")[2] if declaration.module else declaration.arch
+    if declaration.streaming:
+        return Path("bundles") / f"{name}-streaming"
     return Path("bundles") / f"{name}-seq{str(declaration.axes['seq']).replace(':', '-')}"
 
 
@@ -201,7 +204,7 @@ def _known_or_recorded(
 ) -> tuple[tuple[Case, ...], tuple[Truth, ...] | None]:
     """Cases to run with their truths; without the torch source only the recorded ones have a truth."""
     if module is not None:
-        return (*default_cases(bundle.declaration), *own), None
+        return (*cases_for(bundle.declaration), *own), None
     if own:
         raise UserError(
             f"{bundle.declaration.module} is not here, so there is no oracle for new inputs; leave --input out"

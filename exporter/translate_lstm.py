@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from onnxscript import opset18 as op
+from onnxscript import opset18
+
+import graphs.lstm  # noqa: F401  defines the op that is translated here
+
+op: Any = opset18  # its stubs want one element type, which a translation leaves open
 
 
 def translate_lstm(
@@ -19,10 +23,11 @@ def translate_lstm(
     size = weight_hh.shape[1]
     rows = [*range(size), *range(3 * size, 4 * size), *range(size, 3 * size)]
     # Gathers of weights: constant folding leaves only their result in the file.
+    order: Any = op.Constant(value_ints=rows)
     weight_ih, weight_hh, bias = (
-        op.Gather(stacked, op.Constant(value_ints=rows), axis=0) for stacked in (weight_ih, weight_hh, bias)
+        op.Gather(stacked, order, axis=0) for stacked in (weight_ih, weight_hh, bias)
     )
-    direction = op.Constant(value_ints=[0])
+    direction: Any = op.Constant(value_ints=[0])
     y, last_hidden, last_cell = op.LSTM(
         op.Transpose(x, perm=[1, 0, 2]),
         op.Unsqueeze(weight_ih, direction),
@@ -33,4 +38,5 @@ def translate_lstm(
         cell,
         hidden_size=size,
     )
-    return op.Transpose(op.Squeeze(y, op.Constant(value_ints=[1])), perm=[1, 0, 2]), last_hidden, last_cell
+    one_direction: Any = op.Constant(value_ints=[1])
+    return op.Transpose(op.Squeeze(y, one_direction), perm=[1, 0, 2]), last_hidden, last_cell

@@ -98,7 +98,8 @@ class LightningAttention(nn.Module, Stateful):
 
     def state_specs(self) -> tuple[StateSpec, ...]:
         """Keys and values of the current block; `earlier` and `block` are sums of phi(k)^T [v 1] over the
-        blocks before it and over its own frames so far: the last column is the sum of phi(k).
+        blocks before it and over its own frames so far: the last column is the sum of phi(k). `lost` is what
+        rounding took from the last addition to `block`.
         """
         size = self.out.in_features
         sums = (self.num_heads, size // self.num_heads, size // self.num_heads + 1)
@@ -107,6 +108,7 @@ class LightningAttention(nn.Module, Stateful):
             StateSpec("values", (self.block_size, size)),
             StateSpec("earlier", sums),
             StateSpec("block", sums),
+            StateSpec("lost", sums),
         )
 
     def forward(self, x: Tensor, memory: Memory | None = None) -> Tensor:
@@ -137,10 +139,15 @@ class LightningAttention(nn.Module, Stateful):
         total, divisor = weighted[..., :-1], weighted[..., -1:]
         before = total if self.normalizer == "none" else total / (divisor + DIVISOR_EPS)
 
-        block = memory.read(self, "block") + self.feature(k).mT @ functional.pad(v, (0, 1), value=1.0)
-        complete = torch.where(memory.block_ends()[:, :, None, None], block, 0.0)
+        # Compensated summation (Kahan 1965): a block's sum is as exact frame by frame as in one matrix product.
+        # What its last addition lost goes into the next block, which is where all blocks are added up.
+        block, lost = memory.read(self, "block"), memory.read(self, "lost")
+        added = self.feature(k).mT @ functional.pad(v, (0, 1), value=1.0) - lost
+        grown = block + added
+        complete = torch.where(memory.block_ends()[:, :, None, None], grown, 0.0)
         memory.write(self, "earlier", earlier + complete)
-        memory.write(self, "block", block - complete)
+        memory.write(self, "block", grown - complete)
+        memory.write(self, "lost", (grown - block) - added)
         return inside + before.transpose(1, 2).flatten(2)
 
     def feature(self, x: Tensor) -> Tensor:

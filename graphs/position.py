@@ -53,9 +53,11 @@ class PositionalEncoding(LengthTable, Stateful):
         """
         position = memory.read(self, "position")
         memory.write(self, "position", position + 1)
-        place = torch.arange(DIGITS, device=position.device)
-        digits = torch.div(position, RADIX**place, rounding_mode="trunc") % RADIX
-        factors = functional.embedding(digits + RADIX * place, self.digits(RADIX))
+        row = RADIX * torch.arange(DIGITS, device=position.device)
+        place = RADIX ** torch.arange(DIGITS, device=position.device)
+        # Below 2^24 float32 holds every position, and powers of two divide it exactly.
+        digits = (position % (RADIX * place)).float().div(place).long()
+        factors = functional.embedding(digits + row, self.digits(RADIX))
         return factors.prod(dim=1).unflatten(-1, (-1, self.width)).sum(dim=1, keepdim=True)
 
 

@@ -107,7 +107,7 @@ class Memory:
     def seen(self) -> Tensor:
         """`seen` with this frame added: what attention may look at in a cache."""
         if self._seen is None:
-            self._seen = self.after[SEEN] = functional.pad(self._before[SEEN], (-1, 1), value=True)
+            self._seen = self.after[SEEN] = functional.pad(self._before[SEEN][:, 1:], (0, 1), value=True)
         return self._seen
 
     def block_ends(self) -> Tensor:
@@ -130,6 +130,12 @@ def limited(model: nn.Module, horizon: int) -> nn.Module:
         if isinstance(module, CachedAttention):
             module.limit(horizon)
     return model
+
+
+def needs_horizon(model: nn.Module) -> bool:
+    """Whether some attention of `model` sees all earlier frames, so that only a horizon bounds its caches."""
+    rules = [module.rule for module in model.modules() if isinstance(module, CachedAttention)]
+    return any(rule.causal and not rule.window for rule in rules)
 
 
 def state_specs(model: nn.Module) -> tuple[StateSpec, ...]:
@@ -158,13 +164,14 @@ class StepModel(nn.Module):
     """`(frame [batch, 1, embed_dim], *state) -> (output [batch, hidden], *state after)`, states in the order of
     `specs`: the flat form that a trace and a runtime take.
 
-    model  an architecture of this package in eval mode
+    model  an architecture of this package; its mode, training or eval, is taken over
     """
 
     def __init__(self, model: Any) -> None:
         super().__init__()
         self.model = model
         self.specs = state_specs(model)
+        self.train(model.training)
 
     def forward(self, frame: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
         if frame.dim() != 3 or frame.shape[1] != 1:

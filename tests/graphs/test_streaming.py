@@ -176,6 +176,23 @@ def test_a_stale_cache_mask_is_seen(small):
     assert (outputs - whole(model, x)[:, 3:6]).abs().max() > 1e-3
 
 
+def test_block_sums_gather_no_rounding():
+    """The same frame 999 times, which rounds the same way each time: a plain running sum drifts."""
+    layer = graphs.build_lightning_attention(hidden_size=8, num_heads=2, block_size=1000).eval()
+    x, state = torch.randn(1, 1, 8), streaming.initial_state(layer, 1)
+    with torch.no_grad():
+        for _ in range(999):
+            memory = streaming.Memory(layer, state)
+            layer(x, memory)
+            state = memory.after
+        _, k, v = (p.unflatten(-1, (2, 4)).transpose(1, 2) for p in layer.qkv(x).chunk(3, dim=-1))
+    added = k.mT @ torch.nn.functional.pad(v, (0, 1), value=1.0)  # rounded once, as each time in the stream
+    exact = 999 * added.double()
+    assert ((state["block"] - exact) / exact).abs().max() <= 2 * torch.finfo(torch.float32).eps
+    plain = sum([added] * 999)
+    assert ((plain - exact) / exact).abs().max() > 1e-6
+
+
 def test_what_cannot_stream_says_why(small):
     for arch, options, sentence in [
         ("mega", dict(attention_kernel="l1"), "attention_kernel=l1 sees later frames"),
