@@ -13,7 +13,7 @@ import onnx_ir as ir
 from torch import nn
 
 from exporter.bundle import version
-from exporter.declaration import Declaration
+from exporter.declaration import PRECISIONS, Declaration
 from exporter.errors import UserError
 from exporter.flops import count_flops
 from exporter.masks import BakedMask, check_masks
@@ -22,6 +22,7 @@ from exporter.passes.absorb_projections import absorb_projections
 from exporter.passes.attach_bodies import AttachedBody, attach_bodies
 from exporter.passes.clean import clean
 from exporter.passes.fold_constants import fold_constants
+from exporter.passes.precision import PrecisionChange, lower_precision
 from exporter.passes.prune import prune
 from exporter.passes.to_standard import to_standard
 from exporter.stream import step_model
@@ -31,12 +32,13 @@ from graphs.baking import bake
 from graphs.masks import MaskTable
 
 DIALECTS = ("custom", "standard")
+PRECISION_NAMES = {element: name for name, element in PRECISIONS.items()}
 LARGEST_PROTOBUF = 2**31 - 1
 
 
 @dataclass(frozen=True)
 class Built:
-    """A checked ONNX model with what the manifest and the report say about it."""
+    """A checked ONNX model with what the manifest and the report say about it; `half` where precision was lowered."""
 
     model: ir.Model
     bodies: list[AttachedBody]
@@ -44,6 +46,7 @@ class Built:
     op_counts: dict[str, dict[str, int]]
     flops: dict[str, dict[str, float]]
     warnings: tuple[str, ...]
+    half: PrecisionChange | None
 
     def mask_records(self) -> list[dict[str, Any]]:
         return [
@@ -73,6 +76,9 @@ def build(module: nn.Module, declaration: Declaration) -> Built:
         absorb_projections(model)
         counts["pruned"] = count_ops(model)
     flops["exported"] = count_flops(model, declaration)
+    half = None
+    if declaration.precision != "float32":
+        half = lower_precision(model, PRECISION_NAMES[declaration.precision])
     attach = to_standard if declaration.ops == "standard" else attach_bodies
     bodies = attach(model, declaration)
     clean(model)
@@ -89,7 +95,7 @@ def build(module: nn.Module, declaration: Declaration) -> Built:
     ]
     check_masks(model, masks)
     counts["exported"] = count_ops(model)
-    return Built(model, bodies, masks, counts, flops, warnings)
+    return Built(model, bodies, masks, counts, flops, warnings, half)
 
 
 def save(built: Built, path: Path, external_data: bool) -> None:

@@ -69,6 +69,28 @@ def export(
     ops: Annotated[
         str, typer.Option(help="custom: temport nodes with function bodies; standard: ai.onnx only.")
     ] = "custom",
+    precision: Annotated[
+        str, typer.Option(help="fp32, fp16 or bf16: what matrix products and attention compute in.")
+    ] = "fp32",
+    target: Annotated[
+        str | None, typer.Option(help="Also compile an engine: tensorrt-rtx (no GPU needed) or tensorrt.")
+    ] = None,
+    compute_capability: Annotated[
+        list[str] | None, typer.Option(help="GPU that the engine is for, such as 89; repeatable.")
+    ] = None,
+    optimization_level: Annotated[
+        int | None, typer.Option(help="0 to 5: engine build time against run time.")
+    ] = None,
+    workspace_mib: Annotated[
+        int | None, typer.Option(help="Limit of the engine's scratch memory, MiB.")
+    ] = None,
+    timing_cache: Annotated[
+        Path | None, typer.Option(help="Timing cache read before and written after the build.")
+    ] = None,
+    plugin: Annotated[
+        Path | None,
+        typer.Option(help="Our TensorRT plugin library: its kernels run instead of fused attention."),
+    ] = None,
     opset: Annotated[int, typer.Option(help="ai.onnx opset, 18 to 24.")] = 20,
     prune: Annotated[
         bool, typer.Option(help="Leave out positions that cannot reach the output (exact).")
@@ -81,6 +103,7 @@ def export(
     ] = False,
 ) -> None:
     """Write a bundle: one ONNX file, manifest, replayable vectors and a parity report over every runtime."""
+    from exporter.compilers.contract import CompileOptions
     from exporter.pipeline import ExportRequest, run_export
 
     request = ExportRequest(
@@ -102,6 +125,11 @@ def export(
         inputs=tuple(input_file or ()),
         external_data=external_data,
         streaming=streaming,
+        precision=precision,
+        target=target,
+        compile=CompileOptions(
+            tuple(compute_capability or ()), optimization_level, workspace_mib, timing_cache, plugin
+        ),
     )
     raise typer.Exit(0 if run_export(request) else 1)
 

@@ -15,6 +15,9 @@ from exporter.errors import UserError
 SEMANTICS_VERSION = 1
 """Version of the numeric definitions (custom-op domain `temport`, version 1)."""
 
+PRECISIONS = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
+"""`--precision` -> element type that the graph computes in; inputs and outputs stay float32."""
+
 DYNAMIC_BATCH = (1, 8, 64)
 """min, opt, max batch of `--batch dynamic`."""
 DYNAMIC_SEQ = (1, 60, 1024)
@@ -92,7 +95,7 @@ class Declaration:
     inputs/outputs signature
     opset          ai.onnx opset of the file
     ops            `custom` (nodes of domain `temport` with their function bodies) or `standard` (ai.onnx only)
-    precision      element type of the graph's floating-point tensors
+    precision      element type that matrix products and attention compute in
     prune          positions that cannot reach the output are not computed
     seed           seeds the initial weights (when no file is given) and the parity inputs
     weights        where the weights came from: `seed`, or the file's sha256

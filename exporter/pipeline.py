@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import onnx_ir as ir
 from rich.console import Console
 from torch import nn
 
 from exporter import weights
 from exporter.build import Built, build, save
 from exporter.bundle import Bundle, open_bundle, staged, versions, write_manifest, write_vectors
-from exporter.declaration import Declaration
+from exporter.compilers.contract import CompileOptions
+from exporter.declaration import PRECISIONS, Declaration
 from exporter.declare import declare, declare_module, load_factory, rebuild, seeded
+from exporter.engines import add_engine, describe
 from exporter.errors import UserError
 from exporter.parity.cases import Case
 from exporter.parity.oracle import Truth
 from exporter.parity.vectors import read_vectors, to_vectors
+from exporter.passes.overflow import find_overflow
 from exporter.progress import Progress
 from exporter.report.html import write_html
 from exporter.report.model import MaskPicture
@@ -53,6 +57,9 @@ class ExportRequest:
     inputs: tuple[Path, ...] = ()
     external_data: bool = False
     streaming: bool = False
+    precision: str = "fp32"
+    target: str | None = None
+    compile: CompileOptions = field(default_factory=CompileOptions)
 
 
 def run_export(request: ExportRequest, console: Console | None = None) -> bool:
@@ -68,6 +75,10 @@ def run_export(request: ExportRequest, console: Console | None = None) -> bool:
             built = build(module, declaration)
             save(built, work / "model.onnx", request.external_data)
             (work / "weights.safetensors").write_bytes(weights.serialise(module))
+            told = _overflows(module, declaration, built, cases)
+            if request.target is not None:
+                engine = add_engine(request.target, request.compile, work, declaration, progress)
+                told = (*told, *engine.warnings, describe(engine))
             trial = Trial.of(declaration, work / "model.onnx", module)
             progress.step("float64 oracle")
             truths = trial.truths(cases)
@@ -78,7 +89,7 @@ def run_export(request: ExportRequest, console: Console | None = None) -> bool:
                 op_counts=built.op_counts,
                 flops=built.flops,
                 masks=_pictures(built),
-                warnings=(*declaration.notes, *built.warnings),
+                warnings=(*declaration.notes, *built.warnings, *told),
                 versions=versions(),
             )
             write_json(report, work / "report.json")
@@ -188,8 +199,24 @@ def _declared(request: ExportRequest) -> tuple[Declaration, nn.Module]:
         source = weights.fingerprint(module)
     elif request.weights_layout != "own":
         raise UserError("--weights-layout says how to read --weights, and no --weights was given")
-    declaration = replace(declaration, weights=source, prune=request.prune)
+    if request.precision not in PRECISIONS:
+        raise UserError(f"--precision {request.precision!r} is unknown; give {', '.join(PRECISIONS)}")
+    precision = PRECISIONS[request.precision]
+    declaration = replace(declaration, weights=source, prune=request.prune, precision=precision)
     return (declare_stream(declaration, module) if request.streaming else declaration), module
+
+
+def _overflows(
+    module: nn.Module, declaration: Declaration, built: Built, cases: Sequence[Case]
+) -> tuple[str, ...]:
+    """Tensors that the half type cannot hold on these very inputs, measured on the float32 graph."""
+    if built.half is None or declaration.streaming:
+        return ()
+    single = build(module, replace(declaration, precision="float32"))
+    found = find_overflow(
+        ir.to_proto(single.model), built.half.half, {c.name: c.inputs for c in cases}, built.half.precision
+    )
+    return tuple(f"overflow in {built.half.precision}: {overflow}" for overflow in found)
 
 
 def _default_out(declaration: Declaration) -> Path:

@@ -7,6 +7,8 @@ from typing import Self
 
 from rich.console import Console
 
+SECONDS_BETWEEN_DETAILS = 10
+
 
 class Progress:
     """A status line on a terminal; on anything else (a log, CI) one line per step."""
@@ -14,7 +16,7 @@ class Progress:
     def __init__(self, console: Console) -> None:
         self.console = console
         self.status = console.status("") if console.is_terminal else None
-        self.started = time.monotonic()
+        self.started = self.told = time.monotonic()
 
     def __enter__(self) -> Self:
         if self.status is not None:
@@ -27,11 +29,17 @@ class Progress:
 
     def step(self, what: str) -> None:
         """Announce the next step."""
+        self.told = time.monotonic()
         text = f"[{time.monotonic() - self.started:5.1f} s] {what}"
         if self.status is not None:
             self.status.update(text)
         else:
             self.console.print(text, markup=False, highlight=False)
+
+    def detail(self, what: str) -> None:
+        """Say more about a long step: always on a terminal, now and then in a log."""
+        if self.status is not None or time.monotonic() - self.told > SECONDS_BETWEEN_DETAILS:
+            self.step(what)
 
     def parity(self, what: str, step: int, steps: int) -> None:
         """Announce one runtime of a parity run."""

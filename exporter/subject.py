@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,9 +14,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Subject:
-    """`module` is the torch source of the model (float32, eval mode) or None where it cannot be rebuilt."""
+    """`module` is the torch source of the model (float32, eval mode) or None where it cannot be rebuilt.
+
+    Engines and whatever else a runtime needs lie beside `model_path`.
+    """
 
     declaration: Declaration
     model_path: Path
     module: nn.Module | None = None
-    artifacts: dict[str, Path] = field(default_factory=dict)
