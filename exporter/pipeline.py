@@ -76,9 +76,10 @@ def run_export(request: ExportRequest, console: Console | None = None) -> bool:
             save(built, work / "model.onnx", request.external_data)
             (work / "weights.safetensors").write_bytes(weights.serialise(module))
             told = _overflows(module, declaration, built, cases)
+            engine = None
             if request.target is not None:
                 engine = add_engine(request.target, request.compile, work, declaration, progress)
-                told = (*told, *engine.warnings, describe(engine))
+                told = (*told, *engine.warnings)
             trial = Trial.of(declaration, work / "model.onnx", module)
             progress.step("float64 oracle")
             truths = trial.truths(cases)
@@ -97,6 +98,8 @@ def run_export(request: ExportRequest, console: Console | None = None) -> bool:
             write_manifest(work, declaration, built.mask_records(), {"verdict": report.verdict})
     out = (request.out or _default_out(declaration)).absolute()
     print_table(report, console)
+    if engine is not None:
+        console.print(describe(engine), soft_wrap=True, highlight=False)
     console.print(
         f"{'wrote' if report.passed else 'wrote, with a failed parity gate,'} {out}", soft_wrap=True
     )
