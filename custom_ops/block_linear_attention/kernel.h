@@ -150,8 +150,8 @@ class Chunk {
     for (int i = 0; i < Panel::count(a_.value_dim); ++i) {
       const Panel s = Panel::at(i, a_.value_dim, width);
       for (int64_t r = 0; r < rows; r += kMaxRows)
-        multiply(int(least(kMaxRows, rows - r)), s.vectors, phi_q_ + r * phi_q_stride_, phi_q_stride_, a_.dim, l_.before + s.offset,
-                 s.stride, l_.inter + r * t_.o_stride + i * kPanel, t_.o_stride, false);
+        multiply(int(least(kMaxRows, rows - r)), s.vectors, phi_q_ + r * phi_q_stride_, phi_q_stride_, a_.dim,
+                 l_.before + s.offset, s.stride, l_.inter + r * t_.o_stride + i * kPanel, t_.o_stride, false);
     }
   }
 

@@ -65,9 +65,9 @@ const Kernels* choose_kernels(std::string& error) {
     if (any || std::string(named) == level.kernels->isa) return level.kernels;
     runnable += (runnable.empty() ? "" : ", ") + std::string(level.kernels->isa);
   }
-  error = any ? "temport: this processor has none of the instruction sets the op library was built for."
-              : "temport: TEMPORT_ISA is '" + std::string(named) + "'; on this processor it must be one of " + runnable +
-                    ".";
+  error = "temport: this processor has none of the instruction sets the op library was built for.";
+  if (!any)
+    error = "temport: TEMPORT_ISA is '" + std::string(named) + "'; on this processor it must be one of " + runnable + ".";
   return nullptr;
 }
 

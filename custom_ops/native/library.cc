@@ -1,6 +1,7 @@
 // The entry point that SessionOptions.register_custom_ops_library looks up.
 #include <algorithm>
 #include <chrono>
+#include <cstdlib>
 #include <map>
 #include <mutex>
 
@@ -11,12 +12,21 @@
 namespace temport {
 namespace {
 
+// Before 1.24 ONNX Runtime crashes, on its way to an op's shape inference, on a node whose optional input is an empty
+// name (packed QKV with a key_mask). There output shapes stay unknown until the model runs.
+bool can_infer_shapes(const char* version) {
+  char* end = nullptr;
+  const long major = std::strtol(version, &end, 10);
+  const long minor = *end == '.' ? std::strtol(end + 1, nullptr, 10) : 0;
+  return major > 1 || (major == 1 && minor >= 24);
+}
+
 // Domain and ops have to outlive every session, so they live as long as the process, once per runtime in it.
-ort::Status* make_domain(const ort::Api& api, ort::CustomOpDomain*& domain) {
+ort::Status* make_domain(const ort::Api& api, bool infer, ort::CustomOpDomain*& domain) {
   ort::Status* status = api.call<ort::Status*>(ort::kCreateCustomOpDomain, "temport", &domain);
   for (DType dtype : {DType::kFloat32, DType::kFloat16, DType::kBFloat16}) {
-    for (ort::CustomOp* op : {static_cast<ort::CustomOp*>(new OpEntry<OnlineSoftmaxAttention>(api, dtype)),
-                              static_cast<ort::CustomOp*>(new OpEntry<BlockLinearAttention>(api, dtype))}) {
+    for (ort::CustomOp* op : {static_cast<ort::CustomOp*>(new OpEntry<OnlineSoftmaxAttention>(api, dtype, infer)),
+                              static_cast<ort::CustomOp*>(new OpEntry<BlockLinearAttention>(api, dtype, infer))}) {
       const ort::CustomOp* added = op;
       if (status == nullptr) status = api.call<ort::Status*>(ort::kCustomOpDomainAdd, domain, added);
     }
@@ -37,7 +47,7 @@ extern "C" __attribute__((visibility("default"))) temport::ort::Status* Register
   const std::lock_guard<std::mutex> lock(mutex);
   ort::CustomOpDomain*& domain = domains[api];
   if (domain == nullptr) {
-    ort::Status* status = temport::make_domain(*api, domain);
+    ort::Status* status = temport::make_domain(*api, temport::can_infer_shapes(base->GetVersionString()), domain);
     if (status != nullptr) return status;
   }
   return api->call<ort::Status*>(ort::kAddCustomOpDomain, options, domain);

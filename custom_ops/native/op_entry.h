@@ -18,7 +18,7 @@ constexpr int kBool = 9;  // TensorProto.DataType.BOOL
 template <typename Op>
 class OpEntry : public ort::CustomOp {
  public:
-  OpEntry(const ort::Api& api, DType dtype) : ort::CustomOp{}, api_(api), dtype_(dtype) {
+  OpEntry(const ort::Api& api, DType dtype, bool infers_shapes) : ort::CustomOp{}, api_(api), dtype_(dtype) {
     version = ort::kApiVersion;
     GetName = [](const CustomOp*) { return Op::kName; };
     GetExecutionProviderType = [](const CustomOp*) -> const char* { return nullptr; };  // the CPU
@@ -35,9 +35,10 @@ class OpEntry : public ort::CustomOp {
       return guarded(k.api, k.label, [&] { k.op.compute(NodeCall(k.api, context, k.label)); });
     };
     KernelDestroy = [](void* kernel) { delete static_cast<Kernel*>(kernel); };
-    InferOutputShapeFn = [](const CustomOp* op, ort::ShapeInferContext* context) {
-      return infer_output_shape(self(op).api_, context, int(self(op).dtype_));
-    };
+    if (infers_shapes)
+      InferOutputShapeFn = [](const CustomOp* op, ort::ShapeInferContext* context) {
+        return infer_output_shape(self(op).api_, context);
+      };
     GetStartVersion = [](const CustomOp*) { return 1; };
     GetEndVersion = [](const CustomOp*) { return 1; };
     GetMayInplace = [](int**, int**) -> size_t { return 0; };

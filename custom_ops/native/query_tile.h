@@ -99,8 +99,8 @@ class QueryTile {
   bool packed(int64_t lo, int64_t hi) const { return lo_ == lo && hi_ == hi; }
 
  private:
-  // float32 queries are read where they are and the scale is applied to the scores; others are converted, with the scale.
-  // (A maximum of scores is one of scaled scores only under a positive scale.)
+  // float32 queries are read where they are and the scale is applied to the scores; others are converted, with the
+  // scale. (A maximum of scores is one of scaled scores only under a positive scale.)
   void prepare_queries() {
     const int64_t at = batch_ * p_.q.batch_stride + head_ * p_.dim + row_lo_ * p_.q.row_stride;
     const bool in_place = p_.dtype == DType::kFloat32 && p_.scale > 0;

@@ -10,6 +10,7 @@ constexpr int64_t kUnknown = -1;
 struct Shape {
   std::vector<int64_t> sizes;
   std::vector<const char*> symbols;
+  int element_type = 0;
 };
 
 class Inference {
@@ -30,7 +31,8 @@ class Inference {
     if (!ok(api_.call<ort::Status*>(ort::kGetDimensionsCount, read, &rank)) || rank != 3) return false;
     shape.sizes.assign(rank, kUnknown);
     shape.symbols.assign(rank, "");
-    return ok(api_.call<ort::Status*>(ort::kGetDimensions, read, shape.sizes.data(), rank)) &&
+    return ok(api_.call<ort::Status*>(ort::kGetTensorElementType, read, &shape.element_type)) &&
+           ok(api_.call<ort::Status*>(ort::kGetDimensions, read, shape.sizes.data(), rank)) &&
            ok(api_.call<ort::Status*>(ort::kGetSymbolicDimensions, read, shape.symbols.data(), rank));
   }
 
@@ -47,12 +49,12 @@ class Inference {
     return value;
   }
 
-  ort::Status* set_output(Shape& shape, int element_type) const {
+  ort::Status* set_output(Shape& shape) const {
     ort::TypeAndShape* info = nullptr;
     ort::Status* status = api_.call<ort::Status*>(ort::kCreateTensorTypeAndShapeInfo, &info);
     if (status != nullptr) return status;
     const size_t rank = shape.sizes.size();
-    status = api_.call<ort::Status*>(ort::kSetTensorElementType, info, element_type);
+    status = api_.call<ort::Status*>(ort::kSetTensorElementType, info, shape.element_type);
     if (status == nullptr)
       status = api_.call<ort::Status*>(ort::kSetDimensions, info,
                                        static_cast<const int64_t*>(shape.sizes.data()), rank);
@@ -79,12 +81,12 @@ class Inference {
 
 }  // namespace
 
-ort::Status* infer_output_shape(const ort::Api& api, ort::ShapeInferContext* context, int element_type) {
+ort::Status* infer_output_shape(const ort::Api& api, ort::ShapeInferContext* context) {
   const Inference node(api, context);
   Shape q, v;
   const int64_t heads = node.attribute("num_heads", 0), kv_heads = node.attribute("kv_num_heads", heads);
   if (heads < 1 || kv_heads < 1 || !node.input(0, q)) return nullptr;
-  Shape out = q;
+  Shape out = q;  // its element type too: the runtime asks the first of several kernels on behalf of all
   out.sizes[2] = kUnknown;
   out.symbols[2] = "";
   const bool separate = node.input(2, v);
@@ -92,7 +94,7 @@ ort::Status* infer_output_shape(const ort::Api& api, ort::ShapeInferContext* con
   if (width > 0 && width % chunks == 0) out.sizes[2] = heads * (width / chunks);
   for (size_t i = 0; i < out.sizes.size(); ++i)
     if (out.sizes[i] < 0 && *out.symbols[i] == 0) return nullptr;  // the runtime would take -1 for a size
-  return node.set_output(out, element_type);
+  return node.set_output(out);
 }
 
 }  // namespace temport

@@ -8,8 +8,8 @@ namespace temport::TEMPORT_ISA {
 
 constexpr float kNothing = -__builtin_inff();
 
-// The greatest of the scores s[0, n) that are allowed: columns [lo, hi), and of those the lanes set in `mask` (unaligned,
-// -1 = attend) where one is given. All others become -inf, up to the end of the last vector.
+// The greatest of the scores s[0, n) that are allowed: columns [lo, hi), and of those the lanes set in `mask`
+// (unaligned, -1 = attend) where one is given. All others become -inf, up to the end of the last vector.
 inline float mask_and_max(float* s, int64_t n, int64_t lo, int64_t hi, const int32_t* mask) {
   const int64_t end = padded(n);
   hi = most(0, least(n, hi));
@@ -30,8 +30,8 @@ inline float mask_and_max(float* s, int64_t n, int64_t lo, int64_t hi, const int
   return max_of(max(greatest, other));
 }
 
-// s[j] = 2^(factor * s[j] - reference) up to the end of the last vector; returns their sum. `reference` is finite and not
-// below any factor * s[j].
+// s[j] = 2^(factor * s[j] - reference) up to the end of the last vector; returns their sum. `reference` is finite and
+// not below any factor * s[j].
 inline float weigh(float* s, int64_t n, float factor, float reference) {
   const int64_t end = padded(n);
   Float sum{}, sum_other{};
