@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+from pathlib import Path
 
 import ml_dtypes
 import numpy as np
@@ -13,6 +14,7 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from custom_ops import library_path
 from exporter.declare import declare
 from exporter.errors import UserError
 from exporter.passes.attach_bodies import attach_bodies
@@ -63,9 +65,11 @@ def feeds(model: onnx.ModelProto) -> dict[str, np.ndarray]:
     return arrays
 
 
-def run(model: onnx.ModelProto, inputs: dict[str, np.ndarray]) -> np.ndarray:
+def run(model: onnx.ModelProto, inputs: dict[str, np.ndarray], library: Path | None = None) -> np.ndarray:
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
+    if library is not None:
+        options.register_custom_ops_library(str(library))
     return np.asarray(
         ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"]).run(
             None, inputs
@@ -94,6 +98,19 @@ def test_float16_result_is_near_float32(arch: str) -> None:
     scale = np.abs(exact).max()
     # rounding every activation is at most a few times as bad as rounding every weight once
     assert np.abs(got - exact).max() <= 4 * rounding + 16 * np.finfo(np.float16).eps * scale
+
+
+@pytest.mark.parametrize("arch", SETTINGS)
+def test_native_kernels_take_the_float16_model(arch: str) -> None:
+    """The same bound as for the bodies: the kernels sum in float32 too."""
+    library = library_path()
+    assert library is not None, "the native op library was not built with this installation"
+    plain, half, _ = models(arch, "fp16")
+    inputs = feeds(plain)
+    exact = run(plain, inputs)
+    rounding = np.abs(run(rounded_weights(plain, np.float16), inputs) - exact).max()
+    allowed = 4 * rounding + 16 * np.finfo(np.float16).eps * np.abs(exact).max()
+    assert np.abs(run(half, inputs, library) - exact).max() <= allowed
 
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
