@@ -8,7 +8,9 @@ from typing import Annotated
 
 import typer
 
+from exporter.bench.gpu_command import bench_gpu
 from exporter.bench.model_command import bench_model
+from exporter.bench.ops_command import bench_ops
 from exporter.errors import UserError
 
 app = typer.Typer(
@@ -20,7 +22,9 @@ app = typer.Typer(
 )
 bench = typer.Typer(help="Measure side by side, interleaved.", no_args_is_help=True)
 app.add_typer(bench, name="bench")
+bench.command("ops")(bench_ops)
 bench.command("model")(bench_model)
+bench.command("gpu")(bench_gpu)
 
 Arch = Annotated[str | None, typer.Option(help="Architecture; `temport list` names them.")]
 Runtimes = Annotated[

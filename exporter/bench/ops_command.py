@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from exporter.bench.ops import CaseResult, OpsReport, run
 from exporter.errors import UserError
+
+if TYPE_CHECKING:
+    from exporter.bench.ops import CaseResult, OpsReport
 
 
 def bench_ops(
@@ -33,6 +35,8 @@ def bench_ops(
     ),
 ) -> None:
     """Our kernels against every peer on this machine, interleaved; share of a measured peak; memory growth."""
+    from exporter.bench.ops import run
+
     counts = tuple(int(t) for t in threads.split(",") if t.strip().isdigit())
     if not counts or min(counts) < 1:
         raise UserError(
