@@ -1,4 +1,7 @@
-"""TensorRT (enterprise), 10.9 or newer: builds on, and for, the machine's own GPU."""
+"""TensorRT (enterprise), 10.14 or newer: builds on, and for, the machine's own GPU.
+
+Never yet run by this project: its table is that of TensorRT-RTX, whose parser and builder it shares.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,8 @@ import importlib.util
 from exporter.compilers.contract import Backend
 from exporter.compilers.tensorrt_rtx import BACKEND as RTX
 
-OLDEST = (10, 9)
+OLDEST = (10, 14)
+"""The first version whose ONNX parser reads `Attention`."""
 
 
 def _unavailable() -> str | None:
