@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+import time
 from collections import defaultdict
 from pathlib import Path
 
@@ -14,11 +15,12 @@ from custom_ops import library_path
 from exporter.runtimes.contract import Arrays
 from exporter.runtimes.onnxruntime_cpu import DISABLED_OPTIMIZERS
 
-RUNS = 30
+SECONDS = 0.3
 
 
 def profile(model_path: Path, inputs: Arrays, threads: int) -> dict[str, float]:
-    """Microseconds per run by operator, the largest first; median of each node over `RUNS` runs.
+    """Microseconds per run by operator, the largest first; median of each node over the runs of `SECONDS`,
+    at least three.
 
     With the native library where it is built. Profiling itself adds two or three microseconds to every node.
     """
@@ -33,8 +35,10 @@ def profile(model_path: Path, inputs: Arrays, threads: int) -> dict[str, float]:
         session = ort.InferenceSession(
             model_path, options, providers=["CPUExecutionProvider"], disabled_optimizers=DISABLED_OPTIMIZERS
         )
-        for _ in range(RUNS):
+        started, runs = time.perf_counter(), 0
+        while runs < 3 or time.perf_counter() - started < SECONDS:
             session.run(None, inputs)
+            runs += 1
         events = json.loads(Path(session.end_profiling()).read_text())
     return by_operator(events)
 

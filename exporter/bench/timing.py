@@ -14,6 +14,8 @@ SAMPLE_SECONDS = 2e-3
 """A sample repeats its call for about this long, so that the clock's own cost does not count."""
 SETTLE_SECONDS = 2e-3
 """Pause in front of a sample: thread pools of the one before stop spinning, which would steal the cores."""
+SLOW_SECONDS = 20e-3
+"""Calls that take longer fill the caches themselves within a few per cent of their time."""
 
 
 @dataclass(frozen=True)
@@ -37,10 +39,10 @@ def interleaved(
 ) -> dict[str, Timing]:
     """Time every call in rounds, each round in another order, for about `seconds` altogether.
 
-    Every call is made once untimed to learn its cost. There are at least `least` rounds, however slow the
+    Every call is made twice untimed to learn its cost. There are at least `least` rounds, however slow the
     calls are, and at most `most`.
     """
-    repeats = {name: _repeats(call) for name, call in calls.items()}
+    costs = {name: _cost(call) for name, call in calls.items()}
     names = list(calls)
     samples: dict[str, list[float]] = {name: [] for name in names}
     started, done = time.perf_counter(), 0
@@ -50,7 +52,7 @@ def interleaved(
         while names and done < most and (done < least or time.perf_counter() - started < seconds):
             turn = done % len(names)
             for name in (*names[turn:], *names[:turn]):
-                samples[name].append(_sample(calls[name], repeats[name]))
+                samples[name].append(_sample(calls[name], costs[name]))
             done += 1
     finally:
         if collecting:
@@ -58,14 +60,19 @@ def interleaved(
     return {name: Timing.of(seconds) for name, seconds in samples.items()}
 
 
-def _repeats(call: Callable[[], object]) -> int:
+def _cost(call: Callable[[], object]) -> float:
+    """Seconds of the second call; the first may still allocate."""
     call()
-    return max(1, math.ceil(SAMPLE_SECONDS / max(_sample(call, 1), 1e-7)))
+    started = time.perf_counter()
+    call()
+    return max(time.perf_counter() - started, 1e-7)
 
 
-def _sample(call: Callable[[], object], repeats: int) -> float:
+def _sample(call: Callable[[], object], cost: float) -> float:
+    repeats = max(1, math.ceil(SAMPLE_SECONDS / cost))
     time.sleep(SETTLE_SECONDS)
-    call()  # its data comes back into the caches
+    if cost < SLOW_SECONDS:
+        call()  # its data comes back into the caches
     started = time.perf_counter()
     for _ in range(repeats):
         call()
