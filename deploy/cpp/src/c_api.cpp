@@ -37,6 +37,12 @@ temport_code guarded(temport_error* error, Body body) noexcept {
   return TEMPORT_FAILED;
 }
 
+std::string text(const char* given) { return given ? given : ""; }
+
+}  // namespace
+
+namespace temport::internal {
+
 // A signature as the C ABI shows it: arrays that point into the C++ one.
 struct PlainSpecs {
   explicit PlainSpecs(const std::vector<TensorSpec>& specs) {
@@ -52,9 +58,7 @@ struct PlainSpecs {
   std::vector<temport_tensor_spec> list;
 };
 
-std::string text(const char* given) { return given ? given : ""; }
-
-}  // namespace
+}  // namespace temport::internal
 
 struct temport_bundle {
   explicit temport_bundle(BundleDirectory opened)

@@ -6,9 +6,9 @@ namespace {
 constexpr uint64_t kMetadataProps = 14, kKey = 1, kValue = 2;
 
 // The protobuf wire format: a sequence of (field number, wire type, payload).
-class Fields {
+class Message {
  public:
-  Fields(const uint8_t* bytes, size_t size) : next_(bytes), end_(bytes + size) {}
+  Message(const uint8_t* bytes, size_t size) : next_(bytes), end_(bytes + size) {}
 
   bool at_end() const { return next_ == end_; }
 
@@ -55,13 +55,13 @@ class Fields {
 Result<std::map<std::string, std::string>> read_onnx_metadata(const uint8_t* bytes, size_t size) {
   const auto malformed = [] { return refused("it is not an ONNX model"); };
   std::map<std::string, std::string> metadata;
-  Fields model(bytes, size);
+  Message model(bytes, size);
   while (!model.at_end()) {
     uint64_t number;
     std::string_view entry;
     if (!model.step(number, entry)) return malformed();
     if (number != kMetadataProps) continue;
-    Fields pair(reinterpret_cast<const uint8_t*>(entry.data()), entry.size());
+    Message pair(reinterpret_cast<const uint8_t*>(entry.data()), entry.size());
     std::string key, value;
     while (!pair.at_end()) {
       std::string_view text;
