@@ -71,7 +71,7 @@ def build(module: nn.Module, declaration: Declaration) -> Built:
     clean(model)
     counts = {"traced": count_ops(model)}
     flops = {"traced": count_flops(model, declaration)}
-    warnings = _conditioning_warnings(model)
+    warnings = _conditioning_warnings(model, declaration)
     if declaration.prune and prune(model):
         absorb_projections(model)
         counts["pruned"] = count_ops(model)
@@ -113,21 +113,25 @@ def save(built: Built, path: Path, external_data: bool) -> None:
     path.write_bytes(proto.SerializeToString(deterministic=True))
 
 
-def _conditioning_warnings(model: ir.Model) -> tuple[str, ...]:
+def _conditioning_warnings(model: ir.Model, declaration: Declaration) -> tuple[str, ...]:
     """Where the linear branch divides by a sum that can pass through 0, say so."""
+    linear = []
     for node in model.graph.all_nodes():
         if node.domain != "temport" or node.op_type != "BlockLinearAttention":
             continue
         given = {name: attribute.value for name, attribute in node.attributes.items()}
         length = node.inputs[0].shape[1] if node.inputs[0] is not None and node.inputs[0].shape else None
-        several_blocks = not isinstance(length, int) or length > given["block_size"]
-        if several_blocks and (given["feature_map"], given["normalizer"]) == ("identity", "key_sum"):
-            return (
-                "feature_map=identity with normalizer=key_sum divides by a sum that can pass through 0, so single "
-                "outputs can be arbitrarily large and ill-conditioned (the report gives the conditioning of every "
-                "case); feature_map=elu1 is sound for new models",
-            )
-    return ()
+        if not isinstance(length, int) or length > given["block_size"]:
+            linear.append((given["feature_map"], given["normalizer"]))
+    if declaration.streaming:  # the step form of the branch is plain operators, and a stream has many blocks
+        linear.append((declaration.options.get("feature_map"), declaration.options.get("normalizer")))
+    if ("identity", "key_sum") not in linear:
+        return ()
+    return (
+        "feature_map=identity with normalizer=key_sum divides by a sum that can pass through 0, so single "
+        "outputs can be arbitrarily large and ill-conditioned (the report gives the conditioning of every "
+        "case); feature_map=elu1 is sound for new models",
+    )
 
 
 def count_ops(model: ir.Model) -> dict[str, int]:

@@ -37,6 +37,8 @@ def declare_stream(declaration: Declaration, module: nn.Module) -> Declaration:
         raise UserError(
             f"--seq {seq} is open, and a stream keeps a fixed number of frames; give one, as in --seq 60"
         )
+    if declaration.precision != "float32":
+        raise UserError(f"--streaming exports float32; leave out the precision {declaration.precision}")
     bounded = needs_horizon(module)
     try:
         states = state_specs(limited(module, seq.max))

@@ -122,7 +122,7 @@ ARCHITECTURES: dict[str, Architecture] = {
             {"embed_dim": 287},
             lightning.edifice,
             "softmax attention inside blocks, linear attention across them",
-            "exact, however long",
+            "exact, however long; past the first block its linear branch is at work, whatever --seq is",
         ),
         Architecture(
             "dms",

@@ -146,7 +146,7 @@ def state_specs(model: nn.Module) -> tuple[StateSpec, ...]:
         specs += [StateSpec(prefix + s.name, s.shape, s.dtype) for s in layer.state_specs()]
         capacities |= {layer.capacity()} - {0}
     if not specs:
-        raise ValueError(f"{type(model).__name__} carries nothing from frame to frame, so it cannot stream")
+        raise ValueError(f"{type(model).__name__} carries nothing from frame to frame")
     if len(capacities) > 1:
         raise ValueError(
             f"the attention layers keep {sorted(capacities)} frames; a stream needs one number for all of them"

@@ -201,7 +201,7 @@ def test_interrupt_leaves_nothing(temport: Command, tmp_path: Path, monkeypatch:
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("exporter.pipeline.run_parity", interrupted)
+    monkeypatch.setattr("exporter.trial.run_parity", interrupted)
     code, _, err = temport("export", *MEGA, "--seq", "5", "--out", "b")
     assert code == 130 and "nothing was written" in err
     assert list(tmp_path.iterdir()) == []

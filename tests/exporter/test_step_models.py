@@ -1,15 +1,18 @@
 """Step models: equal to the whole sequence at every position in every runtime, and a gate that sees when not."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 import torch
 from streams import SMALL, WITHOUT_PROCESSES, Exported, export, replay
 from typer.testing import CliRunner
 
+from exporter.build import build
 from exporter.bundle import open_bundle
 from exporter.cli import app
 from exporter.declaration import Axis
@@ -17,8 +20,10 @@ from exporter.declare import declare
 from exporter.errors import UserError
 from exporter.masks import computed_masks
 from exporter.metadata import signature
+from exporter.parity.stream import initial_state
 from exporter.parity.vectors import read_vectors
 from exporter.pipeline import ExportRequest, run_export, run_parity_of_bundle
+from exporter.runtimes import load
 from exporter.stream import declare_stream, sequence_declaration
 
 
@@ -86,8 +91,6 @@ def test_signature_pairs_the_states(sliding: Exported) -> None:
 
 @pytest.mark.parametrize("arch", SMALL)
 def test_no_mask_is_computed(arch: str, tmp_path: Path) -> None:
-    import onnx_ir as ir
-
     model = ir.load(export(arch, tmp_path).path)
     assert computed_masks(model) == []
     assert not {node.op_type for node in model.graph} & {"Range", "Less", "LessOrEqual", "Trilu", "CumSum"}
@@ -138,8 +141,6 @@ def test_far_into_a_stream(sliding: Exported, start: int) -> None:
 
 
 def _at(exported: Exported, position: int) -> dict[str, np.ndarray]:
-    from exporter.parity.stream import initial_state
-
     state = initial_state(exported.declaration, 1)
     state["state.position.position"][:] = position
     return state
@@ -190,18 +191,30 @@ def test_a_longer_cache_than_the_window_is_seen(tmp_path: Path) -> None:
     for tensor, other in zip(wrong.module.parameters(), right.module.parameters(), strict=True):
         assert torch.equal(tensor, other)
     trial, truths = wrong.trial(), right.truths()
-    from exporter.runtimes import load
-
     report = trial.run([t.case for t in truths], [load("onnxruntime_cpu")], truths, lambda *_: None)
     assert not report.passed
     assert report.runtimes[0].divergence.explanation.startswith("frame 7 of ")
+
+
+def test_half_precision_is_refused() -> None:
+    declaration, module, _ = declare("mega", SMALL["mega"], seq="9")
+    with pytest.raises(UserError, match="--streaming exports float32"):
+        declare_stream(replace(declaration, precision="float16"), module)
+
+
+@pytest.mark.parametrize("options, told", [((), False), (("feature_map=identity",), True)], ids=str)
+def test_an_ill_conditioned_linear_branch_is_told(options: tuple[str, ...], told: bool) -> None:
+    settings = [s for s in SMALL["lightning"] if not s.startswith("feature_map")]
+    declaration, module, _ = declare("lightning", [*settings, *(options or ("feature_map=elu1",))], seq="9")
+    built = build(module, declare_stream(declaration, module))
+    assert any("divides by a sum that can pass through 0" in warning for warning in built.warnings) == told
 
 
 @pytest.mark.parametrize(
     "arch, settings, seq, sentence",
     [
         ("mega", ["attention_kernel=l1"], "9", "mega cannot stream: attention_kernel=l1 sees later frames"),
-        ("dms", [], "9", "dms cannot stream"),
+        ("dms", [], "9", "dms cannot stream: MultiHeadAttentionLayer carries nothing"),
         ("mega", [], "dynamic", "is open, and a stream keeps a fixed number of frames"),
     ],
 )
