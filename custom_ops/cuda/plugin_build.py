@@ -51,7 +51,7 @@ def build_plugin(out: Path = PLUGIN, emulated: bool = False) -> Path:
 def _toolkit_include() -> list[str]:
     """Where cuda_runtime_api.h is, which TensorRT's headers include; nvcc itself knows, a host compiler does not."""
     places = [
-        Path(nvcc() or "nvcc").resolve().parent.parent,
+        str(Path(nvcc() or "nvcc").resolve().parent.parent),
         os.environ.get("CUDA_HOME", ""),
         "/usr/local/cuda",
     ]
