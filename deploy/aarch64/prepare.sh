@@ -9,10 +9,10 @@ out=$here/build
 mkdir -p "$out"
 
 (cd "$here/../cpp" && cmake --preset aarch64 && cmake --build --preset aarch64 -j"$jobs" --target temport-run)
-cp "$here/../cpp/build/aarch64/temport-run" "$out/"
+cp -u --remove-destination "$here/../cpp/build/aarch64/temport-run" "$out/"
 
 (cd "$here/../../custom_ops/native" && cmake --preset aarch64 -B "$out/ops" && cmake --build "$out/ops" -j"$jobs")
-cp "$out/ops/libtemport_ops.so" "$out/"
+cp -u --remove-destination "$out/ops/libtemport_ops.so" "$out/"
 
 version=$("$python" -c 'import importlib.metadata as m; print(m.version("onnxruntime"))')
 if [ ! -f "$out/libonnxruntime.so.$version" ]; then

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from toolchain import call, need
+from toolchain import call, exclusive, need
 
 from exporter.parity.gate import gate
 from exporter.report.serial import runtime_row
@@ -21,7 +21,8 @@ AARCH64 = Path(__file__).parents[2] / "deploy" / "aarch64"
 def emulated() -> Path:
     need("aarch64-linux-gnu-g++")
     need("qemu-aarch64-static")
-    call(AARCH64 / "prepare.sh", PYTHON=sys.executable)
+    with exclusive():
+        call(AARCH64 / "prepare.sh", PYTHON=sys.executable)
     return AARCH64 / "temport-run"
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from bundles import rehash
-from toolchain import call, need
+from toolchain import call, exclusive, need
 from webdriver import Browser, browser
 
 from exporter.bundle import open_bundle
@@ -30,8 +30,9 @@ PROGRAMS = {"node": "node/temport-run.mjs", "web": "web/temport-run.mjs"}
 def packages() -> None:
     """`npm install` as deploy/js documents it, where it was not done yet."""
     need("node")
-    if not (node.JS / "node_modules").is_dir():
-        call("npm", "install", "--no-audit", "--no-fund", cwd=node.JS)
+    with exclusive():
+        if not (node.JS / "node_modules").is_dir():
+            call("npm", "install", "--no-audit", "--no-fund", cwd=node.JS)
 
 
 def run(where: str, *words: str | Path) -> subprocess.CompletedProcess[str]:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -27,12 +31,21 @@ def need(program: str) -> str:
     return found
 
 
+@contextmanager
+def exclusive() -> Iterator[None]:
+    """One test process at a time: several may share this checkout's build directories."""
+    with (Path(tempfile.gettempdir()) / f"temport-build-{os.getuid()}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 @cache
 def build(preset: str, *targets: str) -> Path:
     """Configure and build a preset of deploy/cpp; the build directory."""
-    call("cmake", "--preset", preset, cwd=CPP)
     chosen = ("--target", *targets) if targets else ()
-    call("cmake", "--build", "--preset", preset, "-j2", *chosen, cwd=CPP)
+    with exclusive():
+        call("cmake", "--preset", preset, cwd=CPP)
+        call("cmake", "--build", "--preset", preset, "-j2", *chosen, cwd=CPP)
     return CPP / "build" / preset
 
 
