@@ -11,7 +11,7 @@ import copy
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import elu, scaled_dot_product_attention
+from torch.nn.functional import elu, pad, scaled_dot_product_attention
 
 from graphs.attention_layers import MultiHeadSelfAttention
 from graphs.baking import bake
@@ -79,29 +79,34 @@ class MegaAttention(nn.Module):
 
 
 class BlockAttention(nn.Module):
-    """Lightning's attention, one block after the other."""
+    """Lightning's attention, all blocks at once: padded to whole blocks, earlier blocks by a cumulative sum."""
 
     def __init__(self, layer: LightningAttention, length: int) -> None:
         super().__init__()
         self.qkv, self.out, self.heads, self.block = layer.qkv, layer.out, layer.num_heads, layer.block_size
         self.positive, self.normalized = layer.feature_map == "elu1", layer.normalizer == "key_sum"
-        self.eps = 1e-8
 
     def forward(self, x: Tensor, memory: None = None) -> Tensor:
-        q, k, v = (split_heads(part, self.heads) for part in self.qkv(x).chunk(3, dim=-1))
-        state = key_sum = None
-        blocks = []
-        for qb, kb, vb in zip(*(part.split(self.block, dim=2) for part in (q, k, v)), strict=True):
-            y = scaled_dot_product_attention(qb, kb, vb, is_causal=True)
-            fq, fk = (elu(qb) + 1, elu(kb) + 1) if self.positive else (qb, kb)
-            if state is not None and key_sum is not None:
-                past = fq @ state
-                y = y + (past / (fq @ key_sum + self.eps) if self.normalized else past)
-            new_state, new_sum = fk.transpose(-1, -2) @ vb, fk.sum(dim=2).unsqueeze(-1)
-            state = new_state if state is None else state + new_state
-            key_sum = new_sum if key_sum is None else key_sum + new_sum
-            blocks.append(y)
-        return self.out(merge_heads(torch.cat(blocks, dim=2)))
+        B, T, _ = x.shape
+        blocks = -(-T // self.block)
+        qkv = pad(self.qkv(x), (0, 0, 0, blocks * self.block - T))
+        # [B, H*blocks, block, D]: every block is a head of its own
+        shape = (B, self.heads * blocks, self.block, -1)
+        q, k, v = (split_heads(part, self.heads).reshape(shape) for part in qkv.chunk(3, dim=-1))
+        y = scaled_dot_product_attention(q, k, v, is_causal=True)
+        if blocks > 1:
+            fq, fk = (elu(q) + 1, elu(k) + 1) if self.positive else (q, k)
+            past = fq @ self._earlier(fk.transpose(-1, -2) @ v, blocks)
+            if self.normalized:
+                past = past / (fq @ self._earlier(fk.sum(dim=2).unsqueeze(-1), blocks) + 1e-8)
+            y = y + past
+        y = y.reshape(B, self.heads, blocks * self.block, -1)[:, :, :T]
+        return self.out(merge_heads(y))
+
+    def _earlier(self, state: Tensor, blocks: int) -> Tensor:
+        """Per block the sum over the blocks before it, 0 for the first; `[B, H*blocks, D, N]`."""
+        total = state.unflatten(1, (self.heads, blocks)).cumsum(dim=2)
+        return pad(total[:, :, :-1], (0, 0, 0, 0, 1, 0)).flatten(1, 2)
 
 
 class CrossAttention(nn.Module):
