@@ -67,7 +67,7 @@ const Kernels* choose_kernels(std::string& error) {
   }
   error = "temport: this processor has none of the instruction sets the op library was built for.";
   if (!any)
-    error = "temport: TEMPORT_ISA is '" + std::string(named) + "'; on this processor it must be one of " + runnable + ".";
+    error = std::string("temport: TEMPORT_ISA is '") + named + "'; on this processor it must be one of " + runnable + ".";
   return nullptr;
 }
 

@@ -49,7 +49,7 @@ struct AttentionProblem {
   float scale = 1;
 
   // Filled by plan(): the tiles.
-  int64_t tile_rows = 0, tile_keys = 0, row_block = 0, tiles = 0;
+  int64_t tile_rows = 0, tile_keys = 0, row_block = 0, score_blocks = 0, tiles = 0;
   int64_t workers = 1;  // threads that may run tasks, set by the caller: tiles stay small enough to share among them
   size_t scratch_floats = 0;
 };

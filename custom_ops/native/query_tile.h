@@ -8,6 +8,8 @@
 namespace temport::TEMPORT_ISA {
 
 constexpr int64_t kMaxTileRows = 192, kMinRowBlock = 4;
+constexpr int64_t kNarrowFloats = 5120;  // 20 KiB of a first-level cache of 32
+constexpr int64_t kScoreBlocks = 8;
 constexpr float kLog2E = 1.44269504088896341f;
 
 // The parts of a task's scratch, each a whole number of cache lines.
@@ -56,6 +58,10 @@ inline void plan_tiles(AttentionProblem& p, int64_t max_rows, int64_t max_keys) 
       if (best == 0 || cost < best) best = cost, p.row_block = rows;
     }
   }
+  // Panel by panel, keys come from the first-level cache once for all the rows of `score_blocks` blocks. In a narrow
+  // window they stay there anyway, and so do the scores of a block until its softmax.
+  const bool narrow = rule.window > 0 && rule.window * p.dim <= kNarrowFloats;
+  p.score_blocks = narrow ? 1 : kScoreBlocks;
   p.tile_rows = most(1, least(p.length, max_rows / p.row_block * p.row_block));
   p.tile_keys = most(1, least(rule.keys, max_keys));
   p.tiles = (p.length + p.tile_rows - 1) / p.tile_rows;
@@ -135,20 +141,11 @@ class QueryTile {
   void key_tile(int64_t lo, int64_t hi, bool accumulate) {
     pack(lo, hi);
     cut_rows();
-    bool more = true;
-    for (int64_t column = 0; more; column += kPanel) {  // one panel of keys stays in the first-level cache
-      more = false;
-      for (int i = 0; i < count_; ++i) {
-        const RowBlock& b = blocks_[i];
-        if (column >= b.keys) continue;
-        const int vectors = int(least(kPanelVectors, (b.keys - column + kWidth - 1) / kWidth));
-        multiply(b.rows, vectors, q_ + b.first * q_stride_, q_stride_, p_.dim,
-                 t_.kt + (b.key_lo - lo) + column, t_.kt_stride, t_.s + b.first * t_.s_stride + column, t_.s_stride,
-                 false);
-        more |= column + kPanel < b.keys;
-      }
+    for (int from = 0; from < count_;) {
+      const int to = int(least(count_, from + p_.score_blocks));
+      score(from, to);
+      for (; from < to; ++from) softmax(blocks_[from]);
     }
-    for (int i = 0; i < count_; ++i) softmax(blocks_[i]);
     if (!finite_) return weigh_row_by_row(accumulate);
     for (int i = 0; i < Panel::count(p_.value_dim); ++i) {
       const Panel panel = Panel::at(i, p_.value_dim, hi - lo);
@@ -157,6 +154,22 @@ class QueryTile {
         multiply(b.rows, panel.vectors, t_.s + b.first * t_.s_stride, t_.s_stride, b.keys,
                  t_.v + panel.offset + (b.key_lo - lo) * panel.stride, panel.stride,
                  t_.o + b.first * t_.o_stride + i * kPanel, t_.o_stride, accumulate);
+      }
+    }
+  }
+
+  // Scores of blocks [from, to), panel by panel.
+  void score(int from, int to) {
+    bool more = true;
+    for (int64_t column = 0; more; column += kPanel) {
+      more = false;
+      for (int i = from; i < to; ++i) {
+        const RowBlock& b = blocks_[i];
+        if (column >= b.keys) continue;
+        const int vectors = int(least(kPanelVectors, (b.keys - column + kWidth - 1) / kWidth));
+        multiply(b.rows, vectors, q_ + b.first * q_stride_, q_stride_, p_.dim, t_.kt + (b.key_lo - lo_) + column,
+                 t_.kt_stride, t_.s + b.first * t_.s_stride + column, t_.s_stride, false);
+        more |= column + kPanel < b.keys;
       }
     }
   }
