@@ -95,7 +95,8 @@ template <class T> KERNEL(kThreads) linear_part(const BlockLinear p) {
 template <class T> int launch_linear(const BlockLinear& p, int batch, void* stream) {
     const Attention& l = p.layout;
     const unsigned size = unsigned(l.head_dim * l.value_dim), heads = unsigned(batch * l.heads);
-    int code = launch(block_states<T>, dim3((size + kThreads - 1) / kThreads, unsigned(p.blocks), heads), kThreads, 0, stream, p);
+    const dim3 state_grid((size + kThreads - 1) / kThreads, unsigned(p.blocks), heads);
+    int code = launch(block_states<T>, state_grid, kThreads, 0, stream, p);
     if (code) return code;
     const unsigned entries = size + unsigned(l.head_dim);
     code = launch(sum_earlier, dim3((entries + kThreads - 1) / kThreads, heads), kThreads, 0, stream, p);

@@ -91,7 +91,10 @@ void block_wait() { arrive(block->whole, int(block->fibers.size()), [] {}); }
 void warp_wait(const std::function<void()>& work) { arrive(block->warps[block->present / kWarp], kWarp, work); }
 Lane* lanes() { return &block->slots[block->present / kWarp * kWarp]; }
 unsigned lane() { return unsigned(block->present % kWarp); }
-char* shared() { return reinterpret_cast<char*>((reinterpret_cast<uintptr_t>(block->shared.data()) + 15) & ~uintptr_t(15)); }
+char* shared() {
+    const uintptr_t start = reinterpret_cast<uintptr_t>(block->shared.data());
+    return reinterpret_cast<char*>((start + 15) & ~uintptr_t(15));
+}
 
 void run(dim3 grid, int threads, size_t shared_bytes, const std::function<void()>& kernel) {
     Block b;

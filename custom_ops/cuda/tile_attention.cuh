@@ -66,7 +66,8 @@ KERNEL(32 * Warps) half_attention(const Attention p) {
     float highest[2] = {minus_infinity(), minus_infinity()}, total[2] = {0, 0};
     const float scale = p.scale * kLog2e;
 
-    load_rows<T, Tile::kThreads, D>(queries, kStride, q, p.q_row, first_row, Tile::kRows, p.query_length, p.head_dim, p.vectorised);
+    load_rows<T, Tile::kThreads, D>(queries, kStride, q, p.q_row, first_row, Tile::kRows, p.query_length,
+                                    p.head_dim, p.vectorised);
     if (begin < end)
         load_rows<T, Tile::kThreads, D>(keys, kStride, k, p.k_row, begin, Keys, end, p.head_dim, p.vectorised);
 
@@ -83,7 +84,8 @@ KERNEL(32 * Warps) half_attention(const Attention p) {
 #pragma unroll
             for (int n = 0; n < kKeyTiles; n += 2) {
                 uint32_t b[4];
-                load_tiles<false>(b, keys + (n * 8 + (lane & 7) + (lane >> 4) * 8) * kStride + d + ((lane >> 3) & 1) * 8);
+                const int row = n * 8 + (lane & 7) + (lane >> 4) * 8;
+                load_tiles<false>(b, keys + row * kStride + d + ((lane >> 3) & 1) * 8);
                 mma<T>(scores[n], a, b[0], b[1]);
                 mma<T>(scores[n + 1], a, b[2], b[3]);
             }
