@@ -156,6 +156,10 @@ def parity(
     bundle: Annotated[Path, typer.Argument(help="A bundle that `temport export` wrote.")],
     runtime: Runtimes = None,
     input_file: Inputs = None,
+    runner: Annotated[
+        list[Path] | None,
+        typer.Option(help="A program like temport-run that replays the bundle: its rows join; repeatable."),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Write report.json and report.html here. Default: only print.")
     ] = None,
@@ -163,9 +167,10 @@ def parity(
     """Repeat the parity check of an existing bundle; exit code 1 when a runtime fails."""
     from exporter.pipeline import run_parity_of_bundle
 
-    raise typer.Exit(
-        0 if run_parity_of_bundle(bundle, tuple(runtime or ()), tuple(input_file or ()), out) else 1
+    passed = run_parity_of_bundle(
+        bundle, tuple(runtime or ()), tuple(input_file or ()), out, tuple(runner or ())
     )
+    raise typer.Exit(0 if passed else 1)
 
 
 def main() -> None:

@@ -19,6 +19,7 @@ from exporter.declare import declare, declare_module, load_factory, rebuild, see
 from exporter.engines import add_engine, describe
 from exporter.errors import UserError
 from exporter.parity.cases import Case
+from exporter.parity.gate import merge
 from exporter.parity.oracle import Truth
 from exporter.parity.vectors import read_vectors, to_vectors
 from exporter.passes.overflow import find_overflow
@@ -28,6 +29,7 @@ from exporter.report.model import MaskPicture
 from exporter.report.serial import read_json, write_json
 from exporter.report.table import print_table
 from exporter.runtimes import load
+from exporter.runtimes.runner import replay
 from exporter.stream import declare_stream
 from exporter.trial import Trial, cases_for, own_cases
 
@@ -111,9 +113,13 @@ def run_parity_of_bundle(
     runtimes: Sequence[str] = (),
     inputs: Sequence[Path] = (),
     out: Path | None = None,
+    runners: Sequence[Path] = (),
     console: Console | None = None,
 ) -> bool:
-    """Repeat the parity check of a bundle, from its own weights and declaration."""
+    """Repeat the parity check of a bundle, from its own weights and declaration.
+
+    `runners` are programs with the command line of `temport-run`; their rows join the report, judged by its bounds.
+    """
     console = console or Console()
     chosen = [load(name) for name in runtimes] or None
     bundle = open_bundle(path)
@@ -125,6 +131,9 @@ def run_parity_of_bundle(
         trial = Trial.of(declaration, bundle.model_path, module)
         cases, truths = _known_or_recorded(bundle, module, own)
         report = trial.run(cases, chosen, truths, progress.parity)
+        for runner in runners:
+            progress.step(f"replaying in {runner.name}")
+            report = merge(report, replay(runner, path))
     earlier = read_json(path / "report.json")
     report = replace(
         report,

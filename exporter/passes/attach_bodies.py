@@ -10,12 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import onnx
 import onnx_ir as ir
 
 from custom_ops import OPS
 from custom_ops.mask import Rule
 from exporter.declaration import Declaration
 
+FIRST_IR_WITH_FUNCTIONS = 8
 FIRST_IR_WITH_OVERLOADS = 10
 
 
@@ -76,7 +78,10 @@ def attach_bodies(
         attached.append(AttachedBody(key.op, overload, body.form, len(nodes), body.masks))
     if attached:
         model.opset_imports["temport"] = 1
-        model.ir_version = max(model.ir_version, FIRST_IR_WITH_OVERLOADS)
+    # the oldest format that has what is used: ONNX Runtime 1.17 reads up to IR 9
+    oldest = onnx.helper.find_min_ir_version_for([onnx.helper.make_opsetid("", declaration.opset)])
+    overloaded = any(body.overload for body in attached)
+    model.ir_version = max(oldest, FIRST_IR_WITH_OVERLOADS if overloaded else FIRST_IR_WITH_FUNCTIONS)
     return attached
 
 

@@ -49,7 +49,9 @@ class Capabilities:
         low, high = self.opsets
         if not low <= declaration.opset <= high:
             return f"it reads opsets {low} to {high} and the model has {declaration.opset}"
-        needed = {spec.dtype for spec in (*declaration.inputs, *declaration.outputs)} | {declaration.precision}
+        needed = {spec.dtype for spec in (*declaration.inputs, *declaration.outputs)} | {
+            declaration.precision
+        }
         if unknown := sorted(needed - self.dtypes):
             return f"it does not compute in {', '.join(unknown)}"
         moving = [axis.name for axis in declaration.axes.values() if not axis.static]
