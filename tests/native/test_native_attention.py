@@ -112,7 +112,7 @@ CASES = [
     Case(T=20, S=50, causal=True, query_offset=0),
     Case(T=40, S=30, window=4, query_offset=60),
     Case(T=300, S=700, B=2, D=8, Dv=70, group=3, key_mask=True),
-    Case(T=154, S=382, D=28, Dv=7, window=255),  # a tile of keys ends inside a row's window, off a whole vector
+    Case(T=154, S=382, D=28, Dv=7, window=255),  # a key tile ends inside a window, off a vector
     Case(T=64, S=64, magnitude=100.0, causal=True),
     Case(T=64, S=64, scale=-1.0),
     Case(T=64, S=64, scale=0.0, causal=True),
