@@ -11,7 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from bundles import write_bundle
+from small_bundles import write_bundle
 from toolchain import build
 
 

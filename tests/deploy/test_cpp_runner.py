@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from bundles import rehash
+from small_bundles import rehash
 
 from custom_ops import library_path
 from exporter.bundle import open_bundle

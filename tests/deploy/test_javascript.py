@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bundles import rehash
+from small_bundles import rehash
 from toolchain import call, exclusive, need
 from webdriver import Browser, browser
 

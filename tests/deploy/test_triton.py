@@ -86,7 +86,7 @@ def test_every_element_type_is_one_of_tritons(schema: Any) -> None:
 
 
 def test_a_tensorrt_engine_is_served_as_it_is(schema: Any, bundle: Path, tmp_path: Path) -> None:
-    from bundles import rehash
+    from small_bundles import rehash
 
     gpu = Serving(backend="tensorrt", device="gpu")
     with pytest.raises(UserError, match="compile it with --target tensorrt first"):
