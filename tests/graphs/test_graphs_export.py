@@ -14,7 +14,7 @@ from exporter.torch_to_onnx import translations
 from graphs.registry import ARCHITECTURES
 
 MASK_ARITHMETIC = {"Range", "Less", "LessOrEqual", "Greater", "GreaterOrEqual", "Trilu", "CumSum", "EyeLike"}
-POSITION_ARITHMETIC = {"Sin", "Cos", "Pow", "Exp"}
+POSITION_ARITHMETIC = {"Sin", "Cos", "Pow"}
 
 
 def trace(model, architecture, config, symbolic):
@@ -70,6 +70,8 @@ def test_trace(name, more, symbolic, small):
     graph = trace(model, architecture, config, symbolic).model.graph
     count = Counter(node.op_type for node in graph)
     assert not (MASK_ARITHMETIC | POSITION_ARITHMETIC) & set(count)
+    # an Exp that is left is the Laplace function's tail, one per block; a decay's would be another
+    assert count["Exp"] == (config.num_layers if getattr(config, "laplace_attention", False) else 0)
     assert {op: count[op] for op in EXPECTED[name]} == EXPECTED[name]
     assert count["LSTM"] == getattr(config, "lstm_layers", 0)
     for value, spec in zip(graph.inputs, architecture.inputs(config), strict=True):

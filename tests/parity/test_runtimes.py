@@ -60,7 +60,7 @@ def test_unknown_runtime_gets_a_suggestion():
     ("change", "reason"),
     [
         ({"opset": 20}, "it reads opsets 7 to 19 and the model has 20"),
-        ({"opset": 19}, "it has no float32 inputs or outputs"),
+        ({"opset": 19}, "it does not compute in float32"),
     ],
 )
 def test_capabilities_refuse_in_words(subject, change, reason):
