@@ -238,8 +238,6 @@ def _parse(key: str, text: str, hint: Any) -> Any:
             return {"true": True, "1": True, "false": False, "0": False}[text.lower()]
         if typing.get_origin(kind) is tuple:
             return tuple(int(part) for part in text.strip("[]()").split(",") if part.strip())
-        if typing.get_origin(kind) is typing.Literal:
-            return str(text)  # the config's own validation names the choices
         return kind(text)
     except (ValueError, KeyError):
         raise UserError(f"option {key} is {_type_name(hint)}; {text!r} is not") from None
@@ -250,8 +248,6 @@ def _type_name(hint: Any) -> str:
         return " or ".join(_type_name(v) for v in typing.get_args(hint))
     if typing.get_origin(hint) is tuple:
         return "list of int"
-    if typing.get_origin(hint) is typing.Literal:
-        return "one of " + ", ".join(map(str, typing.get_args(hint)))
     return "none" if hint is type(None) else hint.__name__
 
 
