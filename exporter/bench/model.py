@@ -171,7 +171,7 @@ class _Case:
                 left_out[name] = reason
         if not any(name in calls for name in OURS):
             raise UserError(f"our own export was not timed: {left_out[OURS[1]]}")
-        timings = interleaved(calls, seconds=seconds * len(calls))
+        timings = interleaved(calls, seconds=seconds)
         rows = [Row(name, timing, errors[name]) for name, timing in timings.items()]
         flops = {stage: sum(by_op.values()) for stage, by_op in self.built.flops.items()}
         return ModelResult(

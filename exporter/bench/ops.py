@@ -132,7 +132,7 @@ def _measure(case: OpCase, names: list[str], threads: int, seconds: float, peak:
             left_out[name] = reason
     if OURS not in calls:
         raise UserError(f"{OURS} was not measured: {left_out[OURS]}.")
-    timings = interleaved(calls, seconds=seconds * len(calls))
+    timings = interleaved(calls, seconds=seconds)
     ours = timings[OURS].median
     rows = []
     for name, timing in timings.items():

@@ -10,12 +10,29 @@ from dataclasses import dataclass
 
 import numpy as np
 
-SAMPLE_SECONDS = 2e-3
-"""A sample repeats its call for about this long, so that the clock's own cost does not count."""
-SETTLE_SECONDS = 2e-3
-"""Pause in front of a sample: thread pools of the one before stop spinning, which would steal the cores."""
+SAMPLE_SECONDS = 10e-3
+"""A sample repeats its call for about this long: neither the clock nor one late thread decides it."""
 SLOW_SECONDS = 20e-3
 """Calls that take longer fill the caches themselves within a few per cent of their time."""
+PAUSE_SECONDS = 4e-3
+"""One pause in front of a sample; pauses go on while threads of the sample before still spin."""
+IDLE_SHARE = 0.25
+"""A pause in which the process uses less processor time than this share of it was a quiet one."""
+LONGEST_SETTLING = 0.3
+"""Seconds after which a sample begins even so."""
+
+
+class Clock:
+    """Where time comes from: of the wall, of this process with all its threads, and pauses. Seconds."""
+
+    def wall(self) -> float:
+        return time.perf_counter()
+
+    def processor(self) -> float:
+        return time.process_time()
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)
 
 
 @dataclass(frozen=True)
@@ -35,45 +52,67 @@ class Timing:
 
 
 def interleaved(
-    calls: Mapping[str, Callable[[], object]], *, seconds: float, most: int = 200, least: int = 5
+    calls: Mapping[str, Callable[[], object]],
+    *,
+    seconds: float,
+    most: int = 200,
+    least: int = 5,
+    clock: Clock | None = None,
 ) -> dict[str, Timing]:
-    """Time every call in rounds, each round in another order, for about `seconds` altogether.
+    """Time every call in rounds, each round in another order, until each has had about `seconds`.
 
-    Every call is made twice untimed to learn its cost. There are at least `least` rounds, however slow the
-    calls are, and at most `most`.
+    Every call is made twice untimed to learn its cost. Each gets at least `least` samples, however slow it is,
+    and at most `most`; a slow one leaves the rounds early, so that it does not decide how long the rest takes.
     """
-    costs = {name: _cost(call) for name, call in calls.items()}
-    names = list(calls)
-    samples: dict[str, list[float]] = {name: [] for name in names}
-    started, done = time.perf_counter(), 0
+    clock = clock or Clock()
+    costs = {name: _cost(call, clock) for name, call in calls.items()}
+    samples: dict[str, list[float]] = {name: [] for name in calls}
+    left = dict.fromkeys(calls, seconds)
     collecting = gc.isenabled()
     gc.disable()
     try:
-        while names and done < most and (done < least or time.perf_counter() - started < seconds):
-            turn = done % len(names)
-            for name in (*names[turn:], *names[:turn]):
-                samples[name].append(_sample(calls[name], costs[name]))
-            done += 1
+        for turn in range(most):
+            names = [name for name in calls if turn < least or left[name] > 0]
+            if not names:
+                break
+            first = turn % len(names)
+            for name in (*names[first:], *names[:first]):
+                started = clock.wall()
+                samples[name].append(_sample(calls[name], costs[name], clock))
+                left[name] -= clock.wall() - started
     finally:
         if collecting:
             gc.enable()
-    return {name: Timing.of(seconds) for name, seconds in samples.items()}
+    return {name: Timing.of(taken) for name, taken in samples.items()}
 
 
-def _cost(call: Callable[[], object]) -> float:
+def _cost(call: Callable[[], object], clock: Clock) -> float:
     """Seconds of the second call; the first may still allocate."""
     call()
-    started = time.perf_counter()
+    started = clock.wall()
     call()
-    return max(time.perf_counter() - started, 1e-7)
+    return max(clock.wall() - started, 1e-7)
 
 
-def _sample(call: Callable[[], object], cost: float) -> float:
+def _sample(call: Callable[[], object], cost: float, clock: Clock) -> float:
     repeats = max(1, math.ceil(SAMPLE_SECONDS / cost))
-    time.sleep(SETTLE_SECONDS)
+    _settle(clock)
     if cost < SLOW_SECONDS:
-        call()  # its data comes back into the caches
-    started = time.perf_counter()
+        call()  # its data comes back into the caches, its threads wake up
+    started = clock.wall()
     for _ in range(repeats):
         call()
-    return (time.perf_counter() - started) / repeats
+    return (clock.wall() - started) / repeats
+
+
+def _settle(clock: Clock) -> None:
+    """Wait until the threads of the contender before have gone to sleep: they would steal the cores.
+
+    Thread pools spin for a while after their last task, ONNX Runtime's for tens of milliseconds.
+    """
+    limit = clock.wall() + LONGEST_SETTLING
+    while clock.wall() < limit:
+        before = clock.processor()
+        clock.sleep(PAUSE_SECONDS)
+        if clock.processor() - before < IDLE_SHARE * PAUSE_SECONDS:
+            return

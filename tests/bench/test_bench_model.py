@@ -1,7 +1,6 @@
 """`temport bench model`: peers compute our numbers, what computes others is not timed, the files hold it all."""
 
 import json
-import time
 from xml.etree import ElementTree
 
 import pytest
@@ -13,7 +12,6 @@ from exporter.bench.model_command import _counts, _shape
 from exporter.bench.model_contenders import CONTENDERS, OURS
 from exporter.bench.model_plain import plain
 from exporter.bench.model_profile import by_operator
-from exporter.bench.timing import interleaved
 from exporter.declare import declare
 from exporter.errors import UserError
 
@@ -84,14 +82,6 @@ def test_our_own_export_must_be_right(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model, "STRAY", 0)
     with pytest.raises(UserError, match="our own export was not timed"):
         run(["hybrid"], [(1, 5)], threads=(1,), seconds=0.01, contenders=["torch eager"], settings=HYBRID)
-
-
-def test_interleaving_tells_slow_from_fast() -> None:
-    calls = {"slow": lambda: time.sleep(4e-3), "fast": lambda: time.sleep(1e-3)}
-    timings = interleaved(calls, seconds=0.1)
-    assert timings["fast"].median < timings["slow"].median
-    assert all(t.minimum <= t.lower <= t.median <= t.upper for t in timings.values())
-    assert timings["fast"].samples == timings["slow"].samples >= 5
 
 
 def test_profile_sums_medians_by_operator() -> None:
