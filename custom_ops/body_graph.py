@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import onnx_ir as ir
 from onnx import defs
 
 from custom_ops.mask import Rule
+from custom_ops.op import Specialisation
 
 OLDEST_OPSET = 18
 
@@ -23,11 +24,20 @@ class BodyGraph:
     softmax of half types is taken in float32 whatever the runtime does with half-precision products.
     """
 
-    def __init__(self, schema: defs.OpSchema, *, opset: int, overload: str, element_type: str) -> None:
-        if opset < OLDEST_OPSET:
-            raise ValueError(f"{schema.name}: a body needs opset {OLDEST_OPSET} or newer; it is {opset}.")
-        self.schema, self.opset, self.overload = schema, opset, overload
-        self.dtype: npt.DTypeLike = np.float64 if element_type == "float64" else np.float32
+    def __init__(self, schema: defs.OpSchema, at: Specialisation, forms: Sequence[str]) -> None:
+        """`forms` are those that the op knows; ValueError for another one, an attribute left out, an old opset."""
+        op = schema.name
+        for name in schema.attributes:  # one left to a default could differ from the node's
+            if name not in at.attributes:
+                raise ValueError(
+                    f"{op}: the body needs the attribute {name}; every node must write all of them."
+                )
+        if at.form not in ("auto", *forms):
+            raise ValueError(f"{op}: the body form is {at.form!r}; it must be auto, {', '.join(forms)}.")
+        if at.opset < OLDEST_OPSET:
+            raise ValueError(f"{op}: a body needs opset {OLDEST_OPSET} or newer; it is {at.opset}.")
+        self.schema, self.opset, self.overload = schema, at.opset, at.overload
+        self.dtype = np.dtype("float64" if at.element_type == "float64" else "float32")
         self.inputs = {p.name: ir.Value(name=p.name) for p in schema.inputs}
         self.masks: dict[str, tuple[Rule, int, int]] = {}
         self._nodes: list[ir.Node] = []
@@ -90,7 +100,7 @@ class BodyGraph:
         The selected-out score is the lowest finite number: with -inf an empty row would be NaN.
         """
         if allowed is not None:
-            lowest = self.constant(np.finfo(self.dtype).min)  # type: ignore[arg-type]
+            lowest = self.constant(np.finfo(self.dtype).min)
             scores = self.op("Where", allowed, scores, lowest)
         weights = self.op("Softmax", scores, axis=-1)
         if allowed is not None and may_be_empty:
@@ -111,13 +121,6 @@ class BodyGraph:
             self.schema.domain, self.schema.name, self.overload, graph=graph, attributes=attributes
         )
         return ir.to_proto(function)
-
-
-def require_every_attribute(op: str, attributes: Mapping[str, Any], names: Sequence[str]) -> None:
-    """A body is specialised to attributes; one that is left to a default could differ from the node's."""
-    for name in names:
-        if name not in attributes:
-            raise ValueError(f"{op}: the body needs the attribute {name}; every node must write all of them.")
 
 
 def resolved_length(op: str, name: str, length: int | None, max_length: int | None) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,8 +29,9 @@ class Body:
     masks: dict[str, tuple[Rule, int, int]] = field(default_factory=dict)
 
 
-class BodyBuilder(Protocol):
-    """Builds the body of an op for one specialisation.
+@dataclass(frozen=True, kw_only=True)
+class Specialisation:
+    """What one body is made for.
 
     attributes      every attribute of the node, by name
     query_length    T and S where they are fixed, None where they are dynamic
@@ -41,24 +42,18 @@ class BodyBuilder(Protocol):
     form            one of the op's forms, or `auto`: the one that costs less at that length
     overload        ONNX function overload, where a model holds several bodies of one op
     element_type    `float64` keeps the body in double; any other type computes in float32
-
-    Raises ValueError with one sentence for a form that cannot serve this specialisation.
     """
 
-    def __call__(
-        self,
-        attributes: Mapping[str, Any],
-        *,
-        query_length: int | None,
-        key_length: int | None,
-        max_length: int | None,
-        packed: bool,
-        has_key_mask: bool,
-        opset: int,
-        form: str = "auto",
-        overload: str = "",
-        element_type: str = "float32",
-    ) -> Body: ...
+    attributes: Mapping[str, Any]
+    query_length: int | None
+    key_length: int | None
+    max_length: int | None = None
+    packed: bool = False
+    has_key_mask: bool = False
+    opset: int
+    form: str = "auto"
+    overload: str = ""
+    element_type: str = "float32"
 
 
 @dataclass(frozen=True)
@@ -69,7 +64,7 @@ class CustomOp:
     torch_op     the overload that `torch.export` keeps as one node
     translate    its entry in `torch.onnx.export(custom_translation_table=...)`; writes every attribute
     reference    the naive float64 definition that everything else is compared with
-    body         builds the ONNX function body
+    body         builds the ONNX function body; ValueError with one sentence where it cannot
     """
 
     name: str
@@ -77,6 +72,6 @@ class CustomOp:
     torch_op: torch._ops.OpOverload
     translate: Callable[..., Any]
     reference: Callable[[Sequence[npt.NDArray[Any] | None], Mapping[str, Any]], npt.NDArray[np.float64]]
-    body: BodyBuilder
+    body: Callable[[Specialisation], Body]
     domain: str = "temport"
     version: int = 1

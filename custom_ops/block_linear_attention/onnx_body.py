@@ -6,17 +6,14 @@ blocked   fixed length: softmax inside blocks and a running state over them, O(T
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 import onnx_ir as ir
 
-from custom_ops.block_linear_attention.attributes import ATTRIBUTE_NAMES, OP_NAME, BlockLinearAttributes
+from custom_ops.block_linear_attention.attributes import OP_NAME, BlockLinearAttributes
 from custom_ops.block_linear_attention.schema import SCHEMA
-from custom_ops.body_graph import BodyGraph, require_every_attribute, resolved_length
+from custom_ops.body_graph import BodyGraph, resolved_length
 from custom_ops.mask import BlockRule, MaskRule
-from custom_ops.op import Body
+from custom_ops.op import Body, Specialisation
 
 FORMS = ("dense", "blocked")
 HEAD_DIM = 64  # the head dim is no attribute; the choice of form assumes this one
@@ -25,40 +22,26 @@ BLOCKED_OVERHEAD = (
 )
 
 
-def body(
-    attributes: Mapping[str, Any],
-    *,
-    query_length: int | None,
-    key_length: int | None,
-    max_length: int | None,
-    packed: bool,
-    has_key_mask: bool,
-    opset: int,
-    form: str = "auto",
-    overload: str = "",
-    element_type: str = "float32",
-) -> Body:
-    """The body for one specialisation; see `custom_ops.op.BodyBuilder` for the arguments."""
-    require_every_attribute(OP_NAME, attributes, ATTRIBUTE_NAMES)
-    a = BlockLinearAttributes.parse(attributes)
-    if form not in ("auto", *FORMS):
-        raise ValueError(f"{OP_NAME}: the body form is {form!r}; it must be auto, {', '.join(FORMS)}.")
-    if has_key_mask:
+def body(at: Specialisation) -> Body:
+    """The body for one specialisation; ValueError where the form cannot serve it."""
+    graph = BodyGraph(SCHEMA, at, FORMS)
+    a = BlockLinearAttributes.parse(at.attributes)
+    length, form = at.query_length, at.form
+    if at.has_key_mask:
         raise ValueError(f"{OP_NAME}: there is no key_mask; its inputs are Q, K and V.")
-    if not packed and query_length != key_length:
-        raise ValueError(f"{OP_NAME}: Q has {query_length} rows but K has {key_length}; they must be equal.")
-    graph = BodyGraph(SCHEMA, opset=opset, overload=overload, element_type=element_type)
+    if not at.packed and length != at.key_length:
+        raise ValueError(f"{OP_NAME}: Q has {length} rows but K has {at.key_length}; they must be equal.")
     if form == "auto":
-        form = "blocked" if query_length is not None and _blocked_is_cheaper(query_length, a) else "dense"
-    build = _BodyOf(graph, a, packed)
+        form = "blocked" if length is not None and _blocked_is_cheaper(length, a) else "dense"
+    build = _BodyOf(graph, a, at.packed)
     if form == "blocked":
-        if query_length is None:
+        if length is None:
             raise ValueError(
                 f"{OP_NAME}: the blocked body needs a fixed length; use dense for a dynamic one."
             )
-        result = build.blocked(query_length)
+        result = build.blocked(length)
     else:
-        result = build.dense(query_length, max_length)
+        result = build.dense(length, at.max_length)
     return Body(graph.function(result, like=graph.inputs["Q"]), form, graph.masks)
 
 

@@ -7,18 +7,16 @@ attention   one ai.onnx::Attention node (opset 23 or newer) with a baked bool ma
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
-from custom_ops.body_graph import BodyGraph, require_every_attribute, resolved_length
+from custom_ops.body_graph import BodyGraph, resolved_length
 from custom_ops.mask import MaskRule
-from custom_ops.online_softmax_attention.attributes import ATTRIBUTE_NAMES, OP_NAME, OnlineSoftmaxAttributes
+from custom_ops.online_softmax_attention.attributes import OP_NAME, OnlineSoftmaxAttributes
 from custom_ops.online_softmax_attention.schema import SCHEMA
-from custom_ops.op import Body
+from custom_ops.op import Body, Specialisation
 
 FORMS = ("dense", "banded", "attention")
 ATTENTION_OPSET = 23
@@ -28,29 +26,12 @@ BANDED_OVERHEAD = (
 )
 
 
-def body(
-    attributes: Mapping[str, Any],
-    *,
-    query_length: int | None,
-    key_length: int | None,
-    max_length: int | None,
-    packed: bool,
-    has_key_mask: bool,
-    opset: int,
-    form: str = "auto",
-    overload: str = "",
-    element_type: str = "float32",
-) -> Body:
-    """The body for one specialisation; see `custom_ops.op.BodyBuilder` for the arguments."""
-    require_every_attribute(OP_NAME, attributes, ATTRIBUTE_NAMES)
-    a = OnlineSoftmaxAttributes.parse(attributes)
-    if form not in ("auto", *FORMS):
-        raise ValueError(f"{OP_NAME}: the body form is {form!r}; it must be auto, {', '.join(FORMS)}.")
-    if packed:
-        key_length = query_length
-    graph = BodyGraph(SCHEMA, opset=opset, overload=overload, element_type=element_type)
-    build = _BodyOf(graph, a, query_length, key_length, max_length, packed, has_key_mask)
-    bands = Bands.of(a.rule, query_length, key_length)
+def body(at: Specialisation) -> Body:
+    """The body for one specialisation; ValueError where the form cannot serve it."""
+    graph = BodyGraph(SCHEMA, at, FORMS)
+    a = OnlineSoftmaxAttributes.parse(at.attributes)
+    build = _BodyOf(graph, a, at)
+    bands, form = Bands.of(a.rule, build.query_length, build.key_length), at.form
     if form == "auto":
         form = "banded" if bands is not None and bands.cost + BANDED_OVERHEAD < bands.dense_cost else "dense"
     if form == "banded":
@@ -114,21 +95,13 @@ class Bands:
 class _BodyOf:
     """The forms over one set of inputs. Values by head are `[B, Hkv, (G,) T, D]`; G only where H > Hkv."""
 
-    def __init__(
-        self,
-        graph: BodyGraph,
-        a: OnlineSoftmaxAttributes,
-        query_length: int | None,
-        key_length: int | None,
-        max_length: int | None,
-        packed: bool,
-        has_key_mask: bool,
-    ) -> None:
-        self.graph, self.rule, self.packed = graph, a.rule, packed
+    def __init__(self, graph: BodyGraph, a: OnlineSoftmaxAttributes, at: Specialisation) -> None:
+        self.graph, self.rule, self.packed = graph, a.rule, at.packed
         self.heads, self.kv_heads, self.groups = a.num_heads, a.kv_heads, a.num_heads // a.kv_heads
         self.scale = float(np.float32(a.scale or 0))  # the attribute is a float32 in the file
-        self.query_length, self.key_length, self.max_length = query_length, key_length, max_length
-        self.key_mask = graph.inputs["key_mask"] if has_key_mask else None
+        self.query_length, self.max_length = at.query_length, at.max_length
+        self.key_length = at.query_length if at.packed else at.key_length
+        self.key_mask = graph.inputs["key_mask"] if at.has_key_mask else None
         self.rank = 4 if self.groups == 1 else 5
 
     def dense(self) -> ir.Value:

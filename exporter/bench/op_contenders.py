@@ -21,6 +21,7 @@ import torch
 from onnx import TensorProto, helper
 
 from custom_ops import library_path
+from custom_ops.op import Specialisation
 from exporter.bench.op_cases import OpCase
 from exporter.bench.quiet import quiet
 
@@ -36,14 +37,14 @@ def node_model(case: OpCase, form: str | None) -> onnx.ModelProto:
     if form is None:
         return model
     made = case.op.body(
-        case.attributes,
-        query_length=case.length,
-        key_length=case.length,
-        max_length=None,
-        packed=True,
-        has_key_mask=False,
-        opset=OPSET,
-        form=form,
+        Specialisation(
+            attributes=case.attributes,
+            query_length=case.length,
+            key_length=case.length,
+            packed=True,
+            opset=OPSET,
+            form=form,
+        )
     )
     model.functions.append(made.function)
     return onnx.inliner.inline_local_functions(model)

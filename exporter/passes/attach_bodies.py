@@ -15,6 +15,7 @@ import onnx_ir as ir
 
 from custom_ops import OPS
 from custom_ops.mask import Rule
+from custom_ops.op import Specialisation
 from exporter.declaration import Declaration
 
 FIRST_IR_WITH_FUNCTIONS = 8
@@ -32,16 +33,6 @@ class AttachedBody:
     masks: dict[str, tuple[Rule, int, int]]
 
 
-@dataclass(frozen=True)
-class _Specialisation:
-    op: str
-    attributes: tuple[tuple[str, Any], ...]
-    query_length: int | None
-    key_length: int | None
-    packed: bool
-    has_key_mask: bool
-
-
 def attach_bodies(
     model: ir.Model, declaration: Declaration, forms: Mapping[str, str] | None = None
 ) -> list[AttachedBody]:
@@ -49,33 +40,32 @@ def attach_bodies(
 
     `forms` chooses the form per op name; an op left out gets the one that costs less at its length.
     """
-    groups: dict[_Specialisation, list[ir.Node]] = {}
+    groups: dict[str, list[ir.Node]] = {}
     for node in model.graph.all_nodes():
         if node.domain == "temport":
-            groups.setdefault(_specialisation(node), []).append(node)
+            groups.setdefault(repr((node.op_type, _call(node))), []).append(node)
     longest = max((a.max for name, a in declaration.axes.items() if name != "batch"), default=None)
     seen: dict[str, int] = {}
     attached = []
-    for key, nodes in groups.items():
-        seen[key.op] = seen.get(key.op, 0) + 1
-        overload = "" if seen[key.op] == 1 else str(seen[key.op])
-        body = OPS[key.op].body(
-            dict(key.attributes),
-            query_length=key.query_length,
-            key_length=key.key_length,
-            max_length=longest,
-            packed=key.packed,
-            has_key_mask=key.has_key_mask,
-            opset=declaration.opset,
-            form=(forms or {}).get(key.op, "auto"),
-            overload=overload,
-            element_type=declaration.precision,
+    for nodes in groups.values():
+        op = nodes[0].op_type
+        seen[op] = seen.get(op, 0) + 1
+        overload = "" if seen[op] == 1 else str(seen[op])
+        body = OPS[op].body(
+            Specialisation(
+                **_call(nodes[0]),
+                max_length=longest,
+                opset=declaration.opset,
+                form=(forms or {}).get(op, "auto"),
+                overload=overload,
+                element_type=declaration.precision,
+            )
         )
         function = ir.serde.deserialize_function(body.function)
         model.functions[function.identifier()] = function
         for node in nodes:
             node.overload = overload
-        attached.append(AttachedBody(key.op, overload, body.form, len(nodes), body.masks))
+        attached.append(AttachedBody(op, overload, body.form, len(nodes), body.masks))
     if attached:
         model.opset_imports["temport"] = 1
     # the oldest format that has what is used: ONNX Runtime 1.17 reads up to IR 9
@@ -85,7 +75,9 @@ def attach_bodies(
     return attached
 
 
-def _specialisation(node: ir.Node) -> _Specialisation:
+def _call(node: ir.Node) -> dict[str, Any]:
+    """What of a `Specialisation` the node itself says; equal for nodes that can share a body."""
+
     def length(index: int) -> int | None:
         value = node.inputs[index]
         assert value is not None and value.shape is not None, f"{node.name} input {index} has no shape"
@@ -94,7 +86,10 @@ def _specialisation(node: ir.Node) -> _Specialisation:
 
     packed = len(node.inputs) < 2 or node.inputs[1] is None
     has_key_mask = len(node.inputs) > 3 and node.inputs[3] is not None
-    attributes = tuple(sorted((name, attribute.value) for name, attribute in node.attributes.items()))
-    return _Specialisation(
-        node.op_type, attributes, length(0), length(0 if packed else 1), packed, has_key_mask
-    )
+    return {
+        "attributes": {name: node.attributes[name].value for name in sorted(node.attributes)},
+        "query_length": length(0),
+        "key_length": length(0 if packed else 1),
+        "packed": packed,
+        "has_key_mask": has_key_mask,
+    }

@@ -13,7 +13,7 @@ from onnx import helper
 from onnx.reference import ReferenceEvaluator
 
 from custom_ops import OPS
-from custom_ops.op import Body
+from custom_ops.op import Body, Specialisation
 
 NAMES = ("Q", "K", "V", "key_mask")
 EPS = {"float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7, "float64": 2.0**-52}
@@ -114,15 +114,17 @@ def model(
 def build(case: Attention, form: str, *, opset: int = 18, fixed: bool = True, dtype: str = "float32") -> Body:
     """The body for a case, with its own lengths fixed or dynamic up to 160."""
     return OPS["OnlineSoftmaxAttention"].body(
-        case.attributes,
-        query_length=case.T if fixed else None,
-        key_length=case.keys if fixed else None,
-        max_length=160,
-        packed=case.packed,
-        has_key_mask=case.key_mask,
-        opset=opset,
-        form=form,
-        element_type=dtype,
+        Specialisation(
+            attributes=case.attributes,
+            query_length=case.T if fixed else None,
+            key_length=case.keys if fixed else None,
+            max_length=160,
+            packed=case.packed,
+            has_key_mask=case.key_mask,
+            opset=opset,
+            form=form,
+            element_type=dtype,
+        )
     )
 
 

@@ -10,6 +10,7 @@ from body_checks import computing_nodes, shift_masks, wrong_masks
 from one_node import RUNTIMES, bound, error, model, run_onnxruntime
 
 from custom_ops import OPS, block_linear_attention
+from custom_ops.op import Specialisation
 
 OP = OPS["BlockLinearAttention"]
 SIZES = [(1, 4), (7, 1), (20, 64), (64, 16), (75, 16), (130, 64)]
@@ -37,15 +38,16 @@ def draw(T, packed=True, Dv=5, dtype="float32"):
 
 def build(T, attributes, form, packed=True, dtype="float32", opset=18):
     return OP.body(
-        attributes,
-        query_length=T,
-        key_length=T,
-        max_length=140,
-        packed=packed,
-        has_key_mask=False,
-        opset=opset,
-        form=form,
-        element_type=dtype,
+        Specialisation(
+            attributes=attributes,
+            query_length=T,
+            key_length=T,
+            max_length=140,
+            packed=packed,
+            opset=opset,
+            form=form,
+            element_type=dtype,
+        )
     )
 
 

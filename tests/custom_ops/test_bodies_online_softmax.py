@@ -13,6 +13,7 @@ from one_node import RUNTIMES, Attention, bound, build, error, model, run_onnxru
 
 from custom_ops import OPS, online_softmax_attention
 from custom_ops.online_softmax_attention.onnx_body import Bands
+from custom_ops.op import Specialisation
 
 OP = OPS["OnlineSoftmaxAttention"]
 OPSET = {"dense": 18, "banded": 20, "attention": 23}
@@ -205,11 +206,11 @@ def test_forms_that_cannot_serve_say_why():
     with pytest.raises(ValueError, match=r"a body needs opset 18 or newer; it is 17"):
         build(Attention(T=9, S=9), "dense", opset=17)
     attributes = Attention(T=9, S=9, causal=True).attributes
-    dynamic = {"query_length": None, "key_length": None, "packed": True, "has_key_mask": False, "opset": 18}
+    dynamic = Specialisation(attributes=attributes, query_length=None, key_length=None, packed=True, opset=18)
     with pytest.raises(
         ValueError, match=r"the query length is dynamic, so max_length must be at least 2; it is None"
     ):
-        OP.body(attributes, max_length=None, **dynamic)
+        OP.body(dynamic)
 
 
 def test_two_builds_are_byte_identical():
@@ -222,16 +223,15 @@ def test_specialisations_stand_side_by_side_as_overloads():
     cases = [Attention(T=20, S=20, window=w, packed=True, heads=1, D=4) for w in (3, 9)]
     inputs = cases[0].inputs()
     proto = model(OP.name, cases[0].attributes, inputs, build(cases[0], "dense"), opset=18, outputs="first")
-    other = OP.body(
-        cases[1].attributes,
+    second = Specialisation(
+        attributes=cases[1].attributes,
         query_length=20,
         key_length=20,
-        max_length=None,
         packed=True,
-        has_key_mask=False,
         opset=18,
         overload="2",
     )
+    other = OP.body(second)
     node = onnx.helper.make_node(OP.name, ["Q"], ["second"], domain="temport", **cases[1].attributes)
     node.overload = "2"
     proto.graph.node.append(node)

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from custom_ops import OPS, block_linear_attention, online_softmax_attention
+from custom_ops.op import Specialisation
 
 SOFTMAX = {"num_heads": 2, "kv_num_heads": 2, "causal": 0, "window": 0, "query_offset": -1, "scale": 0.5}
 LINEAR = {
@@ -36,16 +37,21 @@ CASES += [("BlockLinearAttention", LINEAR, *bad) for bad in BAD_LINEAR]
 TORCH = {"OnlineSoftmaxAttention": online_softmax_attention, "BlockLinearAttention": block_linear_attention}
 
 
+def body(op, attributes):
+    return OPS[op].body(
+        Specialisation(attributes=attributes, query_length=3, key_length=3, packed=True, opset=18)
+    )
+
+
 @pytest.mark.parametrize("op,good,name,value", CASES, ids=lambda x: "" if isinstance(x, dict) else str(x))
 def test_bad_attribute_is_the_same_sentence_everywhere(op, good, name, value):
     attributes = {**good, name: value}
     x = np.zeros((1, 3, 12), np.float32)
-    lengths = {"query_length": 3, "key_length": 3, "max_length": None}
     sentences = set()
     for attempt in (
         lambda: OPS[op].reference([x], attributes),
         lambda: TORCH[op](torch.from_numpy(x), **attributes),
-        lambda: OPS[op].body(attributes, **lengths, packed=True, has_key_mask=False, opset=18),
+        lambda: body(op, attributes),
     ):
         with pytest.raises(ValueError) as caught:
             attempt()
@@ -64,15 +70,7 @@ def test_unknown_and_missing_attributes(op, good):
         OPS[op].reference([x], {k: v for k, v in good.items() if k != "num_heads"})
     partial = {k: v for k, v in good.items() if k != "scale"}
     with pytest.raises(ValueError, match=f"^{op}: the body needs the attribute scale"):
-        OPS[op].body(
-            partial,
-            query_length=3,
-            key_length=3,
-            max_length=None,
-            packed=True,
-            has_key_mask=False,
-            opset=18,
-        )
+        body(op, partial)
 
 
 BAD_SHAPES = {

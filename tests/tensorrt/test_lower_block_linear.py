@@ -14,6 +14,7 @@ from onnx.reference import ReferenceEvaluator
 
 from custom_ops import OPS
 from custom_ops.block_linear_attention.reference import reference
+from custom_ops.op import Specialisation
 from exporter.compilers import compile_model
 from exporter.compilers.compile import lower
 from exporter.compilers.tensorrt_rtx import BACKEND
@@ -42,10 +43,11 @@ def block_model(
     )
     opsets = [helper.make_opsetid("", 20), helper.make_opsetid("temport", 1)]
     model = helper.make_model(graph, opset_imports=opsets, ir_version=10)
-    body = OPS["BlockLinearAttention"].body(
-        {"num_heads": 2, "block_size": block, **values},
-        query_length=length, key_length=length, max_length=length, packed=packed, has_key_mask=False, opset=20,
-    )  # fmt: skip
+    attributes = {"num_heads": 2, "block_size": block, **values}
+    at = Specialisation(
+        attributes=attributes, query_length=length, key_length=length, packed=packed, opset=20
+    )
+    body = OPS["BlockLinearAttention"].body(at)
     model.functions.append(body.function)
     return model
 
