@@ -23,11 +23,11 @@ def flag(op: str, name: str, value: object) -> bool:
 
 def number(op: str, name: str, value: object, *, minimum: float = -math.inf) -> float:
     """`value` as a finite float of at least `minimum`."""
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not is_number or not math.isfinite(value) or value < minimum:  # type: ignore[arg-type,operator]
-        bound = "" if minimum == -math.inf else f" of at least {minimum:g}"
-        raise ValueError(f"{op}: {name} is {value!r}; it must be a finite number{bound}.")
-    return float(value)  # type: ignore[arg-type]
+    found = None if isinstance(value, bool) or not isinstance(value, (int, float)) else float(value)
+    if found is not None and math.isfinite(found) and found >= minimum:
+        return found
+    bound = "" if minimum == -math.inf else f" of at least {minimum:g}"
+    raise ValueError(f"{op}: {name} is {value!r}; it must be a finite number{bound}.")
 
 
 def choice(op: str, name: str, value: object, allowed: tuple[str, ...]) -> str:

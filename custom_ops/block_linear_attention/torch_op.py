@@ -1,8 +1,4 @@
-"""BlockLinearAttention in torch: all blocks at once, O(T * (block_size + D)) memory, gradients recomputed.
-
-Registered as `torch.ops.temport.block_linear_attention` with `torch.library.define`, so that `torch.export`
-keeps it as one node and eager dispatch stays cheap.
-"""
+"""BlockLinearAttention in torch: all blocks at once, O(T * (block_size + D)) memory, gradients recomputed."""
 
 from __future__ import annotations
 
@@ -14,14 +10,7 @@ from torch.nn import functional as F
 from custom_ops.block_linear_attention.attributes import OP_NAME, BlockLinearAttributes
 from custom_ops.layout import Layout
 from custom_ops.torch_heads import accumulation_dtype, by_head, torch_layout
-
-_ATTRIBUTES = "int num_heads, int block_size, float scale, str feature_map, str normalizer, float eps"
-_NAME = "temport::block_linear_attention"
-_BACKWARD = "temport::block_linear_attention_backward"
-torch.library.define(_NAME, f"(Tensor q, Tensor? k, Tensor? v, {_ATTRIBUTES}) -> Tensor")
-torch.library.define(
-    _BACKWARD, f"(Tensor grad, Tensor q, Tensor? k, Tensor? v, {_ATTRIBUTES}) -> (Tensor, Tensor, Tensor)"
-)
+from custom_ops.torch_registration import register
 
 
 def block_linear_attention(
@@ -173,39 +162,20 @@ def _layout(
     return layout
 
 
-def _fake(q: torch.Tensor, k: torch.Tensor | None, v: torch.Tensor | None, *attributes: Any) -> torch.Tensor:
+def _shape(
+    q: torch.Tensor, k: torch.Tensor | None, v: torch.Tensor | None, *attributes: Any
+) -> tuple[int, ...]:
     a = BlockLinearAttributes(*attributes)
     layout = _layout(q, k, v, a)
-    return q.new_empty(layout.batch, layout.query_length, a.num_heads * layout.value_dim)
+    return layout.batch, layout.query_length, a.num_heads * layout.value_dim
 
 
-def _fake_backward(
-    grad: torch.Tensor, q: torch.Tensor, k: torch.Tensor | None, v: torch.Tensor | None, *attributes: Any
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    k, v = (q.new_empty(0) if x is None else x.new_empty(x.shape) for x in (k, v))
-    return q.new_empty(q.shape), k, v
-
-
-def _save(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
-    ctx.save_for_backward(*inputs[:3])
-    ctx.attributes = inputs[3:]
-
-
-def _differentiate(ctx: Any, grad: torch.Tensor) -> tuple[Any, ...]:
-    q, k, v = ctx.saved_tensors
-    grad_q, grad_k, grad_v = torch.ops.temport.block_linear_attention_backward(
-        grad.contiguous(), q, k, v, *ctx.attributes
-    )
-    packed = k is None
-    return grad_q, None if packed else grad_k, None if packed else grad_v, *[None] * len(ctx.attributes)
-
-
-def _no_second_derivative(ctx: Any, *grads: torch.Tensor) -> tuple[Any, ...]:
-    raise NotImplementedError(f"{OP_NAME} has no second derivative; call backward without create_graph.")
-
-
-for _name, _kernel, _shape in ((_NAME, _forward, _fake), (_BACKWARD, _backward, _fake_backward)):
-    torch.library.impl(_name, "CompositeExplicitAutograd")(_kernel)
-    torch.library.register_fake(_name)(_shape)
-torch.library.register_autograd(_NAME, _differentiate, setup_context=_save)
-torch.library.register_autograd(_BACKWARD, _no_second_derivative)
+register(
+    OP_NAME,
+    name="block_linear_attention",
+    tensors="Tensor q, Tensor? k, Tensor? v",
+    attributes="int num_heads, int block_size, float scale, str feature_map, str normalizer, float eps",
+    forward=_forward,
+    backward=_backward,
+    shape=_shape,
+)

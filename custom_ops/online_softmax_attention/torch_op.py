@@ -1,8 +1,4 @@
-"""OnlineSoftmaxAttention in torch: tiles of queries by tiles of keys, memory O(T + S), gradients recomputed.
-
-Registered as `torch.ops.temport.online_softmax_attention` with `torch.library.define`, so that `torch.export`
-keeps it as one node and eager dispatch stays cheap.
-"""
+"""OnlineSoftmaxAttention in torch: tiles of queries by tiles of keys, memory O(T + S), gradients recomputed."""
 
 from __future__ import annotations
 
@@ -15,19 +11,10 @@ from custom_ops.layout import Layout
 from custom_ops.mask import MaskRule
 from custom_ops.online_softmax_attention.attributes import OP_NAME, OnlineSoftmaxAttributes
 from custom_ops.torch_heads import accumulation_dtype, by_head, torch_layout
+from custom_ops.torch_registration import register
 
 QUERY_TILE = 128
 KEY_TILE = 512
-
-_ATTRIBUTES = "int num_heads, int kv_num_heads, bool causal, int window, int query_offset, float scale"
-_NAME = "temport::online_softmax_attention"
-_BACKWARD = "temport::online_softmax_attention_backward"
-torch.library.define(_NAME, f"(Tensor q, Tensor? k, Tensor? v, Tensor? key_mask, {_ATTRIBUTES}) -> Tensor")
-torch.library.define(
-    _BACKWARD,
-    "(Tensor grad, Tensor q, Tensor? k, Tensor? v, Tensor? key_mask, "
-    f"{_ATTRIBUTES}) -> (Tensor, Tensor, Tensor)",
-)
 
 
 def online_softmax_attention(
@@ -205,45 +192,24 @@ def _layout(
     return torch_layout(OP_NAME, q, k, v, num_heads=heads, kv_num_heads=kv_heads, key_mask=key_mask)
 
 
-def _fake(
+def _shape(
     q: torch.Tensor,
     k: torch.Tensor | None,
     v: torch.Tensor | None,
     key_mask: torch.Tensor | None,
-    *attrs: Any,
-) -> torch.Tensor:
-    a = OnlineSoftmaxAttributes(*attrs)
+    *attributes: Any,
+) -> tuple[int, ...]:
+    a = OnlineSoftmaxAttributes(*attributes)
     layout = _layout(q, k, v, key_mask, a)
-    return q.new_empty(layout.batch, layout.query_length, a.num_heads * layout.value_dim)
+    return layout.batch, layout.query_length, a.num_heads * layout.value_dim
 
 
-def _fake_backward(
-    grad: torch.Tensor, q: torch.Tensor, k: torch.Tensor | None, v: torch.Tensor | None, *rest: Any
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    k, v = (q.new_empty(0) if x is None else x.new_empty(x.shape) for x in (k, v))
-    return q.new_empty(q.shape), k, v
-
-
-def _save(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
-    ctx.save_for_backward(*inputs[:4])
-    ctx.attributes = inputs[4:]
-
-
-def _differentiate(ctx: Any, grad: torch.Tensor) -> tuple[Any, ...]:
-    q, k, v, key_mask = ctx.saved_tensors
-    grad_q, grad_k, grad_v = torch.ops.temport.online_softmax_attention_backward(
-        grad.contiguous(), q, k, v, key_mask, *ctx.attributes
-    )
-    packed = k is None
-    return grad_q, None if packed else grad_k, None if packed else grad_v, None, *[None] * len(ctx.attributes)
-
-
-def _no_second_derivative(ctx: Any, *grads: torch.Tensor) -> tuple[Any, ...]:
-    raise NotImplementedError(f"{OP_NAME} has no second derivative; call backward without create_graph.")
-
-
-for _name, _kernel, _shape in ((_NAME, _forward, _fake), (_BACKWARD, _backward, _fake_backward)):
-    torch.library.impl(_name, "CompositeExplicitAutograd")(_kernel)
-    torch.library.register_fake(_name)(_shape)
-torch.library.register_autograd(_NAME, _differentiate, setup_context=_save)
-torch.library.register_autograd(_BACKWARD, _no_second_derivative)
+register(
+    OP_NAME,
+    name="online_softmax_attention",
+    tensors="Tensor q, Tensor? k, Tensor? v, Tensor? key_mask",
+    attributes="int num_heads, int kv_num_heads, bool causal, int window, int query_offset, float scale",
+    forward=_forward,
+    backward=_backward,
+    shape=_shape,
+)

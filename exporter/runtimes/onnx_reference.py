@@ -15,9 +15,10 @@ from exporter.subject import Subject
 class ReferenceSession(InProcess):
     version = f"onnx {onnx.__version__}"
 
-    def __init__(self, model: onnx.ModelProto, path: str) -> None:
-        self.path = path
-        self.evaluator = ReferenceEvaluator(model)
+    """`path` says how the custom ops are computed."""
+
+    def __init__(self, evaluator: ReferenceEvaluator, path: str) -> None:
+        self.evaluator, self.path = evaluator, path
 
     def run(self, inputs: Arrays) -> Arrays:
         outputs: list[Any] = list(self.evaluator.run(None, inputs))
@@ -43,7 +44,7 @@ class OnnxReference:
 
     def open(self, subject: Subject, threads: int = 1) -> ReferenceSession:
         path = custom_path(onnx.load(subject.model_path, load_external_data=False), "inlined body")
-        return ReferenceSession(prepare(subject.model_path, self.capabilities), path)
+        return ReferenceSession(ReferenceEvaluator(prepare(subject.model_path, self.capabilities)), path)
 
 
 RUNTIME = OnnxReference()

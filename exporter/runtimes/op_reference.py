@@ -16,7 +16,8 @@ from onnx.reference.op_run import OpRun
 
 from custom_ops import OPS
 from exporter.errors import UserError
-from exporter.runtimes.contract import Arrays, Capabilities, InProcess, named
+from exporter.runtimes.contract import Capabilities
+from exporter.runtimes.onnx_reference import ReferenceSession
 from exporter.subject import Subject
 
 
@@ -47,18 +48,6 @@ REFERENCE_OPS = [_reference_op(name) for name in OPS]
 """Evaluator classes of the custom ops."""
 
 
-class OpReferenceSession(InProcess):
-    version = f"onnx {onnx.__version__}"
-    path = "op definitions, float64 inside the ops"
-
-    def __init__(self, model: onnx.ModelProto) -> None:
-        self.evaluator = ReferenceEvaluator(without_bodies(model), new_ops=REFERENCE_OPS)
-
-    def run(self, inputs: Arrays) -> Arrays:
-        outputs: list[Any] = list(self.evaluator.run(None, inputs))
-        return named(outputs, list(self.evaluator.output_names))
-
-
 class OpReference:
     name = "op_reference"
     capabilities = Capabilities(
@@ -74,11 +63,12 @@ class OpReference:
     def unavailable(self) -> str | None:
         return None
 
-    def open(self, subject: Subject, threads: int = 1) -> OpReferenceSession:
+    def open(self, subject: Subject, threads: int = 1) -> ReferenceSession:
         model = onnx.load(subject.model_path)
         if not has_custom_ops(model):
             raise UserError("the model has no custom ops, so onnx_reference says the same")
-        return OpReferenceSession(model)
+        evaluator = ReferenceEvaluator(without_bodies(model), new_ops=REFERENCE_OPS)
+        return ReferenceSession(evaluator, "op definitions, float64 inside the ops")
 
 
 def has_custom_ops(model: onnx.ModelProto) -> bool:
