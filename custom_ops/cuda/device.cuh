@@ -60,10 +60,10 @@ template <bool Transposed> DEVICE void load_tiles(uint32_t (&r)[4], const void* 
     uint32_t address = static_cast<uint32_t>(__cvta_generic_to_shared(row));
     if (Transposed)
         asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
-                     : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(address));
+                     : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(address) : "memory");
     else
         asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
-                     : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(address));
+                     : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(address) : "memory");
 }
 
 // 16 bytes from global to shared memory without passing through registers; zeros where `present` is false.
@@ -82,7 +82,9 @@ int launch(void (*kernel)(P), dim3 grid, int threads, size_t shared, void* strea
         cudaError_t error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(shared));
         if (error != cudaSuccess) return error;
     }
-    kernel<<<grid, threads, shared, static_cast<cudaStream_t>(stream)>>>(p);
-    return cudaGetLastError();
+    void* arguments[] = {const_cast<P*>(&p)};
+    // its own result: cudaGetLastError could also return what another library left behind
+    return cudaLaunchKernel(reinterpret_cast<const void*>(kernel), grid, dim3(unsigned(threads)), arguments, shared,
+                            static_cast<cudaStream_t>(stream));
 }
 #endif

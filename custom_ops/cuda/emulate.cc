@@ -1,8 +1,9 @@
-// Fibers for emulate.h: one ucontext per thread of a block, switched round-robin at barriers.
+// Fibers for emulate.h: one ucontext per thread of a block, switched at barriers.
 #include "emulate.h"
 
 #include <ucontext.h>
 
+#include <cstdio>
 #include <cstdlib>
 #include <memory>
 #include <vector>
@@ -19,8 +20,20 @@ struct Barrier {
     unsigned round = 0;
 };
 
+// Launch limits of compute capability 8.6, the smallest of those the kernels are compiled for.
+constexpr unsigned kWidestGrid = 65535;
+constexpr size_t kMostShared = 99 * 1024;
+constexpr int kInvalidValue = 1, kInvalidConfiguration = 9;
+
+struct Copy {
+    void* to;
+    const void* from;
+    bool present;
+};
+
 struct Fiber {
     ucontext_t context;
+    std::vector<Copy> copies;
     std::unique_ptr<char[]> stack{new char[kStack]};
     bool done = false;
     Barrier* waiting = nullptr;
@@ -35,6 +48,7 @@ struct Block {
     std::vector<char> shared;
     ucontext_t scheduler;
     size_t present = 0;
+    bool backwards = false;
     const std::function<void()>* kernel = nullptr;
 };
 Block* block = nullptr;
@@ -52,9 +66,37 @@ void arrive(Barrier& barrier, int members, const std::function<void()>& work) {
     swapcontext(&me.context, &block->scheduler);
 }
 
+[[noreturn]] void fail(const char* what) {
+    std::fprintf(stderr, "emulated kernel: %s\n", what);
+    std::abort();
+}
+
 void start() {
     (*block->kernel)();
-    block->fibers[block->present].done = true;
+    Fiber& me = block->fibers[block->present];
+    if (!me.copies.empty()) fail("a thread ended before its copies landed");
+    me.done = true;
+}
+
+bool move(Block& b, size_t i) {
+    Fiber& fiber = b.fibers[i];
+    if (fiber.done || (fiber.waiting && fiber.waiting->round == fiber.round)) return false;
+    fiber.waiting = nullptr;
+    b.present = i;
+    threadIdx = dim3(unsigned(i), 0, 0);
+    swapcontext(&b.scheduler, &fiber.context);
+    return true;
+}
+
+// Let one warp run until none of its lanes can go on.
+bool run_warp(Block& b, size_t warp) {
+    bool any = false;
+    for (bool moved = true; moved;) {
+        moved = false;
+        for (size_t i = warp * kWarp; i < (warp + 1) * kWarp; ++i) moved |= move(b, i);
+        any |= moved;
+    }
+    return any;
 }
 
 void run_block(Block& b) {
@@ -68,22 +110,12 @@ void run_block(Block& b) {
         fiber.context.uc_link = &b.scheduler;
         makecontext(&fiber.context, start, 0);
     }
-    for (bool live = true; live;) {
-        live = false;
-        bool moved = false;
-        for (size_t i = 0; i < b.fibers.size(); ++i) {
-            Fiber& fiber = b.fibers[i];
-            if (fiber.done) continue;
-            live = true;
-            if (fiber.waiting && fiber.waiting->round == fiber.round) continue;
-            fiber.waiting = nullptr;
-            b.present = i;
-            threadIdx = dim3(unsigned(i), 0, 0);
-            swapcontext(&b.scheduler, &fiber.context);
-            moved = true;
-        }
-        if (live && !moved) std::abort();  // some threads left or skipped a barrier that others wait at
+    for (bool moved = true; moved;) {
+        moved = false;
+        for (size_t i = 0; i < b.warps.size(); ++i) moved |= run_warp(b, b.backwards ? b.warps.size() - 1 - i : i);
     }
+    for (const Fiber& fiber : b.fibers)
+        if (!fiber.done) fail("some threads left or skipped a barrier that others wait at");
 }
 }  // namespace
 
@@ -96,7 +128,26 @@ char* shared() {
     return reinterpret_cast<char*>((start + 15) & ~uintptr_t(15));
 }
 
-void run(dim3 grid, int threads, size_t shared_bytes, const std::function<void()>& kernel) {
+void copy_later(void* to, const void* from, bool present) {
+    must_be_aligned(to);
+    must_be_aligned(from);
+    block->fibers[block->present].copies.push_back({to, from, present});
+}
+void land_copies() {
+    std::vector<Copy>& copies = block->fibers[block->present].copies;
+    for (const Copy& copy : copies) {
+        if (copy.present) std::memcpy(copy.to, copy.from, 16);
+        else std::memset(copy.to, 0, 16);
+    }
+    copies.clear();
+}
+void must_be_aligned(const void* address) {
+    if (reinterpret_cast<uintptr_t>(address) % 16) fail("an address of a 16-byte access is not a multiple of 16");
+}
+
+int run(dim3 grid, int threads, size_t shared_bytes, const std::function<void()>& kernel) {
+    if (shared_bytes > kMostShared) return kInvalidValue;
+    if (!grid.x || !grid.y || !grid.z || grid.y > kWidestGrid || grid.z > kWidestGrid) return kInvalidConfiguration;
     Block b;
     b.fibers = std::vector<Fiber>(size_t(threads));
     b.warps.resize(size_t(threads / kWarp));
@@ -111,7 +162,9 @@ void run(dim3 grid, int threads, size_t shared_bytes, const std::function<void()
                 blockIdx = dim3(x, y, z);
                 b.shared.assign(shared_bytes + 16, char(0xff));
                 run_block(b);
+                b.backwards = !b.backwards;
             }
     block = nullptr;
+    return 0;
 }
 }  // namespace emulate

@@ -1,6 +1,10 @@
 // The kernels' machine on the host: blocks one after another, the threads of a block as fibers that switch at
 // barriers. Tensor-core products and tile loads are done by the last lane of a warp to arrive, for all lanes.
-// Shared memory starts out as NaN, so that reading what nobody wrote shows in the result.
+//
+// It is as unkind as a GPU may be, so that a mistake shows in the result or ends the process: shared memory starts
+// out as NaN; an asynchronous copy lands as late as it may, when its thread waits; each warp runs as far ahead of the
+// others as barriers let it, the first warp first in one block and the last one first in the next; addresses of 16-byte
+// accesses must be multiples of 16; a grid or an amount of shared memory that no launch would take is refused.
 #pragma once
 
 #include <algorithm>
@@ -69,7 +73,11 @@ struct Lane {
 Lane* lanes();
 unsigned lane();
 char* shared();
-void run(dim3 grid, int threads, size_t shared_bytes, const std::function<void()>& kernel);
+void copy_later(void* to, const void* from, bool present);
+void land_copies();
+void must_be_aligned(const void* address);
+// Returns what cudaLaunchKernel would: 0, or cudaErrorInvalidValue or cudaErrorInvalidConfiguration.
+int run(dim3 grid, int threads, size_t shared_bytes, const std::function<void()>& kernel);
 }  // namespace emulate
 
 inline char* shared_memory() { return emulate::shared(); }
@@ -120,6 +128,7 @@ template <class T> inline void mma(float (&d)[4], const uint32_t (&a)[4], uint32
 
 template <bool Transposed> inline void load_tiles(uint32_t (&r)[4], const void* row) {
     emulate::Lane& mine = emulate::lanes()[emulate::lane()];
+    emulate::must_be_aligned(row);
     mine.address = row;
     mine.tiles = r;
     emulate::warp_wait([] {
@@ -137,14 +146,10 @@ template <bool Transposed> inline void load_tiles(uint32_t (&r)[4], const void* 
     });
 }
 
-inline void copy_async(void* to, const void* from, bool present) {
-    if (present) std::memcpy(to, from, 16);
-    else std::memset(to, 0, 16);
-}
+inline void copy_async(void* to, const void* from, bool present) { emulate::copy_later(to, from, present); }
 inline void copies_commit() {}
-inline void copies_wait() {}
+inline void copies_wait() { emulate::land_copies(); }
 
 template <class P> int launch(void (*kernel)(P), dim3 grid, int threads, size_t shared, void*, const P& p) {
-    emulate::run(grid, threads, shared, [&] { kernel(p); });
-    return 0;
+    return emulate::run(grid, threads, shared, [&] { kernel(p); });
 }

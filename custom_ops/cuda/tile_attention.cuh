@@ -145,6 +145,7 @@ KERNEL(32 * Warps) half_attention(const Attention p) {
         }
     }
 
+    copies_wait();  // a tile without keys has loaded its queries for nothing
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
         float sum = total[half] + shuffle_xor(total[half], 1);

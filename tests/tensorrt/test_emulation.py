@@ -1,0 +1,89 @@
+"""The emulated GPU must show the mistakes that only a GPU would: each barrier of the kernels is left out once."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from custom_ops.cuda import build
+
+_KERNELS = Path(build.__file__).with_name("tile_attention.cuh")
+_DRIVER = Path(__file__).with_name("small_kernels.cc")
+_BARRIER = re.compile(r"block_barrier\(\);|copies_wait\(\);")
+_COUNT = len(_BARRIER.findall(_KERNELS.read_text()))
+_RUN = """
+import ctypes, sys
+import numpy as np
+from custom_ops.online_softmax_attention.reference import reference
+library = ctypes.CDLL(sys.argv[1])
+width = int(sys.argv[2])
+wrong = []
+for name, dtype, bound in (("half_kernel", np.float16, 4e-3), ("float_kernel", np.float32, 1e-5)):
+    random = np.random.default_rng(0)
+    q, k, v = (random.standard_normal((1, n, width)).astype(dtype) for n in (110, 70, 70))
+    y = np.zeros(q.shape, dtype)
+    addresses = [ctypes.c_void_p(x.ctypes.data) for x in (q, k, v, y)]
+    code = getattr(library, name)(*addresses, width, int(sys.argv[3]))
+    truth = reference([q, k, v, None], {"num_heads": 1, "kv_num_heads": 1, "causal": 1, "window": 0,
+                                        "query_offset": -1, "scale": 1.0})
+    if code:
+        sys.exit(f"refused with {code}")
+    if not np.abs(y - truth).max() <= bound:
+        wrong.append(name)
+sys.exit(f"wrong: {wrong}" if wrong else 0)
+"""
+
+
+def compiled(directory: Path, left_out: int | None) -> Path:
+    """The small kernels, without the barrier or wait number `left_out`."""
+    source = _KERNELS.read_text()
+    if left_out is not None:
+        found = list(_BARRIER.finditer(source))[left_out]
+        source = source[: found.start()] + ";" + source[found.end() :]
+    (directory / _KERNELS.name).write_text(source)
+    library = directory / "libsmall.so"
+    command = [os.environ.get("CXX") or "g++", "-std=c++17", "-O1", "-shared", "-fPIC", "-DTEMPORT_EMULATE"]
+    command += [
+        "-Wno-unknown-pragmas",
+        f"-I{directory}",
+        f"-I{_KERNELS.parent}",
+        "-o",
+        str(library),
+        str(_DRIVER),
+    ]
+    subprocess.run([*command, str(_KERNELS.with_name("emulate.cc"))], check=True)
+    return library
+
+
+def outcome(library: Path, width: int = 32, heads: int = 1) -> str:
+    """Empty when both kernels are right; a process of its own, because a mistake may abort it."""
+    command = [sys.executable, "-c", _RUN, str(library), str(width), str(heads)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    return "" if done.returncode == 0 else done.stderr or f"exit status {done.returncode}"
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return compiled(tmp_path_factory.mktemp("whole"), None)
+
+
+def test_kernels_with_all_barriers_are_right(whole: Path) -> None:
+    assert outcome(whole) == ""
+
+
+@pytest.mark.parametrize("number", range(_COUNT))
+def test_a_missing_barrier_shows(number: int, tmp_path: Path) -> None:
+    assert any(word in outcome(compiled(tmp_path, number)) for word in ("wrong", "copies landed"))
+
+
+def test_misaligned_rows_show(whole: Path) -> None:
+    assert "not a multiple of 16" in outcome(whole, width=28)
+
+
+def test_a_grid_that_no_gpu_takes_is_refused(whole: Path) -> None:
+    assert "refused with 9" in outcome(whole, heads=65536)
