@@ -218,7 +218,7 @@ def test_nothing_is_allocated_per_inference(exported: Exported) -> None:
     from toolchain import build, call
 
     program = build("test") / "tests" / "temport_allocations"
-    printed = json.loads(call(program, exported("mega"), onnxruntime_library() or ""))
+    printed = json.loads(call(program, exported("mega"), onnxruntime_library() or "", "none"))
     assert printed["ours"] == 0
     assert printed["runtime"] > 0, "the hook has to see the runtime's own allocations"
 

@@ -1,45 +1,10 @@
-// The C ABI over the internal classes: handles in, codes out, no exception across the boundary.
-#include <cstdio>
-#include <exception>
-#include <new>
-
+// The C ABI over bundles, vectors, sessions and requests.
 #include "bundle.h"
-#include "session.h"
-#include "temport/temport.h"
+#include "c_boundary.h"
 #include "vectors.h"
 
 using namespace temport;
 using namespace temport::internal;
-
-namespace {
-
-temport_code report(const Error& from, temport_error* to) {
-  if (to) {
-    to->code = from.code;
-    std::snprintf(to->message, sizeof to->message, "%s", from.message.c_str());
-  }
-  return from.code;
-}
-
-// The standard library may still throw (no memory); that becomes a value here.
-template <class Body>
-temport_code guarded(temport_error* error, Body body) noexcept {
-  try {
-    Result<void> done = body();
-    if (done) return TEMPORT_OK;
-    return report(done.error(), error);
-  } catch (const std::exception& thrown) {
-    if (error) std::snprintf(error->message, sizeof error->message, "the library failed: %s", thrown.what());
-  } catch (...) {
-    if (error) std::snprintf(error->message, sizeof error->message, "the library failed");
-  }
-  if (error) error->code = TEMPORT_FAILED;
-  return TEMPORT_FAILED;
-}
-
-std::string text(const char* given) { return given ? given : ""; }
-
-}  // namespace
 
 namespace temport::internal {
 
@@ -63,18 +28,18 @@ struct PlainSpecs {
 struct temport_bundle {
   explicit temport_bundle(BundleDirectory opened)
       : directory(std::move(opened)), inputs(directory.manifest().signature.inputs),
-        outputs(directory.manifest().signature.outputs) {}
+        outputs(directory.manifest().signature.outputs) {
+    for (const auto& state : directory.manifest().signature.states)
+      states.push_back({inputs.list[state.input].name, outputs.list[state.output].name});
+  }
   BundleDirectory directory;
   PlainSpecs inputs, outputs;
+  std::vector<temport_state_spec> states;
 };
 
 struct temport_vectors {
   std::unique_ptr<TestVectors> vectors;
   std::vector<const char*> names;
-};
-
-struct temport_session {
-  std::shared_ptr<const LoadedModel> model;
 };
 
 struct temport_request {
@@ -105,6 +70,11 @@ size_t temport_bundle_inputs(const temport_bundle* bundle, const temport_tensor_
 size_t temport_bundle_outputs(const temport_bundle* bundle, const temport_tensor_spec** specs) {
   *specs = bundle->outputs.list.data();
   return bundle->outputs.list.size();
+}
+
+size_t temport_bundle_states(const temport_bundle* bundle, const temport_state_spec** specs) {
+  *specs = bundle->states.data();
+  return bundle->states.size();
 }
 
 const char* temport_bundle_architecture(const temport_bundle* bundle) {
@@ -166,9 +136,7 @@ const char* temport_session_path(const temport_session* session) { return sessio
 temport_code temport_request_create(const temport_session* session, const temport_axis_size* sizes, size_t count,
                                     temport_request** request, temport_error* error) {
   return guarded(error, [&]() -> Result<void> {
-    std::vector<std::pair<std::string, int64_t>> named;
-    for (size_t i = 0; i < count; ++i) named.emplace_back(text(sizes[i].axis), sizes[i].size);
-    auto buffers = RequestBuffers::create(session->model, named);
+    auto buffers = RequestBuffers::create(session->model, plain(sizes, count));
     if (!buffers) return buffers.error();
     *request = new temport_request{*std::move(buffers)};
     return {};
@@ -182,8 +150,7 @@ temport_code temport_request_tensor(const temport_request* request, const char* 
   return guarded(error, [&]() -> Result<void> {
     const auto binding = request->buffers->tensor(text(name));
     if (!binding) return binding.error();
-    const Binding& found = **binding;
-    *tensor = {found.dtype, found.shape.size(), found.shape.data(), found.data, found.bytes};
+    *tensor = plain(**binding);
     return {};
   });
 }

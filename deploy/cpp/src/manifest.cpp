@@ -84,6 +84,39 @@ Result<void> check_names(const Signature& signature) {
   return {};
 }
 
+const TensorSpec* find(const std::vector<TensorSpec>& specs, const std::string* name) {
+  const auto same = [&](const TensorSpec& spec) { return name && spec.name == *name; };
+  const auto found = std::find_if(specs.begin(), specs.end(), same);
+  return found == specs.end() ? nullptr : &*found;
+}
+
+Result<std::vector<StateSpec>> read_states(const Json& json, const Signature& signature) {
+  const Json* list = member(json, "states");
+  if (!list) return std::vector<StateSpec>();
+  if (!list->is_array() || list->empty()) return refused("its signature has malformed states");
+  const auto &inputs = signature.inputs, &outputs = signature.outputs;
+  std::vector<StateSpec> states;
+  std::set<const TensorSpec*> seen;
+  for (const auto& pair : *list) {
+    const TensorSpec* before = find(inputs, string_member(pair, "input"));
+    const TensorSpec* after = find(outputs, string_member(pair, "output"));
+    if (!before || !after) return refused("its signature has a state that is not an input and an output");
+    if (!seen.insert(before).second || !seen.insert(after).second)
+      return refused("its signature carries " + before->name + " or " + after->name + " twice");
+    if (before->dtype != after->dtype || before->axes.empty() || !(before->axes == after->axes))
+      return refused("its signature gives " + before->name + " and " + after->name + " different types or shapes");
+    states.push_back({static_cast<size_t>(before - inputs.data()), static_cast<size_t>(after - outputs.data())});
+  }
+  if (states.size() == inputs.size() || states.size() == outputs.size())
+    return refused("its signature has states and no frame or no output beside them");
+  if (inputs[states[0].input].axes[0].min < 1) return refused("its signature has states of no stream");
+  for (const auto* side : {&inputs, &outputs})
+    for (const auto& spec : *side)
+      if (spec.axes.empty() || !(spec.axes[0] == inputs[states[0].input].axes[0]))
+        return refused("its signature gives " + spec.name + " another first axis than its states have");
+  return states;
+}
+
 Result<std::map<std::string, FileEntry>> read_files(const Json& json) {
   const Json* list = member(json, "files");
   if (!list || !list->is_object() || list->size() > kMaxFiles) return refused("it lists no files");
@@ -102,8 +135,11 @@ Result<Signature> signature_from(const Json& json) {
   auto inputs = read_specs(json, "inputs"), outputs = read_specs(json, "outputs");
   if (!inputs) return inputs.error();
   if (!outputs) return outputs.error();
-  Signature signature{*std::move(inputs), *std::move(outputs)};
+  Signature signature{*std::move(inputs), *std::move(outputs), {}};
   if (auto named = check_names(signature); !named) return named.error();
+  auto states = read_states(json, signature);
+  if (!states) return states.error();
+  signature.states = *std::move(states);
   return signature;
 }
 

@@ -28,7 +28,7 @@ struct Manifest {
 
 Result<Manifest> read_manifest(std::string_view text);
 
-// {"inputs": [spec], "outputs": [spec]}, as the model's own metadata carry it.
+// {"inputs": [spec], "outputs": [spec]}, and "states" for a step model, as the model's own metadata carry it.
 Result<Signature> read_signature(std::string_view text);
 
 }  // namespace temport::internal

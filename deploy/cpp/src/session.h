@@ -3,10 +3,10 @@
 
 #include <memory>
 #include <string>
-#include <utility>
 #include <vector>
 
-#include "runtime.h"
+#include "buffers.h"
+#include "sha256.h"
 
 namespace temport::internal {
 
@@ -14,6 +14,7 @@ namespace temport::internal {
 struct LoadedModel {
   std::string runtime, version, path;
   Signature signature;
+  Digest identity;  // of model.onnx and the weights beside it, by the manifest's hashes
   std::unique_ptr<Model> model;
 };
 
@@ -22,24 +23,16 @@ Result<std::shared_ptr<const LoadedModel>> load(const BundleDirectory& bundle, c
 // The buffers of one inference, allocated once.
 class RequestBuffers {
  public:
-  // Sizes of named axes; an axis that is not named takes its `opt`.
   static Result<std::unique_ptr<RequestBuffers>> create(std::shared_ptr<const LoadedModel> model,
-                                                        const std::vector<std::pair<std::string, int64_t>>& sizes);
+                                                        const AxisSizes& sizes);
 
   Result<const Binding*> tensor(const std::string& name) const;
   Result<void> bind(const std::string& name, void* data, size_t bytes);
   Result<void> run() { return execution_->run(); }
 
  private:
-  struct Free {
-    void operator()(void* memory) const;
-  };
-
-  Result<void> add(const TensorSpec& spec, const std::vector<std::pair<std::string, int64_t>>& sizes);
-
   std::shared_ptr<const LoadedModel> model_;
-  std::vector<std::unique_ptr<void, Free>> memory_;
-  std::vector<Binding> bindings_;  // inputs first, then outputs
+  std::vector<Buffer> buffers_;  // inputs first, then outputs
   std::unique_ptr<Execution> execution_;
 };
 

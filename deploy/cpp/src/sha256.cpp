@@ -67,7 +67,7 @@ void Sha256::update(const void* data, size_t bytes) {
   }
 }
 
-std::string Sha256::hex() {
+Digest Sha256::digest() {
   const uint64_t bits = total_ * 8;
   const uint8_t one = 0x80, zero = 0;
   update(&one, 1);
@@ -75,9 +75,14 @@ std::string Sha256::hex() {
   uint8_t length[8];
   for (int i = 0; i < 8; ++i) length[i] = static_cast<uint8_t>(bits >> (56 - 8 * i));
   update(length, 8);
+  Digest bytes;
+  for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<uint8_t>(state_[i / 4] >> (24 - 8 * (i % 4)));
+  return bytes;
+}
+
+std::string Sha256::hex() {
   std::string text;
-  for (const uint32_t word : state_)
-    for (int shift = 28; shift >= 0; shift -= 4) text += "0123456789abcdef"[(word >> shift) & 15];
+  for (const uint8_t byte : digest()) text += {"0123456789abcdef"[byte >> 4], "0123456789abcdef"[byte & 15]};
   return text;
 }
 

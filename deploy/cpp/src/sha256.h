@@ -8,10 +8,13 @@
 
 namespace temport::internal {
 
+using Digest = std::array<uint8_t, 32>;
+
 class Sha256 {
  public:
   void update(const void* data, size_t bytes);
-  // Lower-case hexadecimal; the object is spent afterwards.
+  // Either one spends the object; hexadecimal is in lower case.
+  Digest digest();
   std::string hex();
 
  private:

@@ -37,6 +37,12 @@ std::optional<int64_t> element_count(const std::vector<int64_t>& shape) {
   return count;
 }
 
+std::optional<size_t> state_at(const Signature& signature, size_t StateSpec::* side, size_t position) {
+  for (size_t i = 0; i < signature.states.size(); ++i)
+    if (signature.states[i].*side == position) return i;
+  return std::nullopt;
+}
+
 std::string shape_text(const std::vector<int64_t>& shape) {
   std::string text = "[";
   for (size_t i = 0; i < shape.size(); ++i) text += (i ? ", " : "") + std::to_string(shape[i]);

@@ -43,10 +43,23 @@ struct TensorSpec {
   }
 };
 
+// What a step model carries from frame to frame: the output that is an input of the next frame. Both have the same type
+// and axes, and their first axis is that of the frame: one entry per independent stream.
+struct StateSpec {
+  size_t input, output;  // positions in the signature
+  bool operator==(const StateSpec& other) const { return input == other.input && output == other.output; }
+};
+
 struct Signature {
   std::vector<TensorSpec> inputs, outputs;
-  bool operator==(const Signature& other) const { return inputs == other.inputs && outputs == other.outputs; }
+  std::vector<StateSpec> states;  // empty where the model is not a step model
+  bool operator==(const Signature& other) const {
+    return inputs == other.inputs && outputs == other.outputs && states == other.states;
+  }
 };
+
+// Which of the states the tensor at `position` is, on the side that `side` names; nothing where it is none.
+std::optional<size_t> state_at(const Signature& signature, size_t StateSpec::* side, size_t position);
 
 // An array inside bytes that somebody else owns.
 struct ArrayView {

@@ -36,17 +36,23 @@ Result<std::unique_ptr<TestVectors>> TestVectors::read(const BundleDirectory& bu
 }
 
 Result<void> TestVectors::check_case(const std::string& name, const Signature& signature) const {
-  for (const auto& spec : signature.inputs) {
+  // A case of a step model is a whole stream: frame and output with a time axis, and no state.
+  const bool stream = !signature.states.empty();
+  for (size_t i = 0; i < signature.inputs.size(); ++i) {
+    if (state_at(signature, &StateSpec::input, i)) continue;
+    const TensorSpec& spec = signature.inputs[i];
     const auto input = tensor(name, "input", spec.name);
     if (!input) return input.error();
     if ((*input)->dtype != spec.dtype || (*input)->shape.size() != spec.axes.size())
       return refused("input " + spec.name + " of case " + name + " is not what the signature says");
   }
-  for (const auto& spec : signature.outputs) {
+  for (size_t i = 0; i < signature.outputs.size(); ++i) {
+    if (state_at(signature, &StateSpec::output, i)) continue;
+    const TensorSpec& spec = signature.outputs[i];
     const auto output = tensor(name, "output", spec.name), bound = tensor(name, "bound", spec.name);
     if (!output) return output.error();
     if (!bound) return bound.error();
-    if ((*output)->dtype != TEMPORT_FLOAT64 || (*output)->shape.size() != spec.axes.size() ||
+    if ((*output)->dtype != TEMPORT_FLOAT64 || (*output)->shape.size() != spec.axes.size() + (stream ? 1 : 0) ||
         (*bound)->dtype != TEMPORT_FLOAT64 || (*bound)->bytes < sizeof(double))
       return refused("output " + spec.name + " of case " + name + " is not what the signature says");
   }

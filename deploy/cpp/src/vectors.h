@@ -14,7 +14,8 @@ namespace temport::internal {
 class TestVectors {
  public:
   // Every case must hold `input/` for each input, and `output/` (float64) and `bound/` (float64, the
-  // allowed absolute error first, NaN where the case cannot be judged) for each output.
+  // allowed absolute error first, NaN where the case cannot be judged) for each output. Those of a step model are whole
+  // streams, [batch, frames, ...], without its states.
   static Result<std::unique_ptr<TestVectors>> read(const BundleDirectory& bundle);
 
   const std::vector<std::string>& cases() const { return cases_; }

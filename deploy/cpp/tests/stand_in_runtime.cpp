@@ -1,9 +1,12 @@
-// A stand-in for ONNX Runtime: the slots that the library calls, for one model y = 2 x with x, y [batch, 3] float32.
-// It allocates nothing in Run, refuses what the real one refuses, and counts live objects so that leaks are seen.
+// A stand-in for ONNX Runtime: the slots that the library calls, for the two models of tiny_bundle.h. It allocates nothing
+// in Run, refuses what the real one refuses, and counts live objects so that leaks are seen.
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstring>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "ort_api.h"
 
@@ -14,16 +17,24 @@ struct Status {
 };
 struct Env {};
 struct SessionOptions {};
-struct Session {};
+struct TensorInfo {
+  const char* name;
+  ElementType type;
+  std::vector<int64_t> dims;
+};
+struct Session {
+  std::vector<TensorInfo> inputs, outputs;
+};
 struct MemoryInfo {};
-struct TensorInfo {};
 struct Allocator {};
 struct TypeInfo {
-  TensorInfo tensor;
+  const TensorInfo* tensor;
 };
 struct Value {
-  float* data;
-  size_t count;
+  void* data;
+  std::vector<int64_t> dims;
+  float* floats() const { return static_cast<float*>(data); }
+  bool* bools() const { return static_cast<bool*>(data); }
 };
 
 }  // namespace temport::internal::ort
@@ -56,20 +67,33 @@ Status* create_env(LoggingLevel, const char*, Env** env) { return create(env); }
 Status* create_options(SessionOptions** options) { return create(options); }
 Status* set_threads(SessionOptions*, int) { return nullptr; }
 Status* add_entry(SessionOptions*, const char*, const char*) { return nullptr; }
-Status* create_session(const Env*, const void*, size_t bytes, const SessionOptions*, Session** session) {
-  return bytes == 0 ? error("the model is empty") : create(session);
-}
-Status* count_one(const Session*, size_t* count) {
-  *count = 1;
+// The model is a step model where its bytes speak of states.
+Status* create_session(const Env*, const void* model, size_t bytes, const SessionOptions*, Session** session) {
+  if (bytes == 0) return error("the model is empty");
+  if (Status* failed = create(session)) return failed;
+  const bool step = std::string_view(static_cast<const char*>(model), bytes).find("\"states\"") != std::string_view::npos;
+  if (step)
+    **session = {{{"frame", kFloat, {-1, 1, 3}}, {"state.sum", kFloat, {-1, 3}}, {"state.seen", kBool, {-1, 2}}},
+                 {{"output", kFloat, {-1, 3}}, {"next_state.sum", kFloat, {-1, 3}}, {"next_state.seen", kBool, {-1, 2}}}};
+  else
+    **session = {{{"x", kFloat, {-1, 3}}}, {{"y", kFloat, {-1, 3}}}};
   return nullptr;
 }
-char* copy_name(const char* name) { return std::strcpy(new char[2], name); }
-Status* input_name(const Session*, size_t, Allocator*, char** name) {
-  *name = copy_name("x");
+Status* input_count(const Session* session, size_t* count) {
+  *count = session->inputs.size();
   return nullptr;
 }
-Status* output_name(const Session*, size_t, Allocator*, char** name) {
-  *name = copy_name("y");
+Status* output_count(const Session* session, size_t* count) {
+  *count = session->outputs.size();
+  return nullptr;
+}
+char* copy_name(const char* name) { return std::strcpy(new char[std::strlen(name) + 1], name); }
+Status* input_name(const Session* session, size_t index, Allocator*, char** name) {
+  *name = copy_name(session->inputs[index].name);
+  return nullptr;
+}
+Status* output_name(const Session* session, size_t index, Allocator*, char** name) {
+  *name = copy_name(session->outputs[index].name);
   return nullptr;
 }
 Status* allocator_free(Allocator*, void* memory) {
@@ -80,38 +104,68 @@ Status* get_allocator(Allocator** out) {
   *out = &allocator;
   return nullptr;
 }
-Status* type_info(const Session*, size_t, TypeInfo** info) { return create(info); }
+Status* input_type(const Session* session, size_t index, TypeInfo** info) {
+  if (Status* failed = create(info)) return failed;
+  (*info)->tensor = &session->inputs[index];
+  return nullptr;
+}
+Status* output_type(const Session* session, size_t index, TypeInfo** info) {
+  if (Status* failed = create(info)) return failed;
+  (*info)->tensor = &session->outputs[index];
+  return nullptr;
+}
 Status* cast(const TypeInfo* info, const TensorInfo** tensor) {
-  *tensor = &info->tensor;
+  *tensor = info->tensor;
   return nullptr;
 }
-Status* element(const TensorInfo*, ElementType* type) {
-  *type = kFloat;
+Status* element(const TensorInfo* info, ElementType* type) {
+  *type = info->type;
   return nullptr;
 }
-Status* rank(const TensorInfo*, size_t* count) {
-  *count = 2;
+Status* rank(const TensorInfo* info, size_t* count) {
+  *count = info->dims.size();
   return nullptr;
 }
-Status* dimensions(const TensorInfo*, int64_t* sizes, size_t) {
-  sizes[0] = -1;
-  sizes[1] = 3;
+Status* dimensions(const TensorInfo* info, int64_t* sizes, size_t) {
+  std::copy(info->dims.begin(), info->dims.end(), sizes);
   return nullptr;
 }
 Status* memory_info(AllocatorType, MemType, MemoryInfo** info) { return create(info); }
-Status* create_value(const MemoryInfo*, void* data, size_t bytes, const int64_t* shape, size_t, ElementType type,
+Status* create_value(const MemoryInfo*, void* data, size_t bytes, const int64_t* shape, size_t rank, ElementType type,
                      Value** value) {
-  if (type != kFloat || bytes != static_cast<size_t>(shape[0] * shape[1]) * sizeof(float)) return error("bad tensor");
+  size_t count = type == kFloat ? sizeof(float) : sizeof(bool);
+  for (size_t d = 0; d < rank; ++d) count *= static_cast<size_t>(shape[d]);
+  if ((type != kFloat && type != kBool) || bytes != count) return error("bad tensor");
   if (Status* failed = create(value)) return failed;
-  **value = {static_cast<float*>(data), bytes / sizeof(float)};
+  **value = {data, {shape, shape + rank}};
   return nullptr;
 }
-Status* run(Session*, const RunOptions*, const char* const* inputs, const Value* const* x, size_t,
-            const char* const* outputs, size_t, Value** y) {
-  if (std::strcmp(inputs[0], "x") != 0 || std::strcmp(outputs[0], "y") != 0) return error("unknown name");
-  if (x[0]->data[0] == 13.0f) return error("thirteen is not run");
-  for (size_t i = 0; i < x[0]->count; ++i) y[0]->data[i] = 2 * x[0]->data[i];
+Status* run_double(const Value* x, Value* y) {
+  if (x->floats()[0] == 13.0f) return error("thirteen is not run");
+  for (int64_t i = 0; i < 3 * x->dims[0]; ++i) y->floats()[i] = 2 * x->floats()[i];
   return nullptr;
+}
+// A sum of all frames, and which of the last two frames there were; the output is the sum and 100 for each of them.
+Status* run_step(const Value* const* in, Value** out) {
+  for (int64_t row = 0; row < in[0]->dims[0]; ++row) {
+    const bool *seen = in[2]->bools() + 2 * row, now[2] = {seen[1], true};
+    for (int64_t i = 3 * row; i < 3 * row + 3; ++i) {
+      const float sum = in[1]->floats()[i] + in[0]->floats()[i];
+      out[1]->floats()[i] = sum;
+      out[0]->floats()[i] = sum + 100.0f * static_cast<float>(now[0] + now[1]);
+    }
+    std::memcpy(out[2]->bools() + 2 * row, now, sizeof now);
+  }
+  return in[0]->floats()[0] == 13.0f ? error("thirteen is not run") : nullptr;  // after the outputs are spoilt
+}
+Status* run(Session* session, const RunOptions*, const char* const* inputs, const Value* const* in, size_t input_number,
+            const char* const* outputs, size_t output_number, Value** out) {
+  if (input_number != session->inputs.size() || output_number != session->outputs.size()) return error("bad count");
+  for (size_t i = 0; i < input_number; ++i)
+    if (std::strcmp(inputs[i], session->inputs[i].name) != 0) return error("unknown input");
+  for (size_t i = 0; i < output_number; ++i)
+    if (std::strcmp(outputs[i], session->outputs[i].name) != 0) return error("unknown output");
+  return input_number == 1 ? run_double(in[0], out[0]) : run_step(in, out);
 }
 
 template <class S, class F>
@@ -131,10 +185,10 @@ Table make_table() {
   put<CreateSessionOptions>(table, create_options);
   put<SetIntraOpNumThreads>(table, set_threads);
   put<SetInterOpNumThreads>(table, set_threads);
-  put<SessionGetInputCount>(table, count_one);
-  put<SessionGetOutputCount>(table, count_one);
-  put<SessionGetInputTypeInfo>(table, type_info);
-  put<SessionGetOutputTypeInfo>(table, type_info);
+  put<SessionGetInputCount>(table, input_count);
+  put<SessionGetOutputCount>(table, output_count);
+  put<SessionGetInputTypeInfo>(table, input_type);
+  put<SessionGetOutputTypeInfo>(table, output_type);
   put<SessionGetInputName>(table, input_name);
   put<SessionGetOutputName>(table, output_name);
   put<CreateTensorWithDataAsOrtValue>(table, create_value);

@@ -1,7 +1,8 @@
-// Counts every malloc of the process while one request runs: after creation, an inference allocates nothing.
+// Counts every malloc of the process while a request or, for a step model, a stream runs: after creation, an inference
+// allocates nothing.
 //
-// Without arguments it runs the stand-in runtime, where any allocation is ours. With a bundle and a runtime's library it
-// prints one JSON object: allocations per inference made by this library and by the runtime.
+// Without arguments it runs the stand-in runtime, where any allocation is ours. With a bundle, a runtime's library and the
+// op library (or `none`) it prints one JSON object: allocations per inference made by this library and by the runtime.
 #include <atomic>
 #include <cerrno>
 #include <cstdio>
@@ -59,17 +60,12 @@ void operator delete(void* memory, size_t) noexcept { __libc_free(memory); }
 
 namespace {
 
-int measure(const std::string& directory, const std::string& library) {
-  constexpr int kRuns = 100;
-  const auto bundle = temport::Bundle::open(directory);
-  if (!bundle) return std::fprintf(stderr, "error: %s\n", bundle.error().message.c_str()), 2;
-  temport::SessionOptions options;
-  options.library = library;
-  const auto session = temport::Session::create(*bundle, options);
-  if (!session) return std::fprintf(stderr, "error: %s\n", session.error().message.c_str()), 2;
-  auto request = session->request();
-  if (!request) return std::fprintf(stderr, "error: %s\n", request.error().message.c_str()), 2;
+int fail(const temport::Error& error) { return std::fprintf(stderr, "error: %s\n", error.message.c_str()), 2; }
 
+template <class Runnable>
+int measure(temport::Result<Runnable> runnable) {
+  constexpr int kRuns = 100;
+  if (!runnable) return fail(runnable.error());
   // The counter itself is checked first: a hook that sees nothing would prove nothing.
   counting = true;
   std::free(std::malloc(1));
@@ -79,19 +75,32 @@ int measure(const std::string& directory, const std::string& library) {
   theirs = 0;
 
   bool done = true;
-  for (int i = 0; i < kRuns; ++i) done = done && request->run();
+  for (int i = 0; i < kRuns; ++i) done = done && runnable->run();
   counting = true;
-  for (int i = 0; i < kRuns; ++i) done = done && request->run();
+  for (int i = 0; i < kRuns; ++i) done = done && runnable->run();
   counting = false;
   std::printf("{\"runs\": %d, \"ours\": %g, \"runtime\": %g}\n", kRuns, double(ours) / kRuns, double(theirs) / kRuns);
   return done && ours == 0 ? 0 : 1;
 }
 
+int measure(const std::string& directory, const std::string& library, const std::string& ops) {
+  const auto bundle = temport::Bundle::open(directory);
+  if (!bundle) return fail(bundle.error());
+  temport::SessionOptions options;
+  options.library = library;
+  options.ops = ops;
+  const auto session = temport::Session::create(*bundle, options);
+  if (!session) return fail(session.error());
+  return bundle->states().empty() ? measure(session->request()) : measure(session->stream());
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc == 3) return measure(argv[1], argv[2]);
-  const tiny::Directory directory;
-  const int code = measure(directory.string(), STAND_IN_RUNTIME);
-  return theirs == 0 ? code : 1;
+  if (argc == 4) return measure(argv[1], argv[2], argv[3]);
+  const tiny::Directory window, step(tiny::kStepSignature, tiny::step_vectors());
+  for (const auto* directory : {&window, &step})
+    if (const int code = measure(directory->string(), STAND_IN_RUNTIME, "none"); code != 0 || theirs != 0)
+      return code ? code : 1;
+  return 0;
 }

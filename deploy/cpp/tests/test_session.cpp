@@ -1,31 +1,13 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
-#include <dlfcn.h>
 #include <thread>
 
 #include "compare.h"
-#include "temport/temport.hpp"
+#include "stand_in.h"
 #include "tiny_bundle.h"
 
 using namespace temport;
-
-namespace {
-
-SessionOptions stand_in() {
-  SessionOptions options;
-  options.library = STAND_IN_RUNTIME;
-  return options;
-}
-
-int live_objects() {
-  void* handle = ::dlopen(STAND_IN_RUNTIME, RTLD_NOW);
-  const int count = reinterpret_cast<int (*)()>(::dlsym(handle, "stand_in_live_objects"))();
-  ::dlclose(handle);
-  return count;
-}
-
-}  // namespace
 
 TEST_CASE("a request computes in place and follows its sizes") {
   const tiny::Directory directory;

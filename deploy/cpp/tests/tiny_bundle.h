@@ -1,4 +1,5 @@
-// A bundle on disk, small enough to write by hand: y = 2 x with x, y [batch, 3] float32, batch 1 to 4.
+// Bundles on disk, small enough to write by hand: y = 2 x with x, y [batch, 3] float32, batch 1 to 4, and a step model
+// that sums its frames [batch, 1, 3] (stand_in_runtime.cpp computes both).
 #pragma once
 
 #include <filesystem>
@@ -18,6 +19,18 @@ using temport::internal::Bytes;
 inline const std::string kSignature =
     R"({"inputs": [{"name": "x", "dtype": "float32", "shape": [{"name": "batch", "min": 1, "opt": 2, "max": 4}, 3]}],)"
     R"( "outputs": [{"name": "y", "dtype": "float32", "shape": [{"name": "batch", "min": 1, "opt": 2, "max": 4}, 3]}]})";
+
+inline const std::string kBatch = R"({"name": "batch", "min": 1, "opt": 1, "max": 4})";
+
+inline std::string spec(const std::string& name, const std::string& dtype, const std::string& sizes) {
+  return R"({"name": ")" + name + R"(", "dtype": ")" + dtype + R"(", "shape": [)" + kBatch + ", " + sizes + "]}";
+}
+
+inline const std::string kStepSignature =
+    R"({"inputs": [)" + spec("frame", "float32", "1, 3") + ", " + spec("state.sum", "float32", "3") + ", " +
+    spec("state.seen", "bool", "2") + R"(], "outputs": [)" + spec("output", "float32", "3") + ", " +
+    spec("next_state.sum", "float32", "3") + ", " + spec("next_state.seen", "bool", "2") + R"(], "states": [)" +
+    R"({"input": "state.sum", "output": "next_state.sum"}, {"input": "state.seen", "output": "next_state.seen"}]})";
 
 inline std::string digest(const std::string& content) {
   temport::internal::Sha256 sha;
@@ -72,6 +85,16 @@ inline std::string vectors() {
               {"one/bound/y.npy", npy<double>(TEMPORT_FLOAT64, {4}, {1e-6, 0, 6, 1})}});
 }
 
+// Two streams of three frames.
+inline std::string step_vectors() {
+  return zip({{"one/input/frame.npy", npy<float>(TEMPORT_FLOAT32, {2, 3, 3},
+                                                 {1, 2, 3, 1, 1, 1, 0, 0, 0, 4, 5, 6, 0, 0, 1, 1, 0, 0})},
+              {"one/output/output.npy",
+               npy<double>(TEMPORT_FLOAT64, {2, 3, 3},
+                           {101, 102, 103, 202, 203, 204, 202, 203, 204, 104, 105, 106, 204, 205, 207, 205, 205, 207})},
+              {"one/bound/output.npy", npy<double>(TEMPORT_FLOAT64, {4}, {1e-6, 0, 207, 1})}});
+}
+
 inline void write(const std::filesystem::path& path, const std::string& content) {
   std::ofstream(path, std::ios::binary) << content;
 }
@@ -87,15 +110,15 @@ inline std::string manifest(const std::string& model_bytes, const std::string& v
          entry("vectors.npz", vectors_bytes) + "}}";
 }
 
-// A directory that vanishes with the object.
+// A directory that vanishes with the object: the first model's, or what is given.
 class Directory {
  public:
-  Directory() {
+  explicit Directory(const std::string& signature = kSignature, const std::string& recorded = vectors()) {
     std::string name = (std::filesystem::temp_directory_path() / "temport-XXXXXX").string();
     path_ = ::mkdtemp(name.data());
-    write(path_ / "model.onnx", model());
-    write(path_ / "vectors.npz", vectors());
-    write(path_ / "manifest.json", manifest(model(), vectors()));
+    write(path_ / "model.onnx", model(signature));
+    write(path_ / "vectors.npz", recorded);
+    write(path_ / "manifest.json", manifest(model(signature), recorded, signature));
   }
   ~Directory() { std::filesystem::remove_all(path_); }
   Directory(const Directory&) = delete;

@@ -2,10 +2,12 @@
  *
  * Errors are values: a function that can fail returns a code and, where `error` is not NULL, writes one sentence into
  * it. Nothing here throws, exits, aborts or prints. Every pointer handed out belongs to the object it was asked from and
- * lives as long as that object; a session does not need its bundle, a request does not need its session handle.
+ * lives as long as that object; a session does not need its bundle, a request or a stream does not need its session
+ * handle. Handles and places for results must not be NULL, except where it says so.
  *
  * Threads: a bundle and a session may be used by any number of threads at once. A request holds the buffers of one
- * inference and belongs to one thread at a time; give each thread its own.
+ * inference, a stream those of one stream and its state; each belongs to one thread at a time, so give each thread its
+ * own. Handing one over to another thread needs whatever makes the two threads' work happen one after the other.
  */
 #ifndef TEMPORT_TEMPORT_H
 #define TEMPORT_TEMPORT_H
@@ -59,6 +61,12 @@ typedef struct temport_tensor_spec {
   const temport_axis* axes;
 } temport_tensor_spec;
 
+/* A tensor that a step model carries from frame to frame: what comes out as `output` goes in as `input`. */
+typedef struct temport_state_spec {
+  const char* input;
+  const char* output;
+} temport_state_spec;
+
 /* A view of a dense row-major tensor. */
 typedef struct temport_tensor {
   temport_dtype dtype;
@@ -72,6 +80,7 @@ typedef struct temport_bundle temport_bundle;
 typedef struct temport_vectors temport_vectors;
 typedef struct temport_session temport_session;
 typedef struct temport_request temport_request;
+typedef struct temport_stream temport_stream;
 
 /* Version of this library, "major.minor.patch". */
 TEMPORT_API const char* temport_version(void);
@@ -82,9 +91,13 @@ TEMPORT_API temport_code temport_bundle_open(const char* directory, temport_bund
 TEMPORT_API void temport_bundle_close(temport_bundle* bundle);
 TEMPORT_API size_t temport_bundle_inputs(const temport_bundle* bundle, const temport_tensor_spec** specs);
 TEMPORT_API size_t temport_bundle_outputs(const temport_bundle* bundle, const temport_tensor_spec** specs);
+/* None where the model takes whole sequences; a bundle that has some is a step model (temport export --streaming). */
+TEMPORT_API size_t temport_bundle_states(const temport_bundle* bundle, const temport_state_spec** specs);
 TEMPORT_API const char* temport_bundle_architecture(const temport_bundle* bundle);
 
-/* The recorded test vectors: inputs in the model's dtypes, float64 outputs, float64 bounds on the absolute error. */
+/* The recorded test vectors: inputs in the model's dtypes, float64 outputs, float64 bounds on the absolute error. Those of
+ * a step model are whole streams: the frame [batch, 1, ...] is recorded as [batch, frames, ...], the output [batch, ...]
+ * as [batch, frames, ...], and the states, which start at zero, are not recorded. */
 TEMPORT_API temport_code temport_vectors_read(const temport_bundle* bundle, temport_vectors** vectors,
                                               temport_error* error);
 TEMPORT_API void temport_vectors_close(temport_vectors* vectors);
@@ -125,6 +138,31 @@ TEMPORT_API temport_code temport_request_bind(temport_request* request, const ch
                                               temport_error* error);
 /* One inference. Allocates nothing itself; the runtime's own behaviour is the runtime's. */
 TEMPORT_API temport_code temport_request_run(temport_request* request, temport_error* error);
+
+/* A step model run frame by frame: write the frame, run, read the output. The state stays inside, in two sets of buffers
+ * that change places after every frame; it starts at zero. `sizes` as for a request; where the batch is more than one,
+ * its entries are independent streams that advance together. */
+TEMPORT_API temport_code temport_stream_create(const temport_session* session, const temport_axis_size* sizes,
+                                               size_t count, temport_stream** stream, temport_error* error);
+TEMPORT_API void temport_stream_close(temport_stream* stream);
+/* The buffer of a frame or an output; it keeps its place for the life of the stream. */
+TEMPORT_API temport_code temport_stream_tensor(const temport_stream* stream, const char* name, temport_tensor* tensor,
+                                               temport_error* error);
+/* One frame. Allocates nothing itself. After a failure the state is the one before this frame. */
+TEMPORT_API temport_code temport_stream_run(temport_stream* stream, temport_error* error);
+/* How many independent streams there are. */
+TEMPORT_API size_t temport_stream_entries(const temport_stream* stream);
+/* All streams start anew, or the one at `entry` does. */
+TEMPORT_API void temport_stream_reset(temport_stream* stream);
+TEMPORT_API temport_code temport_stream_reset_entry(temport_stream* stream, size_t entry, temport_error* error);
+/* The state of the stream at `entry`, as bytes from which any stream of the same model goes on, here or in another
+ * process. `bytes` is always what temport_stream_state_bytes says; restoring refuses the state of another model and
+ * damaged bytes, and then changes nothing. */
+TEMPORT_API temport_code temport_stream_state_bytes(const temport_stream* stream, size_t* bytes, temport_error* error);
+TEMPORT_API temport_code temport_stream_save(const temport_stream* stream, size_t entry, void* state, size_t bytes,
+                                             temport_error* error);
+TEMPORT_API temport_code temport_stream_restore(temport_stream* stream, size_t entry, const void* state, size_t bytes,
+                                                temport_error* error);
 
 #ifdef __cplusplus
 }

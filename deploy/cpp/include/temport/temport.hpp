@@ -61,6 +61,12 @@ using Owner = std::unique_ptr<T, Closer<Close>>;
 
 inline Error take(const temport_error& error) { return {error.code, error.message}; }
 
+inline std::vector<temport_axis_size> plain(const std::vector<AxisSize>& sizes) {
+  std::vector<temport_axis_size> plain;
+  for (const auto& size : sizes) plain.push_back({size.axis.c_str(), size.size});
+  return plain;
+}
+
 inline std::vector<temport_tensor_spec> list(size_t count, const temport_tensor_spec* specs) {
   return {specs, specs + count};
 }
@@ -107,6 +113,12 @@ class Bundle {
     const size_t count = temport_bundle_outputs(handle_.get(), &specs);
     return detail::list(count, specs);
   }
+  // Empty where the model takes whole sequences; not empty for a step model, which a Stream runs.
+  std::vector<temport_state_spec> states() const {
+    const temport_state_spec* specs = nullptr;
+    const size_t count = temport_bundle_states(handle_.get(), &specs);
+    return {specs, specs + count};
+  }
   std::string architecture() const { return temport_bundle_architecture(handle_.get()); }
   Result<Vectors> vectors() const {
     temport_vectors* vectors = nullptr;
@@ -146,6 +158,53 @@ class Request {
   detail::Owner<temport_request, temport_request_close> handle_;
 };
 
+// A step model frame by frame:
+//
+//   auto stream = session->stream();
+//   float* frame = stream->tensor("frame")->as<float>();
+//   const float* output = stream->tensor("output")->as<float>();   // both keep their place
+//   while (read(frame)) if (auto done = stream->run(); !done) return report(done.error());
+class Stream {
+ public:
+  explicit Stream(temport_stream* handle) : handle_(handle) {}
+
+  Result<Tensor> tensor(const char* name) const {
+    Tensor tensor{};
+    temport_error error;
+    if (temport_stream_tensor(handle_.get(), name, &tensor, &error)) return detail::take(error);
+    return tensor;
+  }
+  Result<void> run() {
+    temport_error error;
+    if (temport_stream_run(handle_.get(), &error)) return detail::take(error);
+    return {};
+  }
+  size_t entries() const { return temport_stream_entries(handle_.get()); }
+  void reset() { temport_stream_reset(handle_.get()); }
+  Result<void> reset(size_t entry) {
+    temport_error error;
+    if (temport_stream_reset_entry(handle_.get(), entry, &error)) return detail::take(error);
+    return {};
+  }
+  // The state of one of the streams, to go on from in any stream of the same model.
+  Result<std::vector<uint8_t>> save(size_t entry = 0) const {
+    size_t bytes = 0;
+    temport_error error;
+    if (temport_stream_state_bytes(handle_.get(), &bytes, &error)) return detail::take(error);
+    std::vector<uint8_t> state(bytes);
+    if (temport_stream_save(handle_.get(), entry, state.data(), bytes, &error)) return detail::take(error);
+    return state;
+  }
+  Result<void> restore(const std::vector<uint8_t>& state, size_t entry = 0) {
+    temport_error error;
+    if (temport_stream_restore(handle_.get(), entry, state.data(), state.size(), &error)) return detail::take(error);
+    return {};
+  }
+
+ private:
+  detail::Owner<temport_stream, temport_stream_close> handle_;
+};
+
 class Session {
  public:
   static Result<Session> create(const Bundle& bundle, const SessionOptions& options = {}) {
@@ -162,12 +221,19 @@ class Session {
   std::string version() const { return temport_session_version(handle_.get()); }
   std::string path() const { return temport_session_path(handle_.get()); }
   Result<Request> request(const std::vector<AxisSize>& sizes = {}) const {
-    std::vector<temport_axis_size> plain;
-    for (const auto& size : sizes) plain.push_back({size.axis.c_str(), size.size});
+    const auto plain = detail::plain(sizes);
     temport_request* handle = nullptr;
     temport_error error;
     if (temport_request_create(handle_.get(), plain.data(), plain.size(), &handle, &error)) return detail::take(error);
     return Request(handle);
+  }
+  // A step model's stream or, where the batch is more than one, that many independent ones.
+  Result<Stream> stream(const std::vector<AxisSize>& sizes = {}) const {
+    const auto plain = detail::plain(sizes);
+    temport_stream* handle = nullptr;
+    temport_error error;
+    if (temport_stream_create(handle_.get(), plain.data(), plain.size(), &handle, &error)) return detail::take(error);
+    return Stream(handle);
   }
 
  private:

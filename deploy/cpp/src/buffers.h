@@ -1,0 +1,31 @@
+// Memory for the tensors of a signature, at sizes that the caller chose.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "runtime.h"
+
+namespace temport::internal {
+
+// Named axes and their sizes; an axis that is not named takes its `opt`.
+using AxisSizes = std::vector<std::pair<std::string, int64_t>>;
+
+// Refuses a name that no axis of the signature has.
+Result<void> check_axes(const Signature& signature, const AxisSizes& sizes);
+
+struct Free {
+  void operator()(void* memory) const;
+};
+
+// A binding and the memory it points into: zeroed, and aligned as runtimes like it.
+struct Buffer {
+  std::unique_ptr<void, Free> memory;
+  Binding binding;
+};
+
+Result<Buffer> allocate(const TensorSpec& spec, const AxisSizes& sizes);
+
+}  // namespace temport::internal

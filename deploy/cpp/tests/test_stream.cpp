@@ -1,0 +1,194 @@
+#include <doctest/doctest.h>
+
+#include <cstring>
+#include <thread>
+
+#include "bundle.h"
+#include "stand_in.h"
+#include "state_bytes.h"
+#include "tiny_bundle.h"
+
+using namespace temport;
+using temport::internal::Sha256;
+
+namespace {
+
+struct Opened {
+  tiny::Directory directory{tiny::kStepSignature, tiny::step_vectors()};
+  Bundle bundle = *Bundle::open(directory.string());
+  Session session = *Session::create(bundle, stand_in());
+};
+
+// The outputs after one frame that holds `value` everywhere, one per stream of the batch.
+std::vector<float> feed(Stream& stream, float value) {
+  const auto frame = stream.tensor("frame"), output = stream.tensor("output");
+  for (size_t i = 0; i < frame->size(); ++i) frame->as<float>()[i] = value;
+  if (!stream.run()) return {};
+  std::vector<float> rows;
+  for (size_t row = 0; row < stream.entries(); ++row) rows.push_back(output->as<float>()[3 * row]);
+  return rows;
+}
+
+using Rows = std::vector<float>;
+
+// The sentence with which a changed state is refused; `rehash` makes its digest agree again.
+std::string refusal(std::vector<uint8_t> state, size_t at, uint8_t flip, bool rehash) {
+  Opened opened;
+  auto stream = opened.session.stream();
+  state.at(at) = static_cast<uint8_t>(state.at(at) ^ flip);
+  if (rehash) {
+    Sha256 sha;
+    sha.update(state.data(), state.size() - 32);
+    const auto digest = sha.digest();
+    std::copy(digest.begin(), digest.end(), state.end() - 32);
+  }
+  const auto restored = stream->restore(state);
+  REQUIRE(!restored);
+  CHECK(restored.error().code == TEMPORT_REFUSED);
+  CHECK(feed(*stream, 1) == Rows{101});  // nothing of it came in
+  return restored.error().message;
+}
+
+}  // namespace
+
+TEST_CASE("a stream carries its state from frame to frame") {
+  Opened opened;
+  CHECK(opened.bundle.states().size() == 2);
+  auto stream = opened.session.stream();
+  REQUIRE(stream);
+  CHECK(feed(*stream, 1) == Rows{101});
+  CHECK(feed(*stream, 2) == Rows{203});
+  CHECK(feed(*stream, 3) == Rows{206});
+  stream->reset();
+  CHECK(feed(*stream, 5) == Rows{105});
+}
+
+TEST_CASE("the buffers of a stream keep their place") {
+  Opened opened;
+  auto stream = opened.session.stream();
+  const void *frame = stream->tensor("frame")->data, *output = stream->tensor("output")->data;
+  for (int i = 0; i < 3; ++i) feed(*stream, 1);
+  CHECK(stream->tensor("frame")->data == frame);
+  CHECK(stream->tensor("output")->data == output);
+  CHECK(!stream->tensor("state.sum"));  // which of the two is read next is the stream's own affair
+  CHECK(!stream->tensor("next_state.sum"));
+}
+
+TEST_CASE("a failed frame leaves the state as it was") {
+  Opened opened;
+  auto stream = opened.session.stream();
+  feed(*stream, 1);
+  CHECK(feed(*stream, 13).empty());
+  CHECK(feed(*stream, 2) == Rows{203});
+}
+
+TEST_CASE("the entries of a batch are independent streams") {
+  Opened opened;
+  auto stream = opened.session.stream({{"batch", 3}});
+  REQUIRE(stream->entries() == 3);
+  feed(*stream, 1);
+  REQUIRE(stream->reset(1));
+  CHECK(feed(*stream, 2) == Rows{203, 102, 203});
+  CHECK(stream->reset(3).error().message == "there is no stream 3 among 3");
+}
+
+TEST_CASE("a saved stream goes on in another one") {
+  Opened opened;
+  auto first = opened.session.stream();
+  for (int frames = 1; frames < 4; ++frames) {  // an odd and an even number: either set of buffers
+    feed(*first, 1);
+    const auto state = first->save();
+    REQUIRE(state);
+    CHECK(state->size() == 8 + 32 + 3 * 4 + 2 + 32);
+    Opened elsewhere;
+    auto batch = elsewhere.session.stream({{"batch", 2}});
+    feed(*batch, 40);
+    REQUIRE(batch->restore(*state, 1));
+    CHECK(feed(*batch, 2) == Rows{242, 202 + static_cast<float>(frames)});
+  }
+  CHECK(!first->save(1));
+  CHECK(!first->restore(*first->save(), 1));
+}
+
+TEST_CASE("bytes that are no state of this model are refused and change nothing") {
+  Opened opened;
+  auto stream = opened.session.stream();
+  feed(*stream, 7);
+  const auto state = *stream->save();
+  const auto says = [](const std::string& sentence, const char* part) { return sentence.find(part) != std::string::npos; };
+  CHECK(says(refusal(state, 0, 1, true), "not the saved state"));
+  CHECK(says(refusal(state, 9, 1, true), "another model"));
+  CHECK(says(refusal(state, 41, 1, false), "damaged"));
+  CHECK(says(refusal(state, state.size() - 1, 1, false), "damaged"));
+  CHECK(says(refusal(state, state.size() - 33, 2, true), "neither 0 nor 1"));
+  for (size_t size = 0; size < state.size(); ++size)
+    CHECK(!stream->restore({state.begin(), state.begin() + static_cast<std::ptrdiff_t>(size)}));
+  CHECK(feed(*stream, 1) == Rows{208});
+}
+
+TEST_CASE("the other kind of model gets a sentence") {
+  const tiny::Directory directory;
+  const auto bundle = Bundle::open(directory.string());
+  const auto session = Session::create(*bundle, stand_in());
+  CHECK(bundle->states().empty());
+  CHECK(session->stream().error().message.find("takes whole sequences") != std::string::npos);
+  Opened opened;
+  CHECK(opened.session.stream({{"batch", 5}}).error().message == "axis batch is 5; the model takes 1 to 4");
+  CHECK(opened.session.stream({{"time", 5}}).error().message == "the model has no dynamic axis time");
+}
+
+TEST_CASE("a step model is also run with its state in the open") {
+  Opened opened;
+  auto request = opened.session.request();
+  request->tensor("frame")->as<float>()[0] = 4;
+  request->tensor("state.sum")->as<float>()[0] = 20;
+  REQUIRE(request->run());
+  CHECK(request->tensor("next_state.sum")->as<float>()[0] == 24);
+}
+
+TEST_CASE("streams may outlive their session and leave nothing behind") {
+  const int before = live_objects();
+  {
+    auto opened = std::make_unique<Opened>();
+    auto stream = opened->session.stream();
+    opened.reset();
+    CHECK(feed(*stream, 1) == Rows{101});
+  }
+  CHECK(live_objects() == before);
+}
+
+TEST_CASE("one session serves several streams in several threads") {
+  Opened opened;
+  std::vector<int> wrong(4);
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 4; ++t)
+    threads.emplace_back([&, t] {
+      auto stream = opened.session.stream();
+      const auto step = static_cast<float>(t + 1);
+      feed(*stream, step);
+      for (int i = 2; i < 50; ++i)
+        if (feed(*stream, step) != Rows{200 + static_cast<float>(i) * step}) ++wrong[t];
+    });
+  for (auto& thread : threads) thread.join();
+  CHECK(wrong == std::vector<int>(4, 0));
+}
+
+TEST_CASE("states that a signature cannot mean are refused") {
+  const auto refused = [](const std::string& from, const std::string& to) {
+    std::string signature = tiny::kStepSignature;
+    const size_t at = signature.rfind(from);
+    REQUIRE(at != std::string::npos);
+    signature.replace(at, from.size(), to);
+    const tiny::Directory directory(signature, tiny::step_vectors());
+    const auto bundle = Bundle::open(directory.string());
+    REQUIRE(!bundle);
+    return bundle.error().message;
+  };
+  const auto says = [](const std::string& sentence, const char* part) { return sentence.find(part) != std::string::npos; };
+  CHECK(says(refused("\"output\": \"next_state.seen\"", "\"output\": \"next_state.other\""), "not an input and an output"));
+  CHECK(says(refused("\"output\": \"next_state.seen\"", "\"output\": \"output\""), "different types or shapes"));
+  CHECK(says(refused("\"input\": \"state.seen\"", "\"input\": \"state.sum\""), "twice"));
+  CHECK(says(refused("[{\"input\"", "[7, {\"input\""), "not an input and an output"));
+  CHECK(says(refused("[" + tiny::kBatch + ", 3]}, {\"name\": \"next_state.sum\"", "[3]}, {\"name\": \"next_state.sum\""),
+             "another first axis"));
+}
