@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -13,10 +12,13 @@ import numpy as np
 import torch
 
 from custom_ops import library_path
+from exporter.bench.announce import Say, announced
+from exporter.bench.contest import Row, contest, largest_difference
+from exporter.bench.files import write_pair
+from exporter.bench.machine import description, peak_flops
 from exporter.bench.model_contenders import COMPILED, CONTENDERS, OURS, Workload, absent, make_inputs
 from exporter.bench.model_profile import profile
-from exporter.bench.ops import machine, peak_flops
-from exporter.bench.timing import Timing, interleaved
+from exporter.bench.model_stream import WINDOW, StreamCase, StreamResult, refusal
 from exporter.build import build, save
 from exporter.declare import declare
 from exporter.errors import UserError
@@ -26,21 +28,14 @@ DEFAULT_ARCHITECTURES = tuple(name for name in ARCHITECTURES if name != "attenti
 """`attention` is `sliding_window` under another name."""
 DEFAULT_SHAPES = ((1, 60), (1, 256), (1, 1024), (32, 60))
 """(batch, length)"""
-SETTINGS = {"lightning": ("feature_map=elu1",)}
-"""The default feature map divides by sums that can pass through 0: beyond one block no two computations agree
-there, and this one costs the same."""
+SETTINGS = {"sliding_window": (f"window_size={WINDOW}",), "lightning": ("feature_map=elu1",)}
+"""The default feature map of lightning divides by sums that can pass through 0: beyond one block no two
+computations agree there, and this one costs the same."""
+ALSO_COMPILED = {"sliding_window": ((1, 1024),)}
+"""Shapes beside the first at which torch's compiled peers take part: what they can make of a narrow window."""
 STRAY = 64
 """A contender may be this many times further from float64 than torch eager is; further, and it computes
 something else."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """One contender; times in seconds, `error` is the largest difference from float64."""
-
-    name: str
-    timing: Timing
-    error: float
 
 
 @dataclass(frozen=True)
@@ -54,6 +49,7 @@ class ModelResult:
     """
 
     arch: str
+    settings: tuple[str, ...]
     batch: int
     length: int
     threads: int
@@ -76,21 +72,40 @@ class ModelResult:
 
 @dataclass(frozen=True)
 class ModelReport:
-    """All results; peak_flops is FLOP/s of one thread, None where the native library is not built."""
+    """All results.
+
+    peak_flops     FLOP/s of one thread, None where the native library is not built
+    not_streamed   architecture -> why it does not run frame by frame
+    """
 
     machine: str
     peak_flops: float | None
     results: list[ModelResult] = field(default_factory=list)
+    streams: list[StreamResult] = field(default_factory=list)
+    not_streamed: dict[str, str] = field(default_factory=dict)
 
     def write(self, folder: Path) -> tuple[Path, Path]:
         """`bench-model.json` and `bench-model.svg` in `folder`."""
         from exporter.bench.model_chart import chart
 
-        folder.mkdir(parents=True, exist_ok=True)
-        numbers, picture = folder / "bench-model.json", folder / "bench-model.svg"
-        numbers.write_text(json.dumps(asdict(self), indent=1) + "\n")
-        picture.write_text(chart(self))
-        return numbers, picture
+        return write_pair(folder, "bench-model", asdict(self), chart(self))
+
+
+@dataclass(frozen=True)
+class _Step:
+    """What is measured next: whole sequences of a shape, or frame by frame (None)."""
+
+    arch: str
+    settings: tuple[str, ...]
+    shape: tuple[int, int] | None
+
+    def __str__(self) -> str:
+        if self.shape is None:
+            return f"{self.arch}, frame by frame"
+        return f"{self.arch}, batch {self.shape[0]}, length {self.shape[1]}"
+
+
+After = Callable[[ModelReport, ModelResult | StreamResult], None]
 
 
 def run(
@@ -99,33 +114,50 @@ def run(
     *,
     threads: Sequence[int] = (1, 2),
     seconds: float = 0.4,
-    contenders: Sequence[str] | None = None,
+    contenders: Sequence[str] = (),
     compile_everywhere: bool = False,
-    settings: Sequence[str] | None = None,
-    progress: Callable[[str], None] = lambda _: None,
+    settings: Sequence[str] = (),
+    streams: bool = True,
+    progress: Say = lambda _: None,
+    after: After = lambda report, latest: None,
 ) -> ModelReport:
-    """Time every architecture at every (batch, length) and number of threads.
+    """Time every architecture at every (batch, length) and number of threads, and one frame of its stream.
 
-    contenders          only these beside ours; None: all
+    contenders          only these beside ours; empty: all
     seconds             per contender and case, at least five rounds however slow it is
     compile_everywhere  also compile torch's peers for other shapes than the first (about half a minute each)
-    settings            architecture options `key=value`; None: those of `SETTINGS`
+    settings            architecture options `key=value`; empty: those of `SETTINGS`
+    streams             also time the step of what runs frame by frame
+    after               is called with the report so far and what was measured last
     Raises UserError for an unknown architecture, option or contender.
     """
-    for name in contenders or ():
+    for name in contenders:
         if name not in CONTENDERS:
             raise UserError(f"unknown contender {name!r}; known: {', '.join(CONTENDERS)}")
-    report = ModelReport(machine(), peak_flops() if library_path() else None)
+    names = [name for name in CONTENDERS if not contenders or name in (*OURS, *contenders)]
+    report = ModelReport(description(), peak_flops() if library_path() else None)
+    steps: list[_Step] = []
     for arch in architectures:
-        chosen = SETTINGS.get(arch, ()) if settings is None else tuple(settings)
-        for shape in shapes:
-            compiled = compile_everywhere or shape == shapes[0]
-            names = [name for name in CONTENDERS if not contenders or name in (*OURS, *contenders)]
-            with tempfile.TemporaryDirectory() as folder:
-                case = _Case(arch, shape, chosen, Path(folder), names, compiled)
+        chosen = tuple(settings) or SETTINGS.get(arch, ())
+        reason = refusal(arch, chosen)  # a wrong option is said before anything is timed
+        steps += [_Step(arch, chosen, shape) for shape in shapes]
+        if reason is not None:
+            report.not_streamed[arch] = reason
+        elif streams:
+            steps.append(_Step(arch, chosen, None))
+    for step in announced(steps, progress):
+        with tempfile.TemporaryDirectory() as folder:
+            if step.shape is None:
+                stream = StreamCase(step.arch, step.settings, Path(folder))
                 for count in threads:
-                    progress(f"{arch}, batch {shape[0]}, length {shape[1]}, threads {count}")
-                    report.results.append(case.measure(count, seconds, report.peak_flops))
+                    report.streams.append(stream.measure(count, seconds))
+                    after(report, report.streams[-1])
+                continue
+            compiled = step.shape in (shapes[0], *ALSO_COMPILED.get(step.arch, ()))
+            case = _Case(step, step.shape, Path(folder), names, compiled or compile_everywhere)
+            for count in threads:
+                report.results.append(case.measure(count, seconds, report.peak_flops))
+                after(report, report.results[-1])
     return report
 
 
@@ -133,16 +165,10 @@ class _Case:
     """One architecture at one batch and length: exported once, its truth computed once."""
 
     def __init__(
-        self,
-        arch: str,
-        shape: tuple[int, int],
-        settings: Sequence[str],
-        folder: Path,
-        names: Sequence[str],
-        compiled: bool,
+        self, step: _Step, shape: tuple[int, int], folder: Path, names: Sequence[str], compiled: bool
     ) -> None:
-        self.arch, self.shape, self.names, self.compiled = arch, shape, names, compiled
-        declaration, module, _ = declare(arch, settings, batch=str(shape[0]), seq=str(shape[1]))
+        self.step, self.shape, self.names, self.compiled = step, shape, names, compiled
+        declaration, module, _ = declare(step.arch, step.settings, batch=str(shape[0]), seq=str(shape[1]))
         self.built = build(module, declaration)
         self.work = Workload(declaration, module, make_inputs(declaration), folder / "ours.onnx", folder)
         save(self.built, self.work.bundled, external_data=False)
@@ -151,31 +177,26 @@ class _Case:
             self.truth = copy.deepcopy(module).double()(*wide).numpy()
             eager = module(*self.work.tensors).numpy()
         scale = float(np.abs(self.truth).max())
-        self.allowed = STRAY * max(self._error(eager), float(np.finfo(np.float32).eps) * scale)
+        rounding = float(np.finfo(np.float32).eps) * scale
+        self.allowed = STRAY * max(largest_difference(eager, self.truth), rounding)
 
     def measure(self, threads: int, seconds: float, peak: float | None) -> ModelResult:
         torch.set_num_threads(threads)
-        calls, errors, left_out = {}, {}, {}
-        for name in self.names:
-            reason = absent(name)
-            if reason is None and name in COMPILED and not self.compiled:
-                reason = "not compiled for this shape; --compile-everywhere does"
-            if reason is None:
-                call = CONTENDERS[name](self.work, threads)
-                error = self._error(call())
-                if error > self.allowed:
-                    reason = f"computes something else: largest difference {error:.2g}"
-                else:
-                    calls[name], errors[name] = call, error
-            if reason is not None:
-                left_out[name] = reason
-        if not any(name in calls for name in OURS):
+        rows, left_out = contest(
+            self.names,
+            OURS,
+            absent=self._absent,
+            prepare=lambda name: CONTENDERS[name](self.work, threads),
+            error=lambda output: largest_difference(output, self.truth),
+            allowed=self.allowed,
+            seconds=seconds,
+        )
+        if all(name in left_out for name in OURS):
             raise UserError(f"our own export was not timed: {left_out[OURS[1]]}")
-        timings = interleaved(calls, seconds=seconds)
-        rows = [Row(name, timing, errors[name]) for name, timing in timings.items()]
         flops = {stage: sum(by_op.values()) for stage, by_op in self.built.flops.items()}
         return ModelResult(
-            self.arch,
+            self.step.arch,
+            self.step.settings,
             *self.shape,
             threads,
             flops["exported"],
@@ -186,6 +207,7 @@ class _Case:
             left_out,
         )
 
-    def _error(self, output: np.ndarray) -> float:
-        difference = float(np.abs(output - self.truth).max())
-        return difference if np.isfinite(difference) else float("inf")
+    def _absent(self, name: str) -> str | None:
+        if name in COMPILED and not self.compiled:
+            return "not compiled for this shape; --compile-everywhere does"
+        return absent(name)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 from markupsafe import Markup
+
+from exporter.bench.model_stream import WINDOW, StreamResult
+from exporter.bench.tables import milliseconds
 
 if TYPE_CHECKING:
     from exporter.bench.model import ModelReport, ModelResult
@@ -13,15 +15,18 @@ if TYPE_CHECKING:
 WIDTH, LEFT, RIGHT, ROW, GAP = 760, 190, 90, 16, 34
 WORST = 8.0
 """Bars longer than this many times ours are cut there; the number beside them is not."""
+Panel = tuple[str, list[tuple[str, float]], float | None]
+"""Title, name and seconds of every bar (ours first), floor in seconds."""
 OURS, PEER, FLOOR = "#2471a3", "#b2babb", "#c0392b"
 
 
 def chart(report: ModelReport) -> str:
-    """One SVG document; the red line is the time that the remaining matrix products take at the measured peak."""
+    """One SVG document; the red line is the time that the remaining matrix products take at the measured peak, or
+    in which a step's weights are read once."""
     top, panels = GAP, []
-    for result in report.results:
-        panels.append(_panel(result, top))
-        top += ROW * len(result.rows) + GAP
+    for title, bars, floor in (*map(_whole, report.results), *map(_stream, report.streams)):
+        panels.append(_panel(title, bars, floor, top))
+        top += ROW * len(bars) + GAP
     return str(
         Markup(
             '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {0} {1}" font-family="sans-serif" font-size="11">'
@@ -30,43 +35,39 @@ def chart(report: ModelReport) -> str:
     )
 
 
-def _panel(result: ModelResult, top: float) -> Markup:
-    ours = result.ours.timing.median
-    longest = min(WORST, max(row.timing.median for row in result.rows) / ours)
-    unit = (WIDTH - LEFT - RIGHT) / longest
+def _whole(result: ModelResult) -> Panel:
     title = f"{result.arch}, batch {result.batch}, length {result.length}, threads {result.threads}"
+    ours = sorted(result.rows, key=lambda row: row is not result.ours)
+    return title, [(row.name, row.timing.median) for row in ours], result.floor
+
+
+def _stream(result: StreamResult) -> Panel:
+    bars = [("one frame", result.step.median), (f"window of {WINDOW}", result.window.median)]
+    return f"{result.arch}, frame by frame, threads {result.threads}", bars, result.floor
+
+
+def _panel(title: str, bars: list[tuple[str, float]], floor: float | None, top: float) -> Markup:
+    """Bars as multiples of the first one."""
+    ours = bars[0][1]
+    longest = min(WORST, max(seconds for _, seconds in bars) / ours)
+    unit = (WIDTH - LEFT - RIGHT) / longest
     parts = [Markup('<text x="8" y="{}" font-weight="bold">{}</text>').format(top - 6, title)]
-    for i, row in enumerate(result.rows):
-        times, y = row.timing.median / ours, top + ROW * i
+    for i, (name, seconds) in enumerate(bars):
+        y, length = top + ROW * i, min(seconds / ours, longest) * unit
+        colour = PEER if i and not name.startswith("temport") else OURS
         parts.append(
             Markup(
                 '<text x="{}" y="{}" text-anchor="end">{}</text>'
                 '<rect x="{}" y="{}" width="{:.1f}" height="{}" fill="{}"/>'
                 '<text x="{:.1f}" y="{}">{} ({:.2f}x)</text>'
             ).format(
-                LEFT - 6,
-                y + 11,
-                row.name,
-                LEFT,
-                y + 2,
-                min(times, longest) * unit,
-                ROW - 4,
-                OURS if row.name.startswith("temport") else PEER,
-                LEFT + min(times, longest) * unit + 4,
-                y + 11,
-                milliseconds(row.timing.median),
-                times,
+                *(LEFT - 6, y + 11, name),
+                *(LEFT, y + 2, length, ROW - 4, colour),
+                *(LEFT + length + 4, y + 11, milliseconds(seconds), seconds / ours),
             )
         )
-    if result.floor is not None:
-        x = LEFT + result.floor / ours * unit
+    if floor is not None:
+        x = LEFT + floor / ours * unit
         line = Markup('<path d="M{0:.1f} {1}V{2}" stroke="{3}"/>')
-        parts.append(line.format(x, top, top + ROW * len(result.rows), FLOOR))
+        parts.append(line.format(x, top, top + ROW * len(bars), FLOOR))
     return Markup("").join(parts)
-
-
-def milliseconds(seconds: float) -> str:
-    """Three significant digits: `0.452 ms`, `12.3 ms`, `1240 ms`."""
-    value = seconds * 1e3
-    digits = max(0, 2 - math.floor(math.log10(value))) if value > 0 else 0
-    return f"{value:.{digits}f} ms"

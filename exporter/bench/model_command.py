@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
-from exporter.bench.model_chart import milliseconds
-from exporter.errors import UserError
+from exporter.bench.options import shape_of, thread_counts
+from exporter.bench.tables import milliseconds, quartiles, table
 
 if TYPE_CHECKING:
-    from exporter.bench.model import ModelResult
+    from exporter.bench.model import ModelReport, ModelResult
+    from exporter.bench.model_stream import StreamResult
 
-PROFILE_SHOWN = 5
+PROFILE_SHOWN = 8
 
 
 def bench_model(
@@ -42,67 +41,96 @@ def bench_model(
             "--compile-everywhere", help="Compile torch's peers for every shape, not only the first."
         ),
     ] = False,
+    stream: Annotated[bool, typer.Option(help="Also time one frame of what runs frame by frame.")] = True,
     out: Annotated[Path, typer.Option(help="Folder for bench-model.json and bench-model.svg.")] = Path(
         "bench-model"
     ),
 ) -> None:
-    """Our export against torch eager, torch.compile, AOTInductor, a plain ONNX export and OpenVINO, interleaved."""
-    from exporter.bench.model import DEFAULT_ARCHITECTURES, DEFAULT_SHAPES, run
+    """Our export against torch eager, torch.compile, AOTInductor, a plain ONNX export and OpenVINO, interleaved;
+    one frame of a stream against a whole window.
+
+    The files are written after every case: what an interrupted run had measured is in them.
+    """
+    from exporter.bench.model import DEFAULT_ARCHITECTURES, DEFAULT_SHAPES, ModelResult, run
 
     console = Console()
+
+    def after(report: ModelReport, latest: ModelResult | StreamResult) -> None:
+        report.write(out)
+        if isinstance(latest, ModelResult):
+            _print(latest, console)
+        else:
+            _print_stream(latest, console)
+
     report = run(
         arch or DEFAULT_ARCHITECTURES,
-        [_shape(text) for text in shape] if shape else DEFAULT_SHAPES,
-        threads=_counts(threads),
+        [shape_of(text) for text in shape] if shape else DEFAULT_SHAPES,
+        threads=thread_counts(threads),
         seconds=seconds,
-        contenders=contender,
+        contenders=contender or (),
         compile_everywhere=compile_everywhere,
-        settings=settings,
-        progress=lambda text: console.print(f"[dim]{text}[/dim]"),
+        settings=settings or (),
+        streams=stream,
+        progress=lambda text: console.print(text, style="dim", markup=False, highlight=False),
+        after=after,
     )
+    for name, reason in report.not_streamed.items():
+        console.print(f"not frame by frame: {name}: {reason}", style="dim", markup=False, highlight=False)
     peak = f"; peak {report.peak_flops / 1e9:.1f} GFLOP/s per core" if report.peak_flops else ""
     console.print(f"{report.machine}{peak}")
-    for result in report.results:
-        _print(result, console)
-    for path in report.write(out):
-        console.print(f"written: {path}")
-
-
-def _counts(text: str) -> tuple[int, ...]:
-    if not re.fullmatch(r"[1-9]\d*(,[1-9]\d*)*", text):
-        raise UserError(f"--threads {text!r} is not numbers with commas, such as 1,2")
-    return tuple(int(count) for count in text.split(","))
-
-
-def _shape(text: str) -> tuple[int, int]:
-    match = re.fullmatch(r"([1-9]\d{0,5})x([1-9]\d{0,5})", text)
-    if match is None:
-        raise UserError(f"--shape {text!r} is not BATCHxLENGTH, such as 32x256")
-    return int(match.group(1)), int(match.group(2))
+    console.print(f"written: {out / 'bench-model.json'}, {out / 'bench-model.svg'}")
 
 
 def _print(result: ModelResult, console: Console) -> None:
+    ours = result.ours.timing.median
     title = f"{result.arch}, batch {result.batch}, length {result.length}, threads {result.threads}"
-    table = Table(title=title, title_justify="left")
-    for heading in ("", "median", "quartiles", "times ours", "error"):
-        table.add_column(heading, justify="left" if not heading else "right")
-    for row in result.rows:
-        t = row.timing
-        table.add_row(
-            row.name,
-            milliseconds(t.median),
-            f"{milliseconds(t.lower)} - {milliseconds(t.upper)}",
-            f"{t.median / result.ours.timing.median:.2f}",
-            f"{row.error:.1e}",
-        )
-    console.print(table)
-    if peer := result.fastest_peer:
-        ratio = result.ours.timing.median / peer.timing.median
-        console.print(f"{ratio:.2f}x the time of the fastest peer, {peer.name}")
-    floor = "" if result.floor is None else f"; at peak they take {milliseconds(result.floor)}"
-    shares = result.flops, result.traced_flops
-    console.print(f"{shares[0] / 1e6:.1f} of {shares[1] / 1e6:.1f} MFLOP are left after pruning{floor}")
-    largest = list(result.profile.items())[:PROFILE_SHOWN]
-    console.print("profile: " + ", ".join(f"{op} {spent:.0f} us" for op, spent in largest))
+    columns = {
+        "": lambda row: row.name,
+        "median": lambda row: milliseconds(row.timing.median),
+        "quartiles": lambda row: quartiles(row.timing),
+        "times ours": lambda row: f"{row.timing.median / ours:.2f}",
+        "error": lambda row: f"{row.error:.1e}",
+    }
+    console.print(table(title, result.rows, columns))
     for name, reason in result.left_out.items():
-        console.print(f"[dim]{name}: {reason}[/dim]")
+        console.print(f"{name}: {reason}", style="dim", markup=False, highlight=False)
+    if peer := result.fastest_peer:
+        console.print(f"ours: {ours / peer.timing.median:.2f}x the time of the fastest peer, {peer.name}")
+    _print_profile(result.profile, console)
+    console.print(f"{result.flops / 1e6:.1f} of {result.traced_flops / 1e6:.1f} MFLOP are left after pruning")
+    if result.floor is not None:
+        floor = milliseconds(result.floor)
+        console.print(
+            f"floor, their time at the measured peak: {floor}; ours is {ours / result.floor:.1f} times that"
+        )
+
+
+def _print_stream(result: StreamResult, console: Console) -> None:
+    from exporter.bench.model_stream import WINDOW
+
+    step, window = result.step.median, result.window.median
+    columns = {
+        "": lambda row: row[0],
+        "median": lambda row: milliseconds(row[1].median),
+        "quartiles": lambda row: quartiles(row[1]),
+    }
+    title = f"{result.arch}, frame by frame, batch 1, threads {result.threads}"
+    rows = [("one frame", result.step), (f"window of {WINDOW} frames, pruned", result.window)]
+    console.print(table(title, rows, columns))
+    console.print(f"one frame: 1/{window / step:.1f} of the window")
+    _print_profile(result.profile, console)
+    weights = f"{result.weight_bytes / 1e6:.1f} MB of weights at the measured {result.read_bandwidth / 1e9:.0f} GB/s"
+    floor = milliseconds(result.floor)
+    console.print(f"floor, reading {weights}: {floor}; ours is {step / result.floor:.1f} times that")
+
+
+def _print_profile(profile: dict[str, float], console: Console) -> None:
+    whole = sum(profile.values())
+    shown = list(profile.items())[:PROFILE_SHOWN]
+    shown.append((f"{len(profile) - len(shown)} others", whole - sum(spent for _, spent in shown)))
+    columns = {
+        "operator": lambda row: row[0],
+        "microseconds": lambda row: f"{row[1]:.0f}",
+        "share": lambda row: f"{row[1] / whole:.0%}",
+    }
+    console.print(table("profile of ours", shown, columns))

@@ -18,6 +18,8 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from exporter.bench.bound import onnxruntime_call, openvino_call
+from exporter.bench.contest import Call
 from exporter.bench.model_plain import plain
 from exporter.bench.quiet import quiet
 from exporter.declaration import Declaration
@@ -25,7 +27,6 @@ from exporter.runtimes import load
 from exporter.runtimes.contract import Arrays
 from exporter.subject import Subject
 
-Call = Callable[[], npt.NDArray[Any]]
 OURS = ("temport, native kernels", "temport, function bodies")
 
 
@@ -76,11 +77,11 @@ class Workload:
 
 
 def native(work: Workload, threads: int) -> Call:
-    return _runtime("onnxruntime_native", work, work.bundled, threads)
+    return _onnxruntime("onnxruntime_native", work, work.bundled, threads)
 
 
 def bodies(work: Workload, threads: int) -> Call:
-    return _runtime("onnxruntime_cpu", work, work.bundled, threads)
+    return _onnxruntime("onnxruntime_cpu", work, work.bundled, threads)
 
 
 def eager(work: Workload, threads: int) -> Call:
@@ -115,11 +116,12 @@ def aot_inductor(work: Workload, threads: int) -> Call:
 
 
 def onnxruntime_plain(work: Workload, threads: int) -> Call:
-    return _runtime("onnxruntime_cpu", work, work.plain_file, threads)
+    return _onnxruntime("onnxruntime_cpu", work, work.plain_file, threads)
 
 
 def openvino_plain(work: Workload, threads: int) -> Call:
-    return _runtime("openvino", work, work.plain_file, threads)
+    session: Any = load("openvino").open(Subject(work.declaration, work.plain_file), threads)
+    return openvino_call(session.compiled, work.inputs)
 
 
 CONTENDERS: dict[str, Callable[[Workload, int], Call]] = {
@@ -157,9 +159,9 @@ def _torch(model: Callable[..., torch.Tensor], work: Workload) -> Call:
     return call
 
 
-def _runtime(name: str, work: Workload, path: Path, threads: int) -> Call:
-    session = load(name).open(Subject(work.declaration, path), threads)
-    return lambda: next(iter(session.run(work.inputs).values()))
+def _onnxruntime(name: str, work: Workload, path: Path, threads: int) -> Call:
+    session: Any = load(name).open(Subject(work.declaration, path), threads)
+    return onnxruntime_call(session.session, work.inputs)
 
 
 @contextlib.contextmanager

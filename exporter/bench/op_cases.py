@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -27,6 +28,9 @@ class OpCase:
     dim: int = 64
     window: int = 0
     block: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.family}, length {self.length}"
 
     @property
     def op(self) -> CustomOp:
@@ -94,7 +98,7 @@ FAMILIES: dict[str, dict[str, int]] = {"window": {"window": 60}, "causal": {}, "
 LENGTHS = {"window": (60, 512, 2048, 8192), "causal": (512, 2048), "block_linear": (512, 2048, 8192)}
 
 
-def cases(families: list[str], lengths: list[int]) -> list[OpCase]:
+def cases(families: Sequence[str], lengths: Sequence[int]) -> list[OpCase]:
     """The chosen families at the chosen lengths; empty lists mean all of them."""
     for family in families:
         if family not in FAMILIES:

@@ -22,11 +22,11 @@ from onnx import TensorProto, helper
 
 from custom_ops import library_path
 from custom_ops.op import Specialisation
+from exporter.bench.bound import onnxruntime_call, openvino_call
+from exporter.bench.contest import Call
 from exporter.bench.op_cases import OpCase
 from exporter.bench.quiet import quiet
 
-Output = npt.NDArray[np.float32]
-Call = Callable[[], Output]
 OPSET, IR_VERSION = 23, 11
 
 
@@ -63,16 +63,10 @@ def body_in_openvino(form: str) -> Callable[[OpCase, int], Call]:
         import openvino
 
         core = openvino.Core()
-        settings = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
+        # without the precision hint it computes in bf16 on processors that have it
+        settings = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32"}
         model = core.read_model(node_model(case, form).SerializeToString())
-        request = core.compile_model(model, "CPU", settings).create_infer_request()
-        request.set_input_tensor(openvino.Tensor(case.qkv, shared_memory=True))
-
-        def call() -> Output:
-            request.infer()
-            return request.get_output_tensor().data
-
-        return call
+        return openvino_call(core.compile_model(model, "CPU", settings), {"Q": case.qkv})
 
     return prepare
 
@@ -125,7 +119,7 @@ def torch_sdpa(case: OpCase, threads: int) -> Call:
     mask = torch.from_numpy(case.rule.array(case.length, case.length)) if case.window else None
     attention = torch.nn.functional.scaled_dot_product_attention
 
-    def call() -> Output:
+    def call() -> npt.NDArray[Any]:
         with torch.no_grad():
             return attention(q, k, v, mask, is_causal=mask is None, scale=case.scale).numpy()
 
@@ -149,7 +143,7 @@ def flex_attention(case: OpCase, threads: int) -> Call:
         compiled = torch.compile(flex.flex_attention, dynamic=False)
         compiled(q, k, v, block_mask=blocks, scale=case.scale)
 
-    def call() -> Output:
+    def call() -> npt.NDArray[Any]:
         with torch.no_grad():
             return compiled(q, k, v, block_mask=blocks, scale=case.scale).numpy()
 
@@ -160,7 +154,7 @@ def torch_op(case: OpCase, threads: int) -> Call:
     """This project's own torch operator, eager."""
     x = torch.from_numpy(case.qkv)
 
-    def call() -> Output:
+    def call() -> npt.NDArray[Any]:
         with torch.no_grad():
             return case.op.torch_op(x, None, None, *_torch_arguments(case)).numpy()
 
@@ -221,7 +215,7 @@ def absent(name: str, case: OpCase) -> str | None:
     return None
 
 
-def as_rows(case: OpCase, output: Output) -> Output:
+def as_rows(case: OpCase, output: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Any contender's output as `[1, length, heads*dim]`."""
     if output.ndim == 4:
         output = output.transpose(0, 2, 1, 3)
@@ -246,27 +240,11 @@ def _model(
 def _onnxruntime(
     model: onnx.ModelProto, feed: Mapping[str, npt.NDArray[Any]], threads: int, registered: bool = False
 ) -> Call:
-    """A session whose inputs and output 0 stay bound, so that a call is the graph and nothing else."""
     settings = onnxruntime.SessionOptions()
-    settings.intra_op_num_threads = threads
-    settings.inter_op_num_threads = 1
+    settings.intra_op_num_threads, settings.inter_op_num_threads = threads, 1
     settings.log_severity_level = 3
     if registered:
         settings.register_custom_ops_library(str(library_path()))
-    session = onnxruntime.InferenceSession(
-        model.SerializeToString(), settings, providers=["CPUExecutionProvider"]
-    )
-    binding = session.io_binding()
-    for name, x in feed.items():
-        binding.bind_cpu_input(name, x)
-    outputs = session.get_outputs()
-    kept = onnxruntime.OrtValue.ortvalue_from_shape_and_type(outputs[0].shape, np.float32)
-    binding.bind_ortvalue_output(outputs[0].name, kept)
-    for other in outputs[1:]:
-        binding.bind_output(other.name)
-
-    def call() -> Output:
-        session.run_with_iobinding(binding)
-        return kept.numpy()
-
-    return call
+    providers = ["CPUExecutionProvider"]
+    session = onnxruntime.InferenceSession(model.SerializeToString(), settings, providers=providers)
+    return onnxruntime_call(session, feed)

@@ -1,4 +1,4 @@
-"""The command `temport bench ops`: options, table, files."""
+"""The command `temport bench ops`: options, tables, files."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
-from exporter.errors import UserError
+from exporter.bench.options import thread_counts
+from exporter.bench.tables import milliseconds, quartiles, table
 
 if TYPE_CHECKING:
-    from exporter.bench.ops import CaseResult, OpsReport
+    from exporter.bench.ops import CaseResult, MemoryResult, OpsReport
 
 
 def bench_ops(
@@ -26,7 +26,7 @@ def bench_ops(
         list[str] | None, typer.Option(help="Only these peers beside ours; repeatable. Default: all.")
     ] = None,
     threads: Annotated[str, typer.Option(help="Numbers of threads, with commas.")] = "1,2",
-    seconds: Annotated[float, typer.Option(help="Seconds per contender and case.")] = 4.0,
+    seconds: Annotated[float, typer.Option(help="Seconds per contender and case.")] = 0.8,
     memory_length: Annotated[
         int, typer.Option(help="Length for peak memory growth; 0: not measured.")
     ] = 8192,
@@ -34,59 +34,49 @@ def bench_ops(
         "bench-ops"
     ),
 ) -> None:
-    """Our kernels against every peer on this machine, interleaved; share of a measured peak; memory growth."""
-    from exporter.bench.ops import run
+    """Our kernels against every peer on this machine, interleaved; share of a measured peak; memory growth.
 
-    counts = tuple(int(t) for t in threads.split(",") if t.strip().isdigit())
-    if not counts or min(counts) < 1:
-        raise UserError(
-            f"--threads is {threads!r}; it must be numbers of at least 1 with commas, such as 1,2."
-        )
+    The files are written after every case: what an interrupted run had measured is in them.
+    """
+    from exporter.bench.ops import CaseResult, run
+
     console = Console()
+
+    def after(report: OpsReport, latest: CaseResult | MemoryResult) -> None:
+        report.write(out)
+        if isinstance(latest, CaseResult):
+            _print(latest, console)
+        else:
+            grown = latest.mebibytes
+            shown = "did not survive" if grown is None else f"{grown:.0f} MiB"
+            console.print(
+                f"{latest.name}, {latest.family}, length {latest.length}: peak memory grows by {shown}"
+            )
+
     report = run(
-        case,
-        length,
-        threads=counts,
+        case or (),
+        length or (),
+        threads=thread_counts(threads),
         seconds=seconds,
-        contenders=contender,
+        contenders=contender or (),
         memory_length=memory_length or None,
-        progress=lambda text: console.print(f"[dim]{text}[/dim]"),
+        progress=lambda text: console.print(text, style="dim", markup=False, highlight=False),
+        after=after,
     )
     console.print(f"{report.machine}; peak {report.peak_flops / 1e9:.1f} GFLOP/s per core")
-    for result in report.results:
-        console.print(_table(result))
-        for name, reason in result.left_out.items():
-            console.print(f"[dim]{name}: {reason}[/dim]")
-    if report.memory:
-        console.print(_memory(report))
-    for path in report.write(out):
-        console.print(f"written: {path}")
+    console.print(f"written: {out / 'bench-ops.json'}, {out / 'bench-ops.svg'}")
 
 
-def _table(result: CaseResult) -> Table:
-    threads = f"{result.threads} thread{'s' if result.threads > 1 else ''}"
-    table = Table(title=f"{result.family}, length {result.length}, {threads}", title_justify="left")
-    for heading in ("", "median ms", "quartiles", "GFLOP/s", "of peak", "times ours"):
-        table.add_column(heading, justify="left" if not heading else "right")
-    for row in result.rows:
-        t = row.timing
-        table.add_row(
-            row.name,
-            f"{t.median * 1e3:.3f}",
-            f"{t.lower * 1e3:.3f} - {t.upper * 1e3:.3f}",
-            f"{row.useful_flops_per_second / 1e9:.1f}",
-            f"{row.share:.0%}",
-            f"{row.times_slower:.2f}",
-        )
-    return table
-
-
-def _memory(report: OpsReport) -> Table:
-    table = Table(title="peak memory growth, MiB", title_justify="left")
-    for heading in ("", "case", "length", "MiB"):
-        table.add_column(heading, justify="right" if heading in ("length", "MiB") else "left")
-    for row in report.memory:
-        grown = row["mebibytes"]
-        shown = "did not survive" if grown is None else f"{grown:.0f}"
-        table.add_row(row["name"], row["family"], str(row["length"]), shown)
-    return table
+def _print(result: CaseResult, console: Console) -> None:
+    columns = {
+        "": lambda row: row.name,
+        "median": lambda row: milliseconds(row.timing.median),
+        "quartiles": lambda row: quartiles(row.timing),
+        "GFLOP/s": lambda row: f"{row.useful_flops_per_second / 1e9:.1f}",
+        "of peak": lambda row: f"{row.share:.0%}",
+        "times ours": lambda row: f"{row.times_slower:.2f}",
+    }
+    title = f"{result.family}, length {result.length}, threads {result.threads}"
+    console.print(table(title, result.rows, columns))
+    for name, reason in result.left_out.items():
+        console.print(f"{name}: {reason}", style="dim", markup=False, highlight=False)

@@ -8,10 +8,10 @@ import torch
 
 from exporter.bench import model, model_contenders
 from exporter.bench.model import run
-from exporter.bench.model_command import _counts, _shape
 from exporter.bench.model_contenders import CONTENDERS, OURS
 from exporter.bench.model_plain import plain
 from exporter.bench.model_profile import by_operator
+from exporter.bench.options import shape_of, thread_counts
 from exporter.declare import declare
 from exporter.errors import UserError
 
@@ -38,7 +38,9 @@ def test_plain_model_is_the_same_function(arch: str, length: int) -> None:
 
 def test_run_times_and_writes(tmp_path) -> None:
     chosen = ["torch eager", "ONNX Runtime", "OpenVINO"]
-    report = run(["hybrid"], [(2, 9)], threads=(1,), seconds=0.02, contenders=chosen, settings=HYBRID)
+    report = run(
+        ["hybrid"], [(2, 9)], threads=(1,), seconds=0.02, contenders=chosen, settings=HYBRID, streams=False
+    )
     (result,) = report.results
     assert {row.name for row in result.rows} | set(result.left_out) == {*OURS, *chosen}
     assert {OURS[1], "torch eager", "ONNX Runtime"} <= {row.name for row in result.rows}
@@ -60,7 +62,13 @@ def test_a_contender_with_other_numbers_is_not_timed(monkeypatch: pytest.MonkeyP
         CONTENDERS, "torch eager", lambda work, threads: lambda: right(work, threads)() * 1.001
     )
     report = run(
-        ["hybrid"], [(1, 5)], threads=(1,), seconds=0.01, contenders=["torch eager"], settings=HYBRID
+        ["hybrid"],
+        [(1, 5)],
+        threads=(1,),
+        seconds=0.01,
+        contenders=["torch eager"],
+        settings=HYBRID,
+        streams=False,
     )
     (result,) = report.results
     assert "computes something else" in result.left_out["torch eager"]
@@ -72,7 +80,13 @@ def test_compiled_peers_only_where_asked(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setitem(CONTENDERS, "torch.compile", eager)
     shapes = [(1, 4), (1, 5)]
     first, second = run(
-        ["hybrid"], shapes, threads=(1,), seconds=0.01, contenders=["torch.compile"], settings=HYBRID
+        ["hybrid"],
+        shapes,
+        threads=(1,),
+        seconds=0.01,
+        contenders=["torch.compile"],
+        settings=HYBRID,
+        streams=False,
     ).results
     assert "torch.compile" in {row.name for row in first.rows}
     assert "not compiled for this shape" in second.left_out["torch.compile"]
@@ -96,13 +110,13 @@ def test_profile_sums_medians_by_operator() -> None:
 @pytest.mark.parametrize("text", ["60", "0x60", "1x", "1x60x2", "-1x60"])
 def test_bad_shape_says_what_is_right(text: str) -> None:
     with pytest.raises(UserError, match="BATCHxLENGTH, such as 32x256"):
-        _shape(text)
+        shape_of(text)
 
 
 @pytest.mark.parametrize("text", ["", "0", "1,,2", "two"])
 def test_bad_threads_say_what_is_right(text: str) -> None:
     with pytest.raises(UserError, match="such as 1,2"):
-        _counts(text)
+        thread_counts(text)
 
 
 def test_unknown_contender_names_the_known() -> None:

@@ -1,0 +1,27 @@
+"""The files of a measurement, whole at any moment: an interrupted run keeps what it had."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write beside `path` and rename: who reads it finds the old text or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        unfinished.write_text(text)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def write_pair(folder: Path, name: str, numbers: dict[str, Any], picture: str) -> tuple[Path, Path]:
+    """`<name>.json` and `<name>.svg` in `folder`."""
+    paths = folder / f"{name}.json", folder / f"{name}.svg"
+    write_whole(paths[0], json.dumps(numbers, indent=1) + "\n")
+    write_whole(paths[1], picture)
+    return paths

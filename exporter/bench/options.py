@@ -1,0 +1,22 @@
+"""Options that the benchmark commands share, read from what was typed."""
+
+from __future__ import annotations
+
+import re
+
+from exporter.errors import UserError
+
+
+def thread_counts(text: str) -> tuple[int, ...]:
+    """The option `--threads`: `1,2` -> (1, 2)."""
+    if not re.fullmatch(r"[1-9]\d{0,3}(,[1-9]\d{0,3})*", text):
+        raise UserError(f"--threads {text!r} is not numbers with commas, such as 1,2")
+    return tuple(int(count) for count in text.split(","))
+
+
+def shape_of(text: str) -> tuple[int, int]:
+    """The option `--shape`: `32x256` -> (32, 256)."""
+    match = re.fullmatch(r"([1-9]\d{0,5})x([1-9]\d{0,5})", text)
+    if match is None:
+        raise UserError(f"--shape {text!r} is not BATCHxLENGTH, such as 32x256")
+    return int(match.group(1)), int(match.group(2))

@@ -1,0 +1,75 @@
+"""One frame of a stream in `temport bench model`: what is timed is right and warm, and what its floor counts."""
+
+import json
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from exporter.bench import model_stream
+from exporter.bench.model import run
+from exporter.bench.model_stream import StreamCase, refusal, weight_bytes
+from exporter.errors import UserError
+
+SMALL = {
+    "sliding_window": ("embed_dim=6", "num_heads=2", "head_dim=8", "ffn_dim=12", "window_size=7"),
+    "mega": ("embed_dim=6", "hidden_size=16", "num_layers=2", "ema_dim=3"),
+    "lightning": ("embed_dim=6", "hidden_size=16", "num_heads=2", "block_size=8", "feature_map=elu1"),
+}
+
+
+@pytest.mark.parametrize("arch", SMALL)
+def test_the_timed_step_is_warm_and_right(arch: str, tmp_path: Path) -> None:
+    case = StreamCase(arch, SMALL[arch], tmp_path)
+    result = case.measure(1, 0.01)
+    assert result.step.median > 0 and 0 < result.floor < 1e-3 and result.profile
+    session = model_stream._session(case.step, case.step_path, 1)
+    seen = case._warm(session)["state.seen"]
+    assert arch == "lightning" or seen.all()  # its cache is a block, which empties itself
+
+
+def test_a_wrong_step_is_not_timed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = StreamCase("mega", SMALL["mega"], tmp_path)
+    path = case.step_path
+    wrong = onnx.load(path)
+    largest = max(wrong.graph.initializer, key=lambda tensor: len(tensor.raw_data))
+    largest.CopyFrom(numpy_helper.from_array(1.5 * numpy_helper.to_array(largest), largest.name))
+    onnx.save(wrong, path)
+    with pytest.raises(UserError, match="the step model of mega is off by"):
+        case.measure(1, 0.01)
+
+
+def test_weights_count_once_and_gathered_tables_do_not() -> None:
+    weights = {
+        "table": np.zeros((100, 4), np.float32),
+        "matrix": np.zeros((4, 5), np.float32),
+        "bias": np.zeros(5, np.float16),
+    }
+    nodes = [
+        helper.make_node("Gather", ["table", "i"], ["row"]),
+        helper.make_node("MatMul", ["row", "matrix"], ["a"]),
+        helper.make_node("MatMul", ["row", "matrix"], ["b"]),
+        helper.make_node("Add", ["a", "bias"], ["c"]),
+    ]
+    inputs = [helper.make_tensor_value_info("i", TensorProto.INT64, [1])]
+    constants = [numpy_helper.from_array(array, name) for name, array in weights.items()]
+    graph = helper.make_graph(nodes, "step", inputs, [], constants)
+    assert weight_bytes(helper.make_model(graph)) == 4 * 5 * 4 + 5 * 2
+
+
+def test_what_cannot_stream_says_why() -> None:
+    assert "dms cannot stream" in (refusal("dms", ()) or "")
+    assert refusal("mega", ()) is None
+    assert "cannot stream" in (refusal("mega", ["attention_kernel=l1"]) or "")
+
+
+def test_streams_are_rows_of_the_report(tmp_path: Path) -> None:
+    report = run(["sliding_window"], [], threads=(1,), seconds=0.01, settings=SMALL["sliding_window"])
+    numbers, picture = report.write(tmp_path)
+    (stored,) = json.loads(numbers.read_text())["streams"]
+    assert stored["step"]["median"] > 0 and stored["weight_bytes"] > 0 and stored["read_bandwidth"] > 0
+    texts = [text.text for text in ElementTree.parse(picture).iter("{http://www.w3.org/2000/svg}text")]
+    assert "sliding_window, frame by frame, threads 1" in texts
