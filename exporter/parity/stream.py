@@ -50,12 +50,13 @@ class Streamed:
         self.capabilities = replace(runtime.capabilities, intermediates=False)
 
     def unavailable(self) -> str | None:
-        if not self.capabilities.streams:
+        if not (self.capabilities.streams or self.capabilities.whole_streams):
             return "its program starts anew for every call, so it cannot run frame by frame here"
         return self.runtime.unavailable()
 
-    def open(self, subject: Subject, threads: int = 1) -> StreamSession:
-        return StreamSession(self.runtime.open(subject, threads), subject.declaration)
+    def open(self, subject: Subject, threads: int = 1) -> Session:
+        session = self.runtime.open(subject, threads)
+        return session if self.capabilities.whole_streams else StreamSession(session, subject.declaration)
 
 
 def locate_frames(

@@ -40,5 +40,7 @@ def onnxruntime_library() -> Path | None:
 
 
 RUNTIME = RunnerRuntime(
-    "cpp", replace(CAPABILITIES, custom_domain=True, intermediates=False, streams=False), find
+    "cpp",
+    replace(CAPABILITIES, custom_domain=True, intermediates=False, streams=False, whole_streams=True),
+    find,
 )

@@ -3,7 +3,7 @@
 A runner is a program with the command line of `temport-run`:
 
     PROGRAM BUNDLE --replay                                       rows of the parity report as JSON on stdout
-    PROGRAM BUNDLE --input NAME=x.npy ... --output NAME=y.npy ...  one inference
+    PROGRAM BUNDLE --input NAME=x.npy ... --output NAME=y.npy ...  one inference, or one stream of a step model
 
 Exit code 0 or 1 with JSON on stdout, or 2 with one sentence on stderr.
 """
@@ -60,7 +60,9 @@ class RunnerSession:
 
     def __init__(self, found: Found, subject: Subject, threads: int) -> None:
         self._found, self._threads = found, threads
-        self._outputs = {spec.name: np.dtype(spec.dtype) for spec in subject.declaration.outputs}
+        states = {after for _, after in subject.declaration.states}
+        outputs = [spec for spec in subject.declaration.outputs if spec.name not in states]
+        self._outputs = {spec.name: np.dtype(spec.dtype) for spec in outputs}
         self._directory = tempfile.TemporaryDirectory(prefix="temport-runner-")
         self._bundle = Path(self._directory.name) / "bundle"
         self._bundle.mkdir()

@@ -11,7 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from small_bundles import write_bundle
+from small_bundles import write_bundle, write_step_bundle
 from toolchain import build
 
 
@@ -28,6 +28,17 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 
     def get(arch: str) -> Path:
         return root / arch if (root / arch).exists() else write_bundle(root / arch, arch)
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def stepped(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The bundle of a step model by architecture; shared, so do not write into it."""
+    root = tmp_path_factory.mktemp("step_bundles")
+
+    def get(arch: str) -> Path:
+        return root / arch if (root / arch).exists() else write_step_bundle(root / arch, arch)
 
     return get
 

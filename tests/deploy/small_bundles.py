@@ -13,12 +13,23 @@ from exporter.declare import declare
 from exporter.parity.cases import default_cases
 from exporter.parity.oracle import find_truths
 from exporter.parity.vectors import to_vectors
+from exporter.stream import declare_stream
 from exporter.subject import Subject
+from exporter.trial import Trial, cases_for
 
 SMALL = {
     "mega": ["embed_dim=8", "hidden_size=16", "ema_dim=4", "num_layers=1", "window_size=5"],
     "lightning": ["embed_dim=8", "hidden_size=16", "num_heads=2", "num_layers=1", "block_size=5"],
     "dms": ["hid_dim=16", "n_heads=2", "masked=true"],
+    "sliding_window": [
+        "embed_dim=8",
+        "window_size=5",
+        "num_heads=2",
+        "head_dim=8",
+        "num_layers=2",
+        "ffn_dim=16",
+    ],
+    "hybrid": ["embed_dim=8", "lstm_hidden=8", "num_heads=2", "head_dim=8"],
 }
 """Options that keep the models at a few thousand parameters."""
 
@@ -34,6 +45,19 @@ def write_bundle(
     subject = Subject(declaration, directory / "model.onnx", module)
     truths = find_truths(subject, default_cases(declaration))
     write_vectors(directory / "vectors.npz", to_vectors(truths))
+    write_manifest(directory, declaration, built.mask_records(), {})
+    return directory
+
+
+def write_step_bundle(directory: Path, arch: str, batch: str = "1:1:3") -> Path:
+    """Export `arch` as a step model whose caches keep at most 12 frames, with recorded streams."""
+    directory.mkdir(parents=True)
+    declaration, module, _ = declare(arch, SMALL[arch], batch=batch, seq="12")
+    declaration = declare_stream(declaration, module)
+    built = build(module, declaration)
+    save(built, directory / "model.onnx", external_data=False)
+    trial = Trial.of(declaration, directory / "model.onnx", module)
+    write_vectors(directory / "vectors.npz", to_vectors(trial.truths(cases_for(declaration))))
     write_manifest(directory, declaration, built.mask_records(), {})
     return directory
 

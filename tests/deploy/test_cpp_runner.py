@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -136,7 +135,7 @@ def test_bad_input_files_get_a_sentence(runner: Path, exported: Exported, tmp_pa
     assert "axis batch is 6; the model takes 1 to 5" in said(np.zeros((6, 12, 8), np.float32))
     assert "|O" in said(np.array([None]))
     assert "Fortran" in said(np.asfortranarray(np.zeros((2, 12, 8), np.float32)))
-    assert "does not put out" in said(good, "--output", "other=z.npy")
+    assert "other is not one of output" in said(good, "--output", "other=z.npy")
     assert "no option --fast" in said(good, "--fast", "1")
 
 
@@ -147,7 +146,8 @@ def test_options_that_cannot_be_met_get_a_sentence(runner: Path, exported: Expor
     assert "op library cannot be loaded" in refusal(runner, bundle, "--ops", "/nonexistent.so")
     assert "was not found" in refusal(runner, bundle, "--runtime", "tensorrt")
     assert "runtime abacus is not one of" in refusal(runner, bundle, "--runtime", "abacus")
-    assert "--threads 0 is not a positive number" in refusal(runner, bundle, "--threads", "0")
+    assert "--threads 0 is not a number from 1" in refusal(runner, bundle, "--threads", "0")
+    assert "--threads 2x is not a number from 1" in refusal(runner, bundle, "--threads", "2x")
     assert "go together" in refusal(runner, bundle, "--input", "x.npy")
 
 
@@ -223,8 +223,6 @@ def test_nothing_is_allocated_per_inference(exported: Exported) -> None:
     assert printed["runtime"] > 0, "the hook has to see the runtime's own allocations"
 
 
-def test_bench_measures(runner: Path, exported: Exported) -> None:
-    latency = json.loads(run(runner, exported("mega"), "--bench").stdout)["latency"]
-    assert 0 < latency["min"] <= latency["p50"] <= latency["p99"]
-    assert latency["runs"] >= 50 and latency["unit"] == "us"
-    assert re.fullmatch(r"usage: temport-run BUNDLE.*", run(runner, "--help").stdout.splitlines()[0])
+def test_help_is_the_usage(runner: Path) -> None:
+    done = run(runner, "--help")
+    assert done.returncode == 0 and done.stdout.startswith("usage: temport-run BUNDLE")

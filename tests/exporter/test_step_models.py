@@ -24,6 +24,7 @@ from exporter.parity.stream import initial_state
 from exporter.parity.vectors import read_vectors
 from exporter.pipeline import ExportRequest, run_export, run_parity_of_bundle
 from exporter.runtimes import load
+from exporter.runtimes.runner import Found, RunnerRuntime
 from exporter.stream import declare_stream, sequence_declaration
 
 
@@ -66,8 +67,12 @@ def test_standard_dialect(arch: str, tmp_path: Path) -> None:
     assert report.passed, report.reasons
 
 
-def test_an_external_program_is_not_run_and_says_why(sliding: Exported) -> None:
-    (row,) = sliding.parity(("cpp",)).runtimes
+def test_a_program_that_takes_no_stream_is_not_run_and_says_why(sliding: Exported) -> None:
+    capabilities = replace(load("cpp").capabilities, whole_streams=False)
+    program = RunnerRuntime("program", capabilities, Found)
+    truths = sliding.truths()
+    cases = tuple(truth.case for truth in truths)
+    (row,) = sliding.trial().run(cases, [program], truths, lambda *_: None).runtimes
     assert row.verdict == "not run"
     assert "starts anew for every call" in row.reason
 

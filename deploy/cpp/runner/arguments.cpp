@@ -1,11 +1,25 @@
 #include "arguments.h"
 
-#include <cstdlib>
+#include <algorithm>
+#include <charconv>
 
 namespace temport::runner {
+namespace {
+
+constexpr int kMaxThreads = 1024, kMaxFrames = 10000000;
+
+// A whole decimal number from 1 to `most`, or 0.
+int count_of(const std::string& text, int most) {
+  int value = 0;
+  const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), value);
+  return failure == std::errc() && end == text.data() + text.size() && value <= most ? std::max(value, 0) : 0;
+}
+
+}  // namespace
 
 const char* const kUsage =
-    "usage: temport-run BUNDLE [--replay] [--bench] [--input [NAME=]x.npy ... --output [NAME=]y.npy ...]\n"
+    "usage: temport-run BUNDLE [--replay] [--bench [--frames N]]\n"
+    "                   [--input [NAME=]x.npy ... --output [NAME=]y.npy ...]\n"
     "                   [--runtime onnxruntime|tensorrt|tensorrt-rtx] [--library libonnxruntime.so]\n"
     "                   [--ops libtemport_ops.so|none] [--threads N]\n"
     "Prints one JSON object on stdout. Exit code 0: done and every judged case passed; 1: a case failed;\n"
@@ -34,8 +48,13 @@ Result<Arguments> parse_arguments(int count, char** values) {
       } else if (word == "--ops") {
         arguments.session.ops = value;
       } else if (word == "--threads") {
-        arguments.session.threads = std::atoi(value.c_str());
-        if (arguments.session.threads < 1) return invalid_argument("--threads " + value + " is not a positive number");
+        arguments.session.threads = count_of(value, kMaxThreads);
+        if (arguments.session.threads == 0)
+          return invalid_argument("--threads " + value + " is not a number from 1 to " + std::to_string(kMaxThreads));
+      } else if (word == "--frames") {
+        arguments.frames = count_of(value, kMaxFrames);
+        if (arguments.frames == 0)
+          return invalid_argument("--frames " + value + " is not a number from 1 to " + std::to_string(kMaxFrames));
       } else if (word == "--input" || word == "--output") {
         const size_t equals = value.find('=');
         const bool named = equals != std::string::npos;
@@ -48,6 +67,7 @@ Result<Arguments> parse_arguments(int count, char** values) {
   }
   if (arguments.help) return arguments;
   if (arguments.bundle.empty()) return invalid_argument("name the bundle to run; see temport-run --help");
+  if (arguments.frames && !arguments.bench) return invalid_argument("--frames says how long --bench runs; give both");
   if (arguments.inputs.empty() != arguments.outputs.empty())
     return invalid_argument("--input and --output go together");
   return arguments;

@@ -14,6 +14,7 @@ struct Arguments {
   SessionOptions session;
   // Tensor name (empty: the only one on its side) and file.
   std::vector<std::pair<std::string, std::string>> inputs, outputs;
+  int frames = 0;  // of --bench; 0: its default
   bool replay = false, bench = false, help = false;
 };
 

@@ -28,9 +28,13 @@ double bfloat16_to_double(uint16_t bits) {
 }
 
 template <class T, class Convert>
-std::vector<double> convert(const Tensor& tensor, Convert to_double) {
-  std::vector<double> values(tensor.size());
-  for (size_t i = 0; i < values.size(); ++i) values[i] = to_double(tensor.as<T>()[i]);
+std::vector<double> convert(const internal::ArrayView& array, Convert to_double) {
+  std::vector<double> values(array.bytes / sizeof(T));
+  for (size_t i = 0; i < values.size(); ++i) {
+    T value;
+    std::memcpy(&value, array.data + i * sizeof(T), sizeof(T));
+    values[i] = to_double(value);
+  }
   return values;
 }
 
@@ -105,18 +109,18 @@ void measure(const std::vector<double>& output, const std::vector<double>& oracl
 
 }  // namespace
 
-std::vector<double> to_doubles(const Tensor& tensor) {
+std::vector<double> to_doubles(const internal::ArrayView& array) {
   const auto plain = [](auto value) { return static_cast<double>(value); };
-  switch (tensor.dtype) {
-    case TEMPORT_BOOL: return convert<uint8_t>(tensor, plain);
-    case TEMPORT_INT32: return convert<int32_t>(tensor, plain);
-    case TEMPORT_INT64: return convert<int64_t>(tensor, plain);
-    case TEMPORT_FLOAT16: return convert<uint16_t>(tensor, half_to_double);
-    case TEMPORT_BFLOAT16: return convert<uint16_t>(tensor, bfloat16_to_double);
-    case TEMPORT_FLOAT64: return convert<double>(tensor, plain);
+  switch (array.dtype) {
+    case TEMPORT_BOOL: return convert<uint8_t>(array, plain);
+    case TEMPORT_INT32: return convert<int32_t>(array, plain);
+    case TEMPORT_INT64: return convert<int64_t>(array, plain);
+    case TEMPORT_FLOAT16: return convert<uint16_t>(array, half_to_double);
+    case TEMPORT_BFLOAT16: return convert<uint16_t>(array, bfloat16_to_double);
+    case TEMPORT_FLOAT64: return convert<double>(array, plain);
     case TEMPORT_FLOAT32: break;
   }
-  return convert<float>(tensor, plain);
+  return convert<float>(array, plain);
 }
 
 Comparison compare(const std::vector<double>& output, const std::vector<double>& oracle, double allowed,

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "temport/temport.hpp"
+#include "tensor.h"
 
 namespace temport::runner {
 
@@ -18,7 +18,7 @@ struct Comparison {
 };
 
 // Any element type as float64.
-std::vector<double> to_doubles(const Tensor& tensor);
+std::vector<double> to_doubles(const internal::ArrayView& array);
 
 // `allowed` is the largest absolute error that passes; NaN where the case cannot be judged. `dtype` is that of the
 // output before it was widened. Both vectors have the same length.

@@ -1,5 +1,6 @@
 // temport-run: opens a bundle, runs it, prints what happened as one JSON object.
 #include <cstdio>
+#include <exception>
 
 #include "arguments.h"
 #include "modes.h"
@@ -8,6 +9,8 @@ using namespace temport;
 using namespace temport::runner;
 
 namespace {
+
+constexpr int kDefaultFrames = 1000;
 
 int complain(const Error& error) {
   std::fprintf(stderr, "error: %s\n", error.message.c_str());
@@ -47,13 +50,13 @@ Result<bool> run(const Arguments& arguments, Json& report) {
   if (!arguments.outputs.empty())
     if (auto done = run_once(opened, arguments, report); !done) return done.error();
   if (arguments.bench)
-    if (auto done = bench(opened, report); !done) return done.error();
+    if (auto done = bench(opened, arguments.frames ? arguments.frames : kDefaultFrames, report); !done) return done.error();
   return passed;
 }
 
 }  // namespace
 
-int main(int argc, char** argv) {
+int main(int argc, char** argv) try {
   const auto arguments = parse_arguments(argc, argv);
   if (!arguments) return complain(arguments.error());
   if (arguments->help) {
@@ -65,4 +68,6 @@ int main(int argc, char** argv) {
   if (!passed) return complain(passed.error());
   std::puts(report.dump(1, ' ', false, Json::error_handler_t::replace).c_str());
   return *passed ? 0 : 1;
+} catch (const std::exception& thrown) {  // the library throws nothing; the standard library may, without memory
+  return complain(failed(std::string("temport-run failed: ") + thrown.what()));
 }

@@ -16,16 +16,14 @@ struct Opened {
 // Runs every recorded case; true where no case failed and at least one could be judged.
 Result<bool> replay(const Opened& opened, Json& report);
 
-// Latency of one inference at the declared optimum, on the first recorded case's values where shapes allow.
-Result<void> bench(const Opened& opened, Json& report);
+// Latency of `frames` inferences at the declared optimum, on values of the first recorded case; of a step model, the
+// frames of one stream that never resets.
+Result<void> bench(const Opened& opened, int frames, Json& report);
 
-// One inference from .npy files to a .npy file.
+// One inference, or one stream, from .npy files to .npy files.
 Result<void> run_once(const Opened& opened, const Arguments& arguments, Json& report);
 
 // JSON has no NaN or infinity; they become null.
 Json number(double value);
-
-// A request whose named axes have the sizes that `shapes` (one per input, in order) imply.
-Result<Request> request_for(const Opened& opened, const std::vector<std::vector<int64_t>>& shapes);
 
 }  // namespace temport::runner

@@ -1,33 +1,44 @@
+#include <algorithm>
 #include <cmath>
-#include <cstring>
 
 #include "file.h"
-#include "modes.h"
+#include "inference.h"
 #include "npy.h"
 
 namespace temport::runner {
 namespace {
 
-using internal::ArrayView;
-using internal::Bytes;
-
 constexpr uint64_t kMaxInputFile = uint64_t{1} << 32;
 
-struct InputFile {
-  Bytes bytes;
-  ArrayView array;
-};
-
 using Files = std::vector<std::pair<std::string, std::string>>;
+using Specs = std::vector<temport_tensor_spec>;
 
-const std::string* file_of(const Files& files, const temport_tensor_spec& spec, size_t tensors) {
+const std::string* file_of(const Files& files, const temport_tensor_spec& spec, const Specs& specs) {
   for (const auto& [name, path] : files)
-    if (name == spec.name || (name.empty() && tensors == 1)) return &path;
+    if (name == spec.name || (name.empty() && specs.size() == 1)) return &path;
   return nullptr;
 }
 
-Result<InputFile> read_input(const temport_tensor_spec& spec, const Files& files, size_t inputs) {
-  const std::string* path = file_of(files, spec, inputs);
+// Every file belongs to one tensor, and no tensor has two.
+Result<void> check_names(const char* option, const Files& files, const Specs& specs) {
+  for (const auto& spec : specs) {
+    const auto same = [&](const auto& file) { return file.first == spec.name || (file.first.empty() && specs.size() == 1); };
+    if (std::count_if(files.begin(), files.end(), same) > 1)
+      return invalid_argument(std::string(option) + " names " + spec.name + " twice");
+  }
+  for (const auto& [name, path] : files) {
+    std::string known;
+    for (const auto& spec : specs) known += (known.empty() ? "" : ", ") + std::string(spec.name);
+    const auto same = [&, &wanted = name](const temport_tensor_spec& spec) { return wanted == spec.name; };
+    if (name.empty() ? specs.size() != 1 : std::none_of(specs.begin(), specs.end(), same))
+      return invalid_argument(std::string(option) + " " + (name.empty() ? path : name) + " is not one of " + known +
+                              "; give NAME=file.npy");
+  }
+  return {};
+}
+
+Result<Array> read_input(const temport_tensor_spec& spec, const Files& files, const Specs& specs) {
+  const std::string* path = file_of(files, spec, specs);
   if (!path)
     return invalid_argument(std::string("no file is given for the input ") + spec.name + "; add --input " + spec.name +
                             "=x.npy");
@@ -39,67 +50,36 @@ Result<InputFile> read_input(const temport_tensor_spec& spec, const Files& files
     return invalid_argument(*path + " has " + internal::dtype_name(array->dtype) + " " +
                             internal::shape_text(array->shape) + "; " + spec.name + " is " +
                             internal::dtype_name(spec.dtype) + " of rank " + std::to_string(spec.rank));
-  return InputFile{*std::move(bytes), *std::move(array)};
+  return Array{*std::move(bytes), *std::move(array)};
 }
 
 }  // namespace
 
 Json number(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
 
-Result<Request> request_for(const Opened& opened, const std::vector<std::vector<int64_t>>& shapes) {
-  std::vector<AxisSize> sizes;
-  const auto specs = opened.bundle.inputs();
-  for (size_t i = 0; i < specs.size(); ++i) {
-    if (shapes[i].size() != specs[i].rank) return invalid_argument(std::string(specs[i].name) + " has another rank");
-    for (size_t d = 0; d < specs[i].rank; ++d) {
-      const temport_axis& axis = specs[i].axes[d];
-      const int64_t size = shapes[i][d];
-      if (!axis.name && size != axis.opt)
-        return invalid_argument("axis " + std::to_string(d) + " of " + specs[i].name + " is " + std::to_string(size) +
-                                "; the model takes " + std::to_string(axis.opt));
-      if (!axis.name) continue;
-      for (const auto& known : sizes)
-        if (known.axis == axis.name && known.size != size)
-          return invalid_argument("axis " + known.axis + " is " + std::to_string(known.size) + " in one input and " +
-                                  std::to_string(size) + " in " + specs[i].name);
-      sizes.push_back({axis.name, size});
-    }
-  }
-  return opened.session.request(sizes);
-}
-
 Result<void> run_once(const Opened& opened, const Arguments& arguments, Json& report) {
-  const auto specs = opened.bundle.inputs();
-  std::vector<InputFile> files;
-  std::vector<std::vector<int64_t>> shapes;
-  for (const auto& spec : specs) {
-    auto file = read_input(spec, arguments.inputs, specs.size());
+  const Specs inputs = data_inputs(opened.bundle), outputs = data_outputs(opened.bundle);
+  if (auto named = check_names("--input", arguments.inputs, inputs); !named) return named;
+  if (auto named = check_names("--output", arguments.outputs, outputs); !named) return named;
+  std::vector<Array> files;
+  std::vector<ArrayView> arrays;
+  for (const auto& spec : inputs) {
+    auto file = read_input(spec, arguments.inputs, inputs);
     if (!file) return file.error();
-    shapes.push_back(file->array.shape);
     files.push_back(*std::move(file));
+    arrays.push_back(files.back().view);
   }
-  auto request = request_for(opened, shapes);
-  if (!request) return request.error();
-  for (size_t i = 0; i < specs.size(); ++i) {
-    const auto buffer = request->tensor(specs[i].name);
-    if (!buffer) return buffer.error();
-    std::memcpy(buffer->data, files[i].array.data, buffer->bytes);
-  }
-  if (auto done = request->run(); !done) return done;
+  const auto results = infer(opened, arrays);
+  if (!results) return results.error();
   report["outputs"] = Json::object();
-  for (const auto& spec : opened.bundle.outputs()) {
-    const std::string* path = file_of(arguments.outputs, spec, opened.bundle.outputs().size());
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    const std::string* path = file_of(arguments.outputs, outputs[i], outputs);
     if (!path) continue;
-    const auto output = request->tensor(spec.name);
-    if (!output) return output.error();
-    const ArrayView result{output->dtype, {output->shape, output->shape + output->rank},
-                           static_cast<const uint8_t*>(output->data), output->bytes};
+    const ArrayView& result = (*results)[i].view;
     if (auto written = internal::write_file(*path, internal::write_npy(result)); !written) return written;
-    report["outputs"][spec.name] = {{"file", *path}, {"dtype", internal::dtype_name(spec.dtype)},
-                                    {"shape", result.shape}};
+    report["outputs"][outputs[i].name] = {{"file", *path}, {"dtype", internal::dtype_name(result.dtype)},
+                                          {"shape", result.shape}};
   }
-  if (report["outputs"].size() != arguments.outputs.size())
-    return invalid_argument("--output names a tensor that the model does not put out");
   return {};
 }
 

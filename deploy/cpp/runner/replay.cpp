@@ -1,50 +1,13 @@
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 
 #include "compare.h"
-#include "modes.h"
+#include "inference.h"
 
 namespace temport::runner {
 namespace {
 
-Result<Request> prepare(const Opened& opened, const Vectors& vectors, const std::string& name) {
-  std::vector<std::vector<int64_t>> shapes;
-  for (const auto& spec : opened.bundle.inputs()) {
-    const auto input = vectors.tensor(name, "input", spec.name);
-    if (!input) return input.error();
-    shapes.emplace_back(input->shape, input->shape + input->rank);
-  }
-  auto request = request_for(opened, shapes);
-  if (!request) return refused("case " + name + ": " + request.error().message);
-  for (const auto& spec : opened.bundle.inputs()) {
-    const auto input = vectors.tensor(name, "input", spec.name);
-    const auto buffer = request->tensor(spec.name);
-    if (!buffer) return buffer.error();
-    std::memcpy(buffer->data, input->data, buffer->bytes);
-  }
-  return request;
-}
-
 Json as_json(const std::optional<double>& measure) { return measure ? number(*measure) : Json(nullptr); }
-
-Result<Json> judge(const Request& request, const Vectors& vectors, const std::string& name, const char* output) {
-  const auto produced = request.tensor(output);
-  const auto oracle = vectors.tensor(name, "output", output), bound = vectors.tensor(name, "bound", output);
-  if (!produced) return produced.error();
-  if (!oracle) return oracle.error();
-  if (!bound) return bound.error();
-  if (produced->rank != oracle->rank || !std::equal(produced->shape, produced->shape + produced->rank, oracle->shape))
-    return refused("case " + name + ": output " + output + " has another shape than the recorded one");
-  const auto row = compare(to_doubles(*produced), to_doubles(*oracle), *bound->as<double>(), produced->dtype);
-  return Json{{"verdict", row.verdict},
-              {"reason", row.reason},
-              {"max_abs", as_json(row.max_abs)},
-              {"max_rel", as_json(row.max_rel)},
-              {"rms_ratio", as_json(row.rms_ratio)},
-              {"cosine", as_json(row.cosine)},
-              {"quantiles", row.quantiles}};
-}
 
 // `fail` over `ill-conditioned` over `pass`.
 std::string worst(const std::string& a, const std::string& b) {
@@ -53,19 +16,77 @@ std::string worst(const std::string& a, const std::string& b) {
   return "pass";
 }
 
-Result<Json> run_case(const Opened& opened, const Vectors& vectors, const std::string& name) {
-  auto request = prepare(opened, vectors, name);
-  if (!request) return request.error();
-  if (auto done = request->run(); !done) return failed("case " + name + ": " + done.error().message);
-  Json outputs = Json::object();
-  std::string verdict = "pass";
-  for (const auto& spec : opened.bundle.outputs()) {
-    auto row = judge(*request, vectors, name, spec.name);
-    if (!row) return row.error();
-    verdict = worst(verdict, (*row)["verdict"].get<std::string>());
-    outputs[spec.name] = *std::move(row);
+// The first frame of a stream [batch, frames, ...] that leaves its bound, in the words of the parity report.
+Json first_wrong_frame(const std::string& name, const char* output, const std::vector<double>& values,
+                       const std::vector<double>& oracle, const ArrayView& stream, double allowed) {
+  const auto batch = static_cast<size_t>(stream.shape[0]), frames = static_cast<size_t>(stream.shape[1]);
+  const size_t width = values.size() / std::max<size_t>(1, batch * frames);
+  std::vector<double> errors(frames);
+  for (size_t i = 0; i < values.size(); ++i) {
+    double& error = errors[i / width % frames];
+    const double own = std::abs(values[i] - oracle[i]);
+    if (!(own <= error)) error = own;  // a NaN stays
   }
-  return Json{{"case", name}, {"verdict", verdict}, {"outputs", std::move(outputs)}};
+  const auto wrong = [&](double error) { return !(error <= allowed); };
+  const auto first = std::find_if(errors.begin(), errors.end(), wrong);
+  if (first == errors.end() || std::isnan(allowed)) return nullptr;
+  const std::string told = "frame " + std::to_string(first - errors.begin()) + " of " + std::to_string(frames) +
+                           " is the first that is wrong; " +
+                           std::to_string(std::count_if(first, errors.end(), wrong)) + " are";
+  return {{"case", name},   {"where", "unlocated"}, {"tensor", output},     {"op", "step model"},
+          {"node", ""},     {"error", number(*first)}, {"allowed", allowed}, {"explanation", told}};
+}
+
+struct Judged {
+  Json row;
+  std::string verdict;
+  Json divergence;
+};
+
+Result<Judged> judge(const ArrayView& produced, const Vectors& vectors, const std::string& name, const char* output,
+                     bool stream) {
+  const auto oracle = vectors.tensor(name, "output", output), bound = vectors.tensor(name, "bound", output);
+  if (!oracle) return oracle.error();
+  if (!bound) return bound.error();
+  if (produced.shape != view_of(*oracle).shape)
+    return refused("case " + name + ": output " + output + " has another shape than the recorded one");
+  const auto values = to_doubles(produced), expected = to_doubles(view_of(*oracle));
+  const double allowed = *bound->as<double>();
+  const auto row = compare(values, expected, allowed, produced.dtype);
+  Json divergence;
+  if (stream && row.verdict == "fail") divergence = first_wrong_frame(name, output, values, expected, produced, allowed);
+  return Judged{{{"verdict", row.verdict},
+                 {"reason", row.reason},
+                 {"max_abs", as_json(row.max_abs)},
+                 {"max_rel", as_json(row.max_rel)},
+                 {"rms_ratio", as_json(row.rms_ratio)},
+                 {"cosine", as_json(row.cosine)},
+                 {"quantiles", row.quantiles}},
+                row.verdict,
+                std::move(divergence)};
+}
+
+// One case: its row, and where it is the first to fail, where that is.
+Result<Judged> run_case(const Opened& opened, const Vectors& vectors, const std::string& name) {
+  std::vector<ArrayView> inputs;
+  for (const auto& spec : data_inputs(opened.bundle)) {
+    const auto input = vectors.tensor(name, "input", spec.name);
+    if (!input) return input.error();
+    inputs.push_back(view_of(*input));
+  }
+  const auto produced = infer(opened, inputs);
+  if (!produced) return Error{produced.error().code, "case " + name + ": " + produced.error().message};
+  Judged result{{{"case", name}, {"outputs", Json::object()}}, "pass", nullptr};
+  const auto specs = data_outputs(opened.bundle);
+  for (size_t i = 0; i < specs.size(); ++i) {
+    auto own = judge((*produced)[i].view, vectors, name, specs[i].name, !opened.bundle.states().empty());
+    if (!own) return own.error();
+    result.verdict = worst(result.verdict, own->verdict);
+    result.row["outputs"][specs[i].name] = std::move(own->row);
+    if (result.divergence.is_null()) result.divergence = std::move(own->divergence);
+  }
+  result.row["verdict"] = result.verdict;
+  return result;
 }
 
 }  // namespace
@@ -73,25 +94,25 @@ Result<Json> run_case(const Opened& opened, const Vectors& vectors, const std::s
 Result<bool> replay(const Opened& opened, Json& report) {
   const auto vectors = opened.bundle.vectors();
   if (!vectors) return vectors.error();
-  Json results = Json::array();
+  Json results = Json::array(), divergence;
   std::string verdict = "pass";
   bool judged = false;
   for (const auto& name : vectors->cases()) {
     auto result = run_case(opened, *vectors, name);
     if (!result) return result.error();
-    const auto& own = (*result)["verdict"];
-    judged = judged || own != "ill-conditioned";
-    verdict = worst(verdict, own.get<std::string>());
-    results.push_back(*std::move(result));
+    judged = judged || result->verdict != "ill-conditioned";
+    verdict = worst(verdict, result->verdict);
+    results.push_back(std::move(result->row));
+    if (divergence.is_null()) divergence = std::move(result->divergence);
   }
-  report["runtimes"] = Json::array({{{"name", "cpp-" + report["machine"].get<std::string>()},
-                                     {"version", report["runner"].get<std::string>() + ", " + report["runtime"].get<std::string>() +
-                                                     " " + report["version"].get<std::string>()},
+  const auto text = [&](const char* key) { return report[key].get<std::string>(); };
+  report["runtimes"] = Json::array({{{"name", "cpp-" + text("machine")},
+                                     {"version", text("runner") + ", " + text("runtime") + " " + text("version")},
                                      {"path", report["path"]},
                                      {"verdict", verdict},
                                      {"reason", ""},
                                      {"results", std::move(results)},
-                                     {"divergence", nullptr}}});
+                                     {"divergence", std::move(divergence)}}});
   return judged && verdict != "fail";
 }
 

@@ -48,8 +48,10 @@ Result<void> write_file(const std::string& path, const Bytes& bytes) {
   std::FILE* file = std::fopen(path.c_str(), "wb");
   if (!file) return failed(path + " cannot be written: " + std::strerror(errno));
   const bool written = std::fwrite(bytes.data(), 1, bytes.size(), file) == bytes.size();
-  if (std::fclose(file) != 0 || !written) return failed(path + " could not be written completely");
-  return {};
+  if (std::fclose(file) == 0 && written) return {};
+  struct stat status {};
+  if (::stat(path.c_str(), &status) == 0 && S_ISREG(status.st_mode)) ::unlink(path.c_str());
+  return failed(path + " could not be written completely");
 }
 
 }  // namespace temport::internal

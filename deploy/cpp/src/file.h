@@ -10,6 +10,7 @@ namespace temport::internal {
 
 // The whole file; refused where it is not a regular file, cannot be read or is larger than `limit` bytes.
 Result<Bytes> read_file(const std::string& path, uint64_t limit);
+// Whole or not at all.
 Result<void> write_file(const std::string& path, const Bytes& bytes);
 
 }  // namespace temport::internal

@@ -120,10 +120,10 @@ TEST_CASE("verdicts of a comparison") {
 
 TEST_CASE("half types widen exactly") {
   const uint16_t half[] = {0x3c00, 0xc000, 0x0001, 0x7c00, 0x3555}, brain[] = {0x3f80, 0xc000};
-  const int64_t five[] = {5}, two[] = {2};
-  Tensor tensor;
-  static_cast<temport_tensor&>(tensor) = {TEMPORT_FLOAT16, 1, five, const_cast<uint16_t*>(half), 10};
-  CHECK(runner::to_doubles(tensor) == std::vector<double>{1, -2, 0x1p-24, INFINITY, 0.333251953125});
-  static_cast<temport_tensor&>(tensor) = {TEMPORT_BFLOAT16, 1, two, const_cast<uint16_t*>(brain), 4};
-  CHECK(runner::to_doubles(tensor) == std::vector<double>{1, -2});
+  const auto view = [](temport_dtype dtype, const auto& values) {
+    const int64_t count = static_cast<int64_t>(std::size(values));
+    return internal::ArrayView{dtype, {count}, reinterpret_cast<const uint8_t*>(values), sizeof values};
+  };
+  CHECK(runner::to_doubles(view(TEMPORT_FLOAT16, half)) == std::vector<double>{1, -2, 0x1p-24, INFINITY, 0.333251953125});
+  CHECK(runner::to_doubles(view(TEMPORT_BFLOAT16, brain)) == std::vector<double>{1, -2});
 }

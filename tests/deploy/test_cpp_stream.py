@@ -1,0 +1,176 @@
+"""temport-run on step bundles: streams agree with the oracle at every frame, and a state handed on wrongly is seen."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from rich.console import Console
+from small_bundles import SMALL, rehash
+from toolchain import CPP, build, call
+
+from custom_ops import library_path
+from exporter.bundle import open_bundle
+from exporter.parity.gate import gate
+from exporter.parity.stream import Streamed
+from exporter.parity.vectors import read_vectors
+from exporter.pipeline import ExportRequest, run_export, run_parity_of_bundle
+from exporter.report.serial import runtime_row
+from exporter.runtimes import load
+from exporter.runtimes.cpp_runner import onnxruntime_library
+from exporter.subject import Subject
+
+Stepped = Callable[[str], Path]
+
+
+@pytest.fixture(autouse=True)
+def _runtime_library(monkeypatch: pytest.MonkeyPatch, runner: Path) -> None:
+    monkeypatch.setenv("TEMPORT_ONNXRUNTIME_LIBRARY", str(onnxruntime_library()))
+    monkeypatch.setenv("TEMPORT_RUN", str(runner))
+
+
+def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+
+
+def failed_row(program: Path, bundle: Path) -> dict[str, object]:
+    """The row of a replay that has to fail."""
+    done = run(program, bundle, "--replay", "--ops", "none")
+    assert done.returncode == 1, done.stdout[:300] + done.stderr
+    (row,) = json.loads(done.stdout)["runtimes"]
+    assert row["verdict"] == "fail" and gate([runtime_row(row)])[0] == "fail"
+    return dict(row)
+
+
+@pytest.mark.parametrize("ops", ["none", "native"])
+@pytest.mark.parametrize("arch", ["mega", "lightning", "sliding_window", "hybrid"])
+def test_replay_agrees_at_every_frame(runner: Path, stepped: Stepped, arch: str, ops: str) -> None:
+    chosen = "none" if ops == "none" else library_path()
+    assert chosen is not None, "the native op library was not built"
+    done = run(runner, stepped(arch), "--replay", "--ops", chosen)
+    assert done.returncode == 0, done.stdout + done.stderr
+    row = runtime_row(json.loads(done.stdout)["runtimes"][0])
+    assert row.verdict == "pass" and row.divergence is None
+    assert {result.case for result in row.results} == {
+        truth.case.name for truth in read_vectors(stepped(arch) / "vectors.npz")
+    }
+
+
+def test_states_that_change_places_fail_the_replay(runner: Path, stepped: Stepped, tmp_path: Path) -> None:
+    """Keys handed on as values and values as keys: the signature says so in both places, only the numbers can tell."""
+    bundle = Path(shutil.copytree(stepped("mega"), tmp_path / "bundle"))
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    states = {pair["input"]: pair for pair in manifest["signature"]["states"]}
+    keys, values = states["state.blocks.0.attention.keys"], states["state.blocks.0.attention.values"]
+    keys["output"], values["output"] = values["output"], keys["output"]
+    model = onnx.load(bundle / "model.onnx")
+    (entry,) = [p for p in model.metadata_props if p.key == "temport.signature"]
+    entry.value = json.dumps(manifest["signature"])
+    onnx.save(model, bundle / "model.onnx")
+    rehash(bundle, signature=manifest["signature"])
+    divergence = failed_row(runner, bundle)["divergence"]
+    assert isinstance(divergence, dict)
+    assert divergence["explanation"].startswith("frame 1 of"), (
+        "frame 0 reads the zero state, where both are equal"
+    )
+
+
+def test_a_library_that_does_not_swap_fails_the_replay(stepped: Stepped, tmp_path: Path) -> None:
+    """The gate itself: a runner that reads the same state in every frame does not pass for a stream."""
+    stream = (CPP / "src" / "stream.cpp").read_text()
+    swap = "if (done) turn_ = 1 - turn_;"
+    assert stream.count(swap) == 1
+    (tmp_path / "stream.cpp").write_text(stream.replace(swap, ""))
+    built, program = build("test"), tmp_path / "temport-run"
+    call(
+        "g++",
+        *("-std=c++17", f"-I{CPP}/src", f"-I{CPP}/include"),
+        *(
+            "-Wl,--allow-multiple-definition",
+            tmp_path / "stream.cpp",
+        ),  # the first definition is the one that counts
+        *(built / "CMakeFiles" / "temport-run.dir").rglob("*.o"),
+        *(built / "libtemport.a", "-ldl", "-o", program),
+    )
+    divergence = failed_row(program, stepped("mega"))["divergence"]
+    assert isinstance(divergence, dict) and divergence["explanation"].startswith("frame 1 of")
+
+
+def test_its_rows_join_the_parity_report(runner: Path, tmp_path: Path) -> None:
+    """As `cpp` among the runtimes of an export, and as the row of a named runner."""
+    request = ExportRequest(
+        arch="mega",
+        settings=tuple(SMALL["mega"]),
+        seq="12",
+        streaming=True,
+        runtimes=("onnxruntime_cpu", "cpp"),
+        out=tmp_path / "bundle",
+    )
+    quiet = Console(quiet=True)
+    assert run_export(request, quiet)
+    (tmp_path / "report").mkdir()
+    assert run_parity_of_bundle(
+        request.out or tmp_path, ("onnxruntime_cpu",), (), tmp_path / "report", (runner,), quiet
+    )
+    exported = json.loads((tmp_path / "bundle" / "report.json").read_text())
+    repeated = json.loads((tmp_path / "report" / "report.json").read_text())
+    assert {row["name"]: row["verdict"] for row in exported["runtimes"]}["cpp"] == "pass"
+    assert {row["name"]: row["verdict"] for row in repeated["runtimes"]}["cpp-x86_64"] == "pass"
+
+
+def test_a_stream_from_file_to_file(runner: Path, stepped: Stepped, tmp_path: Path) -> None:
+    bundle = open_bundle(stepped("sliding_window"))
+    frames = np.random.default_rng(3).standard_normal((2, 40, 8)).astype(np.float32)
+    np.save(tmp_path / "x.npy", frames)
+    files = ("--input", tmp_path / "x.npy", "--output", f"output={tmp_path / 'y.npy'}")
+    done = run(runner, bundle.path, "--ops", "none", *files)
+    assert done.returncode == 0, done.stderr
+    subject = Subject(bundle.declaration, bundle.model_path)
+    with Streamed(load("onnxruntime_cpu")).open(subject) as session:
+        expected = session.run({"frame": frames})["output"]
+    np.testing.assert_allclose(np.load(tmp_path / "y.npy"), expected, rtol=0, atol=16 * 2.0**-23)
+    np.save(tmp_path / "x.npy", frames[:, :0])
+    refused = run(runner, bundle.path, "--ops", "none", *files)
+    assert refused.returncode == 2 and "a stream is [batch, frames, ...]" in refused.stderr
+    refused = run(runner, bundle.path, "--input", tmp_path / "x.npy", "--output", "next_state.seen=z.npy")
+    assert refused.returncode == 2 and "next_state.seen is not one of output" in refused.stderr
+
+
+@pytest.mark.parametrize("ops", ["none", "native"])
+def test_nothing_is_allocated_per_frame(stepped: Stepped, ops: str) -> None:
+    program = build("test") / "tests" / "temport_allocations"
+    library, chosen = onnxruntime_library(), "none" if ops == "none" else library_path()
+    printed = json.loads(call(program, stepped("mega"), library or "", chosen or ""))
+    assert printed["ours"] == 0
+    assert printed["runtime"] > 0, "the hook has to see the runtime's own allocations"
+
+
+@pytest.mark.parametrize("kind", ["window", "step"])
+def test_bench_measures(runner: Path, exported: Callable[[str], Path], stepped: Stepped, kind: str) -> None:
+    bundle = exported("mega") if kind == "window" else stepped("mega")
+    latency = json.loads(run(runner, bundle, "--bench", "--frames", "70").stdout)["latency"]
+    assert latency["frames"] == 70 and latency["unit"] == "us"
+    assert 0 < latency["min"] <= latency["p50"] <= latency["p90"] <= latency["p99"]
+    assert latency["p99"] <= latency["p99_9"] <= latency["max"]
+    for tenth in ("p50_first_tenth", "p50_last_tenth"):
+        assert latency["min"] <= latency[tenth] <= latency["max"]
+    edges, counts = latency["histogram"]["edges"], latency["histogram"]["counts"]
+    assert sum(counts) == 70 and len(edges) == len(counts) + 1
+    assert edges[0] <= latency["min"] < edges[1] and edges[-2] <= latency["max"] < edges[-1]
+    np.testing.assert_allclose(np.diff(np.log10(edges)), 1 / 20)
+
+
+def test_bench_lengths_that_mean_nothing_get_a_sentence(runner: Path, stepped: Stepped) -> None:
+    for words, part in (
+        (("--bench", "--frames", "0"), "--frames 0 is not a number from 1 to"),
+        (("--bench", "--frames", "12x"), "--frames 12x is not a number"),
+        (("--frames", "12"), "give both"),
+    ):
+        done = run(runner, stepped("mega"), *words)
+        assert done.returncode == 2 and part in done.stderr and done.stderr.count("\n") == 1
