@@ -21,6 +21,7 @@ from exporter.metadata import describe
 from exporter.passes.absorb_projections import absorb_projections
 from exporter.passes.attach_bodies import AttachedBody, attach_bodies
 from exporter.passes.clean import clean
+from exporter.passes.flatten_rows import flatten_rows
 from exporter.passes.fold_constants import fold_constants
 from exporter.passes.precision import PrecisionChange, lower_precision
 from exporter.passes.prune import prune
@@ -72,9 +73,11 @@ def build(module: nn.Module, declaration: Declaration) -> Built:
     counts = {"traced": count_ops(model)}
     flops = {"traced": count_flops(model, declaration)}
     warnings = _conditioning_warnings(model, declaration)
-    if declaration.prune and prune(model):
+    smallest = {axis.name: axis.min for axis in declaration.axes.values() if axis.name != "batch"}
+    if declaration.prune and prune(model, smallest):
         absorb_projections(model)
         counts["pruned"] = count_ops(model)
+    flatten_rows(model)
     flops["exported"] = count_flops(model, declaration)
     half = None
     if declaration.precision != "float32":

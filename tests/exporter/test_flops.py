@@ -91,7 +91,7 @@ def test_symbolic_axes_count_at_their_opt():
 def test_pruning_shows_in_the_count():
     declaration, module, _ = declare("sliding_window", ["embed_dim=8", "window_size=3"], seq="20")
     flops = build(module, declaration).flops
-    assert flops["exported"]["MatMul"] < flops["traced"]["MatMul"]
+    assert sum(flops["exported"].values()) < sum(flops["traced"].values())
 
 
 def test_sizes_that_depend_on_data_are_not_counted():
