@@ -6,11 +6,12 @@ early blocks reach nothing at all. Both are one rule: a value is needed for the 
 and every operator says what that takes of its inputs. The rewrite is exact: it removes work, never terms of a sum.
 
 The demand spreads backward from the place that selects the last position; what no rule covers is needed whole.
-Lengths must be fixed.
+A symbolic length is cut to a tail that its smallest value still fills, so that sizes stay known.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -38,41 +39,48 @@ class Tail:
 
 @dataclass
 class Plan:
-    """What a graph needs: the tail of each input of each node, and the outputs that get shorter by it."""
+    """What a graph needs: the tail of each input of each node, and the outputs that get shorter by it.
 
+    smallest   the smallest value of each symbolic size, by name
+    """
+
+    smallest: Mapping[str, int]
     inputs: dict[tuple[ir.Node, int], Tail] = field(default_factory=dict)
     outputs: dict[ir.Value, Tail] = field(default_factory=dict)
 
 
-def prune(model: ir.Model) -> bool:
-    """Trim `model` in place; False where there is nothing to trim. Run it before bodies are attached."""
+def prune(model: ir.Model, smallest: Mapping[str, int]) -> bool:
+    """Trim `model` in place; False where there is nothing to trim. Run it before bodies are attached.
+
+    `smallest` gives the smallest value of each symbolic size that may be cut.
+    """
     graph = model.graph
-    plan = _plan(graph)
+    plan = _plan(graph, smallest)
     single = [n for n in graph if is_single_block(n) and _is_cut(plan, n.outputs[0])]
     for node in single:
         as_softmax_attention(graph, node)
     if single:
-        plan = _plan(graph)
+        plan = _plan(graph, smallest)
     packed = [n for n in graph if _is_attention(n) and is_packed(n) and n.outputs[0] in plan.outputs]
     for node in packed:
         unpack_qkv(graph, node)
     if packed:
         common.RemoveUnusedNodesPass()(model)  # the packed projections, which nobody asks for anything now
-        plan = _plan(graph)
+        plan = _plan(graph, smallest)
     for node in list(graph):
         _apply(graph, plan, node)
     common.RemoveUnusedNodesPass()(model)
     return bool(plan.outputs)
 
 
-def _plan(graph: ir.Graph) -> Plan:
-    plan = Plan()
+def _plan(graph: ir.Graph, smallest: Mapping[str, int]) -> Plan:
+    plan = Plan(smallest)
     asked: dict[ir.Value, Tail | None] = {value: None for value in graph.outputs}
     for node in reversed(list(graph)):
         tail = _asked_of(node, asked)
-        demands = {i: _demand(node, i, v, tail) for i, v in enumerate(node.inputs) if v is not None}
+        demands = {i: _demand(plan, node, i, v, tail) for i, v in enumerate(node.inputs) if v is not None}
         plan.inputs |= {(node, i): demand for i, demand in demands.items() if demand is not None}
-        if tail is not None and any(demands.values()) and tail.count < _size(node.outputs[0], tail.axis):
+        if tail is not None and _shortens(plan, node, tail, demands):
             plan.outputs[node.outputs[0]] = tail
         for i, demand in demands.items():
             value = node.inputs[i]
@@ -81,10 +89,17 @@ def _plan(graph: ir.Graph) -> Plan:
     return plan
 
 
+def _shortens(plan: Plan, node: ir.Node, tail: Tail, demands: Mapping[int, Tail | None]) -> bool:
+    """Whether the node's output gets shorter; attention has as many rows as queries, whatever keys it needs."""
+    output = node.outputs[0]
+    known = _is_known(plan, output, tail) if _is_attention(node) else any(demands.values())
+    return known and _is_longer(output, tail)
+
+
 def _is_cut(plan: Plan, value: ir.Value) -> bool:
     """Whether every consumer wants less than the whole of `value`."""
     tails = [plan.inputs.get((use.node, use.idx)) for use in value.uses()]
-    return bool(tails) and all(tail is not None and tail.count < _size(value, tail.axis) for tail in tails)
+    return bool(tails) and all(tail is not None and _is_longer(value, tail) for tail in tails)
 
 
 def _asked_of(node: ir.Node, asked: dict[ir.Value, Tail | None]) -> Tail | None:
@@ -99,8 +114,14 @@ def _merge(one: Tail | None, other: Tail | None) -> Tail | None:
     return max(one, other, key=lambda tail: tail.count)
 
 
-def _demand(node: ir.Node, index: int, value: ir.Value, tail: Tail | None) -> Tail | None:
-    """The operator rules: what `tail` of the output takes of input `index`; None for all of it."""
+def _demand(plan: Plan, node: ir.Node, index: int, value: ir.Value, tail: Tail | None) -> Tail | None:
+    """What `tail` of the output takes of input `index`; None for all of it."""
+    demand = _rule(node, index, value, tail)
+    return demand if demand is not None and _is_known(plan, value, demand) else None
+
+
+def _rule(node: ir.Node, index: int, value: ir.Value, tail: Tail | None) -> Tail | None:
+    """The operator rules."""
     output = node.outputs[0]
     if value.shape is None or output.shape is None or value.const_value is not None:
         return None
@@ -109,14 +130,19 @@ def _demand(node: ir.Node, index: int, value: ir.Value, tail: Tail | None) -> Ta
     if tail is None:
         return None
     if _is_attention(node):
-        if tail.axis != 1 or index > 2:
+        explicit = node.attributes["query_offset"].as_int() != -1
+        if tail.axis != 1 or index > 2 or (explicit and _size(output, 1) == 0):
             return None
-        queries_only = index == 0 and not is_packed(node)
-        return Tail(1, tail.count if queries_only else _keys_for(node, tail.count, _size(value, 1)))
+        if index == 0 and not is_packed(node):
+            return tail
+        keys = _keys_for(node, tail.count)
+        return None if keys is None else Tail(1, keys)
     if node.domain not in ("", "ai.onnx"):
         return None
     if node.op_type in ELEMENTWISE:
         axis = tail.axis - len(output.shape) + len(value.shape)
+        if not all(_fits(other, output, tail.axis) for other in node.inputs if other is not None):
+            return None
         # an input with one entry for all positions is broadcast, and stays as it is
         return Tail(axis, tail.count) if axis >= 0 and value.shape[axis] == output.shape[tail.axis] else None
     if node.op_type == "MatMul":
@@ -143,16 +169,16 @@ def _selects_last(node: ir.Node) -> bool:
     data, index = node.inputs[0], node.inputs[1]
     if data is None or data.shape is None or index is None or index.const_value is None:
         return False
-    size, position = _size(data, _gather_axis(node)), index.const_value.numpy()
-    return size > 1 and position.ndim == 0 and int(position) in (-1, size - 1)
+    size, position = data.shape[_gather_axis(node)], index.const_value.numpy()
+    ends = (-1, size - 1) if isinstance(size, int) else (-1,)
+    return size != 1 and position.ndim == 0 and int(position) in ends
 
 
-def _keys_for(node: ir.Node, queries: int, keys: int) -> int:
-    """How many trailing keys the last `queries` queries may see."""
+def _keys_for(node: ir.Node, queries: int) -> int | None:
+    """How many trailing keys the last `queries` queries may see; None for all of them."""
     window = node.attributes["window"].as_int()
-    if node.attributes["query_offset"].as_int() != -1 or not window:
-        return keys
-    return min(keys, queries + window - 1)
+    unlimited = node.attributes["query_offset"].as_int() != -1 or not window
+    return None if unlimited else queries + window - 1
 
 
 def _apply(graph: ir.Graph, plan: Plan, node: ir.Node) -> None:
@@ -205,8 +231,32 @@ def _last(graph: ir.Graph, value: ir.Value, tail: Tail, before: ir.Node) -> ir.V
     return cut
 
 
+def _fits(value: ir.Value, output: ir.Value, axis: int) -> bool:
+    """Whether an operand surely has as many entries as the output along its `axis`, or one for all of them."""
+    assert output.shape is not None
+    if value.shape is None:
+        return False
+    own = axis - len(output.shape) + len(value.shape)
+    return own < 0 or value.shape[own] in (1, output.shape[axis])
+
+
+def _is_known(plan: Plan, value: ir.Value, tail: Tail) -> bool:
+    """Whether `value` surely has the entries of the tail."""
+    size = value.shape[tail.axis] if value.shape is not None else None
+    least = (
+        size if isinstance(size, int) else plan.smallest.get(str(size.value) if size is not None else "", 0)
+    )
+    return tail.count <= least
+
+
+def _is_longer(value: ir.Value, tail: Tail) -> bool:
+    """Whether a value that has the entries of the tail may have more."""
+    size = value.shape[tail.axis] if value.shape is not None else 0
+    return tail.count < size if isinstance(size, int) else True
+
+
 def _size(value: ir.Value, axis: int) -> int:
-    """Entries along `axis`, 0 where that is symbolic (so that nothing is ever longer than it)."""
+    """Entries along `axis`, 0 where that is symbolic."""
     size = value.shape[axis] if value.shape is not None else 0
     return size if isinstance(size, int) else 0
 

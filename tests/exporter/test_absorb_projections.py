@@ -195,7 +195,7 @@ def test_single_block_is_softmax_attention(length: int) -> None:
     truth = OPS["BlockLinearAttention"].reference([x], attributes)
     as_softmax_attention(model.graph, next(iter(model.graph)))
     np.testing.assert_allclose(evaluate(model, x), truth, rtol=0, atol=1e-14)
-    assert not prune(model)
+    assert not prune(model, {})
     declaration, _, _ = declare("lightning", ("embed_dim=6",), seq=str(length))
     attach_bodies(model, declaration)
     session = ort.InferenceSession(ir.to_proto(model).SerializeToString())
