@@ -1,9 +1,11 @@
 // BlockLinearAttention as a node: attributes and shapes checked, tasks run on the session's threads.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <thread>
 
+#include "linear_states.h"
 #include "node.h"
 #include "scratch.h"
 
@@ -21,6 +23,7 @@ class BlockLinearAttention {
     a.heads = a.kv_heads = node.required_integer("num_heads", 1);
     a.rule.block = std::min(node.required_integer("block_size", 1), int64_t{1} << 40);
     a.rule.causal = true;
+    a.workers = std::max(1u, std::thread::hardware_concurrency());
     default_scale_ = !node.has("scale");
     a.scale = node.number("scale", 1.0f);
     fixed_.elu1 = node.choice("feature_map", "identity", "elu1") == "elu1";
@@ -43,29 +46,26 @@ class BlockLinearAttention {
     if (default_scale_) a.scale = float(1.0 / std::sqrt(double(a.dim)));
     a.y = call.output({a.batch, a.length, a.heads * a.value_dim});
     kernels_.plan_block_linear(p);
-    const int64_t sequences = a.batch * a.heads;
-    std::vector<LinearState> states(static_cast<size_t>(sequences));
-    const int64_t each = p.several_blocks ? p.state_floats * (p.split_blocks ? 2 : 1) : 0;
-    std::vector<float> sums(static_cast<size_t>(sequences * each), 0.0f);
-    for (int64_t i = 0; i < sequences && each > 0; ++i) {
-      states[size_t(i)].sum = sums.data() + i * each;
-      states[size_t(i)].snapshot = states[size_t(i)].sum + p.state_floats;
-    }
-    p.states = states.data();
-    call.parallel(sequences * a.tiles, [&](int64_t task) {
+    const LinearStates states(p);
+    call.parallel(a.tasks, [&](int64_t task) {
       try {
         const ScratchPool::Loan scratch(scratch_, a.scratch_floats);
         kernels_.run_block_linear(p, task, scratch.data());
       } catch (...) {  // no memory: the call fails, but later chunks must not wait for this one for ever
-        LinearState& state = states[size_t(task % sequences)];
-        while (state.turn.load(std::memory_order_acquire) != task / sequences) std::this_thread::yield();
-        state.turn.store(task / sequences + 1, std::memory_order_release);
+        if (p.hands_over) pass_turn(p, task);
         throw;
       }
     });
   }
 
  private:
+  static void pass_turn(const BlockLinearProblem& p, int64_t task) {
+    const int64_t sequences = p.attention.batch * p.attention.heads, chunk = task / sequences;
+    LinearState& state = p.states[task % sequences];
+    while (state.turn.load(std::memory_order_acquire) != chunk) std::this_thread::yield();
+    state.turn.store(chunk + 1, std::memory_order_release);
+  }
+
   const std::string label_;
   const Kernels& kernels_;
   BlockLinearProblem fixed_;

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "dispatch.h"
+#include "linear_states.h"
 #include "scratch.h"
 
 namespace {
@@ -150,6 +151,7 @@ void check(Bytes bytes) {
   }
   const bool masked = !linear && bytes.below(2) == 1;
   const int threads = 1 + int(bytes.below(3));
+  a.workers = 1 + bytes.below(3);
   std::mt19937 random(static_cast<unsigned>(bytes.below(65536)));
 
   const float lowest = linear && p.divide && !p.elu1 ? 0.1f : -1.0f;  // keeps the denominator away from 0
@@ -168,21 +170,15 @@ void check(Bytes bytes) {
 
   if (!linear) {
     kernels->plan_attention(a);
-    run(a.batch * a.heads * a.tiles, a.scratch_floats, threads,
+    run(a.tasks, a.scratch_floats, threads,
         [&](int64_t task, float* scratch) { kernels->run_attention(a, task, scratch); });
     compare(a, d, 1, [&](int64_t b, int64_t h, int64_t t) { return softmax_row(a, d, b, h, t); }, "attention");
     return;
   }
   kernels->plan_block_linear(p);
-  std::vector<LinearState> states(size_t(a.batch * a.heads));
-  std::vector<float> sums(states.size() * size_t(p.state_floats) * 2, 0.0f);
-  for (size_t i = 0; i < states.size(); ++i) {
-    states[i].sum = sums.data() + i * size_t(p.state_floats) * 2;
-    states[i].snapshot = states[i].sum + p.state_floats;
-  }
-  p.states = states.data();
+  const LinearStates states(p);
   p.wait = [](int) { std::this_thread::yield(); };
-  run(a.batch * a.heads * a.tiles, a.scratch_floats, threads,
+  run(a.tasks, a.scratch_floats, threads,
       [&](int64_t task, float* scratch) { kernels->run_block_linear(p, task, scratch); });
   // Without the division the sums are of up to 300 products of dim terms.
   compare(a, d, p.divide ? 4 : 20,

@@ -4,12 +4,13 @@
 
 #include "pack.h"
 #include "softmax_row.h"
+#include "stages.h"
 
 namespace temport::TEMPORT_ISA {
 
-constexpr int64_t kMaxTileRows = 192, kMinRowBlock = 4;
+constexpr int64_t kMinRowBlock = 4;
 constexpr int64_t kNarrowFloats = 5120;  // 20 KiB of a first-level cache of 32
-constexpr int64_t kScoreBlocks = 8;
+constexpr int64_t kGroupBlocks = 8;
 constexpr float kLog2E = 1.44269504088896341f;
 
 // The parts of a task's scratch, each a whole number of cache lines.
@@ -37,7 +38,7 @@ struct TileScratch {
     q = take(p.tile_rows * padded(p.dim));
     kt = take(padded(p.dim) * kt_stride);
     v = take(p.tile_keys * o_stride);
-    s = take(p.tile_rows * s_stride);
+    s = take(least(p.tile_rows, kGroupBlocks * p.row_block) * s_stride);
     o = take(p.tile_rows * o_stride);
     row_max = take(p.tile_rows);
     row_sum = take(p.tile_rows);
@@ -58,13 +59,14 @@ inline void plan_tiles(AttentionProblem& p, int64_t max_rows, int64_t max_keys) 
       if (best == 0 || cost < best) best = cost, p.row_block = rows;
     }
   }
-  // Panel by panel, keys come from the first-level cache once for all the rows of `score_blocks` blocks. In a narrow
-  // window they stay there anyway, and so do the scores of a block until its softmax.
+  // Panel by panel, keys and values come into the first-level cache once for all the blocks of a group. Those of a
+  // narrow window stay there anyway, and so do the scores of a single block.
   const bool narrow = rule.window > 0 && rule.window * p.dim <= kNarrowFloats;
-  p.score_blocks = narrow ? 1 : kScoreBlocks;
+  p.score_blocks = narrow ? 1 : kGroupBlocks;
   p.tile_rows = most(1, least(p.length, max_rows / p.row_block * p.row_block));
   p.tile_keys = most(1, least(rule.keys, max_keys));
   p.tiles = (p.length + p.tile_rows - 1) / p.tile_rows;
+  p.tasks = p.batch * p.heads * p.tiles;
   p.scratch_floats = TileScratch(p, nullptr).floats;
 }
 
@@ -80,15 +82,32 @@ class QueryTile {
     values_at_ = batch * p.v.batch_stride + kv_head * p.value_dim;
   }
 
-  void run() {
+  // Calls finish(first, rows), rows counted from row_lo, as soon as the sums of these rows are complete.
+  template <typename Finish>
+  void run(const Finish& finish) {
     prepare_queries();
     const int64_t lo = p_.rule.lo(row_lo_), hi = p_.rule.hi(row_lo_ + rows_ - 1);
-    if (lo >= hi) __builtin_memset(t_.o, 0, size_t(rows_ * t_.o_stride) * 4);
-    for (int64_t key = lo; key < hi; key += p_.tile_keys) key_tile(key, least(key + p_.tile_keys, hi), key > lo);
+    if (lo >= hi) {
+      __builtin_memset(t_.o, 0, size_t(rows_ * t_.o_stride) * 4);
+      finish(0, rows_);
+    }
+    for (int64_t key = lo; key < hi; key += p_.tile_keys) {
+      pack(key, least(key + p_.tile_keys, hi));
+      for (int64_t first = 0; first < rows_;) {
+        const int64_t rows = cut_group(first);
+        for (int i = 0; i < count_; i += int(p_.score_blocks))
+          score(i, int(least(i + p_.score_blocks, count_)));
+        for (int i = 0; i < count_; ++i) softmax(blocks_[i]);
+        weigh(key > lo);
+        if (hi_ == hi) finish(first, rows);
+        first += rows;
+      }
+    }
   }
 
   // Packs keys and values [lo, hi); at most tile_keys of them.
   void pack(int64_t lo, int64_t hi) {
+    const StageTimer timer(kPackStage);
     lo_ = lo;
     hi_ = hi;
     const bool* mask = p_.key_mask == nullptr ? nullptr : p_.key_mask + batch_ * p_.rule.keys + lo;
@@ -123,43 +142,29 @@ class QueryTile {
     }
   }
 
-  // Rows [first, first + rows) of the tile and the hull of the keys of this key tile that they may see.
+  // Rows [first, first + rows) of the tile and the hull of the keys of this key tile that they may see; `s` are their
+  // scores.
   struct RowBlock {
     int rows;
     int64_t first, key_lo, keys;
+    float* s;
   };
 
-  void cut_rows() {
-    count_ = 0;
-    for (int64_t first = 0; first < rows_; first += p_.row_block) {
-      const int64_t rows = least(p_.row_block, rows_ - first), row = row_lo_ + first;
+  // Cuts blocks from row `first` on; returns how many rows they have.
+  int64_t cut_group(int64_t first) {
+    int64_t r = first;
+    for (count_ = 0; count_ < kGroupBlocks && r < rows_; ++count_) {
+      const int64_t rows = least(p_.row_block, rows_ - r), row = row_lo_ + r;
       const int64_t lo = most(lo_, p_.rule.lo(row)), hi = least(hi_, p_.rule.hi(row + rows - 1));
-      blocks_[count_++] = {int(rows), first, lo, most(0, hi - lo)};
+      blocks_[count_] = {int(rows), r, lo, most(0, hi - lo), t_.s + (r - first) * t_.s_stride};
+      r += rows;
     }
+    return r - first;
   }
 
-  void key_tile(int64_t lo, int64_t hi, bool accumulate) {
-    pack(lo, hi);
-    cut_rows();
-    for (int from = 0; from < count_;) {
-      const int to = int(least(count_, from + p_.score_blocks));
-      score(from, to);
-      for (; from < to; ++from) softmax(blocks_[from]);
-    }
-    if (!finite_) return weigh_row_by_row(accumulate);
-    for (int i = 0; i < Panel::count(p_.value_dim); ++i) {
-      const Panel panel = Panel::at(i, p_.value_dim, hi - lo);
-      for (int j = 0; j < count_; ++j) {
-        const RowBlock& b = blocks_[j];
-        multiply(b.rows, panel.vectors, t_.s + b.first * t_.s_stride, t_.s_stride, b.keys,
-                 t_.v + panel.offset + (b.key_lo - lo) * panel.stride, panel.stride,
-                 t_.o + b.first * t_.o_stride + i * kPanel, t_.o_stride, accumulate);
-      }
-    }
-  }
-
-  // Scores of blocks [from, to), panel by panel.
+  // Panel by panel.
   void score(int from, int to) {
+    const StageTimer timer(kScoreStage);
     bool more = true;
     for (int64_t column = 0; more; column += kPanel) {
       more = false;
@@ -168,7 +173,7 @@ class QueryTile {
         if (column >= b.keys) continue;
         const int vectors = int(least(kPanelVectors, (b.keys - column + kWidth - 1) / kWidth));
         multiply(b.rows, vectors, q_ + b.first * q_stride_, q_stride_, p_.dim, t_.kt + (b.key_lo - lo_) + column,
-                 t_.kt_stride, t_.s + b.first * t_.s_stride + column, t_.s_stride, false);
+                 t_.kt_stride, b.s + column, t_.s_stride, false);
         more |= column + kPanel < b.keys;
       }
     }
@@ -176,18 +181,18 @@ class QueryTile {
 
   void softmax(const RowBlock& b) {
     if (b.keys == 0) return;
-    float* s = t_.s + b.first * t_.s_stride;
+    const StageTimer timer(kSoftmaxStage);
     float greatest[kMaxRows];
     for (int i = 0; i < b.rows; ++i) {
       const int64_t row = row_lo_ + b.first + i;
-      greatest[i] = mask_and_max(s + i * t_.s_stride, b.keys, p_.rule.lo(row) - b.key_lo, p_.rule.hi(row) - b.key_lo,
-                                 masked_ ? t_.mask + (b.key_lo - lo_) : nullptr);
+      greatest[i] = mask_and_max(b.s + i * t_.s_stride, b.keys, p_.rule.lo(row) - b.key_lo,
+                                 p_.rule.hi(row) - b.key_lo, masked_ ? t_.mask + (b.key_lo - lo_) : nullptr);
     }
     for (int i = 0; i < b.rows; ++i) {
       const int64_t r = b.first + i;
       const float before = t_.row_max[r], here = greatest[i] * factor_, now = here > before ? here : before;
       const bool nothing = now == kNothing;  // no key so far: all scores are -inf, and -inf - 0 gives weight 0
-      const float sum = weigh(s + i * t_.s_stride, b.keys, factor_, nothing ? 0.0f : now);
+      const float sum = exponentials(b.s + i * t_.s_stride, b.keys, factor_, nothing ? 0.0f : now);
       if (before == now || before == kNothing) {
         t_.row_sum[r] += sum;
       } else {
@@ -200,19 +205,22 @@ class QueryTile {
     }
   }
 
-  // With infinite or NaN values, weight 0 would not keep a key out: each row multiplies its own keys only.
-  void weigh_row_by_row(bool accumulate) {
-    if (!accumulate) __builtin_memset(t_.o, 0, size_t(rows_ * t_.o_stride) * 4);
-    for (int i = 0; i < count_; ++i) {
-      const RowBlock& b = blocks_[i];
-      for (int64_t r = b.first; r < b.first + b.rows; ++r) {
-        const int64_t lo = most(b.key_lo, p_.rule.lo(row_lo_ + r));
-        const int64_t hi = least(b.key_lo + b.keys, p_.rule.hi(row_lo_ + r));
-        for (int j = 0; j < Panel::count(p_.value_dim) && lo < hi; ++j) {
-          const Panel panel = Panel::at(j, p_.value_dim, hi_ - lo_);
-          multiply(1, panel.vectors, t_.s + r * t_.s_stride + (lo - b.key_lo), t_.s_stride, hi - lo,
-                   t_.v + panel.offset + (lo - lo_) * panel.stride, panel.stride,
-                   t_.o + r * t_.o_stride + j * kPanel, t_.o_stride, true);
+  // Adds the weighted values to `o`, or writes them there. With infinite or NaN values, weight 0 would not keep a key
+  // out: then each row multiplies its own keys only.
+  void weigh(bool accumulate) {
+    const StageTimer timer(kWeighStage);
+    for (int j = 0; j < Panel::count(p_.value_dim); ++j) {
+      const Panel panel = Panel::at(j, p_.value_dim, hi_ - lo_);
+      const auto block = [&](int rows, int64_t first, const float* s, int64_t lo, int64_t hi) {
+        multiply(rows, panel.vectors, s, t_.s_stride, most(0, hi - lo), t_.v + panel.offset + (lo - lo_) * panel.stride,
+                 panel.stride, t_.o + first * t_.o_stride + j * kPanel, t_.o_stride, accumulate);
+      };
+      for (int i = 0; i < count_; ++i) {
+        const RowBlock& b = blocks_[i];
+        if (finite_) block(b.rows, b.first, b.s, b.key_lo, b.key_lo + b.keys);
+        for (int64_t r = 0; r < b.rows && !finite_; ++r) {
+          const int64_t row = row_lo_ + b.first + r, lo = most(b.key_lo, p_.rule.lo(row));
+          block(1, b.first + r, b.s + r * t_.s_stride + (lo - b.key_lo), lo, least(b.key_lo + b.keys, p_.rule.hi(row)));
         }
       }
     }
@@ -226,7 +234,7 @@ class QueryTile {
   float factor_ = 1;
   int64_t lo_ = -1, hi_ = -1;  // the packed keys
   bool masked_ = false, finite_ = true;
-  RowBlock blocks_[kMaxTileRows / kMinRowBlock];
+  RowBlock blocks_[kGroupBlocks];  // the rows that go through scores, softmax and weighted sums together
   int count_ = 0;
 };
 

@@ -32,7 +32,7 @@ inline float mask_and_max(float* s, int64_t n, int64_t lo, int64_t hi, const int
 
 // s[j] = 2^(factor * s[j] - reference) up to the end of the last vector; returns their sum. `reference` is finite and
 // not below any factor * s[j].
-inline float weigh(float* s, int64_t n, float factor, float reference) {
+inline float exponentials(float* s, int64_t n, float factor, float reference) {
   const int64_t end = padded(n);
   Float sum{}, sum_other{};
   int64_t j = 0;

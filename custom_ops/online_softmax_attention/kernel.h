@@ -6,22 +6,26 @@
 namespace temport::TEMPORT_ISA {
 
 // Larger tiles pack each key fewer times; smaller ones keep a short problem divisible among threads.
+constexpr int64_t kFewRows = 64, kManyRows = 384;
 inline void plan_attention(AttentionProblem& p) {
   const int64_t share = p.batch * p.heads * p.length / (4 * p.workers);
-  plan_tiles(p, most(kMaxTileRows / 3, least(kMaxTileRows, share)), 256);
+  plan_tiles(p, most(kFewRows, least(kManyRows, share)), p.rule.window > 0 ? 512 : 256);
 }
 
 inline void run_attention(const AttentionProblem& p, int64_t task, float* base) {
   const TileScratch t(p, base);
   // Heads innermost: they share the pages of a packed input. Last rows first: under a causal rule they cost the most.
   const int64_t head = task % p.heads, batch = task / p.heads / p.tiles;
-  const int64_t lo = (p.tiles - 1 - task / p.heads % p.tiles) * p.tile_rows, hi = least(lo + p.tile_rows, p.length);
-  QueryTile(p, t, batch, head, lo, hi).run();
-  for (int64_t r = 0; r < hi - lo; ++r) {
-    const float factor = t.row_sum[r] == 0.0f ? 1.0f : 1.0f / t.row_sum[r];  // 0 where the row saw no key
-    store_row(t.o + r * t.o_stride, factor, p.value_dim, p.dtype, p.y,
-              ((batch * p.length + lo + r) * p.heads + head) * p.value_dim);
-  }
+  const int64_t nth = task / p.heads % p.tiles;
+  const int64_t lo = (p.rule.window ? nth : p.tiles - 1 - nth) * p.tile_rows, hi = least(lo + p.tile_rows, p.length);
+  QueryTile(p, t, batch, head, lo, hi).run([&](int64_t first, int64_t rows) {
+    const StageTimer timer(kStoreStage);
+    for (int64_t r = first; r < first + rows; ++r) {
+      const float factor = t.row_sum[r] == 0.0f ? 1.0f : 1.0f / t.row_sum[r];  // 0 where the row saw no key
+      store_row(t.o + r * t.o_stride, factor, p.value_dim, p.dtype, p.y,
+                ((batch * p.length + lo + r) * p.heads + head) * p.value_dim);
+    }
+  });
 }
 
 }  // namespace temport::TEMPORT_ISA

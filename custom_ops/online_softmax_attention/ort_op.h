@@ -49,7 +49,7 @@ class OnlineSoftmaxAttention {
     }
     p.y = call.output({p.batch, p.length, p.heads * p.value_dim});
     kernels_.plan_attention(p);
-    call.parallel(p.batch * p.heads * p.tiles, [&](int64_t task) {
+    call.parallel(p.tasks, [&](int64_t task) {
       const ScratchPool::Loan scratch(scratch_, p.scratch_floats);
       kernels_.run_attention(p, task, scratch.data());
     });
