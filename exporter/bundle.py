@@ -121,8 +121,8 @@ def open_bundle(path: Path) -> Bundle:
 
     A hash beside a file proves integrity, not authenticity: whoever can write the bundle can write the hash.
     """
-    if not (path / MANIFEST).is_file():
-        raise UserError(f"{path} is not a bundle: it has no {MANIFEST}")
+    if (path / MANIFEST).is_symlink() or not (path / MANIFEST).is_file():
+        raise UserError(f"{path} is not a bundle: it has no {MANIFEST} of its own")
     try:
         manifest = json.loads((path / MANIFEST).read_text())
         files = manifest["files"]
@@ -137,7 +137,9 @@ def open_bundle(path: Path) -> Bundle:
         if Path(name).name != name or name in ("", ".", ".."):
             raise UserError(f"{path / MANIFEST} names {name!r}, which is not a plain file name")
         file = path / name
-        if file.is_symlink() or not file.is_file():
+        if file.is_symlink():
+            raise UserError(f"{file} is a symbolic link; a bundle holds its files itself, so export it again")
+        if not file.is_file():
             raise UserError(f"{file} is listed in the manifest and missing; export the bundle again")
         if file.stat().st_size != entry["bytes"] or sha256(file) != entry["sha256"]:
             raise UserError(f"{file} differs from its manifest; export the bundle again")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 
 from custom_ops import library_path
+from exporter.runtimes.libraries import onnxruntime_library
 from exporter.runtimes.onnxruntime_cpu import CAPABILITIES
 from exporter.runtimes.runner import Found, RunnerRuntime
 
@@ -29,14 +29,6 @@ def find() -> Found:
     except ValueError as error:
         return Found(missing=str(error))
     return Found((program,), ("--library", str(library), "--ops", str(ops) if ops else "none"))
-
-
-def onnxruntime_library() -> Path | None:
-    """The shared library inside the onnxruntime wheel."""
-    spec = find_spec("onnxruntime")
-    if spec is None or spec.origin is None:
-        return None
-    return next(iter(sorted((Path(spec.origin).parent / "capi").glob("libonnxruntime.so.*"))), None)
 
 
 RUNTIME = RunnerRuntime(

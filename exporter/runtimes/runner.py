@@ -25,6 +25,7 @@ import numpy as np
 from exporter.bundle import write_manifest
 from exporter.errors import UserError
 from exporter.runtimes.contract import Arrays, Capabilities
+from exporter.runtimes.libraries import runner_environment
 from exporter.subject import Subject
 
 TIMEOUT = 600.0
@@ -71,7 +72,8 @@ class RunnerSession:
         write_manifest(self._bundle, subject.declaration, [], {})
         said = run(found.command, self._bundle, (*found.options, "--threads", str(threads)))
         self.path: str = said["path"]
-        self.version = f"{said['runner']}, {said['runtime']} {said['version']}"
+        library = f" from {said['library']}" if "library" in said else ""
+        self.version = f"{said['runner']}, {said['runtime']} {said['version']}{library}"
 
     def run(self, inputs: Arrays) -> Arrays:
         with tempfile.TemporaryDirectory(dir=self._directory.name) as scratch:
@@ -111,8 +113,17 @@ def replay(program: Path, bundle: Path) -> list[dict[str, Any]]:
 def run(command: Sequence[str], bundle: Path, options: Sequence[str]) -> dict[str, Any]:
     """What the program printed; UserError with its own sentence where it refuses."""
     try:
+        environment = runner_environment()
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    try:
         done = subprocess.run(
-            [*command, str(bundle), *options], capture_output=True, text=True, timeout=TIMEOUT, check=False
+            [*command, str(bundle), *options],
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT,
+            check=False,
+            env=environment,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise UserError(f"the runner {command[0]} cannot be run: {error}") from error

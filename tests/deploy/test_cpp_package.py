@@ -12,7 +12,7 @@ import onnxruntime
 import pytest
 from toolchain import CPP, build, call
 
-from exporter.runtimes.cpp_runner import onnxruntime_library
+from exporter.runtimes.libraries import onnxruntime_library
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from rich.console import Console
 from small_bundles import SMALL, rehash
@@ -23,7 +24,7 @@ from exporter.parity.vectors import read_vectors
 from exporter.pipeline import ExportRequest, run_export, run_parity_of_bundle
 from exporter.report.serial import runtime_row
 from exporter.runtimes import load
-from exporter.runtimes.cpp_runner import onnxruntime_library
+from exporter.runtimes.libraries import onnxruntime_library
 from exporter.subject import Subject
 
 Stepped = Callable[[str], Path]
@@ -102,8 +103,12 @@ def test_a_library_that_does_not_swap_fails_the_replay(stepped: Stepped, tmp_pat
     assert isinstance(divergence, dict) and divergence["explanation"].startswith("frame 1 of")
 
 
-def test_its_rows_join_the_parity_report(runner: Path, tmp_path: Path) -> None:
-    """As `cpp` among the runtimes of an export, and as the row of a named runner."""
+def test_its_rows_join_the_parity_report(
+    runner: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `cpp` among the runtimes of an export, and as the row of a named runner, which finds our own libraries."""
+    monkeypatch.delenv("TEMPORT_ONNXRUNTIME_LIBRARY")
+    monkeypatch.delenv("TEMPORT_OPS_LIBRARY", raising=False)
     request = ExportRequest(
         arch="mega",
         settings=tuple(SMALL["mega"]),
@@ -114,14 +119,17 @@ def test_its_rows_join_the_parity_report(runner: Path, tmp_path: Path) -> None:
     )
     quiet = Console(quiet=True)
     assert run_export(request, quiet)
-    (tmp_path / "report").mkdir()
     assert run_parity_of_bundle(
         request.out or tmp_path, ("onnxruntime_cpu",), (), tmp_path / "report", (runner,), quiet
     )
     exported = json.loads((tmp_path / "bundle" / "report.json").read_text())
     repeated = json.loads((tmp_path / "report" / "report.json").read_text())
-    assert {row["name"]: row["verdict"] for row in exported["runtimes"]}["cpp"] == "pass"
-    assert {row["name"]: row["verdict"] for row in repeated["runtimes"]}["cpp-x86_64"] == "pass"
+    own = next(row for row in exported["runtimes"] if row["name"] == "cpp")
+    named = next(row for row in repeated["runtimes"] if row["name"] == "cpp-x86_64")
+    assert own["verdict"] == named["verdict"] == "pass"
+    assert own["path"] == named["path"] and "/" not in own["path"]
+    assert own["version"] == named["version"]
+    assert own["version"].endswith(f"onnxruntime {onnxruntime.__version__} from {onnxruntime_library().name}")
 
 
 def test_a_stream_from_file_to_file(runner: Path, stepped: Stepped, tmp_path: Path) -> None:

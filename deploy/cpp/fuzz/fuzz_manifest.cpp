@@ -5,7 +5,7 @@
 
 using namespace temport::internal;
 
-// An accepted manifest names plain files only, and sizes that can be multiplied.
+// An accepted manifest names plain files only, sizes that can be multiplied, and states whose two sides are alike.
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   (void)read_onnx_metadata(data, size);
   const auto manifest = read_manifest({reinterpret_cast<const char*>(data), size});
@@ -16,6 +16,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     std::vector<int64_t> largest;
     for (const auto& axis : spec.axes) largest.push_back(axis.max);
     if (!element_count(largest)) std::abort();
+  }
+  for (const auto& state : manifest->signature.states) {
+    const TensorSpec &before = manifest->signature.inputs.at(state.input), &after = manifest->signature.outputs.at(state.output);
+    if (before.dtype != after.dtype || !(before.axes == after.axes) || before.axes.empty()) std::abort();
   }
   return 0;
 }

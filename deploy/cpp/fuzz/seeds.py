@@ -1,7 +1,8 @@
-"""Writes the starting corpus of the fuzzers: `python seeds.py DIR` makes DIR/npy, DIR/npz, DIR/manifest, DIR/bundle."""
+"""Writes the starting corpus of the fuzzers: `python seeds.py DIR` makes DIR/npy, DIR/npz, ..., one per reader."""
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import sys
@@ -35,6 +36,27 @@ def manifest() -> bytes:
     return json.dumps(content).encode()
 
 
+def step_manifest() -> bytes:
+    """A step model's: a frame, one state, one output."""
+    content = json.loads(manifest())
+    specs = {
+        name: {"name": name, "dtype": "float32", "shape": [2, *sizes]}
+        for name, sizes in {"frame": [1, 3], "state.h": [3], "output": [3], "next_state.h": [3]}.items()
+    }
+    content["signature"] = {
+        "inputs": [specs["frame"], specs["state.h"]],
+        "outputs": [specs["output"], specs["next_state.h"]],
+        "states": [{"input": "state.h", "output": "next_state.h"}],
+    }
+    return json.dumps(content).encode()
+
+
+def state() -> bytes:
+    """The layout of state_bytes.h for the rows of fuzz_state.cpp: 12 bytes of float32 and three bools."""
+    content = b"TMPSTAT1" + bytes(32) + bytes(12) + bytes([0, 1, 1])
+    return content + hashlib.sha256(content).digest()
+
+
 def main(root: Path) -> None:
     arrays = [
         np.zeros((2, 3), np.float32),
@@ -45,7 +67,8 @@ def main(root: Path) -> None:
     seeds = {
         "npy": [npy(array) for array in arrays],
         "npz": [npz(), npz(a=arrays[0]), npz(a=arrays[0], b=arrays[1])],
-        "manifest": [manifest()],
+        "manifest": [manifest(), step_manifest()],
+        "state": [bytes([flag]) + state() for flag in (0, 1)],
         "bundle": [bytes([2]) + manifest(), bytes([129]) + npz(a=arrays[0]), bytes([1]) + npz(a=arrays[0])],
     }
     for reader, contents in seeds.items():

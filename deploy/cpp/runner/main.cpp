@@ -37,6 +37,7 @@ Result<bool> run(const Arguments& arguments, Json& report) {
             {"architecture", opened.bundle.architecture()},
             {"runtime", opened.session.runtime()},
             {"version", opened.session.version()},
+            {"library", opened.session.library()},
             {"path", opened.session.path()},
             {"runner", std::string("temport-run ") + temport_version()},
             {"machine", machine()},

@@ -42,7 +42,7 @@ Result<Array> read_input(const temport_tensor_spec& spec, const Files& files, co
   if (!path)
     return invalid_argument(std::string("no file is given for the input ") + spec.name + "; add --input " + spec.name +
                             "=x.npy");
-  auto bytes = internal::read_file(*path, kMaxInputFile);
+  auto bytes = internal::read_file(*path, kMaxInputFile, internal::Links::kFollow);
   if (!bytes) return bytes.error();
   auto array = internal::read_npy(bytes->data(), bytes->size());
   if (!array) return invalid_argument(*path + " is refused: " + array.error().message);

@@ -107,7 +107,8 @@ Result<bool> replay(const Opened& opened, Json& report) {
   }
   const auto text = [&](const char* key) { return report[key].get<std::string>(); };
   report["runtimes"] = Json::array({{{"name", "cpp-" + text("machine")},
-                                     {"version", text("runner") + ", " + text("runtime") + " " + text("version")},
+                                     {"version", text("runner") + ", " + text("runtime") + " " + text("version") + " from " +
+                                                     text("library")},
                                      {"path", report["path"]},
                                      {"verdict", verdict},
                                      {"reason", ""},

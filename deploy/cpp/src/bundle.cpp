@@ -25,7 +25,7 @@ Result<void> check_model(const Bytes& model, const Signature& signature) {
 
 Result<BundleDirectory> BundleDirectory::open(const std::string& directory) {
   const std::string path = directory + "/manifest.json";
-  const auto text = read_file(path, kMaxManifest);
+  const auto text = read_file(path, kMaxManifest, Links::kRefuse);
   if (!text) return refused(directory + " is not a bundle: " + text.error().message);
   auto manifest = read_manifest({reinterpret_cast<const char*>(text->data()), text->size()});
   if (!manifest) return refused(path + " is refused: " + manifest.error().message);
@@ -46,7 +46,7 @@ Result<Bytes> BundleDirectory::read(const std::string& name) const {
   const auto entry = manifest_.files.find(name);
   if (entry == manifest_.files.end()) return refused(directory_ + " has no " + name + " in its manifest");
   const std::string path = directory_ + "/" + name;
-  auto bytes = read_file(path, entry->second.bytes);
+  auto bytes = read_file(path, entry->second.bytes, Links::kRefuse);
   if (!bytes) return bytes.error();
   if (bytes->size() != entry->second.bytes)
     return refused(path + " has " + std::to_string(bytes->size()) + " bytes where the manifest says " +

@@ -131,6 +131,7 @@ temport_code temport_session_create(const temport_bundle* bundle, const temport_
 void temport_session_close(temport_session* session) { delete session; }
 const char* temport_session_runtime(const temport_session* session) { return session->model->runtime.c_str(); }
 const char* temport_session_version(const temport_session* session) { return session->model->version.c_str(); }
+const char* temport_session_library(const temport_session* session) { return session->model->library.c_str(); }
 const char* temport_session_path(const temport_session* session) { return session->model->path.c_str(); }
 
 temport_code temport_request_create(const temport_session* session, const temport_axis_size* sizes, size_t count,

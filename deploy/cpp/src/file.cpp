@@ -12,7 +12,8 @@ namespace {
 
 // Opened with O_NONBLOCK so that a FIFO put in a file's place cannot hang the reader.
 struct Descriptor {
-  explicit Descriptor(const std::string& path) : fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {}
+  Descriptor(const std::string& path, Links links)
+      : fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | (links == Links::kRefuse ? O_NOFOLLOW : 0))) {}
   ~Descriptor() {
     if (fd >= 0) ::close(fd);
   }
@@ -23,9 +24,10 @@ struct Descriptor {
 
 }  // namespace
 
-Result<Bytes> read_file(const std::string& path, uint64_t limit) {
-  const Descriptor file(path);
+Result<Bytes> read_file(const std::string& path, uint64_t limit, Links links) {
+  const Descriptor file(path, links);
   struct stat status {};
+  if (file.fd < 0 && errno == ELOOP) return refused(path + " is a symbolic link; a bundle holds its files itself");
   if (file.fd < 0 || ::fstat(file.fd, &status) != 0)
     return refused(path + " cannot be opened: " + std::strerror(errno));
   if (!S_ISREG(status.st_mode)) return refused(path + " is not a regular file");
@@ -43,6 +45,8 @@ Result<Bytes> read_file(const std::string& path, uint64_t limit) {
   }
   return bytes;
 }
+
+std::string file_name(const std::string& path) { return path.substr(path.rfind('/') + 1); }
 
 Result<void> write_file(const std::string& path, const Bytes& bytes) {
   std::FILE* file = std::fopen(path.c_str(), "wb");

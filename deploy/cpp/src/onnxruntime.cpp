@@ -3,6 +3,7 @@
 #include <dlfcn.h>
 #include <link.h>
 
+#include "file.h"
 #include "ort_library.h"
 #include "runtime.h"
 
@@ -76,6 +77,7 @@ class OrtModel final : public Model {
     return std::unique_ptr<Execution>(std::move(execution));
   }
   std::string version() const override { return library_.version(); }
+  std::string library() const override { return library_.file(); }
   std::string path() const override { return path_; }
 
  private:
@@ -208,7 +210,7 @@ Result<std::unique_ptr<Model>> load_onnxruntime(const BundleDirectory& bundle, c
   auto memory = library->own<ort::ReleaseMemoryInfo>(raw_memory);
   std::string path = !bundle.manifest().custom_ops ? "standard operators"
                      : ops->empty()                ? "function body"
-                                                   : "native kernel " + *ops;
+                                                   : "native kernel " + file_name(*ops);
   return std::unique_ptr<internal::Model>(std::make_unique<OrtModel>(*library, std::move(env), std::move(session),
                                                                      std::move(memory), std::move(path)));
 }

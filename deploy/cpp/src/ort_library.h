@@ -17,6 +17,7 @@ class Library {
   static Result<Library> load(const std::string& path);
 
   const std::string& version() const { return version_; }
+  const std::string& file() const { return file_; }
 
   // Calls a slot whose result is a status; success allocates nothing.
   template <class S, class... Args>
@@ -42,10 +43,11 @@ class Library {
   }
 
  private:
-  Library(const void* const* api, std::string version) : api_(api), version_(std::move(version)) {}
+  Library(const void* const* api, std::string version, std::string file)
+      : api_(api), version_(std::move(version)), file_(std::move(file)) {}
 
   const void* const* api_;
-  std::string version_;
+  std::string version_, file_;
 };
 
 using EnvOwner = Library::Owner<Env, ReleaseEnv>;

@@ -41,6 +41,8 @@ class Model {
   virtual Result<std::unique_ptr<Execution>> prepare(const std::vector<Binding>& inputs,
                                                      const std::vector<Binding>& outputs) const = 0;
   virtual std::string version() const = 0;
+  // File name of the runtime's shared library.
+  virtual std::string library() const = 0;
   virtual std::string path() const = 0;
 };
 

@@ -28,6 +28,7 @@ Result<std::shared_ptr<const LoadedModel>> load(const BundleDirectory& bundle, c
   auto loaded = std::make_shared<LoadedModel>();
   loaded->runtime = config.runtime;
   loaded->version = (*model)->version();
+  loaded->library = (*model)->library();
   loaded->path = (*model)->path();
   loaded->signature = bundle.manifest().signature;
   loaded->identity = identity(bundle.manifest());

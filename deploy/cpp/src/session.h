@@ -12,7 +12,7 @@ namespace temport::internal {
 
 // Shared by the session handle and its requests, so that they may be closed in any order.
 struct LoadedModel {
-  std::string runtime, version, path;
+  std::string runtime, version, library, path;
   Signature signature;
   Digest identity;  // of model.onnx and the weights beside it, by the manifest's hashes
   std::unique_ptr<Model> model;

@@ -7,6 +7,7 @@
 #include <mutex>
 
 #include "cuda_library.h"
+#include "file.h"
 #include "runtime.h"
 
 namespace temport::internal {
@@ -55,7 +56,7 @@ struct Engine {
   Logger logger;
   std::unique_ptr<nvinfer1::IRuntime> runtime;
   std::unique_ptr<nvinfer1::ICudaEngine> engine;
-  std::string version;
+  std::string version, library;
 };
 
 class TensorrtExecution final : public Execution {
@@ -130,14 +131,14 @@ class TensorrtModel final : public Model {
     return std::unique_ptr<Execution>(std::move(execution));
   }
   std::string version() const override { return engine_->version; }
+  std::string library() const override { return engine_->library; }
   std::string path() const override { return "engine"; }
 
  private:
   std::shared_ptr<const Engine> engine_;
 };
 
-Result<void*> open_library(const SessionConfig& config) {
-  const std::string name = config.library.empty() ? kLibrary : config.library;
+Result<void*> open_library(const std::string& name) {
   void* library = ::dlopen(name.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (!library) return unavailable(std::string(kFlavour) + " is not here (" + ::dlerror() + ")");
   return library;
@@ -168,13 +169,15 @@ Result<std::unique_ptr<Model>> load_tensorrt(const BundleDirectory& bundle, cons
   auto cuda = Cuda::load();
   if (!cuda) return cuda.error();
   engine->cuda = *cuda;
-  const auto library = open_library(config);
+  const std::string name = config.library.empty() ? kLibrary : config.library;
+  const auto library = open_library(name);
   if (!library) return library.error();
   const auto create = reinterpret_cast<decltype(&::createInferRuntime_INTERNAL)>(
       ::dlsym(*library, "createInferRuntime_INTERNAL"));
   const auto version = reinterpret_cast<int32_t (*)()>(::dlsym(*library, "getInferLibVersion"));
   if (!create || !version) return unavailable("the library named for " + flavour + " is not TensorRT");
   engine->version = std::to_string(version());
+  engine->library = file_name(name);
   engine->runtime.reset(static_cast<nvinfer1::IRuntime*>(create(&engine->logger, NV_TENSORRT_VERSION)));
   if (!engine->runtime) return unavailable("TensorRT: " + engine->logger.last());
   // Host code inside an engine stays forbidden: `setEngineHostCodeAllowed` is never called.

@@ -94,6 +94,25 @@ TEST_CASE("what is no file or no bundle is refused") {
   CHECK(says(opened.error().message, "not a regular file"));
 }
 
+TEST_CASE("a symbolic link is no file of a bundle, whatever it points to") {
+  for (const std::string name : {"manifest.json", "model.onnx", "vectors.npz"}) {
+    const tiny::Directory directory;
+    const auto opened = BundleDirectory::open(directory.string());
+    REQUIRE(opened);
+    std::filesystem::rename(directory.path() / name, directory.path() / "moved");
+    std::filesystem::create_symlink("moved", directory.path() / name);
+    CHECK(says(temport::Bundle::open(directory.string()).error().message, name + " is a symbolic link"));
+    if (name != "manifest.json") CHECK(says(opened->read(name).error().message, name + " is a symbolic link"));
+    // A link to the directory as a whole is the user's own.
+    std::filesystem::remove(directory.path() / name);
+    std::filesystem::rename(directory.path() / "moved", directory.path() / name);
+    const std::string link = directory.string() + "-link";
+    std::filesystem::create_directory_symlink(directory.path(), link);
+    CHECK(temport::Bundle::open(link));
+    std::filesystem::remove(link);
+  }
+}
+
 TEST_CASE("a model that describes itself otherwise is refused although its hash is right") {
   const tiny::Directory directory;
   std::string other = tiny::kSignature;

@@ -17,6 +17,7 @@ TEST_CASE("a request computes in place and follows its sizes") {
   REQUIRE(session);
   CHECK(session->path() == "standard operators");
   CHECK(session->version() == "stand-in");
+  CHECK(session->library() == "libstand_in_runtime.so");
   for (const int64_t batch : {1, 3, 4}) {
     auto request = session->request({{"batch", batch}});
     REQUIRE(request);

@@ -118,7 +118,10 @@ TEMPORT_API temport_code temport_session_create(const temport_bundle* bundle, co
 TEMPORT_API void temport_session_close(temport_session* session);
 TEMPORT_API const char* temport_session_runtime(const temport_session* session);
 TEMPORT_API const char* temport_session_version(const temport_session* session);
-/* Which path runs the custom operators: "native kernel <library>", "function body" or "standard operators". */
+/* File name of the runtime's shared library. */
+TEMPORT_API const char* temport_session_library(const temport_session* session);
+/* Which path runs the custom operators: "native kernel <file name of the op library>", "function body", "standard
+ * operators" or, in TensorRT, "engine". */
 TEMPORT_API const char* temport_session_path(const temport_session* session);
 
 typedef struct temport_axis_size {

@@ -219,6 +219,7 @@ class Session {
 
   std::string runtime() const { return temport_session_runtime(handle_.get()); }
   std::string version() const { return temport_session_version(handle_.get()); }
+  std::string library() const { return temport_session_library(handle_.get()); }
   std::string path() const { return temport_session_path(handle_.get()); }
   Result<Request> request(const std::vector<AxisSize>& sizes = {}) const {
     const auto plain = detail::plain(sizes);

@@ -1,0 +1,27 @@
+"""The shared libraries of this installation that a program outside Python may run on."""
+
+from __future__ import annotations
+
+import os
+from importlib.util import find_spec
+from pathlib import Path
+
+from custom_ops import library_path
+
+
+def onnxruntime_library() -> Path | None:
+    """The shared library inside the onnxruntime wheel."""
+    spec = find_spec("onnxruntime")
+    if spec is None or spec.origin is None:
+        return None
+    return next(iter(sorted((Path(spec.origin).parent / "capi").glob("libonnxruntime.so.*"))), None)
+
+
+def runner_environment() -> dict[str, str]:
+    """This process's environment, with our libraries in the variables that `temport-run` reads and that name none.
+
+    ValueError where `$TEMPORT_OPS_LIBRARY` names a library that is not there.
+    """
+    own = {"TEMPORT_ONNXRUNTIME_LIBRARY": onnxruntime_library(), "TEMPORT_OPS_LIBRARY": library_path()}
+    added = {name: str(path) for name, path in own.items() if path is not None and not os.environ.get(name)}
+    return {**os.environ, **added}
