@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 
+from exporter.bench.files import write_whole
 from exporter.bench.gpu_cases import GpuCase, Target, plan, targets
 from exporter.bench.gpu_checks import checks
 from exporter.bench.gpu_contenders import contenders
@@ -37,7 +38,8 @@ Say = Callable[[str], None]
 def run(
     out: Path, device: str = "cuda", cases: list[GpuCase] | None = None, say: Say = print
 ) -> dict[str, Any]:
-    """Everything, written to `out` (JSON) as well as returned. `device="cpu"` uses the emulated kernels.
+    """Everything, written to `out` (JSON, after every case) as well as returned. `device="cpu"` uses the emulated
+    kernels.
 
     Raises `UserError` without a GPU, or when a kernel is wrong: times of wrong kernels mean nothing.
     """
@@ -65,10 +67,11 @@ def run(
                 row = measure(case, kernels, device)
                 medians[case] = {name: entry["median"] for name, entry in row["contenders"].items()}
                 report["times"].append(row)
+                write_whole(out, json.dumps(report, indent=1) + "\n")
             report["targets"] = [asdict(t) | {"met": t.met} for t in targets(medians, peak, bandwidth)]
         report["engines"] = outcomes()
     report["seconds"] = round(time.monotonic() - started, 1)
-    out.write_text(json.dumps(report, indent=1) + "\n")
+    write_whole(out, json.dumps(report, indent=1) + "\n")
     if wrong:
         raise UserError(
             f"{len(wrong)} of {len(proofs)} comparisons fail, first {wrong[0]}; nothing was timed"

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from exporter.bench.options import shape_of, thread_counts
-from exporter.bench.tables import milliseconds, quartiles, table
+from exporter.bench.tables import Output, milliseconds, quartiles, table
 
 if TYPE_CHECKING:
     from exporter.bench.model import ModelReport, ModelResult
@@ -53,7 +52,7 @@ def bench_model(
     """
     from exporter.bench.model import DEFAULT_ARCHITECTURES, DEFAULT_SHAPES, ModelResult, run
 
-    console = Console()
+    console = Output()
 
     def after(report: ModelReport, latest: ModelResult | StreamResult) -> None:
         report.write(out)
@@ -71,17 +70,17 @@ def bench_model(
         compile_everywhere=compile_everywhere,
         settings=settings or (),
         streams=stream,
-        progress=lambda text: console.print(text, style="dim", markup=False, highlight=False),
+        progress=console.say,
         after=after,
     )
     for name, reason in report.not_streamed.items():
-        console.print(f"not frame by frame: {name}: {reason}", style="dim", markup=False, highlight=False)
+        console.say(f"not frame by frame: {name}: {reason}")
     peak = f"; peak {report.peak_flops / 1e9:.1f} GFLOP/s per core" if report.peak_flops else ""
     console.print(f"{report.machine}{peak}")
     console.print(f"written: {out / 'bench-model.json'}, {out / 'bench-model.svg'}")
 
 
-def _print(result: ModelResult, console: Console) -> None:
+def _print(result: ModelResult, console: Output) -> None:
     ours = result.ours.timing.median
     title = f"{result.arch}, batch {result.batch}, length {result.length}, threads {result.threads}"
     columns = {
@@ -93,7 +92,7 @@ def _print(result: ModelResult, console: Console) -> None:
     }
     console.print(table(title, result.rows, columns))
     for name, reason in result.left_out.items():
-        console.print(f"{name}: {reason}", style="dim", markup=False, highlight=False)
+        console.say(f"{name}: {reason}")
     if peer := result.fastest_peer:
         console.print(f"ours: {ours / peer.timing.median:.2f}x the time of the fastest peer, {peer.name}")
     _print_profile(result.profile, console)
@@ -105,7 +104,7 @@ def _print(result: ModelResult, console: Console) -> None:
         )
 
 
-def _print_stream(result: StreamResult, console: Console) -> None:
+def _print_stream(result: StreamResult, console: Output) -> None:
     from exporter.bench.model_stream import WINDOW
 
     step, window = result.step.median, result.window.median
@@ -124,7 +123,7 @@ def _print_stream(result: StreamResult, console: Console) -> None:
     console.print(f"floor, reading {weights}: {floor}; ours is {step / result.floor:.1f} times that")
 
 
-def _print_profile(profile: dict[str, float], console: Console) -> None:
+def _print_profile(profile: dict[str, float], console: Output) -> None:
     whole = sum(profile.values())
     shown = list(profile.items())[:PROFILE_SHOWN]
     shown.append((f"{len(profile) - len(shown)} others", whole - sum(spent for _, spent in shown)))

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from exporter.bench.options import thread_counts
-from exporter.bench.tables import milliseconds, quartiles, table
+from exporter.bench.tables import Output, milliseconds, quartiles, table
 
 if TYPE_CHECKING:
     from exporter.bench.ops import CaseResult, MemoryResult, OpsReport
@@ -40,7 +39,7 @@ def bench_ops(
     """
     from exporter.bench.ops import CaseResult, run
 
-    console = Console()
+    console = Output()
 
     def after(report: OpsReport, latest: CaseResult | MemoryResult) -> None:
         report.write(out)
@@ -60,14 +59,14 @@ def bench_ops(
         seconds=seconds,
         contenders=contender or (),
         memory_length=memory_length or None,
-        progress=lambda text: console.print(text, style="dim", markup=False, highlight=False),
+        progress=console.say,
         after=after,
     )
     console.print(f"{report.machine}; peak {report.peak_flops / 1e9:.1f} GFLOP/s per core")
     console.print(f"written: {out / 'bench-ops.json'}, {out / 'bench-ops.svg'}")
 
 
-def _print(result: CaseResult, console: Console) -> None:
+def _print(result: CaseResult, console: Output) -> None:
     columns = {
         "": lambda row: row.name,
         "median": lambda row: milliseconds(row.timing.median),
@@ -79,4 +78,4 @@ def _print(result: CaseResult, console: Console) -> None:
     title = f"{result.family}, length {result.length}, threads {result.threads}"
     console.print(table(title, result.rows, columns))
     for name, reason in result.left_out.items():
-        console.print(f"{name}: {reason}", style="dim", markup=False, highlight=False)
+        console.say(f"{name}: {reason}")

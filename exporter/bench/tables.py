@@ -6,12 +6,27 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, TypeVar
 
+from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
     from exporter.bench.timing import Timing
 
 Row = TypeVar("Row")
+LOG_WIDTH = 120
+
+
+class Output(Console):
+    """A terminal as wide as it is; a log is wide enough for every table."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        if not self.is_terminal:
+            self.width = LOG_WIDTH
+
+    def say(self, text: str) -> None:
+        """A line in between, such as progress, dim and as it is."""
+        self.print(text, style="dim", markup=False, highlight=False, soft_wrap=True)
 
 
 def table(title: str, rows: Iterable[Row], columns: Mapping[str, Callable[[Row], str]]) -> Table:
@@ -32,4 +47,5 @@ def milliseconds(seconds: float) -> str:
 
 
 def quartiles(timing: Timing) -> str:
-    return f"{milliseconds(timing.lower)} - {milliseconds(timing.upper)}"
+    """`0.441 - 0.460 ms`"""
+    return f"{milliseconds(timing.lower).removesuffix(' ms')} - {milliseconds(timing.upper)}"
