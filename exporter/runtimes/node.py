@@ -27,4 +27,6 @@ def find_javascript(package: str, program: Path) -> Found:
     return Found((node, str(program)))
 
 
-RUNTIME = RunnerRuntime("node", replace(CAPABILITIES, intermediates=False, streams=False), find)
+RUNTIME = RunnerRuntime(
+    "node", replace(CAPABILITIES, intermediates=False, streams=False, whole_streams=True), find
+)

@@ -19,4 +19,6 @@ def find() -> Found:
     return find_javascript("onnxruntime-web", JS / "web" / "temport-run.mjs")
 
 
-RUNTIME = RunnerRuntime("web", replace(CAPABILITIES, intermediates=False, streams=False), find)
+RUNTIME = RunnerRuntime(
+    "web", replace(CAPABILITIES, intermediates=False, streams=False, whole_streams=True), find
+)

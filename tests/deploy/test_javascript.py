@@ -3,51 +3,30 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from small_bundles import rehash
-from toolchain import call, exclusive, need
-from webdriver import Browser, browser
+from javascript import PROGRAMS, SWIFTSHADER, install, refusal, run
+from rich.console import Console
+from small_bundles import SMALL, rehash, write_bundle
+from toolchain import call
 
 from exporter.bundle import open_bundle
 from exporter.parity.gate import gate
 from exporter.parity.run import run_runtime
 from exporter.parity.vectors import read_vectors
+from exporter.pipeline import ExportRequest, run_export
 from exporter.report.serial import runtime_row
 from exporter.runtimes import load, node
 from exporter.subject import Subject
 
 Exported = Callable[[str], Path]
-PROGRAMS = {"node": "node/temport-run.mjs", "web": "web/temport-run.mjs"}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def packages() -> None:
-    """`npm install` as deploy/js documents it, where it was not done yet."""
-    need("node")
-    with exclusive():
-        if not (node.JS / "node_modules").is_dir():
-            call("npm", "install", "--no-audit", "--no-fund", cwd=node.JS)
-
-
-def run(where: str, *words: str | Path) -> subprocess.CompletedProcess[str]:
-    command = ["node", str(node.JS / PROGRAMS[where]), *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
-
-
-def refusal(where: str, *words: str | Path) -> str:
-    done = run(where, *words)
-    assert done.returncode == 2, done.stdout + done.stderr
-    assert done.stdout == "" and done.stderr.count("\n") == 1
-    return done.stderr.removeprefix("error: ").strip()
 
 
 def test_readers() -> None:
+    install()
     call("node", "--test", node.JS / "test")
 
 
@@ -98,7 +77,7 @@ def test_one_inference_in_the_browser(exported: Exported, tmp_path: Path) -> Non
 def test_damage_is_refused(bundle: Path) -> None:
     manifest = json.loads((bundle / "manifest.json").read_text())
     rehash(bundle, format=2)
-    assert "bundle format 2; this page reads format 1" in refusal("node", bundle)
+    assert "bundle format 2; format 1 is read here" in refusal("node", bundle)
     renamed = json.loads(json.dumps(manifest["signature"]).replace("state_sequence", "frames"))
     rehash(bundle, format=1, signature=renamed)
     assert "signature is not the manifest's" in refusal("node", bundle)
@@ -113,6 +92,17 @@ def test_damage_is_refused(bundle: Path) -> None:
         file.write(b"\0")
     assert "model.onnx has" in refusal("node", bundle)
     assert "model.onnx has" in refusal("web", bundle)
+    (bundle / "model.onnx").rename(bundle / "elsewhere")
+    (bundle / "model.onnx").symlink_to(bundle / "elsewhere")
+    assert "model.onnx cannot be read (not a plain file)" in refusal("node", bundle)
+    assert "model.onnx cannot be read" in refusal("web", bundle)
+
+
+def test_a_malformed_signature_is_refused(bundle: Path) -> None:
+    signature = json.loads((bundle / "manifest.json").read_text())["signature"]
+    for inputs in ([{}], [{"name": "x", "dtype": "float32", "shape": [0]}], signature["inputs"] * 2):
+        rehash(bundle, signature={**signature, "inputs": inputs})
+        assert "its signature's inputs are malformed" in refusal("node", bundle)
 
 
 def test_options_get_a_sentence(exported: Exported, tmp_path: Path) -> None:
@@ -123,73 +113,72 @@ def test_options_get_a_sentence(exported: Exported, tmp_path: Path) -> None:
     assert "cannot be read" in refusal("node", tmp_path)
     assert "no option --fast" in refusal("node", bundle, "--fast")
     assert "go together" in refusal("node", bundle, "--input", "x.npy")
-
-
-@pytest.fixture(scope="module")
-def page() -> Iterator[Browser]:
-    with browser() as opened:
-        yield opened
-
-
-@pytest.fixture
-def served(bundle: Path) -> Iterator[str]:
-    """The page's address with a bundle of one's own."""
-    command = ["node", str(node.JS / "web" / "serve.mjs"), str(bundle)]
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PORT": "0"})
-    try:
-        assert server.stdout is not None
-        yield server.stdout.readline().strip()
-    finally:
-        server.kill()
-        server.wait()
-        server.stdout.close()
-
-
-def test_the_page_replays_measures_and_streams(page: Browser, served: str) -> None:
-    page.open(served)
-    assert page.wait("document.documentElement.dataset.state") == "ready"
-    assert page.evaluate("document.getElementById('verdict').textContent") == "pass"
-    verdicts = page.evaluate(
-        "[...document.querySelectorAll('#cases tbody td:last-child')].map(c => c.textContent)"
+    assert "other is not one of output" in refusal("node", bundle, *files, "--output", "other=z.npy")
+    assert "give both" in refusal("node", bundle, "--frames", "10")
+    assert "number from 1 to" in refusal("node", bundle, "--bench", "--frames", "0")
+    assert "number from 1 to" in refusal("node", bundle, "--threads", "1.5")
+    assert "one bundle is run at a time" in refusal("node", bundle, bundle)
+    assert "nothing.npy cannot be read" in refusal(
+        "web", bundle, "--input", "nothing.npy", "--output", "y.npy"
     )
-    assert verdicts == ["pass"] * 5
-    assert page.evaluate("document.querySelectorAll('#latency-plot rect').length") > 10
-    page.evaluate("document.getElementById('stream-toggle').click()")
-    page.wait("document.querySelectorAll('#stream-output polyline').length == 16")
-    assert "largest output" in page.evaluate("document.getElementById('stream-status').textContent")
+    assert "choose wasm or webgpu" in refusal("web", bundle, TEMPORT_PROVIDER="webgl")
 
 
-def test_the_page_streams_a_csv_file(page: Browser, served: str, tmp_path: Path) -> None:
-    page.open(served)
-    page.wait("document.documentElement.dataset.state == 'ready'")
-    (tmp_path / "bad.csv").write_text("1,2,3\n")
-    page.choose_files("#csv", tmp_path / "bad.csv")
-    page.evaluate("document.getElementById('stream-toggle').click()")
-    page.wait(
-        "document.getElementById('stream-status').textContent == 'row 1 of the CSV is not 8 finite numbers'"
+def half(tmp_path: Path, precision: str) -> Path:
+    """A small bundle in a half type, its weights in a file beside the model."""
+    run_export(
+        ExportRequest(
+            arch="mega",
+            settings=tuple(SMALL["mega"]),
+            seq="12",
+            precision=precision,
+            external_data=True,
+            runtimes=("onnxruntime_cpu",),
+            out=tmp_path / precision,
+        ),
+        Console(quiet=True),
     )
-    np.savetxt(tmp_path / "good.csv", np.ones((4, 8)), delimiter=",")
-    page.choose_files("#csv", tmp_path / "good.csv")
-    page.evaluate("document.getElementById('stream-toggle').click()")
-    page.wait(
-        "document.querySelector('#stream-input text:last-child')?.textContent.includes('last 4 frames')"
-    )
+    return tmp_path / precision
 
 
-def test_the_page_refuses_with_a_sentence(page: Browser, served: str, bundle: Path) -> None:
-    with (bundle / "model.onnx").open("ab") as file:
-        file.write(b"\0")
-    page.open(served)
-    assert page.wait("document.documentElement.dataset.state") == "refused"
-    assert "model.onnx has" in page.evaluate("document.getElementById('problem').textContent")
-    assert page.evaluate("document.getElementById('results').hidden")
+def test_half_floats_and_external_data(tmp_path: Path) -> None:
+    bundle = half(tmp_path, "fp16")
+    for where in PROGRAMS:
+        done = run(where, bundle, "--replay")
+        assert done.returncode == 0, done.stderr
+        assert runtime_row(json.loads(done.stdout)["runtimes"][0]).verdict == "pass"
+    with (bundle / "model.onnx.data").open("r+b") as file:
+        file.write(b"\xff")
+    assert "model.onnx.data differs from its manifest" in refusal("node", bundle)
 
 
-def test_the_server_serves_nothing_else(served: str) -> None:
-    import urllib.error
-    import urllib.request
+def test_a_precision_without_kernels_is_not_run(tmp_path: Path) -> None:
+    bundle = half(tmp_path, "bf16")
+    done = run("node", bundle, "--replay")
+    row = runtime_row(json.loads(done.stdout)["runtimes"][0])
+    assert (row.verdict, row.reason) == ("not run", "ONNX Runtime's cpu kernels do not compute in bfloat16")
+    assert done.returncode == 1, "nothing was judged"
+    assert "do not compute in bfloat16" in refusal("node", bundle, "--bench")
 
-    base = served.split("/web/")[0]
-    for path in ("/../cpp/README.md", "/%2e%2e/cpp/README.md", "/bundle/..%2f..%2fetc/passwd", "/bundle/x"):
-        with pytest.raises(urllib.error.HTTPError):
-            urllib.request.urlopen(base + path)
+
+@pytest.mark.parametrize("where", PROGRAMS)
+def test_bench_counts_every_inference(exported: Exported, where: str) -> None:
+    latency = json.loads(run(where, exported("mega"), "--bench", "--frames", "200").stdout)["latency"]
+    assert latency["unit"] == "us" and latency["frames"] == 200
+    quantiles = [latency[name] for name in ("min", "p50", "p90", "p99", "p99_9", "max")]
+    assert quantiles == sorted(quantiles) and quantiles[0] > 0
+    assert latency["min"] <= latency["p50_first_tenth"] <= latency["max"]
+    edges, counts = latency["histogram"]["edges"], latency["histogram"]["counts"]
+    assert sum(counts) == 200 and len(edges) == len(counts) + 1 and edges == sorted(edges)
+    assert edges[0] <= latency["min"] * (1 + 1e-9) and latency["max"] <= edges[-1] * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("arch", ["mega", "lightning"])
+def test_webgpu_agrees_with_the_oracle(tmp_path: Path, arch: str) -> None:
+    bundle = write_bundle(tmp_path / arch, arch, batch="1")  # one shape: its shaders are compiled once
+    done = run("web", bundle, "--replay", **SWIFTSHADER)
+    if "no WebGPU adapter" in done.stderr:
+        pytest.skip("this Chromium has no WebGPU adapter, not even SwiftShader")
+    assert done.returncode == 0, done.stderr
+    row = runtime_row(json.loads(done.stdout)["runtimes"][0])
+    assert gate([row]) == ("pass", ()) and row.name == "browser-webgpu"

@@ -1,28 +1,37 @@
 // The command line of temport-run, shared by the runners here.
 
-export const USAGE = `usage: temport-run BUNDLE [--replay] [--bench] [--input [NAME=]x.npy ... --output [NAME=]y.npy ...]
-                   [--threads N]
-Prints one JSON object on stdout. Exit code 0: done and every judged case passed; 1: a case failed;
-2: bad input, a refused bundle or a missing runtime, with one sentence on stderr.`;
+export const USAGE = `usage: temport-run BUNDLE [--replay] [--bench [--frames N]] [--threads N]
+                   [--input [NAME=]x.npy ... --output [NAME=]y.npy ...]
+Prints one JSON object on stdout. Exit code 0: done and every judged case passed; 1: a case failed or
+none could be judged; 2: bad input, a refused bundle or a missing runtime, with one sentence on stderr.`;
+
+const MAX_FRAMES = 1e7;
 
 export function parseArguments(words) {
-  const parsed = { bundle: null, replay: false, bench: false, help: false, threads: 1, inputs: [], outputs: [] };
+  const parsed = { bundle: null, replay: false, bench: false, help: false, frames: null, threads: 1, inputs: [], outputs: [] };
   for (let i = 0; i < words.length; ++i) {
     const word = words[i];
     if (word === '--replay' || word === '--bench' || word === '--help') parsed[word.slice(2)] = true;
-    else if (!word.startsWith('--')) parsed.bundle = word;
-    else if (word === '--threads') parsed.threads = Number(words[++i]);
+    else if (word === '--threads' || word === '--frames') parsed[word.slice(2)] = Number(words[++i]);
     else if (word === '--input' || word === '--output') {
       const [, name = '', file] = /^(?:([^=]+)=)?(.+)$/.exec(words[++i] ?? '') ?? [];
       if (!file) throw new Error(`${word} needs a file`);
       parsed[`${word.slice(2)}s`].push({ name, file });
-    } else throw new Error(`there is no option ${word}; see --help`);
+    } else if (word.startsWith('--')) throw new Error(`there is no option ${word}; see --help`);
+    else if (parsed.bundle) throw new Error(`one bundle is run at a time, not ${parsed.bundle} and ${word}`);
+    else parsed.bundle = word;
   }
-  if (!parsed.bundle && !parsed.help) throw new Error('name the bundle to run; see --help');
-  if (!(parsed.threads >= 1)) throw new Error('--threads takes a positive number');
+  if (parsed.help) return parsed;
+  if (!parsed.bundle) throw new Error('name the bundle to run; see --help');
+  if (!isCount(parsed.threads, 1024)) throw new Error('--threads takes a number from 1 to 1024');
+  if (parsed.frames !== null && !parsed.bench) throw new Error('--frames says how long --bench runs; give both');
+  if (parsed.frames !== null && !isCount(parsed.frames, MAX_FRAMES))
+    throw new Error(`--frames takes a number from 1 to ${MAX_FRAMES}`);
   if (!parsed.inputs.length !== !parsed.outputs.length) throw new Error('--input and --output go together');
   return parsed;
 }
+
+const isCount = (value, max) => Number.isInteger(value) && value >= 1 && value <= max;
 
 /** The file given for a tensor, or null; a file without a name belongs to the only tensor of its side. */
 export function fileOf(files, name, tensors) {

@@ -5,7 +5,7 @@ const DESCRS = {
 };
 const SIZES = { bool: 1, int32: 4, int64: 8, float16: 2, float32: 4, float64: 8 };
 const MAX_HEADER = 4096, MAX_RANK = 8;
-const HEADER = /^\{'descr': '([^']{2,8})', 'fortran_order': (True|False), 'shape': \(((?:\d{1,15},? ?)*)\),? ?\} *\n?$/;
+const HEADER = /^\{'descr': '([^']{2,8})', 'fortran_order': (True|False), 'shape': \(((?:\d{1,15}, ?)*\d{0,15})\),? ?\} *\n?$/;
 
 /** @param {Uint8Array} file @returns {{dtype: string, shape: number[], bytes: Uint8Array}} */
 export function readNpy(file) {
@@ -42,12 +42,18 @@ export function writeNpy({ dtype, shape, bytes }) {
   return file;
 }
 
-export const count = (shape) => shape.reduce((product, size) => product * size, 1);
+const count = (shape) => shape.reduce((product, size) => product * size, 1);
 
 const ARRAYS = {
   bool: Uint8Array, int32: Int32Array, int64: BigInt64Array,
   float16: Uint16Array, float32: Float32Array, float64: Float64Array,
 };
+
+/** An array of zeros. */
+export function zeros(dtype, shape) {
+  if (!(dtype in SIZES)) throw new Error(`the element type ${dtype} is not one of ${Object.keys(SIZES).join(', ')}`);
+  return { dtype, shape, bytes: new Uint8Array(count(shape) * SIZES[dtype]) };
+}
 
 /** The elements as a typed array of their own; half floats stay 16-bit patterns. */
 export function elements({ dtype, bytes }) {

@@ -1,32 +1,44 @@
-// The page: open a bundle, replay its vectors, show what came out, run on a stream.
-import { openBundle, readVectors } from '../lib/bundle.mjs';
-import { bench, createSession, describe, replay } from '../lib/model.mjs';
+// The page: open a bundle, replay its vectors, show what came out, measure, run on a stream.
+import { bench } from '../lib/bench.mjs';
+import { openBundle } from '../lib/bundle.mjs';
 import { elements } from '../lib/npy.mjs';
-import { histogram, lines } from './plot.mjs';
-import { fromDirectory, fromUrl, identity, loadRuntime } from './runtime.mjs';
-import { Window, parseCsv, streamable, synthetic } from './stream.mjs';
+import { replay } from '../lib/replay.mjs';
+import { createSession, refusal } from '../lib/session.mjs';
+import { isStep } from '../lib/signature.mjs';
+import { readVectors } from '../lib/vectors.mjs';
+import { parseCsv, synthetic } from './frames.mjs';
+import { live, liveModel, liveRefusal } from './live.mjs';
+import { duration, histogram, lines } from './plot.mjs';
+import { fromDirectory, fromUrl, loadRuntime } from './runtime.mjs';
 
 const $ = (id) => document.getElementById(id);
-const HISTORY = 200, FRAME_MS = 50;
-let running = 0; // the number of the stream that may go on
+const FIRST_LOOK_SECONDS = 2;
+const breathe = () => new Promise((resolve) => setTimeout(resolve));
+let turn = 0; // the number of the measurement or stream that may go on
+let opened; // {ort, session, bundle} on show
 
 async function show(read) {
-  running++;
+  turn++;
   $('problem').hidden = $('results').hidden = true;
+  delete document.documentElement.dataset.state;
   try {
     const provider = $('provider').value;
     const bundle = await openBundle(read);
-    const ort = await loadRuntime(provider);
+    const { ort, place } = await loadRuntime(provider);
+    const { declaration, temport } = bundle.manifest;
+    const kind = isStep(bundle.signature) ? 'step model' : 'window model';
+    $('model').textContent = `${declaration.arch}, ${kind}, ${bundle.model.length.toLocaleString('en')} bytes, exported by temport ${temport}`;
+    const why = refusal(bundle, provider, place.halfFloats);
+    if (why) throw new Error(why);
     const session = await createSession(ort, bundle, provider);
-    const about = describe(bundle, identity(ort, provider));
-    const name = `${about.architecture}, ${bundle.model.length.toLocaleString('en')} bytes`;
-    $('model').textContent = `${name}, exported by temport ${bundle.manifest.temport}`;
-    $('path').textContent = `${about.runner}, ${about.runtime} ${about.version}, ${about.path}`;
-    await showCases(bundle, await replay(ort, session, bundle, { name: provider, version: about.version, path: about.path }));
+    opened = { ort, session, bundle };
+    const path = declaration.ops === 'custom' ? 'function bodies' : 'standard operators';
+    $('path').textContent = `${place.runner}, ${place.runtime} ${place.version}, ${path}`;
+    await showCases(bundle, await replay(ort, session, bundle, {}, breathe));
     $('results').hidden = false;
-    await showLatency(await bench(ort, session, bundle));
+    await measure({ seconds: FIRST_LOOK_SECONDS });
     await showMasks(bundle);
-    offerStream(ort, session, bundle);
+    $('stream-section').hidden = liveRefusal(bundle.signature) !== null;
     document.documentElement.dataset.state = 'ready';
   } catch (error) {
     $('problem').textContent = error.message.split('\n')[0];
@@ -47,13 +59,25 @@ async function showCases(bundle, row) {
     return line;
   }));
   $('verdict').textContent = $('verdict').dataset.verdict = row.verdict;
+  $('divergence').textContent = row.divergence ? `${row.divergence.case}: ${row.divergence.explanation}` : '';
 }
 
-async function showLatency({ latency, samples }) {
-  const us = (value) => `${value.toFixed(0)} µs`;
-  $('latency').textContent =
-    `median ${us(latency.p50)}, 90 % ${us(latency.p90)}, 99 % ${us(latency.p99)} over ${latency.runs} runs`;
-  $('latency-plot').replaceChildren(histogram(samples, 'µs'));
+async function measure(limits) {
+  const { ort, session, bundle } = opened;
+  const own = ++turn;
+  const progress = async (done) => {
+    await breathe();
+    if (own !== turn) throw new Error('the measurement was stopped');
+    $('latency').textContent = `${done.toLocaleString('en')} ...`;
+  };
+  const one = isStep(bundle.signature) ? 'frames' : 'windows';
+  const { frames, p50, p99, p99_9, max, p50_first_tenth: first, p50_last_tenth: last, histogram: counted } =
+    await bench(ort, session, bundle, { ...limits, progress });
+  const flat = `median of the first tenth ${duration(first)}, of the last ${duration(last)}`;
+  const marks = { p50, p99, 'p99.9': p99_9, max };
+  const quantiles = Object.entries(marks).map(([label, us]) => `${label} ${duration(us)}`).join(', ');
+  $('latency').textContent = `${quantiles} over ${frames.toLocaleString('en')} ${one}; ${flat}`;
+  $('latency-plot').replaceChildren(histogram(counted, marks));
 }
 
 // The pictures are those of the parity report: drawn by the same rule that made the constants in the graph.
@@ -72,49 +96,39 @@ async function showMasks(bundle) {
   $('mask-section').hidden = !masks.length;
 }
 
-function offerStream(ort, session, bundle) {
-  $('stream-section').hidden = !streamable(bundle.signature);
-  if (!streamable(bundle.signature)) return;
-  const [{ name, shape }] = bundle.signature.inputs;
-  const output = bundle.signature.outputs[0].name;
-  const length = typeof shape[1] === 'number' ? shape[1] : shape[1].opt;
-  $('stream-toggle').onclick = async () => {
-    const own = ++running;
-    const start = $('stream-toggle').textContent === 'Start';
-    $('stream-toggle').textContent = start ? 'Stop' : 'Start';
-    if (!start) return;
-    try {
-      const [file] = $('csv').files;
-      const frames = file ? parseCsv(await file.text(), shape[2]) : synthetic(shape[2]);
-      await stream({ ort, session, name, output, frames, window: new Window(length, shape[2]), going: () => own === running });
-    } catch (error) {
-      $('stream-status').textContent = error.message;
-    }
-    if (own === running) $('stream-toggle').textContent = 'Start';
-  };
-}
-
-async function stream({ ort, session, name, output, frames, window, going }) {
-  const seen = [], answers = [];
-  for (const frame of frames) {
-    if (!going()) return;
-    window.push(frame);
-    const before = performance.now();
-    const feeds = { [name]: new ort.Tensor('float32', window.values, [1, window.length, window.width]) };
-    const { [output]: answer } = await session.run(feeds);
-    const took = 1000 * (performance.now() - before);
-    seen.push([...frame]);
-    answers.push([...answer.data].slice(-Number(answer.dims.at(-1))));
-    for (const kept of [seen, answers]) if (kept.length > HISTORY) kept.shift();
-    const columns = (rows) => rows[0].map((_, d) => rows.map((row) => row[d]));
-    $('stream-input').replaceChildren(lines(columns(seen), `${name}, last ${seen.length} frames`));
-    $('stream-output').replaceChildren(lines(columns(answers), output));
-    const top = answers.at(-1).indexOf(Math.max(...answers.at(-1)));
-    $('stream-status').textContent = `largest output: ${top}, ${took.toFixed(0)} µs for this frame`;
-    await new Promise((resolve) => setTimeout(resolve, FRAME_MS));
+async function stream() {
+  const { ort, session, bundle } = opened;
+  const own = ++turn;
+  const start = $('stream-toggle').textContent === 'Start';
+  $('stream-toggle').textContent = start ? 'Stop' : 'Start';
+  if (!start) return;
+  try {
+    const model = liveModel(ort, session, bundle);
+    const [file] = $('csv').files;
+    const frames = file ? parseCsv(await file.text(), model.width) : synthetic(model.width);
+    $('stream-way').textContent = model.way;
+    await live(model, frames, () => own === turn, drawStream);
+  } catch (error) {
+    $('stream-status').textContent = error.message;
   }
+  if (own === turn) $('stream-toggle').textContent = 'Start';
 }
 
+function drawStream({ frames, inputs, outputs, latencies }) {
+  const columns = (rows) => rows[0].map((_, d) => rows.map((row) => row[d]));
+  $('stream-input').replaceChildren(lines(columns(inputs), `input, last ${inputs.length} frames`));
+  $('stream-output').replaceChildren(lines(columns(outputs), 'output'));
+  const newest = outputs.at(-1), middle = latencies.toSorted((a, b) => a - b)[latencies.length >> 1];
+  const top = newest.indexOf(newest.reduce((a, b) => Math.max(a, b)));
+  $('stream-status').textContent =
+    `frame ${frames.toLocaleString('en')}, largest output: ${top}, ${duration(middle)} a frame (median of the last ${latencies.length})`;
+}
+
+$('measure').onclick = () => {
+  $('stream-toggle').textContent = 'Start';
+  measure({ frames: Number($('frames').value) }).catch((error) => ($('latency').textContent = error.message));
+};
+$('stream-toggle').onclick = stream;
 $('directory').onchange = ({ target }) => target.files.length && show(fromDirectory(target.files));
 const wanted = new URLSearchParams(location.search);
 if (wanted.get('provider')) $('provider').value = wanted.get('provider');

@@ -3,8 +3,10 @@ import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { join, normalize } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { readBundleFile } from '../node/files.mjs';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
+const BUNDLE = '/bundle/';
 const TYPES = { html: 'text/html', css: 'text/css', mjs: 'text/javascript', js: 'text/javascript', wasm: 'application/wasm' };
 
 /**
@@ -13,9 +15,10 @@ const TYPES = { html: 'text/html', css: 'text/css', mjs: 'text/javascript', js: 
  */
 export async function serve(bundle, port = 0, routes = async () => undefined) {
   const server = createServer(async (request, response) => {
+    if (isForeign(request)) return response.writeHead(403).end();
     try {
       const path = normalize(decodeURIComponent(new URL(request.url, 'http://localhost').pathname));
-      const answer = (await routes(path, request)) ?? (await readFile(place(path, bundle)));
+      const answer = (await routes(path, request)) ?? (await read(path, bundle));
       response.setHeader('Content-Type', TYPES[path.split('.').at(-1)] ?? 'application/octet-stream');
       // Cross-origin isolation: a fine clock, and threads where they are asked for.
       response.setHeader('Cross-Origin-Opener-Policy', 'same-origin');
@@ -25,16 +28,30 @@ export async function serve(bundle, port = 0, routes = async () => undefined) {
       response.writeHead(404).end();
     }
   });
-  await new Promise((resolve) => server.listen(port, '127.0.0.1', resolve));
+  await new Promise((resolve, reject) => {
+    server.on('error', ({ code }) => reject(new Error(`port ${port} cannot be used (${code}); set $PORT to another`)));
+    server.listen(port, '127.0.0.1', resolve);
+  });
   return { url: `http://127.0.0.1:${server.address().port}`, close: () => server.close(() => {}) || server.closeAllConnections() };
 }
 
+// Another site's page can send requests here, under a name of its own that leads to 127.0.0.1 or across origins.
+function isForeign({ headers: { host = '', origin } }) {
+  return !/^(127\.0\.0\.1|localhost)(:\d+)?$/.test(host) || (origin !== undefined && origin !== `http://${host}`);
+}
+
 // `normalize` has removed every "..", so a path stays below its root.
-function place(path, bundle) {
-  return bundle && path.startsWith('/bundle/') ? join(bundle, path.slice('/bundle'.length)) : join(ROOT, path);
+function read(path, bundle) {
+  return bundle && path.startsWith(BUNDLE) ? readBundleFile(bundle, path.slice(BUNDLE.length)) : readFile(join(ROOT, path));
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  const { url } = await serve(process.argv[2], Number(process.env.PORT ?? 8000));
-  console.log(`${url}/web/index.html${process.argv[2] ? '?bundle=/bundle' : ''}`);
+  const [, , bundle] = process.argv;
+  try {
+    const { url } = await serve(bundle, Number(process.env.PORT ?? 8000));
+    console.log(`${url}/web/index.html${bundle ? '?bundle=/bundle' : ''}`);
+  } catch (error) {
+    console.error(`error: ${error.message}`);
+    process.exitCode = 2;
+  }
 }

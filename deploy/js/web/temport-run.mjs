@@ -1,13 +1,15 @@
 #!/usr/bin/env node
 // temport-run in a browser: serves the bundle to a headless Chromium and collects what its page reports.
-// $TEMPORT_BROWSER names the browser's program, $TEMPORT_PROVIDER is wasm (default) or webgpu.
 import { spawn } from 'node:child_process';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { access, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { USAGE, fileOf, parseArguments } from '../lib/arguments.mjs';
+import { USAGE, parseArguments } from '../lib/arguments.mjs';
+import { exitCode } from '../lib/perform.mjs';
 import { serve } from './serve.mjs';
 
+const ENVIRONMENT = `$TEMPORT_BROWSER names the browser's program (default: chromium), $TEMPORT_PROVIDER is wasm (default) or webgpu,
+$TEMPORT_WEBGPU_ADAPTER=swiftshader computes WebGPU on a machine without a GPU.`;
 const PATIENCE_MS = 120000;
 const FLAGS = ['--headless=new', '--no-sandbox', '--disable-gpu-sandbox', '--enable-unsafe-webgpu', '--no-first-run',
   '--disable-extensions', '--disable-background-networking', '--disable-component-update', '--disable-sync'];
@@ -18,31 +20,30 @@ async function bodyOf(request) {
   return Buffer.concat(parts);
 }
 
-// Answers the page's requests until it posts its report.
+// Files go over the server by their number: the page learns no paths and can ask for no others.
+const numbered = (files, path) => files.map(({ name }, i) => ({ name, file: `${path}${i}` }));
+
+// Answers the page's requests until it posts its report; the browser may be silent for a while only.
 async function collect(options, launch) {
   let finish, fail;
   const finished = new Promise((resolve, reject) => ([finish, fail] = [resolve, reject]));
+  const patience = setTimeout(() => fail(new Error(`the browser did not answer in ${PATIENCE_MS / 1000} s`)), PATIENCE_MS);
   const task = {
     provider: process.env.TEMPORT_PROVIDER ?? 'wasm',
-    threads: options.threads,
-    replay: options.replay,
-    bench: options.bench,
-    inputs: options.inputs.length > 0,
+    options: { ...options, inputs: numbered(options.inputs, '/input/'), outputs: numbered(options.outputs, '/output/') },
+  };
+  const routes = {
+    task: () => JSON.stringify(task),
+    input: (i) => readFile(options.inputs[i].file),
+    output: async (i, request) => (await writeFile(options.outputs[i].file, await bodyOf(request))) ?? '',
+    progress: () => '',
+    report: async (_, request) => finish(JSON.parse(await bodyOf(request))) ?? '',
   };
   const server = await serve(options.bundle, 0, async (path, request) => {
-    const [, kind, name] = path.split('/');
-    if (path === '/task') return JSON.stringify(task);
-    if (kind === 'input') return readFile(fileOf(options.inputs, name, options.inputs.length));
-    if (kind === 'output') {
-      const file = fileOf(options.outputs, name, options.outputs.length);
-      if (file) await writeFile(file, await bodyOf(request));
-      return '';
-    }
-    if (path !== '/report') return undefined;
-    finish(JSON.parse(await bodyOf(request)));
-    return '';
+    patience.refresh();
+    const [, kind, number] = path.split('/');
+    return Object.hasOwn(routes, kind) ? routes[kind](Number(number), request) : undefined;
   });
-  const patience = setTimeout(() => fail(new Error(`the browser did not answer in ${PATIENCE_MS / 1000} s`)), PATIENCE_MS);
   const browser = launch(`${server.url}/web/task.html`, fail);
   try {
     return await finished;
@@ -56,11 +57,14 @@ async function collect(options, launch) {
 
 async function main(words) {
   const options = parseArguments(words);
-  if (options.help) return console.log(USAGE);
+  if (options.help) return console.log(`${USAGE}\n${ENVIRONMENT}`);
+  for (const { file } of options.inputs)
+    await access(file).catch(({ code }) => { throw new Error(`${file} cannot be read (${code})`); });
   const profile = await mkdtemp(join(tmpdir(), 'temport-browser-'));
-  const program = process.env.TEMPORT_BROWSER ?? 'chromium';
+  const program = process.env.TEMPORT_BROWSER ?? 'chromium', adapter = process.env.TEMPORT_WEBGPU_ADAPTER;
+  const flags = [...FLAGS, `--user-data-dir=${profile}`, ...(adapter ? [`--use-webgpu-adapter=${adapter}`] : [])];
   const launch = (url, fail) => {
-    const browser = spawn(program, [...FLAGS, `--user-data-dir=${profile}`, url], { stdio: 'ignore' });
+    const browser = spawn(program, [...flags, url], { stdio: 'ignore' });
     browser.on('error', () => fail(new Error(`the browser ${program} cannot be started; name one in $TEMPORT_BROWSER`)));
     browser.on('exit', (code) => fail(new Error(`the browser ended early with code ${code}`)));
     return browser;
@@ -68,9 +72,7 @@ async function main(words) {
   try {
     const report = await collect(options, launch);
     if (report.error) throw new Error(report.error);
-    const [row] = report.runtimes ?? [];
-    if (row && (row.verdict === 'fail' || row.results.every((result) => result.verdict === 'ill-conditioned')))
-      process.exitCode = 1;
+    process.exitCode = exitCode(report);
     console.log(JSON.stringify(report, null, 1));
   } finally {
     await rm(profile, { recursive: true, force: true, maxRetries: 5, retryDelay: 100 });

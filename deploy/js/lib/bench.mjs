@@ -1,0 +1,75 @@
+// How long one inference takes: every one is counted, the slowest too.
+import { elements } from './npy.mjs';
+import { paced } from './pace.mjs';
+import { toFeeds } from './session.mjs';
+import { isStep } from './signature.mjs';
+import { Stream } from './stream.mjs';
+import { readVectors } from './vectors.mjs';
+
+const WARM_UP = 20, LEAST = 50, BINS_PER_DECADE = 20;
+
+/**
+ * Latency on the first recorded case: of whole windows, or of a step model's frames in one stream that never resets.
+ * @param {{frames?: number, seconds?: number, progress?: (done: number) => unknown}} limits  stops at so many frames,
+ *   or after so many seconds and 50 frames; `progress` is awaited now and then, between frames
+ */
+export async function bench(ort, session, bundle, { frames = 1000, seconds = Infinity, progress } = {}) {
+  const [{ input }] = await readVectors(bundle);
+  const once = isStep(bundle.signature) ? frameByFrame(ort, session, bundle, input) : wholeWindow(ort, session, bundle, input);
+  for (let i = 0; i < WARM_UP; ++i) await once();
+  const samples = new Float64Array(frames);
+  const start = performance.now(), tell = paced(progress);
+  let done = 0;
+  while (done < frames && (done < LEAST || performance.now() - start < 1000 * seconds)) {
+    const before = performance.now();
+    await once();
+    samples[done++] = 1000 * (performance.now() - before);
+    await tell(done);
+  }
+  return summarise(samples.subarray(0, done));
+}
+
+/** Quantiles of latencies in microseconds, in the order in which they were taken. */
+export function summarise(samples) {
+  const tenth = Math.max(1, Math.floor(samples.length / 10));
+  const sorted = samples.slice().sort();
+  const { p50, p90, p99, p99_9 } = Object.fromEntries(
+    Object.entries({ p50: 0.5, p90: 0.9, p99: 0.99, p99_9: 0.999 }).map(([name, q]) => [name, quantile(sorted, q)]));
+  return {
+    unit: 'us', frames: samples.length, min: sorted[0], p50, p90, p99, p99_9, max: sorted.at(-1),
+    p50_first_tenth: median(samples.subarray(0, tenth)), p50_last_tenth: median(samples.subarray(-tenth)),
+    histogram: histogram(sorted),
+  };
+}
+
+const quantile = (sorted, q) => sorted[Math.floor(q * (sorted.length - 1))];
+const median = (samples) => quantile(samples.slice().sort(), 0.5);
+
+// Equal steps of the logarithm, at the same edges in every run; from the bin of the fastest to that of the slowest.
+function histogram(sorted) {
+  const binOf = (value) => Math.floor(BINS_PER_DECADE * Math.log10(Math.max(value, 1e-3)));
+  const first = binOf(sorted[0]), last = binOf(sorted.at(-1));
+  const counts = new Array(last - first + 1).fill(0);
+  for (const value of sorted) counts[binOf(value) - first]++;
+  return { edges: Array.from({ length: counts.length + 1 }, (_, i) => 10 ** ((first + i) / BINS_PER_DECADE)), counts };
+}
+
+function wholeWindow(ort, session, bundle, input) {
+  const feeds = toFeeds(ort, bundle, input);
+  return () => session.run(feeds);
+}
+
+function frameByFrame(ort, session, bundle, input) {
+  const { inputs: [{ name, shape: [axis] }], outputs: [{ name: output }] } = bundle.signature;
+  const { shape: [, length, features], ...array } = input.get(name);
+  const frames = elements(array), batch = axis.min ?? axis;
+  const stream = new Stream(ort, session, bundle.signature, batch);
+  let t = 0;
+  return async () => {
+    const at = (t++ % length) * features;
+    // every stream of the batch gets the first recorded one
+    const frame = new frames.constructor(batch * features);
+    for (let b = 0; b < batch; ++b) frame.set(frames.subarray(at, at + features), b * features);
+    return stream.push(frame);
+  };
+}

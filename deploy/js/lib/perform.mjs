@@ -1,0 +1,76 @@
+// What a runner does with a bundle, whatever it runs in: replay, single inferences, latency, one report.
+import { fileOf } from './arguments.mjs';
+import { bench } from './bench.mjs';
+import { dataSpecs, infer } from './inference.mjs';
+import { readNpy, writeNpy } from './npy.mjs';
+import { paced } from './pace.mjs';
+import { notRun, replay } from './replay.mjs';
+import { createSession, refusal } from './session.mjs';
+
+/**
+ * The runner's report.
+ * @param {object} ort onnxruntime-node or onnxruntime-web
+ * @param {{name: string, provider: string, halfFloats: boolean, runner: string, runtime: string, version: string,
+ *   machine: string}} place what it runs in
+ * @param {object} options as `parseArguments` gives them
+ * @param {{read: (file: string) => Promise<Uint8Array>, write: (file: string, bytes: Uint8Array) => Promise<unknown>,
+ *   progress?: (done: number) => unknown}} files reads inputs, writes outputs
+ */
+export async function perform(ort, bundle, place, options, files) {
+  const { name, provider, halfFloats, runner, runtime, version, machine } = place;
+  const { arch, ops } = bundle.manifest.declaration;
+  const path = ops === 'custom' ? 'function body' : 'standard operators';
+  const report = { format: 1, architecture: arch, runtime, version, path, runner, machine, threads: options.threads };
+  const identity = { name, version: `${runner}, ${runtime} ${version}`, path };
+  const why = refusal(bundle, provider, halfFloats);
+  if (why && options.replay && !options.bench && !options.inputs.length)
+    return { ...report, runtimes: [notRun(identity, why)] };
+  if (why) throw new Error(why);
+  const session = await createSession(ort, bundle, provider, options.threads);
+  if (options.replay) report.runtimes = [await replay(ort, session, bundle, identity, files.progress)];
+  if (options.inputs.length) await runFiles(ort, session, bundle, options, files);
+  if (options.bench) {
+    const limits = { frames: options.frames ?? undefined, progress: files.progress };
+    report.latency = await bench(ort, session, bundle, limits);
+  }
+  return report;
+}
+
+/** 0, or 1 where a case failed or nothing could be judged. */
+export function exitCode({ runtimes: [row] = [] }) {
+  if (!row) return 0;
+  return row.verdict === 'fail' || row.results.every((result) => result.verdict === 'ill-conditioned') ? 1 : 0;
+}
+
+async function runFiles(ort, session, bundle, options, files) {
+  const { inputs, outputs } = dataSpecs(bundle.signature);
+  checkNames('--input', options.inputs, inputs);
+  checkNames('--output', options.outputs, outputs);
+  const arrays = new Map();
+  for (const { name } of inputs) {
+    const file = fileOf(options.inputs, name, inputs.length);
+    if (!file) throw new Error(`no file is given for the input ${name}; add --input ${name}=x.npy`);
+    const bytes = await files.read(file);
+    try {
+      arrays.set(name, readNpy(bytes));
+    } catch (error) {
+      throw new Error(`the file of ${name} is refused: ${error.message}`);
+    }
+  }
+  for (const { name, dtype, shape, data } of await infer(ort, session, bundle, arrays, paced(files.progress))) {
+    const file = fileOf(options.outputs, name, outputs.length);
+    const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+    if (file) await files.write(file, writeNpy({ dtype, shape, bytes }));
+  }
+}
+
+// Every file belongs to one tensor, and no tensor has two.
+function checkNames(option, files, specs) {
+  const known = specs.map(({ name }) => name);
+  const names = files.map(({ name }) => name || (known.length === 1 ? known[0] : ''));
+  const stray = names.findIndex((name) => !known.includes(name));
+  if (stray >= 0)
+    throw new Error(`${option} ${files[stray].name || files[stray].file} is not one of ${known.join(', ')}; give NAME=file.npy`);
+  const twice = names.find((name, i) => names.indexOf(name) !== i);
+  if (twice) throw new Error(`${option} names ${twice} twice`);
+}

@@ -1,0 +1,75 @@
+// The state of a stream, with a model that adds each frame to its state. Run with `node --test`.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { summarise } from '../lib/bench.mjs';
+import { checkSignature } from '../lib/signature.mjs';
+import { Stream } from '../lib/stream.mjs';
+
+const BATCH = { name: 'batch', min: 1, opt: 2, max: 3 };
+const SIGNATURE = {
+  inputs: [{ name: 'frame', dtype: 'float32', shape: [BATCH, 1, 2] }, { name: 'state.sum', dtype: 'float32', shape: [BATCH, 2] }],
+  outputs: [{ name: 'output', dtype: 'float32', shape: [BATCH, 2] }, { name: 'next_state.sum', dtype: 'float32', shape: [BATCH, 2] }],
+  states: [{ input: 'state.sum', output: 'next_state.sum' }],
+};
+
+class Tensor {
+  constructor(type, data, dims) {
+    Object.assign(this, { type, data, dims, disposed: false });
+  }
+  dispose() {
+    this.disposed = true;
+  }
+}
+
+function adding() {
+  const given = [], left = [];
+  const run = async (feeds) => {
+    given.push(feeds['state.sum']);
+    if (feeds.frame.data.includes(NaN)) throw new Error('it fails');
+    const sum = feeds['state.sum'].data.map((value, i) => value + feeds.frame.data[i]);
+    left.push(new Tensor('float32', sum, [sum.length / 2, 2]));
+    return { output: new Tensor('float32', sum.slice(), [sum.length / 2, 2]), 'next_state.sum': left.at(-1) };
+  };
+  return { given, left, session: { run } };
+}
+
+test('the state that a frame leaves is what the next one is given, and not a copy', async () => {
+  const { given, left, session } = adding();
+  const stream = new Stream({ Tensor }, session, SIGNATURE, 2);
+  const made = [];
+  for (let t = 1; t <= 3; ++t) made.push(await stream.push(Float32Array.of(1, 2, 10, 20)));
+  assert.deepEqual([...made[2].data], [3, 6, 30, 60]);
+  assert.ok(given[1] === left[0] && given[2] === left[1]);
+  assert.deepEqual(given.map(({ disposed }) => disposed), [true, true, true]);
+  stream.reset();
+  assert.deepEqual([...(await stream.push(Float32Array.of(1, 2, 10, 20))).data], [1, 2, 10, 20]);
+});
+
+test('a frame that fails leaves the state as it was', async () => {
+  const stream = new Stream({ Tensor }, adding().session, SIGNATURE);
+  await stream.push(Float32Array.of(1, 2));
+  await assert.rejects(stream.push(Float32Array.of(NaN, 0)), /it fails/);
+  assert.deepEqual([...(await stream.push(Float32Array.of(1, 2))).data], [2, 4]);
+});
+
+test('what is refused', async () => {
+  const stream = new Stream({ Tensor }, adding().session, SIGNATURE);
+  const first = stream.push(Float32Array.of(1, 2));
+  await assert.rejects(stream.push(Float32Array.of(1, 2)), /still running/);
+  await first;
+  assert.throws(() => new Stream({ Tensor }, adding().session, SIGNATURE, 4), /takes 1 to 3/);
+  const refuse = (why) => new Error(why);
+  checkSignature(SIGNATURE, refuse);
+  const windowed = [{ ...SIGNATURE.inputs[0], shape: [BATCH, 5, 2] }, SIGNATURE.inputs[1]];
+  assert.throws(() => checkSignature({ ...SIGNATURE, inputs: windowed }, refuse), /not one frame/);
+});
+
+test('quantiles and histogram of latencies', () => {
+  const samples = Float64Array.from({ length: 1000 }, (_, i) => 1001 - i);
+  const latency = summarise(samples);
+  assert.deepEqual([latency.min, latency.p50, latency.p99_9, latency.max], [2, 501, 1000, 1001]);
+  assert.deepEqual([latency.p50_first_tenth, latency.p50_last_tenth], [951, 51]);
+  const { edges, counts } = latency.histogram;
+  counts.forEach((count, i) => assert.equal(count, samples.filter((value) => value >= edges[i] && value < edges[i + 1]).length));
+  assert.equal(counts.reduce((sum, count) => sum + count), 1000);
+});
