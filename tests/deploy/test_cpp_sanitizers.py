@@ -10,7 +10,7 @@ import pytest
 from toolchain import CPP, build, call, need
 
 READERS = ("npy", "npz", "manifest", "state", "bundle")
-RUNS = {"npy": 200_000, "npz": 100_000, "manifest": 5_000, "state": 200_000, "bundle": 500}
+RUNS = {"npy": 200_000, "npz": 100_000, "manifest": 5_000, "state": 20_000, "bundle": 500}
 """Executions per reader, a few seconds each; longer runs are a matter of one option."""
 
 
