@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -22,9 +25,9 @@ def page() -> Iterator[Browser]:
         yield opened
 
 
-@pytest.fixture
-def served(bundle: Path) -> Iterator[str]:
-    """The page's address with a bundle of one's own."""
+@contextmanager
+def serving(bundle: Path) -> Iterator[str]:
+    """The page's address with a bundle."""
     command = ["node", str(node.JS / "web" / "serve.mjs"), str(bundle)]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PORT": "0"})
     try:
@@ -34,6 +37,17 @@ def served(bundle: Path) -> Iterator[str]:
         server.kill()
         server.wait()
         server.stdout.close()
+
+
+@pytest.fixture
+def served(bundle: Path) -> Iterator[str]:
+    """The page's address with a bundle of one's own."""
+    with serving(bundle) as url:
+        yield url
+
+
+def text(page: Browser, element: str) -> str:
+    return str(page.evaluate(f"document.getElementById('{element}').textContent"))
 
 
 def test_the_page_replays_measures_and_streams(page: Browser, served: str) -> None:
@@ -48,6 +62,21 @@ def test_the_page_replays_measures_and_streams(page: Browser, served: str) -> No
     page.evaluate("document.getElementById('stream-toggle').click()")
     page.wait("document.querySelectorAll('#stream-output polyline').length == 16")
     assert "largest output" in page.evaluate("document.getElementById('stream-status').textContent")
+
+
+def test_the_page_runs_a_step_model_frame_by_frame(page: Browser, stepped: Callable[[str], Path]) -> None:
+    with serving(stepped("mega")) as url:
+        page.open(url)
+        assert page.wait("document.documentElement.dataset.state") == "ready", text(page, "problem")
+        assert text(page, "verdict") == "pass" and "step model" in text(page, "model")
+        page.evaluate("document.getElementById('measure').click()")
+        page.wait("document.getElementById('latency').textContent.includes('over 1,000 frames')")
+        page.evaluate("document.getElementById('stream-toggle').click()")
+        page.wait("/frame (1[5-9]|[2-9].)/.test(document.getElementById('stream-status').textContent)")
+        assert text(page, "stream-way") == "step model, its state kept between frames"
+        assert page.evaluate("document.querySelectorAll('#stream-output polyline').length") == 16
+        page.evaluate("document.getElementById('measure').click()")
+        page.wait("document.getElementById('stream-toggle').textContent == 'Start'")
 
 
 def test_the_page_streams_a_csv_file(page: Browser, served: str, tmp_path: Path) -> None:
@@ -77,10 +106,13 @@ def test_the_page_refuses_with_a_sentence(page: Browser, served: str, bundle: Pa
 
 
 def test_the_server_serves_nothing_else(served: str) -> None:
-    import urllib.error
-    import urllib.request
-
     base = served.split("/web/")[0]
     for path in ("/../cpp/README.md", "/%2e%2e/cpp/README.md", "/bundle/..%2f..%2fetc/passwd", "/bundle/x"):
         with pytest.raises(urllib.error.HTTPError):
             urllib.request.urlopen(base + path)
+
+
+@pytest.mark.parametrize("header", [{"Host": "elsewhere.example"}, {"Origin": "http://elsewhere.example"}])
+def test_the_server_answers_no_other_site(served: str, header: dict[str, str]) -> None:
+    with pytest.raises(urllib.error.HTTPError, match="403"):
+        urllib.request.urlopen(urllib.request.Request(served.split("?")[0], headers=header))
