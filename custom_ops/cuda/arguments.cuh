@@ -1,6 +1,8 @@
 // Checks of the C interface and the layout that follows from it, shared by the ops.
 #pragma once
 
+#include <cstring>
+
 #include "api.h"
 #include "attention.h"
 
@@ -11,12 +13,21 @@ enum Refusal { kOk = 0, kNull = -1, kSizes = -2, kHeads = -3, kHeadDim = -4, kTy
 constexpr int64_t kLongest = int64_t(1) << 30;
 constexpr int kWidest = 256;
 
-inline bool aligned(const void* pointer, int64_t stride_bytes) {
+template <class T> constexpr int kElementType = sizeof(T) == 4 ? TEMPORT_FLOAT32 : TEMPORT_FLOAT16;  // by size
+
+// The float whose bits are `bits`: where arguments can only be integers.
+HOST_DEVICE float from_bits(int32_t bits) {
+    float value;
+    memcpy(&value, &bits, sizeof(value));
+    return value;
+}
+
+HOST_DEVICE bool aligned(const void* pointer, int64_t stride_bytes) {
     return (reinterpret_cast<uintptr_t>(pointer) | uintptr_t(stride_bytes)) % 16 == 0;
 }
 
 // Pointers and strides of Q, K, V, packed or not, into `p`; returns a Refusal.
-inline int lay_out(Attention& p, const void* q, const void* k, const void* v, void* y, int64_t batch, int64_t T,
+HOST_DEVICE int lay_out(Attention& p, const void* q, const void* k, const void* v, void* y, int64_t batch, int64_t T,
                    int64_t S, int heads, int kv_heads, int head_dim, int value_dim, int element_type) {
     if (!q || !y || (!k) != (!v)) return kNull;
     if (element_type < TEMPORT_FLOAT32 || element_type > TEMPORT_BFLOAT16) return kType;

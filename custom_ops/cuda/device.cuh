@@ -12,6 +12,7 @@
 #include <cuda_runtime.h>
 
 #define DEVICE __device__ __forceinline__
+#define HOST_DEVICE __host__ __device__ inline
 #define KERNEL(threads) __global__ void __launch_bounds__(threads)
 
 using f16 = __half;

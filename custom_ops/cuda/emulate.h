@@ -14,6 +14,7 @@
 #include <functional>
 
 #define DEVICE inline
+#define HOST_DEVICE inline
 #define KERNEL(threads) void
 using std::min;
 

@@ -45,7 +45,7 @@ struct HalfTile {
 };
 
 template <class T, int D, int Warps, int Keys>
-KERNEL(32 * Warps) half_attention(const Attention p) {
+DEVICE void half_tile(const Attention& p) {
     using Tile = HalfTile<T, D, Warps, Keys>;
     constexpr int kStride = Tile::kStride, kKeyTiles = Keys / 8, kDimTiles = D / 8;
     T* queries = reinterpret_cast<T*>(shared_memory());
@@ -164,6 +164,11 @@ KERNEL(32 * Warps) half_attention(const Attention p) {
     }
 }
 
+template <class T, int D, int Warps, int Keys>
+KERNEL(32 * Warps) half_attention(const Attention p) {
+    half_tile<T, D, Warps, Keys>(p);
+}
+
 // float32: no tensor core computes it whole, so 16 x 16 threads each own a small square of scores.
 template <int D, int Side>
 struct FloatTile {
@@ -172,7 +177,7 @@ struct FloatTile {
 };
 
 template <int D, int Side>
-KERNEL(256) float_attention(const Attention p) {
+DEVICE void float_tile(const Attention& p) {
     using Tile = FloatTile<D, Side>;
     constexpr int kEach = Tile::kEach, kStride = Tile::kStride, kScoreStride = Tile::kScoreStride, kColumns = D / 16;
     float* queries = reinterpret_cast<float*>(shared_memory());
@@ -265,6 +270,11 @@ KERNEL(256) float_attention(const Attention p) {
                 static_cast<float*>(p.y)[at + d] = output[i][c] * inverse + (p.addend ? p.addend[at + d] : 0.0f);
         }
     }
+}
+
+template <int D, int Side>
+KERNEL(256) float_attention(const Attention p) {
+    float_tile<D, Side>(p);
 }
 
 }  // namespace temport

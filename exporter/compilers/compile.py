@@ -7,12 +7,15 @@ import importlib
 import json
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import onnx
 import onnx_ir as ir
 from onnx_ir.passes import common
 
+from custom_ops.cuda import aot_plugin as aot_plugin_module
 from exporter.compilers import lint, verify
 from exporter.compilers.contract import Backend, CompileError, CompileOptions, EngineReport, Progress
 from exporter.compilers.isolate import build
@@ -20,6 +23,7 @@ from exporter.compilers.layers import Layer, parse_layers
 from exporter.compilers.lower_attention import LoweredAttention, MaskConstant, lower_attention
 from exporter.compilers.lower_block_linear import lower_block_linear
 from exporter.compilers.lower_standard import adopt_standard
+from exporter.compilers.lower_to_aot_plugin import lower_to_aot_plugin
 from exporter.compilers.lower_to_plugin import lower_to_plugin
 from exporter.compilers.profiles import profile
 from exporter.declaration import Declaration
@@ -69,17 +73,18 @@ def compile_model(
     model = ir.from_proto(onnx.load(model_path))
     if found := lint.refusals(model, declaration, table, targets):
         raise UserError("; ".join(found))
-    attention, masks = lower(model, declaration, table, plugin=options.plugin is not None)
+    lowered = lower(model, declaration, table, _kernels(options))
+    attention, masks = lowered.attention, lowered.masks
     described = verify.check_mask_constants(model, masks)
     bounds = profile(declaration)
     engine = out / ENGINE_FILE.format(target=target)
     with tempfile.TemporaryDirectory(prefix="temport-compile-") as work:
-        lowered = Path(work) / "lowered.onnx"
-        onnx.save(ir.to_proto(model), lowered)
+        lowered_path = Path(work) / "lowered.onnx"
+        onnx.save(ir.to_proto(model), lowered_path)
         built = build(
             table,
             {
-                "model": str(lowered),
+                "model": str(lowered_path),
                 "engine": str(engine),
                 "profile": bounds,
                 "compute_capabilities": list(targets),
@@ -87,6 +92,7 @@ def compile_model(
                 "workspace_bytes": None if options.workspace_mib is None else options.workspace_mib << 20,
                 "timing_cache": None if options.timing_cache is None else str(options.timing_cache),
                 "plugin": None if options.plugin is None else str(options.plugin.absolute()),
+                "aot_plugin": lowered.aot_plugin,
                 "decomposable": [entry.node for entry in attention if entry.form == "decomposed"],
             },
             progress,
@@ -118,31 +124,48 @@ def compile_model(
     return report
 
 
-def lower(
-    model: ir.Model, declaration: Declaration, table: Backend, plugin: bool = False
-) -> tuple[list[LoweredAttention], list[MaskConstant]]:
-    """Rewrite `model` in place into what `table` takes best.
+@dataclass(frozen=True)
+class Lowered:
+    """What `lower` did: every attention, the baked masks, and the kernels that go into the engine, if any."""
 
-    No function is left, and no custom op unless `plugin` gives them all to the plugin library.
+    attention: list[LoweredAttention]
+    masks: list[MaskConstant]
+    aot_plugin: dict[str, Any] | None = None
+
+
+def _kernels(options: CompileOptions) -> str:
+    return "aot_plugin" if options.aot_plugin else "plugin" if options.plugin is not None else "standard"
+
+
+def lower(model: ir.Model, declaration: Declaration, table: Backend, kernels: str = "standard") -> Lowered:
+    """Rewrite `model` in place into what `table` takes best; no function is left.
+
+    `kernels` says what becomes of the custom ops: `standard` (operators that TensorRT fuses), `plugin` (nodes of
+    the plugin library) or `aot_plugin` (nodes whose PTX travels in the engine).
     """
     longest = max((axis.max for name, axis in declaration.axes.items() if name != "batch"), default=None)
     masks: list[MaskConstant] = []
+    aot_plugin = None
     _flatten(model, keep=_OURS)
     attention = adopt_standard(model, table)
-    if plugin:
+    if kernels == "plugin":
         attention += lower_to_plugin(model)
+    elif kernels == "aot_plugin":
+        ours, compiled = lower_to_aot_plugin(model, longest)
+        attention += ours
+        aot_plugin = {"file": aot_plugin_module.__file__, "kernels": compiled.compiled()} if ours else None
     else:
         lowered, masks = lower_attention(model, longest, table)
         attention += lowered
         attention += lower_block_linear(model, table)
     _flatten(model, keep=frozenset())
-    if attention and not plugin and model.opset_imports[""] < _OPSET_WITH_ATTENTION:
+    if attention and kernels == "standard" and model.opset_imports[""] < _OPSET_WITH_ATTENTION:
         if changed := sorted({n.op_type for n in model.graph.all_nodes()} & _CHANGED_MEANING):
             raise UserError(
                 f"{', '.join(changed)} changed its meaning after opset 20; export with --opset 23"
             )
         model.opset_imports[""] = _OPSET_WITH_ATTENTION
-    return attention, masks
+    return Lowered(attention, masks, aot_plugin)
 
 
 def _flatten(model: ir.Model, keep: frozenset[str]) -> None:

@@ -7,11 +7,14 @@ A compiler is one file (`tensorrt_rtx.py`, `tensorrt.py`) that fills in a `Backe
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from exporter.errors import UserError
+
+_NO_TENSOR_COPIES = "75"
+"""The compute capability without the asynchronous copies that our kernels are built on."""
 
 Progress = Callable[[str, int, int], None]
 """`progress(phase, step, steps)`: called many times during a build, from the calling thread."""
@@ -64,6 +67,7 @@ class CompileOptions:
     workspace_mib         upper limit of scratch memory
     timing_cache          file read before and written after the build
     plugin                library exporting `getCreators`; its kernels replace the fused attention
+    aot_plugin            the same kernels as PTX inside the engine, which then needs no library of ours
     """
 
     compute_capabilities: tuple[str, ...] = ()
@@ -71,10 +75,11 @@ class CompileOptions:
     workspace_mib: int | None = None
     timing_cache: Path | None = None
     plugin: Path | None = None
+    aot_plugin: bool = False
 
     def check(self, backend: Backend) -> None:
         """Refuse an option that the backend would ignore."""
-        given = {name for name, value in self.__dict__.items() if value not in (None, ())}
+        given = {f.name for f in fields(self) if getattr(self, f.name) != f.default}
         if ignored := sorted(given - backend.options):
             raise UserError(
                 f"{backend.name} has no {', '.join(ignored)}; it takes {', '.join(sorted(backend.options))}"
@@ -83,6 +88,12 @@ class CompileOptions:
             raise UserError(
                 f"{backend.name} cannot build for compute capability {', '.join(unknown)}; "
                 f"it can for {', '.join(backend.compute_capabilities)}"
+            )
+        if self.plugin is not None and self.aot_plugin:
+            raise UserError("give a plugin library or ask for kernels inside the engine, not both")
+        if self.plugin is not None and _NO_TENSOR_COPIES in self.compute_capabilities:
+            raise UserError(
+                "the plugin library needs compute capability 8.0 or newer; leave 75 out or the plugin"
             )
         if self.optimization_level is not None and not 0 <= self.optimization_level <= 5:
             raise UserError(f"optimization level {self.optimization_level} is outside 0 to 5")

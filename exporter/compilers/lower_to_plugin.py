@@ -1,20 +1,24 @@
 """Hand the `temport` nodes to the plugin library: the same node with the two attributes that name the plugin.
 
 Without `plugin_namespace` and `plugin_version` TensorRT would inline the function body; with them, and the
-library loaded, the node is the plugin. Its inputs are given without gaps: Q, or Q K V, then a key mask.
+library loaded, the node is the plugin. Its inputs are given without gaps, and every attribute is written out: the
+library knows no defaults that depend on sizes.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import onnx_ir as ir
 
-from custom_ops.layout import read_layout
-from exporter.compilers.contract import CompileError
+from custom_ops.block_linear_attention.attributes import BlockLinearAttributes
+from custom_ops.online_softmax_attention.attributes import OP_NAME, OnlineSoftmaxAttributes
 from exporter.compilers.lower_attention import LoweredAttention
+from exporter.compilers.plugin_node import PluginNode, read_plugin_node
 
 PLUGIN_ATTRIBUTES = {"plugin_namespace": "temport", "plugin_version": "1"}
-WIDEST_HEAD = 256
-_ELEMENT_TYPES = {ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16}
+_LONGEST_WINDOW = 2**30
+"""No length exceeds it, so a wider window is no limit either; the library reads 32-bit integers."""
 
 
 def lower_to_plugin(model: ir.Model) -> list[LoweredAttention]:
@@ -26,31 +30,27 @@ def lower_to_plugin(model: ir.Model) -> list[LoweredAttention]:
 
 
 def _mark(node: ir.Node) -> LoweredAttention:
-    q = node.inputs[0]
-    heads = node.attributes["num_heads"].as_int()
-    kv = node.attributes.get("kv_num_heads")
-    kv_heads = heads if kv is None else kv.as_int()
-    shapes = [
-        None if v is None or v.shape is None else [d if isinstance(d, int) else None for d in v.shape]
-        for v in [*node.inputs, None, None][:3]
-    ]
-    if q is None or q.dtype not in _ELEMENT_TYPES or shapes[0] is None:
-        raise CompileError(
-            f"{node.name}: the plugin takes float32, float16 or bfloat16 tensors of known rank"
-        )
-    layout = read_layout(
-        node.op_type, shapes[0], shapes[1], shapes[2], num_heads=heads, kv_num_heads=kv_heads
-    )
-    if max(layout.head_dim, layout.value_dim) > WIDEST_HEAD:
-        raise CompileError(f"{node.name} has head dim {layout.head_dim}; the plugin takes 1 to {WIDEST_HEAD}")
-    has_mask = len(node.inputs) > 3 and node.inputs[3] is not None
-    dense = [value for value in node.inputs if value is not None]
-    node.resize_inputs(len(dense))
-    for index, value in enumerate(dense):
+    read = read_plugin_node(node)
+    node.resize_inputs(len(read.inputs))
+    for index, value in enumerate(read.inputs):
         node.replace_input_with(index, value)
     node.overload = ""
-    for name, text in PLUGIN_ATTRIBUTES.items():
-        node.attributes[name] = ir.AttrString(name, text)
-    return LoweredAttention(
-        node.name or "", q.dtype.name, heads, kv_heads, layout.head_dim, "plugin", "rule", has_mask
-    )
+    node.attributes.clear()
+    for attribute in ir.convenience.convert_attributes({**_resolved(read), **PLUGIN_ATTRIBUTES}):
+        node.attributes[attribute.name] = attribute
+    return read.lowered
+
+
+def _resolved(read: PluginNode) -> dict[str, Any]:
+    dim = read.layout.head_dim
+    if read.node.op_type == OP_NAME:
+        a = OnlineSoftmaxAttributes.parse(read.attributes)
+        return {
+            "num_heads": a.num_heads, "kv_num_heads": a.kv_heads, "causal": int(a.causal),
+            "window": min(a.window, _LONGEST_WINDOW), "query_offset": a.query_offset, "scale": a.scale_for(dim),
+        }  # fmt: skip
+    b = BlockLinearAttributes.parse(read.attributes)
+    return {
+        "num_heads": b.num_heads, "block_size": min(b.block_size, _LONGEST_WINDOW), "scale": b.scale_for(dim),
+        "feature_map": b.feature_map, "normalizer": b.normalizer, "eps": b.eps,
+    }  # fmt: skip

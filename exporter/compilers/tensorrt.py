@@ -52,5 +52,5 @@ BACKEND = Backend(
     compute_capabilities=(),
     refused_ops=RTX.refused_ops,
     unavailable=_unavailable,
-    options=frozenset({"optimization_level", "workspace_mib", "timing_cache", "plugin"}),
+    options=frozenset({"optimization_level", "workspace_mib", "timing_cache", "plugin", "aot_plugin"}),
 )

@@ -3,12 +3,12 @@ stdout.
 
 It is a process of its own because the libraries can abort (a plugin makes the parser load the library under a
 name that the wheel does not carry) and because a build must be interruptible. It imports nothing of the
-project.
+project but the one file with the plugins that go into an engine, by its path.
 """
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import json
 import os
 import sys
@@ -29,7 +29,7 @@ def main() -> int:
     problems: list[str] = []
     table: list[str] = []
 
-    class Log(trt.ILogger):  # type: ignore[name-defined]
+    class Log(trt.ILogger):  # type: ignore[name-defined]  # trt is a variable
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
 
@@ -39,7 +39,7 @@ def main() -> int:
             elif message.startswith("Layers:"):
                 table.append(message)
 
-    class Monitor(trt.IProgressMonitor):  # type: ignore[name-defined]
+    class Monitor(trt.IProgressMonitor):  # type: ignore[name-defined]  # trt is a variable
         """Forwards the phases of the build; TensorRT calls it from its own threads."""
 
         def __init__(self) -> None:
@@ -64,6 +64,8 @@ def main() -> int:
         return 1
     if request["plugin"]:
         builder.get_plugin_registry().load_library(request["plugin"])
+    if request["aot_plugin"]:
+        _register(request["aot_plugin"])
     network = builder.create_network(_network_flags(trt))
     parser = trt.OnnxParser(network, log)
     send("progress", phase="parse", step=0, steps=1)
@@ -108,10 +110,23 @@ def main() -> int:
     return 0
 
 
+def _register(plugins: dict[str, Any]) -> None:
+    spec = importlib.util.spec_from_file_location("temport_aot_plugin", plugins["file"])
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # its dataclasses look themselves up there
+    spec.loader.exec_module(module)
+    module.register(plugins["kernels"])
+
+
 def _network_flags(trt: Any) -> int:
-    """Strongly typed: the only kind from version 11 on (flag gone), a flag before."""
-    flag = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
-    return 0 if flag is None else 1 << int(flag)
+    """Strongly typed: the only kind from version 11 on (flag gone), a flag before.
+
+    Where TensorRT knows plugins in two forms, their ahead-of-time form.
+    """
+    wanted = ("STRONGLY_TYPED", "PREFER_AOT_PYTHON_PLUGINS")
+    flags = [getattr(trt.NetworkDefinitionCreationFlag, name, None) for name in wanted]
+    return sum(1 << int(flag) for flag in flags if flag is not None)
 
 
 def _let_decompose(trt: Any, network: Any, names: set[str]) -> None:

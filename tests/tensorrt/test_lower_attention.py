@@ -51,7 +51,7 @@ def run(
 ) -> float:
     """Largest error of the lowered model against the reference, at `lengths` if given."""
     model = ir.from_proto(attention_model(case))
-    _, masks = lower(model, declaration(case), backend)
+    masks = lower(model, declaration(case), backend).masks
     check_mask_constants(model, masks)
     if flip_mask:
         value = next(v for name, v in model.graph.initializers.items() if name.startswith("mask_"))
@@ -120,7 +120,7 @@ def test_shifted_mask_is_seen() -> None:
 
 def test_altered_mask_constant_is_refused() -> None:
     model = ir.from_proto(attention_model(AttentionCase(window=7)))
-    _, masks = lower(model, declaration(AttentionCase(window=7)), BACKEND)
+    masks = lower(model, declaration(AttentionCase(window=7)), BACKEND).masks
     value = model.graph.initializers[masks[0].name]
     assert value.const_value is not None
     value.const_value = ir.tensor(np.roll(value.const_value.numpy(), 1, axis=-1), name=value.name)
@@ -138,7 +138,7 @@ def test_layers_share_one_mask(window: int) -> None:
     proto.graph.node.append(second)
     proto.graph.output.append(onnx.helper.make_tensor_value_info("y2", 1, [2, 60, 64]))
     model = ir.from_proto(proto)
-    lowered, masks = lower(model, declaration(AttentionCase(window=7)), BACKEND)
-    assert [entry.node for entry in lowered] == ["attention", "attention2"]
-    assert len(masks) == 1
+    lowered = lower(model, declaration(AttentionCase(window=7)), BACKEND)
+    assert [entry.node for entry in lowered.attention] == ["attention", "attention2"]
+    assert len(lowered.masks) == 1
     assert sum(name.startswith("mask_") for name in model.graph.initializers) == 1

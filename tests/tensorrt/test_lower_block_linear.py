@@ -73,7 +73,7 @@ def test_equals_reference(length: int, block: int, feature_map: str, normalizer:
         length, block, packed, TensorProto.FLOAT, feature_map=feature_map, normalizer=normalizer
     )
     model = ir.from_proto(proto)
-    (entry,), _ = lower(model, spec(proto), IN_FLOAT32)
+    (entry,) = lower(model, spec(proto), IN_FLOAT32).attention
     assert (entry.form, entry.mask) == ("fused", "is_causal")
     lowered = ir.to_proto(model)
     onnx.checker.check_model(lowered, full_check=True)
@@ -100,5 +100,5 @@ def test_engine_fuses_the_softmax(length: int, block: int, tmp_path: Path) -> No
 def test_float32_keeps_its_body(tmp_path: Path) -> None:
     proto = block_model(16, 4, False, TensorProto.FLOAT)
     model = ir.from_proto(proto)
-    assert lower(model, spec(proto), BACKEND)[0] == []
+    assert lower(model, spec(proto), BACKEND).attention == []
     assert {node.domain for node in model.graph} == {""}

@@ -74,7 +74,8 @@ def test_a_library_that_is_no_plugin_is_refused(tmp_path: Path) -> None:
 def test_marked_node_has_no_gaps_and_no_body() -> None:
     case = AttentionCase(key_mask=True, packed=True)
     model = ir.from_proto(attention_model(case))
-    (entry,), masks = lower(model, declaration(case), BACKEND, plugin=True)
+    lowered = lower(model, declaration(case), BACKEND, "plugin")
+    (entry,), masks = lowered.attention, lowered.masks
     (node,) = model.graph
     assert [value.name for value in node.inputs if value is not None] == ["q", "key_mask"]
     assert node.attributes["plugin_namespace"].as_string() == "temport"
@@ -84,7 +85,7 @@ def test_marked_node_has_no_gaps_and_no_body() -> None:
 def test_too_wide_a_head_is_refused() -> None:
     case = AttentionCase(head_dim=264)
     with pytest.raises(CompileError, match="head dim 264; the plugin takes 1 to 256"):
-        lower(ir.from_proto(attention_model(case)), declaration(case), BACKEND, plugin=True)
+        lower(ir.from_proto(attention_model(case)), declaration(case), BACKEND, "plugin")
 
 
 def test_missing_headers_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
