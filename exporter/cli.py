@@ -97,6 +97,13 @@ def export(
         Path | None,
         typer.Option(help="Our TensorRT plugin library: its kernels run instead of fused attention."),
     ] = None,
+    aot_plugin: Annotated[
+        bool,
+        typer.Option(
+            "--aot-plugin",
+            help="The same kernels as PTX inside a tensorrt engine, which then needs no library.",
+        ),
+    ] = False,
     opset: Annotated[int, typer.Option(help="ai.onnx opset, 18 to 24.")] = 20,
     prune: Annotated[
         bool, typer.Option(help="Leave out positions that cannot reach the output (exact).")
@@ -134,7 +141,12 @@ def export(
         precision=precision,
         target=target,
         compile=CompileOptions(
-            tuple(compute_capability or ()), optimization_level, workspace_mib, timing_cache, plugin
+            tuple(compute_capability or ()),
+            optimization_level,
+            workspace_mib,
+            timing_cache,
+            plugin,
+            aot_plugin,
         ),
     )
     raise typer.Exit(0 if run_export(request) else 1)
