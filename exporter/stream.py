@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from exporter.declaration import AFTER, BEFORE, Axis, Declaration, TensorSpec
 from exporter.errors import UserError
-from graphs.registry import ARCHITECTURES
+from graphs.registry import ARCHITECTURES, WITHIN_HORIZON
 from graphs.streaming import StepModel, limited, needs_horizon, state_specs
 
 FRAME = "frame"
@@ -26,13 +26,21 @@ LONGEST_INPUT = 10**6
 
 
 def declare_stream(declaration: Declaration, module: nn.Module) -> Declaration:
-    """The step model of a declared architecture; UserError says why it cannot stream.
+    """The step model of a declared architecture or module; UserError says why it cannot stream.
 
-    `--seq N` is the horizon where attention has no window of its own: how many frames its caches keep.
+    `--seq N` is the horizon where attention has no window of its own: how many frames its caches keep. A module of
+    one's own streams where it is made of our layers and has `forward_sequence(frames, memory)`, the output at every
+    frame, which hands `memory` on to them.
     """
-    if declaration.arch not in ARCHITECTURES:
-        raise UserError("--streaming needs --arch: a module of your own has no step form")
-    seq = declaration.axes["seq"]
+    if not callable(getattr(module, "forward_sequence", None)):
+        raise UserError(
+            f"{declaration.arch} cannot stream: {type(module).__name__} has no forward_sequence(frames, memory), "
+            "which gives the output at every frame"
+        )
+    seq = declaration.axes.get("seq")
+    shapes = [spec.shape for spec in declaration.inputs]
+    if seq is None or len(shapes) != 1 or len(shapes[0]) != 3 or shapes[0][1] != seq:
+        raise UserError(f"{declaration.arch} cannot stream: its input is not one sequence batch,seq,features")
     if not seq.static:
         raise UserError(
             f"--seq {seq} is open, and a stream keeps a fixed number of frames; give one, as in --seq 60"
@@ -59,8 +67,15 @@ def declare_stream(declaration: Declaration, module: nn.Module) -> Declaration:
         outputs=(output, *tensors(AFTER)),
         streaming=True,
         horizon=seq.max if bounded else 0,
-        notes=(*declaration.notes, f"streaming is {ARCHITECTURES[declaration.arch].streams}"),
+        notes=(*declaration.notes, f"streaming is {_exactness(declaration.arch, bounded)}"),
     )
+
+
+def _exactness(arch: str, bounded: bool) -> str:
+    """How far a stream is what the model is: an architecture says so itself, a module's attention tells."""
+    if arch in ARCHITECTURES:
+        return ARCHITECTURES[arch].streams
+    return WITHIN_HORIZON if bounded else "exact where its positions are"
 
 
 def step_model(module: nn.Module, declaration: Declaration) -> StepModel:

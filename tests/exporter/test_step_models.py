@@ -9,7 +9,8 @@ import onnx
 import onnx_ir as ir
 import pytest
 import torch
-from streams import SMALL, WITHOUT_PROCESSES, Exported, export, replay
+from rich.console import Console
+from streams import FAST, SMALL, WITHOUT_PROCESSES, Exported, export, replay
 from typer.testing import CliRunner
 
 from exporter.build import build
@@ -219,7 +220,7 @@ def test_an_ill_conditioned_linear_branch_is_told(options: tuple[str, ...], told
     "arch, settings, seq, sentence",
     [
         ("mega", ["attention_kernel=l1"], "9", "mega cannot stream: attention_kernel=l1 sees later frames"),
-        ("dms", [], "9", "dms cannot stream: MultiHeadAttentionLayer carries nothing"),
+        ("dms", [], "9", "dms cannot stream: MultiHeadAttentionLayer has no forward_sequence"),
         ("mega", [], "dynamic", "is open, and a stream keeps a fixed number of frames"),
     ],
 )
@@ -229,12 +230,53 @@ def test_refusals(arch: str, settings: list[str], seq: str, sentence: str) -> No
         declare_stream(declaration, module)
 
 
-def test_a_module_of_ones_own_is_refused(tmp_path: Path) -> None:
+OWN = """
+from torch import nn
+from graphs import build_mega
+
+class Scored(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = build_mega(embed_dim=6, hidden_size=8, ema_dim=3, num_layers=1, seq_len=9)
+        self.head = nn.Linear(8, 2)
+    def forward(self, x):
+        return self.head(self.body(x / 3))
+    def forward_sequence(self, x, memory=None):
+        return self.head(self.body.forward_sequence(x / 3, memory))
+
+def forgetful():
+    made = Scored()
+    made.forward_sequence = None
+    return made
+
+carries_nothing = lambda: setattr(made := nn.Linear(6, 2), "forward_sequence", made.forward) or made
+"""
+
+
+def test_a_module_of_ones_own(tmp_path: Path) -> None:
     source = tmp_path / "own.py"
-    source.write_text("import torch\nmake = lambda: torch.nn.Linear(3, 2)\n")
-    request = ExportRequest(module=f"{source}:make", shapes=("x=batch,seq,3",), streaming=True)
-    with pytest.raises(UserError, match="--streaming needs --arch"):
-        run_export(request)
+    source.write_text(OWN)
+
+    def export_own(factory: str, shape: str = "x=batch,seq,6") -> bool:
+        request = ExportRequest(
+            module=f"{source}:{factory}",
+            shapes=(shape,),
+            seq="9",
+            streaming=True,
+            runtimes=FAST,
+            out=tmp_path / factory,
+        )
+        return run_export(request, Console(quiet=True))
+
+    assert export_own("Scored")
+    stream = open_bundle(tmp_path / "Scored").declaration
+    assert stream.horizon == 9 and any("window of --seq frames" in note for note in stream.notes)
+    with pytest.raises(UserError, match="module cannot stream: Scored has no forward_sequence"):
+        export_own("forgetful")
+    with pytest.raises(UserError, match="module cannot stream: Linear carries nothing"):
+        export_own("carries_nothing")
+    with pytest.raises(UserError, match="its input is not one sequence"):
+        export_own("carries_nothing", "x=batch,9,6")
 
 
 def test_horizon_is_declared_only_where_it_bounds(sliding: Exported) -> None:
