@@ -1,0 +1,47 @@
+"""`temport bench engines`: rows are what `engine.json` says, refusals stay visible, every combination is there."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from exporter.bench import engines
+from exporter.bench.engines import EngineCase, plan, run
+from exporter.errors import UserError
+from graphs.registry import ARCHITECTURES
+
+
+def test_plan_is_every_combination() -> None:
+    cases = plan()
+    assert len(set(cases)) == len(cases) == len(ARCHITECTURES) * 2 * 2 * 2
+    assert {case.precision for case in plan(streaming=True)} == {"fp32"}
+    with pytest.raises(UserError, match="--precision fp8 is unknown; give fp32, fp16, bf16"):
+        plan(precisions=["fp8"])
+
+
+def test_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reports = []
+    compile_model = engines.compile_model
+
+    def recorded(*arguments: object) -> object:
+        reports.append(compile_model(*arguments))  # type: ignore[arg-type]  # passed on as they came
+        return reports[-1]
+
+    monkeypatch.setattr(engines, "compile_model", recorded)
+    cases = [
+        EngineCase("sliding_window", 60, "fp16", "1"),
+        EngineCase("dms", 60, "fp32", "1", streaming=True),
+    ]
+    lines: list[str] = []
+    engine, refused = run(cases, "tensorrt-rtx", tmp_path / "engines.json", lines.append)
+    (report,) = reports
+    assert (engine.layers, engine.fused) == (len(report.layers), report.fused) and engine.fused > 0
+    assert engine.mask_bytes == sum(mask["bytes"] for mask in report.masks)
+    assert refused.layers == 0 and "dms cannot stream" in refused.refusal
+    assert lines[2].startswith(f"| sliding_window | 60 | fp16 | 1 | {engine.layers} | {engine.fused} fused |")
+    assert "refused: dms cannot stream" in lines[3]
+    assert len({line.count("|") for line in lines}) == 1
+    saved = json.loads((tmp_path / "engines.json").read_text())
+    assert [row["case"]["arch"] for row in saved["engines"]] == ["sliding_window", "dms"]
