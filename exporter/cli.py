@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from exporter.bench.deploy_command import bench_deploy
+from exporter.bench.engines_command import bench_engines
 from exporter.bench.gpu_command import bench_gpu
 from exporter.bench.model_command import bench_model
 from exporter.bench.ops_command import bench_ops
@@ -26,6 +27,7 @@ app.add_typer(bench, name="bench")
 bench.command("ops")(bench_ops)
 bench.command("model")(bench_model)
 bench.command("gpu")(bench_gpu)
+bench.command("engines")(bench_engines)
 bench.command("deploy")(bench_deploy)
 
 Arch = Annotated[str | None, typer.Option(help="Architecture; `temport list` names them.")]
