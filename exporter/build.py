@@ -23,6 +23,7 @@ from exporter.passes.attach_bodies import AttachedBody, attach_bodies
 from exporter.passes.clean import clean
 from exporter.passes.flatten_rows import flatten_rows
 from exporter.passes.fold_constants import fold_constants
+from exporter.passes.join_reshapes import join_reshapes
 from exporter.passes.precision import PrecisionChange, lower_precision
 from exporter.passes.prune import prune
 from exporter.passes.to_standard import to_standard
@@ -78,6 +79,7 @@ def build(module: nn.Module, declaration: Declaration) -> Built:
         absorb_projections(model)
         counts["pruned"] = count_ops(model)
     flatten_rows(model)
+    join_reshapes(model)
     flops["exported"] = count_flops(model, declaration)
     half = None
     if declaration.precision != "float32":
