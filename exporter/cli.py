@@ -14,6 +14,7 @@ from exporter.bench.gpu_command import bench_gpu
 from exporter.bench.model_command import bench_model
 from exporter.bench.ops_command import bench_ops
 from exporter.errors import UserError
+from exporter.triton_command import triton
 
 app = typer.Typer(
     name="temport",
@@ -187,6 +188,9 @@ def parity(
         bundle, tuple(runtime or ()), tuple(input_file or ()), out, tuple(runner or ())
     )
     raise typer.Exit(0 if passed else 1)
+
+
+app.command("triton")(triton)
 
 
 def main() -> None:

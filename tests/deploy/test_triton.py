@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import importlib.util
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from google.protobuf import text_format
+from small_bundles import rehash, write_step_bundle
+from typer.testing import CliRunner
 
 from exporter.bundle import open_bundle, sha256
+from exporter.cli import app
 from exporter.declaration import Axis, TensorSpec
 from exporter.errors import UserError
 from exporter.triton import DTYPES, Serving, config, to_text, write_repository
@@ -85,23 +90,113 @@ def test_every_element_type_is_one_of_tritons(schema: Any) -> None:
     assert set(DTYPES.values()) <= set(schema.DataType.keys())
 
 
-def test_a_tensorrt_engine_is_served_as_it_is(schema: Any, bundle: Path, tmp_path: Path) -> None:
-    from small_bundles import rehash
+def give_engine(bundle: Path) -> None:
+    (bundle / "engine.tensorrt.plan").write_bytes(b"plan")
+    manifest = open_bundle(bundle).manifest
+    manifest["files"]["engine.tensorrt.plan"] = {}
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    rehash(bundle)
 
+
+def test_a_tensorrt_engine_is_served_as_it_is(schema: Any, bundle: Path, tmp_path: Path) -> None:
     gpu = Serving(backend="tensorrt", device="gpu")
     with pytest.raises(UserError, match="compile it with --target tensorrt first"):
         write_repository(open_bundle(bundle), tmp_path, "m", gpu)
-    (bundle / "engine.tensorrt.plan").write_bytes(b"plan")
-    opened = open_bundle(bundle)
-    opened.manifest["files"]["engine.tensorrt.plan"] = {}
-    (bundle / "manifest.json").write_text(json.dumps(opened.manifest))
-    rehash(bundle)
+    give_engine(bundle)
     target = write_repository(open_bundle(bundle), tmp_path, "m", gpu)
     assert (target / "1" / "model.plan").read_bytes() == b"plan"
     message = parsed(schema, (target / "config.pbtxt").read_text())
     assert (
         message.backend == "tensorrt" and message.instance_group[0].kind == schema.ModelInstanceGroup.KIND_GPU
     )
+
+
+def test_a_step_model_leaves_its_state_to_the_server(schema: Any, stepped: Exported, tmp_path: Path) -> None:
+    bundle = open_bundle(stepped("sliding_window"))
+    target = write_repository(bundle, tmp_path, "m", Serving(streams=20, idle_seconds=2.5, queue_delay_us=0))
+    message = parsed(schema, (target / "config.pbtxt").read_text())
+    assert [(t.name, list(t.dims)) for t in message.input] == [("frame", [1, 8])]
+    assert [(t.name, list(t.dims)) for t in message.output] == [("output", [16])]
+    assert message.max_batch_size == 3 and not message.HasField("dynamic_batching")
+    batching = message.sequence_batching
+    assert batching.max_sequence_idle_microseconds == 2_500_000
+    assert batching.oldest.max_candidate_sequences == 20
+    assert list(batching.oldest.preferred_batch_size) == [1]
+    assert [(s.input_name, s.output_name) for s in batching.state] == list(bundle.declaration.states)
+    specs = {spec.name: spec for spec in bundle.declaration.inputs}
+    for state in batching.state:
+        spec, (initial,) = specs[state.input_name], state.initial_state
+        assert list(state.dims) == list(initial.dims) == list(spec.shape[1:])
+        assert state.data_type == initial.data_type == schema.DataType.Value(DTYPES[spec.dtype])
+        assert initial.zero_data and initial.name
+    assert {state.data_type for state in batching.state} >= {schema.TYPE_BOOL, schema.TYPE_INT64}
+
+
+def test_streams_of_one_fixed_batch_keep_the_batch_in_their_shapes(schema: Any, tmp_path: Path) -> None:
+    bundle = open_bundle(write_step_bundle(tmp_path / "bundle", "mega", batch="1"))
+    message = parsed(schema, to_text(config(bundle.declaration, "m", Serving(), "0" * 64)))
+    assert message.max_batch_size == 0 and list(message.input[0].dims) == [1, 1, 8]
+    assert all(s.dims[0] == 1 for s in message.sequence_batching.state)
+
+
+def command(*words: str | Path) -> int | str:
+    """`temport triton` in this process: its exit code, or the sentence of a refusal."""
+    try:
+        done = CliRunner().invoke(app, ["triton", *map(str, words)], catch_exceptions=False)
+    except UserError as error:
+        return str(error)
+    return done.exit_code if done.exit_code == 0 else done.output
+
+
+def test_the_command_writes_every_backend_of_the_bundle(schema: Any, bundle: Path, tmp_path: Path) -> None:
+    out = tmp_path / "models"
+    assert command(bundle, "--out", out, "--instances", 2) == 0
+    assert [path.name for path in out.iterdir()] == ["bundle"]
+    give_engine(bundle)
+    assert command(bundle, "--out", out, "--name", "both", "--ops-library", "/lib/ops.so") == 0
+    configs = {p.name: parsed(schema, (p / "config.pbtxt").read_text()) for p in out.iterdir()}
+    assert {name: c.backend for name, c in configs.items()} == {
+        "bundle": "onnxruntime",
+        "both": "onnxruntime",
+        "both-tensorrt": "tensorrt",
+    }
+    assert all(name == c.name for name, c in configs.items())
+    assert configs["bundle"].instance_group[0].count == 2
+    assert list(configs["both"].model_operations.op_library_filename) == ["/lib/ops.so"]
+
+
+def test_the_command_refuses_before_anything_is_written(bundle: Path, tmp_path: Path) -> None:
+    out = tmp_path / "models"
+    assert "compile it with --target tensorrt first" in str(
+        command(bundle, "--out", out, "--backend", "tensorrt")
+    )
+    assert "backend 'python' is unknown" in str(command(bundle, "--out", out, "--backend", "python"))
+    assert "is not a bundle" in str(command(tmp_path / "nothing", "--out", out))
+    assert "streams are at least 1" in str(command(bundle, "--out", out, "--streams", 0))
+    assert "idle seconds are nan" in str(command(bundle, "--out", out, "--idle-seconds", "nan"))
+    assert not out.exists()
+    (tmp_path / "file").write_text("")
+    assert "is a file" in str(command(bundle, "--out", tmp_path / "file"))
+    give_engine(bundle)
+    (out / "m-tensorrt").mkdir(parents=True)
+    assert "m-tensorrt exists" in str(command(bundle, "--out", out, "--name", "m"))
+    assert [path.name for path in out.iterdir()] == ["m-tensorrt"]
+
+
+def test_a_half_written_repository_is_taken_back(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    give_engine(bundle)
+    real = shutil.copyfile
+
+    def full(source: Path, target: Path) -> None:
+        if target.name == "model.plan":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(source, target)
+
+    monkeypatch.setattr(shutil, "copyfile", full)
+    assert "nothing was written" in str(command(bundle, "--out", tmp_path / "models"))
+    assert list((tmp_path / "models").iterdir()) == []
 
 
 def test_mistakes_get_a_sentence(exported: Exported, tmp_path: Path) -> None:
