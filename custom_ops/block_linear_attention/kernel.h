@@ -54,15 +54,13 @@ inline void plan_block_linear(BlockLinearProblem& p) {
 
 // elu(x) + 1: x + 1 for positive x, e^x below.
 TEMPORT_INLINE Float elu1(Float x) {
-  const Float below = from_bits(bits(x) & (x < 0.0f));
-  return max(Float{}, x) + exp2_nonpositive(below * kLog2E);  // the power of 0 is exactly 1
+  return max(Float{}, x) + exp2_nonpositive(min(x, Float{}), kLog2E);  // the power of 0 is exactly 1
 }
 
 // phi(x) in place over whole vectors; returns its product with z.
 inline float phi_row(float* x, int64_t n, bool elu, const float* z) {
   Float sums{};
   if (elu) {
-#pragma GCC unroll 2
     for (int64_t j = 0; j < n; j += kWidth) {
       const Float y = elu1(load(x + j));
       store(x + j, y);
@@ -98,26 +96,28 @@ class LinearRun {
     lo_ = start + index_ % per_block * a_.tile_rows;
     hi_ = least(least(lo_ + a_.tile_rows, start + block), a_.length);
     const bool starts_block = lo_ == start, first_block = start == 0, last = hi_ == a_.length;
-    QueryTile tile(a_, t_, batch_, head_, lo_, hi_);
+    RowsAhead ahead;
+    if (!last && !p_.hands_over) ahead = RowsAhead(a_, batch_, head_, hi_, least(hi_ + a_.tile_rows, a_.length));
+    QueryTile tile(a_, t_, ahead, batch_, head_, lo_, hi_);
     tile.run([](int64_t, int64_t) {});
     const float* before = l_.sum;
     if (p_.hands_over) {
-      if (!last) add_sums(tile, false);
+      if (!last) add_sums(tile, ahead, false);
       hand_over(starts_block, last);
       before = l_.before;
     } else if (p_.split_blocks) {
       if (starts_block && !first_block) __builtin_memcpy(l_.before, l_.sum, size_t(p_.state_floats) * 4);
       before = l_.before;
     }
-    if (!first_block) linear_part(before);
+    if (!first_block) linear_part(ahead, before);
     store_rows();
-    if (p_.several_blocks && !p_.hands_over && !last) add_sums(tile, true);
+    if (p_.several_blocks && !p_.hands_over && !last) add_sums(tile, ahead, true);
   }
 
   int64_t z_at() const { return padded(a_.dim) * padded(a_.value_dim); }
 
   // phi(K)^T V and the sum of phi(k) of this chunk.
-  void add_sums(QueryTile& tile, bool accumulate) {
+  void add_sums(QueryTile& tile, RowsAhead& ahead, bool accumulate) {
     if (!tile.packed(lo_, hi_)) tile.pack(lo_, hi_);
     const StageTimer timer(kStateStage);
     const int64_t n = hi_ - lo_, width = padded(a_.dim);
@@ -129,9 +129,11 @@ class LinearRun {
     }
     for (int i = 0; i < Panel::count(a_.value_dim); ++i) {
       const Panel v = Panel::at(i, a_.value_dim, n), s = Panel::at(i, a_.value_dim, width);
-      for (int64_t d = 0; d < width; d += kMaxRows)
+      for (int64_t d = 0; d < width; d += kMaxRows) {
         multiply(int(least(kMaxRows, width - d)), s.vectors, t_.kt + d * t_.kt_stride, t_.kt_stride, n,
                  t_.v + v.offset, v.stride, l_.sum + s.offset + d * s.stride, s.stride, accumulate);
+        ahead.step();
+      }
     }
   }
 
@@ -153,7 +155,7 @@ class LinearRun {
   }
 
   // o += row_sum * phi(q) S / (phi(q).z + eps): with the division by row_sum still to come, the linear part is added.
-  void linear_part(const float* before) {
+  void linear_part(RowsAhead& ahead, const float* before) {
     const StageTimer timer(kInterStage);
     const int64_t width = padded(a_.dim), rows = hi_ - lo_;
     const int64_t q_at = batch_ * a_.q.batch_stride + head_ * a_.dim + lo_ * a_.q.row_stride;
@@ -167,9 +169,11 @@ class LinearRun {
     }
     for (int i = 0; i < Panel::count(a_.value_dim); ++i) {
       const Panel s = Panel::at(i, a_.value_dim, width);
-      for (int64_t r = 0; r < rows; r += kMaxRows)
+      for (int64_t r = 0; r < rows; r += kMaxRows) {
         multiply(int(least(kMaxRows, rows - r)), s.vectors, l_.phi_q + r * width, width, a_.dim, before + s.offset,
                  s.stride, t_.o + r * t_.o_stride + i * kPanel, t_.o_stride, true);
+        ahead.step();
+      }
     }
   }
 

@@ -7,17 +7,14 @@ namespace temport::TEMPORT_ISA {
 
 constexpr int kMaxRows = 6;
 
-// One tile of R rows by V vectors. A is read element by element (broadcast), B and C vector by vector.
+// One tile of R rows by V vectors. A is read element by element (broadcast), B and C vector by vector. A small tile has
+// too few sums to keep the arithmetic units busy while each waits for its last addition, so it splits them C ways.
 template <int R, int V>
 inline void multiply_tile(const float* a, int64_t a_stride, int64_t n, const float* b, int64_t b_stride, float* c,
                           int64_t c_stride, bool accumulate) {
-  Float sum[R][V];
-#pragma GCC unroll 8
-  for (int r = 0; r < R; ++r)
-#pragma GCC unroll 4
-    for (int v = 0; v < V; ++v) sum[r][v] = Float{};
-#pragma GCC unroll 2
-  for (int64_t i = 0; i < n; ++i, b += b_stride) {
+  constexpr int C = R * V >= 8 ? 1 : R * V >= 4 ? 2 : 4;
+  Float sum[C][R][V] = {};
+  const auto step = [&](Float(&to)[R][V], int64_t i) __attribute__((always_inline)) {
     Float x[V];
 #pragma GCC unroll 4
     for (int v = 0; v < V; ++v) x[v] = load(b + v * kWidth);
@@ -25,15 +22,24 @@ inline void multiply_tile(const float* a, int64_t a_stride, int64_t n, const flo
     for (int r = 0; r < R; ++r) {
       const Float y = broadcast(a[r * a_stride + i]);
 #pragma GCC unroll 4
-      for (int v = 0; v < V; ++v) sum[r][v] += y * x[v];
+      for (int v = 0; v < V; ++v) to[r][v] += y * x[v];
     }
-  }
+    b += b_stride;
+  };
+  int64_t i = 0;
+#pragma GCC unroll 2
+  for (; i + C <= n; i += C)
+#pragma GCC unroll 4
+    for (int k = 0; k < C; ++k) step(sum[k], i + k);
+  for (int k = 1; k < C && i < n; ++k, ++i) step(sum[0], i);
 #pragma GCC unroll 8
   for (int r = 0; r < R; ++r)
 #pragma GCC unroll 4
     for (int v = 0; v < V; ++v) {
+#pragma GCC unroll 4
+      for (int k = 1; k < C; ++k) sum[0][r][v] += sum[k][r][v];
       float* to = c + r * c_stride + v * kWidth;
-      store(to, accumulate ? load(to) + sum[r][v] : sum[r][v]);
+      store(to, accumulate ? load(to) + sum[0][r][v] : sum[0][r][v]);
     }
 }
 

@@ -54,7 +54,8 @@ struct AttentionProblem {
   size_t scratch_floats = 0;
 };
 
-// The running sums of one (batch, head) of the block-linear op where chunks hand them over. `turn` is the next chunk that may touch them.
+// The running sums of one (batch, head) of the block-linear op where chunks hand them over. `turn` is the next chunk that
+// may touch them.
 struct alignas(64) LinearState {
   std::atomic<int64_t> turn{0};
   float* sum = nullptr;       // running S and z

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "pack.h"
+#include "rows_ahead.h"
 #include "softmax_row.h"
 #include "stages.h"
 
@@ -63,7 +64,9 @@ inline void plan_tiles(AttentionProblem& p, int64_t max_rows, int64_t max_keys) 
   // narrow window stay there anyway, and so do the scores of a single block.
   const bool narrow = rule.window > 0 && rule.window * p.dim <= kNarrowFloats;
   p.score_blocks = narrow ? 1 : kGroupBlocks;
-  p.tile_rows = most(1, least(p.length, max_rows / p.row_block * p.row_block));
+  // Tiles of about the same size, in whole blocks: one of a few rows would pack nearly as many keys as the others.
+  const int64_t tiles = most(1, (p.length + max_rows - 1) / max_rows), even = (p.length + tiles - 1) / tiles;
+  p.tile_rows = most(1, least(p.length, (even + p.row_block - 1) / p.row_block * p.row_block));
   p.tile_keys = most(1, least(rule.keys, max_keys));
   p.tiles = (p.length + p.tile_rows - 1) / p.tile_rows;
   p.tasks = p.batch * p.heads * p.tiles;
@@ -74,9 +77,9 @@ inline void plan_tiles(AttentionProblem& p, int64_t max_rows, int64_t max_keys) 
 // the sums of weights in `scratch.row_sum`, both by row from row_lo.
 class QueryTile {
  public:
-  QueryTile(const AttentionProblem& p, const TileScratch& t, int64_t batch, int64_t head, int64_t row_lo,
-            int64_t row_hi)
-      : p_(p), t_(t), batch_(batch), head_(head), row_lo_(row_lo), rows_(row_hi - row_lo) {
+  QueryTile(const AttentionProblem& p, const TileScratch& t, RowsAhead& ahead, int64_t batch, int64_t head,
+            int64_t row_lo, int64_t row_hi)
+      : p_(p), t_(t), ahead_(ahead), batch_(batch), head_(head), row_lo_(row_lo), rows_(row_hi - row_lo) {
     const int64_t kv_head = head / (p.heads / p.kv_heads);
     keys_at_ = batch * p.k.batch_stride + kv_head * p.dim;
     values_at_ = batch * p.v.batch_stride + kv_head * p.value_dim;
@@ -174,6 +177,7 @@ class QueryTile {
         const int vectors = int(least(kPanelVectors, (b.keys - column + kWidth - 1) / kWidth));
         multiply(b.rows, vectors, q_ + b.first * q_stride_, q_stride_, p_.dim, t_.kt + (b.key_lo - lo_) + column,
                  t_.kt_stride, b.s + column, t_.s_stride, false);
+        ahead_.step();
         more |= column + kPanel < b.keys;
       }
     }
@@ -214,6 +218,7 @@ class QueryTile {
       const auto block = [&](int rows, int64_t first, const float* s, int64_t lo, int64_t hi) {
         multiply(rows, panel.vectors, s, t_.s_stride, most(0, hi - lo), t_.v + panel.offset + (lo - lo_) * panel.stride,
                  panel.stride, t_.o + first * t_.o_stride + j * kPanel, t_.o_stride, accumulate);
+        ahead_.step();
       };
       for (int i = 0; i < count_; ++i) {
         const RowBlock& b = blocks_[i];
@@ -228,6 +233,7 @@ class QueryTile {
 
   const AttentionProblem& p_;
   const TileScratch& t_;
+  RowsAhead& ahead_;
   int64_t batch_, head_, row_lo_, rows_, keys_at_, values_at_;
   const float* q_ = nullptr;
   int64_t q_stride_ = 0;

@@ -77,6 +77,19 @@ TEMPORT_INLINE Float max(Float a, Float b) {
 #endif
 }
 
+// The lesser of a and b; b where either is NaN.
+TEMPORT_INLINE Float min(Float a, Float b) {
+#if defined(__AVX512F__)
+  return (Float)_mm512_min_ps((__m512)a, (__m512)b);
+#elif defined(__AVX2__)
+  return (Float)_mm256_min_ps((__m256)a, (__m256)b);
+#elif defined(__SSE4_2__)
+  return (Float)_mm_min_ps((__m128)a, (__m128)b);
+#else
+  return select(a < b, a, b);
+#endif
+}
+
 // 0, 1, 2, ... in the lanes.
 TEMPORT_INLINE Int lanes() {
   Int x{};
@@ -110,13 +123,15 @@ struct Greater {
 TEMPORT_INLINE float sum_of(Float x) { return reduce<kWidth>(x, Sum{}); }
 TEMPORT_INLINE float max_of(Float x) { return reduce<kWidth>(x, Greater{}); }
 
-// 2^x for x <= 0, to 2e-9 before rounding; 0 from -127 down (-inf included), NaN for NaN.
-// x = n + f with |f| <= 1/2; a degree-6 minimax polynomial with p(0) = 1 for 2^f, then n is added to the exponent.
-TEMPORT_INLINE Float exp2_nonpositive(Float x) {
-  x = max(broadcast(-127.0f), x);
-  const Float rounder = broadcast(12582912.0f);  // 1.5 * 2^23: its sum with x has n in the low bits
-  const Float shifted = x + rounder;
-  const Float f = x - (shifted - rounder);
+// 2^(factor * x) for factor * x <= 0, to 2e-9 before rounding; NaN for NaN. From -127 down, -inf included, it is 0, or
+// below 1e-40 where a factor is given: rounded, factor * x must not come out below -127.
+// factor * x = n + f with |f| <= 1/2; a degree-6 minimax polynomial with p(0) = 1 for 2^f, then n is added to the
+// exponent.
+TEMPORT_INLINE Float exp2_nonpositive(Float x, float factor = 1.0f) {
+  x = max(broadcast(factor == 1.0f ? -127.0f : -126.9999f / factor), x);
+  const Float rounder = broadcast(12582912.0f);  // 1.5 * 2^23: its sum with factor * x has n in the low bits
+  const Float shifted = x * factor + rounder;
+  const Float f = x * factor - (shifted - rounder);
   Float p = f * 0x1.41fbbcp-13f + 0x1.5f3e54p-10f;
   p = p * f + 0x1.3b2d4cp-7f;
   p = p * f + 0x1.c6aee8p-5f;

@@ -14,6 +14,7 @@
 #include <cstdlib>
 #include <random>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "dispatch.h"
@@ -75,6 +76,7 @@ class Call {
     a.length = a.rule.keys = c.length;
     a.dim = a.value_dim = kDim;
     a.scale = 0.125f;
+    a.workers = std::max(1u, std::thread::hardware_concurrency());  // tiles as in a session
     a.rule.causal = true;
     a.rule.window = c.window;
     a.rule.block = c.block;

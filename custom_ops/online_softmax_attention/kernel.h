@@ -18,7 +18,8 @@ inline void run_attention(const AttentionProblem& p, int64_t task, float* base) 
   const int64_t head = task % p.heads, batch = task / p.heads / p.tiles;
   const int64_t nth = task / p.heads % p.tiles;
   const int64_t lo = (p.rule.window ? nth : p.tiles - 1 - nth) * p.tile_rows, hi = least(lo + p.tile_rows, p.length);
-  QueryTile(p, t, batch, head, lo, hi).run([&](int64_t first, int64_t rows) {
+  RowsAhead ahead;
+  QueryTile(p, t, ahead, batch, head, lo, hi).run([&](int64_t first, int64_t rows) {
     const StageTimer timer(kStoreStage);
     for (int64_t r = first; r < first + rows; ++r) {
       const float factor = t.row_sum[r] == 0.0f ? 1.0f : 1.0f / t.row_sum[r];  // 0 where the row saw no key
