@@ -79,6 +79,32 @@ def test_the_page_runs_a_step_model_frame_by_frame(page: Browser, stepped: Calla
         page.wait("document.getElementById('stream-toggle').textContent == 'Start'")
 
 
+def test_the_page_changes_the_provider(page: Browser, served: str) -> None:
+    page.open(served)
+    page.wait("document.documentElement.dataset.state == 'ready'")
+    choose = (
+        "(() => { const menu = document.getElementById('provider'); menu.value = '%s'; menu.onchange(); })()"
+    )
+    page.evaluate(choose % "webgpu")
+    page.wait("document.documentElement.dataset.state == 'refused'")
+    assert text(page, "problem") == "this browser has no WebGPU adapter; choose WebAssembly"
+    page.evaluate(choose % "wasm")
+    page.wait("document.documentElement.dataset.state == 'ready'")
+    assert page.evaluate("document.getElementById('problem').hidden")
+
+
+def test_a_measurement_ends_where_a_stream_starts(page: Browser, stepped: Callable[[str], Path]) -> None:
+    with serving(stepped("mega")) as url:
+        page.open(url)
+        page.wait("document.documentElement.dataset.state == 'ready'")
+        page.evaluate("document.getElementById('frames').value = '100000'")
+        page.evaluate("document.getElementById('measure').click()")
+        page.evaluate("document.getElementById('stream-toggle').click()")
+        page.wait("document.getElementById('latency').textContent == 'stopped'")
+        page.wait("document.getElementById('stream-status').textContent.includes('largest output')")
+        assert page.evaluate("document.getElementById('problem').hidden")
+
+
 def test_the_page_streams_a_csv_file(page: Browser, served: str, tmp_path: Path) -> None:
     page.open(served)
     page.wait("document.documentElement.dataset.state == 'ready'")

@@ -15,13 +15,16 @@ const $ = (id) => document.getElementById(id);
 const FIRST_LOOK_SECONDS = 2;
 const breathe = () => new Promise((resolve) => setTimeout(resolve));
 let turn = 0; // the number of the measurement or stream that may go on
-let opened; // {ort, session, bundle} on show
+let shows = 0; // and of the bundle that is wanted
+let opened; // {read, ort, session, bundle} on show
 
 async function show(read) {
+  const own = ++shows;
   turn++;
   $('problem').hidden = $('results').hidden = true;
   delete document.documentElement.dataset.state;
   try {
+    opened = { read };
     const provider = $('provider').value;
     const bundle = await openBundle(read);
     const { ort, place } = await loadRuntime(provider);
@@ -31,16 +34,20 @@ async function show(read) {
     const why = refusal(bundle, provider, place.halfFloats);
     if (why) throw new Error(why);
     const session = await createSession(ort, bundle, provider);
-    opened = { ort, session, bundle };
+    const row = await replay(ort, session, bundle, {}, breathe);
+    if (own !== shows) return;
+    opened = { read, ort, session, bundle };
     const path = declaration.ops === 'custom' ? 'function bodies' : 'standard operators';
     $('path').textContent = `${place.runner}, ${place.runtime} ${place.version}, ${path}`;
-    await showCases(bundle, await replay(ort, session, bundle, {}, breathe));
+    await showCases(bundle, row);
     $('results').hidden = false;
     await measure({ seconds: FIRST_LOOK_SECONDS });
+    if (own !== shows) return;
     await showMasks(bundle);
     $('stream-section').hidden = liveRefusal(bundle.signature) !== null;
     document.documentElement.dataset.state = 'ready';
   } catch (error) {
+    if (own !== shows) return;
     $('problem').textContent = error.message.split('\n')[0];
     $('problem').hidden = false;
     document.documentElement.dataset.state = 'refused';
@@ -62,21 +69,28 @@ async function showCases(bundle, row) {
   $('divergence').textContent = row.divergence ? `${row.divergence.case}: ${row.divergence.explanation}` : '';
 }
 
+// Another measurement, stream or bundle that is started meanwhile ends this one.
 async function measure(limits) {
   const { ort, session, bundle } = opened;
-  const own = ++turn;
+  const own = ++turn, stopped = new Error('stopped');
   const progress = async (done) => {
-    await breathe();
-    if (own !== turn) throw new Error('the measurement was stopped');
     $('latency').textContent = `${done.toLocaleString('en')} ...`;
+    await breathe();
+    if (own !== turn) throw stopped;
   };
-  const one = isStep(bundle.signature) ? 'frames' : 'windows';
-  const { frames, p50, p99, p99_9, max, p50_first_tenth: first, p50_last_tenth: last, histogram: counted } =
-    await bench(ort, session, bundle, { ...limits, progress });
+  try {
+    showLatency(await bench(ort, session, bundle, { ...limits, progress }), isStep(bundle.signature) ? 'frames' : 'windows');
+  } catch (error) {
+    if (error !== stopped) throw error;
+    $('latency').textContent = error.message;
+  }
+}
+
+function showLatency({ frames, p50, p99, p99_9, max, p50_first_tenth: first, p50_last_tenth: last, histogram: counted }, ones) {
   const flat = `median of the first tenth ${duration(first)}, of the last ${duration(last)}`;
   const marks = { p50, p99, 'p99.9': p99_9, max };
   const quantiles = Object.entries(marks).map(([label, us]) => `${label} ${duration(us)}`).join(', ');
-  $('latency').textContent = `${quantiles} over ${frames.toLocaleString('en')} ${one}; ${flat}`;
+  $('latency').textContent = `${quantiles} over ${frames.toLocaleString('en')} ${ones}; ${flat}`;
   $('latency-plot').replaceChildren(histogram(counted, marks));
 }
 
@@ -129,6 +143,7 @@ $('measure').onclick = () => {
   measure({ frames: Number($('frames').value) }).catch((error) => ($('latency').textContent = error.message));
 };
 $('stream-toggle').onclick = stream;
+$('provider').onchange = () => opened && show(opened.read);
 $('directory').onchange = ({ target }) => target.files.length && show(fromDirectory(target.files));
 const wanted = new URLSearchParams(location.search);
 if (wanted.get('provider')) $('provider').value = wanted.get('provider');

@@ -2,7 +2,7 @@
 
 const WIDTH = 720, HEIGHT = 180, LEFT = 56, BOTTOM = 24, TOP = 20;
 const NS = 'http://www.w3.org/2000/svg';
-const MOST_LINES = 32, LETTER = 7;
+const MOST_LINES = 32, LETTER = 8;
 
 function element(name, attributes, text = '') {
   const node = document.createElementNS(NS, name);
