@@ -2,7 +2,7 @@
 
 from custom_ops.block_linear_attention import OP as _BLOCK_LINEAR
 from custom_ops.block_linear_attention import block_linear_attention
-from custom_ops.library import library_path
+from custom_ops.library import library_description, library_path
 from custom_ops.mask import MaskRule
 from custom_ops.online_softmax_attention import OP as _ONLINE_SOFTMAX
 from custom_ops.online_softmax_attention import online_softmax_attention
@@ -11,4 +11,11 @@ from custom_ops.op import CustomOp
 OPS: dict[str, CustomOp] = {op.name: op for op in (_ONLINE_SOFTMAX, _BLOCK_LINEAR)}
 """Every op by its ONNX name."""
 
-__all__ = ["OPS", "MaskRule", "block_linear_attention", "library_path", "online_softmax_attention"]
+__all__ = [
+    "OPS",
+    "MaskRule",
+    "block_linear_attention",
+    "library_description",
+    "library_path",
+    "online_softmax_attention",
+]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 from pathlib import Path
 
@@ -27,3 +28,13 @@ def library_path() -> Path | None:
         for end in (".so", ".dylib", ".dll")
     )
     return next((path for path in found if path.is_file()), None)
+
+
+def library_description(path: Path) -> str:
+    """Version and instruction set of the kernels that the library at `path` runs in this process: "0.1.0, avx2".
+
+    The environment variable TEMPORT_ISA names another instruction set, for the whole life of the process.
+    """
+    describe = ctypes.CDLL(str(path)).temport_ops_description
+    describe.restype = ctypes.c_char_p
+    return str(describe().decode())

@@ -53,6 +53,16 @@ extern "C" __attribute__((visibility("default"))) temport::ort::Status* Register
   return api->call<ort::Status*>(ort::kAddCustomOpDomain, options, domain);
 }
 
+// The version of the library and the instruction set whose kernels run in this process: "0.1.0, avx2".
+extern "C" __attribute__((visibility("default"))) const char* temport_ops_description() {
+  static const std::string text = [] {
+    std::string error;
+    const temport::Kernels* kernels = temport::choose_kernels(error);
+    return std::string(TEMPORT_VERSION ", ") + (kernels != nullptr ? kernels->isa : "no kernel can run here");
+  }();
+  return text.c_str();
+}
+
 // For benchmarks: FLOP/s of one thread doing nothing but fused multiply-adds with the vectors that the kernels use, the
 // best of `trials` short trials; 0 where no kernel can run.
 extern "C" __attribute__((visibility("default"))) double temport_peak_flops(int trials) {

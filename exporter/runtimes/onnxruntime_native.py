@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import onnx
 
-from custom_ops import library_path
+from custom_ops import library_description, library_path
 from exporter.errors import UserError
 from exporter.runtimes.contract import Capabilities
 from exporter.runtimes.onnxruntime_cpu import CAPABILITIES, OrtSession
@@ -35,7 +35,9 @@ class OnnxRuntimeNative:
         model = onnx.load(subject.model_path, load_external_data=False)
         if not has_custom_ops(model):
             raise UserError("the model has no custom ops, so onnxruntime_cpu says the same")
-        return OrtSession(subject.model_path, f"native kernel {library.name}", threads, library)
+        return OrtSession(
+            subject.model_path, f"native kernels {library_description(library)}", threads, library
+        )
 
 
 RUNTIME = OnnxRuntimeNative()

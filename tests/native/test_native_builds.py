@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,16 @@ def test_every_instruction_set_of_this_machine(isa: str) -> None:
         assert result.stdout.strip() == "agree", result.stderr
     else:
         assert f"TEMPORT_ISA is '{isa}'; on this processor it must be one of" in result.stderr
+
+
+@pytest.mark.parametrize("isa", ["sse42", "avx2", "neon"])
+def test_the_library_says_which_kernels_run(isa: str) -> None:
+    if LEVELS[isa] not in cpu_flags():
+        pytest.skip(f"this processor has no {isa}")
+    code = (
+        "from custom_ops import library_description, library_path; print(library_description(library_path()))"
+    )
+    assert run_python(code, isa).stdout.strip() == f"{version('temport')}, {isa}"
 
 
 def build(preset: str, folder: Path) -> Path:
