@@ -113,7 +113,7 @@ def run(
     shapes: Sequence[tuple[int, int]] = DEFAULT_SHAPES,
     *,
     threads: Sequence[int] = (1, 2),
-    seconds: float = 0.4,
+    seconds: float = 0.3,
     contenders: Sequence[str] = (),
     compile_everywhere: bool = False,
     settings: Sequence[str] = (),

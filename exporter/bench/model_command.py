@@ -33,7 +33,7 @@ def bench_model(
         list[str] | None, typer.Option("--set", help="Architecture option key=value; repeatable.")
     ] = None,
     threads: Annotated[str, typer.Option(help="Numbers of threads, with commas.")] = "1,2",
-    seconds: Annotated[float, typer.Option(help="Seconds per contender and case.")] = 0.4,
+    seconds: Annotated[float, typer.Option(help="Seconds per contender and case.")] = 0.3,
     compile_everywhere: Annotated[
         bool,
         typer.Option(
@@ -82,7 +82,8 @@ def bench_model(
 
 def _print(result: ModelResult, console: Output) -> None:
     ours = result.ours.timing.median
-    title = f"{result.arch}, batch {result.batch}, length {result.length}, threads {result.threads}"
+    chosen = f" ({', '.join(result.settings)})" if result.settings else ""
+    title = f"{result.arch}{chosen}, batch {result.batch}, length {result.length}, threads {result.threads}"
     columns = {
         "": lambda row: row.name,
         "median": lambda row: milliseconds(row.timing.median),
@@ -126,7 +127,8 @@ def _print_stream(result: StreamResult, console: Output) -> None:
 def _print_profile(profile: dict[str, float], console: Output) -> None:
     whole = sum(profile.values())
     shown = list(profile.items())[:PROFILE_SHOWN]
-    shown.append((f"{len(profile) - len(shown)} others", whole - sum(spent for _, spent in shown)))
+    if others := len(profile) - len(shown):
+        shown.append((f"{others} others", whole - sum(spent for _, spent in shown)))
     columns = {
         "operator": lambda row: row[0],
         "microseconds": lambda row: f"{row[1]:.0f}",

@@ -13,7 +13,7 @@ import onnxruntime as ort
 
 from custom_ops import library_path
 from exporter.runtimes.contract import Arrays
-from exporter.runtimes.onnxruntime_cpu import DISABLED_OPTIMIZERS
+from exporter.runtimes.onnxruntime_cpu import DISABLED_OPTIMIZERS, session_options
 
 SECONDS = 0.3
 
@@ -25,13 +25,9 @@ def profile(model_path: Path, inputs: Arrays, threads: int) -> dict[str, float]:
     With the native library where it is built. Profiling itself adds two or three microseconds to every node.
     """
     with tempfile.TemporaryDirectory() as folder:
-        options = ort.SessionOptions()
-        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-        options.log_severity_level = 3
+        options = session_options(threads, library_path())
         options.enable_profiling = True
         options.profile_file_prefix = str(Path(folder) / "profile")
-        if library := library_path():
-            options.register_custom_ops_library(str(library))
         session = ort.InferenceSession(
             model_path, options, providers=["CPUExecutionProvider"], disabled_optimizers=DISABLED_OPTIMIZERS
         )

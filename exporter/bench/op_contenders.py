@@ -26,6 +26,7 @@ from exporter.bench.bound import onnxruntime_call, openvino_call
 from exporter.bench.contest import Call
 from exporter.bench.op_cases import OpCase
 from exporter.bench.quiet import quiet
+from exporter.runtimes.onnxruntime_cpu import session_options
 
 OPSET, IR_VERSION = 23, 11
 
@@ -240,11 +241,7 @@ def _model(
 def _onnxruntime(
     model: onnx.ModelProto, feed: Mapping[str, npt.NDArray[Any]], threads: int, registered: bool = False
 ) -> Call:
-    settings = onnxruntime.SessionOptions()
-    settings.intra_op_num_threads, settings.inter_op_num_threads = threads, 1
-    settings.log_severity_level = 3
-    if registered:
-        settings.register_custom_ops_library(str(library_path()))
+    settings = session_options(threads, library_path() if registered else None)
     providers = ["CPUExecutionProvider"]
     session = onnxruntime.InferenceSession(model.SerializeToString(), settings, providers=providers)
     return onnxruntime_call(session, feed)

@@ -25,20 +25,27 @@ DISABLED_OPTIMIZERS = ["SkipLayerNormFusion"]
 """ORT's fused residual + LayerNorm CPU kernel is about ten times slower than LayerNormalization alone."""
 
 
+def session_options(threads: int, library: Path | None = None) -> Any:
+    """Quiet `SessionOptions` for that many threads in all, with the op library registered where one is given."""
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.log_severity_level = 3
+    if library is not None:
+        options.register_custom_ops_library(str(library))
+    return options
+
+
 class OrtSession(InProcess):
     """The file as it is; `library` is an op library to register first, None leaves the bodies to run."""
 
     def __init__(self, model_path: Path, path: str, threads: int, library: Path | None = None) -> None:
         import onnxruntime as ort
 
-        options = ort.SessionOptions()
-        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-        options.log_severity_level = 3
-        if library is not None:
-            options.register_custom_ops_library(str(library))
         self.session: Any = ort.InferenceSession(
             model_path,
-            options,
+            session_options(threads, library),
             providers=["CPUExecutionProvider"],
             disabled_optimizers=DISABLED_OPTIMIZERS,
         )
