@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from exporter.compilers.compile import compile_model
+from exporter.compilers.compile import compile_model, ready_backend
 from exporter.compilers.contract import CompileOptions, EngineReport
 from exporter.compilers.polygraphy import write_polygraphy
 from exporter.declaration import Declaration
 from exporter.progress import Progress
+
+
+def check_target(target: str | None, options: CompileOptions) -> None:
+    """Refuse what cannot be compiled here before the model is traced, which takes much longer."""
+    if target is None:
+        options.check_without_target()
+    else:
+        ready_backend(target, options)
 
 
 def add_engine(

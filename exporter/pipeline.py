@@ -16,7 +16,7 @@ from exporter.bundle import Bundle, open_bundle, staged, versions, write_manifes
 from exporter.compilers.contract import CompileOptions
 from exporter.declaration import PRECISIONS, Declaration
 from exporter.declare import declare, declare_module, load_factory, rebuild, seeded
-from exporter.engines import add_engine, describe
+from exporter.engines import add_engine, check_target, describe
 from exporter.errors import UserError
 from exporter.parity.cases import Case
 from exporter.parity.gate import merge
@@ -68,6 +68,7 @@ def run_export(request: ExportRequest, console: Console | None = None) -> bool:
     """Write the bundle; True when every runtime that ran agrees with the oracle."""
     console = console or Console()
     runtimes = [load(name) for name in request.runtimes] or None
+    check_target(request.target, request.compile)
     with Progress(console) as progress:
         progress.step("declaring")
         declaration, module = _declared(request)

@@ -23,11 +23,9 @@ def bench_engines(
 ) -> None:
     """Compile every architecture for TensorRT and print a table: layers, attention, masks, seconds, size."""
     from exporter.bench.engines import BATCHES, plan, run
-    from exporter.compilers.compile import backend
-    from exporter.errors import UserError
+    from exporter.compilers import CompileOptions, ready_backend
 
-    if (why := backend(target).unavailable()) is not None:
-        raise UserError(f"{target} cannot compile here: {why}")
+    ready_backend(target, CompileOptions())
     cases = plan(
         tuple(arch or ()), tuple(length or (60, 512)), tuple(precision or ("fp32", "fp16")),
         tuple(batch or BATCHES), streaming,

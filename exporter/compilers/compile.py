@@ -50,6 +50,15 @@ def backend(target: str) -> Backend:
     return found
 
 
+def ready_backend(target: str, options: CompileOptions) -> Backend:
+    """The table of a target that can compile here with `options`; raises `UserError` before any work is done."""
+    table = backend(target)
+    if (why := table.unavailable()) is not None:
+        raise UserError(f"{target} cannot compile here: {why}")
+    options.check(table)
+    return table
+
+
 def compile_model(
     target: str,
     model_path: Path,
@@ -63,11 +72,8 @@ def compile_model(
     Raises `UserError` for a wrong option or a model that TensorRT would not take as it is meant, and
     `CompileError` when the build fails or the engine computes a mask or leaves an attention unfused.
     """
-    table = backend(target)
-    if (why := table.unavailable()) is not None:
-        raise UserError(f"{target} cannot compile here: {why}")
     options = options or CompileOptions()
-    options.check(table)
+    table = ready_backend(target, options)
     targets = options.compute_capabilities
 
     model = ir.from_proto(onnx.load(model_path))

@@ -6,7 +6,7 @@ A compiler is one file (`tensorrt_rtx.py`, `tensorrt.py`) that fills in a `Backe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,12 @@ class Backend:
         return element_type in self.fused_types and low <= head_dim <= high
 
 
+def _flags(names: Iterable[str]) -> str:
+    """Options as they are typed."""
+    typed = {"compute_capabilities": "compute_capability"}
+    return ", ".join("--" + typed.get(name, name).replace("_", "-") for name in names)
+
+
 @dataclass(frozen=True)
 class CompileOptions:
     """Options of a build; one left at its default is the backend's own default.
@@ -77,12 +83,21 @@ class CompileOptions:
     plugin: Path | None = None
     aot_plugin: bool = False
 
+    def given(self) -> set[str]:
+        """Names of the options that are not left at their default."""
+        return {f.name for f in fields(self) if getattr(self, f.name) != f.default}
+
+    def check_without_target(self) -> None:
+        """Refuse options of a build where nothing is built."""
+        if given := sorted(self.given()):
+            raise UserError(f"{_flags(given)} says how an engine is built; add --target, or leave it out")
+
     def check(self, backend: Backend) -> None:
         """Refuse an option that the backend would ignore."""
-        given = {f.name for f in fields(self) if getattr(self, f.name) != f.default}
+        given = self.given()
         if ignored := sorted(given - backend.options):
             raise UserError(
-                f"{backend.name} has no {', '.join(ignored)}; it takes {', '.join(sorted(backend.options))}"
+                f"{backend.name} has no {_flags(ignored)}; it takes {_flags(sorted(backend.options))}"
             )
         if unknown := sorted(set(self.compute_capabilities) - set(backend.compute_capabilities)):
             raise UserError(

@@ -107,7 +107,10 @@ def test_rebuilt_target_replaces_its_entry(tmp_path: Path) -> None:
     ("options", "sentence"),
     [
         ({"compute_capabilities": ("90",)}, "cannot build for compute capability 90; it can for 75, 80"),
-        ({"timing_cache": Path("cache")}, "tensorrt-rtx has no timing_cache"),
+        (
+            {"timing_cache": Path("cache")},
+            "tensorrt-rtx has no --timing-cache; it takes --compute-capability, ",
+        ),
         ({"optimization_level": 9}, "outside 0 to 5"),
         ({"workspace_mib": 0}, "give 1 or more"),
         ({"plugin": Path("missing.so")}, "does not exist"),
