@@ -1,17 +1,26 @@
-"""Train two classifiers on real motion recordings, export them, and compare every runtime on the test set.
+"""Train two classifiers on real motion recordings, export them for whole recordings and for a live stream, and compare
+every runtime on the test set.
 
     .venv/bin/python examples/basic_motions.py [--out bundles/basic_motions]
 
 The data are the BasicMotions sequences (UEA archive) that ship inside the `aeon` wheel: four activities recorded
 by an accelerometer and a gyroscope on a wrist, 6 channels, 100 steps of 0.1 s, 40 sequences to train on and 40 to
 test. `mega` and `sliding_window` below are the factories that `temport export --module` is given.
+
+The models learn the activity of a whole recording, from its last frame. The step models `mega-stream` and
+`sliding_window-stream` give a class at every frame: the activity of the stream up to that frame. At frame 99 that is
+the class of the recording, by the same numbers; before it, the model has seen less than it was trained on; after it,
+attention goes on with its window (`mega`: the last 100 frames) and the moving averages with all that came before.
+`recording.csv` is one test recording for `deploy/cpp/examples/stream` to read.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,12 +30,24 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from exporter.bundle import open_bundle
+from exporter.parity.stream import Streamed
 from exporter.pipeline import ExportRequest, rebuilt_module, run_export
 from exporter.runtimes import RUNTIMES, load
 from exporter.subject import Subject
 from graphs import build_mega, build_sliding_window
+from graphs.streaming import Memory
 
 CHANNELS, STEPS, CLASSES = 6, 100, ("standing", "running", "walking", "badminton")
+COLUMNS = (
+    "accelerometer_x",
+    "accelerometer_y",
+    "accelerometer_z",
+    "gyroscope_x",
+    "gyroscope_y",
+    "gyroscope_z",
+)
+STREAMED_IN = ("torch_float32", "onnxruntime_cpu", "onnxruntime_native", "cpp", "openvino")
+"""Runtimes that take the thousands of frames of a stream's parity in seconds."""
 EPOCHS, BATCH, LEARNING_RATE = 40, 8, 1e-3
 
 
@@ -39,7 +60,7 @@ class MotionClassifier(nn.Module):
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self, backbone: nn.Module, width: int) -> None:
+    def __init__(self, backbone: Any, width: int) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(CHANNELS))
         self.register_buffer("deviation", torch.ones(CHANNELS))
@@ -47,7 +68,14 @@ class MotionClassifier(nn.Module):
         self.head = nn.Linear(width, len(CLASSES))
 
     def forward(self, state_sequence: Tensor) -> Tensor:
-        return self.head(self.backbone((state_sequence - self.mean) / self.deviation))
+        return self.head(self.backbone(self._normal(state_sequence)))
+
+    def forward_sequence(self, state_sequence: Tensor, memory: Memory | None = None) -> Tensor:
+        """Scores at every frame `[batch, frames, 4]`; `memory` holds what a stream carries from frame to frame."""
+        return self.head(self.backbone.forward_sequence(self._normal(state_sequence), memory))
+
+    def _normal(self, state_sequence: Tensor) -> Tensor:
+        return (state_sequence - self.mean) / self.deviation
 
 
 def mega() -> nn.Module:
@@ -110,6 +138,24 @@ def predictions(bundle_path: Path, x: np.ndarray) -> dict[str, np.ndarray | str]
     return found
 
 
+def request(factory: Callable[[], nn.Module], folder: Path, **changes: Any) -> ExportRequest:
+    """The export of a trained model: its weights lie in `folder`."""
+    return ExportRequest(
+        module=f"{__file__}:{factory.__name__}",
+        shapes=(f"state_sequence=batch,seq,{CHANNELS}",),
+        seq=str(STEPS),
+        weights=folder / f"{factory.__name__}.safetensors",
+        **changes,
+    )
+
+
+def classes_by_frame(bundle_path: Path, x: np.ndarray) -> np.ndarray:
+    """Class indices `[batch, frames]` of streams `x [batch, frames, 6]`, frame by frame in ONNX Runtime."""
+    bundle = open_bundle(bundle_path)
+    with Streamed(load("onnxruntime_cpu")).open(Subject(bundle.declaration, bundle.model_path)) as session:
+        return session.run({"frame": x})["output"].argmax(axis=2)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
     parser.add_argument("--out", type=Path, default=Path("bundles/basic_motions"))
@@ -118,6 +164,7 @@ def main() -> None:
     console = Console()
     x, y = recordings("test")
     np.savez(out / "test.npz", state_sequence=x.numpy())
+    np.savetxt(out / "recording.csv", x[0].numpy(), "%.9g", ",", header=",".join(COLUMNS), comments="")
     results = {}
     for factory in (mega, sliding_window):
         torch.manual_seed(0)
@@ -125,24 +172,25 @@ def main() -> None:
         assert isinstance(model, MotionClassifier)
         loss = train(model)
         save_file(model.state_dict(), out / f"{factory.__name__}.safetensors")
+        window, stream = out / factory.__name__, out / f"{factory.__name__}-stream"
         passed = run_export(
-            ExportRequest(
-                module=f"{__file__}:{factory.__name__}",
-                shapes=(f"state_sequence=batch,seq,{CHANNELS}",),
-                batch="1:8:64",
-                seq=str(STEPS),
-                weights=out / f"{factory.__name__}.safetensors",
-                inputs=(out / "test.npz",),
-                out=out / factory.__name__,
-            ),
-            console,
+            request(factory, out, batch="1:8:64", inputs=(out / "test.npz",), out=window), console
+        ) and run_export(
+            request(factory, out, batch="1:1:64", streaming=True, runtimes=STREAMED_IN, out=stream), console
         )
-        results[factory.__name__] = _compare(
-            out / factory.__name__, x.numpy(), y.numpy(), loss, passed, console
-        )
+        results[window.name] = _compare(window, x.numpy(), y.numpy(), loss, passed, console)
+        results[stream.name] = _by_frame(stream, x.numpy(), y.numpy(), console)
     (out / "results.json").write_text(json.dumps(results, indent=1) + "\n")
-    if not all(result["identical"] and result["parity"] for result in results.values()):
+    if not all(result.get("identical", True) and result.get("parity", True) for result in results.values()):
         raise SystemExit(1)
+
+
+def _by_frame(path: Path, x: np.ndarray, y: np.ndarray, console: Console) -> dict[str, object]:
+    """How often the class of the stream so far is the right one, after some of its frames."""
+    found = classes_by_frame(path, x)
+    accuracy = {frames: float(np.mean(found[:, frames - 1] == y)) for frames in (10, 25, 50, 75, STEPS)}
+    console.print(f"{path.name}, accuracy after so many frames: {accuracy}")
+    return {"accuracy_after_frames": accuracy}
 
 
 def _compare(

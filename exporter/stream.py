@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from exporter.declaration import AFTER, BEFORE, Axis, Declaration, TensorSpec
 from exporter.errors import UserError
-from graphs.registry import ARCHITECTURES, WITHIN_HORIZON
+from graphs.registry import ARCHITECTURES, COUNTED, WITHIN_HORIZON
 from graphs.streaming import StepModel, limited, needs_horizon, state_specs
 
 FRAME = "frame"
@@ -75,7 +75,7 @@ def _exactness(arch: str, bounded: bool) -> str:
     """How far a stream is what the model is: an architecture says so itself, a module's attention tells."""
     if arch in ARCHITECTURES:
         return ARCHITECTURES[arch].streams
-    return WITHIN_HORIZON if bounded else "exact where its positions are"
+    return WITHIN_HORIZON if bounded else COUNTED
 
 
 def step_model(module: nn.Module, declaration: Declaration) -> StepModel:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +36,20 @@ SMALL = {
 
 
 def write_bundle(
-    directory: Path, arch: str, batch: str = "1:2:5", seq: str = "12", ops: str = "custom"
+    directory: Path,
+    arch: str,
+    batch: str = "1:2:5",
+    seq: str = "12",
+    ops: str = "custom",
+    precision: str = "float32",
+    external_data: bool = False,
 ) -> Path:
     """Export `arch` with the `SMALL` options into `directory`, with recorded vectors."""
     directory.mkdir(parents=True)
     declaration, module, _ = declare(arch, SMALL[arch], batch=batch, seq=seq, ops=ops)
+    declaration = replace(declaration, precision=precision)
     built = build(module, declaration)
-    save(built, directory / "model.onnx", external_data=False)
+    save(built, directory / "model.onnx", external_data)
     subject = Subject(declaration, directory / "model.onnx", module)
     truths = find_truths(subject, default_cases(declaration))
     write_vectors(directory / "vectors.npz", to_vectors(truths))

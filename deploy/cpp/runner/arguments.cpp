@@ -22,8 +22,8 @@ const char* const kUsage =
     "                   [--input [NAME=]x.npy ... --output [NAME=]y.npy ...]\n"
     "                   [--runtime onnxruntime|tensorrt|tensorrt-rtx] [--library libonnxruntime.so]\n"
     "                   [--ops libtemport_ops.so|none] [--threads N]\n"
-    "Prints one JSON object on stdout. Exit code 0: done and every judged case passed; 1: a case failed;\n"
-    "2: bad input, a refused bundle or a missing runtime, with one sentence on stderr.\n";
+    "Prints one JSON object on stdout. Exit code 0: done and every judged case passed; 1: a case failed\n"
+    "or none could be judged; 2: bad input, a refused bundle or a missing runtime, with one sentence on stderr.\n";
 
 Result<Arguments> parse_arguments(int count, char** values) {
   Arguments arguments;

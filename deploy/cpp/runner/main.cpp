@@ -30,18 +30,22 @@ const char* machine() {
 Result<bool> run(const Arguments& arguments, Json& report) {
   auto bundle = Bundle::open(arguments.bundle);
   if (!bundle) return bundle.error();
-  auto session = Session::create(*bundle, arguments.session);
-  if (!session) return session.error();
-  const Opened opened{*std::move(bundle), *std::move(session)};
   report = {{"format", 1},
-            {"architecture", opened.bundle.architecture()},
-            {"runtime", opened.session.runtime()},
-            {"version", opened.session.version()},
-            {"library", opened.session.library()},
-            {"path", opened.session.path()},
+            {"architecture", bundle->architecture()},
             {"runner", std::string("temport-run ") + temport_version()},
             {"machine", machine()},
             {"threads", arguments.session.threads}};
+  auto session = Session::create(*bundle, arguments.session);
+  if (!session && session.error().code == TEMPORT_UNSUPPORTED && arguments.replay) {
+    report_not_run(session.error().message, report);
+    return false;
+  }
+  if (!session) return session.error();
+  const Opened opened{*std::move(bundle), *std::move(session)};
+  report.update({{"runtime", opened.session.runtime()},
+                 {"version", opened.session.version()},
+                 {"library", opened.session.library()},
+                 {"path", opened.session.path()}});
   bool passed = true;
   if (arguments.replay) {
     const auto replayed = replay(opened, report);

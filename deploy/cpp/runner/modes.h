@@ -16,6 +16,9 @@ struct Opened {
 // Runs every recorded case; true where no case failed and at least one could be judged.
 Result<bool> replay(const Opened& opened, Json& report);
 
+// The row of a runtime that has no kernel for the model: `not run`, with the reason.
+void report_not_run(const std::string& reason, Json& report);
+
 // Latency of `frames` inferences at the declared optimum, on values of the first recorded case; of a step model, the
 // frames of one stream that never resets.
 Result<void> bench(const Opened& opened, int frames, Json& report);

@@ -91,6 +91,16 @@ Result<Judged> run_case(const Opened& opened, const Vectors& vectors, const std:
 
 }  // namespace
 
+void report_not_run(const std::string& reason, Json& report) {
+  report["runtimes"] = Json::array({{{"name", "cpp-" + report["machine"].get<std::string>()},
+                                     {"version", report["runner"]},
+                                     {"path", ""},
+                                     {"verdict", "not run"},
+                                     {"reason", reason},
+                                     {"results", Json::array()},
+                                     {"divergence", nullptr}}});
+}
+
 Result<bool> replay(const Opened& opened, Json& report) {
   const auto vectors = opened.bundle.vectors();
   if (!vectors) return vectors.error();
@@ -106,9 +116,9 @@ Result<bool> replay(const Opened& opened, Json& report) {
     if (divergence.is_null()) divergence = std::move(result->divergence);
   }
   const auto text = [&](const char* key) { return report[key].get<std::string>(); };
+  const std::string version = text("runtime") + " " + text("version") + " from " + text("library");
   report["runtimes"] = Json::array({{{"name", "cpp-" + text("machine")},
-                                     {"version", text("runner") + ", " + text("runtime") + " " + text("version") + " from " +
-                                                     text("library")},
+                                     {"version", text("runner") + ", " + version},
                                      {"path", report["path"]},
                                      {"verdict", verdict},
                                      {"reason", ""},

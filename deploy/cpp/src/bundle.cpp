@@ -8,7 +8,6 @@ namespace temport::internal {
 namespace {
 
 constexpr uint64_t kMaxManifest = 4 << 20;
-constexpr const char* kModel = "model.onnx";
 
 Result<void> check_model(const Bytes& model, const Signature& signature) {
   const auto metadata = read_onnx_metadata(model.data(), model.size());
@@ -29,13 +28,13 @@ Result<BundleDirectory> BundleDirectory::open(const std::string& directory) {
   if (!text) return refused(directory + " is not a bundle: " + text.error().message);
   auto manifest = read_manifest({reinterpret_cast<const char*>(text->data()), text->size()});
   if (!manifest) return refused(path + " is refused: " + manifest.error().message);
-  if (!manifest->files.count(kModel)) return refused(path + " is refused: it does not list model.onnx");
+  if (!manifest->files.count(kModelFile)) return refused(path + " is refused: it does not list model.onnx");
 
   BundleDirectory bundle(directory, *std::move(manifest));
   for (const auto& [name, entry] : bundle.manifest_.files) {
     const auto bytes = bundle.read(name);
     if (!bytes) return bytes.error();
-    if (name != kModel) continue;
+    if (name != kModelFile) continue;
     if (auto model = check_model(*bytes, bundle.manifest_.signature); !model)
       return refused(directory + "/" + name + " is refused: " + model.error().message);
   }

@@ -145,6 +145,11 @@ Result<Signature> signature_from(const Json& json) {
 
 }  // namespace
 
+bool is_weights(std::string_view file) {
+  const std::string_view model = kModelFile;
+  return file.size() > model.size() && file.substr(0, model.size()) == model;
+}
+
 Result<Signature> read_signature(std::string_view text) {
   const auto json = parse_json(text);
   if (!json) return json.error();

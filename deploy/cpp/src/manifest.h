@@ -26,6 +26,10 @@ struct Manifest {
   std::map<std::string, FileEntry> files;
 };
 
+constexpr const char* kModelFile = "model.onnx";
+// External data lie beside the model, in files that begin with its name.
+bool is_weights(std::string_view file);
+
 Result<Manifest> read_manifest(std::string_view text);
 
 // {"inputs": [spec], "outputs": [spec]}, and "states" for a step model, as the model's own metadata carry it.

@@ -107,20 +107,46 @@ Result<std::string> find_ops(const std::string& asked) {
   return path;
 }
 
-Result<ort::OptionsOwner> make_options(const ort::Library& library, const BundleDirectory& bundle,
-                                       const SessionConfig& config, const std::string& ops) {
+// Weights beside the model, as the bundle verified them: ONNX Runtime is given their bytes and opens no file itself. Given
+// no file at all it would look in the working directory, so there is always one, of a name that no model can refer to.
+Result<std::vector<Bytes>> give_weights(const ort::Library& library, const BundleDirectory& bundle,
+                                        ort::SessionOptions* options) {
+  std::vector<Bytes> files(1, Bytes(1));
+  std::vector<const char*> names(1, "/");
+  std::vector<char*> data(1, reinterpret_cast<char*>(files[0].data()));
+  std::vector<size_t> sizes(1, 1);
+  for (const auto& [name, entry] : bundle.manifest().files) {
+    if (!is_weights(name)) continue;
+    auto bytes = bundle.read(name);
+    if (!bytes) return bytes.error();
+    files.push_back(*std::move(bytes));
+    names.push_back(name.c_str());
+    data.push_back(reinterpret_cast<char*>(files.back().data()));
+    sizes.push_back(files.back().size());
+  }
+  if (!library.has_version(18)) {
+    if (files.size() == 1) return files;
+    return unavailable("weights beside the model need ONNX Runtime 1.18 or later; this is " + library.version());
+  }
+  if (auto given = library.check<ort::AddExternalInitializersFromFilesInMemory>(options, names.data(), data.data(),
+                                                                               sizes.data(), files.size());
+      !given)
+    return given.error();
+  return files;
+}
+
+Result<ort::OptionsOwner> make_options(const ort::Library& library, const SessionConfig& config,
+                                       const std::string& ops) {
   ort::SessionOptions* raw = nullptr;
   if (auto made = library.check<ort::CreateSessionOptions>(&raw); !made) return made.error();
   auto options = library.own<ort::ReleaseSessionOptions>(raw);
   if (auto set = library.check<ort::SetIntraOpNumThreads>(raw, config.threads); !set) return set.error();
   if (auto set = library.check<ort::SetInterOpNumThreads>(raw, 1); !set) return set.error();
-  const std::pair<const char*, const char*> entries[] = {
-      // ONNX Runtime's fused kernel is about ten times slower than LayerNormalization followed by Add.
-      {"optimization.disable_specified_optimizers", "SkipLayerNormFusion"},
-      {"session.model_external_initializers_file_folder_path", bundle.directory().c_str()},
-  };
-  for (const auto& [key, value] : entries)
-    if (auto set = library.check<ort::AddSessionConfigEntry>(raw, key, value); !set) return set.error();
+  // ONNX Runtime's fused kernel is about ten times slower than LayerNormalization followed by Add.
+  if (auto set = library.check<ort::AddSessionConfigEntry>(raw, "optimization.disable_specified_optimizers",
+                                                           "SkipLayerNormFusion");
+      !set)
+    return set.error();
   if (!ops.empty())
     if (auto set = library.check<ort::RegisterCustomOpsLibrary>(raw, ops.c_str()); !set) return set.error();
   return options;
@@ -180,10 +206,12 @@ Result<std::unique_ptr<Model>> load_onnxruntime(const BundleDirectory& bundle, c
   ort::Env* raw_env = nullptr;
   if (auto made = library->check<ort::CreateEnv>(ort::kError, "temport", &raw_env); !made) return made.error();
   auto env = library->own<ort::ReleaseEnv>(raw_env);
-  const auto options = make_options(*library, bundle, config, *ops);
+  const auto options = make_options(*library, config, *ops);
   if (!options) return options.error();
+  const auto weights = give_weights(*library, bundle, options->get());  // kept until the session is made
+  if (!weights) return weights.error();
 
-  const auto model = bundle.read("model.onnx");
+  const auto model = bundle.read(kModelFile);
   if (!model) return model.error();
   ort::Session* raw_session = nullptr;
   if (auto made = library->check<ort::CreateSessionFromArray>(raw_env, static_cast<const void*>(model->data()),

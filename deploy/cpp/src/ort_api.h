@@ -28,6 +28,7 @@ struct ApiBase {
   const char* (*GetVersionString)();
 };
 
+enum ErrorCode : int { kFail = 1, kNotImplemented = 9 };
 enum LoggingLevel : int { kWarning = 2, kError = 3 };
 enum AllocatorType : int { kArenaAllocator = 1 };
 enum MemType : int { kMemTypeDefault = 0 };
@@ -54,6 +55,7 @@ struct Slot<Number, R(Args...)> {
   }
 };
 
+using GetErrorCode = Slot<1, ErrorCode(const Status*)>;
 using GetErrorMessage = Slot<2, const char*(const Status*)>;
 using CreateEnv = Slot<3, Status*(LoggingLevel, const char*, Env**)>;
 using CreateSessionFromArray = Slot<8, Status*(const Env*, const void*, size_t, const SessionOptions*, Session**)>;
@@ -86,5 +88,8 @@ using ReleaseTypeInfo = Slot<98, void(TypeInfo*)>;
 using ReleaseSessionOptions = Slot<100, void(SessionOptions*)>;
 using AddSessionConfigEntry = Slot<130, Status*(SessionOptions*, const char*, const char*)>;
 using RegisterCustomOpsLibrary = Slot<228, Status*(SessionOptions*, const char*)>;
+// Of version 18: to be called where Library::has_version(18) says so.
+using AddExternalInitializersFromFilesInMemory =
+    Slot<279, Status*(SessionOptions*, const char* const*, char* const*, const size_t*, size_t)>;
 
 }  // namespace temport::internal::ort

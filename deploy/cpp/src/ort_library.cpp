@@ -39,7 +39,7 @@ Result<Library> Library::load(const std::string& path) {
   const std::string version = base->GetVersionString();
   const auto* api = base->GetApi(kApiVersion);
   if (!api) return unavailable(loaded->name + " is ONNX Runtime " + version + "; 1.17 or later is needed");
-  return Library(api, version, file_name(loaded->name));
+  return Library(base, api, version, file_name(loaded->name));
 }
 
 }  // namespace temport::internal::ort

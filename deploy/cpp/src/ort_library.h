@@ -18,6 +18,8 @@ class Library {
 
   const std::string& version() const { return version_; }
   const std::string& file() const { return file_; }
+  // Whether the slots that a later version of the API added may be called.
+  bool has_version(uint32_t api_version) const { return base_->GetApi(api_version) != nullptr; }
 
   // Calls a slot whose result is a status; success allocates nothing.
   template <class S, class... Args>
@@ -25,9 +27,11 @@ class Library {
     Status* status = S::call(api_, args...);
     if (!status) return {};
     std::string message = GetErrorMessage::call(api_, status);
+    const bool no_kernel = GetErrorCode::call(api_, status) == kNotImplemented;
     ReleaseStatus::call(api_, status);
     std::replace(message.begin(), message.end(), '\n', ' ');
-    return failed("ONNX Runtime: " + std::move(message));
+    message.insert(0, "ONNX Runtime: ");
+    return no_kernel ? unsupported(std::move(message)) : failed(std::move(message));
   }
 
   template <class T, class Release>
@@ -43,9 +47,10 @@ class Library {
   }
 
  private:
-  Library(const void* const* api, std::string version, std::string file)
-      : api_(api), version_(std::move(version)), file_(std::move(file)) {}
+  Library(const ApiBase* base, const void* const* api, std::string version, std::string file)
+      : base_(base), api_(api), version_(std::move(version)), file_(std::move(file)) {}
 
+  const ApiBase* base_;
   const void* const* api_;
   std::string version_, file_;
 };

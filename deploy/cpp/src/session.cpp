@@ -10,11 +10,10 @@ Result<std::unique_ptr<Model>> load_runtime(const BundleDirectory& bundle, const
   return invalid_argument("runtime " + config.runtime + " is not one of onnxruntime, tensorrt, tensorrt-rtx");
 }
 
-// External data lie beside the model in files that begin with its name.
 Digest identity(const Manifest& manifest) {
   Sha256 sha;
   for (const auto& [name, entry] : manifest.files)
-    if (name.rfind("model.onnx", 0) == 0) sha.update(entry.sha256.data(), entry.sha256.size());
+    if (name == kModelFile || is_weights(name)) sha.update(entry.sha256.data(), entry.sha256.size());
   return sha.digest();
 }
 

@@ -8,6 +8,7 @@
   static_assert(temport::internal::ort::ours::number == offsetof(OrtApi, theirs) / sizeof(void*), #theirs " has moved")
 #define CHECK_SLOT(name) CHECK_SLOT_AS(name, name)
 
+CHECK_SLOT(GetErrorCode);
 CHECK_SLOT(GetErrorMessage);
 CHECK_SLOT(CreateEnv);
 CHECK_SLOT(CreateSessionFromArray);
@@ -37,8 +38,10 @@ CHECK_SLOT(ReleaseValue);
 CHECK_SLOT(ReleaseTypeInfo);
 CHECK_SLOT(ReleaseSessionOptions);
 CHECK_SLOT(AddSessionConfigEntry);
+CHECK_SLOT(AddExternalInitializersFromFilesInMemory);
 CHECK_SLOT_AS(RegisterCustomOpsLibrary, RegisterCustomOpsLibrary_V2);
 
+static_assert(int{temport::internal::ort::kNotImplemented} == static_cast<int>(ORT_NOT_IMPLEMENTED));
 static_assert(int{temport::internal::ort::kFloat} == static_cast<int>(ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT));
 static_assert(int{temport::internal::ort::kInt32} == static_cast<int>(ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32));
 static_assert(int{temport::internal::ort::kInt64} == static_cast<int>(ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64));

@@ -45,6 +45,7 @@ namespace {
 
 std::atomic<int> live{0};
 Allocator allocator;
+constexpr const char* kNoKernel = "there is no kernel for Abacus";
 Status* error(const char* message) { return new Status{message}; }
 
 template <class T>
@@ -61,6 +62,7 @@ void release(T* object) {
   --live;
 }
 
+ErrorCode get_error_code(const Status* status) { return status->message == kNoKernel ? kNotImplemented : kFail; }
 const char* get_error_message(const Status* status) { return status->message.c_str(); }
 void release_status(Status* status) { delete status; }
 Status* create_env(LoggingLevel, const char*, Env** env) { return create(env); }
@@ -69,10 +71,11 @@ Status* set_threads(SessionOptions*, int) { return nullptr; }
 Status* add_entry(SessionOptions*, const char*, const char*) { return nullptr; }
 // The model is a step model where its bytes speak of states.
 Status* create_session(const Env*, const void* model, size_t bytes, const SessionOptions*, Session** session) {
+  const std::string_view content(static_cast<const char*>(model), bytes);
   if (bytes == 0) return error("the model is empty");
+  if (content.find("Abacus") != std::string_view::npos) return error(kNoKernel);
   if (Status* failed = create(session)) return failed;
-  const bool step = std::string_view(static_cast<const char*>(model), bytes).find("\"states\"") != std::string_view::npos;
-  if (step)
+  if (content.find("\"states\"") != std::string_view::npos)
     **session = {{{"frame", kFloat, {-1, 1, 3}}, {"state.sum", kFloat, {-1, 3}}, {"state.seen", kBool, {-1, 2}}},
                  {{"output", kFloat, {-1, 3}}, {"next_state.sum", kFloat, {-1, 3}}, {"next_state.seen", kBool, {-1, 2}}}};
   else
@@ -178,6 +181,7 @@ using Table = std::array<const void*, 256>;
 Table make_table() {
   Table slots{};
   const void** table = slots.data();
+  put<GetErrorCode>(table, get_error_code);
   put<GetErrorMessage>(table, get_error_message);
   put<CreateEnv>(table, create_env);
   put<CreateSessionFromArray>(table, create_session);

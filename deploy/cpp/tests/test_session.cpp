@@ -63,6 +63,12 @@ TEST_CASE("mistakes are values with a sentence") {
   options.threads = -1;
   CHECK(Session::create(*bundle, options).error().code == TEMPORT_INVALID_ARGUMENT);
 
+  const tiny::Directory strange;
+  tiny::write(strange.path() / "model.onnx", tiny::model() + tiny::field(2, "Abacus"));
+  tiny::write(strange.path() / "manifest.json",
+              tiny::manifest(tiny::model() + tiny::field(2, "Abacus"), tiny::vectors()));
+  CHECK(Session::create(*Bundle::open(strange.string()), stand_in()).error().code == TEMPORT_UNSUPPORTED);
+
   const auto session = Session::create(*bundle, stand_in());
   CHECK(session->request({{"batch", 5}}).error().message == "axis batch is 5; the model takes 1 to 4");
   CHECK(session->request({{"time", 5}}).error().message == "the model has no dynamic axis time");

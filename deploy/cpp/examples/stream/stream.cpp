@@ -1,13 +1,16 @@
-// Classifies a sensor stream: reads CSV frames from stdin, keeps the newest `seq` of them, and prints class and latency
-// for each frame.
+// Classifies a sensor stream with a step model: one CSV line on stdin is one frame, and its class and latency are
+// printed before the next line is read.
 //
-//   stream BUNDLE libonnxruntime.so [libtemport_ops.so] < frames.csv
+//   stream BUNDLE class,class,... < frames.csv
+//
+// ONNX Runtime and the op library are found by $TEMPORT_ONNXRUNTIME_LIBRARY and $TEMPORT_OPS_LIBRARY, or where the
+// loader looks.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <iostream>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -20,62 +23,61 @@ int fail(const std::string& sentence) {
   return 2;
 }
 
+std::vector<std::string> split(const std::string& names) {
+  std::vector<std::string> list;
+  std::istringstream rest(names);
+  for (std::string name; std::getline(rest, name, ',');) list.push_back(name);
+  return list;
+}
+
 // The numbers of one CSV line; empty where it holds anything else.
 std::vector<float> parse(const std::string& line) {
   std::vector<float> frame;
   for (const char* next = line.c_str(); *next;) {
     char* end;
     frame.push_back(std::strtof(next, &end));
-    if (end == next || (*end && *end != ',')) return {};
+    if (end == next) return {};
+    if (*end == '\r') ++end;
+    if (*end && *end != ',') return {};
     next = *end ? end + 1 : end;
   }
   return frame;
 }
 
-// The window lives in the model's own input buffer: [1, seq, features], oldest frame first. Until `seq` frames came,
-// the first one stands in for those before it.
-void push(const temport::Tensor& window, const std::vector<float>& frame, bool first) {
-  float* values = window.as<float>();
-  const size_t width = frame.size(), length = window.size() / width;
-  for (size_t t = 0; first && t < length; ++t) std::copy(frame.begin(), frame.end(), values + t * width);
-  std::memmove(values, values + width, (length - 1) * width * sizeof(float));
-  std::copy(frame.begin(), frame.end(), values + (length - 1) * width);
-}
-
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc < 3) return fail("usage: stream BUNDLE libonnxruntime.so [libtemport_ops.so] < frames.csv");
+  if (argc != 3) return fail("usage: stream BUNDLE class,class,... < frames.csv");
   const auto bundle = temport::Bundle::open(argv[1]);
   if (!bundle) return fail(bundle.error().message);
-  temport::SessionOptions options;
-  options.library = argv[2];
-  options.ops = argc > 3 ? argv[3] : "none";
-  const auto session = temport::Session::create(*bundle, options);
+  const auto session = temport::Session::create(*bundle);
   if (!session) return fail(session.error().message);
-
-  const auto inputs = bundle->inputs(), outputs = bundle->outputs();
-  if (inputs.size() != 1 || inputs[0].dtype != TEMPORT_FLOAT32 || inputs[0].rank != 3)
-    return fail("the model does not take one float32 sequence [batch, seq, features]");
-  const bool batched = inputs[0].axes[0].name != nullptr;
-  auto request = batched ? session->request({{inputs[0].axes[0].name, 1}}) : session->request();
-  if (!request) return fail(request.error().message);
-  const auto window = request->tensor(inputs[0].name), scores = request->tensor(outputs[0].name);
-  const auto width = static_cast<size_t>(inputs[0].axes[2].opt);
+  const char* batch = bundle->inputs()[0].axes[0].name;  // NULL where the bundle was made for one stream
+  auto stream = batch ? session->stream({{batch, 1}}) : session->stream();
+  if (!stream) return fail(stream.error().message);
+  const auto frame = stream->tensor("frame"), scores = stream->tensor("output");
+  if (!frame) return fail(frame.error().message);
+  if (!scores) return fail(scores.error().message);
+  if (frame->dtype != TEMPORT_FLOAT32 || scores->dtype != TEMPORT_FLOAT32) return fail("the model is not float32");
+  const auto classes = split(argv[2]);
+  if (classes.size() != scores->size())
+    return fail("the model scores " + std::to_string(scores->size()) + " classes and " + std::to_string(classes.size()) +
+                " are named");
 
   std::string line;
   for (size_t number = 0, frames = 0; std::getline(std::cin, line); ++number) {
-    const auto frame = parse(line);
-    if (number == 0 && frame.empty()) continue;  // a header
-    if (frame.size() != width)
-      return fail("line " + std::to_string(number + 1) + " is not " + std::to_string(width) + " numbers");
+    const auto values = parse(line);
+    if (number == 0 && values.empty()) continue;  // a header
+    if (values.size() != frame->size())
+      return fail("line " + std::to_string(number + 1) + " is not " + std::to_string(frame->size()) + " numbers");
     const auto start = std::chrono::steady_clock::now();
-    push(*window, frame, frames == 0);
-    if (auto done = request->run(); !done) return fail(done.error().message);
-    const float* values = scores->as<float>();
-    const auto best = std::max_element(values, values + scores->size()) - values;
+    std::copy(values.begin(), values.end(), frame->as<float>());
+    if (auto done = stream->run(); !done) return fail(done.error().message);
+    const float* score = scores->as<float>();
+    const auto best = static_cast<size_t>(std::max_element(score, score + scores->size()) - score);
     const auto took = std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - start).count();
-    std::printf("frame %zu class %td score %.4f latency %.0f us\n", frames++, best, values[best], took);
+    std::printf("frame %zu %s score %.4f latency %.0f us\n", frames++, classes[best].c_str(), score[best], took);
+    std::fflush(stdout);
   }
   return 0;
 }

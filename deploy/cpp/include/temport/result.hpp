@@ -19,6 +19,7 @@ struct Error {
 inline Error refused(std::string message) { return {TEMPORT_REFUSED, std::move(message)}; }
 inline Error unavailable(std::string message) { return {TEMPORT_UNAVAILABLE, std::move(message)}; }
 inline Error invalid_argument(std::string message) { return {TEMPORT_INVALID_ARGUMENT, std::move(message)}; }
+inline Error unsupported(std::string message) { return {TEMPORT_UNSUPPORTED, std::move(message)}; }
 inline Error failed(std::string message) { return {TEMPORT_FAILED, std::move(message)}; }
 
 template <class T>

@@ -30,7 +30,8 @@ typedef enum temport_code {
   TEMPORT_REFUSED = 1,          /* the bundle is damaged, tampered with or of an unknown format */
   TEMPORT_UNAVAILABLE = 2,      /* the runtime asked for is not on this machine or not in this build */
   TEMPORT_INVALID_ARGUMENT = 3, /* the caller asked for something the model does not have */
-  TEMPORT_FAILED = 4            /* the runtime reported a failure */
+  TEMPORT_FAILED = 4,           /* the runtime reported a failure */
+  TEMPORT_UNSUPPORTED = 5       /* the runtime has no kernel for this model: an operator or element type is not in it */
 } temport_code;
 
 typedef struct temport_error {
