@@ -83,7 +83,7 @@ def test_missing_driver_is_one_sentence() -> None:
 
 
 class HostTensorRT:
-    """Bindings whose one engine doubles `x` into `y`, on host addresses."""
+    """Bindings whose one engine doubles `x` into `y`, on host addresses; the file's content names its type."""
 
     __name__, __version__ = "host", "1"
 
@@ -99,7 +99,7 @@ class HostTensorRT:
         def __init__(self, logger: object) -> None: ...
 
         def deserialize_cuda_engine(self, content: bytes) -> HostEngine | None:
-            return HostEngine() if content == b"engine" else None
+            return None if content == b"damaged" else HostEngine(np.dtype(content.decode()))
 
     @staticmethod
     def nptype(kind: type) -> type:
@@ -108,6 +108,9 @@ class HostTensorRT:
 
 class HostEngine:
     num_io_tensors = 2
+
+    def __init__(self, kind: np.dtype[Any]) -> None:
+        self.kind = kind
 
     def create_execution_context(self) -> HostEngine:
         self.addresses: dict[str, int] = {}
@@ -119,8 +122,8 @@ class HostEngine:
     def get_tensor_mode(self, name: str) -> int:
         return int(name == "y")
 
-    def get_tensor_dtype(self, name: str) -> type:
-        return np.float32
+    def get_tensor_dtype(self, name: str) -> np.dtype[Any]:
+        return self.kind
 
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
         self.shape = shape
@@ -134,14 +137,28 @@ class HostEngine:
 
     def execute_async_v3(self, stream: int) -> bool:
         count = int(np.prod(self.shape))
-        x, y = ((ctypes.c_float * count).from_address(self.addresses[name]) for name in "xy")
-        y[:] = [2 * value for value in x]
+        raw = (
+            (ctypes.c_char * (count * self.kind.itemsize)).from_address(self.addresses[name]) for name in "xy"
+        )
+        x, y = (np.frombuffer(buffer, self.kind) for buffer in raw)
+        y[:] = x + x
         return True
+
+
+@pytest.mark.parametrize("kind", ["float32", "float16", "int64", "bool"])
+def test_every_element_type_of_a_step_model(kind: str, driver: Driver, tmp_path: Path) -> None:
+    """A position in a stream is an int64 beyond what 32 bits hold, a mask of frames seen is boolean."""
+    path = tmp_path / "e.plan"
+    path.write_text(kind)
+    x = np.array([[1, 2**40 if kind == "int64" else 0, 1]], kind)
+    with EngineSession(HostTensorRT(), path, {"attention": []}, driver) as session:
+        y = session.run({"x": x})["y"]
+    assert y.dtype == x.dtype and np.array_equal(y, x + x)
 
 
 def test_session_moves_tensors_in_and_out(driver: Driver, tmp_path: Path) -> None:
     path = tmp_path / "e.plan"
-    path.write_bytes(b"engine")
+    path.write_text("float32")
     entry = {"attention": [{"outcome": "fused"}, {"outcome": "fused"}]}
     with EngineSession(HostTensorRT(), path, entry, driver) as session:
         assert session.path == "engine on host memory, attention: 2 fused"

@@ -1,0 +1,33 @@
+"""Step models (a frame and the state in, the output and the next state out) as engines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from exporter.build import build, save
+from exporter.compilers import compile_model
+from exporter.declare import declare
+from exporter.errors import UserError
+from exporter.stream import declare_stream
+from tests.tensorrt.test_precision import SETTINGS
+
+
+@pytest.mark.parametrize("batch", ["1", "1:2:8"], ids=["static", "dynamic"])
+@pytest.mark.parametrize("arch", [name for name in SETTINGS if name != "dms"])
+def test_every_stream_becomes_an_engine(arch: str, batch: str, tmp_path: Path) -> None:
+    declaration, module, _ = declare(arch, SETTINGS[arch], batch=batch, seq="20")
+    declaration = declare_stream(declaration, module)
+    save(build(module, declaration), tmp_path / "model.onnx", external_data=False)
+    report = compile_model("tensorrt-rtx", tmp_path / "model.onnx", declaration, tmp_path)
+    assert (report.profiles == {}) == (batch == "1")
+    counters = {spec.dtype for spec in declaration.inputs} & {"int64"}
+    assert ("Int64" in report.precision) == bool(counters)  # a position stays an integer of 64 bits
+    assert not any(mask["bytes"] for mask in report.masks)
+
+
+def test_what_cannot_stream_is_refused() -> None:
+    declaration, module, _ = declare("dms", SETTINGS["dms"], batch="1", seq="20")
+    with pytest.raises(UserError, match="dms cannot stream"):
+        declare_stream(declaration, module)
