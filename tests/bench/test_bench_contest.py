@@ -114,5 +114,5 @@ def test_an_interrupted_model_benchmark_keeps_what_it_had(
     stop_at_second(monkeypatch, model._Case, "measure")
     small = ["embed_dim=6", "lstm_hidden=8", "num_heads=2", "head_dim=4"]
     with pytest.raises(KeyboardInterrupt):
-        bench_model(["hybrid"], ["1x4", "1x5"], ["torch eager"], small, "1", 0.01, out=tmp_path)
-    assert [result["length"] for result in results(tmp_path, "bench-model")] == [4]
+        bench_model(["hybrid"], ["1x4"], ["torch eager"], small, "1,2", 0.01, out=tmp_path)
+    assert [result["threads"] for result in results(tmp_path, "bench-model")] == [1]
