@@ -57,7 +57,7 @@ EXPECTED = {
     "hybrid": {"OnlineSoftmaxAttention": 1},
     "lightning": {"BlockLinearAttention": 2},
     "dms": {"OnlineSoftmaxAttention": 1},
-    "mega": {"Conv": 2},
+    "mega": {"Conv": 4},
 }
 
 
