@@ -20,6 +20,7 @@ export class Stream {
 
   /** Every stream starts anew: the state before the first frame is zero. */
   reset() {
+    this.#checkIdle();
     for (const tensor of Object.values(this.#state ?? {})) tensor.dispose();
     const [batch] = this.#frame;
     this.#state = Object.fromEntries(this.#signature.inputs.slice(1).map(({ name, dtype, shape: [, ...rest] }) =>
@@ -28,7 +29,7 @@ export class Stream {
 
   /** One frame of every stream, `values` of [batch, features]; the output tensor [batch, ...]. */
   async push(values) {
-    if (this.#busy) throw new Error('a frame is still running; wait for its output before the next');
+    this.#checkIdle();
     const { inputs: [{ name, dtype }], outputs: [{ name: output }], states } = this.#signature;
     this.#busy = true;
     try {
@@ -40,5 +41,9 @@ export class Stream {
     } finally {
       this.#busy = false;
     }
+  }
+
+  #checkIdle() {
+    if (this.#busy) throw new Error('a frame is still running; wait for its output first');
   }
 }

@@ -55,6 +55,7 @@ test('a frame that fails leaves the state as it was', async () => {
 test('what is refused', async () => {
   const stream = new Stream({ Tensor }, adding().session, SIGNATURE);
   const first = stream.push(Float32Array.of(1, 2));
+  assert.throws(() => stream.reset(), /still running/);
   await assert.rejects(stream.push(Float32Array.of(1, 2)), /still running/);
   await first;
   assert.throws(() => new Stream({ Tensor }, adding().session, SIGNATURE, 4), /takes 1 to 3/);
