@@ -49,13 +49,13 @@ struct AttentionProblem {
   float scale = 1;
 
   // Filled by plan(): the tiles, and how many tasks there are.
-  int64_t tile_rows = 0, tile_keys = 0, row_block = 0, score_blocks = 0, tiles = 0, tasks = 0;
+  int64_t tile_rows = 0, tile_keys = 0, row_block = 0, score_blocks = 0, group_blocks = 0, tiles = 0, tasks = 0;
   int64_t workers = 1;  // threads that may run tasks, set by the caller: tiles stay small enough to share among them
   size_t scratch_floats = 0;
 };
 
-// The running sums of one (batch, head) of the block-linear op where chunks hand them over. `turn` is the next chunk that
-// may touch them.
+// The running sums of one (batch, head) of the block-linear op where chunks hand them over. `turn` is the next chunk
+// that may touch them.
 struct alignas(64) LinearState {
   std::atomic<int64_t> turn{0};
   float* sum = nullptr;       // running S and z

@@ -11,7 +11,7 @@ namespace temport::TEMPORT_ISA {
 
 constexpr int64_t kMinRowBlock = 4;
 constexpr int64_t kNarrowFloats = 5120;  // 20 KiB of a first-level cache of 32
-constexpr int64_t kGroupBlocks = 8;
+constexpr int64_t kMaxGroup = 48;  // blocks
 constexpr float kLog2E = 1.44269504088896341f;
 
 // The parts of a task's scratch, each a whole number of cache lines.
@@ -39,7 +39,7 @@ struct TileScratch {
     q = take(p.tile_rows * padded(p.dim));
     kt = take(padded(p.dim) * kt_stride);
     v = take(p.tile_keys * o_stride);
-    s = take(least(p.tile_rows, kGroupBlocks * p.row_block) * s_stride);
+    s = take(least(p.tile_rows, p.group_blocks * p.row_block) * s_stride);
     o = take(p.tile_rows * o_stride);
     row_max = take(p.tile_rows);
     row_sum = take(p.tile_rows);
@@ -61,9 +61,11 @@ inline void plan_tiles(AttentionProblem& p, int64_t max_rows, int64_t max_keys) 
     }
   }
   // Panel by panel, keys and values come into the first-level cache once for all the blocks of a group. Those of a
-  // narrow window stay there anyway, and so do the scores of a single block.
+  // narrow window stay there anyway, and so do the scores of a single block until its softmax; the group is then as
+  // large as fits, because the weighted sums of one block cannot start before its softmax ends.
   const bool narrow = rule.window > 0 && rule.window * p.dim <= kNarrowFloats;
-  p.score_blocks = narrow ? 1 : kGroupBlocks;
+  p.score_blocks = narrow ? 1 : 8;
+  p.group_blocks = narrow ? kMaxGroup : 8;
   // Tiles of about the same size, in whole blocks: one of a few rows would pack nearly as many keys as the others.
   const int64_t tiles = most(1, (p.length + max_rows - 1) / max_rows), even = (p.length + tiles - 1) / tiles;
   p.tile_rows = most(1, least(p.length, (even + p.row_block - 1) / p.row_block * p.row_block));
@@ -98,9 +100,11 @@ class QueryTile {
       pack(key, least(key + p_.tile_keys, hi));
       for (int64_t first = 0; first < rows_;) {
         const int64_t rows = cut_group(first);
-        for (int i = 0; i < count_; i += int(p_.score_blocks))
-          score(i, int(least(i + p_.score_blocks, count_)));
-        for (int i = 0; i < count_; ++i) softmax(blocks_[i]);
+        for (int from = 0; from < count_;) {
+          const int to = int(least(count_, from + p_.score_blocks));
+          score(from, to);
+          for (; from < to; ++from) softmax(blocks_[from]);
+        }
         weigh(key > lo);
         if (hi_ == hi) finish(first, rows);
         first += rows;
@@ -156,7 +160,7 @@ class QueryTile {
   // Cuts blocks from row `first` on; returns how many rows they have.
   int64_t cut_group(int64_t first) {
     int64_t r = first;
-    for (count_ = 0; count_ < kGroupBlocks && r < rows_; ++count_) {
+    for (count_ = 0; count_ < p_.group_blocks && r < rows_; ++count_) {
       const int64_t rows = least(p_.row_block, rows_ - r), row = row_lo_ + r;
       const int64_t lo = most(lo_, p_.rule.lo(row)), hi = least(hi_, p_.rule.hi(row + rows - 1));
       blocks_[count_] = {int(rows), r, lo, most(0, hi - lo), t_.s + (r - first) * t_.s_stride};
@@ -240,7 +244,7 @@ class QueryTile {
   float factor_ = 1;
   int64_t lo_ = -1, hi_ = -1;  // the packed keys
   bool masked_ = false, finite_ = true;
-  RowBlock blocks_[kGroupBlocks];  // the rows that go through scores, softmax and weighted sums together
+  RowBlock blocks_[kMaxGroup];  // the rows that go through scores, softmax and weighted sums together
   int count_ = 0;
 };
 
