@@ -3,6 +3,7 @@ is timed."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +29,11 @@ class Check:
     def passed(self) -> bool:
         return self.error <= self.allowed  # false for NaN
 
+    def to_json(self) -> dict[str, Any]:
+        """With `passed`; an error that is no number is null, which JSON can say."""
+        error = self.error if math.isfinite(self.error) else None
+        return {"name": self.name, "error": error, "allowed": self.allowed, "passed": self.passed}
+
 
 Shape = tuple[int, int, int, int, int, dict[str, Any]]
 """T, S, heads, kv_heads, head_dim, rule."""
@@ -42,6 +48,9 @@ SHAPES: tuple[Shape, ...] = (
     (77, 90, 2, 2, 40, {"causal": True, "key_mask": True}),
     (513, 513, 2, 2, 80, {"window": 200}),
 )
+LONG = 65536
+"""Rows of the longest checks: only their last rows are compared, the truth of all would not fit."""
+LAST_ROWS = 64
 BLOCKS = ((1, 4), (64, 64), (200, 64), (130, 16), (9, 200))
 
 
@@ -52,6 +61,8 @@ def checks(kernels: TorchKernels, device: str) -> Iterator[Check]:
             yield _attention(kernels, device, dtype, *shape)
         for length, block in BLOCKS:
             yield _block_linear(kernels, device, dtype, length, block)
+        for rule in ({"causal": True}, {"window": 256}):
+            yield _long_attention(kernels, device, dtype, rule)
 
 
 def _draw(device: str, dtype: torch.dtype, *shapes: tuple[int, ...]) -> list[torch.Tensor]:
@@ -87,6 +98,19 @@ def _attention(
         f"attention-T{T}-S{S}-H{H}.{kv}-D{D}-{'-'.join(f'{n}{v}' for n, v in rule.items()) or 'full'}-{dtype}"
     )
     return _check(name, y, exact, torch_error)
+
+
+def _long_attention(kernels: TorchKernels, device: str, dtype: torch.dtype, rule: dict[str, Any]) -> Check:
+    """Addresses beyond 2^31 bytes of scores, and sums of many terms."""
+    H, D = 2, 64
+    q, k, v = _draw(device, dtype, *[(1, LONG, H * D)] * 3)
+    y = kernels.attention(q, k, v, H, scale=D**-0.5, **rule)[:, -LAST_ROWS:]
+    last, allowed = q[:, -LAST_ROWS:], _allowed(LAST_ROWS, LONG, device, **rule)
+    exact = _softmax(last.double(), k.double(), v.double(), H, H, allowed)
+    torch_error = (_softmax(last, k, v, H, H, allowed).double() - exact).abs().max().item()
+    return _check(
+        f"attention-N{LONG}-{'-'.join(f'{n}{v}' for n, v in rule.items())}-{dtype}", y, exact, torch_error
+    )
 
 
 def _allowed(

@@ -90,8 +90,10 @@ def _flex(x: list[torch.Tensor], case: GpuCase, window: int, device: str) -> Cal
     def rule(batch: torch.Tensor, head: torch.Tensor, i: torch.Tensor, j: torch.Tensor) -> torch.Tensor:
         return (j <= i) & (j > i - window) if window else j <= i
 
+    # each case is compiled alone: a function compiled too often is run unfused, which would time something else
+    torch._dynamo.reset()
     blocks = create_block_mask(rule, None, None, case.length, case.length, device=device)
-    compiled = torch.compile(flex_attention)
+    compiled = torch.compile(flex_attention, dynamic=False)
     q, k, v = x
 
     def run() -> torch.Tensor:

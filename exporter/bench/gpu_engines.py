@@ -13,6 +13,8 @@ from pathlib import Path
 
 LENGTH, HEADS, HEAD_DIM, WINDOW = 128, 4, 64, 60
 TARGETS = ("tensorrt-rtx", "tensorrt")
+LONGEST = 80
+"""Seconds for one target."""
 
 
 def outcomes() -> dict[str, str]:
@@ -21,7 +23,11 @@ def outcomes() -> dict[str, str]:
     for target in TARGETS:
         command = [sys.executable, "-m", "exporter.bench.gpu_engines", target]
         root = Path(__file__).resolve().parents[2]
-        done = subprocess.run(command, capture_output=True, text=True, cwd=root, timeout=300)
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, cwd=root, timeout=LONGEST)
+        except subprocess.TimeoutExpired:
+            found[target] = f"not finished after {LONGEST} seconds"
+            continue
         lines = (done.stdout or done.stderr).strip().splitlines()
         found[target] = lines[-1][:300] if lines else f"died with exit status {done.returncode}"
     return found

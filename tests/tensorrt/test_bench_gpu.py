@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -79,8 +81,7 @@ def test_chunked_contender_computes_the_same() -> None:
     assert (chunked_block_linear(q, k, v, case) - exact).abs().max() < 64 * gpu_checks.EPS * exact.abs().max()
 
 
-def test_nan_is_no_pass() -> None:
-    assert not Check("x", float("nan"), 1.0).passed
+def test_bound_decides() -> None:
     assert Check("x", 0.5, 1.0).passed and not Check("x", 1.5, 1.0).passed
 
 
@@ -107,6 +108,7 @@ def small(monkeypatch: pytest.MonkeyPatch, emulated_library: Path) -> None:
     monkeypatch.setattr(gpu, "ROUNDS", 3)
     monkeypatch.setattr(gpu_checks, "SHAPES", gpu_checks.SHAPES[5:8])
     monkeypatch.setattr(gpu_checks, "BLOCKS", gpu_checks.BLOCKS[-1:])
+    monkeypatch.setattr(gpu_checks, "LONG", 300)
 
 
 @pytest.mark.usefixtures("small")
@@ -121,6 +123,69 @@ def test_whole_command_in_miniature(tmp_path: Path) -> None:
     ]
     assert "built in" in report["engines"]["tensorrt-rtx"] and "not run" in report["engines"]["tensorrt"]
     assert gpu.table(report).count("| causal-") == 1
+
+
+@pytest.mark.usefixtures("small")
+def test_a_failure_of_ours_ends_the_run_and_one_of_a_peer_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gpu, "outcomes", dict)
+    monkeypatch.setattr(gpu, "checks", lambda *a: iter(()))
+    peers = gpu.contenders
+
+    def failing(name: str) -> Callable[..., Iterator[tuple[str, Callable[[], object]]]]:
+        def contenders(*arguments: Any) -> Iterator[tuple[str, Callable[[], object]]]:
+            for other, call in peers(*arguments):
+                yield other, (lambda: {}["its compiler broke"]) if other == name else call
+
+        return contenders
+
+    monkeypatch.setattr(gpu, "contenders", failing("sdpa math"))
+    report = gpu.run(tmp_path / "bench.json", "cpu", MINIATURE[:1], say=lambda text: None)
+    assert report["times"][0]["not_run"] == {"sdpa math": "'its compiler broke'"}
+    monkeypatch.setattr(gpu, "contenders", failing("ours"))
+    with pytest.raises(KeyError):
+        gpu.run(tmp_path / "bench.json", "cpu", MINIATURE[:1], say=lambda text: None)
+    assert json.loads((tmp_path / "bench.json").read_text())["times"] == []
+
+
+def test_out_is_tried_before_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu, "build", lambda *a: pytest.fail("the work began"))
+    with pytest.raises(UserError, match=r"cannot write /proc/bench\.json: .*; choose another --out"):
+        gpu.run(Path("/proc/bench.json"), "cpu")
+
+
+def test_missing_compiler_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def build(out: Path, capability: object) -> Path:
+        raise RuntimeError("nvcc was not found; install the CUDA toolkit or set NVCC to its compiler")
+
+    monkeypatch.setattr(gpu, "build", build)
+    with pytest.raises(UserError, match="bench gpu: nvcc was not found"):
+        gpu.run(tmp_path / "bench.json", "cpu", say=lambda text: None)
+    assert "nvcc was not found" in json.loads((tmp_path / "bench.json").read_text())["failure"]
+
+
+def test_a_plain_checkout_needs_torch_and_nothing_of_ours() -> None:
+    """The machine with the GPU may have nvcc, torch, triton, numpy and onnx only."""
+    script = (
+        "import sys\n"
+        "class Absent:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.partition('.')[0] in {'onnx_ir', 'onnxscript', 'onnxruntime', 'typer', 'rich', 'safetensors',"
+        " 'jinja2', 'openvino', 'tensorrt_rtx', 'custom_ops'}:\n"
+        "            raise ImportError(f'no module {name}')\n"
+        "sys.meta_path.insert(0, Absent())\n"
+        "from exporter.bench import gpu, gpu_engines\n"
+        "print(gpu_engines.attempt('tensorrt'))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("not tried: no module custom_ops")
+
+
+def test_nan_is_no_pass() -> None:
+    assert not Check("x", float("nan"), 1.0).passed
+    assert Check("x", float("nan"), 1.0).to_json()["error"] is None
 
 
 @pytest.mark.usefixtures("small")
