@@ -6,10 +6,12 @@
 //
 // One thread, heads 4, dim 64, float32, packed QKV. Every figure is (nearly) the least of many repetitions, and the
 // peak is measured between them, so other work on the machine disturbs ratios little. The share of peak is taken from
-// CPU time with the stage clocks off; the clocks themselves lengthen the shortest stages a little.
+// CPU time with the stage clocks off; the clocks themselves lengthen the shortest stages a little. The last column is
+// how many times faster two threads are, each on a core of its own: CPU time of one over that of the busier of two.
 #include <time.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdio>
 #include <cstdlib>
 #include <random>
@@ -60,7 +62,7 @@ double cpu_seconds() {
   return double(t.tv_sec) + 1e-9 * double(t.tv_nsec);
 }
 
-// One problem with its buffers; run() is one call of the op, planning included.
+// One problem with its buffers; run() is one call of the op.
 class Call {
  public:
   Call(const Case& c, const Kernels& kernels)
@@ -86,21 +88,51 @@ class Call {
     a.v = {qkv_.data() + 2 * kHeads * kDim, row, row * c.length};
     a.y = y_.data();
     p_.elu1 = true;
-    p_.wait = [](int) { std::abort(); };  // one thread that takes tasks in their order never waits
+    p_.wait = [](int) { std::this_thread::yield(); };
   }
 
   void run() {
     BlockLinearProblem p = p_;
-    AttentionProblem& a = p.attention;
-    const bool linear = a.rule.block > 0;
-    linear ? kernels_.plan_block_linear(p) : kernels_.plan_attention(a);
+    plan(p);
     const LinearStates states(p);
-    const ScratchPool::Loan scratch(pool_, a.scratch_floats);
-    for (int64_t task = 0; task < a.tasks; ++task)
-      linear ? kernels_.run_block_linear(p, task, scratch.data()) : kernels_.run_attention(a, task, scratch.data());
+    tasks(p, 0, 1);
+  }
+
+  // The tasks dealt out to two threads in turn. Returns the CPU seconds of the one that worked longer: the time of the
+  // call where each has a core.
+  double run_on_two_threads() {
+    BlockLinearProblem p = p_;
+    plan(p);
+    const LinearStates states(p);
+    std::atomic<int> missing{2};
+    double seconds[2];
+    const auto work = [&](int thread) {
+      for (--missing; missing > 0;) std::this_thread::yield();
+      const double start = cpu_seconds();
+      tasks(p, thread, 2);
+      seconds[thread] = cpu_seconds() - start;
+    };
+    std::thread other(work, 1);
+    work(0);
+    other.join();
+    return std::max(seconds[0], seconds[1]);
   }
 
  private:
+  void plan(BlockLinearProblem& p) const {
+    p.attention.rule.block > 0 ? kernels_.plan_block_linear(p) : kernels_.plan_attention(p.attention);
+  }
+
+  void tasks(const BlockLinearProblem& p, int64_t first, int64_t step) {
+    const AttentionProblem& a = p.attention;
+    const ScratchPool::Loan scratch(pool_, a.scratch_floats);
+    for (int64_t task = first; task < a.tasks; task += step)
+      if (a.rule.block > 0)
+        kernels_.run_block_linear(p, task, scratch.data());
+      else
+        kernels_.run_attention(a, task, scratch.data());
+  }
+
   const Kernels& kernels_;
   std::vector<float> qkv_, y_;
   BlockLinearProblem p_;
@@ -117,7 +149,7 @@ double quantile(std::vector<double>& x, double share) {
 void bench(const Case& c, const Kernels& kernels, double seconds) {
   Call call(c, kernels);
   const int calls = int(std::max(1.0, 2e7 / c.flops()));  // a few hundred microseconds, well above the clock's own cost
-  std::vector<double> times, peaks, stages[kStages + 1];  // the last: outside every stage
+  std::vector<double> times, pairs, peaks, stages[kStages + 1];  // the last: outside every stage
   for (double spent = 0; spent < seconds;) {
     const double start = cpu_seconds();
     const double flops = kernels.spend_flops(100000);
@@ -126,6 +158,7 @@ void bench(const Case& c, const Kernels& kernels, double seconds) {
     for (int i = 0; i < calls; ++i) call.run();
     const double after = cpu_seconds();
     times.push_back((after - before) / calls);
+    pairs.push_back(call.run_on_two_threads());
     stage_clock = {true, {}};
     const uint64_t from = stage_now();
     for (int i = 0; i < calls; ++i) call.run();
@@ -143,7 +176,7 @@ void bench(const Case& c, const Kernels& kernels, double seconds) {
   double each[kStages + 1], whole = 0;
   for (int i = 0; i <= kStages; ++i) whole += each[i] = quantile(stages[i], 0.03);
   for (double ticks : each) std::printf(" %8.1f %%", 100 * ticks / whole);
-  std::printf("  (peak %.1f GFLOP/s)\n", peak * 1e-9);
+  std::printf("     %.2f  (peak %.1f GFLOP/s)\n", least / quantile(pairs, 0.03), peak * 1e-9);
 }
 
 }  // namespace
@@ -156,10 +189,10 @@ int main(int argc, char** argv) {
     return 2;
   }
   const double seconds = argc > 1 ? std::atof(argv[1]) : 1.0;
-  std::printf("%s, one thread; the stages' shares of the time\n%-16s %6s %9s %8s", kernels->isa, "case", "length", "us",
+  std::printf("%s, one thread; stages as shares of the time\n%-16s %6s %9s %8s", kernels->isa, "case", "length", "us",
               "of peak");
   for (const char* name : kStageNames) std::printf(" %10s", name);
-  std::printf(" %10s\n", "rest");
+  std::printf(" %10s  2 threads\n", "rest");
   for (const Case& c : kCases)
     if (argc < 3 || std::string(c.name).find(argv[2]) == 0) bench(c, *kernels, seconds);
 }

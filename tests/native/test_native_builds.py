@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -59,17 +60,28 @@ def test_the_library_says_which_kernels_run(isa: str) -> None:
     assert run_python(code, isa).stdout.strip() == f"{version('temport')}, {isa}"
 
 
-def build(preset: str, folder: Path) -> Path:
-    """The check program of a sanitizer preset, built for this machine's compiler."""
+def build(preset: str, folder: Path, program: str = "check_kernels") -> Path:
+    """A program of that build preset, built for this machine's compiler."""
     cmake = shutil.which("cmake")
     assert cmake is not None, "cmake is needed to build the sanitizer presets; pip install cmake."
     for command in (
         [cmake, "--preset", preset, "-B", str(folder)],
-        [cmake, "--build", str(folder), "--target", "check_kernels", "-j2"],
+        [cmake, "--build", str(folder), "--target", program, "-j2"],
     ):
         result = subprocess.run(command, cwd=NATIVE, capture_output=True, text=True)
         assert result.returncode == 0, result.stdout + result.stderr
-    return folder / "check_kernels"
+    return folder / program
+
+
+def test_stage_bench_divides_all_of_the_time() -> None:
+    program = build("stages", ROOT / "build" / "native" / "stages", "stage_bench")
+    result = subprocess.run([program, "0.01", "window"], capture_output=True, text=True, check=True)
+    rows = result.stdout.splitlines()[2:]
+    assert [row.split()[2] for row in rows] == ["60", "512", "2048", "8192"]
+    for row in rows:
+        stages = [float(share) for share in re.findall(r"([\d.]+) %", row)[1:]]
+        assert sum(stages) == pytest.approx(100, abs=0.5)
+        assert min(stages[:4]) > 1  # packing, scores, softmax, weighted sums
 
 
 @pytest.mark.parametrize("preset", ["asan", "tsan"])
