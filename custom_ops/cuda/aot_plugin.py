@@ -130,7 +130,7 @@ def _functions(trt: Any, trtp: Any, op: AotOp, kernels: Sequence[Mapping[str, An
 
     def implement(tensors: Sequence[Any], a: Mapping[str, int]) -> Any:
         kernel = kernels[a["variant"]]
-        grid, arguments = _launch(trtp, op, tensors, a, kernel["rows"], kernel["threads"])
+        grid, arguments = launch_of(trtp, op, tensors, a, kernel["rows"], kernel["threads"])
         launch = trtp.KernelLaunchParams()
         launch.grid_x, launch.grid_y, launch.grid_z = grid
         launch.block_x, launch.shared_mem = kernel["threads"], kernel["shared"]
@@ -142,7 +142,7 @@ def _functions(trt: Any, trtp: Any, op: AotOp, kernels: Sequence[Mapping[str, An
     return describe, tune, implement
 
 
-def _launch(
+def launch_of(
     trtp: Any, op: AotOp, tensors: Sequence[Any], a: Mapping[str, int], rows: int, threads: int
 ) -> tuple[tuple[Any, Any, Any], list[Any]]:
     """Grid and integer arguments, as `aot_attention.cu` and `aot_block_linear.cu` take them."""

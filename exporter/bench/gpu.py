@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 
+from exporter.bench import gpu_aot
 from exporter.bench.files import write_whole
 from exporter.bench.gpu_cases import GpuCase, Target, plan, targets
 from exporter.bench.gpu_checks import checks
@@ -90,7 +91,14 @@ def _save(report: dict[str, Any], out: Path, started: float) -> None:
 
 def _prove(report: dict[str, Any], kernels: TorchKernels, device: str, say: Say) -> None:
     say("comparing with float64")
-    report["checks"] = proofs = [check.to_json() for check in checks(kernels, device)]
+    proofs = [check.to_json() for check in checks(kernels, device)]
+    say("comparing the kernels that travel in engines")
+    carried = gpu_aot.proofs() if device == "cuda" else "not tried: no GPU"
+    if isinstance(carried, str):
+        report["in_engines"] = carried
+    else:
+        proofs += carried
+    report["checks"] = proofs
     if wrong := [proof["name"] for proof in proofs if not proof["passed"]]:
         raise ValueError(
             f"{len(wrong)} of {len(proofs)} comparisons fail, first {wrong[0]}; nothing was timed"
@@ -178,7 +186,10 @@ def table(report: dict[str, Any]) -> str:
             f"{ours * 1e3:.3f} | {speed:.1f} | {best} | {times[best] * 1e3:.3f} | {times[best] / ours:.2f}"
         )
         lines.append(f"| {row['case']} | {figures} |")
-    lines.append("")
+    passed = sum(check["passed"] for check in report["checks"])
+    lines += ["", f"- {passed} of {len(report['checks'])} comparisons with float64 pass"]
+    if "in_engines" in report:
+        lines.append(f"- kernels that travel in engines: {report['in_engines']}")
     lines += [f"- {target} engine: {outcome}" for target, outcome in report["engines"].items()]
     for entry in report["targets"]:
         target = Target(entry["claim"], entry["figure"], entry["least"])

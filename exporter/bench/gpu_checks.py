@@ -65,7 +65,7 @@ def checks(kernels: TorchKernels, device: str) -> Iterator[Check]:
             yield _long_attention(kernels, device, dtype, rule)
 
 
-def _draw(device: str, dtype: torch.dtype, *shapes: tuple[int, ...]) -> list[torch.Tensor]:
+def draw(device: str, dtype: torch.dtype, *shapes: tuple[int, ...]) -> list[torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
     return [torch.randn(shape, generator=generator).to(dtype).to(device) for shape in shapes]
 
@@ -81,7 +81,7 @@ def _attention(
     D: int,
     rule: dict[str, Any],
 ) -> Check:
-    q, k, v = _draw(device, dtype, (2, T, H * D), (2, S, kv * D), (2, S, kv * D))
+    q, k, v = draw(device, dtype, (2, T, H * D), (2, S, kv * D), (2, S, kv * D))
     options = dict(rule)
     mask = None
     if options.pop("key_mask", False):
@@ -89,31 +89,31 @@ def _attention(
         mask[1] = False
         mask = mask.to(device)
     y = kernels.attention(q, k, v, H, kv, key_mask=mask, scale=D**-0.5, **options)
-    allowed = _allowed(T, S, device, **options)
+    allowed = allowed_pairs(T, S, device, **options)
     if mask is not None:
         allowed = allowed & mask[:, None, None, :]
-    exact = _softmax(q.double(), k.double(), v.double(), H, kv, allowed)
-    torch_error = (_softmax(q, k, v, H, kv, allowed).double() - exact).abs().max().item()
+    exact = softmax_attention(q.double(), k.double(), v.double(), H, kv, allowed)
+    torch_error = (softmax_attention(q, k, v, H, kv, allowed).double() - exact).abs().max().item()
     name = (
         f"attention-T{T}-S{S}-H{H}.{kv}-D{D}-{'-'.join(f'{n}{v}' for n, v in rule.items()) or 'full'}-{dtype}"
     )
-    return _check(name, y, exact, torch_error)
+    return judge(name, y, exact, torch_error)
 
 
 def _long_attention(kernels: TorchKernels, device: str, dtype: torch.dtype, rule: dict[str, Any]) -> Check:
     """Addresses beyond 2^31 bytes of scores, and sums of many terms."""
     H, D = 2, 64
-    q, k, v = _draw(device, dtype, *[(1, LONG, H * D)] * 3)
+    q, k, v = draw(device, dtype, *[(1, LONG, H * D)] * 3)
     y = kernels.attention(q, k, v, H, scale=D**-0.5, **rule)[:, -LAST_ROWS:]
-    last, allowed = q[:, -LAST_ROWS:], _allowed(LAST_ROWS, LONG, device, **rule)
-    exact = _softmax(last.double(), k.double(), v.double(), H, H, allowed)
-    torch_error = (_softmax(last, k, v, H, H, allowed).double() - exact).abs().max().item()
-    return _check(
+    last, allowed = q[:, -LAST_ROWS:], allowed_pairs(LAST_ROWS, LONG, device, **rule)
+    exact = softmax_attention(last.double(), k.double(), v.double(), H, H, allowed)
+    torch_error = (softmax_attention(last, k, v, H, H, allowed).double() - exact).abs().max().item()
+    return judge(
         f"attention-N{LONG}-{'-'.join(f'{n}{v}' for n, v in rule.items())}-{dtype}", y, exact, torch_error
     )
 
 
-def _allowed(
+def allowed_pairs(
     T: int, S: int, device: str, causal: bool = False, window: int = 0, query_offset: int = -1
 ) -> torch.Tensor:
     i = torch.arange(T, device=device)[:, None] + (S - T if query_offset < 0 else query_offset)
@@ -126,7 +126,7 @@ def _allowed(
     return allowed
 
 
-def _softmax(
+def softmax_attention(
     q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, H: int, kv: int, allowed: torch.Tensor
 ) -> torch.Tensor:
     """The definition in the tensors' own type; a row without keys gives 0."""
@@ -140,13 +140,13 @@ def _softmax(
 
 def _block_linear(kernels: TorchKernels, device: str, dtype: torch.dtype, length: int, block: int) -> Check:
     H, D = 2, 32
-    q, k, v = _draw(device, dtype, *[(2, length, H * D)] * 3)
+    q, k, v = draw(device, dtype, *[(2, length, H * D)] * 3)
     y = kernels.block_linear(
         q, k, v, H, block, scale=D**-0.5, feature_map="elu1", normalizer="key_sum", eps=1e-8
     )
     exact = block_linear(q.double(), k.double(), v.double(), H, block)
     torch_error = (block_linear(q, k, v, H, block).double() - exact).abs().max().item()
-    return _check(f"block_linear-N{length}-block{block}-{dtype}", y, exact, torch_error)
+    return judge(f"block_linear-N{length}-block{block}-{dtype}", y, exact, torch_error)
 
 
 def block_linear(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, H: int, block: int) -> torch.Tensor:
@@ -154,7 +154,7 @@ def block_linear(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, H: int, bloc
     B, N, _ = q.shape
     at = torch.arange(N, device=q.device) // block
     same = (at[:, None] == at[None, :]) & torch.ones(N, N, dtype=torch.bool, device=q.device).tril()
-    intra = _softmax(q, k, v, H, H, same)
+    intra = softmax_attention(q, k, v, H, H, same)
     wide = torch.promote_types(q.dtype, torch.float32)
     heads = [x.to(wide).reshape(B, N, H, -1).transpose(1, 2) for x in (q, k, v)]
     phi_q, phi_k = (torch.nn.functional.elu(x) + 1 for x in heads[:2])
@@ -163,6 +163,6 @@ def block_linear(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, H: int, bloc
     return intra + inter.transpose(1, 2).reshape(B, N, -1).to(q.dtype)
 
 
-def _check(name: str, y: torch.Tensor, exact: torch.Tensor, torch_error: float) -> Check:
+def judge(name: str, y: torch.Tensor, exact: torch.Tensor, torch_error: float) -> Check:
     scale = exact.abs().max().item()
     return Check(name, (y.double() - exact).abs().max().item(), 2 * torch_error + 16 * EPS * scale)

@@ -1,0 +1,73 @@
+"""What `temport bench gpu` proves of the kernels that travel in engines, here on emulated threads."""
+
+from __future__ import annotations
+
+import ctypes
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+
+from custom_ops.cuda.aot_kernels import AotKernel
+from exporter.bench import gpu_aot
+from exporter.bench.gpu_aot import PtxLauncher, checks
+from tests.tensorrt.aot_harness import emulated
+
+
+class EmulatedLauncher:
+    """Like `PtxLauncher`, on emulated threads; `spoil` is added to what a kernel writes."""
+
+    def __init__(self, directory: Path, spoil: float = 0.0) -> None:
+        self.directory, self.spoil = directory, spoil
+
+    def __call__(
+        self, kernel: AotKernel, grid: Sequence[int], read: Sequence[torch.Tensor], integers: Sequence[int],
+        written: Sequence[torch.Tensor],
+    ) -> None:  # fmt: skip
+        values = [ctypes.c_void_p(x.data_ptr()) for x in read]
+        values += [ctypes.c_int32(n) for n in integers]  # type: ignore[misc]  # both are arguments
+        values += [ctypes.c_void_p(x.data_ptr()) for x in written]
+        addresses = (ctypes.c_void_p * len(values))(*(ctypes.addressof(value) for value in values))
+        library = emulated(kernel, self.directory)
+        shared = ctypes.c_size_t(kernel.shared)
+        assert library.launch_kernel(*grid, kernel.threads, shared, addresses, len(values)) == 0
+        written[0].add_(self.spoil)
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("aot")
+
+
+@pytest.fixture(autouse=True)
+def one_type(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every type of the kernels is tested in `test_aot_plugin`."""
+    monkeypatch.setattr(gpu_aot, "DTYPES", (torch.float16,))
+
+
+def test_kernels_pass(directory: Path) -> None:
+    found = list(checks(EmulatedLauncher(directory), "cpu"))
+    assert len(found) == 4 and all(check.passed for check in found)
+
+
+def test_a_wrong_kernel_fails(directory: Path) -> None:
+    assert not any(check.passed for check in checks(EmulatedLauncher(directory, spoil=0.05), "cpu"))
+
+
+def test_a_kernel_that_writes_nothing_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    library = tmp_path / "libcuda.so"
+    source = Path(__file__).with_name("fake_cuda.c")
+    subprocess.run(["gcc", "-shared", "-fPIC", "-o", library, source], check=True)
+    launcher = PtxLauncher(str(library))
+    monkeypatch.setattr(AotKernel, "ptx", lambda kernel: f".visible .entry {kernel.entry}(")
+    assert not any(check.passed for check in checks(launcher, "cpu"))
+    monkeypatch.setattr(AotKernel, "ptx", lambda kernel: "not PTX")
+    with pytest.raises(RuntimeError, match="CUDA refused cuModuleLoadData with error 218"):
+        list(checks(launcher, "cpu"))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")
+def test_without_a_gpu_the_reason_is_told() -> None:
+    assert "CUDA" in str(gpu_aot.proofs())
