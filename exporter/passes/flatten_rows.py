@@ -15,7 +15,6 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 
 from exporter.passes.initializers import initializer
-from exporter.passes.projection import insert
 from exporter.passes.rows import Rows, adapt, by_row, rows_of
 
 RESHAPES_PER_LAYER = 2
@@ -26,8 +25,9 @@ def flatten_rows(model: ir.Model) -> bool:
     """Rewrite `model` in place; False where nothing gains by it. Run it before bodies are attached."""
     graph = model.graph
     islands = [island for island in _islands(graph) if _gains(island) and _can_return(graph, island)]
+    flat: dict[ir.Value, ir.Value] = {}
     for island in islands:
-        _flatten(graph, island)
+        _flatten(graph, island, flat)
     if islands:
         common.RemoveUnusedNodesPass()(model)
     return bool(islands)
@@ -119,24 +119,21 @@ def _like(graph: ir.Graph, value: ir.Value) -> ir.Value | None:
     return next((v for v in graph.inputs if v.shape is not None and tuple(v.shape[:2]) == rows.leading), None)
 
 
-def _flatten(graph: ir.Graph, island: list[ir.Node]) -> None:
+def _flatten(graph: ir.Graph, island: list[ir.Node], flat: dict[ir.Value, ir.Value]) -> None:
+    """Rewrite one island; `flat` holds the rows of what comes from outside, which islands share."""
     inside = set(island)
     layers = {node: found for node in island if (found := _bias(node)) is not None}
     made = [(v, rows) for node in island for v in node.outputs if (rows := rows_of(v)) is not None]
     left = [(v, rows) for v, rows in made if _crosses(v, inside)]
     for node in island:
         adapt(graph, node)
-    flat: dict[ir.Value, ir.Value] = {}
     for node in island:
         for index, value in enumerate(node.inputs):
             rows = rows_of(value)
             if value is None or rows is None or value.producer() in inside:
                 continue
             if value not in flat:
-                shape = initializer(graph, f"rows_of_{rows.width}", np.array([-1, rows.width]))
-                flat[value] = insert(
-                    graph, node, "Reshape", [value, shape], list(rows.flat), f"{value.name}/rows"
-                )
+                flat[value] = _rows(graph, value, rows)
             node.replace_input_with(index, flat[value])
     for value, rows in left:
         _return(graph, value, rows, inside)
@@ -144,6 +141,19 @@ def _flatten(graph: ir.Graph, island: list[ir.Node]) -> None:
         value.shape = rows.flat
     for add, (matmul, bias) in layers.items():
         _one_gemm(graph, add, matmul, bias)
+
+
+def _rows(graph: ir.Graph, value: ir.Value, rows: Rows) -> ir.Value:
+    """`value` on two axes, called `<name>/rows`, from where it is made."""
+    shape = initializer(graph, f"rows/of_{rows.width}", np.array([-1, rows.width]))
+    flat = ir.Value(name=f"{value.name}/rows", type=value.type, shape=rows.flat)
+    reshape = ir.node("Reshape", [value, shape], outputs=[flat], name=flat.name)
+    producer = value.producer()
+    if producer is None:
+        graph.insert_before(graph[0], reshape)
+    else:
+        graph.insert_after(producer, reshape)
+    return flat
 
 
 def _return(graph: ir.Graph, value: ir.Value, rows: Rows, inside: set[ir.Node]) -> None:
@@ -155,7 +165,7 @@ def _return(graph: ir.Graph, value: ir.Value, rows: Rows, inside: set[ir.Node]) 
     if _is_fixed(rows):
         sizes = [size if isinstance(size, int) else -1 for size in (rows.batch, rows.seq)]
         named = "x".join(str(size) for size in (*sizes, rows.width))
-        target = initializer(graph, f"shape_{named}", np.array([*sizes, rows.width]))
+        target = initializer(graph, f"rows/shape_{named}", np.array([*sizes, rows.width]))
     else:
         target = _sizes(graph, value, rows, producer)
     outside = ir.Value(name=name, type=value.type, shape=rows.axes)
@@ -175,7 +185,7 @@ def _sizes(graph: ir.Graph, value: ir.Value, rows: Rows, before: ir.Node) -> ir.
     assert like is not None, "checked before the island was rewritten"
     kind, name = ir.TensorType(ir.DataType.INT64), f"{value.name}/shape"
     leading = ir.Value(name=f"{name}/leading", type=kind, shape=ir.Shape([2]))
-    width = initializer(graph, f"width_{rows.width}", np.array([rows.width]))
+    width = initializer(graph, f"rows/width_{rows.width}", np.array([rows.width]))
     whole = ir.Value(name=name, type=kind, shape=ir.Shape([3]))
     shape = ir.node("Shape", [like], {"start": 0, "end": 2}, outputs=[leading], name=leading.name)
     join = ir.node("Concat", [leading, width], {"axis": 0}, outputs=[whole], name=name)

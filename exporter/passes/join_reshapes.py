@@ -63,7 +63,7 @@ def _join(graph: ir.Graph, node: ir.Node) -> bool:
     if (source is node.inputs[0] and node.op_type == "Reshape") or sizes.count(-1) > 1 or 0 in sizes:
         return False
     name = "x".join(str(size) for size in sizes)
-    shape = initializer(graph, f"shape_{name}", np.array(sizes, np.int64))
+    shape = initializer(graph, f"rows/shape_{name}", np.array(sizes, np.int64))
     replace(
         graph,
         node,

@@ -99,7 +99,7 @@ def adapt(graph: ir.Graph, node: ir.Node) -> None:
         rows = rows_of(node.inputs[0])
         assert rows is not None
         axis = _flat_axis_of_slice(node, rows)
-        node.replace_input_with(3, initializer(graph, f"axis_{axis}", np.array([axis])))
+        node.replace_input_with(3, initializer(graph, f"rows/axis_{axis}", np.array([axis])))
 
 
 def _is_elementwise(node: ir.Node) -> bool:

@@ -112,6 +112,15 @@ def test_positions_of_one_sequence_are_rows() -> None:
     assert not flatten_rows(model(body, 3, 4, table))
 
 
+def test_islands_share_the_rows_of_an_input() -> None:
+    """Two branches that meet only behind a softmax, one of them listed before the other's reshape."""
+    branch = "{0}  {1}  e{2} = Softmax(z{2})"
+    first = branch.format(dense(0, "x", "u0"), dense(1, "u0", "z0"), 0)
+    second = branch.format(dense(2, "x", "u1"), dense(3, "u1", "z1"), 1)
+    rows = agree(f"{first}  {second}  y = Add(e0, e1)", "batch", 3, [(2, 3), (5, 3)])
+    assert [n.op_type for n in rows.graph].count("Reshape") == 3
+
+
 def test_left_alone() -> None:
     """One layer would trade reshapes for reshapes; without a bias there is nothing to merge; open shapes."""
     for body in ("{a}  y = Softmax(h)", "q = MatMul(x, w0)  m = MatMul(q, w1)  y = Neg(m)"):
