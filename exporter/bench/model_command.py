@@ -73,6 +73,7 @@ def bench_model(
         progress=console.say,
         after=after,
     )
+    _print_summary(report, console)
     for name, reason in report.not_streamed.items():
         console.say(f"not frame by frame: {name}: {reason}")
     peak = f"; peak {report.peak_flops / 1e9:.1f} GFLOP/s per core" if report.peak_flops else ""
@@ -80,10 +81,35 @@ def bench_model(
     console.print(f"written: {out / 'bench-model.json'}, {out / 'bench-model.svg'}")
 
 
+def _print_summary(report: ModelReport, console: Output) -> None:
+    """Every case in one line."""
+    columns = {
+        "ours": _case,
+        "median": lambda result: milliseconds(result.ours.timing.median),
+        "fastest peer": lambda result: result.fastest_peer.name,
+        "ours / peer": lambda result: f"{result.ours.timing.median / result.fastest_peer.timing.median:.2f}",
+        "ours / floor": lambda result: (
+            f"{result.ours.timing.median / result.floor:.1f}" if result.floor else ""
+        ),
+    }
+    compared = [result for result in report.results if result.fastest_peer]
+    console.print(table("against the fastest peer", compared, columns))
+    columns = {
+        "one frame": lambda result: f"{result.arch}, threads {result.threads}",
+        "median": lambda result: milliseconds(result.step.median),
+        "window / frame": lambda result: f"{result.window.median / result.step.median:.1f}",
+        "frame / floor": lambda result: f"{result.step.median / result.floor:.1f}",
+    }
+    console.print(table("frame by frame", report.streams, columns))
+
+
+def _case(result: ModelResult) -> str:
+    chosen = f" ({', '.join(result.settings)})" if result.settings else ""
+    return f"{result.arch}{chosen}, batch {result.batch}, length {result.length}, threads {result.threads}"
+
+
 def _print(result: ModelResult, console: Output) -> None:
     ours = result.ours.timing.median
-    chosen = f" ({', '.join(result.settings)})" if result.settings else ""
-    title = f"{result.arch}{chosen}, batch {result.batch}, length {result.length}, threads {result.threads}"
     columns = {
         "": lambda row: row.name,
         "median": lambda row: milliseconds(row.timing.median),
@@ -91,7 +117,7 @@ def _print(result: ModelResult, console: Output) -> None:
         "times ours": lambda row: f"{row.timing.median / ours:.2f}",
         "error": lambda row: f"{row.error:.1e}",
     }
-    console.print(table(title, result.rows, columns))
+    console.print(table(_case(result), result.rows, columns))
     for name, reason in result.left_out.items():
         console.say(f"{name}: {reason}")
     if peer := result.fastest_peer:

@@ -42,13 +42,19 @@ class SpeedRow(Row):
 
 @dataclass(frozen=True)
 class CaseResult:
-    """One case at one number of threads; left_out: contender -> why it was not timed."""
+    """One case at one number of threads, ours first; left_out: contender -> why it was not timed."""
 
     family: str
     length: int
     threads: int
     rows: list[SpeedRow]
     left_out: dict[str, str]
+
+    @property
+    def fastest_peer(self) -> SpeedRow | None:
+        """None where nothing but this project's own ran."""
+        peers = (row for row in self.rows if not row.name.startswith("temport"))
+        return min(peers, key=lambda row: row.timing.median, default=None)
 
 
 @dataclass(frozen=True)

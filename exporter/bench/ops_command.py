@@ -62,8 +62,22 @@ def bench_ops(
         progress=console.say,
         after=after,
     )
+    _print_summary(report, console)
     console.print(f"{report.machine}; peak {report.peak_flops / 1e9:.1f} GFLOP/s per core")
     console.print(f"written: {out / 'bench-ops.json'}, {out / 'bench-ops.svg'}")
+
+
+def _print_summary(report: OpsReport, console: Output) -> None:
+    """Every case in one line."""
+    columns = {
+        "ours": lambda result: f"{result.family}, length {result.length}, threads {result.threads}",
+        "median": lambda result: milliseconds(result.rows[0].timing.median),
+        "of peak": lambda result: f"{result.rows[0].share:.0%}",
+        "fastest peer": lambda result: result.fastest_peer.name,
+        "peer / ours": lambda result: f"{result.fastest_peer.times_slower:.2f}",
+    }
+    compared = [result for result in report.results if result.fastest_peer]
+    console.print(table("against the fastest peer", compared, columns))
 
 
 def _print(result: CaseResult, console: Output) -> None:
