@@ -1,7 +1,6 @@
-"""The engine's layer table, read from the builder's verbose log: all that can be known of an engine without
-a GPU.
+"""The engine's layer table: all that can be known of an engine without a GPU.
 
-TensorRT prints one line per layer,
+TensorRT-RTX prints it while it builds; TensorRT's engine inspector gives the same lines. One line per layer,
 `Name: n, LayerType: t, Inputs: [...], Constants: [...], Outputs: [...], TacticName: ..., Metadata: [ONNX
 Layer: x]...`. Names of generated kernels list the operations fused into them (`__myl_IotaCastLtSele_...`),
 which is what tells a mask that is computed from one that is read.
@@ -13,9 +12,9 @@ import re
 from dataclasses import dataclass
 
 _LINE = re.compile(
-    r"^Name: (?P<name>\S+), LayerType: (?P<type>\w+), Inputs: \[(?P<inputs>.*)\], "
-    r"Constants: \[(?P<constants>.*)\], Outputs: \[(?P<outputs>.*)\], TacticName: (?P<tactic>\S*), .*?"
-    r"Metadata: ?(?P<metadata>.*)$"
+    r"^Name: (?P<name>.+?), LayerType: (?P<type>\w+), Inputs: \[(?P<inputs>.*?)\], "
+    r"(?:Constants: \[(?P<constants>.*?)\], )?Outputs: \[(?P<outputs>(?:.*\})?\s*)\], "
+    r".*?TacticName: (?P<tactic>[^,]*), .*?Metadata: ?(?P<metadata>.*)$"
 )
 _TENSOR = re.compile(r"Name: (?P<name>[^,]+), Dimensions: \[(?P<dims>[-\d,]*)\].*?Datatype: (?P<type>\w+)")
 _ONNX = re.compile(r"\[ONNX Layer: ([^\]]*)\]")
@@ -83,7 +82,7 @@ def parse_layers(table: str) -> list[Layer]:
                 match["type"],
                 tuple(_ONNX.findall(match["metadata"])),
                 _tensors(match["inputs"]),
-                _tensors(match["constants"]),
+                _tensors(match["constants"] or ""),
                 _tensors(match["outputs"]),
             )
         )

@@ -103,11 +103,22 @@ def main() -> int:
         return 1
     with open(request["engine"], "wb") as file:
         file.write(engine)
+    if not table:
+        table.append(_inspect(trt, log, engine))
     if cache is not None:
         with open(request["timing_cache"], "wb") as file:
             file.write(cache.serialize())
     send("done", seconds=seconds, table="\n".join(table), version=trt.__version__)
     return 0
+
+
+def _inspect(trt: Any, log: Any, engine: Any) -> str:
+    """The layer table of a builder that does not log it; needs the GPU that such a builder needs anyway."""
+    loaded = trt.Runtime(log).deserialize_cuda_engine(engine)
+    if loaded is None:
+        return ""
+    text: str = loaded.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.ONELINE)
+    return text
 
 
 def _register(plugins: dict[str, Any]) -> None:

@@ -1,5 +1,10 @@
 """Reading the builder's layer table."""
 
+from types import SimpleNamespace
+
+import pytest
+
+from exporter.compilers import worker
 from exporter.compilers.layers import LayerTensor, parse_layers
 
 TABLE = """Layers:
@@ -19,6 +24,30 @@ def test_table() -> None:
     assert attention.inputs[0].bytes == 0
     assert attention.types == ("Float", "Half")
     assert positions.makes_positions and not attention.makes_positions
+
+
+def test_columns_that_another_version_adds_or_leaves_out() -> None:
+    """No constants, further columns, names with spaces."""
+    line = (
+        "Name: Conv_0 + Relu_1, LayerType: CaskConvolution, Inputs: [ { Name: x, Dimensions: [1,3,8,8], "
+        "Datatype: Half }], Outputs: [ { Name: y, Dimensions: [1,4,8,8], Datatype: Half }], "
+        "ParameterType: Convolution, Kernel: [3,3], TacticName: sm80_a, TacticValue: 0x1, StreamId: 0, "
+        "Metadata: [ONNX Layer: Conv_0]"
+    )
+    (layer,) = parse_layers(line)
+    assert (layer.name, layer.type, layer.onnx_nodes) == ("Conv_0 + Relu_1", "CaskConvolution", ("Conv_0",))
+    assert (layer.constants, [t.shape for t in layer.outputs]) == ((), [(1, 4, 8, 8)])
+
+
+@pytest.mark.parametrize("loadable", [True, False])
+def test_a_builder_without_a_table_is_inspected(loadable: bool) -> None:
+    inspector = SimpleNamespace(get_engine_information=lambda kind: f"{kind} of engine")
+    loaded = SimpleNamespace(create_engine_inspector=lambda: inspector) if loadable else None
+    runtime = SimpleNamespace(deserialize_cuda_engine=lambda engine: loaded)
+    trt = SimpleNamespace(
+        Runtime=lambda log: runtime, LayerInformationFormat=SimpleNamespace(ONELINE="lines")
+    )
+    assert worker._inspect(trt, None, b"") == ("lines of engine" if loadable else "")
 
 
 def test_other_text_is_no_layer() -> None:
