@@ -37,6 +37,11 @@ def test_replay_under_emulation(emulated: Path, exported: Callable[[str], Path],
     assert row.path.startswith("native kernel" if ops == "neon" else "function body")
 
 
+def test_a_stream_under_emulation(emulated: Path, stepped: Callable[[str], Path]) -> None:
+    row = runtime_row(json.loads(call(emulated, stepped("sliding_window"), "--replay"))["runtimes"][0])
+    assert row.name == "cpp-aarch64" and gate([row]) == ("pass", ())
+
+
 def test_refusals_reach_through_the_emulator(emulated: Path, bundle: Path) -> None:
     with (bundle / "model.onnx").open("ab") as file:
         file.write(b"\0")

@@ -4,26 +4,20 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 from small_bundles import rehash, write_bundle
+from toolchain import run
 
 from custom_ops import library_path
 from exporter.bundle import open_bundle
 from exporter.errors import UserError
 from exporter.parity.gate import gate
 from exporter.report.serial import runtime_row
-from exporter.runtimes.runner import replay, runner_environment
+from exporter.runtimes.runner import replay
 
 DATA = "model.onnx.data"
-
-
-def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        list(map(str, command)), capture_output=True, text=True, check=False, env=runner_environment()
-    )
 
 
 @pytest.mark.parametrize("ops", ["none", "native"])
@@ -45,8 +39,11 @@ def test_what_the_runtime_has_no_kernel_for_is_not_run(runner: Path, tmp_path: P
     assert (row.name, row.verdict, row.results) == ("cpp-x86_64", "not run", ())
     assert row.reason.startswith("ONNX Runtime: Could not find an implementation for")
     assert gate([row]) == ("fail", ("no runtime was run",))
-    alone = run(runner, bundle)
-    assert alone.returncode == 2 and alone.stderr.startswith("error: ONNX Runtime: Could not find an impl")
+    for words in ((), ("--bench",), ("--replay", "--bench")):
+        asked = run(runner, bundle, *words)
+        assert asked.returncode == 2 and asked.stderr.startswith(
+            "error: ONNX Runtime: Could not find an impl"
+        )
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,11 +10,13 @@ import numpy as np
 import onnx
 import pytest
 from small_bundles import rehash
+from toolchain import build, call, run
 
 from custom_ops import library_path
 from exporter.bundle import open_bundle
 from exporter.errors import UserError
 from exporter.parity.gate import gate
+from exporter.parity.run import run_runtime
 from exporter.parity.vectors import read_vectors
 from exporter.report.serial import runtime_row
 from exporter.runtimes import load
@@ -24,16 +25,6 @@ from exporter.runtimes.runner import replay
 from exporter.subject import Subject
 
 Exported = Callable[[str], Path]
-
-
-@pytest.fixture(autouse=True)
-def _runtime_library(monkeypatch: pytest.MonkeyPatch, runner: Path) -> None:
-    monkeypatch.setenv("TEMPORT_ONNXRUNTIME_LIBRARY", str(onnxruntime_library()))
-    monkeypatch.setenv("TEMPORT_RUN", str(runner))
-
-
-def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
 
 
 def refusal(*command: str | Path) -> str:
@@ -60,10 +51,11 @@ def test_replay_agrees_with_the_oracle(runner: Path, exported: Exported, arch: s
     assert row.path == ("function body" if ops == "none" else f"native kernel {Path(chosen).name}")
 
 
-def test_measures_are_those_of_the_report(runner: Path, exported: Exported) -> None:
+def test_measures_are_those_of_the_report(
+    runner: Path, exported: Exported, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The same arrays through the Python comparison give the same numbers."""
-    from exporter.parity.run import run_runtime
-
+    monkeypatch.setenv("TEMPORT_RUN", str(runner))
     bundle = open_bundle(exported("mega"))
     subject = Subject(bundle.declaration, bundle.model_path)
     truths = read_vectors(bundle.path / "vectors.npz")
@@ -223,8 +215,6 @@ def test_a_graph_that_is_not_what_it_says_is_refused(runner: Path, bundle: Path)
 
 
 def test_nothing_is_allocated_per_inference(exported: Exported) -> None:
-    from toolchain import build, call
-
     program = build("test") / "tests" / "temport_allocations"
     printed = json.loads(call(program, exported("mega"), onnxruntime_library() or "", "none"))
     assert printed["ours"] == 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import onnxruntime
 import pytest
 from rich.console import Console
 from small_bundles import SMALL, rehash
-from toolchain import CPP, build, call
+from toolchain import CPP, build, call, run
 
 from custom_ops import library_path
 from exporter.bundle import open_bundle
@@ -28,16 +27,6 @@ from exporter.runtimes.libraries import onnxruntime_library
 from exporter.subject import Subject
 
 Stepped = Callable[[str], Path]
-
-
-@pytest.fixture(autouse=True)
-def _runtime_library(monkeypatch: pytest.MonkeyPatch, runner: Path) -> None:
-    monkeypatch.setenv("TEMPORT_ONNXRUNTIME_LIBRARY", str(onnxruntime_library()))
-    monkeypatch.setenv("TEMPORT_RUN", str(runner))
-
-
-def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
 
 
 def failed_row(program: Path, bundle: Path) -> dict[str, object]:
@@ -107,7 +96,8 @@ def test_its_rows_join_the_parity_report(
     runner: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As `cpp` among the runtimes of an export, and as the row of a named runner, which finds our own libraries."""
-    monkeypatch.delenv("TEMPORT_ONNXRUNTIME_LIBRARY")
+    monkeypatch.setenv("TEMPORT_RUN", str(runner))
+    monkeypatch.delenv("TEMPORT_ONNXRUNTIME_LIBRARY", raising=False)
     monkeypatch.delenv("TEMPORT_OPS_LIBRARY", raising=False)
     request = ExportRequest(
         arch="mega",

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
+from exporter.runtimes.libraries import runner_environment
+
 CPP = Path(__file__).parents[2] / "deploy" / "cpp"
 
 PACKAGES = {
@@ -63,3 +65,10 @@ def call(*command: str | Path, cwd: Path | None = None, **environment: str) -> s
         f"{' '.join(map(str, command))}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
     )
     return done.stdout
+
+
+def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
+    """What a command did, whatever that was; a runner finds this installation's libraries."""
+    return subprocess.run(
+        list(map(str, command)), capture_output=True, text=True, check=False, env=runner_environment()
+    )

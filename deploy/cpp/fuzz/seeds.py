@@ -57,6 +57,17 @@ def state() -> bytes:
     return content + hashlib.sha256(content).digest()
 
 
+def stream() -> bytes:
+    """A recorded stream of the step model in tiny_bundle.h."""
+    return npz(
+        **{
+            "one/input/frame": np.zeros((2, 3, 3), np.float32),
+            "one/output/output": np.zeros((2, 3, 3)),
+            "one/bound/output": np.ones(4),
+        }
+    )
+
+
 def main(root: Path) -> None:
     arrays = [
         np.zeros((2, 3), np.float32),
@@ -69,7 +80,7 @@ def main(root: Path) -> None:
         "npz": [npz(), npz(a=arrays[0]), npz(a=arrays[0], b=arrays[1])],
         "manifest": [manifest(), step_manifest()],
         "state": [bytes([flag]) + state() for flag in (0, 1)],
-        "bundle": [bytes([2]) + manifest(), bytes([129]) + npz(a=arrays[0]), bytes([1]) + npz(a=arrays[0])],
+        "bundle": [bytes([2]) + manifest(), bytes([129]) + npz(a=arrays[0]), bytes([193]) + stream()],
     }
     for reader, contents in seeds.items():
         (root / reader).mkdir(parents=True, exist_ok=True)

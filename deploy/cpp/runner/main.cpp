@@ -36,7 +36,8 @@ Result<bool> run(const Arguments& arguments, Json& report) {
             {"machine", machine()},
             {"threads", arguments.session.threads}};
   auto session = Session::create(*bundle, arguments.session);
-  if (!session && session.error().code == TEMPORT_UNSUPPORTED && arguments.replay) {
+  const bool only_replay = arguments.replay && !arguments.bench && arguments.outputs.empty();
+  if (!session && session.error().code == TEMPORT_UNSUPPORTED && only_replay) {
     report_not_run(session.error().message, report);
     return false;
   }

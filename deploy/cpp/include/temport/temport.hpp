@@ -4,7 +4,7 @@
 //   auto bundle = temport::Bundle::open("bundles/mega");
 //   if (!bundle) return report(bundle.error());
 //   auto session = temport::Session::create(*bundle);
-//   auto request = session->request({{"batch", 1}});
+//   auto request = session->request();                   // or, with an open batch, request({{"batch", 4}})
 //   float* frames = request->tensor("state_sequence")->as<float>();   // write in place
 //   if (auto done = request->run(); !done) return report(done.error());
 #ifndef TEMPORT_TEMPORT_HPP
