@@ -117,7 +117,7 @@ def write_manifest(
 
 
 def open_bundle(path: Path) -> Bundle:
-    """Read and verify a bundle: format, plain file names, sizes and sha256 of every listed file.
+    """Read and verify a bundle: format, plain file names, sizes and sha256 of every listed file, no other weights.
 
     A hash beside a file proves integrity, not authenticity: whoever can write the bundle can write the hash.
     """
@@ -143,6 +143,9 @@ def open_bundle(path: Path) -> Bundle:
             raise UserError(f"{file} is listed in the manifest and missing; export the bundle again")
         if file.stat().st_size != entry["bytes"] or sha256(file) != entry["sha256"]:
             raise UserError(f"{file} differs from its manifest; export the bundle again")
+    for file in path.glob("model.onnx*"):  # a runtime would take it for the model's weights
+        if file.name not in files:
+            raise UserError(f"{file} is not listed in the manifest; export the bundle again")
     return Bundle(path, manifest)
 
 

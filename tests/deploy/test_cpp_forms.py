@@ -100,3 +100,5 @@ def test_a_data_file_that_no_manifest_lists_is_not_read(runner: Path, own: Path)
     for start in ("/", own):
         done = run("env", f"--chdir={start}", runner, own, "--replay")
         assert done.returncode == 2 and DATA in done.stderr
+    with pytest.raises(UserError, match=f"{DATA} is not listed in the manifest"):
+        open_bundle(own)
