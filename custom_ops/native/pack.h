@@ -60,7 +60,7 @@ TEMPORT_INLINE Float load_fours(const float* p, int64_t stride) {
 
 // Asks for the row that will be read kAhead rows later: rows of one head lie far apart in a packed tensor, in a pattern
 // that hardware prefetchers give up on.
-constexpr int64_t kAhead = 16;
+constexpr int64_t kAhead = 8;
 TEMPORT_INLINE void prefetch_row(const Operand& src, DType dtype, int64_t at, int64_t dim, int64_t j, int64_t n) {
   if (j + kAhead >= n) return;
   const int64_t element = dtype == DType::kFloat32 ? 4 : 2;

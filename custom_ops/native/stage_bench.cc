@@ -158,7 +158,6 @@ void bench(const Case& c, const Kernels& kernels, double seconds) {
     for (int i = 0; i < calls; ++i) call.run();
     const double after = cpu_seconds();
     times.push_back((after - before) / calls);
-    pairs.push_back(call.run_on_two_threads());
     stage_clock = {true, {}};
     const uint64_t from = stage_now();
     for (int i = 0; i < calls; ++i) call.run();
@@ -171,6 +170,7 @@ void bench(const Case& c, const Kernels& kernels, double seconds) {
     stages[kStages].push_back(double(rest));
     spent += cpu_seconds() - start;
   }
+  for (size_t i = 0; i < times.size(); ++i) pairs.push_back(call.run_on_two_threads());
   const double least = quantile(times, 0.03), peak = quantile(peaks, 0.97);
   std::printf("%-16s %6d %9.1f %6.1f %%", c.name, int(c.length), least * 1e6, 100 * c.flops() / least / peak);
   double each[kStages + 1], whole = 0;

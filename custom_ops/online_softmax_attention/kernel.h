@@ -16,9 +16,8 @@ inline void run_attention(const AttentionProblem& p, int64_t task, float* base) 
   const TileScratch t(p, base);
   // Heads innermost: they share the pages of a packed input. Last rows first: under a causal rule they cost the most.
   const int64_t head = task % p.heads, batch = task / p.heads / p.tiles;
-  const int64_t nth = task / p.heads % p.tiles;
-  const int64_t lo = (p.rule.window ? nth : p.tiles - 1 - nth) * p.tile_rows, hi = least(lo + p.tile_rows, p.length);
-  RowsAhead ahead;
+  const int64_t lo = (p.tiles - 1 - task / p.heads % p.tiles) * p.tile_rows, hi = least(lo + p.tile_rows, p.length);
+  RowsAhead ahead;  // nothing: here asking early costs as much as it saves
   QueryTile(p, t, ahead, batch, head, lo, hi).run([&](int64_t first, int64_t rows) {
     const StageTimer timer(kStoreStage);
     for (int64_t r = first; r < first + rows; ++r) {
