@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import tempfile
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -171,6 +177,44 @@ def test_bench_counts_every_inference(exported: Exported, where: str) -> None:
     edges, counts = latency["histogram"]["edges"], latency["histogram"]["counts"]
     assert sum(counts) == 200 and len(edges) == len(counts) + 1 and edges == sorted(edges)
     assert edges[0] <= latency["min"] * (1 + 1e-9) and latency["max"] <= edges[-1] * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])
+def test_the_browser_ends_with_its_runner(exported: Exported, end: signal.Signals) -> None:
+    install()
+    command = [
+        "node",
+        str(node.JS / PROGRAMS["web"]),
+        str(exported("mega")),
+        "--bench",
+        "--frames",
+        "10000000",
+    ]
+    with tempfile.TemporaryDirectory() as scratch:  # a socket in it needs a shorter path than pytest's
+        environment = {**os.environ, "TMPDIR": scratch}
+        runner = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+        until(lambda: len(browsers(Path(scratch))) > 3)
+        runner.send_signal(end)
+        runner.wait(30)
+        until(lambda: not browsers(Path(scratch)))
+        if end == signal.SIGTERM:
+            assert runner.returncode == 2 and os.listdir(scratch) == []
+
+
+def browsers(profiles: Path) -> list[str]:
+    """Command lines of running processes whose profile lies in a directory."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            found.append(file.read_text(errors="replace"))
+    return [line for line in found if f"--user-data-dir={profiles}" in line]
+
+
+def until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.1)
 
 
 @pytest.mark.parametrize("arch", ["mega", "lightning"])

@@ -11,8 +11,10 @@ import { serve } from './serve.mjs';
 const ENVIRONMENT = `$TEMPORT_BROWSER names the browser's program (default: chromium), $TEMPORT_PROVIDER is wasm (default) or webgpu,
 $TEMPORT_WEBGPU_ADAPTER=swiftshader computes WebGPU on a machine without a GPU.`;
 const PATIENCE_MS = 120000;
-const FLAGS = ['--headless=new', '--no-sandbox', '--disable-gpu-sandbox', '--enable-unsafe-webgpu', '--no-first-run',
-  '--disable-extensions', '--disable-background-networking', '--disable-component-update', '--disable-sync'];
+// A browser with a debugging pipe ends when the pipe does, so it never outlives this program, however that ends.
+const FLAGS = ['--remote-debugging-pipe', '--headless=new', '--no-sandbox', '--disable-gpu-sandbox',
+  '--enable-unsafe-webgpu', '--no-first-run', '--disable-extensions',
+  '--disable-background-networking', '--disable-component-update', '--disable-sync'];
 
 async function bodyOf(request) {
   const parts = [];
@@ -28,6 +30,7 @@ async function collect(options, launch) {
   let finish, fail;
   const finished = new Promise((resolve, reject) => ([finish, fail] = [resolve, reject]));
   const patience = setTimeout(() => fail(new Error(`the browser did not answer in ${PATIENCE_MS / 1000} s`)), PATIENCE_MS);
+  for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => fail(new Error(`stopped by ${signal}`)));
   const task = {
     provider: process.env.TEMPORT_PROVIDER ?? 'wasm',
     options: { ...options, inputs: numbered(options.inputs, '/input/'), outputs: numbered(options.outputs, '/output/') },
@@ -64,7 +67,8 @@ async function main(words) {
   const program = process.env.TEMPORT_BROWSER ?? 'chromium', adapter = process.env.TEMPORT_WEBGPU_ADAPTER;
   const flags = [...FLAGS, `--user-data-dir=${profile}`, ...(adapter ? [`--use-webgpu-adapter=${adapter}`] : [])];
   const launch = (url, fail) => {
-    const browser = spawn(program, [...flags, url], { stdio: 'ignore' });
+    const env = { ...process.env, TMPDIR: profile }; // whatever it leaves goes with its profile
+    const browser = spawn(program, [...flags, url], { env, stdio: ['ignore', 'ignore', 'ignore', 'pipe', 'pipe'] });
     browser.on('error', () => fail(new Error(`the browser ${program} cannot be started; name one in $TEMPORT_BROWSER`)));
     browser.on('exit', (code) => fail(new Error(`the browser ended early with code ${code}`)));
     return browser;
