@@ -41,10 +41,12 @@ extern "C" KERNEL(TEMPORT_THREADS)
     p.causal = causal || window > 0;
     p.scale = from_bits(scale_bits);
 #ifdef TEMPORT_WARPS
-    static_assert(HalfTile<T, TEMPORT_WIDTH, TEMPORT_WARPS, TEMPORT_KEYS>::kShared == TEMPORT_SHARED, "launch parameter");
+    using Tile = HalfTile<T, TEMPORT_WIDTH, TEMPORT_WARPS, TEMPORT_KEYS>;
+    static_assert(Tile::kShared == TEMPORT_SHARED && Tile::kThreads == TEMPORT_THREADS, "launch parameter");
     half_tile<T, TEMPORT_WIDTH, TEMPORT_WARPS, TEMPORT_KEYS>(p);
 #else
-    static_assert(FloatTile<TEMPORT_WIDTH, TEMPORT_KEYS>::kShared == TEMPORT_SHARED, "launch parameter");
+    using Tile = FloatTile<TEMPORT_WIDTH, TEMPORT_KEYS>;
+    static_assert(Tile::kShared == TEMPORT_SHARED && Tile::kThreads == TEMPORT_THREADS, "launch parameter");
     float_tile<TEMPORT_WIDTH, TEMPORT_KEYS>(p);
 #endif
 }

@@ -22,7 +22,9 @@ int cuModuleLoadData(const char** module, const char* text) {
     *module = text;
     return strstr(text, ".entry") ? 0 : 218;
 }
-int cuModuleGetFunction(void** function, const char* module, const char* name) { return strstr(module, name) ? 0 : 500; }
+int cuModuleGetFunction(void** function, const char* module, const char* name) {
+    return strstr(module, name) ? 0 : 500;
+}
 int cuModuleUnload(const char* module) { return 0; }
 int cuLaunchKernel(void* function, unsigned x, unsigned y, unsigned z, unsigned bx, unsigned by, unsigned bz,
                    unsigned shared, void* stream, void** arguments, void** extra) {

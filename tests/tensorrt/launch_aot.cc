@@ -13,7 +13,8 @@ template <class... A> static void call(void (*kernel)(A...), void** arguments) {
 }
 template <class... A> static constexpr int count_of(void (*)(A...)) { return int(sizeof...(A)); }
 
-extern "C" int launch_kernel(unsigned x, unsigned y, unsigned z, int threads, size_t shared, void** arguments, int count) {
+extern "C" int launch_kernel(unsigned x, unsigned y, unsigned z, int threads, size_t shared, void** arguments,
+                             int count) {
     if (count != count_of(TEMPORT_ENTRY)) return -1;
     return emulate::run(dim3(x, y, z), threads, shared, [&] { call(TEMPORT_ENTRY, arguments); });
 }
