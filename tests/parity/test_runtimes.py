@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -95,6 +96,13 @@ def test_op_library_named_and_missing_is_not_replaced(subject, truths, monkeypat
     row = run_runtime(subject, load("onnxruntime_native"), truths)
     assert row.verdict == NOT_RUN
     assert "TEMPORT_OPS_LIBRARY" in row.reason
+
+
+def test_row_says_which_kernels_ran(subject, truths):
+    assert re.fullmatch(
+        r"native kernels \d+\.\d+\.\d+, (sse42|avx2|avx512|neon)",
+        run_runtime(subject, load("onnxruntime_native"), truths).path,
+    )
 
 
 def test_op_library_that_does_not_load_fails(subject, truths, monkeypatch, tmp_path):
