@@ -14,7 +14,7 @@ import numpy as np
 from exporter.declaration import Declaration
 from exporter.parity.oracle import Truth
 from exporter.report.model import FAIL, Divergence, ParityReport, RuntimeRow
-from exporter.runtimes.contract import Arrays, InProcess, Runtime, Session
+from exporter.runtimes.contract import Arrays, Closing, Runtime, Session
 from exporter.subject import Subject
 
 
@@ -23,7 +23,7 @@ def initial_state(declaration: Declaration, batch: int) -> Arrays:
     return {spec.name: np.zeros(spec.at(batch=batch), spec.dtype) for spec in declaration.inputs[1:]}
 
 
-class StreamSession(InProcess):
+class StreamSession(Closing):
     """One session of a step model, from zero state through all frames of a case."""
 
     def __init__(self, session: Session, declaration: Declaration) -> None:

@@ -101,8 +101,11 @@ class Runtime(Protocol):
         ...
 
 
-class InProcess:
-    """Context-manager half of a session that holds nothing but Python objects."""
+class Closing:
+    """Context-manager half of a session; one that holds more than Python objects gives it back in `close`."""
+
+    def close(self) -> None:
+        """Nothing to give back."""
 
     def __enter__(self) -> Self:
         return self
@@ -113,7 +116,7 @@ class InProcess:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        return None
+        self.close()
 
 
 def named(outputs: list[Any], names: list[str]) -> Arrays:

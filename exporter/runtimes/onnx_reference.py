@@ -7,12 +7,12 @@ from typing import Any
 import onnx
 from onnx.reference import ReferenceEvaluator
 
-from exporter.runtimes.contract import Arrays, Capabilities, InProcess, named
+from exporter.runtimes.contract import Arrays, Capabilities, Closing, named
 from exporter.runtimes.prepare import custom_path, prepare
 from exporter.subject import Subject
 
 
-class ReferenceSession(InProcess):
+class ReferenceSession(Closing):
     version = f"onnx {onnx.__version__}"
 
     """`path` says how the custom ops are computed."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import onnx
 
-from exporter.runtimes.contract import Arrays, Capabilities, InProcess, named
+from exporter.runtimes.contract import Arrays, Capabilities, Closing, named
 from exporter.runtimes.prepare import custom_path
 from exporter.subject import Subject
 
@@ -37,7 +37,7 @@ def session_options(threads: int, library: Path | None = None) -> Any:
     return options
 
 
-class OrtSession(InProcess):
+class OrtSession(Closing):
     """The file as it is; `library` is an op library to register first, None leaves the bodies to run."""
 
     def __init__(self, model_path: Path, path: str, threads: int, library: Path | None = None) -> None:

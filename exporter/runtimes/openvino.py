@@ -7,12 +7,12 @@ from typing import Any
 
 import onnx
 
-from exporter.runtimes.contract import Arrays, Capabilities, InProcess, named
+from exporter.runtimes.contract import Arrays, Capabilities, Closing, named
 from exporter.runtimes.prepare import custom_path, prepare
 from exporter.subject import Subject
 
 
-class OpenVinoSession(InProcess):
+class OpenVinoSession(Closing):
     def __init__(self, model: onnx.ModelProto, path: str, threads: int) -> None:
         import openvino as ov
 

@@ -17,14 +17,13 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
 from exporter.bundle import write_manifest
 from exporter.errors import UserError
-from exporter.runtimes.contract import Arrays, Capabilities
+from exporter.runtimes.contract import Arrays, Capabilities, Closing
 from exporter.runtimes.libraries import runner_environment
 from exporter.subject import Subject
 
@@ -56,7 +55,7 @@ class RunnerRuntime:
         return RunnerSession(self.find(), subject, threads)
 
 
-class RunnerSession:
+class RunnerSession(Closing):
     """A bundle of the model alone in a temporary directory, handed to the program once per run."""
 
     def __init__(self, found: Found, subject: Subject, threads: int) -> None:
@@ -90,15 +89,7 @@ class RunnerSession:
         # numpy reads an element type that it does not know, such as bfloat16, as plain bytes
         return {name: a.view(self._outputs[name]) if a.dtype.kind == "V" else a for name, a in arrays.items()}
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         self._directory.cleanup()
 
 

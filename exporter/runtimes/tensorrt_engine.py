@@ -12,15 +12,14 @@ import importlib
 import importlib.util
 import json
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
 from exporter.compilers.compile import REPORT_FILE, backend
 from exporter.compilers.tensorrt import cuda_device_count
 from exporter.errors import UserError
-from exporter.runtimes.contract import Arrays, Capabilities
+from exporter.runtimes.contract import Arrays, Capabilities, Closing
 from exporter.runtimes.cuda_memory import Driver
 from exporter.subject import Subject
 
@@ -87,7 +86,7 @@ def verified_engine(directory: Path, entry: dict[str, Any], model: Path) -> Path
     return path
 
 
-class EngineSession:
+class EngineSession(Closing):
     """One engine with one execution context."""
 
     def __init__(self, trt: Any, path: Path, entry: dict[str, Any], driver: Driver) -> None:
@@ -128,15 +127,7 @@ class EngineSession:
                 raise UserError("the engine did not run; TensorRT's message stands above")
             return {name: self._driver.download(*parts) for name, parts in outputs.items()}
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         del self._context, self._engine, self._runtime
         self._driver.close()
 

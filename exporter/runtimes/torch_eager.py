@@ -12,7 +12,7 @@ import numpy as np
 
 from exporter.declaration import Declaration
 from exporter.errors import UserError
-from exporter.runtimes.contract import Arrays, Capabilities, InProcess
+from exporter.runtimes.contract import Arrays, Capabilities, Closing
 from exporter.subject import Subject
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-class TorchSession(InProcess):
+class TorchSession(Closing):
     """`module` converted to `dtype`; floating-point inputs are converted too, others are left alone."""
 
     path = "torch eager"

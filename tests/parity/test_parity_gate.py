@@ -17,7 +17,7 @@ from exporter.errors import UserError
 from exporter.parity.run import run_parity
 from exporter.report.model import FAIL, NOT_RUN, PASS
 from exporter.runtimes import RUNTIMES, load
-from exporter.runtimes.contract import Arrays, InProcess
+from exporter.runtimes.contract import Arrays, Closing
 
 ORT = load("onnxruntime_cpu")
 
@@ -36,7 +36,7 @@ class Spoiled:
     def open(self, subject: Any, threads: int = 1) -> Any:
         inner, spoil = ORT.open(subject, threads), self.spoil
 
-        class Session(InProcess):
+        class Session(Closing):
             path, version = inner.path, inner.version
 
             def run(self, inputs: Arrays) -> Arrays:
