@@ -1,9 +1,14 @@
 #!/usr/bin/env bash
 # Builds what runs on 64-bit ARM Linux: temport-run, the op library, and ONNX Runtime's own library from its wheel.
-# Needs g++-aarch64-linux-gnu, cmake, and pip (in $PYTHON, default python3). Everything lands in build/.
+# Needs g++-aarch64-linux-gnu, cmake, and the Python that temport is installed in ($PYTHON, default this checkout's
+# .venv): the ONNX Runtime for ARM is of the same version as there. Everything lands in build/.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
-python=${PYTHON:-python3}
+python=${PYTHON:-$here/../../.venv/bin/python}
+if ! version=$("$python" -c 'import importlib.metadata as m; print(m.version("onnxruntime"))' 2>/dev/null); then
+  echo "error: $python has no onnxruntime; set PYTHON to the Python that temport is installed in" >&2
+  exit 2
+fi
 jobs=${JOBS:-2}
 out=$here/build
 mkdir -p "$out"
@@ -14,7 +19,6 @@ cp -u --remove-destination "$here/../cpp/build/aarch64/temport-run" "$out/"
 (cd "$here/../../custom_ops/native" && cmake --preset aarch64 -B "$out/ops" && cmake --build "$out/ops" -j"$jobs")
 cp -u --remove-destination "$out/ops/libtemport_ops.so" "$out/"
 
-version=$("$python" -c 'import importlib.metadata as m; print(m.version("onnxruntime"))')
 if [ ! -f "$out/libonnxruntime.so.$version" ]; then
   "$python" -m pip download --quiet --no-deps --only-binary=:all: --platform manylinux_2_28_aarch64 \
     --dest "$out/wheel" "onnxruntime==$version"
