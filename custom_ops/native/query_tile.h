@@ -4,6 +4,7 @@
 
 #include "pack.h"
 #include "rows_ahead.h"
+#include "single_row.h"
 #include "softmax_row.h"
 #include "stages.h"
 
@@ -43,7 +44,7 @@ struct TileScratch {
     o = take(p.tile_rows * o_stride);
     row_max = take(p.tile_rows);
     row_sum = take(p.tile_rows);
-    row = take(most(kWidth * padded(p.dim), o_stride));
+    row = take(most(kWidth * padded(p.dim), kTogether * o_stride));
     mask = reinterpret_cast<int32_t*>(take(kt_stride));
   }
 };
@@ -97,7 +98,13 @@ class QueryTile {
       finish(0, rows_);
     }
     for (int64_t key = lo; key < hi; key += p_.tile_keys) {
-      pack(key, least(key + p_.tile_keys, hi));
+      const int64_t end = least(key + p_.tile_keys, hi);
+      if (rows_ == 1) {
+        single_row(key, end, key > lo);
+        if (end == hi) finish(0, 1);
+        continue;
+      }
+      pack(key, end);
       for (int64_t first = 0; first < rows_;) {
         const int64_t rows = cut_group(first);
         for (int from = 0; from < count_;) {
@@ -117,12 +124,7 @@ class QueryTile {
     const StageTimer timer(kPackStage);
     lo_ = lo;
     hi_ = hi;
-    const bool* mask = p_.key_mask == nullptr ? nullptr : p_.key_mask + batch_ * p_.rule.keys + lo;
-    masked_ = false;
-    if (mask != nullptr) {
-      for (int64_t j = 0; j < hi - lo; ++j) masked_ |= !mask[j];
-      for (int64_t j = 0; masked_ && j < t_.kt_stride; ++j) t_.mask[j] = j < hi - lo && mask[j] ? -1 : 0;
-    }
+    const bool* mask = read_mask(lo, hi);
     pack_keys(p_.k, p_.dtype, keys_at_ + lo * p_.k.row_stride, hi - lo, p_.dim, t_.kt, t_.kt_stride, t_.row);
     finite_ = pack_values(p_.v, p_.dtype, values_at_ + lo * p_.v.row_stride, hi - lo, p_.value_dim,
                           masked_ ? mask : nullptr, t_.v, t_.row);
@@ -131,11 +133,40 @@ class QueryTile {
   bool packed(int64_t lo, int64_t hi) const { return lo_ == lo && hi_ == hi; }
 
  private:
+  // The key mask of keys [lo, hi), and the lanes that it sets; null without one.
+  const bool* read_mask(int64_t lo, int64_t hi) {
+    const bool* mask = p_.key_mask == nullptr ? nullptr : p_.key_mask + batch_ * p_.rule.keys + lo;
+    masked_ = false;
+    if (mask != nullptr) {
+      for (int64_t j = 0; j < hi - lo; ++j) masked_ |= !mask[j];
+      for (int64_t j = 0; masked_ && j < t_.kt_stride; ++j) t_.mask[j] = j < hi - lo && mask[j] ? -1 : 0;
+    }
+    return mask;
+  }
+
+  // Scores, softmax and weighted sums of the only row over keys [lo, hi), nothing packed.
+  void single_row(int64_t lo, int64_t hi, bool accumulate) {
+    lo_ = lo;
+    read_mask(lo, hi);
+    if (!accumulate) __builtin_memset(t_.o, 0, size_t(t_.o_stride) * 4);
+    {
+      const StageTimer timer(kScoreStage);
+      score_row(q_, RowReader(p_.k, p_.dtype, keys_at_, p_.dim, t_.row), lo, hi - lo, padded(p_.dim), t_.s);
+    }
+    softmax({1, 0, lo, hi - lo, t_.s});
+    const StageTimer timer(kWeighStage);
+    weigh_row(t_.s, RowReader(p_.v, p_.dtype, values_at_, p_.value_dim, t_.row), lo, hi - lo, t_.o_stride,
+              masked_ ? t_.mask : nullptr, t_.o);
+    lo_ = -1;  // nothing is packed
+  }
+
   // float32 queries are read where they are and the scale is applied to the scores; others are converted, with the
-  // scale. (A maximum of scores is one of scaled scores only under a positive scale.)
+  // scale. (A maximum of scores is one of scaled scores only under a positive scale, and a single row is read in whole
+  // vectors.)
   void prepare_queries() {
     const int64_t at = batch_ * p_.q.batch_stride + head_ * p_.dim + row_lo_ * p_.q.row_stride;
-    const bool in_place = p_.dtype == DType::kFloat32 && p_.scale > 0;
+    const bool whole = rows_ > 1 || padded(p_.dim) == p_.dim;
+    const bool in_place = p_.dtype == DType::kFloat32 && p_.scale > 0 && whole;
     q_ = in_place ? static_cast<const float*>(p_.q.data) + at : t_.q;
     q_stride_ = in_place ? p_.q.row_stride : padded(p_.dim);
     factor_ = in_place ? p_.scale * kLog2E : 1.0f;

@@ -1,0 +1,85 @@
+// Products of a single row with keys and values that stay where they are: the newest frame of a stream, or the last
+// position of a window, would not pay for packing them.
+#pragma once
+
+#include "convert.h"
+#include "multiply.h"
+
+namespace temport::TEMPORT_ISA {
+
+constexpr int kTogether = 4;  // keys that share a pass over the query, and over the sums
+
+// Rows of an operand in float32 and whole vectors: in place where they are that already, else converted.
+class RowReader {
+ public:
+  // `buffer` holds kTogether rows.
+  RowReader(const Operand& src, DType dtype, int64_t first, int64_t dim, float* buffer)
+      : src_(src),
+        dtype_(dtype),
+        first_(first),
+        dim_(dim),
+        buffer_(buffer),
+        in_place_(dtype == DType::kFloat32 && padded(dim) == dim) {}
+
+  // Row j; a converted one stays until `slot` is used again.
+  const float* row(int64_t j, int slot) const {
+    const int64_t at = first_ + j * src_.row_stride;
+    if (in_place_) return static_cast<const float*>(src_.data) + at;
+    float* to = buffer_ + slot * padded(dim_);
+    load_row(src_.data, dtype_, at, dim_, 1.0f, to);
+    return to;
+  }
+
+ private:
+  const Operand& src_;
+  DType dtype_;
+  int64_t first_, dim_;
+  float* buffer_;
+  bool in_place_;
+};
+
+// s[j] = q . key j for N keys from `key` on; q and keys have `width` floats, whole vectors.
+template <int N>
+inline void dot_rows(const float* q, const RowReader& keys, int64_t key, int64_t width, float* s) {
+  const float* row[N];
+  for (int n = 0; n < N; ++n) row[n] = keys.row(key + n, n);
+  Float sum[N] = {};
+  for (int64_t d = 0; d < width; d += kWidth) {
+    const Float x = load(q + d);
+#pragma GCC unroll 4
+    for (int n = 0; n < N; ++n) sum[n] += x * load(row[n] + d);
+  }
+  for (int n = 0; n < N; ++n) s[n] = sum_of(sum[n]);
+}
+
+// o += sum of weight[n] * value n for N values from `key` on.
+template <int N>
+inline void add_rows(const float* weight, const RowReader& values, int64_t key, int64_t width, float* o) {
+  const float* row[N];
+  for (int n = 0; n < N; ++n) row[n] = values.row(key + n, n);
+  for (int64_t d = 0; d < width; d += kWidth) {
+    Float sum = load(o + d);
+#pragma GCC unroll 4
+    for (int n = 0; n < N; ++n) sum += broadcast(weight[n]) * load(row[n] + d);
+    store(o + d, sum);
+  }
+}
+
+// s[j] = q . key j for n keys from `key` on.
+inline void score_row(const float* q, const RowReader& keys, int64_t key, int64_t n, int64_t width, float* s) {
+  int64_t j = 0;
+  for (; j + kTogether <= n; j += kTogether) dot_rows<kTogether>(q, keys, key + j, width, s + j);
+  for (; j < n; ++j) dot_rows<1>(q, keys, key + j, width, s + j);
+}
+
+// o += sum of s[j] * value j for n values from `key` on; values whose mask is 0 are not read, whatever their weight.
+inline void weigh_row(const float* s, const RowReader& values, int64_t key, int64_t n, int64_t width,
+                      const int32_t* mask, float* o) {
+  int64_t j = 0;
+  for (; j + kTogether <= n && mask == nullptr; j += kTogether)
+    add_rows<kTogether>(s + j, values, key + j, width, o);
+  for (; j < n; ++j)
+    if (mask == nullptr || mask[j] != 0) add_rows<1>(s + j, values, key + j, width, o);
+}
+
+}  // namespace temport::TEMPORT_ISA
