@@ -8,6 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import onnx
+
 from exporter.build import build, save
 from exporter.bundle import MANIFEST, write_manifest, write_vectors
 from exporter.declare import declare
@@ -77,3 +80,16 @@ def rehash(directory: Path, **changes: Any) -> None:
         content = (directory / name).read_bytes()
         entry.update(sha256=hashlib.sha256(content).hexdigest(), bytes=len(content))
     (directory / MANIFEST).write_text(json.dumps({**manifest, **changes}))
+
+
+def lose_a_channel(directory: Path) -> None:
+    """Make the first channel of the output NaN, in a bundle that is otherwise whole."""
+    model = onnx.load(directory / "model.onnx")
+    (last,) = [node for node in model.graph.node if "output" in node.output]
+    last.output[list(last.output).index("output")] = "whole"
+    width = model.graph.output[0].type.tensor_type.shape.dim[-1].dim_value
+    factors = np.array([np.nan, *[1.0] * (width - 1)], np.float32)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(factors, "factors"))
+    model.graph.node.append(onnx.helper.make_node("Mul", ["whole", "factors"], ["output"]))
+    onnx.save(model, directory / "model.onnx")
+    rehash(directory)

@@ -12,7 +12,7 @@ import onnx
 import onnxruntime
 import pytest
 from rich.console import Console
-from small_bundles import SMALL, rehash
+from small_bundles import SMALL, lose_a_channel, rehash
 from toolchain import CPP, build, call, run
 
 from custom_ops import library_path
@@ -69,6 +69,14 @@ def test_states_that_change_places_fail_the_replay(runner: Path, stepped: Steppe
     assert divergence["explanation"].startswith("frame 1 of"), (
         "frame 0 reads the zero state, where both are equal"
     )
+
+
+def test_one_value_that_is_nan_makes_its_frame_wrong(runner: Path, stepped: Stepped, tmp_path: Path) -> None:
+    bundle = Path(shutil.copytree(stepped("mega"), tmp_path / "bundle"))
+    lose_a_channel(bundle)
+    divergence = failed_row(runner, bundle)["divergence"]
+    assert isinstance(divergence, dict) and divergence["error"] is None
+    assert divergence["explanation"].startswith("frame 0 of")
 
 
 def test_a_library_that_does_not_swap_fails_the_replay(stepped: Stepped, tmp_path: Path) -> None:

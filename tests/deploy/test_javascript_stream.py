@@ -13,7 +13,7 @@ import onnx
 import pytest
 from javascript import PROGRAMS, SWIFTSHADER, refusal, run
 from rich.console import Console
-from small_bundles import SMALL, rehash, write_step_bundle
+from small_bundles import SMALL, lose_a_channel, rehash, write_step_bundle
 
 from exporter.bundle import open_bundle
 from exporter.parity.gate import gate
@@ -81,6 +81,14 @@ def test_states_that_change_places_fail_the_replay(stepped: Stepped, tmp_path: P
     sign(bundle, signature)
     row = replayed("node", bundle, 1)
     assert row.divergence is not None and row.divergence.explanation.startswith("frame 1 of")
+
+
+def test_one_value_that_is_nan_makes_its_frame_wrong(stepped: Stepped, tmp_path: Path) -> None:
+    bundle = Path(shutil.copytree(stepped("mega"), tmp_path / "bundle"))
+    lose_a_channel(bundle)
+    row = replayed("node", bundle, 1)
+    assert row.divergence is not None and row.divergence.error is None
+    assert row.divergence.explanation.startswith("frame 0 of")
 
 
 def test_states_that_do_not_pair_are_refused(stepped: Stepped, tmp_path: Path) -> None:

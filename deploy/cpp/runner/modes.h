@@ -26,7 +26,4 @@ Result<void> bench(const Opened& opened, int frames, Json& report);
 // One inference, or one stream, from .npy files to .npy files.
 Result<void> run_once(const Opened& opened, const Arguments& arguments, Json& report);
 
-// JSON has no NaN or infinity; they become null.
-Json number(double value);
-
 }  // namespace temport::runner

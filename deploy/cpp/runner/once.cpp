@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <cmath>
 
 #include "file.h"
 #include "inference.h"
@@ -54,8 +53,6 @@ Result<Array> read_input(const temport_tensor_spec& spec, const Files& files, co
 }
 
 }  // namespace
-
-Json number(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
 
 Result<void> run_once(const Opened& opened, const Arguments& arguments, Json& report) {
   const Specs inputs = data_inputs(opened.bundle), outputs = data_outputs(opened.bundle);

@@ -11,7 +11,8 @@ export function parseArguments(words) {
   const parsed = { bundle: null, replay: false, bench: false, help: false, frames: null, threads: 1, inputs: [], outputs: [] };
   for (let i = 0; i < words.length; ++i) {
     const word = words[i];
-    if (word === '--replay' || word === '--bench' || word === '--help') parsed[word.slice(2)] = true;
+    if (word === '-h') parsed.help = true;
+    else if (word === '--replay' || word === '--bench' || word === '--help') parsed[word.slice(2)] = true;
     else if (word === '--threads' || word === '--frames') parsed[word.slice(2)] = Number(words[++i]);
     else if (word === '--input' || word === '--output') {
       const [, name = '', file] = /^(?:([^=]+)=)?(.+)$/.exec(words[++i] ?? '') ?? [];

@@ -36,8 +36,8 @@ function firstWrongFrame([batch, length], values, oracle, allowed) {
   const width = values.length / (batch * length);
   const errors = new Float64Array(length);
   values.forEach((value, i) => {
-    const t = Math.floor(i / width) % length, error = Math.abs(value - oracle[i]);
-    if (!(error <= errors[t])) errors[t] = error;
+    const t = Math.floor(i / width) % length;
+    errors[t] = Math.max(errors[t], Math.abs(value - oracle[i])); // NaN where either is
   });
   const wrong = [...errors.keys()].filter((t) => !(errors[t] <= allowed));
   const error = Number.isFinite(errors[wrong[0]]) ? errors[wrong[0]] : null;
