@@ -1,7 +1,7 @@
 """`temport bench gpu`: build the CUDA kernels, prove them, time them against torch, try the engines; JSON
 and a table.
 
-Runs from a plain checkout beside nvcc and torch: `python -m exporter.bench.gpu`. Well under ten minutes.
+Runs from a plain checkout beside nvcc and torch: `python -m exporter.bench.gpu`. Under ten minutes.
 """
 
 from __future__ import annotations
@@ -190,6 +190,8 @@ def table(report: dict[str, Any]) -> str:
     lines += ["", f"- {passed} of {len(report['checks'])} comparisons with float64 pass"]
     if "in_engines" in report:
         lines.append(f"- kernels that travel in engines: {report['in_engines']}")
+    if left_out := report.get("left_out"):
+        lines.append(f"- not timed, for lack of time: {', '.join(left_out)}")
     lines += [f"- {target} engine: {outcome}" for target, outcome in report["engines"].items()]
     for entry in report["targets"]:
         target = Target(entry["claim"], entry["figure"], entry["least"])

@@ -36,7 +36,8 @@ Launch = Callable[[Any, Sequence[int], Sequence[torch.Tensor], Sequence[int], Se
 
 
 def proofs() -> list[dict[str, Any]] | str:
-    """The checks of this device, or why there are none."""
+    """The checks of this device, or that they took too long; raises `RuntimeError` where a kernel cannot be built or
+    run."""
     command = [sys.executable, "-m", "exporter.bench.gpu_aot"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=LONGEST)
@@ -44,7 +45,7 @@ def proofs() -> list[dict[str, Any]] | str:
         return f"not finished after {LONGEST} seconds"
     if done.returncode != 0:
         lines = done.stderr.strip().splitlines() or [f"died with exit status {done.returncode}"]
-        return lines[-1][:300]
+        raise RuntimeError(f"the kernels that travel in engines: {lines[-1][:300]}")
     found: list[dict[str, Any]] = json.loads(done.stdout.splitlines()[-1])
     return found
 

@@ -149,6 +149,15 @@ def test_a_failure_of_ours_ends_the_run_and_one_of_a_peer_does_not(
     assert json.loads((tmp_path / "bench.json").read_text())["times"] == []
 
 
+@pytest.mark.usefixtures("small")
+def test_cases_left_out_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu, "outcomes", dict)
+    monkeypatch.setattr(gpu, "checks", lambda *a: iter(()))
+    monkeypatch.setattr(gpu, "SLOWEST_TOTAL", 0.0)
+    report = gpu.run(tmp_path / "bench.json", "cpu", MINIATURE, say=lambda text: None)
+    assert f"- not timed, for lack of time: {', '.join(map(str, MINIATURE))}" in gpu.table(report)
+
+
 def test_out_is_tried_before_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu, "build", lambda *a: pytest.fail("the work began"))
     with pytest.raises(UserError, match=r"cannot write /proc/bench\.json: .*; choose another --out"):
