@@ -154,5 +154,5 @@ class EngineReport:
 
     @property
     def ours(self) -> int:
-        """How many nodes run a kernel of the plugin library."""
+        """How many nodes run our kernels, from the plugin library or from the engine itself."""
         return sum(entry["outcome"] == "plugin" for entry in self.attention)

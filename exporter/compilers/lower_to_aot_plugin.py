@@ -22,7 +22,7 @@ from custom_ops.online_softmax_attention.attributes import OP_NAME, OnlineSoftma
 from exporter.compilers.contract import CompileError
 from exporter.compilers.graph_edit import GraphEdit
 from exporter.compilers.lower_attention import LoweredAttention
-from exporter.compilers.plugin_node import PluginNode, read_plugin_node
+from exporter.compilers.plugin_node import LONGEST, PluginNode, read_plugin_node
 
 WIDEST_GRID = 65535
 """Thread blocks along the second and third axis of a launch."""
@@ -72,7 +72,7 @@ def _attention(graph: ir.Graph, read: PluginNode, kernels: AotKernels) -> ir.Val
     a = OnlineSoftmaxAttributes.parse(read.attributes)
     attributes = {
         **_sizes(read.layout, a.num_heads), "kv_num_heads": a.kv_heads, "causal": int(a.causal),
-        "window": min(a.window, 2**30), "first_position": a.query_offset + 1, "block": 0,
+        "window": min(a.window, LONGEST), "first_position": a.query_offset + 1, "block": 0,
         "scale_bits": _bits(a.scale_for(read.layout.head_dim)),
     }  # fmt: skip
     more = "mask" if read.has_mask else ""

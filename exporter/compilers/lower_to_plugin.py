@@ -14,11 +14,9 @@ import onnx_ir as ir
 from custom_ops.block_linear_attention.attributes import BlockLinearAttributes
 from custom_ops.online_softmax_attention.attributes import OP_NAME, OnlineSoftmaxAttributes
 from exporter.compilers.lower_attention import LoweredAttention
-from exporter.compilers.plugin_node import PluginNode, read_plugin_node
+from exporter.compilers.plugin_node import LONGEST, PluginNode, read_plugin_node
 
 PLUGIN_ATTRIBUTES = {"plugin_namespace": "temport", "plugin_version": "1"}
-_LONGEST_WINDOW = 2**30
-"""No length exceeds it, so a wider window is no limit either; the library reads 32-bit integers."""
 
 
 def lower_to_plugin(model: ir.Model) -> list[LoweredAttention]:
@@ -47,10 +45,10 @@ def _resolved(read: PluginNode) -> dict[str, Any]:
         a = OnlineSoftmaxAttributes.parse(read.attributes)
         return {
             "num_heads": a.num_heads, "kv_num_heads": a.kv_heads, "causal": int(a.causal),
-            "window": min(a.window, _LONGEST_WINDOW), "query_offset": a.query_offset, "scale": a.scale_for(dim),
+            "window": min(a.window, LONGEST), "query_offset": a.query_offset, "scale": a.scale_for(dim),
         }  # fmt: skip
     b = BlockLinearAttributes.parse(read.attributes)
     return {
-        "num_heads": b.num_heads, "block_size": min(b.block_size, _LONGEST_WINDOW), "scale": b.scale_for(dim),
+        "num_heads": b.num_heads, "block_size": min(b.block_size, LONGEST), "scale": b.scale_for(dim),
         "feature_map": b.feature_map, "normalizer": b.normalizer, "eps": b.eps,
     }  # fmt: skip

@@ -12,6 +12,8 @@ from exporter.compilers.contract import CompileError
 from exporter.compilers.lower_attention import LoweredAttention
 
 WIDEST_HEAD = 256
+LONGEST = 2**30
+"""No length exceeds it, so a wider window or block is no limit either; the kernels read 32-bit integers."""
 _ELEMENT_TYPES = {
     ir.DataType.FLOAT: "float32",
     ir.DataType.FLOAT16: "float16",
@@ -49,8 +51,8 @@ def read_plugin_node(node: ir.Node) -> PluginNode:
     layout = read_layout(
         node.op_type, shapes[0], shapes[1], shapes[2], num_heads=heads, kv_num_heads=kv_heads
     )
-    if max(layout.head_dim, layout.value_dim) > WIDEST_HEAD:
-        raise CompileError(f"{node.name} has head dim {layout.head_dim}; the plugin takes 1 to {WIDEST_HEAD}")
+    if (widest := max(layout.head_dim, layout.value_dim)) > WIDEST_HEAD:
+        raise CompileError(f"{node.name} has head dim {widest}; the plugin takes 1 to {WIDEST_HEAD}")
     has_mask = len(node.inputs) > 3 and node.inputs[3] is not None
     lowered = LoweredAttention(
         node.name or "", q.dtype.name, heads, kv_heads, layout.head_dim, "plugin", "rule", has_mask
