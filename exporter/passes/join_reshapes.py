@@ -76,10 +76,9 @@ def _same_shape(one: ir.Value, other: ir.Value) -> bool:
     if one.shape is None or other.shape is None or len(one.shape) != len(other.shape):
         return False
     pairs = zip(one.shape, other.shape, strict=True)
-    open_sizes = sum(not isinstance(a, int) or not isinstance(b, int) for a, b in pairs)
-    fixed = zip(one.shape, other.shape, strict=True)
+    known = [a == b for a, b in pairs if isinstance(a, int) and isinstance(b, int)]
     # with as many elements and all other sizes equal, one size that is not known is equal too
-    return open_sizes <= 1 and all(a == b for a, b in fixed if isinstance(a, int) and isinstance(b, int))
+    return all(known) and len(known) >= len(one.shape) - 1
 
 
 def _has_a_name_to_keep(value: ir.Value) -> bool:

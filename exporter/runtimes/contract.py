@@ -1,7 +1,7 @@
 """The contract of a runtime: a table of what it can take, and a session that turns arrays into arrays.
 
 A runtime is one file. One that lives in another process (a C++ program, node, a browser) keeps the same
-contract: its session writes the inputs as npz, starts the process and reads the outputs back.
+contract: its session writes the inputs as npy, starts the process and reads the outputs back.
 """
 
 from __future__ import annotations

@@ -13,9 +13,9 @@ from exporter.subject import Subject
 
 
 class ReferenceSession(Closing):
-    version = f"onnx {onnx.__version__}"
-
     """`path` says how the custom ops are computed."""
+
+    version = f"onnx {onnx.__version__}"
 
     def __init__(self, evaluator: ReferenceEvaluator, path: str) -> None:
         self.evaluator, self.path = evaluator, path

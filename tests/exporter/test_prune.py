@@ -2,6 +2,7 @@
 
 import copy
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -51,7 +52,7 @@ def outputs(model: ir.Model, x: np.ndarray) -> np.ndarray:
 def test_pruned_equals_whole(name: str, seq: str) -> None:
     arch = "mega" if name == "laplace" else name
     declaration, module, _ = declare(arch, SMALL[name], batch="1:2:8", seq=seq)
-    whole = build(module, declaration.__class__(**{**vars(declaration), "prune": False}))
+    whole = build(module, replace(declaration, prune=False))
     trimmed = build(module, declaration)
     x = np.random.default_rng(0).standard_normal((3, int(seq), 6)).astype(np.float32)
     with torch.no_grad():
@@ -67,7 +68,7 @@ def test_a_symbolic_length_is_pruned_too(name: str, seq: str) -> None:
     """One file for every length, down to the shortest that was declared."""
     arch = "mega" if name == "laplace" else name
     declaration, module, _ = declare(arch, SMALL[name], batch="dynamic", seq=seq)
-    whole = build(module, declaration.__class__(**{**vars(declaration), "prune": False}))
+    whole = build(module, replace(declaration, prune=False))
     trimmed = build(module, declaration)
     work = [sum(built.flops["exported"].values()) for built in (whole, trimmed)]
     assert work[1] < work[0]
