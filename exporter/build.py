@@ -31,7 +31,9 @@ from exporter.stream import step_model
 from exporter.torch_to_onnx import to_onnx
 from exporter.weights import fingerprint
 from graphs.baking import bake
+from graphs.lightning import LightningAttention
 from graphs.masks import MaskTable
+from graphs.streaming import StepModel
 
 DIALECTS = ("custom", "standard")
 PRECISION_NAMES = {element: name for name, element in PRECISIONS.items()}
@@ -73,7 +75,7 @@ def build(module: nn.Module, declaration: Declaration) -> Built:
     clean(model)
     counts = {"traced": count_ops(model)}
     flops = {"traced": count_flops(model, declaration)}
-    warnings = _conditioning_warnings(model, declaration)
+    warnings = _conditioning_warnings(model, baked)
     smallest = {axis.name: axis.min for axis in declaration.axes.values() if axis.name != "batch"}
     if declaration.prune and prune(model, smallest):
         absorb_projections(model)
@@ -118,7 +120,7 @@ def save(built: Built, path: Path, external_data: bool) -> None:
     path.write_bytes(proto.SerializeToString(deterministic=True))
 
 
-def _conditioning_warnings(model: ir.Model, declaration: Declaration) -> tuple[str, ...]:
+def _conditioning_warnings(model: ir.Model, traced: nn.Module) -> tuple[str, ...]:
     """Where the linear branch divides by a sum that can pass through 0, say so."""
     linear = []
     for node in model.graph.all_nodes():
@@ -128,8 +130,9 @@ def _conditioning_warnings(model: ir.Model, declaration: Declaration) -> tuple[s
         length = node.inputs[0].shape[1] if node.inputs[0] is not None and node.inputs[0].shape else None
         if not isinstance(length, int) or length > given["block_size"]:
             linear.append((given["feature_map"], given["normalizer"]))
-    if declaration.streaming:  # the step form of the branch is plain operators, and a stream has many blocks
-        linear.append((declaration.options.get("feature_map"), declaration.options.get("normalizer")))
+    if isinstance(traced, StepModel):  # the branch is plain operators there, and a stream has many blocks
+        layers = (layer for layer in traced.modules() if isinstance(layer, LightningAttention))
+        linear += [(layer.feature_map, layer.normalizer) for layer in layers]
     if ("identity", "key_sum") not in linear:
         return ()
     return (

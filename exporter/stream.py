@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from exporter.declaration import AFTER, BEFORE, Axis, Declaration, TensorSpec
 from exporter.errors import UserError
-from graphs.registry import ARCHITECTURES, COUNTED, WITHIN_HORIZON
+from graphs.position import PositionalEncoding
+from graphs.registry import ARCHITECTURES, COUNTED, UNBOUNDED, WITHIN_HORIZON
 from graphs.streaming import StepModel, limited, needs_horizon, state_specs
 
 FRAME = "frame"
@@ -67,15 +68,18 @@ def declare_stream(declaration: Declaration, module: nn.Module) -> Declaration:
         outputs=(output, *tensors(AFTER)),
         streaming=True,
         horizon=seq.max if bounded else 0,
-        notes=(*declaration.notes, f"streaming is {_exactness(declaration.arch, bounded)}"),
+        notes=(*declaration.notes, f"streaming is {_exactness(declaration.arch, module, bounded)}"),
     )
 
 
-def _exactness(arch: str, bounded: bool) -> str:
-    """How far a stream is what the model is: an architecture says so itself, a module's attention tells."""
+def _exactness(arch: str, module: nn.Module, bounded: bool) -> str:
+    """How far a stream is what the model is: an architecture says so itself, a module's layers tell."""
     if arch in ARCHITECTURES:
         return ARCHITECTURES[arch].streams
-    return WITHIN_HORIZON if bounded else COUNTED
+    if bounded:
+        return WITHIN_HORIZON
+    counts = any(isinstance(layer, PositionalEncoding) for layer in module.modules())
+    return COUNTED if counts else UNBOUNDED
 
 
 def step_model(module: nn.Module, declaration: Declaration) -> StepModel:

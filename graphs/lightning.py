@@ -151,8 +151,8 @@ class LightningAttention(nn.Module, Stateful):
         return inside + before.transpose(1, 2).flatten(2)
 
     def feature(self, x: Tensor) -> Tensor:
-        """The feature map of the linear branch."""
-        return x if self.feature_map == "identity" else functional.elu(x) + 1
+        """The feature map of the linear branch; elu(x) + 1 so that small values are not rounded away."""
+        return x if self.feature_map == "identity" else torch.relu(x) + x.clamp(max=0).exp()
 
 
 class LightningBlock(nn.Module):

@@ -44,6 +44,7 @@ class Architecture:
     streams: str
 
 
+UNBOUNDED = "exact, however long"
 COUNTED = f"exact for {STREAM_FRAMES:,} frames; from then on positions count from 0 again"
 WITHIN_HORIZON = "exact for the first --seq frames; from then on with a window of --seq frames"
 
@@ -122,7 +123,7 @@ ARCHITECTURES: dict[str, Architecture] = {
             {"embed_dim": 287},
             lightning.edifice,
             "softmax attention inside blocks, linear attention across them",
-            "exact, however long; past the first block its linear branch is at work, whatever --seq is",
+            f"{UNBOUNDED}; past the first block its linear branch is at work, whatever --seq is",
         ),
         Architecture(
             "dms",

@@ -1,0 +1,105 @@
+"""What streams and what is refused: architectures, a module of one's own, options that see later frames."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from streams import FAST, SMALL
+from typer.testing import CliRunner
+
+from exporter.bundle import open_bundle
+from exporter.cli import app
+from exporter.declare import declare
+from exporter.errors import UserError
+from exporter.pipeline import ExportRequest, run_export
+from exporter.stream import declare_stream
+
+
+def test_half_precision_is_refused() -> None:
+    declaration, module, _ = declare("mega", SMALL["mega"], seq="9")
+    with pytest.raises(UserError, match="--streaming exports float32"):
+        declare_stream(replace(declaration, precision="float16"), module)
+
+
+@pytest.mark.parametrize(
+    "arch, settings, seq, sentence",
+    [
+        ("mega", ["attention_kernel=l1"], "9", "mega cannot stream: attention_kernel=l1 sees later frames"),
+        ("dms", [], "9", "dms cannot stream: MultiHeadAttentionLayer has no forward_sequence"),
+        ("mega", [], "dynamic", "is open, and a stream keeps a fixed number of frames"),
+    ],
+)
+def test_refusals(arch: str, settings: list[str], seq: str, sentence: str) -> None:
+    declaration, module, _ = declare(arch, settings, seq=seq)
+    with pytest.raises(UserError, match=sentence):
+        declare_stream(declaration, module)
+
+
+OWN = """
+from torch import nn
+from graphs import build_mega
+
+class Scored(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = build_mega(embed_dim=6, hidden_size=8, ema_dim=3, num_layers=1, seq_len=9)
+        self.head = nn.Linear(8, 2)
+    def forward(self, x):
+        return self.head(self.body(x / 3))
+    def forward_sequence(self, x, memory=None):
+        return self.head(self.body.forward_sequence(x / 3, memory))
+
+def forgetful():
+    made = Scored()
+    made.forward_sequence = None
+    return made
+
+carries_nothing = lambda: setattr(made := nn.Linear(6, 2), "forward_sequence", made.forward) or made
+"""
+
+
+def test_a_module_of_ones_own(tmp_path: Path) -> None:
+    source = tmp_path / "own.py"
+    source.write_text(OWN)
+
+    def export_own(factory: str, shape: str = "x=batch,seq,6") -> bool:
+        request = ExportRequest(
+            module=f"{source}:{factory}",
+            shapes=(shape,),
+            seq="9",
+            streaming=True,
+            runtimes=FAST,
+            out=tmp_path / factory,
+        )
+        return run_export(request, Console(quiet=True))
+
+    assert export_own("Scored")
+    stream = open_bundle(tmp_path / "Scored").declaration
+    assert stream.horizon == 9 and any("window of --seq frames" in note for note in stream.notes)
+    with pytest.raises(UserError, match="module cannot stream: Scored has no forward_sequence"):
+        export_own("forgetful")
+    with pytest.raises(UserError, match="module cannot stream: Linear carries nothing"):
+        export_own("carries_nothing")
+    with pytest.raises(UserError, match="its input is not one sequence"):
+        export_own("carries_nothing", "x=batch,9,6")
+
+
+@pytest.mark.parametrize(
+    "arch, exactness",
+    [
+        ("lightning", "exact, however long"),
+        ("sliding_window", "positions count"),
+        ("mega", "a window of --seq"),
+    ],
+)
+def test_layers_of_a_module_tell_how_exact_its_stream_is(arch: str, exactness: str) -> None:
+    declaration, module, _ = declare(arch, SMALL[arch], seq="9")
+    (note,) = declare_stream(replace(declaration, arch="module", notes=()), module).notes
+    assert exactness in note and note.count("exact") == 1
+
+
+def test_list_says_how_exact_a_stream_is() -> None:
+    result = CliRunner().invoke(app, ["list"], env={"COLUMNS": "200"})
+    assert "exact, however long" in result.output
+    assert "no: its memory is given whole" in result.output
