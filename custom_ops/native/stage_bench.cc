@@ -189,6 +189,10 @@ int main(int argc, char** argv) {
     return 2;
   }
   const double seconds = argc > 1 ? std::atof(argv[1]) : 1.0;
+  if (!(seconds > 0)) {
+    std::fprintf(stderr, "'%s' is not a number of seconds above 0\n", argv[1]);
+    return 2;
+  }
   std::printf("%s, one thread; stages as shares of the time\n%-16s %6s %9s %8s", kernels->isa, "case", "length", "us",
               "of peak");
   for (const char* name : kStageNames) std::printf(" %10s", name);
