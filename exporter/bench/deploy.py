@@ -18,12 +18,12 @@ from typing import Any
 
 import numpy as np
 
-from custom_ops import library_path
+from exporter.bench.files import write_whole
 from exporter.bundle import Bundle, open_bundle
 from exporter.errors import UserError
 from exporter.parity.vectors import read_vectors
 from exporter.runtimes.contract import Arrays
-from exporter.runtimes.libraries import onnxruntime_library
+from exporter.runtimes.libraries import onnxruntime_library, ops_library
 from exporter.runtimes.onnxruntime_cpu import OrtSession
 from exporter.runtimes.runner import run as run_program
 
@@ -37,7 +37,9 @@ Call = Callable[[], None]
 class DeployReport:
     """Median microseconds per inference of every round, by contender.
 
-    allocations  per inference: made by our library, and by ONNX Runtime inside its own run; None where not counted
+    path         which implementation of the custom ops ran
+    allocations  per inference: `ours`, made by our library, and `runtime`, by ONNX Runtime inside its own run;
+                 None where not counted
     """
 
     bundle: str
@@ -55,7 +57,7 @@ class DeployReport:
 
     def write(self, path: Path) -> None:
         data = asdict(self) | {"ratios": {name: self.ratio(name) for name in (PLAIN, BOUND)}}
-        path.write_text(json.dumps(data, indent=1) + "\n")
+        write_whole(path, json.dumps(data, indent=1) + "\n")
 
 
 def compare(
@@ -66,7 +68,7 @@ def compare(
     allocations  the program `temport_allocations` of the C++ tests; None: nothing is counted
     """
     bundle = open_bundle(path)
-    ops = library_path() if bundle.declaration.ops == "custom" else None
+    ops = ops_library() if bundle.declaration.ops == "custom" else None
     library = onnxruntime_library()
     if library is None:
         raise UserError("the onnxruntime package carries no shared library on this system")
@@ -78,8 +80,8 @@ def compare(
         *("--library", str(library), "--ops", str(ops or "none")),
     )
     for turn in range(rounds):
-        names = list(medians)
-        for name in (*names[turn % 3 :], *names[: turn % 3]):
+        names, first = list(medians), turn % len(medians)
+        for name in (*names[first:], *names[:first]):
             if name == RUNNER:
                 said = run_program((str(runner),), path, options)
                 medians[name].append(said["latency"]["p50"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import statistics
 from pathlib import Path
 from typing import Annotated
 
@@ -42,7 +43,7 @@ def bench_deploy(
             report.medians.items(),
             {
                 "": lambda row: row[0],
-                "median of rounds": lambda row: f"{sorted(row[1])[len(row[1]) // 2]:.1f} us",
+                "median of rounds": lambda row: f"{statistics.median(row[1]):.1f} us",
                 "fastest, slowest": lambda row: f"{min(row[1]):.1f} - {max(row[1]):.1f} us",
                 f"{RUNNER} / this": lambda row: f"{report.ratio(row[0]):.3f}",
             },

@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from exporter.bench.files import write_whole
 from exporter.build import build, save
 from exporter.compilers import EngineReport, compile_model
-from exporter.declaration import PRECISIONS
-from exporter.declare import declare
+from exporter.declaration import DYNAMIC_BATCH, DYNAMIC_SEQ, PRECISIONS, Axis
+from exporter.declare import architecture, declare
 from exporter.errors import UserError
 from exporter.stream import declare_stream
 from graphs.registry import ARCHITECTURES
@@ -59,7 +60,16 @@ def plan(
     batches: Sequence[str] = BATCHES,
     streaming: bool = False,
 ) -> list[EngineCase]:
-    """Every combination; step models are float32 and their length is the horizon of the stream."""
+    """Every combination; step models are float32 and their length is the horizon of the stream.
+
+    UserError for what no engine could be asked for, before the first one is built.
+    """
+    for arch in arches:
+        architecture(arch)
+    for length in lengths:
+        Axis.parse("seq", str(length), DYNAMIC_SEQ)
+    for batch in batches:
+        Axis.parse("batch", batch, DYNAMIC_BATCH)
     if unknown := [name for name in precisions if name not in PRECISIONS]:
         raise UserError(f"--precision {unknown[0]} is unknown; give {', '.join(PRECISIONS)}")
     if streaming:
@@ -99,17 +109,17 @@ def _row(case: EngineCase, report: EngineReport) -> EngineRow:
 def run(
     cases: Sequence[EngineCase], target: str, out: Path | None = None, say: Callable[[str], None] = print
 ) -> list[EngineRow]:
-    """Measure all, saying each line of a Markdown table as soon as it is known; `out` gets them as JSON."""
+    """Measure all, saying each line of a Markdown table as soon as it is known; `out` has them as JSON, after every
+    engine."""
     rows = []
     for line in HEADER:
         say(line)
     for case in cases:
         rows.append(measure(case, target))
         say("| " + " | ".join(_cells(rows[-1])) + " |")
-    if out is not None:
-        out.write_text(
-            json.dumps({"target": target, "engines": [asdict(row) for row in rows]}, indent=1) + "\n"
-        )
+        if out is not None:
+            table = {"target": target, "engines": [asdict(row) for row in rows]}
+            write_whole(out, json.dumps(table, indent=1) + "\n")
     return rows
 
 

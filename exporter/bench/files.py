@@ -7,16 +7,21 @@ import os
 from pathlib import Path
 from typing import Any
 
+from exporter.errors import UserError
+
 
 def write_whole(path: Path, text: str) -> None:
-    """Write beside `path` and rename: who reads it finds the old text or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write beside `path` and rename: who reads it finds the old text or the new one. UserError where it cannot."""
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        unfinished.write_text(text)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            unfinished.write_text(text)
+            unfinished.replace(path)
+        finally:
+            unfinished.unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}; choose another --out") from error
 
 
 def write_pair(folder: Path, name: str, numbers: dict[str, Any], picture: str) -> tuple[Path, Path]:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import torch
 
-from custom_ops import library_path
 from exporter.bench.timing import interleaved
 from exporter.errors import UserError
+from exporter.runtimes.libraries import ops_library
 
 
 def description() -> str:
@@ -26,7 +26,7 @@ def description() -> str:
 
 def peak_flops(trials: int = 200) -> float:
     """FLOP/s of one thread on registers alone, with the vectors that our kernels use here."""
-    path = library_path()
+    path = ops_library()
     if path is None:
         raise UserError("The native op library is not built; pip install . builds it.")
     library = ctypes.CDLL(str(path))

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from custom_ops import library_path
 from exporter.bench.announce import Say, announced
 from exporter.bench.contest import Row, contest, largest_difference
 from exporter.bench.files import write_pair
@@ -22,6 +21,7 @@ from exporter.bench.model_stream import WINDOW, StreamCase, StreamResult, refusa
 from exporter.build import build, save
 from exporter.declare import declare
 from exporter.errors import UserError
+from exporter.runtimes.libraries import ops_library
 from graphs.registry import ARCHITECTURES
 
 DEFAULT_ARCHITECTURES = tuple(name for name in ARCHITECTURES if name != "attention")
@@ -135,7 +135,7 @@ def run(
         if name not in CONTENDERS:
             raise UserError(f"unknown contender {name!r}; known: {', '.join(CONTENDERS)}")
     names = [name for name in CONTENDERS if not contenders or name in (*OURS, *contenders)]
-    report = ModelReport(description(), peak_flops() if library_path() else None)
+    report = ModelReport(description(), peak_flops() if ops_library() else None)
     steps: list[_Step] = []
     for arch in architectures:
         chosen = tuple(settings) or SETTINGS.get(arch, ())

@@ -92,15 +92,16 @@ def _print_summary(report: ModelReport, console: Output) -> None:
             f"{result.ours.timing.median / result.floor:.1f}" if result.floor else ""
         ),
     }
-    compared = [result for result in report.results if result.fastest_peer]
-    console.print(table("against the fastest peer", compared, columns))
+    if compared := [result for result in report.results if result.fastest_peer]:
+        console.print(table("against the fastest peer", compared, columns))
     columns = {
         "one frame": lambda result: f"{result.arch}, threads {result.threads}",
         "median": lambda result: milliseconds(result.step.median),
         "window / frame": lambda result: f"{result.window.median / result.step.median:.1f}",
         "frame / floor": lambda result: f"{result.step.median / result.floor:.1f}",
     }
-    console.print(table("frame by frame", report.streams, columns))
+    if report.streams:
+        console.print(table("frame by frame", report.streams, columns))
 
 
 def _case(result: ModelResult) -> str:

@@ -76,8 +76,8 @@ def _print_summary(report: OpsReport, console: Output) -> None:
         "fastest peer": lambda result: result.fastest_peer.name,
         "peer / ours": lambda result: f"{result.fastest_peer.times_slower:.2f}",
     }
-    compared = [result for result in report.results if result.fastest_peer]
-    console.print(table("against the fastest peer", compared, columns))
+    if compared := [result for result in report.results if result.fastest_peer]:
+        console.print(table("against the fastest peer", compared, columns))
 
 
 def _print(result: CaseResult, console: Output) -> None:

@@ -103,10 +103,7 @@ def replay(program: Path, bundle: Path) -> list[dict[str, Any]]:
 
 def run(command: Sequence[str], bundle: Path, options: Sequence[str]) -> dict[str, Any]:
     """What the program printed; UserError with its own sentence where it refuses."""
-    try:
-        environment = runner_environment()
-    except ValueError as error:
-        raise UserError(str(error)) from error
+    environment = runner_environment()
     try:
         done = subprocess.run(
             [*command, str(bundle), *options],

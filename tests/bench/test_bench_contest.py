@@ -1,5 +1,6 @@
 """What every comparison shares: who takes part, what is told, what an interrupted run leaves."""
 
+import errno
 import json
 from pathlib import Path
 from xml.etree import ElementTree
@@ -13,6 +14,7 @@ from exporter.bench.contest import contest, largest_difference
 from exporter.bench.files import write_whole
 from exporter.bench.model_command import bench_model
 from exporter.bench.ops_command import bench_ops
+from exporter.errors import UserError
 
 TRUTH = np.arange(3.0)
 
@@ -70,8 +72,14 @@ def test_every_step_says_how_many_remain_and_what_is_next() -> None:
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "new" / "x.json"
     write_whole(path, "old")
-    monkeypatch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(UserError, match=r"cannot write .*: File exists; choose another --out"):
+        write_whole(path / "under a file.json", "half")
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(UserError, match="No space left on device"):
         write_whole(path, "half")
     assert path.read_text() == "old" and list(path.parent.iterdir()) == [path]
 

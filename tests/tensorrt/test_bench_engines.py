@@ -19,6 +19,13 @@ def test_plan_is_every_combination() -> None:
     assert {case.precision for case in plan(streaming=True)} == {"fp32"}
     with pytest.raises(UserError, match="--precision fp8 is unknown; give fp32, fp16, bf16"):
         plan(precisions=["fp8"])
+    for wrong, sentence in (
+        ({"arches": ["megga"]}, "unknown architecture 'megga'"),
+        ({"lengths": [0]}, "axis seq is 0:0:0"),
+        ({"batches": ["many"]}, "--batch 'many' is not understood"),
+    ):
+        with pytest.raises(UserError, match=sentence):
+            plan(**wrong)
 
 
 def test_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
