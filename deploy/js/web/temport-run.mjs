@@ -12,6 +12,7 @@ const ENVIRONMENT = `$TEMPORT_BROWSER names the browser's program (default: chro
 $TEMPORT_WEBGPU_ADAPTER=swiftshader computes WebGPU on a machine without a GPU.`;
 const PATIENCE_MS = 120000;
 // A browser with a debugging pipe ends when the pipe does, so it never outlives this program, however that ends.
+// Without a sandbox, because Chromium starts in no other way as root; it opens nothing but the page served here.
 const FLAGS = ['--remote-debugging-pipe', '--headless=new', '--no-sandbox', '--disable-gpu-sandbox',
   '--enable-unsafe-webgpu', '--no-first-run', '--disable-extensions',
   '--disable-background-networking', '--disable-component-update', '--disable-sync'];
