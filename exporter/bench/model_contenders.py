@@ -120,8 +120,7 @@ def onnxruntime_plain(work: Workload, threads: int) -> Call:
 
 
 def openvino_plain(work: Workload, threads: int) -> Call:
-    session: Any = load("openvino").open(Subject(work.declaration, work.plain_file), threads)
-    return openvino_call(session.compiled, work.inputs)
+    return openvino_call(work.plain_file, work.inputs, threads)
 
 
 CONTENDERS: dict[str, Callable[[Workload, int], Call]] = {

@@ -19,7 +19,8 @@ class OpenVinoSession(Closing):
         core = ov.Core()
         # Without the hint OpenVINO computes in bf16 on processors that have it, whatever the graph says.
         # On one thread it compiles a residual branch of at most 8 rows and 256 features (a small step model) to
-        # one generated kernel, and 2026.4 crashes over it; other branches it never compiles that way.
+        # one generated kernel, and 2026.4 crashes over it. This also keeps it from fusing attention, so a
+        # benchmark compiles without.
         settings = {
             "INFERENCE_PRECISION_HINT": "f32",
             "INFERENCE_NUM_THREADS": threads,
