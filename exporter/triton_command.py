@@ -50,13 +50,14 @@ def triton(
     models = {}
     for chosen in backends:
         engine = chosen == "tensorrt"
-        models[f"{first}-tensorrt" if engine and len(backends) > 1 else first] = Serving(
+        beside = engine and len(backends) > 1  # the options of onnxruntime are meant for the other model
+        models[f"{first}-tensorrt" if beside else first] = Serving(
             chosen,
             instances,
             "gpu" if engine else device,
             threads,
             queue_delay_us,
-            None if engine and len(backends) > 1 else ops_library,
+            None if beside else ops_library,
             streams,
             idle_seconds,
         )
