@@ -103,8 +103,8 @@ def compile_model(
             },
             progress,
         )
-    layers = parse_layers(built.table)
     try:
+        layers = parse_layers(built.table)
         outcomes = verify.check_layers(layers, attention)
     except CompileError:
         engine.unlink()

@@ -11,6 +11,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from exporter.compilers.contract import CompileError
+
 _LINE = re.compile(
     r"^Name: (?P<name>.+?), LayerType: (?P<type>\w+), Inputs: \[(?P<inputs>.*?)\], "
     r"(?:Constants: \[(?P<constants>.*?)\], )?Outputs: \[(?P<outputs>(?:.*\})?\s*)\], "
@@ -71,10 +73,17 @@ class Layer:
 
 
 def parse_layers(table: str) -> list[Layer]:
-    """Read the builder's `Layers:` message."""
+    """Read the builder's `Layers:` message; CompileError for a layer in another form.
+
+    A layer left out could be the one that computes a mask.
+    """
     layers = []
     for line in table.splitlines():
         if (match := _LINE.match(line)) is None:
+            if "LayerType: " in line:
+                raise CompileError(
+                    f"the builder's layer table has a line that cannot be read, so the engine cannot be judged: {line}"
+                )
             continue
         layers.append(
             Layer(

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from exporter.compilers import worker
+from exporter.compilers.contract import CompileError
 from exporter.compilers.layers import LayerTensor, parse_layers
 
 TABLE = """Layers:
@@ -48,6 +49,13 @@ def test_a_builder_without_a_table_is_inspected(loadable: bool) -> None:
         Runtime=lambda log: runtime, LayerInformationFormat=SimpleNamespace(ONELINE="lines")
     )
     assert worker._inspect(trt, None, b"") == ("lines of engine" if loadable else "")
+
+
+def test_a_layer_that_cannot_be_read_fails_the_build() -> None:
+    """It could be the one that computes a mask."""
+    unknown = "Name: Iota_7, LayerType: kgen, Outputs: none"
+    with pytest.raises(CompileError, match=r"a line that cannot be read.*Iota_7"):
+        parse_layers(TABLE + unknown)
 
 
 def test_other_text_is_no_layer() -> None:

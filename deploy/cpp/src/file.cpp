@@ -49,12 +49,15 @@ Result<Bytes> read_file(const std::string& path, uint64_t limit, Links links) {
 std::string file_name(const std::string& path) { return path.substr(path.rfind('/') + 1); }
 
 Result<void> write_file(const std::string& path, const Bytes& bytes) {
-  std::FILE* file = std::fopen(path.c_str(), "wb");
+  struct stat status {};
+  const bool special = ::stat(path.c_str(), &status) == 0 && !S_ISREG(status.st_mode);  // such as /dev/stdout
+  // A file takes its place when it is whole; what stood there before stays until then.
+  const std::string work = special ? path : path + ".part";
+  std::FILE* file = std::fopen(work.c_str(), "wb");
   if (!file) return failed(path + " cannot be written: " + std::strerror(errno));
   const bool written = std::fwrite(bytes.data(), 1, bytes.size(), file) == bytes.size();
-  if (std::fclose(file) == 0 && written) return {};
-  struct stat status {};
-  if (::stat(path.c_str(), &status) == 0 && S_ISREG(status.st_mode)) ::unlink(path.c_str());
+  if (std::fclose(file) == 0 && written && (special || std::rename(work.c_str(), path.c_str()) == 0)) return {};
+  if (!special) ::unlink(work.c_str());
   return failed(path + " could not be written completely");
 }
 
