@@ -97,8 +97,12 @@ def _linear_part(
 
     q, k, v = (by_head(x) for x in blocks)  # [B, H, count, block, D]
     if a.feature_map == "elu1":
-        one = edit.constant(np.ones((), np.float32), "one")
-        q, k = (edit.op("Add", [edit.op("Elu", [x], {"alpha": 1.0}), one]) for x in (q, k))
+        # max(x, 0) + exp(min(x, 0)): Elu followed by + 1 would round small features away
+        zero = edit.constant(np.zeros((), np.float32), "zero")
+        q, k = (
+            edit.op("Add", [edit.op("Relu", [x]), edit.op("Exp", [edit.op("Min", [x, zero])])])
+            for x in (q, k)
+        )
     keys = edit.op("Transpose", [k], {"perm": [0, 1, 2, 4, 3]})
     states = edit.op("MatMul", [keys, v])  # [B, H, count, D, D]
     output = edit.op("MatMul", [q, _earlier(edit, states, count, (H, dim, dim))])

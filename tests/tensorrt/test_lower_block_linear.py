@@ -89,6 +89,25 @@ def test_equals_reference(length: int, block: int, feature_map: str, normalizer:
     assert np.abs(y - truth).max() <= 64 * np.finfo(np.float32).eps * max(1.0, np.abs(truth).max())
 
 
+def test_small_features_keep_their_digits() -> None:
+    """Features of e^-12 are 50 units in the last place of 1: added to 1 and taken off again they would be lost."""
+    values = {
+        "feature_map": "elu1",
+        "normalizer": "key_sum",
+        "scale": 2.0**-12,
+    }  # no large scores beside them
+    proto = block_model(16, 4, False, TensorProto.FLOAT, **values)
+    model = ir.from_proto(proto)
+    lower(model, spec(proto), IN_FLOAT32)
+    random = np.random.default_rng(1)
+    feeds = {v.name: random.random((3, 16, 32), np.float32) for v in proto.graph.input}
+    feeds |= {name: feeds[name] - np.float32(12) for name in "qk"}
+    attributes = {"num_heads": 2, "block_size": 4, "eps": 1e-8, **values}
+    truth = reference([feeds[name] for name in "qkv"], attributes)
+    (y,) = ReferenceEvaluator(ir.to_proto(model)).run(None, feeds)
+    assert np.abs(y - truth).max() <= 64 * np.finfo(np.float32).eps * max(1.0, np.abs(truth).max())
+
+
 @pytest.mark.parametrize(("length", "block"), [(16, 4), (60, 64), (130, 64)], ids=lambda n: str(n))
 def test_engine_fuses_the_softmax(length: int, block: int, tmp_path: Path) -> None:
     proto = block_model(length, block, True, TensorProto.FLOAT16)
