@@ -16,7 +16,7 @@ from exporter.compilers.contract import CompileError
 _LINE = re.compile(
     r"^Name: (?P<name>.+?), LayerType: (?P<type>\w+), Inputs: \[(?P<inputs>.*?)\], "
     r"(?:Constants: \[(?P<constants>.*?)\], )?Outputs: \[(?P<outputs>(?:.*\})?\s*)\], "
-    r".*?TacticName: (?P<tactic>[^,]*), .*?Metadata: ?(?P<metadata>.*)$"
+    r".*?Metadata: ?(?P<metadata>.*)$"
 )
 _TENSOR = re.compile(r"Name: (?P<name>[^,]+), Dimensions: \[(?P<dims>[-\d,]*)\].*?Datatype: (?P<type>\w+)")
 _ONNX = re.compile(r"\[ONNX Layer: ([^\]]*)\]")

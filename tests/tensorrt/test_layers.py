@@ -51,6 +51,16 @@ def test_a_builder_without_a_table_is_inspected(loadable: bool) -> None:
     assert worker._inspect(trt, None, b"") == ("lines of engine" if loadable else "")
 
 
+def test_a_copy_of_a_shape_has_no_tactic() -> None:
+    line = (
+        "Name: [ShapeHostToDeviceCopy 0], LayerType: ShapeHostToDevice, Inputs: [], Outputs: [ { Name: s, "
+        "Location: Device, Dimensions: [], Datatype: Int32, Format: Format not available due to dynamic shapes }], "
+        "ParameterType: ShapeH2D, shapeValues0: [-5], TacticValue: 0x0000000000000000, StreamId: 0, Metadata:"
+    )
+    (layer,) = parse_layers(line)
+    assert (layer.name, layer.type) == ("[ShapeHostToDeviceCopy 0]", "ShapeHostToDevice")
+
+
 def test_a_layer_that_cannot_be_read_fails_the_build() -> None:
     """It could be the one that computes a mask."""
     unknown = "Name: Iota_7, LayerType: kgen, Outputs: none"
