@@ -1,9 +1,11 @@
 #!/usr/bin/env node
 // temport-run in a browser: serves the bundle to a headless Chromium and collects what its page reports.
 import { spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { access, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
 import { USAGE, parseArguments } from '../lib/arguments.mjs';
 import { exitCode } from '../lib/perform.mjs';
 import { serve } from './serve.mjs';
@@ -80,7 +82,11 @@ async function main(words) {
     process.exitCode = exitCode(report);
     console.log(JSON.stringify(report, null, 1));
   } finally {
-    await rm(profile, { recursive: true, force: true, maxRetries: 5, retryDelay: 100 });
+    // some of the browser's processes outlive it for a moment and may write into the profile once more
+    for (let tries = 0; tries === 0 || (tries < 20 && existsSync(profile)); ++tries) {
+      await rm(profile, { recursive: true, force: true, maxRetries: 5, retryDelay: 100 });
+      await pause(100);
+    }
   }
 }
 
