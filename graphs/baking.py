@@ -7,13 +7,14 @@ traced graph holds one constant (and a slice of it where the length is symbolic)
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 
-class LengthTable(nn.Module):
+class LengthTable(nn.Module, ABC):
     """A tensor over positions 0..n-1; a subclass says how to compute it and how to cut it shorter.
 
     Frozen values live in a buffer that is not part of the state_dict. They are dropped by `train()` and by
@@ -28,9 +29,9 @@ class LengthTable(nn.Module):
         self.register_buffer("baked", None, persistent=False)
         self.register_buffer("like", torch.empty(0), persistent=False)  # has the model's dtype and device
 
+    @abstractmethod
     def compute(self, length: int) -> Tensor:
         """The table for positions 0..length-1, in float64 (or bool for a mask)."""
-        raise NotImplementedError
 
     def cut(self, table: Tensor, length: int) -> Tensor:
         """The table of `length` positions taken out of a longer one; positions are the first axis here."""

@@ -22,6 +22,7 @@ shifted.
 from __future__ import annotations
 
 import copy
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -49,12 +50,12 @@ class StateSpec:
     dtype: str = "float"
 
 
-class Stateful:
+class Stateful(ABC):
     """A layer that carries state from frame to frame."""
 
+    @abstractmethod
     def state_specs(self) -> tuple[StateSpec, ...]:
         """Its state tensors, named within the layer. ValueError says why it cannot run frame by frame."""
-        raise NotImplementedError
 
     def capacity(self) -> int:
         """Entries of its caches of earlier frames, 0 where it has none."""

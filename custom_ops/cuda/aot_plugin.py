@@ -87,17 +87,17 @@ def _register(trt: Any, trtp: Any, op: AotOp, kernels: Sequence[Mapping[str, Any
         named = dict(zip(op.attributes, given[count : count + len(op.attributes)], strict=True))
         return implement(given[:count], named)
 
-    described.__signature__ = inspect.Signature([*tensors, *attributes], return_annotation=outputs)  # type: ignore[attr-defined]  # read by inspect
-    tuned.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [*tensors, *attributes, written], return_annotation=list[trtp.AutoTuneCombination]
-    )
-    implemented.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [*tensors, *attributes, written, _parameter("tactic", int)], return_annotation=launch
-    )
+    taken = [*tensors, *attributes]
     plugin = f"{NAMESPACE}::{op.name}"
-    trtp.register(plugin)(described)
-    trtp.autotune(plugin)(tuned)
-    trtp.aot_impl(plugin)(implemented)
+    trtp.register(plugin)(_signed(described, taken, outputs))
+    trtp.autotune(plugin)(_signed(tuned, [*taken, written], list[trtp.AutoTuneCombination]))
+    trtp.aot_impl(plugin)(_signed(implemented, [*taken, written, _parameter("tactic", int)], launch))
+
+
+def _signed(function: Any, parameters: Sequence[inspect.Parameter], returned: Any) -> Any:
+    """The function with a signature as if it had been written with these parameters."""
+    function.__signature__ = inspect.Signature(parameters, return_annotation=returned)
+    return function
 
 
 def _parameter(name: str, annotation: Any) -> inspect.Parameter:

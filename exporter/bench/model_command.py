@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from exporter.bench.options import shape_of, thread_counts
+from exporter.bench.options import Contenders, Seconds, Threads, shape_of, thread_counts
 from exporter.bench.tables import Output, milliseconds, quartiles, table
 
 if TYPE_CHECKING:
@@ -26,14 +26,12 @@ def bench_model(
         list[str] | None,
         typer.Option(help="BATCHxLENGTH such as 32x256; repeatable. Default: 1x60 1x256 1x1024 32x60."),
     ] = None,
-    contender: Annotated[
-        list[str] | None, typer.Option(help="Only these beside ours; repeatable. Default: all.")
-    ] = None,
+    contender: Contenders = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="Architecture option key=value; repeatable.")
     ] = None,
-    threads: Annotated[str, typer.Option(help="Numbers of threads, with commas.")] = "1,2",
-    seconds: Annotated[float, typer.Option(help="Seconds per contender and case.")] = 0.3,
+    threads: Threads = "1,2",
+    seconds: Seconds = 0.3,
     compile_everywhere: Annotated[
         bool,
         typer.Option(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from exporter.bench.options import thread_counts
+from exporter.bench.options import Contenders, Seconds, Threads, thread_counts
 from exporter.bench.tables import Output, milliseconds, quartiles, table
 
 if TYPE_CHECKING:
@@ -21,11 +21,9 @@ def bench_ops(
     length: Annotated[
         list[int] | None, typer.Option(help="Sequence length; repeatable. Default: 60 to 8192.")
     ] = None,
-    contender: Annotated[
-        list[str] | None, typer.Option(help="Only these peers beside ours; repeatable. Default: all.")
-    ] = None,
-    threads: Annotated[str, typer.Option(help="Numbers of threads, with commas.")] = "1,2",
-    seconds: Annotated[float, typer.Option(help="Seconds per contender and case.")] = 0.8,
+    contender: Contenders = None,
+    threads: Threads = "1,2",
+    seconds: Seconds = 0.8,
     memory_length: Annotated[
         int, typer.Option(help="Length for peak memory growth; 0: not measured.")
     ] = 8192,

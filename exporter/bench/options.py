@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 import re
+from typing import Annotated
+
+import typer
 
 from exporter.errors import UserError
+
+Contenders = Annotated[
+    list[str] | None,
+    typer.Option("--contender", help="Only these beside ours; repeatable. Default: all."),
+]
+Threads = Annotated[str, typer.Option(help="Numbers of threads, with commas.")]
+Seconds = Annotated[float, typer.Option(help="Seconds per contender and case.")]
 
 
 def thread_counts(text: str) -> tuple[int, ...]:

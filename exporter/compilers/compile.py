@@ -157,7 +157,8 @@ def lower(model: ir.Model, declaration: Declaration, table: Backend, kernels: st
     if kernels == "plugin":
         attention += lower_to_plugin(model)
     elif kernels == "aot_plugin":
-        ours, compiled = lower_to_aot_plugin(model, longest)
+        batch = declaration.axes.get("batch")
+        ours, compiled = lower_to_aot_plugin(model, longest, batch.max if batch is not None else 1)
         attention += ours
         aot_plugin = {"file": aot_plugin_module.__file__, "kernels": compiled.compiled()} if ours else None
     else:

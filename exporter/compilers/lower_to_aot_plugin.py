@@ -50,22 +50,34 @@ class AotKernels:
             raise CompileError(f"the kernels of the engine are not compiled: {error}") from error
 
 
-def lower_to_aot_plugin(model: ir.Model, longest: int | None) -> tuple[list[LoweredAttention], AotKernels]:
-    """Replace every `temport` node of `model`, in place; `longest` is the maximum of every dynamic length."""
+def lower_to_aot_plugin(
+    model: ir.Model, longest: int | None, largest: int
+) -> tuple[list[LoweredAttention], AotKernels]:
+    """Replace every `temport` node of `model`, in place; `longest` is the maximum of every dynamic length and
+    `largest` that of a dynamic batch.
+    """
     kernels = AotKernels()
     lowered = []
     for node in list(model.graph):
         if node.domain == "temport":
             read = read_plugin_node(node)
+            batch = read.layout.batch or largest
             if node.op_type == OP_NAME:
+                _check_grid(read, "sequences in the batch", batch)
                 y = _attention(model.graph, read, kernels)
             else:
+                _check_grid(read, "heads in the batch", batch * read.lowered.heads)
                 y = _block_linear(model.graph, read, kernels, longest)
             GraphEdit(model.graph, node).replace(node, y)
             lowered.append(read.lowered)
     for identifier in [key for key in model.functions if key[0] == "temport"]:
         del model.functions[identifier]
     return lowered, kernels
+
+
+def _check_grid(read: PluginNode, what: str, count: int) -> None:
+    if count > WIDEST_GRID:
+        raise CompileError(f"{read.node.name} has {count} {what}; the plugin takes {WIDEST_GRID}")
 
 
 def _attention(graph: ir.Graph, read: PluginNode, kernels: AotKernels) -> ir.Value:
@@ -85,10 +97,7 @@ def _block_linear(graph: ir.Graph, read: PluginNode, kernels: AotKernels, longes
     if length is None:
         raise CompileError(f"{read.node.name} has a dynamic length and the declaration gives it no maximum")
     block = min(a.block_size, length)  # a block that no length fills needs no thread blocks for its rest
-    if -(-length // block) > WIDEST_GRID:
-        raise CompileError(
-            f"{read.node.name} has {-(-length // block)} blocks of {block} rows; the plugin takes {WIDEST_GRID}"
-        )
+    _check_grid(read, f"blocks of {block} rows", -(-length // block))
     packed = read.layout.packed
     layout = "packed" if packed else "qkv"
     sizes = _sizes(read.layout, a.num_heads)

@@ -161,7 +161,7 @@ def _attend(graph: ir.Graph, node: ir.Node, q: ir.Value, k: ir.Value, v: ir.Valu
     """The node's attention over one key head that all query heads share."""
     attributes = {name: attribute.value for name, attribute in node.attributes.items()}
     heads = attributes["num_heads"]
-    shape = ir.Shape([_dims(q)[0], 1, heads * v.shape[2]])  # type: ignore[index]
+    shape = ir.Shape([_dims(q)[0], 1, heads * _dims(v)[2]])
     output = ir.Value(name=f"{node.outputs[0].name}_source", type=q.type, shape=shape)
     attention = ir.node(
         node.op_type,

@@ -7,8 +7,7 @@ agree share one body; others get a body of their own under an ONNX function *ove
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import onnx
 import onnx_ir as ir
@@ -40,27 +39,21 @@ def attach_bodies(
 
     `forms` chooses the form per op name; an op left out gets the one that costs less at its length.
     """
-    groups: dict[str, list[ir.Node]] = {}
+    groups: list[tuple[str, Specialisation, list[ir.Node]]] = []
     for node in model.graph.all_nodes():
-        if node.domain == "temport":
-            groups.setdefault(repr((node.op_type, _call(node))), []).append(node)
-    longest = max((a.max for name, a in declaration.axes.items() if name != "batch"), default=None)
+        if node.domain != "temport":
+            continue
+        at = _specialisation(node, declaration, (forms or {}).get(node.op_type, "auto"))
+        alike = (nodes for op, other, nodes in groups if (op, other) == (node.op_type, at))
+        if (nodes := next(alike, None)) is None:
+            groups.append((node.op_type, at, nodes := []))
+        nodes.append(node)
     seen: dict[str, int] = {}
     attached = []
-    for nodes in groups.values():
-        op = nodes[0].op_type
+    for op, at, nodes in groups:
         seen[op] = seen.get(op, 0) + 1
         overload = "" if seen[op] == 1 else str(seen[op])
-        body = OPS[op].body(
-            Specialisation(
-                **_call(nodes[0]),
-                max_length=longest,
-                opset=declaration.opset,
-                form=(forms or {}).get(op, "auto"),
-                overload=overload,
-                element_type=declaration.precision,
-            )
-        )
+        body = OPS[op].body(replace(at, overload=overload))
         function = ir.serde.deserialize_function(body.function)
         model.functions[function.identifier()] = function
         for node in nodes:
@@ -75,8 +68,8 @@ def attach_bodies(
     return attached
 
 
-def _call(node: ir.Node) -> dict[str, Any]:
-    """What of a `Specialisation` the node itself says; equal for nodes that can share a body."""
+def _specialisation(node: ir.Node, declaration: Declaration, form: str) -> Specialisation:
+    """What the node's body is made for; equal for nodes that can share one."""
 
     def length(index: int) -> int | None:
         value = node.inputs[index]
@@ -86,10 +79,14 @@ def _call(node: ir.Node) -> dict[str, Any]:
 
     packed = len(node.inputs) < 2 or node.inputs[1] is None
     has_key_mask = len(node.inputs) > 3 and node.inputs[3] is not None
-    return {
-        "attributes": {name: node.attributes[name].value for name in sorted(node.attributes)},
-        "query_length": length(0),
-        "key_length": length(0 if packed else 1),
-        "packed": packed,
-        "has_key_mask": has_key_mask,
-    }
+    return Specialisation(
+        attributes={name: attribute.value for name, attribute in node.attributes.items()},
+        query_length=length(0),
+        key_length=length(0 if packed else 1),
+        max_length=max((a.max for name, a in declaration.axes.items() if name != "batch"), default=None),
+        packed=packed,
+        has_key_mask=has_key_mask,
+        opset=declaration.opset,
+        form=form,
+        element_type=declaration.precision,
+    )

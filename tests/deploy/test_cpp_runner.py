@@ -12,7 +12,7 @@ import pytest
 from small_bundles import rehash
 from toolchain import build, call, run
 
-from custom_ops import library_path
+from custom_ops import library_description, library_path
 from exporter.bundle import open_bundle
 from exporter.errors import UserError
 from exporter.parity.gate import gate
@@ -48,7 +48,9 @@ def test_replay_agrees_with_the_oracle(runner: Path, exported: Exported, arch: s
     assert {result.case for result in row.results} == {
         truth.case.name for truth in read_vectors(exported(arch) / "vectors.npz")
     }
-    assert row.path == ("function body" if ops == "none" else f"native kernel {Path(chosen).name}")
+    assert row.path == (
+        "function body" if ops == "none" else f"native kernels {library_description(Path(chosen))}"
+    )
 
 
 def test_measures_are_those_of_the_report(

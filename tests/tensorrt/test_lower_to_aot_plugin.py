@@ -107,7 +107,18 @@ def test_block_linear(length: int, block: int, packed: bool, known: dict[str, An
 def test_too_many_blocks_are_refused() -> None:
     model = ir.from_proto(block_model(70000, 1, False, TensorProto.FLOAT16))
     with pytest.raises(CompileError, match="has 70000 blocks of 1 rows; the plugin takes 65535"):
-        lower_to_aot_plugin(model, None)
+        lower_to_aot_plugin(model, None, 1)
+
+
+def test_too_large_a_batch_is_refused() -> None:
+    case = AttentionCase(dynamic=True)
+    with pytest.raises(CompileError, match="has 70000 sequences in the batch; the plugin takes 65535"):
+        lower_to_aot_plugin(ir.from_proto(attention_model(case)), None, 70000)
+    proto = block_model(70, 1, False, TensorProto.FLOAT16)
+    for value in [*proto.graph.input, *proto.graph.output]:
+        value.type.tensor_type.shape.dim[0].dim_param = "batch"
+    with pytest.raises(CompileError, match="has 80000 heads in the batch; the plugin takes 65535"):
+        lower_to_aot_plugin(ir.from_proto(proto), None, 40000)
 
 
 def test_two_nodes_of_one_kind_share_a_kernel(known: dict[str, Any]) -> None:

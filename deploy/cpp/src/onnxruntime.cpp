@@ -88,9 +88,13 @@ class OrtModel final : public Model {
   std::string path_;
 };
 
-// The op library as the loader resolves it, or empty where it was not asked for and is not there.
-Result<std::string> find_ops(const std::string& asked) {
-  if (asked == "none") return std::string();
+struct OpLibrary {
+  std::string path;         // as the loader resolves it; empty where it was not asked for and is not there
+  std::string description;  // version and instruction set of its kernels, or its file name where it does not say them
+};
+
+Result<OpLibrary> find_ops(const std::string& asked) {
+  if (asked == "none") return OpLibrary();
   const char* variable = std::getenv("TEMPORT_OPS_LIBRARY");
   const bool named = !asked.empty() || (variable && *variable);
   const std::string name = !asked.empty() ? asked : named ? variable : "libtemport_ops.so";
@@ -98,13 +102,15 @@ Result<std::string> find_ops(const std::string& asked) {
   if (!handle) {
     const std::string reason = ::dlerror();
     if (named) return unavailable("the op library cannot be loaded: " + reason);
-    return std::string();
+    return OpLibrary();
   }
   link_map* map = nullptr;
   const bool known = ::dlinfo(handle, RTLD_DI_LINKMAP, &map) == 0;
-  const std::string path = known ? map->l_name : name;
+  OpLibrary found{known ? map->l_name : name, file_name(name)};
+  if (auto describe = reinterpret_cast<const char* (*)()>(::dlsym(handle, "temport_ops_description")))
+    found.description = describe();
   ::dlclose(handle);
-  return path;
+  return found;
 }
 
 // Weights beside the model, as the bundle verified them: ONNX Runtime is given their bytes and opens no file itself. Given
@@ -200,13 +206,13 @@ Result<void> check_side(const ort::Library& library, const ort::Session* session
 Result<std::unique_ptr<Model>> load_onnxruntime(const BundleDirectory& bundle, const SessionConfig& config) {
   const auto library = ort::Library::load(config.library);
   if (!library) return library.error();
-  const auto ops = bundle.manifest().custom_ops ? find_ops(config.ops) : Result<std::string>(std::string());
+  const auto ops = bundle.manifest().custom_ops ? find_ops(config.ops) : Result<OpLibrary>(OpLibrary());
   if (!ops) return ops.error();
 
   ort::Env* raw_env = nullptr;
   if (auto made = library->check<ort::CreateEnv>(ort::kError, "temport", &raw_env); !made) return made.error();
   auto env = library->own<ort::ReleaseEnv>(raw_env);
-  const auto options = make_options(*library, config, *ops);
+  const auto options = make_options(*library, config, ops->path);
   if (!options) return options.error();
   const auto weights = give_weights(*library, bundle, options->get());  // kept until the session is made
   if (!weights) return weights.error();
@@ -237,8 +243,8 @@ Result<std::unique_ptr<Model>> load_onnxruntime(const BundleDirectory& bundle, c
     return made.error();
   auto memory = library->own<ort::ReleaseMemoryInfo>(raw_memory);
   std::string path = !bundle.manifest().custom_ops ? "standard operators"
-                     : ops->empty()                ? "function body"
-                                                   : "native kernel " + file_name(*ops);
+                     : ops->path.empty()           ? "function body"
+                                                   : "native kernels " + ops->description;
   return std::unique_ptr<internal::Model>(std::make_unique<OrtModel>(*library, std::move(env), std::move(session),
                                                                      std::move(memory), std::move(path)));
 }

@@ -121,8 +121,8 @@ TEMPORT_API const char* temport_session_runtime(const temport_session* session);
 TEMPORT_API const char* temport_session_version(const temport_session* session);
 /* File name of the runtime's shared library. */
 TEMPORT_API const char* temport_session_library(const temport_session* session);
-/* Which path runs the custom operators: "native kernel <file name of the op library>", "function body", "standard
- * operators" or, in TensorRT, "engine". */
+/* Which path runs the custom operators: "native kernels <version>, <instruction set>" (the file name of an op library that
+ * does not say them), "function body", "standard operators" or, in TensorRT, "engine". */
 TEMPORT_API const char* temport_session_path(const temport_session* session);
 
 typedef struct temport_axis_size {
