@@ -1,5 +1,4 @@
-"""`temport bench gpu`: build the CUDA kernels, prove them, time them against torch, try the engines; JSON
-and a table.
+"""`temport bench gpu`: build the CUDA kernels, prove them, time them against torch, try the engines.
 
 Runs from a plain checkout beside nvcc and torch: `python -m exporter.bench.gpu`. Under ten minutes.
 """
@@ -23,17 +22,22 @@ import torch
 
 from exporter.bench import gpu_aot
 from exporter.bench.files import write_whole
-from exporter.bench.gpu_cases import GpuCase, Target, plan, targets
+from exporter.bench.gpu_cases import GpuCase, plan, targets
 from exporter.bench.gpu_checks import checks
 from exporter.bench.gpu_contenders import contenders
 from exporter.bench.gpu_engines import outcomes
-from exporter.bench.gpu_kernels import TorchKernels, build
+from exporter.bench.gpu_kernels import TorchKernels, build, has_compiler
+from exporter.bench.gpu_table import table
+from exporter.bench.watchdog import ends_within
 from exporter.errors import UserError
+from exporter.report.model import FAIL
 
 ROUNDS = 15
 """Interleaved rounds per case; the median is reported with its quartiles."""
 SLOWEST_TOTAL = 400.0
-"""Seconds after which no further case begins; the last case and the engines then still end within ten minutes."""
+"""Seconds after which no further case begins; the last case and the engines then still end within `LONGEST`."""
+LONGEST = 600
+"""Seconds after which something hangs."""
 QUEUED_CYCLES = 2_000_000
 """The device idles this long (about a millisecond) before a timed call, so that the host is ahead of it and the time
 between the events is the device's alone."""
@@ -46,11 +50,14 @@ def run(
     """Everything, written to `out` (JSON, after every case) as well as returned. `device="cpu"` uses the emulated
     kernels.
 
-    Raises `UserError` without a GPU or nvcc, when a kernel is wrong (times of wrong kernels mean nothing), and when
-    one of ours fails; `out` then says how far it came.
+    `failures` has one sentence for each thing that was tried and went wrong: a kernel that is not built, not right,
+    not ended, or an engine that is not. Times of wrong kernels mean nothing and are not taken. A process that hangs
+    ends with exit status 1 after `LONGEST` seconds. Raises `UserError`, with nothing written, without a GPU or nvcc.
     """
     if device == "cuda" and not torch.cuda.is_available():
         raise UserError("bench gpu: no CUDA device here; run it on a machine with a GPU, nvcc and torch")
+    if device == "cuda" and not has_compiler():
+        raise UserError("bench gpu: no nvcc here; install the CUDA toolkit or set NVCC to its compiler")
     started = time.monotonic()
     torch.backends.cuda.matmul.allow_tf32 = False  # float32 here means float32
     report: dict[str, Any] = {
@@ -59,29 +66,53 @@ def run(
         "times": [],
         "targets": [],
         "engines": {},
+        "failures": [],
     }
-    save = partial(_save, report, out, started)
-    try:
+    doing = "starting"
+
+    def step(what: str) -> None:
+        nonlocal doing
+        doing = what
+        say(what)
+
+    def hung() -> None:
+        report["failures"].append(f"not finished after {LONGEST} seconds, while {doing}")
+        say(table(report))
         save()
-    except OSError as error:
-        raise UserError(f"bench gpu: cannot write {out}: {error.strerror}; choose another --out") from error
+
+    save = partial(_save, report, out, started)
+    save()
     try:
-        with tempfile.TemporaryDirectory(prefix="temport-bench-") as work:
-            capability = torch.cuda.get_device_capability() if device == "cuda" else None
-            say("building the kernels")
-            kernels = TorchKernels(build(Path(work) / "libtemport_cuda.so", capability))
-            _prove(report, kernels, device, say)
-            _time(report, kernels, device, cases or plan(), started + SLOWEST_TOTAL, say, save)
-        say("trying TensorRT")
-        report["engines"] = outcomes()
+        with ends_within(LONGEST, hung):
+            _measure_all(report, device, cases or plan(), started + SLOWEST_TOTAL, step, save)
+    except (RuntimeError, ValueError) as error:
+        report["failures"].append(str(error))
     except Exception as error:
-        report["failure"] = f"{type(error).__name__}: {error}"
-        if isinstance(error, (RuntimeError, ValueError)):
-            raise UserError(f"bench gpu: {error}") from error
+        report["failures"].append(f"{type(error).__name__}: {error}")
         raise
     finally:
         save()
     return report
+
+
+def _measure_all(
+    report: dict[str, Any],
+    device: str,
+    cases: list[GpuCase],
+    deadline: float,
+    say: Say,
+    save: Callable[[], None],
+) -> None:
+    with tempfile.TemporaryDirectory(prefix="temport-bench-") as work:
+        capability = torch.cuda.get_device_capability() if device == "cuda" else None
+        say("building the kernels")
+        kernels = TorchKernels(build(Path(work) / "libtemport_cuda.so", capability))
+        _prove(report, kernels, device, say)
+        _time(report, kernels, device, cases, deadline, say, save)
+    say("trying TensorRT")
+    engines = outcomes()
+    report["engines"] = {target: asdict(outcome) for target, outcome in engines.items()}
+    report["failures"] += [f"{t} engine: {o.reason}" for t, o in engines.items() if o.verdict == FAIL]
 
 
 def _save(report: dict[str, Any], out: Path, started: float) -> None:
@@ -91,14 +122,14 @@ def _save(report: dict[str, Any], out: Path, started: float) -> None:
 
 def _prove(report: dict[str, Any], kernels: TorchKernels, device: str, say: Say) -> None:
     say("comparing with float64")
-    proofs = [check.to_json() for check in checks(kernels, device)]
+    proofs = report["checks"]
+    for check in checks(kernels, device):
+        proofs.append(check.to_json())
     say("comparing the kernels that travel in engines")
-    carried = gpu_aot.proofs() if device == "cuda" else "not tried: no GPU"
-    if isinstance(carried, str):
-        report["in_engines"] = carried
+    if device == "cuda":
+        proofs += gpu_aot.proofs()
     else:
-        proofs += carried
-    report["checks"] = proofs
+        report["in_engines"] = "not run: no GPU"
     if wrong := [proof["name"] for proof in proofs if not proof["passed"]]:
         raise ValueError(
             f"{len(wrong)} of {len(proofs)} comparisons fail, first {wrong[0]}; nothing was timed"
@@ -171,36 +202,6 @@ def roofs(device: str) -> tuple[float, float]:
     return 2 * side**3 / product, 2 * size / copy
 
 
-def table(report: dict[str, Any]) -> str:
-    """A short Markdown table: ours, the best peer, and the claims."""
-    lines = [f"{report['device']['name']}, {report['device']['torch']}", ""]
-    lines += ["| case | ours ms | TFLOP/s | best peer | ms | ratio |", "|---|---|---|---|---|---|"]
-    for row in report["times"]:
-        times = {name: entry["median"] for name, entry in row["contenders"].items()}
-        ours = times.pop("ours", None)
-        if ours is None or not times:
-            continue
-        best = min(times, key=lambda name: times[name])
-        speed = row["contenders"]["ours"]["flops_per_second"] / 1e12
-        figures = (
-            f"{ours * 1e3:.3f} | {speed:.1f} | {best} | {times[best] * 1e3:.3f} | {times[best] / ours:.2f}"
-        )
-        lines.append(f"| {row['case']} | {figures} |")
-    passed = sum(check["passed"] for check in report["checks"])
-    lines += ["", f"- {passed} of {len(report['checks'])} comparisons with float64 pass"]
-    if "in_engines" in report:
-        lines.append(f"- kernels that travel in engines: {report['in_engines']}")
-    if left_out := report.get("left_out"):
-        lines.append(f"- not timed, for lack of time: {', '.join(left_out)}")
-    lines += [f"- {target} engine: {outcome}" for target, outcome in report["engines"].items()]
-    for entry in report["targets"]:
-        target = Target(entry["claim"], entry["figure"], entry["least"])
-        verdict = {True: "met", False: "not met", None: "not measured"}[target.met]
-        figure = "" if target.figure is None else f"{target.figure:.2f}, "
-        lines.append(f"- {target.claim}: {figure}at least {target.least}: {verdict}")
-    return "\n".join(lines)
-
-
 def _device(device: str) -> dict[str, str]:
     name = torch.cuda.get_device_name() if device == "cuda" else f"emulated on {platform.machine()}"
     return {"name": name, "torch": f"torch {torch.__version__}", "cuda": str(torch.version.cuda)}
@@ -236,7 +237,7 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print(table(report))
-    return 0
+    return 1 if report["failures"] else 0
 
 
 if __name__ == "__main__":

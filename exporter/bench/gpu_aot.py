@@ -35,14 +35,15 @@ Launch = Callable[[Any, Sequence[int], Sequence[torch.Tensor], Sequence[int], Se
 """`launch(kernel, grid, tensors read, integers, tensors written)`."""
 
 
-def proofs() -> list[dict[str, Any]] | str:
-    """The checks of this device, or that they took too long; raises `RuntimeError` where a kernel cannot be built or
-    run."""
+def proofs() -> list[dict[str, Any]]:
+    """The checks of this device; raises `RuntimeError` where a kernel cannot be built, does not run or does not end."""
     command = [sys.executable, "-m", "exporter.bench.gpu_aot"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=LONGEST)
-    except subprocess.TimeoutExpired:
-        return f"not finished after {LONGEST} seconds"
+    except subprocess.TimeoutExpired as error:
+        raise RuntimeError(
+            f"the kernels that travel in engines: not finished after {LONGEST} seconds"
+        ) from error
     if done.returncode != 0:
         lines = done.stderr.strip().splitlines() or [f"died with exit status {done.returncode}"]
         raise RuntimeError(f"the kernels that travel in engines: {lines[-1][:300]}")

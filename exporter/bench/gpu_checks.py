@@ -11,9 +11,10 @@ from typing import Any
 import torch
 
 from exporter.bench.gpu_kernels import TorchKernels
+from exporter.parity import compare
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
-EPS = 2.0**-23
+EPS = compare.EPS["float32"]
 """Of float32, in which every kernel sums; what a half type rounds, torch's own error in it shows."""
 
 
@@ -55,7 +56,7 @@ BLOCKS = ((1, 4), (64, 64), (200, 64), (130, 16), (9, 200))
 
 
 def checks(kernels: TorchKernels, device: str) -> Iterator[Check]:
-    """All comparisons, one at a time: error <= 2 * torch's own error in that type + 16 eps * largest value."""
+    """All comparisons, one at a time, judged by `judge`."""
     for dtype in DTYPES:
         for shape in SHAPES:
             yield _attention(kernels, device, dtype, *shape)
@@ -164,5 +165,6 @@ def block_linear(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, H: int, bloc
 
 
 def judge(name: str, y: torch.Tensor, exact: torch.Tensor, torch_error: float) -> Check:
-    scale = exact.abs().max().item()
-    return Check(name, (y.double() - exact).abs().max().item(), 2 * torch_error + 16 * EPS * scale)
+    """The rule of a parity report, with the floor of float32 whatever the tensors' type."""
+    floor = compare.FLOOR_ULPS * EPS * exact.abs().max().item()
+    return Check(name, (y.double() - exact).abs().max().item(), compare.TORCH_FACTOR * torch_error + floor)

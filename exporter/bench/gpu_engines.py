@@ -1,86 +1,156 @@
-"""Does a TensorRT engine run on this device? One float16 window attention, built, run and compared with
-float64.
+"""Does a TensorRT engine compute the right numbers on this device? One float16 window attention, built, run and judged
+by the bound of every parity report.
 
-A process of its own, `python -m exporter.bench.gpu_engines TARGET`: it prints one line, and may crash.
+A process of its own, `python -m exporter.bench.gpu_engines TARGET`: it prints one line of JSON, and may crash or hang.
 """
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import tempfile
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from exporter.bench.gpu_checks import allowed_pairs, softmax_attention
+from exporter.parity.compare import bound, judge, max_abs
+from exporter.report.model import FAIL, NOT_RUN, PASS
 
 LENGTH, HEADS, HEAD_DIM, WINDOW = 128, 4, 64, 60
+WIDTH = HEADS * HEAD_DIM
+ATTRIBUTES = {
+    "num_heads": HEADS, "kv_num_heads": HEADS, "causal": 1, "window": WINDOW, "query_offset": -1,
+    "scale": HEAD_DIM**-0.5,
+}  # fmt: skip
 TARGETS = ("tensorrt-rtx", "tensorrt")
 LONGEST = 80
 """Seconds for one target."""
 
 
-def outcomes() -> dict[str, str]:
-    """Per target what became of it: the error against float64, or why there is none."""
-    found = {}
-    for target in TARGETS:
-        command = [sys.executable, "-m", "exporter.bench.gpu_engines", target]
-        root = Path(__file__).resolve().parents[2]
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, cwd=root, timeout=LONGEST)
-        except subprocess.TimeoutExpired:
-            found[target] = f"not finished after {LONGEST} seconds"
-            continue
-        lines = (done.stdout or done.stderr).strip().splitlines()
-        found[target] = lines[-1][:300] if lines else f"died with exit status {done.returncode}"
-    return found
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one target.
+
+    verdict  `pass`, `fail`, or `not run` where something is absent: the package, the GPU, code for this GPU
+    reason   why it is not a pass
+    built    what the builder made, where it came that far
+    error    largest |difference| from float64, and what is allowed; None where nothing was compared
+    """
+
+    verdict: str
+    reason: str = ""
+    built: str = ""
+    error: float | None = None
+    allowed: float | None = None
+
+    def __str__(self) -> str:
+        figures = "" if self.error is None else f"largest error against float64 {self.error:.2e}"
+        if self.allowed is not None and figures:
+            figures += f", {self.allowed:.2e} allowed"
+        return "; ".join(
+            filter(None, (self.built, figures, f"{self.verdict}: {self.reason}".removesuffix(": ")))
+        )
 
 
-def attempt(target: str) -> str:
-    """Build, run, compare; one sentence."""
+def outcomes() -> dict[str, Outcome]:
+    """Every target, each in a process of its own: one that crashes or does not end has failed."""
+    return {target: _apart(target) for target in TARGETS}
+
+
+def _apart(target: str) -> Outcome:
+    command = [sys.executable, "-m", "exporter.bench.gpu_engines", target]
+    root = Path(__file__).resolve().parents[2]
     try:
-        import numpy as np
-        import onnx
-        from onnx import TensorProto, helper
+        done = subprocess.run(command, capture_output=True, text=True, cwd=root, timeout=LONGEST)
+    except subprocess.TimeoutExpired:
+        return Outcome(FAIL, f"not finished after {LONGEST} seconds")
+    if done.returncode != 0:
+        lines = done.stderr.strip().splitlines() or ["it printed nothing"]
+        return Outcome(FAIL, f"died with exit status {done.returncode}: {lines[-1][:300]}")
+    return Outcome(**json.loads(done.stdout.splitlines()[-1]))
 
-        from custom_ops.online_softmax_attention.reference import reference
-        from exporter.compilers.compile import compile_model
+
+def attempt(target: str) -> Outcome:
+    """Build, run, compare; whatever goes wrong with an engine that could be built and run here is a failure."""
+    try:
+        import onnx
+
+        from exporter.compilers.compile import backend, compile_model
         from exporter.declaration import Declaration, TensorSpec
         from exporter.errors import UserError
         from exporter.runtimes import load
         from exporter.subject import Subject
     except ImportError as error:
-        return f"not tried: {error}"
-    width = HEADS * HEAD_DIM
-    attributes = {
-        "num_heads": HEADS, "kv_num_heads": HEADS, "causal": 1, "window": WINDOW, "query_offset": -1,
-        "scale": HEAD_DIM**-0.5,
-    }  # fmt: skip
-    node = helper.make_node(
-        "OnlineSoftmaxAttention", list("qkv"), ["y"], name="attention", domain="temport", **attributes
-    )
-    info = [helper.make_tensor_value_info(n, TensorProto.FLOAT16, [1, LENGTH, width]) for n in "qkvy"]
-    opsets = [helper.make_opsetid("", 20), helper.make_opsetid("temport", 1)]
-    model = helper.make_model(
-        helper.make_graph([node], "g", info[:3], info[3:]), opset_imports=opsets, ir_version=10
-    )
-    specs = [TensorSpec(n, "float16", (1, LENGTH, width)) for n in "qkvy"]
-    random = np.random.default_rng(0)
-    feeds = {n: random.standard_normal((1, LENGTH, width)).astype(np.float16) for n in "qkv"}
+        return Outcome(NOT_RUN, str(error))
+    if (why := backend(target).unavailable()) is not None:
+        return Outcome(NOT_RUN, why)
+    specs = [TensorSpec(n, "float16", (1, LENGTH, WIDTH)) for n in "qkvy"]
+    declaration = Declaration("module", {}, tuple(specs[:3]), tuple(specs[3:]))
     runtime = load(target.replace("-", "_"))
-    with tempfile.TemporaryDirectory() as directory:
+    built = ""
+    with tempfile.TemporaryDirectory(prefix="temport-bench-") as directory:
         path = Path(directory) / "model.onnx"
-        onnx.save(model, path)
-        declaration = Declaration("module", {}, tuple(specs[:3]), tuple(specs[3:]))
+        onnx.save(_model(), path)
         try:
             report = compile_model(target, path, declaration, Path(directory))
             built = f"built in {report.build_seconds} s, {report.fused} fused"
             if (why := runtime.unavailable()) is not None:
-                return f"{built}; not run: {why}"
-            with runtime.open(Subject(declaration, path)) as session:
-                y = session.run(feeds)["y"]
+                return Outcome(NOT_RUN, why, built)
+            session = runtime.open(Subject(declaration, path))
         except UserError as error:
-            return f"not run: {error}"
-    largest = float(np.abs(y.astype(np.float64) - reference(list(feeds.values()), attributes)).max())
-    return f"{built}; largest error against float64 {largest:.2e}"
+            absent = built and (why := _no_code(report.compute_capabilities))
+            return Outcome(NOT_RUN, f"{why}: {error}", built) if absent else Outcome(FAIL, str(error), built)
+        feeds = _inputs()
+        with session:
+            try:
+                y = session.run(feeds)["y"]
+            except Exception as error:  # native code and bindings may raise anything
+                return Outcome(FAIL, f"the run fails: {error}", built)
+    return _judged(y, feeds, built)
+
+
+def _no_code(capabilities: tuple[str, ...]) -> str | None:
+    """Why an engine with code for `capabilities` (any, where it names none) need not load on this device."""
+    major, minor = torch.cuda.get_device_capability()
+    if not capabilities or f"{major}{minor}" in capabilities:
+        return None
+    return f"its code is for compute capability {', '.join(capabilities)} and this GPU has {major}{minor}"
+
+
+def _judged(y: np.ndarray[Any, Any], feeds: dict[str, np.ndarray[Any, Any]], built: str) -> Outcome:
+    from custom_ops.online_softmax_attention.reference import reference
+
+    truth = reference(list(feeds.values()), ATTRIBUTES)
+    allowed = allowed_pairs(LENGTH, LENGTH, "cpu", causal=True, window=WINDOW)
+    q, k, v = (torch.from_numpy(x) for x in feeds.values())
+    by_torch = softmax_attention(q, k, v, HEADS, HEADS, allowed).numpy()
+    limit = bound(truth, max_abs(by_torch, truth), 0.0, "float16")
+    row = judge(y, truth, limit, "float16")
+    return Outcome(PASS if row.verdict == PASS else FAIL, row.reason, built, row.max_abs, limit.allowed)
+
+
+def _inputs() -> dict[str, np.ndarray[Any, Any]]:
+    random = np.random.default_rng(0)
+    return {n: random.standard_normal((1, LENGTH, WIDTH)).astype(np.float16) for n in "qkv"}
+
+
+def _model() -> Any:
+    """The attention as one node of our domain; the compiler lowers it to what TensorRT fuses."""
+    from onnx import TensorProto, helper
+
+    node = helper.make_node(
+        "OnlineSoftmaxAttention", list("qkv"), ["y"], name="attention", domain="temport", **ATTRIBUTES
+    )
+    info = [helper.make_tensor_value_info(n, TensorProto.FLOAT16, [1, LENGTH, WIDTH]) for n in "qkvy"]
+    graph = helper.make_graph([node], "g", info[:3], info[3:])
+    opsets = [helper.make_opsetid("", 20), helper.make_opsetid("temport", 1)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=10)
 
 
 if __name__ == "__main__":
-    print(attempt(sys.argv[1]))
+    print(json.dumps(asdict(attempt(sys.argv[1]))))

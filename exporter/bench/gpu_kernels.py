@@ -28,6 +28,11 @@ def _file(name: str) -> ModuleType:
     return sys.modules[qualified]
 
 
+def has_compiler() -> bool:
+    """Whether nvcc is on this machine."""
+    return _file("build").nvcc() is not None
+
+
 def build(out: Path, capability: tuple[int, int] | None) -> Path:
     """Compile for one device (major, minor), or for the host's emulated threads where it is None."""
     if capability is None:

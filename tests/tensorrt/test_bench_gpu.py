@@ -15,10 +15,11 @@ import torch
 
 from custom_ops.block_linear_attention.reference import reference as block_linear_reference
 from custom_ops.mask import BlockRule, MaskRule
-from exporter.bench import gpu, gpu_checks
+from exporter.bench import gpu, gpu_aot, gpu_checks
 from exporter.bench.gpu_cases import GpuCase, plan, targets
 from exporter.bench.gpu_checks import Check
 from exporter.bench.gpu_contenders import chunked_block_linear, tensors
+from exporter.bench.gpu_table import table
 from exporter.errors import UserError
 
 
@@ -87,11 +88,15 @@ def test_bound_decides() -> None:
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")
 def test_without_gpu_it_says_so(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no CUDA device here"):
-        gpu.run(tmp_path / "bench.json")
-    command = [sys.executable, "-m", "exporter.bench.gpu", "--out", str(tmp_path / "bench.json")]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 2 and "no CUDA device here" in done.stderr
+    out = str(tmp_path / "bench.json")
+    for command in (
+        ["-m", "exporter.bench.gpu"],
+        ["-c", "from exporter.cli import main; main()", "bench", "gpu"],
+    ):
+        done = subprocess.run([sys.executable, *command, "--out", out], capture_output=True, text=True)
+        assert done.returncode == 2 and "no CUDA device here" in done.stderr
+        assert len(done.stderr.splitlines()) == 1 and not done.stdout
+    assert not list(tmp_path.iterdir())
 
 
 MINIATURE = [
@@ -121,8 +126,10 @@ def test_whole_command_in_miniature(tmp_path: Path) -> None:
         {"ours", "sdpa math", "sdpa efficient, window mask"},
         {"ours", "torch chunked"},
     ]
-    assert "built in" in report["engines"]["tensorrt-rtx"] and "not run" in report["engines"]["tensorrt"]
-    assert gpu.table(report).count("| causal-") == 1
+    rtx, enterprise = (report["engines"][target] for target in ("tensorrt-rtx", "tensorrt"))
+    assert rtx["verdict"] == enterprise["verdict"] == "not run" and "1 fused" in rtx["built"]
+    assert report["failures"] == []
+    assert table(report).count("| causal-") == 1 and "; not run: no GPU" in table(report)
 
 
 @pytest.mark.usefixtures("small")
@@ -155,7 +162,7 @@ def test_cases_left_out_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(gpu, "checks", lambda *a: iter(()))
     monkeypatch.setattr(gpu, "SLOWEST_TOTAL", 0.0)
     report = gpu.run(tmp_path / "bench.json", "cpu", MINIATURE, say=lambda text: None)
-    assert f"- not timed, for lack of time: {', '.join(map(str, MINIATURE))}" in gpu.table(report)
+    assert f"- not timed, for lack of time: {', '.join(map(str, MINIATURE))}" in table(report)
 
 
 def test_out_is_tried_before_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,13 +172,11 @@ def test_out_is_tried_before_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_missing_compiler_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def build(out: Path, capability: object) -> Path:
-        raise RuntimeError("nvcc was not found; install the CUDA toolkit or set NVCC to its compiler")
-
-    monkeypatch.setattr(gpu, "build", build)
-    with pytest.raises(UserError, match="bench gpu: nvcc was not found"):
-        gpu.run(tmp_path / "bench.json", "cpu", say=lambda text: None)
-    assert "nvcc was not found" in json.loads((tmp_path / "bench.json").read_text())["failure"]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(gpu, "has_compiler", lambda: False)
+    with pytest.raises(UserError, match="no nvcc here; install the CUDA toolkit"):
+        gpu.run(tmp_path / "bench.json")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_plain_checkout_needs_torch_and_nothing_of_ours() -> None:
@@ -184,13 +189,13 @@ class Absent:
             raise ImportError(f'no module {name}')
 sys.meta_path.insert(0, Absent())
 from exporter.bench import gpu, gpu_aot, gpu_engines
-print(gpu_engines.attempt('tensorrt'))
+print(gpu_engines.attempt('tensorrt').reason)
 gpu_aot._packages_without_their_imports()
 from custom_ops.cuda import aot_kernels, aot_plugin
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("not tried: no module onnx_ir")
+    assert done.stdout.startswith("no module onnx_ir")
 
 
 def test_nan_is_no_pass() -> None:
@@ -203,6 +208,31 @@ def test_wrong_kernel_is_not_timed(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     wrong = gpu.TorchKernels.attention
     monkeypatch.setattr(gpu.TorchKernels, "attention", lambda *a, **k: wrong(*a, **k) * 1.1)
     monkeypatch.setattr(gpu, "outcomes", dict)
-    with pytest.raises(UserError, match=r"comparisons fail, first attention-.*nothing was timed"):
-        gpu.run(tmp_path / "bench.json", "cpu", MINIATURE, say=lambda text: None)
-    assert json.loads((tmp_path / "bench.json").read_text())["times"] == []
+    report = gpu.run(tmp_path / "bench.json", "cpu", MINIATURE, say=lambda text: None)
+    (failure,) = report["failures"]
+    assert "comparisons fail, first attention-" in failure and "nothing was timed" in failure
+    assert f"- FAILED: {failure}" in table(report)
+    assert json.loads((tmp_path / "bench.json").read_text()) == report and report["times"] == []
+
+
+def test_kernels_in_engines_that_hang_are_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu_aot, "LONGEST", 0.01)
+    with pytest.raises(RuntimeError, match=r"travel in engines: not finished after 0\.01 seconds"):
+        gpu_aot.proofs()
+
+
+def test_a_command_that_hangs_ends_and_says_where(tmp_path: Path) -> None:
+    script = f"""
+import time
+from pathlib import Path
+from exporter.bench import gpu
+gpu.LONGEST = 0.5
+gpu.build = lambda out, capability: out
+gpu.TorchKernels = lambda path: None
+gpu.checks = lambda *a: time.sleep(60)
+gpu.run(Path({str(tmp_path / "bench.json")!r}), "cpu")
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=50)
+    sentence = "not finished after 0.5 seconds, while comparing with float64"
+    assert done.returncode == 1 and f"FAILED: {sentence}" in done.stdout, done.stderr
+    assert json.loads((tmp_path / "bench.json").read_text())["failures"] == [sentence]
