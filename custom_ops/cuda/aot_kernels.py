@@ -17,6 +17,7 @@ _HERE = Path(__file__).parent
 ATTENTION, BLOCK_LINEAR = _HERE / "aot_attention.cu", _HERE / "aot_block_linear.cu"
 ELEMENTS = {"float32": "float", "float16": "f16", "bfloat16": "bf16"}
 MOST_SHARED = 48 * 1024
+"""Bytes per block that every device grants without being asked; `cuFuncSetAttribute` would ask for more."""
 OLDEST_CAPABILITY = "80"
 """The PTX is compiled for this compute capability; every newer device takes it."""
 
@@ -34,7 +35,7 @@ class AotKernel:
     entry    its name in `source` compiled with `macros`
     rows     query rows (or rows of a block) per thread block
     threads  per block
-    shared   bytes of dynamic shared memory per block
+    shared   bytes of dynamic shared memory per block; ValueError for more than a launch takes without asking
     """
 
     source: Path
@@ -44,6 +45,13 @@ class AotKernel:
     threads: int
     shared: int
 
+    def __post_init__(self) -> None:
+        if self.shared > MOST_SHARED:
+            raise ValueError(
+                f"{self.entry} needs {self.shared} bytes of shared memory per block; a kernel in an engine takes "
+                f"{MOST_SHARED}, so its tiles have to be smaller"
+            )
+
     def ptx(self) -> str:
         """Compile with nvcc; raises RuntimeError without it, or with its message."""
         return _ptx(self.source, self.macros)
@@ -51,7 +59,10 @@ class AotKernel:
 
 def attention(element_type: str, head_dim: int, value_dim: int, packed: bool, more: str = "") -> AotKernel:
     """The tile loop; `more` is "" or the further input, `mask` (keys to attend) or `linear` (a sum to add)."""
-    width = next(w for w in sorted(_HALF_TILES) if w >= max(head_dim, value_dim))
+    widest = max(head_dim, value_dim)
+    width = next((w for w in sorted(_HALF_TILES) if w >= widest), None)
+    if width is None:
+        raise ValueError(f"head dim {widest} has no kernel; attention takes 1 to {max(_HALF_TILES)}")
     variant = _variant(packed, more)
     if element_type == "float32":
         rows = keys = _FLOAT_TILES[width]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 import json
-import struct
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -64,6 +63,7 @@ def _attention(
     launch: Launch, device: str, dtype: torch.dtype, T: int, H: int, kv: int, D: int, window: int, masked: bool = False
 ) -> Check:  # fmt: skip
     from custom_ops.cuda import aot_kernels
+    from custom_ops.cuda.launch_arguments import float_bits
 
     q, k, v = draw(device, dtype, (2, T, H * D), (2, T, kv * D), (2, T, kv * D))
     allowed, more = allowed_pairs(T, T, device, causal=True, window=window), []
@@ -73,7 +73,7 @@ def _attention(
     kernel = aot_kernels.attention(_name(dtype), D, D, False, "mask" if masked else "")
     attributes = {
         "num_heads": H, "kv_num_heads": kv, "head_dim": D, "value_dim": D, "causal": 1, "window": window,
-        "first_position": 0, "block": 0, "scale_bits": _bits(D**-0.5),
+        "first_position": 0, "block": 0, "scale_bits": float_bits(D**-0.5),
     }  # fmt: skip
     y = torch.full_like(q, torch.nan)
     op = "attention__qkv__mask" if masked else "attention__qkv"
@@ -85,12 +85,14 @@ def _attention(
 
 def _block_linear(launch: Launch, device: str, dtype: torch.dtype, length: int, block: int) -> Check:
     from custom_ops.cuda import aot_kernels
+    from custom_ops.cuda.launch_arguments import float_bits
 
     H, D, blocks = 2, 32, -(-length // block)
     q, k, v = draw(device, dtype, *[(2, length, H * D)] * 3)
     attributes = {
         "num_heads": H, "kv_num_heads": H, "head_dim": D, "value_dim": D, "causal": 1, "window": 0, "elu1": 1,
-        "first_position": 1, "block": block, "key_sum": 1, "scale_bits": _bits(D**-0.5), "eps_bits": _bits(1e-8),
+        "first_position": 1, "block": block, "key_sum": 1, "scale_bits": float_bits(D**-0.5),
+        "eps_bits": float_bits(1e-8),
     }  # fmt: skip
 
     def room(*shape: int) -> torch.Tensor:
@@ -145,27 +147,15 @@ class PtxLauncher:
         self, kernel: Any, grid: Sequence[int], read: Sequence[torch.Tensor], integers: Sequence[int],
         written: Sequence[torch.Tensor],
     ) -> None:  # fmt: skip
+        from custom_ops.cuda.launch_arguments import LaunchArguments
+
         module, function = ctypes.c_void_p(), ctypes.c_void_p()
         self._call("cuModuleLoadData", ctypes.byref(module), kernel.ptx().encode())
         self._call("cuModuleGetFunction", ctypes.byref(function), module, kernel.entry.encode())
-        values: list[Any] = [ctypes.c_void_p(x.data_ptr()) for x in read]
-        values += [ctypes.c_int32(n) for n in integers]
-        values += [ctypes.c_void_p(x.data_ptr()) for x in written]
-        addresses = (ctypes.c_void_p * len(values))(*(ctypes.addressof(value) for value in values))
-        stream = torch.cuda.current_stream().cuda_stream if read[0].is_cuda else 0
-        shared = ctypes.c_uint(kernel.shared)
-        self._call(
-            "cuLaunchKernel",
-            function,
-            *grid,
-            kernel.threads,
-            1,
-            1,
-            shared,
-            ctypes.c_void_p(stream),
-            addresses,
-            None,
-        )
+        arguments = LaunchArguments([x.data_ptr() for x in read], integers, [x.data_ptr() for x in written])
+        stream = ctypes.c_void_p(torch.cuda.current_stream().cuda_stream if read[0].is_cuda else 0)
+        block = (kernel.threads, 1, 1)
+        self._call("cuLaunchKernel", function, *grid, *block, kernel.shared, stream, arguments, None)
         self._call("cuCtxSynchronize")
         self._call("cuModuleUnload", module)
 
@@ -177,10 +167,6 @@ class PtxLauncher:
 
 def _name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
-
-
-def _bits(value: float) -> int:
-    return int(struct.unpack("<i", struct.pack("<f", value))[0])
 
 
 def _packages_without_their_imports() -> None:

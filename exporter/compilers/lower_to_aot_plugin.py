@@ -10,13 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import onnx_ir as ir
 
 from custom_ops.block_linear_attention.attributes import BlockLinearAttributes
 from custom_ops.cuda import aot_kernels
 from custom_ops.cuda.aot_kernels import AotKernel
 from custom_ops.cuda.aot_plugin import NAMESPACE, OPS, VERSION
+from custom_ops.cuda.launch_arguments import float_bits
 from custom_ops.layout import Layout
 from custom_ops.online_softmax_attention.attributes import OP_NAME, OnlineSoftmaxAttributes
 from exporter.compilers.contract import CompileError
@@ -85,7 +85,7 @@ def _attention(graph: ir.Graph, read: PluginNode, kernels: AotKernels) -> ir.Val
     attributes = {
         **_sizes(read.layout, a.num_heads), "kv_num_heads": a.kv_heads, "causal": int(a.causal),
         "window": min(a.window, LONGEST), "first_position": a.query_offset + 1, "block": 0,
-        "scale_bits": _bits(a.scale_for(read.layout.head_dim)),
+        "scale_bits": float_bits(a.scale_for(read.layout.head_dim)),
     }  # fmt: skip
     more = "mask" if read.has_mask else ""
     return _softmax(graph, read, kernels, read.inputs, attributes, more)
@@ -102,7 +102,7 @@ def _block_linear(graph: ir.Graph, read: PluginNode, kernels: AotKernels, longes
     layout = "packed" if packed else "qkv"
     sizes = _sizes(read.layout, a.num_heads)
     mapped = {**sizes, "block": block, "elu1": int(a.feature_map == "elu1")}
-    rule = {"key_sum": int(a.normalizer == "key_sum"), "eps_bits": _bits(a.eps)}
+    rule = {"key_sum": int(a.normalizer == "key_sum"), "eps_bits": float_bits(a.eps)}
 
     def linear(
         entry: str, name: str, inputs: list[ir.Value], given: Mapping[str, int], outputs: int
@@ -117,7 +117,7 @@ def _block_linear(graph: ir.Graph, read: PluginNode, kernels: AotKernels, longes
     part = linear("linear_part", f"linear_part__{layout}", [read.inputs[0], *earlier], {**mapped, **rule}, 1)
     attributes = {
         **sizes, "kv_num_heads": a.num_heads, "causal": 1, "window": 0, "first_position": 1, "block": block,
-        "scale_bits": _bits(a.scale_for(read.layout.head_dim)),
+        "scale_bits": float_bits(a.scale_for(read.layout.head_dim)),
     }  # fmt: skip
     return _softmax(graph, read, kernels, [*read.inputs, *part], attributes, "linear")
 
@@ -157,7 +157,3 @@ def _node(
 
 def _sizes(layout: Layout, heads: int) -> dict[str, int]:
     return {"num_heads": heads, "head_dim": layout.head_dim, "value_dim": layout.value_dim}
-
-
-def _bits(value: float) -> int:
-    return int(np.float32(value).view(np.int32))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import subprocess
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +16,7 @@ import numpy as np
 from custom_ops.cuda import build
 from custom_ops.cuda.aot_kernels import AotKernel
 from custom_ops.cuda.aot_plugin import OPS
+from custom_ops.cuda.launch_arguments import LaunchArguments
 from tests.tensorrt.tensorrt_stand_in import (
     DynamicTensorDescription,
     ExpressionBuilder,
@@ -37,8 +39,21 @@ class Setter(dict[int, Any]):
     nbSymExprs = 0
 
 
+def launch_emulated(
+    kernel: AotKernel,
+    directory: Path,
+    grid: Sequence[int],
+    threads: int,
+    shared: int,
+    arguments: LaunchArguments,
+) -> None:
+    """As a driver launches it, on emulated threads; `directory` keeps what is compiled."""
+    library = _emulated(kernel, directory)
+    assert library.launch_kernel(*grid, threads, ctypes.c_size_t(shared), arguments, len(arguments)) == 0
+
+
 @cache
-def emulated(kernel: AotKernel, directory: Path) -> ctypes.CDLL:
+def _emulated(kernel: AotKernel, directory: Path) -> ctypes.CDLL:
     """The kernel compiled for emulated threads, one library per variant."""
     library = directory / f"lib{abs(hash(kernel))}.so"
     command = [os.environ.get("CXX") or "g++", "-std=c++17", "-O1", "-shared", "-fPIC", "-DTEMPORT_EMULATE"]
@@ -100,15 +115,9 @@ def run_plugin(
         np.full(size, np.nan, numpy_of[kind] if kind in numpy_of else inputs[0].dtype)
         for size, kind in zip(out_sizes, out_types, strict=True)
     ]
-    values: list[Any] = [ctypes.c_void_p(x.ctypes.data) for x in inputs]
-    values += [ctypes.c_int32(n) for n in integers]
-    values += [ctypes.c_void_p(x.ctypes.data) for x in outputs]
-    addresses = (ctypes.c_void_p * len(values))(*(ctypes.addressof(v) for v in values))
+    arguments = LaunchArguments([x.ctypes.data for x in inputs], integers, [x.ctypes.data for x in outputs])
     threads, shared = _value(launch.block_x, sizes), _value(launch.shared_mem, sizes)
-    code = emulated(kernel, directory).launch_kernel(
-        *grid, threads, ctypes.c_size_t(shared), addresses, len(values)
-    )
-    assert code == 0
+    launch_emulated(kernel, directory, grid, threads, shared, arguments)
     return outputs
 
 

@@ -17,6 +17,7 @@ import pytest
 from custom_ops.block_linear_attention.reference import reference as block_linear_reference
 from custom_ops.cuda import aot_kernels, aot_plugin
 from custom_ops.cuda.build import nvcc
+from custom_ops.cuda.launch_arguments import LaunchArguments, float_bits
 from custom_ops.online_softmax_attention.reference import reference
 from tests.tensorrt.aot_harness import run_plugin, text_of
 from tests.tensorrt.tensorrt_stand_in import plugin_package, tensorrt
@@ -37,10 +38,6 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trt() -> Iterator[Any]:
     with tensorrt() as module:
         yield module
-
-
-def bits(value: float) -> int:
-    return int(np.float32(value).view(np.int32))
 
 
 def entry(kernel: aot_kernels.AotKernel) -> dict[str, Any]:
@@ -90,7 +87,7 @@ def test_attention(
     attributes = {
         "variant": 0, "num_heads": H, "kv_num_heads": kv, "head_dim": D, "value_dim": Dv, "block": 0,
         "causal": rule.get("causal", 0), "window": rule.get("window", 0),
-        "first_position": rule.get("query_offset", -1) + 1, "scale_bits": bits(D**-0.5),
+        "first_position": rule.get("query_offset", -1) + 1, "scale_bits": float_bits(D**-0.5),
     }  # fmt: skip
     given = [*inputs, *([] if mask is None else [mask])]
     (y,) = run_plugin(trt, name, kernel, attributes, given, directory)
@@ -119,8 +116,8 @@ def test_block_linear_is_four_plugins(
     layout = "packed" if packed else "qkv"
     attributes = {
         "num_heads": H, "kv_num_heads": H, "head_dim": D, "value_dim": D, "block": block, "causal": 1, "window": 0,
-        "first_position": 1, "scale_bits": bits(D**-0.5), "elu1": int(feature_map == "elu1"),
-        "key_sum": int(normalizer == "key_sum"), "eps_bits": bits(1e-8),
+        "first_position": 1, "scale_bits": float_bits(D**-0.5), "elu1": int(feature_map == "elu1"),
+        "key_sum": int(normalizer == "key_sum"), "eps_bits": float_bits(1e-8),
     }  # fmt: skip
     names = [
         f"block_states__{layout}",
@@ -158,12 +155,20 @@ def every_kernel() -> list[aot_kernels.AotKernel]:
     ]
 
 
-@pytest.mark.parametrize(
-    "kernel", every_kernel(), ids=lambda k: "-".join(m.partition("=")[2] or m for m in k.macros)
-)
-def test_launch_needs_no_permission(kernel: aot_kernels.AotKernel) -> None:
+def test_a_launch_that_needs_permission_is_no_kernel() -> None:
     """More than 48 KiB of shared memory has to be asked for, which an engine does not do."""
-    assert kernel.shared <= aot_kernels.MOST_SHARED
+    with pytest.raises(
+        ValueError, match=r"temport_linear_part needs 65536 bytes of shared memory.*takes 49152"
+    ):
+        aot_kernels.block_linear("linear_part", "float32", 1024, False)
+    with pytest.raises(ValueError, match=r"head dim 257 .* takes 1 to 256"):
+        aot_kernels.attention("float16", 64, 257, False)
+
+
+def test_integers_of_a_launch_are_not_cut() -> None:
+    assert len(LaunchArguments([1, 2], [-(2**31), 2**31 - 1], [3])) == 5
+    with pytest.raises(ValueError, match="32-bit integers, and 2147483648 is none"):
+        LaunchArguments([], [2**31], [])
 
 
 @pytest.mark.skipif(nvcc() is None, reason="no nvcc on this machine")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,9 +10,10 @@ import pytest
 import torch
 
 from custom_ops.cuda.aot_kernels import AotKernel
+from custom_ops.cuda.launch_arguments import LaunchArguments
 from exporter.bench import gpu_aot
 from exporter.bench.gpu_aot import PtxLauncher, checks
-from tests.tensorrt.aot_harness import emulated
+from tests.tensorrt.aot_harness import launch_emulated
 
 
 class EmulatedLauncher:
@@ -26,13 +26,8 @@ class EmulatedLauncher:
         self, kernel: AotKernel, grid: Sequence[int], read: Sequence[torch.Tensor], integers: Sequence[int],
         written: Sequence[torch.Tensor],
     ) -> None:  # fmt: skip
-        values = [ctypes.c_void_p(x.data_ptr()) for x in read]
-        values += [ctypes.c_int32(n) for n in integers]  # type: ignore[misc]  # both are arguments
-        values += [ctypes.c_void_p(x.data_ptr()) for x in written]
-        addresses = (ctypes.c_void_p * len(values))(*(ctypes.addressof(value) for value in values))
-        library = emulated(kernel, self.directory)
-        shared = ctypes.c_size_t(kernel.shared)
-        assert library.launch_kernel(*grid, kernel.threads, shared, addresses, len(values)) == 0
+        arguments = LaunchArguments([x.data_ptr() for x in read], integers, [x.data_ptr() for x in written])
+        launch_emulated(kernel, self.directory, grid, kernel.threads, kernel.shared, arguments)
         written[0].add_(self.spoil)
 
 
