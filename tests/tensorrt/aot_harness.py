@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import os
-import subprocess
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -13,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from custom_ops.cuda import build
 from custom_ops.cuda.aot_kernels import AotKernel
 from custom_ops.cuda.aot_plugin import OPS
 from custom_ops.cuda.launch_arguments import LaunchArguments
+from tests.tensorrt.emulated_build import build_library
 from tests.tensorrt.tensorrt_stand_in import (
     DynamicTensorDescription,
     ExpressionBuilder,
@@ -41,31 +39,24 @@ class Setter(dict[int, Any]):
 
 def launch_emulated(
     kernel: AotKernel,
-    directory: Path,
     grid: Sequence[int],
     threads: int,
     shared: int,
     arguments: LaunchArguments,
 ) -> None:
-    """As a driver launches it, on emulated threads; `directory` keeps what is compiled."""
-    library = _emulated(kernel, directory)
-    assert library.launch_kernel(*grid, threads, ctypes.c_size_t(shared), arguments, len(arguments)) == 0
+    """As a driver launches it, on emulated threads."""
+    assert (
+        _emulated(kernel).launch_kernel(*grid, threads, ctypes.c_size_t(shared), arguments, len(arguments))
+        == 0
+    )
 
 
 @cache
-def _emulated(kernel: AotKernel, directory: Path) -> ctypes.CDLL:
+def _emulated(kernel: AotKernel) -> ctypes.CDLL:
     """The kernel compiled for emulated threads, one library per variant."""
-    library = directory / f"lib{abs(hash(kernel))}.so"
-    command = [os.environ.get("CXX") or "g++", "-std=c++17", "-O1", "-shared", "-fPIC", "-DTEMPORT_EMULATE"]
-    command += [f"-D{macro}" for macro in kernel.macros]
-    command += [
-        f'-DTEMPORT_SOURCE="{kernel.source}"',
-        f"-DTEMPORT_ENTRY={kernel.entry}",
-        "-Wno-unknown-pragmas",
-    ]
-    command += [f"-I{kernel.source.parent}", "-o", str(library), str(_LAUNCHER)]
-    subprocess.run([*command, str(Path(build.__file__).with_name("emulate.cc"))], check=True)
-    return ctypes.CDLL(str(library))
+    options = [f"-D{macro}" for macro in kernel.macros]
+    options += [f'-DTEMPORT_SOURCE="{kernel.source}"', f"-DTEMPORT_ENTRY={kernel.entry}"]
+    return ctypes.CDLL(str(build_library(_LAUNCHER, [*options, f"-I{kernel.source.parent}"])))
 
 
 def run_plugin(
@@ -74,7 +65,6 @@ def run_plugin(
     kernel: AotKernel,
     attributes: dict[str, int],
     inputs: list[np.ndarray],
-    directory: Path,
 ) -> list[np.ndarray]:
     """Outputs of plugin `name`, all input axes dynamic while it is built."""
     op = OPS[name]
@@ -117,7 +107,7 @@ def run_plugin(
     ]
     arguments = LaunchArguments([x.ctypes.data for x in inputs], integers, [x.ctypes.data for x in outputs])
     threads, shared = _value(launch.block_x, sizes), _value(launch.shared_mem, sizes)
-    launch_emulated(kernel, directory, grid, threads, shared, arguments)
+    launch_emulated(kernel, grid, threads, shared, arguments)
     return outputs
 
 

@@ -29,11 +29,6 @@ needs_package = pytest.mark.skipif(
 )
 
 
-@pytest.fixture(scope="module")
-def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("aot")
-
-
 @pytest.fixture
 def trt() -> Iterator[Any]:
     with tensorrt() as module:
@@ -69,7 +64,7 @@ CASES = [
 @needs_package
 @pytest.mark.parametrize(("layout", "element_type", "rule", "T", "S", "H", "kv", "D", "Dv"), CASES, ids=str)
 def test_attention(
-    trt: Any, directory: Path, layout: str, element_type: str, rule: dict[str, int], T: int, S: int, H: int,
+    trt: Any, layout: str, element_type: str, rule: dict[str, int], T: int, S: int, H: int,
     kv: int, D: int, Dv: int,
 ) -> None:  # fmt: skip
     packed, masked = layout.startswith("packed"), layout.endswith("mask")
@@ -90,7 +85,7 @@ def test_attention(
         "first_position": rule.get("query_offset", -1) + 1, "scale_bits": float_bits(D**-0.5),
     }  # fmt: skip
     given = [*inputs, *([] if mask is None else [mask])]
-    (y,) = run_plugin(trt, name, kernel, attributes, given, directory)
+    (y,) = run_plugin(trt, name, kernel, attributes, given)
     q, k, v = [*inputs, None, None][:3]
     truth = reference(
         [q, k, v, mask], {"num_heads": H, "kv_num_heads": kv, "causal": 0, "window": 0, "query_offset": -1,
@@ -106,7 +101,7 @@ def test_attention(
 @pytest.mark.parametrize(("length", "block"), [(70, 16), (9, 200)])
 @pytest.mark.parametrize(("feature_map", "normalizer"), [("elu1", "key_sum"), ("identity", "none")])
 def test_block_linear_is_four_plugins(
-    trt: Any, directory: Path, element_type: str, packed: bool, length: int, block: int, feature_map: str,
+    trt: Any, element_type: str, packed: bool, length: int, block: int, feature_map: str,
     normalizer: str,
 ) -> None:  # fmt: skip
     H, D = 2, 24
@@ -132,7 +127,7 @@ def test_block_linear_is_four_plugins(
     aot_plugin.register([entry(kernel) for kernel in kernels])
 
     def run(step: int, given: list[np.ndarray]) -> list[np.ndarray]:
-        return run_plugin(trt, names[step], kernels[step], {**attributes, "variant": step}, given, directory)
+        return run_plugin(trt, names[step], kernels[step], {**attributes, "variant": step}, given)
 
     states = run(1, run(0, inputs if packed else inputs[1:]))
     (linear,) = run(2, [inputs[0], *states])

@@ -19,21 +19,16 @@ from tests.tensorrt.aot_harness import launch_emulated
 class EmulatedLauncher:
     """Like `PtxLauncher`, on emulated threads; `spoil` is added to what a kernel writes."""
 
-    def __init__(self, directory: Path, spoil: float = 0.0) -> None:
-        self.directory, self.spoil = directory, spoil
+    def __init__(self, spoil: float = 0.0) -> None:
+        self.spoil = spoil
 
     def __call__(
         self, kernel: AotKernel, grid: Sequence[int], read: Sequence[torch.Tensor], integers: Sequence[int],
         written: Sequence[torch.Tensor],
     ) -> None:  # fmt: skip
         arguments = LaunchArguments([x.data_ptr() for x in read], integers, [x.data_ptr() for x in written])
-        launch_emulated(kernel, self.directory, grid, kernel.threads, kernel.shared, arguments)
+        launch_emulated(kernel, grid, kernel.threads, kernel.shared, arguments)
         written[0].add_(self.spoil)
-
-
-@pytest.fixture(scope="module")
-def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("aot")
 
 
 @pytest.fixture(autouse=True)
@@ -42,13 +37,13 @@ def one_type(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu_aot, "DTYPES", (torch.float16,))
 
 
-def test_kernels_pass(directory: Path) -> None:
-    found = list(checks(EmulatedLauncher(directory), "cpu"))
+def test_kernels_pass() -> None:
+    found = list(checks(EmulatedLauncher(), "cpu"))
     assert len(found) == 4 and all(check.passed for check in found)
 
 
-def test_a_wrong_kernel_fails(directory: Path) -> None:
-    assert not any(check.passed for check in checks(EmulatedLauncher(directory, spoil=0.05), "cpu"))
+def test_a_wrong_kernel_fails() -> None:
+    assert not any(check.passed for check in checks(EmulatedLauncher(spoil=0.05), "cpu"))
 
 
 def test_a_kernel_that_writes_nothing_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,7 +45,6 @@ def run_lowered(
     lowered: Lowered,
     known: dict[str, aot_kernels.AotKernel],
     feeds: dict[str, np.ndarray],
-    directory: Path,
 ) -> np.ndarray:
     """Every node as TensorRT would make a plugin of it, from the node's own attributes."""
     assert lowered.aot_plugin is not None
@@ -57,7 +56,7 @@ def run_lowered(
             inputs = [values[v.name or ""] for v in node.inputs if v is not None]
             given = lowered.aot_plugin["kernels"][attributes["variant"]]
             kernel = known[f"{given['entry']} {given['ptx']}"]
-            outputs = run_plugin(trt, node.op_type, kernel, attributes, inputs, directory)
+            outputs = run_plugin(trt, node.op_type, kernel, attributes, inputs)
             values |= {v.name or "": y for v, y in zip(node.outputs, outputs, strict=True)}
     return values[model.graph.outputs[0].name or ""]
 
@@ -72,14 +71,14 @@ def run_lowered(
     ],
     ids=str,
 )
-def test_attention(case: AttentionCase, known: dict[str, Any], tmp_path: Path) -> None:
+def test_attention(case: AttentionCase, known: dict[str, Any]) -> None:
     model = ir.from_proto(attention_model(case))
     lowered = lower(model, declaration(case), BACKEND, "aot_plugin")
     assert [(entry.node, entry.form) for entry in lowered.attention] == [("attention", "plugin")]
     assert lowered.masks == [] and not model.functions
     kind = DTYPES[case.element_type]
     feeds = {n: x if x.dtype == bool else x.astype(kind) for n, x in case.inputs().items()}
-    y = run_lowered(model, lowered, known, feeds, tmp_path)
+    y = run_lowered(model, lowered, known, feeds)
     truth = reference([feeds.get(n) for n in ("q", "k", "v", "key_mask")], case.attributes)
     numbers = [x for x in feeds.values() if x.dtype != bool]
     assert np.abs(y.astype(np.float64) - truth).max() <= bound(case.element_type, truth, numbers)
@@ -87,7 +86,7 @@ def test_attention(case: AttentionCase, known: dict[str, Any], tmp_path: Path) -
 
 @needs_package
 @pytest.mark.parametrize(("length", "block", "packed"), [(40, 16, False), (20, 64, True)])
-def test_block_linear(length: int, block: int, packed: bool, known: dict[str, Any], tmp_path: Path) -> None:
+def test_block_linear(length: int, block: int, packed: bool, known: dict[str, Any]) -> None:
     proto = block_model(length, block, packed, TensorProto.FLOAT16)
     model = ir.from_proto(proto)
     lowered = lower(model, spec(proto), BACKEND, "aot_plugin")
@@ -98,7 +97,7 @@ def test_block_linear(length: int, block: int, packed: bool, known: dict[str, An
     feeds = {
         t.name: (0.5 * random.standard_normal(t.onnx_shape())).astype(np.float16) for t in spec(proto).inputs
     }
-    y = run_lowered(model, lowered, known, feeds, tmp_path)
+    y = run_lowered(model, lowered, known, feeds)
     attributes = {a.name: a.value for a in ir.from_proto(proto).graph[0].attributes.values()}
     truth = block_linear_reference([*feeds.values(), None, None][:3], attributes)
     assert np.abs(y.astype(np.float64) - truth).max() <= bound("float16", truth, list(feeds.values()))
