@@ -24,6 +24,7 @@ from exporter.passes.clean import clean
 from exporter.passes.flatten_rows import flatten_rows
 from exporter.passes.fold_constants import fold_constants
 from exporter.passes.join_reshapes import join_reshapes
+from exporter.passes.limit_lengths import limit_lengths
 from exporter.passes.precision import PrecisionChange, lower_precision
 from exporter.passes.prune import prune
 from exporter.passes.to_standard import to_standard
@@ -83,6 +84,7 @@ def build(module: nn.Module, declaration: Declaration) -> Built:
     flatten_rows(model)
     join_reshapes(model)
     flops["exported"] = count_flops(model, declaration)
+    limit_lengths(model, declaration)
     half = None
     if declaration.precision != "float32":
         half = lower_precision(model, PRECISION_NAMES[declaration.precision])

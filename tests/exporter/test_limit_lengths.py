@@ -1,0 +1,103 @@
+"""A dynamic length ends at its declared maximum: one frame more is an error in every runtime, never numbers.
+
+That lengths within it keep their numbers is the matter of test_every_architecture.
+"""
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from exporter import build as subject_module
+from exporter.build import build, save
+from exporter.declaration import Declaration
+from exporter.declare import declare
+from exporter.parity.cases import Array
+from exporter.runtimes import load
+from exporter.runtimes.contract import Session
+from exporter.subject import Subject
+from graphs.moving_average import DecayKernel
+
+LONGEST = 17
+NARROW = ("embed_dim=10", "hidden_size=16", "num_layers=2")
+HEADS = ("embed_dim=10", "num_heads=2", "head_dim=8")
+MODELS = {
+    "sliding_window": ("sliding_window", (*HEADS, "ffn_dim=12", "window_size=4")),
+    "attention": ("attention", ("embed_dim=10", "hidden_size=16", "num_heads=4", "window_size=5")),
+    "hybrid": ("hybrid", (*HEADS, "lstm_hidden=12")),
+    "hybrid_mlp": ("hybrid_mlp", (*HEADS, "lstm_hidden=12", "mlp_sizes=6,3")),
+    "mega": ("mega", NARROW),
+    "mega-l1": ("mega", (*NARROW, "attention_kernel=l1")),  # without a mask that would be too short
+    "lightning": ("lightning", (*NARROW, "num_heads=2", "block_size=5", "feature_map=elu1")),
+    "dms": ("dms", ("hid_dim=16", "n_heads=4")),
+}
+WITHOUT_CUSTOM_OPS = ("mega-l1",)
+
+
+def exported(tmp_path: Path, name: str, **given: str) -> Subject:
+    arch, options = MODELS[name]
+    declaration, module, _ = declare(arch, options, **{"batch": "1:2:3", "seq": f"3:9:{LONGEST}", **given})
+    for average in (layer for layer in module.modules() if isinstance(layer, DecayKernel)):
+        average.alpha.data.fill_(4)  # a slow one, so that early frames weigh
+    save(build(module, declaration), tmp_path / "model.onnx", external_data=False)
+    return Subject(declaration, tmp_path / "model.onnx", module)
+
+
+def runtimes(name: str) -> tuple[str, ...]:
+    every = ("onnx_reference", "onnxruntime_cpu", "openvino")
+    return every if name in WITHOUT_CUSTOM_OPS else (*every, "onnxruntime_native")
+
+
+def run(session: Session, declaration: Declaration, **sizes: int) -> Array:
+    rng = np.random.default_rng(0)
+    arrays = {s.name: rng.standard_normal(s.at(**sizes)).astype(s.dtype) for s in declaration.inputs}
+    return session.run(arrays)["output"]
+
+
+@pytest.mark.parametrize(
+    ("name", "batch"), [*((name, "1:2:3") for name in MODELS), ("mega", "1"), ("dms", "1")]
+)
+def test_a_longer_sequence_is_an_error(tmp_path: Path, name: str, batch: str) -> None:
+    subject = exported(tmp_path, name, batch=batch)
+    lengths = [axis for axis in subject.declaration.axes if axis != "batch"]
+    longest = dict.fromkeys(lengths, LONGEST)
+    for runtime in runtimes(name):
+        with load(runtime).open(subject) as session:
+            within = run(session, subject.declaration, **longest)
+            for axis, length in itertools.product(lengths, (LONGEST + 1, 3 * LONGEST)):
+                with pytest.raises(Exception, match=r"(?i)reshape"):
+                    run(session, subject.declaration, **longest | {axis: length})
+            # an error leaves nothing behind
+            np.testing.assert_array_equal(run(session, subject.declaration, **longest), within, strict=True)
+
+
+def test_without_the_check_an_average_ends_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the check is for: numbers, and not those of the model."""
+    monkeypatch.setattr(subject_module, "limit_lengths", lambda model, declaration: None)
+    subject = exported(tmp_path, "mega")
+    assert subject.module is not None
+    x = torch.from_numpy(np.random.default_rng(0).standard_normal((1, 60, 10), np.float32))
+    with load("onnxruntime_native").open(subject) as session, torch.no_grad():
+        numbers = session.run({"state_sequence": x.numpy()})["output"]
+        truth = subject.module(x).numpy()
+    assert np.abs(numbers - truth).max() > 1e-3
+
+
+def test_the_message_names_the_input_and_its_maximum(tmp_path: Path) -> None:
+    subject = exported(tmp_path, "dms")
+    session = load("onnxruntime_native").open(subject)
+    with session, pytest.raises(Exception, match=f"query/seq<={LONGEST}"):
+        run(session, subject.declaration, seq=LONGEST + 1, memory=LONGEST)
+
+
+def test_fixed_lengths_need_no_check(tmp_path: Path) -> None:
+    model = onnx.load(exported(tmp_path, "mega", seq=str(LONGEST)).model_path)
+    assert not [node for node in model.graph.node if "<=" in node.name or node.op_type in ("Shape", "Min")]
+
+
+def test_work_is_counted_before_sizes_hide_behind_the_check() -> None:
+    declaration, module, _ = declare("mega", NARROW, seq=f"3:9:{LONGEST}")
+    assert build(module, declaration).flops["exported"]
