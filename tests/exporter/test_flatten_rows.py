@@ -156,6 +156,7 @@ ARCHITECTURES = {
 }
 
 
+@pytest.mark.usefixtures("one_trace")
 @pytest.mark.parametrize("batch", ["1", "dynamic"])
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_flops_are_the_same(name: str, batch: str, monkeypatch: pytest.MonkeyPatch) -> None:

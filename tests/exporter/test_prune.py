@@ -57,6 +57,7 @@ def agree(module: nn.Module, whole: Built, trimmed: Built, values: np.ndarray) -
     assert errors[1] <= 2 * errors[0] + 16 * np.finfo(np.float32).eps * np.abs(oracle).max()
 
 
+@pytest.mark.usefixtures("one_trace")
 @pytest.mark.parametrize("seq", ["1", "23"], ids=lambda s: f"T{s}")
 @pytest.mark.parametrize("name", SMALL)
 def test_pruned_equals_whole(name: str, seq: str) -> None:
@@ -68,6 +69,7 @@ def test_pruned_equals_whole(name: str, seq: str) -> None:
     assert ("pruned" in trimmed.op_counts) == (int(seq) > 1)
 
 
+@pytest.mark.usefixtures("one_trace")
 @pytest.mark.parametrize("seq", ["dynamic", "7:20:31"])
 @pytest.mark.parametrize("name", SMALL)
 def test_a_symbolic_length_is_pruned_too(name: str, seq: str) -> None:
