@@ -29,7 +29,7 @@ def add_engine(
         progress.detail(f"compiling for {target}: {name.lower()}")
 
     report = compile_model(target, directory / "model.onnx", declaration, directory, options, phase)
-    write_polygraphy(directory, declaration)
+    write_polygraphy(directory, declaration, report)
     return report
 
 

@@ -1,35 +1,49 @@
-"""Two files for Polygraphy users: a command line and the script it needs to repeat the bundle's own comparison."""
+"""Two files for Polygraphy users: command lines and the script they need to repeat the bundle's own comparison.
+
+The engine is loaded as it lies in the bundle: one that Polygraphy built from `model.onnx` would be another engine.
+"""
 
 from __future__ import annotations
 
 import shlex
 from pathlib import Path
 
-from exporter.compilers.profiles import profile
+from exporter.compilers.contract import EngineReport
 from exporter.declaration import Declaration
 
 SCRIPT, COMMAND = "polygraphy_vectors.py", "polygraphy.sh"
 _TEMPLATE = Path(__file__).with_name("polygraphy_vectors.py.template")
-_HEADER = """#!/bin/sh
-# Repeats this bundle's comparison: ONNX Runtime and TensorRT, each against the float64 truth within its bound.
-# TensorRT for RTX instead of TensorRT: POLYGRAPHY_USE_TENSORRT_RTX=1 sh polygraphy.sh
+_RUNNERS = {"tensorrt-rtx": "POLYGRAPHY_USE_TENSORRT_RTX=1 polygraphy", "tensorrt": "polygraphy"}
+_WITH_ONNX_RUNTIME = """#!/bin/sh
+# Repeats this bundle's comparison on a machine with a GPU: ONNX Runtime with model.onnx, then the engine, each against
+# the float64 truth within its bound.
 cd "$(dirname "$0")" || exit 1
+answers=$(mktemp) || exit 1
+trap 'rm -f "$answers"' EXIT
+polygraphy run model.onnx --onnxrt {cases} --save-outputs "$answers" || exit 1
+{runner} run {engine} --load-outputs "$answers" {cases} {judged} "$@"
+"""
+_TWICE = """#!/bin/sh
+# Repeats this bundle's comparison on a machine with a GPU: the engine against the float64 truth within its bound. It
+# runs twice, because Polygraphy compares two runners and ONNX Runtime has no {precision} on a CPU.
+cd "$(dirname "$0")" || exit 1
+{runner} run {engine} --trt {cases} {judged} "$@"
 """
 
 
-def command(declaration: Declaration) -> list[str]:
-    """The `polygraphy run` command, to be started in the bundle directory."""
-    arguments = ["polygraphy", "run", "model.onnx", "--onnxrt", "--trt", "--data-loader-script", SCRIPT]
-    arguments += ["--compare-func-script", SCRIPT]
-    bounds = profile(declaration)
-    for bound in ("min", "opt", "max"):
-        shapes = [f"{name}:{shape[bound]}".replace(" ", "") for name, shape in bounds.items()]
-        arguments += [f"--trt-{bound}-shapes", *shapes] if shapes else []
-    return arguments
+def commands(declaration: Declaration, report: EngineReport) -> str:
+    """The text of `polygraphy.sh`; what is given to it goes to the command that runs the engine."""
+    plugin = report.options["plugin"]
+    return (_TWICE if declaration.precision == "bfloat16" else _WITH_ONNX_RUNTIME).format(
+        runner=_RUNNERS[report.target],
+        engine=shlex.join([report.file, "--trt", *(["--plugins", plugin] if plugin else [])]),
+        cases=f"--data-loader-script {SCRIPT}",
+        judged=f"--compare-func-script {SCRIPT}",
+        precision=declaration.precision,
+    )
 
 
-def write_polygraphy(directory: Path, declaration: Declaration) -> None:
-    """Write `polygraphy.sh` and `polygraphy_vectors.py` beside `model.onnx` and `vectors.npz`."""
+def write_polygraphy(directory: Path, declaration: Declaration, report: EngineReport) -> None:
+    """Write `polygraphy.sh` and `polygraphy_vectors.py` beside the engine, `model.onnx` and `vectors.npz`."""
     (directory / SCRIPT).write_text(_TEMPLATE.read_text())
-    # further arguments of the user come last: "$@"
-    (directory / COMMAND).write_text(f'{_HEADER}exec {shlex.join(command(declaration))} "$@"\n')
+    (directory / COMMAND).write_text(commands(declaration, report))

@@ -1,16 +1,26 @@
-"""The files for Polygraphy users: the script judges by the bundle's bounds, the command carries the profile."""
+"""The files for Polygraphy users: the script judges by the bundle's bounds, the commands run the bundle's engine."""
 
 from __future__ import annotations
 
+import os
 import runpy
 import subprocess
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from exporter.compilers.polygraphy import COMMAND, SCRIPT, command, write_polygraphy
+from exporter.compilers.contract import EngineReport
+from exporter.compilers.polygraphy import COMMAND, SCRIPT, write_polygraphy
 from tests.tensorrt.models import AttentionCase, declaration
+
+
+def engine(target: str = "tensorrt-rtx", plugin: str | None = None) -> EngineReport:
+    """What the files need to know of an engine."""
+    named = {"target": target, "file": f"engine.{target}.plan", "options": {"plugin": plugin}}
+    rest = {field.name: None for field in fields(EngineReport)}
+    return EngineReport(**{**rest, **named})  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -22,7 +32,7 @@ def bundle(tmp_path: Path) -> Path:
         arrays[f"{name}/output/y"] = np.full((size, 4), 2.0)
         arrays[f"{name}/bound/y"] = np.array([allowed, 0.0, 1.0, 1.0])
     np.savez(tmp_path / "vectors.npz", **arrays)  # type: ignore[arg-type]
-    write_polygraphy(tmp_path, declaration(AttentionCase(dynamic=True)))
+    write_polygraphy(tmp_path, declaration(AttentionCase()), engine())
     return tmp_path
 
 
@@ -49,8 +59,42 @@ def test_each_runner_is_judged(bundle: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert outcome(bundle, monkeypatch, (small * np.nan, small)) == [False]
 
 
-def test_command_carries_the_profile(bundle: Path) -> None:
-    words = command(declaration(AttentionCase(dynamic=True)))
-    assert words[words.index("--trt-max-shapes") + 1 :] == ["q:[4,120,64]", "k:[4,120,64]", "v:[4,120,64]"]
-    assert "--trt-min-shapes" not in command(declaration(AttentionCase()))
-    subprocess.run(["sh", "-n", bundle / COMMAND], check=True)
+FAKE = """#!/bin/sh
+echo "$POLYGRAPHY_USE_TENSORRT_RTX $*" >> calls
+case "$*" in *--onnxrt*) exit ${ONNXRT:-0};; *) exit ${TRT:-0};; esac
+"""
+
+
+def run_commands(bundle: Path, **codes: int) -> tuple[int, list[str]]:
+    """`polygraphy.sh` with a Polygraphy that notes its arguments and ends with the given exit codes."""
+    (bundle / "polygraphy").write_text(FAKE)
+    (bundle / "polygraphy").chmod(0o755)
+    (bundle / "calls").unlink(missing_ok=True)
+    path = {"PATH": f"{bundle}:{os.environ['PATH']}", "TMPDIR": str(bundle)}
+    environment = {**os.environ, **path, **{name: str(code) for name, code in codes.items()}}
+    done = subprocess.run(["sh", bundle / COMMAND, "--verbose"], cwd="/", env=environment)
+    assert not list(bundle.glob("tmp.*"))
+    return done.returncode, (bundle / "calls").read_text().splitlines()
+
+
+def test_the_engine_of_the_bundle_is_run(bundle: Path) -> None:
+    """Not one that Polygraphy would build from the model, and either failure is the command's."""
+    code, (first, second) = run_commands(bundle)
+    assert code == 0
+    assert first.startswith(f" run model.onnx --onnxrt --data-loader-script {SCRIPT} --save-outputs ")
+    assert second.startswith("1 run engine.tensorrt-rtx.plan --trt --load-outputs ")
+    assert second.endswith(f" --data-loader-script {SCRIPT} --compare-func-script {SCRIPT} --verbose")
+    assert first.split()[-1] == second.split("--load-outputs ")[1].split()[0]
+    assert run_commands(bundle, TRT=1)[0] == 1
+    code, calls = run_commands(bundle, ONNXRT=1)
+    assert code == 1 and len(calls) == 1
+
+
+def test_bfloat16_needs_no_onnx_runtime(bundle: Path) -> None:
+    described = replace(declaration(AttentionCase()), precision="bfloat16")
+    write_polygraphy(bundle, described, engine(target="tensorrt", plugin="/opt/my ops.so"))
+    code, (call,) = run_commands(bundle)
+    assert code == 0
+    assert call.startswith(
+        " run engine.tensorrt.plan --trt --plugins /opt/my ops.so --trt --data-loader-script"
+    )
