@@ -55,7 +55,7 @@ class OpReference:
         functions=False,
         overloads=False,
         opsets=(1, onnx.defs.onnx_opset_version()),
-        dtypes=frozenset({"bool", "float16", "float32", "float64", "int64"}),
+        dtypes=frozenset({"bool", "float16", "bfloat16", "float32", "float64", "int64"}),
         dynamic_axes=True,
         intermediates=True,
     )

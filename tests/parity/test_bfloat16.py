@@ -1,0 +1,50 @@
+"""A bfloat16 file is run and judged: ONNX Runtime has no bfloat16 on a CPU, the reference evaluators do."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, numpy_helper
+
+from exporter.build import build, save
+from exporter.declare import declare
+from exporter.report.model import FAIL, PASS, ParityReport
+from exporter.runtimes import load
+from exporter.trial import Trial, cases_for
+from tests.tensorrt.test_precision import SETTINGS
+
+RUNTIMES = ("onnx_reference", "op_reference")
+
+
+def parity(arch: str, path: Path, spoil: float = 0.0) -> ParityReport:
+    """Parity of a small model, with every bfloat16 weight of its file multiplied by `1 + spoil`."""
+    declaration, module, _ = declare(arch, SETTINGS[arch], seq="20")
+    declaration = replace(declaration, precision="bfloat16")
+    save(build(module, declaration), path, external_data=False)
+    model = onnx.load(path)
+    weights = [t for t in model.graph.initializer if t.data_type == TensorProto.BFLOAT16]
+    assert weights
+    for tensor in weights if spoil else ():
+        array = numpy_helper.to_array(tensor)
+        tensor.CopyFrom(
+            numpy_helper.from_array((array * np.float32(1 + spoil)).astype(array.dtype), tensor.name)
+        )
+    onnx.save(model, path)
+    trial = Trial.of(declaration, path, module)
+    return trial.run(cases_for(declaration, ()), [load(n) for n in RUNTIMES], None, lambda *a: None)
+
+
+@pytest.mark.parametrize("arch", SETTINGS)
+def test_every_architecture_is_judged(arch: str, tmp_path: Path) -> None:
+    report = parity(arch, tmp_path / "model.onnx")
+    assert [row.verdict for row in report.runtimes] == [PASS, PASS], report.reasons
+
+
+def test_a_wrong_file_fails(tmp_path: Path) -> None:
+    report = parity("sliding_window", tmp_path / "model.onnx", spoil=0.3)
+    assert [row.verdict for row in report.runtimes] == [FAIL, FAIL]
+    assert all(row.divergence is not None and row.divergence.where == "file" for row in report.runtimes)
