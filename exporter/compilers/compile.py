@@ -166,7 +166,8 @@ def lower(model: ir.Model, declaration: Declaration, table: Backend, kernels: st
         attention += lowered
         attention += lower_block_linear(model, table)
     _flatten(model, keep=frozenset())
-    if attention and kernels == "standard" and model.opset_imports[""] < _OPSET_WITH_ATTENTION:
+    written = any(node.op_type == "Attention" for node in model.graph)
+    if written and model.opset_imports[""] < _OPSET_WITH_ATTENTION:
         if changed := sorted({n.op_type for n in model.graph.all_nodes()} & _CHANGED_MEANING):
             raise UserError(
                 f"{', '.join(changed)} changed its meaning after opset 20; export with --opset 23"
@@ -208,10 +209,11 @@ def _describe(layer: Layer) -> dict[str, object]:
 
 
 def _enter(path: Path, report: EngineReport) -> None:
-    """`engine.json` lists one engine per target; a rebuilt target replaces its entry."""
+    """`engine.json` lists one engine per target, in the order of `EngineReport`: the long layer table comes late. A
+    rebuilt target replaces its entry."""
     engines = json.loads(path.read_text())["engines"] if path.is_file() else []
     engines = [entry for entry in engines if entry["target"] != report.target] + [report.to_json()]
-    path.write_text(json.dumps({"format": 1, "engines": engines}, indent=1, sort_keys=True) + "\n")
+    path.write_text(json.dumps({"format": 1, "engines": engines}, indent=1) + "\n")
 
 
 def _sha256(path: Path) -> str:

@@ -53,9 +53,14 @@ class Backend:
     unavailable: Callable[[], str | None]
     options: frozenset[str]
 
-    def fuses(self, element_type: str, head_dim: int) -> bool:
+    def unfused(self, element_type: str, head_dim: int) -> str:
+        """Why an `Attention` of these is not one kernel; empty where it is."""
         low, high = self.fused_head_dims
-        return element_type in self.fused_types and low <= head_dim <= high
+        if element_type not in self.fused_types:
+            return f"{self.name} has no fused kernel for {element_type.lower()}; --precision fp16 or bf16 has one"
+        if not low <= head_dim <= high:
+            return f"head dim {head_dim} is outside {low} to {high}, which the fused kernel takes"
+        return ""
 
 
 def _flags(names: Iterable[str]) -> str:
@@ -122,7 +127,7 @@ class CompileOptions:
 class EngineReport:
     """One built engine, as `engine.json` holds it.
 
-    attention   per attention node: how it was lowered and which engine layers it became
+    attention   per attention node: what it became, why not one kernel where it is not, and its engine layers
     masks       per mask constant: shape, element type, bytes, share of allowed pairs, sha256
     layers      the engine's layers: name, type, element types, ONNX nodes, constants
     precision   element type -> number of layers that compute in it

@@ -45,9 +45,12 @@ class MaskConstant:
 
 @dataclass(frozen=True)
 class LoweredAttention:
-    """What became of one node. `form`: `fused` (one kernel is required) or `decomposed` (no kernel exists).
+    """What became of one node.
 
-    `mask` is a constant's name, `is_causal`, or `none` where the rule excludes no key at these lengths.
+    form  `fused` (one kernel is required), `decomposed` (no kernel exists) or `plugin` (ours)
+    mask  a constant's name, `is_causal`, `none` where the rule excludes no key at these lengths, `rule` where our
+          kernel applies it, or `body` where the node's function body does
+    why   why it is decomposed; empty otherwise
     """
 
     node: str
@@ -58,6 +61,7 @@ class LoweredAttention:
     form: str
     mask: str
     key_mask: bool
+    why: str = ""
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,30 @@ class _Site:
     query_length: int | None
     key_length: int | None
     same_length: bool
+
+    @property
+    def lone(self) -> bool:
+        """One head of one sequence."""
+        return self.layout.batch == 1 and self.attributes.num_heads == 1
+
+    @property
+    def one_row(self) -> bool:
+        """A single query row of too few heads for an Attention node."""
+        together = (self.layout.batch or 1) * self.attributes.num_heads
+        return self.query_length == 1 and together < SMALLEST_ROW_KERNEL
+
+    def unfused(self, backend: Backend, key_mask: bool) -> str:
+        """Why this is not one fused kernel; empty where it is."""
+        if why := backend.unfused(self.element_type.name, self.layout.head_dim):
+            return why
+        if self.layout.value_dim != self.layout.head_dim:
+            return f"values have head dim {self.layout.value_dim} and keys {self.layout.head_dim}"
+        if self.one_row:
+            return f"batch times heads is below {SMALLEST_ROW_KERNEL} and there is a single query row"
+        odd = (self.query_length or 1) % 2 != 0
+        if self.lone and (key_mask or odd or self.key_length is None):
+            return "batch 1 and one head are fused for an even, fixed number of query rows without a key mask"
+        return ""
 
 
 def lower_attention(
@@ -117,17 +145,12 @@ def _lower(
 ) -> LoweredAttention:
     node, a, dim = site.node, site.attributes, site.layout.head_dim
     key_mask = node.inputs[3] if len(node.inputs) > 3 else None
-    fused = backend.fuses(site.element_type.name, dim) and site.layout.value_dim == dim
-    lone = site.layout.batch == 1 and a.num_heads == 1
-    one_row = site.query_length == 1 and (site.layout.batch or 1) * a.num_heads < SMALLEST_ROW_KERNEL
-    halves = lone and key_mask is None and (site.query_length or 1) % 2 == 0 and site.key_length is not None
-    if one_row or (lone and not halves):
-        fused = False
+    why = site.unfused(backend, key_mask is not None)
     edit = GraphEdit(graph, node)
     q, k, v = _split(edit, site)
     table = _Table(edit, site, longest, masks)
 
-    causal_by_flag = fused and not lone and key_mask is None and table.plain_causal
+    causal_by_flag = not why and not site.lone and key_mask is None and table.plain_causal
     extra: ir.Value | None = None
     if key_mask is not None:
         extra = _given_mask(edit, key_mask, table)
@@ -135,9 +158,9 @@ def _lower(
         extra = table.additive()
     operands = Operands(q, k, v, extra, a.num_heads, a.kv_heads, a.scale_for(dim))
     name = node.name or ""
-    if one_row:
+    if site.one_row:
         y = single_row(edit, operands, site.element_type, name)
-    elif fused and lone:
+    elif site.lone and not why:
         y = halves_as_heads(edit, operands, site.query_length or 0, dim, name)
     else:
         y = one_node(edit, operands, causal_by_flag, name)
@@ -145,9 +168,9 @@ def _lower(
     edit.replace(node, y)
     return LoweredAttention(
         name, site.element_type.name, a.num_heads, a.kv_heads, dim,
-        "fused" if fused else "decomposed",
+        "decomposed" if why else "fused",
         "is_causal" if causal_by_flag else "none" if table.all_allowed else table.name,
-        key_mask is not None,
+        key_mask is not None, why,
     )  # fmt: skip
 
 

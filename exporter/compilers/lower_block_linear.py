@@ -2,7 +2,7 @@
 
 Blocks become batch entries: the causal softmax inside each of B*n blocks is one `ai.onnx::Attention` over
 `[B*n, block, H*D]`. The linear part stays in float32: its sums over earlier blocks are one product of the block
-states with a constant strictly lower triangular matrix. Other nodes keep their function body.
+states with a constant strictly lower triangular matrix. Other nodes keep their function body, and say why.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import onnx_ir as ir
 
 from custom_ops.block_linear_attention.attributes import OP_NAME, BlockLinearAttributes
 from custom_ops.layout import read_layout
-from exporter.compilers.contract import Backend
+from exporter.compilers.contract import Backend, CompileError
 from exporter.compilers.graph_edit import GraphEdit
 from exporter.compilers.lower_attention import LoweredAttention
 
@@ -21,29 +21,31 @@ _AUTO = -1
 
 def lower_block_linear(model: ir.Model, backend: Backend) -> list[LoweredAttention]:
     """Replace the nodes of `model`, in place, whose length is static and whose heads the fused kernel takes."""
-    lowered = []
-    for node in list(model.graph):
-        if node.domain == "temport" and node.op_type == OP_NAME:
-            entry = _lower(model.graph, node, backend)
-            if entry is not None:
-                lowered.append(entry)
-    return lowered
+    nodes = [node for node in model.graph if node.domain == "temport" and node.op_type == OP_NAME]
+    return [_lower(model.graph, node, backend) for node in nodes]
 
 
-def _lower(graph: ir.Graph, node: ir.Node, backend: Backend) -> LoweredAttention | None:
+def _lower(graph: ir.Graph, node: ir.Node, backend: Backend) -> LoweredAttention:
     a = BlockLinearAttributes.parse({name: attribute.value for name, attribute in node.attributes.items()})
     shapes: list[list[int | None] | None] = []
     for value in [*node.inputs, None, None][:3]:
         if value is not None and value.shape is None:
-            return None
+            raise CompileError(f"{node.name}: input {value.name} has no shape; export the model again")
         sizes = None if value is None else value.shape
         shapes.append(None if sizes is None else [d if isinstance(d, int) else None for d in sizes])
     assert shapes[0] is not None and node.inputs[0] is not None
     H = a.num_heads
     layout = read_layout(OP_NAME, shapes[0], shapes[1], shapes[2], num_heads=H, kv_num_heads=H)
     element, length, dim = node.inputs[0].dtype, layout.query_length, layout.head_dim
-    if element is None or length is None or layout.value_dim != dim or not backend.fuses(element.name, dim):
-        return None
+    if element is None:
+        raise CompileError(f"{node.name}: its inputs have no element type; export the model again")
+    why = backend.unfused(element.name, dim)
+    if not why and length is None:
+        why = "its blocks are batch entries only where the length is fixed"
+    if not why and layout.value_dim != dim:
+        why = f"values have head dim {layout.value_dim} and keys {dim}"
+    if why or length is None:
+        return LoweredAttention(node.name or "", element.name, H, H, dim, "decomposed", "body", False, why)
     block = min(a.block_size, length)
     count = -(-length // block)
     edit = GraphEdit(graph, node)

@@ -41,10 +41,12 @@ def _adopt(graph: ir.Graph, node: ir.Node, backend: Backend) -> LoweredAttention
     dim = width if len(q.shape) == 4 else width // heads
     batch, rows = q.shape[0], q.shape[-2]
     together = (batch if isinstance(batch, int) else 1) * heads
-    fused = backend.fuses(q.dtype.name, dim) and together > 1 and rows != 1
+    why = backend.unfused(q.dtype.name, dim)
+    if not why and (together == 1 or rows == 1):
+        why = "a written Attention of one head at batch 1, or of one query row, is not fused"
     return LoweredAttention(
-        node.name or "", q.dtype.name, heads, kv_heads, dim, "fused" if fused else "decomposed",
-        _additive_mask(graph, node, q.dtype), key_mask=False,
+        node.name or "", q.dtype.name, heads, kv_heads, dim, "decomposed" if why else "fused",
+        _additive_mask(graph, node, q.dtype), key_mask=False, why=why,
     )  # fmt: skip
 
 

@@ -114,6 +114,33 @@ def test_any_rule(T: int, S: int, causal: bool, window: int, offset: int, key_ma
     assert run(case) <= BOUND
 
 
+@pytest.mark.parametrize(
+    ("case", "why"),
+    [
+        (AttentionCase(element_type="float16"), ""),
+        (AttentionCase(), "no fused kernel for float; --precision fp16 or bf16 has one"),
+        (AttentionCase(element_type="float16", head_dim=8), "head dim 8 is outside 16 to 256"),
+        (
+            AttentionCase(element_type="float16", batch=1, query_length=1, heads=3, kv_heads=3),
+            "a single query row",
+        ),
+        (AttentionCase(element_type="float16", batch=2, query_length=1), ""),
+        (AttentionCase(element_type="float16", batch=1, heads=1, kv_heads=1), ""),
+        (
+            AttentionCase(element_type="float16", batch=1, heads=1, kv_heads=1, query_length=5),
+            "an even, fixed",
+        ),
+        (
+            AttentionCase(element_type="float16", batch=1, heads=1, kv_heads=1, key_mask=True),
+            "an even, fixed",
+        ),
+    ],
+)
+def test_what_is_decomposed_says_why(case: AttentionCase, why: str) -> None:
+    (entry,) = lower(ir.from_proto(attention_model(case)), declaration(case), BACKEND).attention
+    assert entry.form == ("decomposed" if why else "fused") and why in entry.why
+
+
 def test_shifted_mask_is_seen() -> None:
     assert run(AttentionCase(window=7), flip_mask=True) > BOUND
 

@@ -119,5 +119,8 @@ def test_engine_fuses_the_softmax(length: int, block: int, tmp_path: Path) -> No
 def test_float32_keeps_its_body(tmp_path: Path) -> None:
     proto = block_model(16, 4, False, TensorProto.FLOAT)
     model = ir.from_proto(proto)
-    assert lower(model, spec(proto), BACKEND).attention == []
+    opset = model.opset_imports[""]
+    (entry,) = lower(model, spec(proto), BACKEND).attention
+    assert (entry.form, entry.mask) == ("decomposed", "body") and "no fused kernel for float" in entry.why
+    assert model.opset_imports[""] == opset
     assert {node.domain for node in model.graph} == {""}
