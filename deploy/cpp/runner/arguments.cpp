@@ -19,7 +19,7 @@ int count_of(const std::string& text, int most) {
 
 const char* const kUsage =
     "usage: temport-run BUNDLE [--replay] [--bench [--frames N]]\n"
-    "                   [--input [NAME=]x.npy ... --output [NAME=]y.npy ...]\n"
+    "                   [--input [NAME=]x.npy ... --output [NAME=]y.npy ... [--restore STATE] [--save STATE]]\n"
     "                   [--runtime onnxruntime|tensorrt|tensorrt-rtx] [--library libonnxruntime.so]\n"
     "                   [--ops libtemport_ops.so|none] [--threads N]\n"
     "Prints one JSON object on stdout. Exit code 0: done and every judged case passed; 1: a case failed\n"
@@ -51,6 +51,10 @@ Result<Arguments> parse_arguments(int count, char** values) {
         arguments.session.threads = count_of(value, kMaxThreads);
         if (arguments.session.threads == 0)
           return invalid_argument("--threads " + value + " is not a number from 1 to " + std::to_string(kMaxThreads));
+      } else if (word == "--restore") {
+        arguments.state.restore = value;
+      } else if (word == "--save") {
+        arguments.state.save = value;
       } else if (word == "--frames") {
         arguments.frames = count_of(value, kMaxFrames);
         if (arguments.frames == 0)
@@ -70,6 +74,8 @@ Result<Arguments> parse_arguments(int count, char** values) {
   if (arguments.frames && !arguments.bench) return invalid_argument("--frames says how long --bench runs; give both");
   if (arguments.inputs.empty() != arguments.outputs.empty())
     return invalid_argument("--input and --output go together");
+  if (arguments.inputs.empty() && !(arguments.state.restore + arguments.state.save).empty())
+    return invalid_argument("--restore and --save hold the state of the stream that --input feeds; give both");
   return arguments;
 }
 

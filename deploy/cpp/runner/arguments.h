@@ -9,11 +9,17 @@
 
 namespace temport::runner {
 
+// Where a stream goes on from and where its state goes afterwards; empty: from zero, nowhere.
+struct StateFiles {
+  std::string restore, save;
+};
+
 struct Arguments {
   std::string bundle;
   SessionOptions session;
   // Tensor name (empty: the only one on its side) and file.
   std::vector<std::pair<std::string, std::string>> inputs, outputs;
+  StateFiles state;
   int frames = 0;  // of --bench; 0: its default
   bool replay = false, bench = false, help = false;
 };

@@ -3,8 +3,12 @@
 #include <algorithm>
 #include <cstring>
 
+#include "file.h"
+
 namespace temport::runner {
 namespace {
+
+constexpr uint64_t kMaxState = uint64_t{1} << 30;
 
 template <const char* temport_state_spec::* side>
 std::vector<temport_tensor_spec> without_states(const Bundle& bundle, std::vector<temport_tensor_spec> specs) {
@@ -88,9 +92,27 @@ Result<Stream> stream_for(const Opened& opened, const std::vector<ArrayView>& in
   return opened.session.stream(*sizes);
 }
 
-Result<std::vector<Array>> infer_stream(const Opened& opened, const std::vector<ArrayView>& inputs) {
+Result<void> restore(Stream& stream, const std::string& file) {
+  const auto state = internal::read_file(file, kMaxState, internal::Links::kFollow);
+  if (!state) return state.error();
+  if (auto done = stream.restore(*state); !done) return invalid_argument(file + ": " + done.error().message);
+  return {};
+}
+
+Result<void> save(const Stream& stream, const std::string& file) {
+  const auto state = stream.save();
+  if (!state) return state.error();
+  return internal::write_file(file, *state);
+}
+
+Result<std::vector<Array>> infer_stream(const Opened& opened, const std::vector<ArrayView>& inputs,
+                                        const StateFiles& state) {
   auto stream = stream_for(opened, inputs);
   if (!stream) return stream.error();
+  if (!(state.restore + state.save).empty() && stream->entries() != 1)
+    return invalid_argument("a saved state is that of one stream; the input holds " + std::to_string(stream->entries()));
+  if (!state.restore.empty())
+    if (auto done = restore(*stream, state.restore); !done) return done.error();
   const int64_t frames = inputs[0].shape[1];
   std::vector<Tensor> frame_buffers, output_buffers;
   std::vector<Array> outputs;
@@ -108,6 +130,8 @@ Result<std::vector<Array>> infer_stream(const Opened& opened, const std::vector<
     if (auto done = stream->run(); !done) return failed("frame " + std::to_string(frame) + ": " + done.error().message);
     for (size_t i = 0; i < outputs.size(); ++i) read_frame(output_buffers[i], outputs[i], frame);
   }
+  if (!state.save.empty())
+    if (auto done = save(*stream, state.save); !done) return done.error();
   return outputs;
 }
 
@@ -125,8 +149,10 @@ ArrayView view_of(const Tensor& tensor) {
   return {tensor.dtype, {tensor.shape, tensor.shape + tensor.rank}, static_cast<const uint8_t*>(tensor.data), tensor.bytes};
 }
 
-Result<std::vector<Array>> infer(const Opened& opened, const std::vector<ArrayView>& inputs) {
-  if (!opened.bundle.states().empty()) return infer_stream(opened, inputs);
+Result<std::vector<Array>> infer(const Opened& opened, const std::vector<ArrayView>& inputs, const StateFiles& state) {
+  if (!opened.bundle.states().empty()) return infer_stream(opened, inputs, state);
+  if (!(state.restore + state.save).empty())
+    return invalid_argument("--restore and --save need a step model (temport export --streaming)");
   const auto specs = data_inputs(opened.bundle);
   std::vector<std::vector<int64_t>> shapes;
   for (const auto& input : inputs) shapes.push_back(input.shape);

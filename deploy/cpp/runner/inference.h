@@ -1,4 +1,4 @@
-// What a bundle computes on given arrays: one inference, or for a step model one stream from its first frame on.
+// What a bundle computes on given arrays: one inference, or for a step model the frames of a stream.
 #pragma once
 
 #include <vector>
@@ -28,7 +28,8 @@ std::vector<temport_tensor_spec> data_outputs(const Bundle& bundle);
 ArrayView view_of(const Tensor& tensor);
 
 // `inputs` in the order of data_inputs, with the element types of the signature; outputs in the order of data_outputs.
-// For a step model the inputs are [batch, frames, ...] and so are the outputs, its state starting at zero.
-Result<std::vector<Array>> infer(const Opened& opened, const std::vector<ArrayView>& inputs);
+// For a step model the inputs are [batch, frames, ...] and so are the outputs, its state starting at zero or, of a
+// single stream, where a saved one left off.
+Result<std::vector<Array>> infer(const Opened& opened, const std::vector<ArrayView>& inputs, const StateFiles& state = {});
 
 }  // namespace temport::runner

@@ -66,7 +66,7 @@ Result<void> run_once(const Opened& opened, const Arguments& arguments, Json& re
     files.push_back(*std::move(file));
     arrays.push_back(files.back().view);
   }
-  const auto results = infer(opened, arrays);
+  const auto results = infer(opened, arrays, arguments.state);
   if (!results) return results.error();
   report["outputs"] = Json::object();
   for (size_t i = 0; i < outputs.size(); ++i) {

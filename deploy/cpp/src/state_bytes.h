@@ -1,7 +1,7 @@
 // The saved state of one stream: bytes that another process with the same model can go on from.
 //
 //   offset 0   "TMPSTAT1"
-//          8   identity of the model (SHA-256 over the manifest's hashes of model.onnx and its external data)
+//          8   identity of the model (SHA-256 over the manifest's hashes, as text, of model.onnx and its external data)
 //         40   the stream's row of every state tensor, in the order of the signature, little-endian, nothing between
 //       -32    SHA-256 of everything before it
 //

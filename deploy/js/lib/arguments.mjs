@@ -1,20 +1,25 @@
 // The command line of temport-run, shared by the runners here.
 
 export const USAGE = `usage: temport-run BUNDLE [--replay] [--bench [--frames N]] [--threads N]
-                   [--input [NAME=]x.npy ... --output [NAME=]y.npy ...]
+                   [--input [NAME=]x.npy ... --output [NAME=]y.npy ... [--restore STATE] [--save STATE]]
 Prints one JSON object on stdout. Exit code 0: done and every judged case passed; 1: a case failed or
 none could be judged; 2: bad input, a refused bundle or a missing runtime, with one sentence on stderr.`;
 
 const MAX_FRAMES = 1e7;
 
 export function parseArguments(words) {
-  const parsed = { bundle: null, replay: false, bench: false, help: false, frames: null, threads: 1, inputs: [], outputs: [] };
+  const parsed = {
+    bundle: null, replay: false, bench: false, help: false, frames: null, threads: 1, inputs: [], outputs: [], restore: null, save: null,
+  };
   for (let i = 0; i < words.length; ++i) {
     const word = words[i];
     if (word === '-h') parsed.help = true;
     else if (word === '--replay' || word === '--bench' || word === '--help') parsed[word.slice(2)] = true;
     else if (word === '--threads' || word === '--frames') parsed[word.slice(2)] = Number(words[++i]);
-    else if (word === '--input' || word === '--output') {
+    else if (word === '--restore' || word === '--save') {
+      parsed[word.slice(2)] = words[++i];
+      if (!words[i]) throw new Error(`${word} needs a file`);
+    } else if (word === '--input' || word === '--output') {
       const [, name = '', file] = /^(?:([^=]+)=)?(.+)$/.exec(words[++i] ?? '') ?? [];
       if (!file) throw new Error(`${word} needs a file`);
       parsed[`${word.slice(2)}s`].push({ name, file });
@@ -29,6 +34,8 @@ export function parseArguments(words) {
   if (parsed.frames !== null && !isCount(parsed.frames, MAX_FRAMES))
     throw new Error(`--frames takes a number from 1 to ${MAX_FRAMES}`);
   if (!parsed.inputs.length !== !parsed.outputs.length) throw new Error('--input and --output go together');
+  if ((parsed.restore || parsed.save) && !parsed.inputs.length)
+    throw new Error('--restore and --save hold the state of the stream that --input feeds; give both');
   return parsed;
 }
 

@@ -65,7 +65,7 @@ function frameByFrame(ort, session, bundle, input) {
   const { inputs: [{ name, shape: [axis] }], outputs: [{ name: output }] } = bundle.signature;
   const { shape: [, length, features], ...array } = input.get(name);
   const frames = elements(array), batch = axis.opt ?? axis;
-  const stream = new Stream(ort, session, bundle.signature, batch);
+  const stream = new Stream(ort, session, bundle, batch);
   let t = 0;
   const next = () => {
     const at = (t++ % length) * features;

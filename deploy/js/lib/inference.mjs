@@ -1,4 +1,4 @@
-// What a bundle computes on given arrays: one inference, or for a step model one stream from its first frame on.
+// What a bundle computes on given arrays: one inference, or for a step model the frames of a stream.
 import { elements } from './npy.mjs';
 import { toFeeds } from './session.mjs';
 import { isStep } from './signature.mjs';
@@ -13,9 +13,13 @@ export function dataSpecs({ inputs, outputs, ...rest }) {
  * Outputs [{name, dtype, shape, data}] for `inputs`, a Map from name to array. A step model takes frames
  * [batch, frames, features] and gives outputs [batch, frames, ...], its state zero before the first.
  * @param {() => Promise<void>} tell awaited between frames
+ * @param {{restore?: Uint8Array, save?: (state: Uint8Array) => Promise<unknown>}} state of a single stream: what it goes
+ *   on from, and who gets what it left
  */
-export async function infer(ort, session, bundle, inputs, tell) {
-  return isStep(bundle.signature) ? stream(ort, session, bundle, inputs, tell) : once(ort, session, bundle, inputs, tell);
+export async function infer(ort, session, bundle, inputs, tell, state = {}) {
+  if (isStep(bundle.signature)) return stream(ort, session, bundle, inputs, tell, state);
+  if (state.restore || state.save) throw new Error('--restore and --save need a step model (temport export --streaming)');
+  return once(ort, session, bundle, inputs, tell);
 }
 
 async function once(ort, session, bundle, inputs, tell) {
@@ -24,12 +28,15 @@ async function once(ort, session, bundle, inputs, tell) {
   return bundle.signature.outputs.map(({ name, dtype }) => ({ name, dtype, shape: produced[name].dims, data: produced[name].data }));
 }
 
-async function stream(ort, session, bundle, inputs, tell) {
+async function stream(ort, session, bundle, inputs, tell, state) {
   const { inputs: [spec], outputs: [{ name, dtype }] } = dataSpecs(bundle.signature);
   const array = inputs.get(spec.name), { shape: [batch, length, features] } = array;
   if (array.dtype !== spec.dtype || array.shape.length !== 3 || !length || features !== spec.shape[2])
     throw new Error(`a stream of this model is ${spec.dtype} [batch, frames, ${spec.shape[2]}], not ${array.dtype} [${array.shape}]`);
-  const running = new Stream(ort, session, bundle.signature, batch);
+  const running = new Stream(ort, session, bundle, batch);
+  if ((state.restore || state.save) && batch !== 1)
+    throw new Error(`a saved state is that of one stream; the input holds ${batch}`);
+  if (state.restore) await running.restore(state.restore);
   const frames = elements(array);
   let data, rest;
   for (let t = 0; t < length; ++t) {
@@ -40,6 +47,7 @@ async function stream(ort, session, bundle, inputs, tell) {
     for (let b = 0; b < batch; ++b) data.set(output.data.subarray(b * width, (b + 1) * width), (b * length + t) * width);
     await tell();
   }
+  await state.save?.(await running.save());
   return [{ name, dtype, shape: [batch, length, ...rest], data }];
 }
 

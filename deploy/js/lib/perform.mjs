@@ -57,7 +57,11 @@ async function runFiles(ort, session, bundle, options, files) {
       throw new Error(`the file of ${name} is refused: ${error.message}`);
     }
   }
-  for (const { name, dtype, shape, data } of await infer(ort, session, bundle, arrays, paced(files.progress))) {
+  const state = {
+    restore: options.restore ? await files.read(options.restore) : null,
+    save: options.save ? (bytes) => files.write(options.save, bytes) : null,
+  };
+  for (const { name, dtype, shape, data } of await infer(ort, session, bundle, arrays, paced(files.progress), state)) {
     const file = fileOf(options.outputs, name, outputs.length);
     const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
     if (file) await files.write(file, writeNpy({ dtype, shape, bytes }));

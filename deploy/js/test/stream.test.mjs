@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { summarise } from '../lib/bench.mjs';
 import { checkSignature } from '../lib/signature.mjs';
+import { readState, writeState } from '../lib/state_bytes.mjs';
 import { Stream } from '../lib/stream.mjs';
 
 const BATCH = { name: 'batch', min: 1, opt: 2, max: 3 };
@@ -12,12 +13,17 @@ const SIGNATURE = {
   states: [{ input: 'state.sum', output: 'next_state.sum' }],
 };
 
+const BUNDLE = { signature: SIGNATURE, manifest: { files: { 'model.onnx': { sha256: '5a'.repeat(32) } } } };
+
 class Tensor {
   constructor(type, data, dims) {
     Object.assign(this, { type, data, dims, disposed: false });
   }
   dispose() {
     this.disposed = true;
+  }
+  async getData() {
+    return this.data;
   }
 }
 
@@ -35,7 +41,7 @@ function adding() {
 
 test('the state that a frame leaves is what the next one is given, and not a copy', async () => {
   const { given, left, session } = adding();
-  const stream = new Stream({ Tensor }, session, SIGNATURE, 2);
+  const stream = new Stream({ Tensor }, session, BUNDLE, 2);
   const made = [];
   for (let t = 1; t <= 3; ++t) made.push(await stream.push(Float32Array.of(1, 2, 10, 20)));
   assert.deepEqual([...made[2].data], [3, 6, 30, 60]);
@@ -46,23 +52,54 @@ test('the state that a frame leaves is what the next one is given, and not a cop
 });
 
 test('a frame that fails leaves the state as it was', async () => {
-  const stream = new Stream({ Tensor }, adding().session, SIGNATURE);
+  const stream = new Stream({ Tensor }, adding().session, BUNDLE);
   await stream.push(Float32Array.of(1, 2));
   await assert.rejects(stream.push(Float32Array.of(NaN, 0)), /it fails/);
   assert.deepEqual([...(await stream.push(Float32Array.of(1, 2))).data], [2, 4]);
 });
 
 test('what is refused', async () => {
-  const stream = new Stream({ Tensor }, adding().session, SIGNATURE);
+  const stream = new Stream({ Tensor }, adding().session, BUNDLE);
   const first = stream.push(Float32Array.of(1, 2));
   assert.throws(() => stream.reset(), /still running/);
   await assert.rejects(stream.push(Float32Array.of(1, 2)), /still running/);
   await first;
-  assert.throws(() => new Stream({ Tensor }, adding().session, SIGNATURE, 4), /takes 1 to 3/);
+  assert.throws(() => new Stream({ Tensor }, adding().session, BUNDLE, 4), /takes 1 to 3/);
   const refuse = (why) => new Error(why);
   checkSignature(SIGNATURE, refuse);
   const windowed = [{ ...SIGNATURE.inputs[0], shape: [BATCH, 5, 2] }, SIGNATURE.inputs[1]];
   assert.throws(() => checkSignature({ ...SIGNATURE, inputs: windowed }, refuse), /not one frame/);
+});
+
+test('a saved state is where another stream goes on, one entry at a time', async () => {
+  const stream = new Stream({ Tensor }, adding().session, BUNDLE, 2);
+  await stream.push(Float32Array.of(1, 2, 10, 20));
+  const state = await stream.save(1);
+  assert.equal(state.length, 8 + 32 + 8 + 32);
+  const other = new Stream({ Tensor }, adding().session, BUNDLE, 3);
+  await other.push(new Float32Array(6).fill(7));
+  await other.restore(state, 2);
+  assert.deepEqual([...(await other.push(new Float32Array(6))).data], [7, 7, 7, 7, 10, 20]);
+  await assert.rejects(stream.save(2), /no stream 2 among 2/);
+});
+
+test('bytes that are no state of this model are refused and change nothing', async () => {
+  const stream = new Stream({ Tensor }, adding().session, BUNDLE);
+  await stream.push(Float32Array.of(1, 2));
+  const state = await stream.save();
+  const changed = (at) => state.map((value, i) => (i === at ? value ^ 1 : value));
+  for (const [bytes, why] of [
+    [changed(0), /not the saved state/], [changed(8), /another model/], [changed(40), /damaged/], [changed(79), /damaged/],
+    [state.subarray(0, 79), /79 bytes; this model's has 80/], [new Uint8Array(0), /not the saved state/],
+  ]) await assert.rejects(stream.restore(bytes), why);
+  assert.deepEqual([...(await stream.push(Float32Array.of(1, 2))).data], [2, 4]);
+});
+
+test('a bool that is none is refused', async () => {
+  const identity = new Uint8Array(32), row = [{ dtype: 'bool', bytes: 2 }];
+  assert.deepEqual(await readState(identity, await writeState(identity, [Uint8Array.of(0, 1)]), row), [Uint8Array.of(0, 1)]);
+  const wrong = await writeState(identity, [Uint8Array.of(0, 2)]);
+  await assert.rejects(readState(identity, wrong, row), /neither 0 nor 1/);
 });
 
 test('quantiles and histogram of latencies', () => {

@@ -12,10 +12,11 @@ export function liveRefusal({ inputs, ...rest }) {
 }
 
 /** `{width, way, push}`: features of a frame, how the model sees them, and frame in, values of the newest output out. */
-export function liveModel(ort, session, { signature }) {
+export function liveModel(ort, session, bundle) {
+  const { signature } = bundle;
   const [{ name, shape: [, time, width] }] = signature.inputs;
   if (isStep(signature)) {
-    const stream = new Stream(ort, session, signature);
+    const stream = new Stream(ort, session, bundle);
     return { width, way: 'step model, its state kept between frames', push: async (frame) => newest(await stream.push(Float32Array.from(frame))) };
   }
   const window = new Window(time.opt ?? time, width), output = signature.outputs[0].name;

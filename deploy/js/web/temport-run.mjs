@@ -36,12 +36,20 @@ async function collect(options, launch) {
   for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => fail(new Error(`stopped by ${signal}`)));
   const task = {
     provider: process.env.TEMPORT_PROVIDER ?? 'wasm',
-    options: { ...options, inputs: numbered(options.inputs, '/input/'), outputs: numbered(options.outputs, '/output/') },
+    options: {
+      ...options,
+      inputs: numbered(options.inputs, '/input/'),
+      outputs: numbered(options.outputs, '/output/'),
+      restore: options.restore && '/restore',
+      save: options.save && '/save',
+    },
   };
   const routes = {
     task: () => JSON.stringify(task),
     input: (i) => readFile(options.inputs[i].file),
     output: async (i, request) => (await writeFile(options.outputs[i].file, await bodyOf(request))) ?? '',
+    restore: () => readFile(options.restore),
+    save: async (_, request) => (await writeFile(options.save, await bodyOf(request))) ?? '',
     progress: () => '',
     report: async (_, request) => finish(JSON.parse(await bodyOf(request))) ?? '',
   };
@@ -64,7 +72,7 @@ async function collect(options, launch) {
 async function main(words) {
   const options = parseArguments(words);
   if (options.help) return console.log(`${USAGE}\n${ENVIRONMENT}`);
-  for (const { file } of options.inputs)
+  for (const file of [...options.inputs.map((one) => one.file), options.restore].filter(Boolean))
     await access(file).catch(({ code }) => { throw new Error(`${file} cannot be read (${code})`); });
   const profile = await mkdtemp(join(tmpdir(), 'temport-browser-'));
   const program = process.env.TEMPORT_BROWSER ?? 'chromium', adapter = process.env.TEMPORT_WEBGPU_ADAPTER;

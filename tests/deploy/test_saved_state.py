@@ -1,0 +1,101 @@
+"""A stream saved by one runner goes on in another: C++, node and the browser share one form of bytes."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import javascript
+import numpy as np
+import pytest
+import toolchain
+from small_bundles import write_step_bundle
+
+PLACES = ("cpp", "node", "web")
+CUT, FRAMES = 23, 40
+
+
+def run(runner: Path, where: str, bundle: Path, *words: str | Path) -> CompletedProcess[str]:
+    if where == "cpp":
+        return toolchain.run(runner, bundle, "--ops", "none", *words)
+    return javascript.run(where, bundle, *words)
+
+
+@pytest.fixture
+def fed(runner: Path, tmp_path: Path) -> Callable[..., np.ndarray]:
+    """Outputs of a stream of `frames`; `words` say where its state comes from and goes."""
+
+    def feed(where: str, bundle: Path, frames: np.ndarray, *words: str | Path) -> np.ndarray:
+        np.save(tmp_path / "x.npy", frames)
+        done = run(
+            runner, where, bundle, "--input", tmp_path / "x.npy", "--output", tmp_path / "y.npy", *words
+        )
+        assert done.returncode == 0, done.stderr
+        return np.asarray(np.load(tmp_path / "y.npy"))
+
+    return feed
+
+
+# sliding_window has keys, values and a position (int64), lightning sums of three axes
+@pytest.mark.parametrize("arch", ["sliding_window", "lightning"])
+def test_a_state_goes_on_elsewhere(
+    fed: Callable[..., np.ndarray], stepped: Callable[[str], Path], tmp_path: Path, arch: str
+) -> None:
+    bundle = stepped(arch)
+    frames = np.random.default_rng(5).standard_normal((1, FRAMES, 8)).astype(np.float32)
+    whole = fed("cpp", bundle, frames)
+    fresh = fed("cpp", bundle, frames[:, CUT:])
+    states = {where: tmp_path / f"{where}.state" for where in PLACES}
+    for where, state in states.items():
+        fed(where, bundle, frames[:, :CUT], "--save", state)
+    assert len({state.stat().st_size for state in states.values()}) == 1
+    for saved, restored in itertools.permutations(PLACES, 2):
+        again = tmp_path / "again.state"
+        rest = fed(restored, bundle, frames[:, CUT:], "--restore", states[saved], "--save", again)
+        np.testing.assert_allclose(rest, whole[:, CUT:], rtol=0, atol=16 * 2.0**-23 * np.abs(whole).max())
+        assert again.stat().st_size == states[saved].stat().st_size
+    assert np.abs(fresh - whole[:, CUT:]).max() > 1e-3, "without its state the stream is another one"
+
+
+@pytest.mark.parametrize("where", ["cpp", "node"])
+def test_what_is_refused(
+    runner: Path,
+    fed: Callable[..., np.ndarray],
+    stepped: Callable[[str], Path],
+    exported: Callable[[str], Path],
+    tmp_path: Path,
+    where: str,
+) -> None:
+    frames = np.ones((1, 3, 8), np.float32)
+    other = write_step_bundle(tmp_path / "other", "hybrid", batch="1:1:2")
+    fed(where, stepped("hybrid"), frames, "--save", tmp_path / "state")
+    fed(where, other, frames, "--save", tmp_path / "foreign")
+    state = (tmp_path / "state").read_bytes()
+    (tmp_path / "damaged").write_bytes(state[:60] + bytes([state[60] ^ 1]) + state[61:])
+    (tmp_path / "short").write_bytes(state[:-1])
+    (tmp_path / "none").write_bytes(b"")
+    files = ("--input", tmp_path / "x.npy", "--output", tmp_path / "z.npy")
+
+    def sentence(bundle: Path, *words: str | Path) -> str:
+        done = run(runner, where, bundle, *words)
+        assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stdout + done.stderr
+        assert not (tmp_path / "z.npy").exists()
+        return done.stderr
+
+    bundle = stepped("hybrid")
+    for name, why in (
+        ("foreign", "saved with another model"),
+        ("damaged", "it is damaged"),
+        ("short", f"it has {len(state) - 1} bytes; this model's has {len(state)}"),
+        ("none", "it is not the saved state of a stream"),
+        ("absent", "absent"),
+    ):
+        assert why in sentence(bundle, *files, "--restore", tmp_path / name)
+    assert "give both" in sentence(bundle, "--replay", "--save", tmp_path / "new")
+    np.save(tmp_path / "x.npy", np.repeat(frames, 2, 0))
+    assert "that of one stream; the input holds 2" in sentence(bundle, *files, "--save", tmp_path / "new")
+    np.save(tmp_path / "x.npy", np.ones((1, 12, 8), np.float32))
+    assert "need a step model" in sentence(exported("mega"), *files, "--save", tmp_path / "new")
+    assert not (tmp_path / "new").exists()
