@@ -99,7 +99,7 @@ def compile_model(
                 "timing_cache": None if options.timing_cache is None else str(options.timing_cache),
                 "plugin": None if options.plugin is None else str(options.plugin.absolute()),
                 "aot_plugin": lowered.aot_plugin,
-                "decomposable": [entry.node for entry in attention if entry.form == "decomposed"],
+                "decomposable": {entry.node: entry.form == "decomposed" for entry in attention},
             },
             progress,
         )

@@ -119,6 +119,12 @@ class CompileOptions:
             raise UserError(f"optimization level {self.optimization_level} is outside 0 to 5")
         if self.workspace_mib is not None and self.workspace_mib < 1:
             raise UserError(f"workspace {self.workspace_mib} MiB is too small; give 1 or more")
+        if self.timing_cache is not None and (
+            self.timing_cache.is_dir() or not self.timing_cache.parent.is_dir()
+        ):
+            raise UserError(
+                f"timing cache {self.timing_cache} cannot be a file; name one in a directory that exists"
+            )
         if self.plugin is not None and not self.plugin.is_file():
             raise UserError(f"plugin library {self.plugin} does not exist; build it with custom_ops/cuda")
 

@@ -62,8 +62,9 @@ def main() -> int:
     if builder is None:
         send("failed", stage="start", messages=problems)
         return 1
-    if request["plugin"]:
-        builder.get_plugin_registry().load_library(request["plugin"])
+    if request["plugin"] and builder.get_plugin_registry().load_library(request["plugin"]) is None:
+        send("failed", stage="plugin", messages=[f"{request['plugin']} is no plugin library", *problems[:1]])
+        return 1
     if request["aot_plugin"]:
         _register(request["aot_plugin"])
     network = builder.create_network(_network_flags(trt))
@@ -73,7 +74,7 @@ def main() -> int:
         messages = [parser.get_error(i).desc() for i in range(parser.num_errors)]
         send("failed", stage="parse", messages=messages or problems)
         return 1
-    _let_decompose(trt, network, set(request["decomposable"]))
+    _let_decompose(trt, network, request["decomposable"])
 
     config = builder.create_builder_config()
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
@@ -88,7 +89,15 @@ def main() -> int:
         config.num_compute_capabilities = len(request["compute_capabilities"])
         for index, name in enumerate(request["compute_capabilities"]):
             config.set_compute_capability(getattr(trt.ComputeCapability, f"SM{name}"), index)
-    cache = _timing_cache(config, request["timing_cache"])
+    cache = None
+    if request["timing_cache"] is not None:
+        cache = _timing_cache(config, request["timing_cache"])
+        if cache is None:
+            wrong = (
+                f"{request['timing_cache']} is no timing cache of this TensorRT and GPU; name another file"
+            )
+            send("failed", stage="timing cache", messages=[wrong])
+            return 1
     if request["profile"]:
         profile = builder.create_optimization_profile()
         for name, bounds in request["profile"].items():
@@ -140,9 +149,9 @@ def _network_flags(trt: Any) -> int:
     return sum(1 << int(flag) for flag in flags if flag is not None)
 
 
-def _let_decompose(trt: Any, network: Any, names: set[str]) -> None:
+def _let_decompose(trt: Any, network: Any, decomposable: dict[str, bool]) -> None:
     """Allow the attentions that no kernel takes (float32, unusual head sizes) to be built from smaller
-    layers.
+    layers; `decomposable` has every attention node, whose name begins those of its two boundary layers.
 
     The bindings hand out layers under their base class; the attribute needs the derived one.
     """
@@ -152,20 +161,23 @@ def _let_decompose(trt: Any, network: Any, names: set[str]) -> None:
     }
     for index in range(network.num_layers):
         layer = network.get_layer(index)
-        if layer.type in boundary and any(layer.name.startswith(name) for name in names):
-            layer.__class__ = boundary[layer.type]
-            layer.attention.decomposable = True
+        if layer.type in boundary:
+            # the longest: `attention` also begins the layers of `attention_1`
+            node = max((name for name in decomposable if layer.name.startswith(name)), key=len, default=None)
+            if node is not None and decomposable[node]:
+                layer.__class__ = boundary[layer.type]
+                layer.attention.decomposable = True
 
 
-def _timing_cache(config: Any, path: str | None) -> Any:
-    if path is None:
-        return None
+def _timing_cache(config: Any, path: str) -> Any:
+    """The cache in the file, or a new one where there is none; None where TensorRT does not take it."""
     content = b""
     if os.path.exists(path):
         with open(path, "rb") as file:
             content = file.read()
     cache = config.create_timing_cache(content)
-    config.set_timing_cache(cache, ignore_mismatch=False)
+    if cache is None or not config.set_timing_cache(cache, ignore_mismatch=False):
+        return None
     return cache
 
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from exporter.compilers import CompileError, CompileOptions, EngineReport, compile_model
-from exporter.compilers.tensorrt_rtx import engine_targets
+from exporter.compilers import CompileError, CompileOptions, EngineReport, compile_model, worker
+from exporter.compilers.compile import backend, lower
+from exporter.compilers.tensorrt_rtx import BACKEND, engine_targets
 from exporter.declaration import Axis, Declaration, TensorSpec
 from exporter.errors import UserError
 from tests.tensorrt.models import AttentionCase, attention_model, declaration
@@ -122,15 +126,71 @@ def test_wrong_options(options: dict[str, object], sentence: str, tmp_path: Path
         compile_case(AttentionCase(), tmp_path, **options)
 
 
+def test_a_library_without_plugins_is_refused(tmp_path: Path) -> None:
+    library = tmp_path / "lib.so"
+    library.touch()
+    with pytest.raises(
+        CompileError, match=r"at the plugin step: .*lib\.so is no plugin library; .*file too short"
+    ):
+        compile_case(AttentionCase(), tmp_path, plugin=library)
+
+
+def test_timing_cache_is_a_file_of_this_tensorrt(tmp_path: Path) -> None:
+    """Enterprise TensorRT has timing caches, so its bindings are played here."""
+    for wrong in (tmp_path, tmp_path / "missing" / "cache"):
+        with pytest.raises(UserError, match="cannot be a file; name one in a directory that exists"):
+            CompileOptions(timing_cache=wrong).check(backend("tensorrt"))
+
+    class Config:
+        def create_timing_cache(self, content: bytes) -> bytes:
+            return content
+
+        def set_timing_cache(self, cache: bytes, ignore_mismatch: bool) -> bool:
+            return cache in (b"", b"own") and not ignore_mismatch
+
+    path = tmp_path / "cache"
+    assert worker._timing_cache(Config(), str(path)) == b""
+    path.write_bytes(b"own")
+    assert worker._timing_cache(Config(), str(path)) == b"own"
+    path.write_bytes(b"of another GPU")
+    assert worker._timing_cache(Config(), str(path)) is None
+
+
+def test_only_attentions_without_a_kernel_may_decompose(tmp_path: Path) -> None:
+    """Also where the name of one begins the name of another."""
+    proto = attention_model(AttentionCase())
+    second = onnx.NodeProto()
+    second.CopyFrom(proto.graph.node[0])
+    second.name, second.output[0] = "attention_1", "y2"
+    proto.graph.node.append(second)
+    proto.graph.output.append(helper.make_tensor_value_info("y2", TensorProto.FLOAT, [2, 60, 64]))
+    model = ir.from_proto(proto)
+    lower(model, declaration(AttentionCase()), BACKEND)
+    onnx.save(ir.to_proto(model), tmp_path / "m.onnx")
+    script = f"""
+import tensorrt_rtx as trt, sys
+sys.path.append({str(Path(worker.__file__).parent)!r})
+import worker
+log = trt.Logger(trt.Logger.ERROR)
+network = trt.Builder(log).create_network(0)
+assert trt.OnnxParser(network, log).parse_from_file({str(tmp_path / "m.onnx")!r})
+worker._let_decompose(trt, network, {{"attention": True, "attention_1": False}})
+for layer in map(network.get_layer, range(network.num_layers)):
+    if layer.type == trt.LayerType.ATTENTION_INPUT:
+        layer.__class__ = trt.IAttentionInputLayer
+        print(layer.name, layer.attention.decomposable)
+"""
+    done = subprocess.run([sys.executable, "-P", "-c", script], capture_output=True, text=True)
+    assert done.stdout.split() == ["attention_AttentionInput", "True", "attention_1_AttentionInput", "False"]
+
+
 def test_unknown_target(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="the targets are tensorrt-rtx, tensorrt"):
         compile_model("tensorrt-rt", tmp_path / "m", declaration(AttentionCase()), tmp_path)
 
 
 def test_enterprise_is_not_run_without_gpu(tmp_path: Path) -> None:
-    from exporter.compilers.tensorrt import BACKEND
-
-    if BACKEND.unavailable() is None:
+    if backend("tensorrt").unavailable() is None:
         pytest.skip("a GPU and tensorrt are here")
     with pytest.raises(UserError, match="tensorrt cannot compile here: "):
         compile_model("tensorrt", tmp_path / "m", declaration(AttentionCase()), tmp_path)
