@@ -20,8 +20,8 @@ def outcomes(report: EngineReport) -> list[str]:
     return [entry["outcome"] for entry in report.attention]
 
 
-@pytest.mark.parametrize("precision", ["fp16", "bf16"])
 @pytest.mark.parametrize("arch", SETTINGS)
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
 def test_half_types_are_fused(arch: str, precision: str, tmp_path: Path) -> None:
     declaration, _, _ = declare(arch, SETTINGS[arch], batch="2", seq=str(SEQ))
     onnx.save(models(arch, precision)[1], tmp_path / "model.onnx")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import functools
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from custom_ops import library_path
+from exporter.declaration import Declaration
 from exporter.declare import declare
 from exporter.errors import UserError
 from exporter.passes.attach_bodies import attach_bodies
@@ -36,16 +36,21 @@ SEQ = 20
 
 
 @functools.cache
+def traced_model(arch: str) -> tuple[Declaration, ir.Model]:
+    """What every precision starts from."""
+    declaration, module, _ = declare(arch, SETTINGS[arch], batch="2", seq=str(SEQ))
+    bake(module, SEQ)
+    model = to_onnx(module, declaration)
+    fold_constants(model)
+    clean(model)
+    return declaration, model
+
+
+@functools.cache
 def models(arch: str, precision: str) -> tuple[onnx.ModelProto, onnx.ModelProto, PrecisionChange]:
     """The float32 model and its retyped copy, both with bodies."""
-    settings = SETTINGS[arch]
-    declaration, module, _ = declare(arch, settings, batch="2", seq=str(SEQ))
-    bake(module, SEQ)
-    plain = to_onnx(module, declaration)
-    fold_constants(plain)
-    clean(plain)
-    half = copy.deepcopy(ir.to_proto(plain))
-    retyped = ir.from_proto(half)
+    declaration, traced = traced_model(arch)
+    plain, retyped = traced.clone(), traced.clone()
     change = lower_precision(retyped, precision)
     for model in (plain, retyped):
         attach_bodies(model, declaration)
