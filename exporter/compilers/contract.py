@@ -57,7 +57,8 @@ class Backend:
         """Why an `Attention` of these is not one kernel; empty where it is."""
         low, high = self.fused_head_dims
         if element_type not in self.fused_types:
-            return f"{self.name} has no fused kernel for {element_type.lower()}; --precision fp16 or bf16 has one"
+            known = "float32" if element_type == "FLOAT" else element_type.lower()
+            return f"{self.name} has no fused kernel for {known}; --precision fp16 or bf16 has one"
         if not low <= head_dim <= high:
             return f"head dim {head_dim} is outside {low} to {high}, which the fused kernel takes"
         return ""

@@ -45,6 +45,7 @@ def _lower(graph: ir.Graph, node: ir.Node, backend: Backend) -> LoweredAttention
     if not why and layout.value_dim != dim:
         why = f"values have head dim {layout.value_dim} and keys {dim}"
     if why or length is None:
+        why += "; the function body is inlined and its layers have the names of its nodes"
         return LoweredAttention(node.name or "", element.name, H, H, dim, "decomposed", "body", False, why)
     block = min(a.block_size, length)
     count = -(-length // block)

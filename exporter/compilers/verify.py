@@ -90,7 +90,7 @@ def _outcome(entry: LoweredAttention, layers: Sequence[Layer]) -> dict[str, Any]
         "mask": entry.mask,
         "key_mask": entry.key_mask,
         "outcome": outcome,
-        "why": entry.why,
+        "why": entry.why if outcome == "decomposed" else "",
         "layers": [layer.name for layer in made],
         "mask_constants": constants,
     }

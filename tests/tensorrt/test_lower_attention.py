@@ -118,7 +118,7 @@ def test_any_rule(T: int, S: int, causal: bool, window: int, offset: int, key_ma
     ("case", "why"),
     [
         (AttentionCase(element_type="float16"), ""),
-        (AttentionCase(), "no fused kernel for float; --precision fp16 or bf16 has one"),
+        (AttentionCase(), "no fused kernel for float32; --precision fp16 or bf16 has one"),
         (AttentionCase(element_type="float16", head_dim=8), "head dim 8 is outside 16 to 256"),
         (
             AttentionCase(element_type="float16", batch=1, query_length=1, heads=3, kv_heads=3),

@@ -73,7 +73,7 @@ def test_half_types_become_one_kernel(case: AttentionCase, element_type: str, tm
 )
 def test_what_no_kernel_takes_is_decomposed_with_its_mask_baked(case: AttentionCase, tmp_path: Path) -> None:
     report = compile_case(case, tmp_path)
-    assert [entry["outcome"] for entry in report.attention] == ["decomposed"]
+    assert [(entry["outcome"], bool(entry["why"])) for entry in report.attention] == [("decomposed", True)]
     assert not any("Iota" in layer["name"] for layer in report.layers)
 
 
