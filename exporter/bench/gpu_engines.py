@@ -69,10 +69,11 @@ def _apart(target: str) -> Outcome:
         done = subprocess.run(command, capture_output=True, text=True, cwd=root, timeout=LONGEST)
     except subprocess.TimeoutExpired:
         return Outcome(FAIL, f"not finished after {LONGEST} seconds")
-    if done.returncode != 0:
+    answer = done.stdout.splitlines()
+    if done.returncode != 0 or not answer:
         lines = done.stderr.strip().splitlines() or ["it printed nothing"]
         return Outcome(FAIL, f"died with exit status {done.returncode}: {lines[-1][:300]}")
-    return Outcome(**json.loads(done.stdout.splitlines()[-1]))
+    return Outcome(**json.loads(answer[-1]))
 
 
 def attempt(target: str) -> Outcome:
@@ -85,7 +86,7 @@ def attempt(target: str) -> Outcome:
         from exporter.errors import UserError
         from exporter.runtimes import load
         from exporter.subject import Subject
-    except ImportError as error:
+    except ModuleNotFoundError as error:  # any other ImportError is a fault, not an absent package
         return Outcome(NOT_RUN, str(error))
     if (why := backend(target).unavailable()) is not None:
         return Outcome(NOT_RUN, why)
@@ -103,8 +104,9 @@ def attempt(target: str) -> Outcome:
                 return Outcome(NOT_RUN, why, built)
             session = runtime.open(Subject(declaration, path))
         except UserError as error:
-            absent = built and (why := _no_code(report.compute_capabilities))
-            return Outcome(NOT_RUN, f"{why}: {error}", built) if absent else Outcome(FAIL, str(error), built)
+            if built and (why := _no_code(report.compute_capabilities)):
+                return Outcome(NOT_RUN, f"{why}: {error}", built)
+            return Outcome(FAIL, str(error), built)
         feeds = _inputs()
         with session:
             try:

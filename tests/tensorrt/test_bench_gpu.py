@@ -186,7 +186,7 @@ import sys
 class Absent:
     def find_spec(self, name, path=None, target=None):
         if name.partition('.')[0] in {'onnx_ir', 'onnxscript', 'onnxruntime', 'typer', 'rich', 'safetensors', 'jinja2'}:
-            raise ImportError(f'no module {name}')
+            raise ModuleNotFoundError(f'no module {name}')
 sys.meta_path.insert(0, Absent())
 from exporter.bench import gpu, gpu_aot, gpu_engines
 print(gpu_engines.attempt('tensorrt').reason)

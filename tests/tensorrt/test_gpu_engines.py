@@ -95,6 +95,7 @@ def test_an_engine_that_is_not_built_fails(monkeypatch: pytest.MonkeyPatch) -> N
     ("line", "reason"),
     [
         ("import time; time.sleep(60)", "not finished after 1 seconds"),
+        ("import os; os._exit(0)", "died with exit status 0: it printed nothing"),
         ("import os; os.abort()", "died with exit status -6"),
         ("raise KeyError('y')", "died with exit status 1: KeyError: 'y'"),
     ],
