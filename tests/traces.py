@@ -1,0 +1,33 @@
+"""Tracing is nearly all the time of a build, and it sees nothing of pruning, dialect and precision."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import onnx_ir as ir
+import pytest
+from torch import nn
+
+from exporter.declaration import Declaration
+from exporter.torch_to_onnx import to_onnx
+from exporter.weights import fingerprint
+
+
+@contextmanager
+def one_trace_for_each_model() -> Iterator[None]:
+    """Builds of one model that differ behind the tracer alone start from copies of one traced graph."""
+    traces: dict[tuple[str, str], ir.Model] = {}
+
+    def traced(module: nn.Module, declaration: Declaration) -> ir.Model:
+        if declaration.arch == "module":  # whose source the declaration does not hold
+            return to_onnx(module, declaration)
+        key = (fingerprint(module), repr(replace(declaration, prune=True, ops="custom", precision="float32")))
+        if key not in traces:
+            traces[key] = to_onnx(module, declaration)
+        return traces[key].clone()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("exporter.build.to_onnx", traced)
+        yield
