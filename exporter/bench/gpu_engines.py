@@ -85,6 +85,7 @@ def attempt(target: str) -> Outcome:
         from exporter.declaration import Declaration, TensorSpec
         from exporter.errors import UserError
         from exporter.runtimes import load
+        from exporter.runtimes.tensorrt_engine import NotForThisGpu
         from exporter.subject import Subject
     except ModuleNotFoundError as error:  # any other ImportError is a fault, not an absent package
         return Outcome(NOT_RUN, str(error))
@@ -93,35 +94,25 @@ def attempt(target: str) -> Outcome:
     specs = [TensorSpec(n, "float16", (1, LENGTH, WIDTH)) for n in "qkvy"]
     declaration = Declaration("module", {}, tuple(specs[:3]), tuple(specs[3:]))
     runtime = load(target.replace("-", "_"))
-    built = ""
     with tempfile.TemporaryDirectory(prefix="temport-bench-") as directory:
         path = Path(directory) / "model.onnx"
         onnx.save(_model(), path)
         try:
             report = compile_model(target, path, declaration, Path(directory))
-            built = f"built in {report.build_seconds} s, {report.fused} fused"
-            if (why := runtime.unavailable()) is not None:
-                return Outcome(NOT_RUN, why, built)
-            session = runtime.open(Subject(declaration, path))
         except UserError as error:
-            if built and (why := _no_code(report.compute_capabilities)):
-                return Outcome(NOT_RUN, f"{why}: {error}", built)
-            return Outcome(FAIL, str(error), built)
+            return Outcome(FAIL, str(error))
+        built = f"built in {report.build_seconds} s, {report.fused} fused"
+        if (why := runtime.unavailable()) is not None:
+            return Outcome(NOT_RUN, why, built)
         feeds = _inputs()
-        with session:
-            try:
+        try:
+            with runtime.open(Subject(declaration, path)) as session:
                 y = session.run(feeds)["y"]
-            except Exception as error:  # native code and bindings may raise anything
-                return Outcome(FAIL, f"the run fails: {error}", built)
+        except NotForThisGpu as error:
+            return Outcome(NOT_RUN, str(error), built)
+        except Exception as error:  # native code and bindings may raise anything
+            return Outcome(FAIL, f"the run fails: {error}", built)
     return _judged(y, feeds, built)
-
-
-def _no_code(capabilities: tuple[str, ...]) -> str | None:
-    """Why an engine with code for `capabilities` (any, where it names none) need not load on this device."""
-    major, minor = torch.cuda.get_device_capability()
-    if not capabilities or f"{major}{minor}" in capabilities:
-        return None
-    return f"its code is for compute capability {', '.join(capabilities)} and this GPU has {major}{minor}"
 
 
 def _judged(y: np.ndarray[Any, Any], feeds: dict[str, np.ndarray[Any, Any]], built: str) -> Outcome:

@@ -33,7 +33,8 @@ COMPILERS = {
     "tensorrt-rtx": "exporter.compilers.tensorrt_rtx",
     "tensorrt": "exporter.compilers.tensorrt",
 }
-"""Target name -> module whose `BACKEND` describes it; imported when asked for."""
+"""Target name -> module whose `BACKEND` describes it and whose `engine_targets` names the GPUs of an engine; imported
+when asked for."""
 ENGINE_FILE = "engine.{target}.plan"
 REPORT_FILE = "engine.json"
 _OURS = frozenset({"OnlineSoftmaxAttention", "BlockLinearAttention"})
@@ -192,10 +193,8 @@ def _flatten(model: ir.Model, keep: frozenset[str]) -> None:
 
 
 def _targets(target: str, engine: Path) -> tuple[str, ...]:
-    read: Callable[[Path], tuple[str, ...]] | None = getattr(
-        importlib.import_module(COMPILERS[target]), "engine_targets", None
-    )
-    return () if read is None else read(engine)
+    read: Callable[[Path], tuple[str, ...]] = importlib.import_module(COMPILERS[target]).engine_targets
+    return read(engine)
 
 
 def _describe(layer: Layer) -> dict[str, object]:

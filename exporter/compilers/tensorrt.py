@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
+from pathlib import Path
 
 from exporter.compilers.contract import Backend
 from exporter.compilers.tensorrt_rtx import BACKEND as RTX
 
 OLDEST = (10, 14)
 """The first version whose ONNX parser reads `Attention`."""
+_MAJOR_AND_MINOR = (75, 76)
+"""`CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR` and `_MINOR` of cuda.h."""
 
 
 def _unavailable() -> str | None:
@@ -39,6 +42,22 @@ def cuda_device_count() -> int:
     if cuda.cuInit(0) != 0 or cuda.cuDeviceGetCount(ctypes.byref(count)) != 0:
         return 0
     return count.value
+
+
+def compute_capability(cuda: ctypes.CDLL) -> str:
+    """Major and minor number of the first device together, such as 89; `cuda` is the initialised driver library."""
+    device, numbers = ctypes.c_int(), (ctypes.c_int(), ctypes.c_int())
+    codes = [cuda.cuDeviceGet(ctypes.byref(device), 0)]
+    for attribute, number in zip(_MAJOR_AND_MINOR, numbers, strict=True):
+        codes.append(cuda.cuDeviceGetAttribute(ctypes.byref(number), attribute, device))
+    if any(codes):
+        raise RuntimeError(f"CUDA does not tell the device's compute capability: error {max(codes)}")
+    return "".join(str(number.value) for number in numbers)
+
+
+def engine_targets(engine: Path) -> tuple[str, ...]:
+    """The compute capability of this machine's GPU: an engine that was built here is for nothing else."""
+    return (compute_capability(ctypes.CDLL("libcuda.so.1")),)
 
 
 BACKEND = Backend(

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from exporter.compilers.tensorrt import compute_capability
 from exporter.errors import UserError
 
 
@@ -32,6 +33,11 @@ class Driver:
         text = ctypes.create_string_buffer(256)
         self._call("cuDeviceGetName", text, 256, self._device)
         return text.value.decode()
+
+    @property
+    def compute_capability(self) -> str:
+        """Major and minor number together, such as 89."""
+        return compute_capability(self._cuda)
 
     def upload(self, array: npt.NDArray[Any]) -> DeviceBuffer:
         """A copy of `array` on the device."""

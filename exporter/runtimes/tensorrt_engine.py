@@ -34,6 +34,10 @@ CAPABILITIES = Capabilities(
 )
 
 
+class NotForThisGpu(UserError):
+    """The engine has no code for this machine's GPU."""
+
+
 class EngineRuntime:
     """`name` for reports; `target` and `module` say which engine and which bindings."""
 
@@ -95,7 +99,7 @@ class EngineSession(Closing):
         self._runtime = trt.Runtime(self._logger)
         self._engine = self._runtime.deserialize_cuda_engine(path.read_bytes())
         if self._engine is None:
-            raise UserError(f"{path.name} cannot be loaded on {driver.device}; build it on or for this GPU")
+            raise _not_loaded(path.name, entry["compute_capabilities"], driver)
         self._context = self._engine.create_execution_context()
         attention = [node["outcome"] for node in entry["attention"]]
         counts = ", ".join(f"{attention.count(kind)} {kind}" for kind in sorted(set(attention)))
@@ -130,6 +134,19 @@ class EngineSession(Closing):
     def close(self) -> None:
         del self._context, self._engine, self._runtime
         self._driver.close()
+
+
+def _not_loaded(name: str, targets: list[str], driver: Driver) -> Exception:
+    """An engine without code for this GPU is not run; one with such code has failed."""
+    own = driver.compute_capability
+    if targets and own not in targets:
+        return NotForThisGpu(
+            f"{name} is for compute capability {', '.join(targets)} and {driver.device} has {own}; "
+            "build it on or for this GPU"
+        )
+    return RuntimeError(
+        f"{name} has code for {driver.device} and cannot be loaded; TensorRT's message stands above"
+    )
 
 
 def _sha256(path: Path) -> str:

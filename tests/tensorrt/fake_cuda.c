@@ -6,6 +6,7 @@
 int cuInit(unsigned flags) { return 0; }
 int cuDeviceGet(int* device, int ordinal) { *device = 0; return 0; }
 int cuDeviceGetName(char* name, int length, int device) { strncpy(name, "host memory", length); return 0; }
+int cuDeviceGetAttribute(int* value, int attribute, int device) { *value = attribute == 75 ? 9 : 0; return 0; }
 int cuDevicePrimaryCtxRetain(void** context, int device) { *context = 0; return 0; }
 int cuDevicePrimaryCtxRelease_v2(int device) { return 0; }
 int cuCtxSetCurrent(void* context) { return 0; }

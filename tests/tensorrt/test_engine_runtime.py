@@ -17,7 +17,7 @@ from exporter.compilers.tensorrt import cuda_device_count
 from exporter.errors import UserError
 from exporter.runtimes import tensorrt, tensorrt_rtx
 from exporter.runtimes.cuda_memory import Driver
-from exporter.runtimes.tensorrt_engine import EngineSession, engine_entry, verified_engine
+from exporter.runtimes.tensorrt_engine import EngineSession, NotForThisGpu, engine_entry, verified_engine
 from tests.tensorrt.models import AttentionCase, attention_model, declaration
 
 
@@ -168,6 +168,21 @@ def test_session_moves_tensors_in_and_out(driver: Driver, tmp_path: Path) -> Non
             session.run({"x": x.astype(np.float64)})
         with pytest.raises(UserError, match="outside the engine's profile"):
             session.run({"x": np.zeros((5, 1), np.float32)})
+
+
+@pytest.mark.parametrize(
+    ("targets", "kind", "sentence"),
+    [
+        (["80", "86"], NotForThisGpu, "is for compute capability 80, 86 and host memory has 90; build it on"),
+        (["80", "90"], RuntimeError, "has code for host memory and cannot be loaded"),
+        ([], RuntimeError, "has code for host memory and cannot be loaded"),
+    ],
+)
+def test_an_engine_that_does_not_load(
+    targets: list[str], kind: type[Exception], sentence: str, driver: Driver, tmp_path: Path
+) -> None:
+    """Only one without code for this GPU is "not run"."""
+    path = tmp_path / "e.plan"
     path.write_bytes(b"damaged")
-    with pytest.raises(UserError, match="cannot be loaded on host memory"):
-        EngineSession(HostTensorRT(), path, entry, driver)
+    with pytest.raises(kind, match=sentence):
+        EngineSession(HostTensorRT(), path, {"attention": [], "compute_capabilities": targets}, driver)
