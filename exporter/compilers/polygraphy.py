@@ -32,11 +32,16 @@ cd "$(dirname "$0")" || exit 1
 
 
 def commands(declaration: Declaration, report: EngineReport) -> str:
-    """The text of `polygraphy.sh`; what is given to it goes to the command that runs the engine."""
+    """The text of `polygraphy.sh`; what is given to it goes to the command that runs the engine.
+
+    A plugin library is named by its absolute path: it stays outside the bundle, where the script runs.
+    """
     plugin = report.options["plugin"]
     return (_TWICE if declaration.precision == "bfloat16" else _WITH_ONNX_RUNTIME).format(
         runner=_RUNNERS[report.target],
-        engine=shlex.join([report.file, "--trt", *(["--plugins", plugin] if plugin else [])]),
+        engine=shlex.join(
+            [report.file, "--trt", *(["--plugins", str(Path(plugin).absolute())] if plugin else [])]
+        ),
         cases=f"--data-loader-script {SCRIPT}",
         judged=f"--compare-func-script {SCRIPT}",
         precision=declaration.precision,
