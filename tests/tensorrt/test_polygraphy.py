@@ -96,5 +96,5 @@ def test_bfloat16_needs_no_onnx_runtime(bundle: Path) -> None:
     code, (call,) = run_commands(bundle)
     assert code == 0
     assert call.startswith(
-        " run engine.tensorrt.plan --trt --plugins /opt/my ops.so --trt --data-loader-script"
+        f" run engine.tensorrt.plan --trt --plugins {Path.cwd()}/my ops.so --trt --data-loader"
     )
