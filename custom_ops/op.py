@@ -56,22 +56,26 @@ class Specialisation:
     element_type: str = "float32"
 
 
+Outputs = npt.NDArray[np.float64] | tuple[npt.NDArray[np.float64], ...]
+
+
 @dataclass(frozen=True)
 class CustomOp:
     """One op of domain `temport` in all its forms.
 
     schema       registered with onnx when the op is imported
-    torch_op     the overload that `torch.export` keeps as one node
-    translate    its entry in `torch.onnx.export(custom_translation_table=...)`; writes every attribute
     reference    the naive float64 definition that everything else is compared with
     body         builds the ONNX function body; ValueError with one sentence where it cannot
+    torch_op     the overload that `torch.export` keeps as one node; None where a model does not call the op, but a
+                 rewrite of the exported graph puts it in the place of standard operators
+    translate    the entry of `torch_op` in `torch.onnx.export(custom_translation_table=...)`; writes every attribute
     """
 
     name: str
     schema: defs.OpSchema
-    torch_op: torch._ops.OpOverload
-    translate: Callable[..., Any]
-    reference: Callable[[Sequence[npt.NDArray[Any] | None], Mapping[str, Any]], npt.NDArray[np.float64]]
+    reference: Callable[[Sequence[npt.NDArray[Any] | None], Mapping[str, Any]], Outputs]
     body: Callable[[Specialisation], Body]
+    torch_op: torch._ops.OpOverload | None = None
+    translate: Callable[..., Any] | None = None
     domain: str = "temport"
     version: int = 1

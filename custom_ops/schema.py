@@ -71,6 +71,27 @@ def infer_output(
     context.set_output_type(0, output)
 
 
+def infer_from_shapes(
+    context: shape_inference.InferenceContext, shapes: Callable[..., list[list[Any]]]
+) -> None:
+    """Set each output to the element type of input 0 and to what `shapes` makes of the input shapes.
+
+    Sizes are numbers, symbols, or None where unknown; an absent input is an empty list.
+    """
+    kinds = [
+        context.get_input_type(i) if context.has_input(i) else None for i in range(context.get_num_inputs())
+    ]
+    given = [kind.tensor_type for kind in kinds if kind is not None]
+    if not all(kind.HasField("shape") for kind in given):
+        return
+    read = [
+        [] if kind is None else [_size(d) or d.dim_param or None for d in kind.tensor_type.shape.dim]
+        for kind in kinds
+    ]
+    for index, shape in enumerate(shapes(*read)[: context.get_num_outputs()]):
+        context.set_output_type(index, onnx.helper.make_tensor_type_proto(given[0].elem_type, shape))
+
+
 def read_shapes(op: str, shapes: list[list[Any] | None], *, num_heads: int, kv_num_heads: int) -> Layout:
     """`read_layout` over a node's list of input shapes."""
     q, k, v, key_mask = [*shapes, None, None, None][:4]

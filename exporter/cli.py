@@ -199,14 +199,14 @@ def main() -> None:
 
 
 def export_main() -> None:
-    """The `export` command: `temport export` under its own name."""
+    """The `export` command: another name of `temport export`, which is how it calls itself."""
     sys.argv[1:1] = ["export"]
     _run(app)
 
 
 def _run(command: typer.Typer) -> None:
     try:
-        command()
+        command(prog_name="temport")
     except UserError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)

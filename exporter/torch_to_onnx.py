@@ -48,9 +48,8 @@ def example_inputs(declaration: Declaration) -> tuple[torch.Tensor, ...]:
 
 def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
     """Torch ops that stay whole in the trace, with the ONNX node that each becomes."""
-    table: dict[Callable[..., Any], Callable[..., Any]] = {op.torch_op: op.translate for op in OPS.values()}
     return {
-        **table,
+        **{op.torch_op: op.translate for op in OPS.values() if op.torch_op and op.translate},
         torch.ops.temport.lstm.default: translate_lstm,
         torch.ops.aten.erfc.default: translate_erfc,
     }

@@ -9,6 +9,6 @@ from custom_ops.block_linear_attention.schema import SCHEMA, translate
 from custom_ops.block_linear_attention.torch_op import block_linear_attention
 from custom_ops.op import CustomOp
 
-OP = CustomOp(OP_NAME, SCHEMA, torch.ops.temport.block_linear_attention.default, translate, reference, body)
+OP = CustomOp(OP_NAME, SCHEMA, reference, body, torch.ops.temport.block_linear_attention.default, translate)
 
 __all__ = ["OP", "block_linear_attention"]

@@ -8,13 +8,15 @@
 #include "linear_states.h"
 #include "node.h"
 #include "scratch.h"
+#include "shape_inference.h"
 
 namespace temport {
 
 class BlockLinearAttention {
  public:
   static constexpr const char* kName = "BlockLinearAttention";
-  static constexpr size_t kInputs = 3, kMaskInput = 3;
+  static constexpr size_t kInputs = 3, kOutputs = 1, kMaskInput = 3;
+  static ort::Status* infer_shapes(const ShapeInference& node) { return infer_attention_shape(node); }
 
   BlockLinearAttention(const NodeInfo& node, DType dtype, const Kernels& kernels)
       : label_(node.label()), kernels_(kernels) {

@@ -27,6 +27,7 @@ TEMPORT_SLOT(kKernelContextGetOutput, KernelContext_GetOutput);
 TEMPORT_SLOT(kReleaseStatus, ReleaseStatus);
 TEMPORT_SLOT(kReleaseTensorTypeAndShapeInfo, ReleaseTensorTypeAndShapeInfo);
 TEMPORT_SLOT(kKernelInfoGetNodeName, KernelInfo_GetNodeName);
+TEMPORT_SLOT(kKernelInfoGetConstantInput, KernelInfoGetConstantInput_tensor);
 TEMPORT_SLOT(kShapeInferContextGetInputCount, ShapeInferContext_GetInputCount);
 TEMPORT_SLOT(kShapeInferContextGetInputTypeShape, ShapeInferContext_GetInputTypeShape);
 TEMPORT_SLOT(kShapeInferContextGetAttribute, ShapeInferContext_GetAttribute);

@@ -2,7 +2,6 @@
 //
 // Sanitizers see every load and store here, and the threads start their tasks in order as the op glue does. Built with
 // -fsanitize=fuzzer the bytes come from libFuzzer; otherwise main() draws them: check_kernels [problems] [seed].
-#include <atomic>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -13,46 +12,18 @@
 #include <thread>
 #include <vector>
 
+#include "check_problem.h"
 #include "dispatch.h"
 #include "linear_states.h"
-#include "scratch.h"
 
 namespace {
 
 using namespace temport;
 
-// Small numbers out of the bytes; 0 when they are used up.
-struct Bytes {
-  const uint8_t* next;
-  size_t left;
-  int64_t below(int64_t bound) {
-    if (left < 2) return 0;
-    const int64_t value = next[0] | next[1] << 8;
-    next += 2;
-    left -= 2;
-    return value % bound;
-  }
-};
-
 struct Data {
   std::vector<float> q, k, v, y;
   std::vector<unsigned char> mask;
 };
-
-void run(int64_t tasks, size_t scratch_floats, int threads, const std::function<void(int64_t, float*)>& body) {
-  static ScratchPool pool;
-  std::atomic<int64_t> next{0};
-  const auto work = [&] {
-    for (int64_t task; (task = next.fetch_add(1)) < tasks;) {
-      const ScratchPool::Loan scratch(pool, scratch_floats);
-      body(task, scratch.data());
-    }
-  };
-  std::vector<std::thread> others;
-  for (int i = 1; i < threads; ++i) others.emplace_back(work);
-  work();
-  for (std::thread& t : others) t.join();
-}
 
 // Row t of head h: weights over the keys of the rule, then `value(weights)`.
 std::vector<double> softmax_row(const AttentionProblem& p, const Data& d, int64_t b, int64_t h, int64_t t) {
@@ -115,12 +86,6 @@ void compare(const AttentionProblem& p, const Data& d, double growth,
       }
 }
 
-std::vector<float> draw(int64_t n, std::mt19937& random, float lowest) {
-  std::vector<float> x(static_cast<size_t>(n));
-  for (float& e : x) e = std::uniform_real_distribution<float>(lowest, 1.0f)(random);
-  return x;
-}
-
 void check(Bytes bytes) {
   static std::string error;
   static const Kernels* kernels = choose_kernels(error);
@@ -128,7 +93,10 @@ void check(Bytes bytes) {
     std::fprintf(stderr, "%s\n", error.c_str());
     std::abort();
   }
-  const bool linear = bytes.below(2) == 1;
+  const int64_t op = bytes.below(4);
+  if (op == 2) return check_skinny_gemm(*kernels, bytes);
+  if (op == 3) return check_lstm(*kernels, bytes);
+  const bool linear = op == 1;
   BlockLinearProblem p;
   AttentionProblem& a = p.attention;
   a.batch = 1 + bytes.below(2);

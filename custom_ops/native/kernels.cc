@@ -1,6 +1,8 @@
 // Compiled once per instruction set, with TEMPORT_ISA as its name and the compiler's flags for it.
 #include "../block_linear_attention/kernel.h"
+#include "../fused_lstm/kernel.h"
 #include "../online_softmax_attention/kernel.h"
+#include "../skinny_gemm/kernel.h"
 #include "peak.h"
 
 #define TEMPORT_STRING_(x) #x
@@ -9,7 +11,22 @@
 namespace temport::TEMPORT_ISA {
 
 extern const Kernels kKernels;
-const Kernels kKernels = {TEMPORT_STRING(TEMPORT_ISA), plan_attention, run_attention, plan_block_linear,
-                          run_block_linear, spend_flops};
+const Kernels kKernels = {
+    TEMPORT_STRING(TEMPORT_ISA),
+    plan_attention,
+    run_attention,
+    plan_block_linear,
+    run_block_linear,
+    [](int64_t outputs) { return panels_of(outputs) * kSlice; },
+    pack_skinny_gemm,
+    plan_skinny_gemm,
+    run_skinny_gemm,
+    [](int64_t hidden) { return lstm_panels(hidden) * kSlice; },
+    pack_lstm,
+    plan_lstm,
+    project_lstm,
+    step_lstm,
+    spend_flops,
+};
 
 }  // namespace temport::TEMPORT_ISA

@@ -6,7 +6,10 @@
 #include <mutex>
 
 #include "../block_linear_attention/ort_op.h"
+#include "../fused_lstm/ort_op.h"
 #include "../online_softmax_attention/ort_op.h"
+#include "../shift_append/ort_op.h"
+#include "../skinny_gemm/ort_op.h"
 #include "op_entry.h"
 
 namespace temport {
@@ -24,13 +27,16 @@ bool can_infer_shapes(const char* version) {
 // Domain and ops have to outlive every session, so they live as long as the process, once per runtime in it.
 ort::Status* make_domain(const ort::Api& api, bool infer, ort::CustomOpDomain*& domain) {
   ort::Status* status = api.call<ort::Status*>(ort::kCreateCustomOpDomain, "temport", &domain);
+  const auto add = [&](const ort::CustomOp* op) {
+    if (status == nullptr) status = api.call<ort::Status*>(ort::kCustomOpDomainAdd, domain, op);
+  };
   for (DType dtype : {DType::kFloat32, DType::kFloat16, DType::kBFloat16}) {
-    for (ort::CustomOp* op : {static_cast<ort::CustomOp*>(new OpEntry<OnlineSoftmaxAttention>(api, dtype, infer)),
-                              static_cast<ort::CustomOp*>(new OpEntry<BlockLinearAttention>(api, dtype, infer))}) {
-      const ort::CustomOp* added = op;
-      if (status == nullptr) status = api.call<ort::Status*>(ort::kCustomOpDomainAdd, domain, added);
-    }
+    add(new OpEntry<OnlineSoftmaxAttention>(api, dtype, infer));
+    add(new OpEntry<BlockLinearAttention>(api, dtype, infer));
   }
+  add(new OpEntry<SkinnyGemm>(api, DType::kFloat32, infer));
+  add(new OpEntry<FusedLstm>(api, DType::kFloat32, infer));
+  add(new OpEntry<ShiftAppend>(api, DType::kFloat32, infer));
   return status;
 }
 

@@ -21,7 +21,39 @@ void require(const ort::Api& api, ort::Status* status, const std::string& label,
   if (!succeeded(api, status)) throw NodeError(label + ": ONNX Runtime could not give " + what + ".");
 }
 
+// No data for no value.
+Tensor read_tensor(const ort::Api& api, const ort::Value* value, const std::string& label) {
+  Tensor tensor;
+  if (value == nullptr) return tensor;
+  ort::TypeAndShape* info = nullptr;
+  require(api, api.call<ort::Status*>(ort::kGetTensorTypeAndShape, value, &info), label, "an input's shape");
+  const ort::TypeAndShape* shape = info;
+  size_t rank = 0;
+  bool ok = succeeded(api, api.call<ort::Status*>(ort::kGetDimensionsCount, shape, &rank));
+  if (ok) {
+    tensor.shape.resize(rank);
+    ok = succeeded(api, api.call<ort::Status*>(ort::kGetDimensions, shape, tensor.shape.data(), rank));
+  }
+  api.call<void>(ort::kReleaseTensorTypeAndShapeInfo, info);
+  if (!ok) throw NodeError(label + ": ONNX Runtime could not give an input's shape.");
+  static const char kEmpty = 0;
+  void* data = nullptr;
+  require(api, api.call<ort::Status*>(ort::kGetTensorMutableData, const_cast<ort::Value*>(value), &data), label,
+          "an input's data");
+  tensor.data = data == nullptr ? &kEmpty : data;  // a tensor without elements may have no data
+  return tensor;
+}
+
 }  // namespace
+
+const float* floats(const std::string& label, const char* name, const Tensor& tensor, const std::vector<int64_t>& shape) {
+  if (tensor.data == nullptr)
+    throw NodeError(label + ": " + name + " is missing; it must be given with shape " + shape_text(shape) + ".");
+  if (tensor.shape != shape)
+    throw NodeError(label + ": " + name + " has shape " + shape_text(tensor.shape) + "; it must be " + shape_text(shape) +
+                    ".");
+  return static_cast<const float*>(tensor.data);
+}
 
 std::string shape_text(const std::vector<int64_t>& shape) {
   std::string text = "[";
@@ -111,45 +143,35 @@ std::string NodeInfo::choice(const char* name, const char* fallback, const char*
   return value;
 }
 
+Tensor NodeInfo::constant(size_t index) const {
+  int constant = 0;
+  const ort::Value* value = nullptr;
+  if (!succeeded(api_, api_.call<ort::Status*>(ort::kKernelInfoGetConstantInput, info_, index, &constant, &value)))
+    return {};  // the node has no such input
+  return read_tensor(api_, constant ? value : nullptr, label_);
+}
+
 NodeCall::NodeCall(const ort::Api& api, ort::KernelContext* context, const std::string& label)
     : api_(api), context_(context), label_(label) {}
 
 Tensor NodeCall::input(size_t index) const {
-  Tensor tensor;
   const ort::KernelContext* context = context_;
   size_t count = 0;
   require(api_, api_.call<ort::Status*>(ort::kKernelContextGetInputCount, context, &count), label_, "the input count");
-  if (index >= count) return tensor;
+  if (index >= count) return {};
   const ort::Value* value = nullptr;
   require(api_, api_.call<ort::Status*>(ort::kKernelContextGetInput, context, index, &value), label_, "an input");
-  if (value == nullptr) return tensor;
-  ort::TypeAndShape* info = nullptr;
-  require(api_, api_.call<ort::Status*>(ort::kGetTensorTypeAndShape, value, &info), label_, "an input's shape");
-  const ort::TypeAndShape* shape = info;
-  size_t rank = 0;
-  bool ok = succeeded(api_, api_.call<ort::Status*>(ort::kGetDimensionsCount, shape, &rank));
-  if (ok) {
-    tensor.shape.resize(rank);
-    ok = succeeded(api_, api_.call<ort::Status*>(ort::kGetDimensions, shape, tensor.shape.data(), rank));
-  }
-  api_.call<void>(ort::kReleaseTensorTypeAndShapeInfo, info);
-  if (!ok) throw NodeError(label_ + ": ONNX Runtime could not give an input's shape.");
-  static const char kEmpty = 0;
-  void* data = nullptr;
-  require(api_, api_.call<ort::Status*>(ort::kGetTensorMutableData, const_cast<ort::Value*>(value), &data), label_,
-          "an input's data");
-  tensor.data = data == nullptr ? &kEmpty : data;  // a tensor without elements may have no data
-  return tensor;
+  return read_tensor(api_, value, label_);
 }
 
-void* NodeCall::output(const std::vector<int64_t>& shape) const {
+void* NodeCall::output(size_t index, const std::vector<int64_t>& shape) const {
   ort::Value* value = nullptr;
   void* data = nullptr;
   require(api_,
-          api_.call<ort::Status*>(ort::kKernelContextGetOutput, context_, size_t{0}, shape.data(), shape.size(),
-                                  &value),
-          label_, "the output");
-  require(api_, api_.call<ort::Status*>(ort::kGetTensorMutableData, value, &data), label_, "the output's data");
+          api_.call<ort::Status*>(ort::kKernelContextGetOutput, context_, index, shape.data(), shape.size(), &value),
+          label_, "an output");
+  if (value == nullptr) return nullptr;
+  require(api_, api_.call<ort::Status*>(ort::kGetTensorMutableData, value, &data), label_, "an output's data");
   return data;
 }
 

@@ -16,7 +16,12 @@ struct NodeError : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-// Attributes, read when the kernel is created.
+struct Tensor {
+  const void* data = nullptr;  // null: the optional input is absent
+  std::vector<int64_t> shape;
+};
+
+// Attributes and constant inputs, read when the kernel is created.
 class NodeInfo {
  public:
   NodeInfo(const ort::Api& api, const ort::KernelInfo* info, const char* op_name);
@@ -29,6 +34,8 @@ class NodeInfo {
   float number(const char* name, float fallback) const;
   std::string choice(const char* name, const char* fallback, const char* alternative) const;
   bool has(const char* name) const;
+  // The input where it is a constant of the model, which the runtime keeps as long as the kernel; else no data.
+  Tensor constant(size_t index) const;
 
  private:
   bool read(const char* name, int64_t& value) const;
@@ -40,18 +47,14 @@ class NodeInfo {
   std::string label_;
 };
 
-struct Tensor {
-  const void* data = nullptr;  // null: the optional input is absent
-  std::vector<int64_t> shape;
-};
-
 // Inputs, output and thread pool of one call.
 class NodeCall {
  public:
   NodeCall(const ort::Api& api, ort::KernelContext* context, const std::string& label);
 
   Tensor input(size_t index) const;
-  void* output(const std::vector<int64_t>& shape) const;
+  void* output(const std::vector<int64_t>& shape) const { return output(0, shape); }
+  void* output(size_t index, const std::vector<int64_t>& shape) const;  // null where the node leaves it out
   // Runs body(0) ... body(tasks - 1) on the session's threads. Tasks are started in the order of their index.
   void parallel(int64_t tasks, const std::function<void(int64_t)>& body) const;
 
@@ -63,6 +66,9 @@ class NodeCall {
 
 // Fills operands and sizes from inputs Q, K, V (K and V absent: Q is packed) and checks that they fit each other.
 void read_qkv(const std::string& label, const NodeCall& call, AttentionProblem& p);
+
+// The data of a float32 tensor. Throws NodeError with its `name` where it is absent or has another shape.
+const float* floats(const std::string& label, const char* name, const Tensor& tensor, const std::vector<int64_t>& shape);
 
 std::string shape_text(const std::vector<int64_t>& shape);
 

@@ -1,7 +1,8 @@
 // An op class as the table of callbacks that ONNX Runtime wants, one table per element type.
 //
-// An op class has kName, kInputs, kMaskInput (index of its bool input, or kInputs), a constructor
-// (const NodeInfo&, DType, const Kernels&) and `void compute(const NodeCall&)`, which many threads may call at once.
+// An op class has kName, kInputs, kOutputs, kMaskInput (index of its bool input, or kInputs), a constructor
+// (const NodeInfo&, DType, const Kernels&), `void compute(const NodeCall&)`, which many threads may call at once, and
+// `static ort::Status* infer_shapes(const ShapeInference&)`. Input and output 0 are always there.
 #pragma once
 
 #include <memory>
@@ -25,9 +26,9 @@ class OpEntry : public ort::CustomOp {
     GetInputType = [](const CustomOp* op, size_t i) { return i == Op::kMaskInput ? kBool : int(self(op).dtype_); };
     GetInputTypeCount = [](const CustomOp*) { return Op::kInputs; };
     GetOutputType = [](const CustomOp* op, size_t) { return int(self(op).dtype_); };
-    GetOutputTypeCount = [](const CustomOp*) -> size_t { return 1; };
+    GetOutputTypeCount = [](const CustomOp*) -> size_t { return Op::kOutputs; };
     GetInputCharacteristic = [](const CustomOp*, size_t i) { return int(i == 0 ? ort::kRequired : ort::kOptional); };
-    GetOutputCharacteristic = [](const CustomOp*, size_t) { return int(ort::kRequired); };
+    GetOutputCharacteristic = [](const CustomOp*, size_t i) { return int(i == 0 ? ort::kRequired : ort::kOptional); };
     GetInputMemoryType = [](const CustomOp*, size_t) { return 0; };
     CreateKernelV2 = create;
     KernelComputeV2 = [](void* kernel, ort::KernelContext* context) {
@@ -37,7 +38,7 @@ class OpEntry : public ort::CustomOp {
     KernelDestroy = [](void* kernel) { delete static_cast<Kernel*>(kernel); };
     if (infers_shapes)
       InferOutputShapeFn = [](const CustomOp* op, ort::ShapeInferContext* context) {
-        return infer_output_shape(self(op).api_, context);
+        return Op::infer_shapes(ShapeInference(self(op).api_, context));
       };
     GetStartVersion = [](const CustomOp*) { return 1; };
     GetEndVersion = [](const CustomOp*) { return 1; };

@@ -35,6 +35,7 @@ enum Slot : size_t {
   kReleaseStatus = 93,
   kReleaseTensorTypeAndShapeInfo = 99,
   kKernelInfoGetNodeName = 244,
+  kKernelInfoGetConstantInput = 249,
   kShapeInferContextGetInputCount = 267,
   kShapeInferContextGetInputTypeShape = 268,
   kShapeInferContextGetAttribute = 269,

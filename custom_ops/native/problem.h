@@ -78,6 +78,37 @@ struct BlockLinearProblem {
   void (*wait)(int spins) = nullptr;  // called while another chunk holds the turn
 };
 
+// y `[rows, outputs]` = x `[rows, inputs]` times w^T plus bias.
+struct SkinnyGemmProblem {
+  const float* x = nullptr;
+  const float* w = nullptr;     // packed by pack_skinny_gemm
+  const float* bias = nullptr;  // whole panels
+  float* y = nullptr;
+  int64_t rows = 0, inputs = 0, outputs = 0;
+  int64_t workers = 1;
+
+  // Filled by plan().
+  int64_t task_panels = 0, tasks = 0;
+};
+
+// An LSTM with one forward direction, dense but for what is packed by pack_lstm.
+struct LstmProblem {
+  const float* x = nullptr;              // [frames, batch, inputs]
+  const float* w = nullptr;              // packed [4 * hidden, inputs]
+  const float* r = nullptr;              // packed [4 * hidden, hidden]
+  const float* bias = nullptr;           // packed [4 * hidden, 1]: input and recurrent biases, summed
+  const float* hidden_before = nullptr;  // [batch, hidden], null: zero
+  float* gates = nullptr;                // [frames * batch, gate_floats], from project to step
+  float* cell = nullptr;                 // [batch, cell_floats], the state before the first frame; then after the last
+  float* y = nullptr;                    // [frames, batch, hidden]
+  int64_t frames = 0, batch = 0, inputs = 0, hidden = 0;
+  int64_t workers = 1;
+
+  // Filled by plan().
+  int64_t task_panels = 0, tasks = 0, gate_floats = 0, cell_floats = 0;
+  size_t scratch_floats = 0;
+};
+
 // The kernels of one instruction set. A task index runs from 0 to `tasks`; tasks may run on any thread, each with a
 // scratch buffer of its own that is 64-byte aligned and need not be initialised.
 struct Kernels {
@@ -87,6 +118,17 @@ struct Kernels {
   void (*plan_block_linear)(BlockLinearProblem&);
   // Tasks have to be STARTED in the order of their index: a task waits for earlier ones of the same head.
   void (*run_block_linear)(const BlockLinearProblem&, int64_t task, float* scratch);
+  // Floats of a packed weight per input, over all its panels, and the packing of w `[outputs, inputs]`.
+  int64_t (*skinny_gemm_floats)(int64_t outputs);
+  void (*pack_skinny_gemm)(const float* w, int64_t outputs, int64_t inputs, float* to);
+  void (*plan_skinny_gemm)(SkinnyGemmProblem&);
+  void (*run_skinny_gemm)(const SkinnyGemmProblem&, int64_t task);
+  int64_t (*lstm_floats)(int64_t hidden);
+  void (*pack_lstm)(const float* w, int64_t hidden, int64_t inputs, float* to);
+  void (*plan_lstm)(LstmProblem&);
+  void (*project_lstm)(const LstmProblem&, int64_t task);
+  // A frame's tasks may start when all those of the frame before have ended.
+  void (*step_lstm)(const LstmProblem&, int64_t frame, int64_t task, float* scratch);
   double (*spend_flops)(int64_t rounds);
 };
 

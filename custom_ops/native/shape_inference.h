@@ -1,11 +1,49 @@
+// What an op sees of its node before the model runs: shapes as far as they are known, integer attributes.
 #pragma once
+
+#include <vector>
 
 #include "ort_abi.h"
 
 namespace temport {
 
-// Output 0 becomes `[B, T, num_heads * Dv]` of Q's element type, symbolic sizes kept. Sizes that do not fit each
-// other are left to the kernel, whose error names the node.
-ort::Status* infer_output_shape(const ort::Api& api, ort::ShapeInferContext* context);
+constexpr int64_t kUnknown = -1;
+
+struct Shape {
+  std::vector<int64_t> sizes;        // kUnknown where only a symbol, or nothing, is known
+  std::vector<const char*> symbols;  // "" where there is none
+  int element_type = 0;
+
+  bool has_rank(size_t rank) const { return sizes.size() == rank; }
+  void append(const Shape& other, size_t axis) {
+    sizes.push_back(other.sizes[axis]);
+    symbols.push_back(other.symbols[axis]);
+  }
+  void append(int64_t size) {
+    sizes.push_back(size);
+    symbols.push_back("");
+  }
+};
+
+class ShapeInference {
+ public:
+  ShapeInference(const ort::Api& api, ort::ShapeInferContext* context) : api_(api), context_(context) {}
+
+  // False where the node has no such input or its rank is unknown.
+  bool input(size_t index, Shape& shape) const;
+  int64_t attribute(const char* name, int64_t fallback) const;
+  // Leaves the output unknown where a size is neither a number nor a symbol: the runtime would take -1 for a size.
+  ort::Status* set_output(size_t index, const Shape& shape) const;
+
+ private:
+  bool ok(ort::Status* status) const;
+
+  const ort::Api& api_;
+  ort::ShapeInferContext* context_;
+};
+
+// Output 0 of an attention op becomes `[B, T, num_heads * Dv]` of Q's element type. Sizes that do not fit each other are
+// left to the kernel, whose error names the node.
+ort::Status* infer_attention_shape(const ShapeInference& node);
 
 }  // namespace temport

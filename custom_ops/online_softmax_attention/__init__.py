@@ -9,6 +9,6 @@ from custom_ops.online_softmax_attention.schema import SCHEMA, translate
 from custom_ops.online_softmax_attention.torch_op import online_softmax_attention
 from custom_ops.op import CustomOp
 
-OP = CustomOp(OP_NAME, SCHEMA, torch.ops.temport.online_softmax_attention.default, translate, reference, body)
+OP = CustomOp(OP_NAME, SCHEMA, reference, body, torch.ops.temport.online_softmax_attention.default, translate)
 
 __all__ = ["OP", "online_softmax_attention"]

@@ -7,13 +7,15 @@
 
 #include "node.h"
 #include "scratch.h"
+#include "shape_inference.h"
 
 namespace temport {
 
 class OnlineSoftmaxAttention {
  public:
   static constexpr const char* kName = "OnlineSoftmaxAttention";
-  static constexpr size_t kInputs = 4, kMaskInput = 3;
+  static constexpr size_t kInputs = 4, kOutputs = 1, kMaskInput = 3;
+  static ort::Status* infer_shapes(const ShapeInference& node) { return infer_attention_shape(node); }
 
   OnlineSoftmaxAttention(const NodeInfo& node, DType dtype, const Kernels& kernels)
       : label_(node.label()), kernels_(kernels) {

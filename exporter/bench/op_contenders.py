@@ -147,11 +147,12 @@ def flex_attention(case: OpCase, threads: int) -> Call:
 
 def torch_op(case: OpCase, threads: int) -> Call:
     """This project's own torch operator, eager."""
-    x = torch.from_numpy(case.qkv)
+    x, op = torch.from_numpy(case.qkv), case.op.torch_op
+    assert op is not None  # attention, which models call
 
     def call() -> npt.NDArray[Any]:
         with torch.no_grad():
-            return case.op.torch_op(x, None, None, *_torch_arguments(case)).numpy()
+            return op(x, None, None, *_torch_arguments(case)).numpy()
 
     return call
 

@@ -39,18 +39,24 @@ def attach_bodies(
 
     `forms` chooses the form per op name; an op left out gets the one that costs less at its length.
     """
-    groups: list[tuple[str, Specialisation, list[ir.Node]]] = []
+    specialised: list[tuple[str, Specialisation, list[ir.Node]]] = []
     for node in model.graph.all_nodes():
         if node.domain != "temport":
             continue
         at = _specialisation(node, declaration, (forms or {}).get(node.op_type, "auto"))
-        alike = (nodes for op, other, nodes in groups if (op, other) == (node.op_type, at))
+        alike = (nodes for op, other, nodes in specialised if (op, other) == (node.op_type, at))
         if (nodes := next(alike, None)) is None:
-            groups.append((node.op_type, at, nodes := []))
+            specialised.append((node.op_type, at, nodes := []))
         nodes.append(node)
+    shared: dict[
+        bytes, tuple[str, Specialisation, list[ir.Node]]
+    ] = {}  # some bodies do not depend on all of it
+    for op, at, nodes in specialised:
+        text = OPS[op].body(at).function.SerializeToString(deterministic=True)
+        shared.setdefault(text, (op, at, []))[2].extend(nodes)
     seen: dict[str, int] = {}
     attached = []
-    for op, at, nodes in groups:
+    for op, at, nodes in shared.values():
         seen[op] = seen.get(op, 0) + 1
         overload = "" if seen[op] == 1 else str(seen[op])
         body = OPS[op].body(replace(at, overload=overload))

@@ -37,9 +37,11 @@ def without_bodies(model: onnx.ModelProto) -> onnx.ModelProto:
 def _reference_op(name: str) -> type[OpRun]:
     """An evaluator op that computes `OPS[name].reference` and answers in the type of its first input."""
 
-    def run(self: OpRun, *inputs: Any, **attributes: Any) -> tuple[Any]:
+    def run(self: OpRun, *inputs: Any, **attributes: Any) -> tuple[Any, ...]:
         plain = {k: v.item() if isinstance(v, np.generic) else v for k, v in attributes.items()}
-        return (OPS[name].reference(inputs, plain).astype(inputs[0].dtype),)
+        outputs = OPS[name].reference(inputs, plain)
+        several = outputs if isinstance(outputs, tuple) else (outputs,)
+        return tuple(output.astype(inputs[0].dtype) for output in several)
 
     return type(name, (OpRun,), {"op_domain": OPS[name].domain, "_run": run})
 

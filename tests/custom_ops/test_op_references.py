@@ -97,7 +97,7 @@ def test_block_linear(T, block, feature_map, normalizer, seed):
             np.testing.assert_allclose(output[0, t, h * Dv : (h + 1) * Dv], row, rtol=1e-8, atol=1e-12)
 
 
-@pytest.mark.parametrize("op", OPS)
+@pytest.mark.parametrize("op", ["OnlineSoftmaxAttention", "BlockLinearAttention"])
 def test_packed_input_is_the_same_as_separate(op):
     rng = np.random.default_rng(0)
     q, k, v = rng.standard_normal((3, 2, 7, 6))

@@ -1,0 +1,25 @@
+"""FusedLSTM as one `LSTM`."""
+
+from __future__ import annotations
+
+from onnx import AttributeProto, helper
+
+from custom_ops.fused_lstm.schema import SCHEMA
+from custom_ops.op import Body, Specialisation
+from custom_ops.plain_body import plain_body
+
+
+def body(at: Specialisation) -> Body:
+    inputs = [
+        "X",
+        "W",
+        "R",
+        "B",
+        "",
+        "initial_h",
+        "initial_c",
+    ]  # the fifth would be the lengths of the sequences
+    lstm = helper.make_node("LSTM", inputs, ["Y", "Y_h", "Y_c"])
+    size = AttributeProto(name="hidden_size", ref_attr_name="hidden_size", type=AttributeProto.INT)
+    lstm.attribute.append(size)
+    return plain_body(SCHEMA, at, [lstm])

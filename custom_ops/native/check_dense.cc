@@ -1,0 +1,112 @@
+// Random dense layers and LSTMs through the kernels of this processor, against the definition in double.
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+
+#include "../fused_lstm/step_turns.h"
+#include "check_problem.h"
+#include "dispatch.h"
+
+namespace temport {
+namespace {
+
+std::vector<double> times(const std::vector<double>& x, const std::vector<float>& w, int64_t outputs, int64_t inputs) {
+  std::vector<double> y(static_cast<size_t>(outputs), 0.0);
+  for (int64_t n = 0; n < outputs; ++n)
+    for (int64_t k = 0; k < inputs; ++k) y[size_t(n)] += x[size_t(k)] * double(w[size_t(n * inputs + k)]);
+  return y;
+}
+
+void compare(const char* op, double got, double truth, double scale, int64_t at) {
+  if (std::fabs(got - truth) <= 1e-5 * scale) return;
+  std::fprintf(stderr, "%s: element %d is %.9g, not %.9g\n", op, int(at), got, truth);
+  std::abort();
+}
+
+double sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
+
+}  // namespace
+
+void check_skinny_gemm(const Kernels& kernels, Bytes& bytes) {
+  SkinnyGemmProblem p;
+  p.rows = 1 + bytes.below(5);
+  p.inputs = 1 + bytes.below(200);
+  p.outputs = 1 + bytes.below(300);
+  p.workers = 1 + bytes.below(3);
+  const int threads = 1 + int(bytes.below(3));
+  std::mt19937 random(static_cast<unsigned>(bytes.below(65536)));
+  const std::vector<float> x = draw(p.rows * p.inputs, random, -1), w = draw(p.outputs * p.inputs, random, -1),
+                           b = draw(p.outputs, random, -1);
+  const int64_t floats = kernels.skinny_gemm_floats(p.outputs);
+  std::vector<float> packed(size_t(floats * p.inputs)), bias(static_cast<size_t>(floats));
+  std::vector<float> y(size_t(p.rows * p.outputs), __builtin_nanf(""));
+  kernels.pack_skinny_gemm(w.data(), p.outputs, p.inputs, packed.data());
+  kernels.pack_skinny_gemm(b.data(), p.outputs, 1, bias.data());
+  p.x = x.data();
+  p.w = packed.data();
+  p.bias = bias.data();
+  p.y = y.data();
+  kernels.plan_skinny_gemm(p);
+  run(p.tasks, 0, threads, [&](int64_t task, float*) { kernels.run_skinny_gemm(p, task); });
+  for (int64_t m = 0; m < p.rows; ++m) {
+    const std::vector<double> truth =
+        times({x.begin() + m * p.inputs, x.begin() + (m + 1) * p.inputs}, w, p.outputs, p.inputs);
+    for (int64_t n = 0; n < p.outputs; ++n)
+      compare("SkinnyGemm", double(y[size_t(m * p.outputs + n)]), truth[size_t(n)] + double(b[size_t(n)]),
+              1 + double(p.inputs), m * p.outputs + n);
+  }
+}
+
+void check_lstm(const Kernels& kernels, Bytes& bytes) {
+  LstmProblem p;
+  p.frames = 1 + bytes.below(6);
+  p.batch = 1 + bytes.below(4);
+  p.inputs = 1 + bytes.below(40);
+  p.hidden = 1 + bytes.below(140);
+  p.workers = 1 + bytes.below(3);
+  const int threads = 1 + int(bytes.below(3));
+  const bool stateful = bytes.below(2) == 1;
+  std::mt19937 random(static_cast<unsigned>(bytes.below(65536)));
+  const int64_t H = p.hidden;
+  const std::vector<float> x = draw(p.frames * p.batch * p.inputs, random, -1), w = draw(4 * H * p.inputs, random, -1),
+                           r = draw(4 * H * H, random, -1), b = draw(4 * H, random, -1);
+  const int64_t floats = kernels.lstm_floats(H);
+  std::vector<float> packed_w(size_t(floats * p.inputs)), packed_r(size_t(floats * H)), bias(static_cast<size_t>(floats));
+  kernels.pack_lstm(w.data(), H, p.inputs, packed_w.data());
+  kernels.pack_lstm(r.data(), H, H, packed_r.data());
+  kernels.pack_lstm(b.data(), H, 1, bias.data());
+  kernels.plan_lstm(p);
+  const std::vector<float> before = draw(p.batch * H, random, -1);
+  std::vector<float> gates(size_t(p.frames * p.batch * p.gate_floats), __builtin_nanf(""));
+  std::vector<float> cell(size_t(p.batch * p.cell_floats), 0.5f), y(size_t(p.frames * p.batch * H), __builtin_nanf(""));
+  p.x = x.data();
+  p.w = packed_w.data();
+  p.r = packed_r.data();
+  p.bias = bias.data();
+  p.hidden_before = stateful ? before.data() : nullptr;
+  p.gates = gates.data();
+  p.cell = cell.data();
+  p.y = y.data();
+  run(p.tasks, 0, threads, [&](int64_t task, float*) { kernels.project_lstm(p, task); });
+  StepTurns turns(p.frames, p.tasks);
+  run(p.tasks, p.scratch_floats, threads, [&](int64_t own, float* scratch) {
+    turns.work(own, [&](int64_t frame, int64_t task) { kernels.step_lstm(p, frame, task, scratch); });
+  });
+  for (int64_t n = 0; n < p.batch; ++n) {
+    std::vector<double> h(static_cast<size_t>(H), 0.0), c(static_cast<size_t>(H), 0.5);
+    if (stateful) h.assign(before.begin() + n * H, before.begin() + (n + 1) * H);
+    for (int64_t t = 0; t < p.frames; ++t) {
+      const auto frame = x.begin() + (t * p.batch + n) * p.inputs;
+      const std::vector<double> a = times({frame, frame + p.inputs}, w, 4 * H, p.inputs), d = times(h, r, 4 * H, H);
+      for (int64_t u = 0; u < H; ++u) {
+        const auto gate = [&](int64_t g) { return a[size_t(g * H + u)] + d[size_t(g * H + u)] + double(b[size_t(g * H + u)]); };
+        c[size_t(u)] = sigmoid(gate(2)) * c[size_t(u)] + sigmoid(gate(0)) * std::tanh(gate(3));
+        h[size_t(u)] = sigmoid(gate(1)) * std::tanh(c[size_t(u)]);
+        const int64_t at = (t * p.batch + n) * H + u;
+        compare("FusedLSTM", double(y[size_t(at)]), h[size_t(u)], 10, at);  // errors grow from frame to frame
+      }
+    }
+  }
+}
+
+}  // namespace temport

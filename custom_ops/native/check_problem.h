@@ -1,0 +1,55 @@
+// What the kernel checks share: numbers out of bytes, random tensors, and threads that take tasks in order.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <random>
+#include <thread>
+#include <vector>
+
+#include "scratch.h"
+
+namespace temport {
+
+// Small numbers out of the bytes; 0 when they are used up.
+struct Bytes {
+  const uint8_t* next;
+  size_t left;
+  int64_t below(int64_t bound) {
+    if (left < 2) return 0;
+    const int64_t value = next[0] | next[1] << 8;
+    next += 2;
+    left -= 2;
+    return value % bound;
+  }
+};
+
+inline std::vector<float> draw(int64_t n, std::mt19937& random, float lowest) {
+  std::vector<float> x(static_cast<size_t>(n));
+  for (float& e : x) e = std::uniform_real_distribution<float>(lowest, 1.0f)(random);
+  return x;
+}
+
+// Starts the tasks in the order of their index, each with a scratch buffer, as the op glue does.
+inline void run(int64_t tasks, size_t scratch_floats, int threads, const std::function<void(int64_t, float*)>& body) {
+  static ScratchPool pool;
+  std::atomic<int64_t> next{0};
+  const auto work = [&] {
+    for (int64_t task; (task = next.fetch_add(1)) < tasks;) {
+      const ScratchPool::Loan scratch(pool, scratch_floats);
+      body(task, scratch.data());
+    }
+  };
+  std::vector<std::thread> others;
+  for (int i = 1; i < threads; ++i) others.emplace_back(work);
+  work();
+  for (std::thread& t : others) t.join();
+}
+
+// The dense layers (check_dense.cc); they abort where a number is wrong.
+struct Kernels;
+void check_skinny_gemm(const Kernels& kernels, Bytes& bytes);
+void check_lstm(const Kernels& kernels, Bytes& bytes);
+
+}  // namespace temport

@@ -1,0 +1,60 @@
+"""`Concat(Slice(cache, 1:), newest)` as one `ShiftAppend`."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+from onnx_ir.passes import common
+
+from exporter.passes.projection import replace
+
+ENTRIES = 1
+"""The axis of a cache along which its entries lie."""
+
+
+def shift_append(model: ir.Model) -> bool:
+    """Rewrite `model` in place; False where nothing shifts."""
+    graph = model.graph
+    found = [(node, cache) for node in list(graph) if (cache := _shifted_cache(node)) is not None]
+    for node, cache in found:
+        old, newest = node.outputs[0], node.inputs[1]
+        output = ir.Value(name=old.name, type=old.type, shape=old.shape)
+        shift = ir.node("ShiftAppend", [cache, newest], domain="temport", outputs=[output], name=node.name)
+        graph.insert_before(node, shift)
+        replace(graph, node, output)
+    if found:
+        common.RemoveUnusedNodesPass()(model)
+    return bool(found)
+
+
+def _shifted_cache(node: ir.Node) -> ir.Value | None:
+    """The cache behind a concatenation of all its entries but the first with one new entry; float32 only."""
+    if node.domain not in ("", "ai.onnx") or node.op_type != "Concat" or len(node.inputs) != 2:
+        return None
+    kept, newest = node.inputs
+    cut = kept.producer() if kept is not None else None
+    if newest is None or newest.shape is None or cut is None or cut.op_type != "Slice" or len(cut.inputs) < 4:
+        return None
+    cache = cut.inputs[0]
+    starts, _, axes = (_integer(v) for v in cut.inputs[1:4])
+    if (
+        cache is None
+        or cache.shape is None
+        or cache.dtype != ir.DataType.FLOAT
+        or kept is None
+        or kept.shape is None
+    ):
+        return None
+    shifts = (
+        node.attributes["axis"].as_int() == axes == ENTRIES
+        and starts == 1
+        and newest.shape[ENTRIES] == 1
+        and isinstance(entries := cache.shape[ENTRIES], int)
+        and kept.shape[ENTRIES] == entries - 1
+    )
+    return cache if shifts else None
+
+
+def _integer(value: ir.Value | None) -> int | None:
+    if value is None or value.const_value is None or value.const_value.size != 1:
+        return None
+    return int(value.const_value.numpy().reshape(()))

@@ -1,0 +1,125 @@
+"""The rewrites that put SkinnyGemm, FusedLSTM and ShiftAppend in the place of standard operators."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+from onnx import helper, numpy_helper
+
+from exporter.build import build
+from exporter.declare import declare
+from exporter.passes.fused_lstm import fused_lstm
+from exporter.passes.shift_append import shift_append
+from exporter.passes.skinny_gemm import skinny_gemm
+from exporter.stream import declare_stream
+
+FLOAT = onnx.TensorProto.FLOAT
+
+
+def counted(arch: str, settings: list[str], streaming: bool = False, **changes: object) -> Counter[str]:
+    declaration, module, _ = declare(arch, settings, seq="8")
+    if streaming:
+        declaration = declare_stream(declaration, module)
+    model = build(module, replace(declaration, **changes)).model
+    return Counter(node.op_type for node in model.graph)
+
+
+MEGA = ["embed_dim=16", "hidden_size=128", "num_layers=2"]
+HYBRID = ["embed_dim=8", "lstm_hidden=32", "num_heads=2", "head_dim=8"]
+
+
+def test_what_a_stream_and_a_window_use() -> None:
+    frame = counted("mega", MEGA, streaming=True)
+    assert frame["ShiftAppend"] == 4 and frame["SkinnyGemm"] > 8 and frame["Concat"] == 0
+    window = counted("mega", MEGA)
+    assert window["SkinnyGemm"] > 2 and window["Gemm"] > 2  # the last position of the last block only
+    lstm = counted("hybrid", HYBRID)
+    assert (lstm["FusedLSTM"], lstm["LSTM"]) == (1, 0)
+
+
+def test_the_standard_dialect_has_none_of_them() -> None:
+    ops = counted("hybrid", HYBRID, ops="standard")
+    assert ops["LSTM"] == 1 and not {"FusedLSTM", "SkinnyGemm", "ShiftAppend"} & set(ops)
+
+
+def test_half_precision_products_stay_as_they_are() -> None:
+    assert counted("mega", MEGA, precision="float16")["SkinnyGemm"] == 0
+
+
+def rewritten(rewrite, nodes, inputs, constants, outputs) -> list[str]:
+    """Op types after the rewrite of a graph of these nodes; inputs and outputs are names with shapes."""
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info(n, FLOAT, s) for n, s in inputs.items()],
+        [helper.make_tensor_value_info(n, FLOAT, s) for n, s in outputs.items()],
+        [numpy_helper.from_array(np.asarray(v), n) for n, v in constants.items()],
+    )
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
+    model = ir.from_proto(onnx.shape_inference.infer_shapes(proto))
+    rewrite(model)
+    return [node.op_type for node in model.graph]
+
+
+WIDE = np.zeros((128, 128), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("rows", "weight", "attributes", "expected"),
+    [
+        (1, WIDE, {}, "SkinnyGemm"),
+        (4, WIDE, {"transB": 1}, "SkinnyGemm"),
+        (5, WIDE, {}, "Gemm"),
+        ("n", WIDE, {}, "Gemm"),
+        (1, WIDE.astype(np.float64), {}, "Gemm"),
+        (1, WIDE[:, :64], {}, "Gemm"),
+        (1, WIDE, {"alpha": 2.0}, "Gemm"),
+        (128, WIDE, {"transA": 1}, "Gemm"),
+    ],
+)
+def test_which_dense_layers_are_skinny(rows, weight, attributes, expected) -> None:
+    node = helper.make_node("Gemm", ["x", "w"], ["y"], **attributes)
+    shape = [rows, 128] if "transA" not in attributes else [128, 1]
+    assert rewritten(skinny_gemm, [node], {"x": shape}, {"w": weight}, {"y": None}) == [expected]
+
+
+def test_which_lstms_are_fused() -> None:
+    weights = {"w": np.zeros((1, 8, 3), np.float32), "r": np.zeros((1, 8, 2), np.float32)}
+    weights |= {"lengths": np.array([1], np.int32), "b": np.zeros((1, 16), np.float32)}
+    cases = [
+        (["x", "w", "r", "b"], {}, "FusedLSTM"),
+        (["x", "w", "r", "b"], {"direction": "forward"}, "FusedLSTM"),
+        (["x", "w", "r", "b", "lengths"], {}, "LSTM"),
+        (["x", "w", "r"], {"direction": "reverse"}, "LSTM"),
+        (["x", "w", "r"], {"clip": 3.0}, "LSTM"),
+        (["x", "w", "r"], {"activations": ["Sigmoid", "Relu", "Tanh"]}, "LSTM"),
+    ]
+    for names, attributes, expected in cases:
+        node = helper.make_node("LSTM", names, ["y"], hidden_size=2, **attributes)
+        assert rewritten(fused_lstm, [node], {"x": [4, 1, 3]}, weights, {"y": None}) == [expected], attributes
+
+
+@pytest.mark.parametrize(
+    ("start", "axis", "newest", "expected"),
+    [
+        (1, 1, 1, ["ShiftAppend"]),
+        (2, 1, 1, ["Slice", "Concat"]),
+        (2, 1, 2, ["Slice", "Concat"]),
+        (1, 2, 1, ["Slice", "Concat"]),
+    ],
+)
+def test_which_caches_are_shifted(start: int, axis: int, newest: int, expected: list[str]) -> None:
+    nodes = [
+        helper.make_node("Slice", ["cache", "start", "end", "axis"], ["kept"]),
+        helper.make_node("Concat", ["kept", "newest"], ["after"], axis=axis),
+    ]
+    added = [2, 6, 6]
+    added[axis] = newest
+    constants = {"start": np.array([start]), "end": np.array([2**60]), "axis": np.array([axis])}
+    inputs = {"cache": [2, 6, 6], "newest": added}
+    assert rewritten(shift_append, nodes, inputs, constants, {"after": None}) == expected
