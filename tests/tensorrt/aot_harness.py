@@ -14,7 +14,7 @@ import numpy as np
 from custom_ops.cuda.aot_kernels import AotKernel
 from custom_ops.cuda.aot_plugin import OPS
 from custom_ops.cuda.launch_arguments import LaunchArguments
-from tests.tensorrt.emulated_build import build_library
+from tests.tensorrt.kept_build import build_emulated_library
 from tests.tensorrt.tensorrt_stand_in import (
     DynamicTensorDescription,
     ExpressionBuilder,
@@ -56,7 +56,7 @@ def _emulated(kernel: AotKernel) -> ctypes.CDLL:
     """The kernel compiled for emulated threads, one library per variant."""
     options = [f"-D{macro}" for macro in kernel.macros]
     options += [f'-DTEMPORT_SOURCE="{kernel.source}"', f"-DTEMPORT_ENTRY={kernel.entry}"]
-    return ctypes.CDLL(str(build_library(_LAUNCHER, [*options, f"-I{kernel.source.parent}"])))
+    return ctypes.CDLL(str(build_emulated_library(_LAUNCHER, [*options, f"-I{kernel.source.parent}"])))
 
 
 def run_plugin(

@@ -12,7 +12,7 @@ import pytest
 
 from custom_ops.cuda import build
 from custom_ops.online_softmax_attention.reference import reference
-from tests.tensorrt.emulated_build import build_library
+from tests.tensorrt.kept_build import build_emulated_library
 
 _KERNELS = Path(build.__file__).with_name("tile_attention.cuh")
 _DRIVER = Path(__file__).with_name("small_kernels.cc")
@@ -43,7 +43,7 @@ def compiled(directory: Path, left_out: int | None) -> Path:
         found = list(_BARRIER.finditer(source))[left_out]
         source = source[: found.start()] + ";" + source[found.end() :]
     (directory / _KERNELS.name).write_text(source)
-    return build_library(_DRIVER, [f"-I{directory}", f"-I{_KERNELS.parent}"])
+    return build_emulated_library(_DRIVER, [f"-I{directory}", f"-I{_KERNELS.parent}"])
 
 
 def write_cases(path: Path, width: int) -> Path:

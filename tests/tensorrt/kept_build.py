@@ -1,4 +1,4 @@
-"""Kernels compiled for emulated threads, kept under `build/` by content: the compiler sees the same text once."""
+"""Compiled kernels, kept under `build/` by content: a compiler sees the same text once."""
 
 from __future__ import annotations
 
@@ -7,42 +7,54 @@ import os
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
 from custom_ops.cuda import build
 
-_KEPT = Path(__file__).parents[2] / "build" / "emulated"
+_KEPT = Path(__file__).parents[2] / "build" / "kept"
 _EMULATION = Path(build.__file__).with_name("emulate.cc")
 _FLAGS = ("-std=c++17", "-O1", "-shared", "-fPIC", "-DTEMPORT_EMULATE", "-Wno-unknown-pragmas")
 _UNUSED_SECONDS = 7 * 24 * 3600
 
 
-def build_library(source: Path, options: Sequence[str]) -> Path:
+def build_emulated_library(source: Path, options: Sequence[str]) -> Path:
     """`source` and the emulation in a shared library; `options` are what the preprocessor takes, `-D` and `-I`.
 
     Its name is a hash of the compiler, the flags and the preprocessed text, in which every header is.
     """
     command = [os.environ.get("CXX") or "g++", *_FLAGS, *options, str(source), str(_EMULATION)]
     text = subprocess.run([*command, "-E", "-P"], check=True, capture_output=True).stdout
-    key = b"\0".join([_compiler(command[0]), " ".join(_FLAGS).encode(), text])
+    key = b"\0".join([compiler_version(command[0]), " ".join(_FLAGS).encode(), text])
+    return keep(key, lambda library: subprocess.run([*command, "-o", str(library)], check=True))
+
+
+def keep(key: bytes, make: Callable[[Path], object]) -> Path:
+    """The library that `make` writes where it is told, built where there is none of this key yet."""
+    _forget()
     library = _KEPT / f"{hashlib.sha256(key).hexdigest()}.so"
-    if library.exists():
-        library.touch()
+    with suppress(FileNotFoundError):
+        os.utime(library)
         return library
     _KEPT.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=_KEPT) as directory:  # another process may build the same
         built = Path(directory) / library.name
-        subprocess.run([*command, "-o", str(built)], check=True)
+        make(built)
         built.replace(library)
     return library
 
 
 @cache
-def _compiler(name: str) -> bytes:
-    """The compiler's version; the first call forgets what no run has asked for in a week."""
+def _forget() -> None:
+    """Remove what no run has asked for in a week, once per process."""
     for library in _KEPT.glob("*.so"):
         if time.time() - library.stat().st_mtime > _UNUSED_SECONDS:
             library.unlink(missing_ok=True)
+
+
+@cache
+def compiler_version(name: str) -> bytes:
+    """What the compiler says about itself, as part of a key."""
     return subprocess.run([name, "--version"], check=True, capture_output=True).stdout
