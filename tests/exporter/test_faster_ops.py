@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import onnx
 import onnx_ir as ir
+import onnxruntime as ort
 import pytest
 from onnx import helper, numpy_helper
 
@@ -40,6 +41,15 @@ def test_what_a_stream_and_a_window_use() -> None:
     assert window["SkinnyGemm"] > 2 and window["Gemm"] > 2  # the last position of the last block only
     lstm = counted("hybrid", HYBRID)
     assert (lstm["FusedLSTM"], lstm["LSTM"]) == (1, 0)
+
+
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+def test_a_pruned_lstm_loads_without_our_library(precision: str) -> None:
+    """Outputs that nobody uses are pruned from the LSTM; its body still has all of them."""
+    declaration, module, _ = declare("hybrid", HYBRID, seq="8")
+    model = ir.to_proto(build(module, replace(declaration, precision=precision)).model)
+    assert any(node.op_type == "FusedLSTM" for node in model.graph.node)
+    ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
 
 
 def test_the_standard_dialect_has_none_of_them() -> None:
