@@ -9,8 +9,8 @@ from custom_ops import schema as shared
 OP_NAME = "SkinnyGemm"
 
 _DOC = """X W^T + B, the dense layer of torch.nn.functional.linear, where X has few rows: one frame of a stream, or the
-last position of a window. Its time is that of reading W, which stays as it is; a general matrix product packs W
-for many rows, and multiplies a single one at about a third of the memory's speed."""
+last position of a window. Its time is that of reading W, which our kernel packs in the order of reading, once, when
+the model is loaded."""
 
 
 def _infer(context: shape_inference.InferenceContext) -> None:

@@ -45,7 +45,7 @@ def test_run_times_and_writes(tmp_path) -> None:
     assert {row.name for row in result.rows} | set(result.left_out) == {*OURS, *chosen}
     assert {OURS[1], "torch eager", "ONNX Runtime"} <= {row.name for row in result.rows}
     assert result.fastest_peer is not None and result.fastest_peer.name in chosen
-    assert 0 < result.flops < result.traced_flops and "LSTM" in result.profile
+    assert 0 < result.flops < result.traced_flops and "FusedLSTM" in result.profile
     numbers, picture = report.write(tmp_path)
     (stored,) = json.loads(numbers.read_text())["results"]
     assert stored["arch"] == "hybrid" and stored["rows"][0]["timing"]["median"] > 0

@@ -83,8 +83,8 @@ WIDE = np.zeros((128, 128), np.float32)
     ("rows", "weight", "attributes", "expected"),
     [
         (1, WIDE, {}, "SkinnyGemm"),
-        (4, WIDE, {"transB": 1}, "SkinnyGemm"),
-        (5, WIDE, {}, "Gemm"),
+        (1, WIDE, {"transB": 1}, "SkinnyGemm"),
+        (2, WIDE, {}, "Gemm"),
         ("n", WIDE, {}, "Gemm"),
         (1, WIDE.astype(np.float64), {}, "Gemm"),
         (1, WIDE[:, :64], {}, "Gemm"),
