@@ -20,7 +20,8 @@ class Body:
     """An ONNX function body, specialised to attributes and lengths so that its masks are constants.
 
     function   the FunctionProto; its inputs are the op's inputs, its attributes the op's attributes
-    form       how it computes: `dense`, `banded`, `blocked` or `attention`
+    form       how it computes: `dense`, `banded`, `blocked` or `attention`; `standard` of an op that stands for
+               standard operators
     masks      name of each mask constant -> (rule, T, S); the constant equals `rule.array(T, S)` bit for bit
     """
 

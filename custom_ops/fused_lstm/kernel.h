@@ -10,8 +10,8 @@ namespace temport::TEMPORT_ISA {
 // gates of a unit come out in the same lane of four vectors.
 constexpr int kGates = 4, kUnitVectors = kSliceVectors / kGates, kUnits = kUnitVectors * kWidth;
 
-// exp(x) for x <= 0.
-TEMPORT_INLINE Float exp_nonpositive(Float x) { return exp2_nonpositive(x, 1.4426950408889634f); }
+// exp(x) for x <= 0, NaN for every NaN: a state that has become one must not turn into a number again.
+TEMPORT_INLINE Float exp_nonpositive(Float x) { return select(x != x, x, exp2_nonpositive(x, 1.4426950408889634f)); }
 
 TEMPORT_INLINE Float sigmoid(Float x) {
   const Int negative = x < 0.0f;

@@ -10,15 +10,8 @@ from custom_ops.plain_body import plain_body
 
 
 def body(at: Specialisation) -> Body:
-    inputs = [
-        "X",
-        "W",
-        "R",
-        "B",
-        "",
-        "initial_h",
-        "initial_c",
-    ]  # the fifth would be the lengths of the sequences
+    lengths = ""  # absent: every sequence has all its frames
+    inputs = ["X", "W", "R", "B", lengths, "initial_h", "initial_c"]
     lstm = helper.make_node("LSTM", inputs, ["Y", "Y_h", "Y_c"])
     size = AttributeProto(name="hidden_size", ref_attr_name="hidden_size", type=AttributeProto.INT)
     lstm.attribute.append(size)

@@ -44,35 +44,42 @@ class FusedLstm {
   }
 
   void compute(const NodeCall& call) {
-    if (constant_) return run(call, *constant_);
-    run(call, Weights(*this, call.input(1), call.input(2), call.input(3)));  // packed for this one run
+    if (constant_ && constant_->biased == call.has_input(3)) return run(call, *constant_);
+    run(call, Weights(*this, call.input(1), call.input(2), call.input(3)));  // one of them is no constant
   }
 
  private:
   struct Weights {
     Weights(const FusedLstm& op, const Tensor& w_given, const Tensor& r_given, const Tensor& b_given)
-        : inputs(w_given.shape.size() == 3 ? w_given.shape[2] : -1), hidden(op.hidden_),
-          floats(op.kernels_.lstm_floats(op.hidden_)),
-          memory(static_cast<size_t>(floats * (std::max(inputs, int64_t{0}) + hidden + 1))) {
+        : inputs(checked_inputs(op, w_given, r_given)), hidden(op.hidden_), floats(op.kernels_.lstm_floats(hidden)),
+          biased(b_given.data != nullptr), memory(static_cast<size_t>(floats * (inputs + hidden + 1))) {
       const int64_t H = hidden;
-      if (inputs < 0)
-        throw NodeError(op.label_ + ": W has shape " + shape_text(w_given.shape) + "; it must be [1, " +
-                        std::to_string(4 * H) + ", inputs].");
       const auto pack = [&](const float* from, int64_t width, float* to) { op.kernels_.pack_lstm(from, H, width, to); };
-      pack(temport::floats(op.label_, "W", w_given, {1, 4 * H, inputs}), inputs, w());
-      pack(temport::floats(op.label_, "R", r_given, {1, 4 * H, H}), H, r());
+      pack(static_cast<const float*>(w_given.data), inputs, w());
+      pack(static_cast<const float*>(r_given.data), H, r());
       std::vector<float> sums(static_cast<size_t>(4 * H));
-      if (b_given.data != nullptr) {
+      if (biased) {
         const float* biases = temport::floats(op.label_, "B", b_given, {1, 8 * H});
         std::transform(biases, biases + 4 * H, biases + 4 * H, sums.begin(), std::plus<float>());
       }
       pack(sums.data(), 1, bias());
+    }
+    // Before memory is asked for: a wrong hidden_size would ask for any amount.
+    static int64_t checked_inputs(const FusedLstm& op, const Tensor& w, const Tensor& r) {
+      const int64_t H = op.hidden_;
+      if (w.shape.size() != 3)
+        throw NodeError(op.label_ + ": W has shape " + shape_text(w.shape) + "; it must be [1, " + std::to_string(4 * H) +
+                        ", inputs].");
+      temport::floats(op.label_, "W", w, {1, 4 * H, w.shape[2]});
+      temport::floats(op.label_, "R", r, {1, 4 * H, H});
+      return w.shape[2];
     }
     float* w() const { return memory.data(); }
     float* r() const { return w() + floats * inputs; }
     float* bias() const { return r() + floats * hidden; }
 
     const int64_t inputs, hidden, floats;  // floats of memory per input
+    const bool biased;
     const WeightMemory memory;
   };
 

@@ -154,15 +154,17 @@ Tensor NodeInfo::constant(size_t index) const {
 NodeCall::NodeCall(const ort::Api& api, ort::KernelContext* context, const std::string& label)
     : api_(api), context_(context), label_(label) {}
 
-Tensor NodeCall::input(size_t index) const {
-  const ort::KernelContext* context = context_;
+const ort::Value* NodeCall::value(size_t index) const {
   size_t count = 0;
+  const ort::KernelContext* context = context_;
   require(api_, api_.call<ort::Status*>(ort::kKernelContextGetInputCount, context, &count), label_, "the input count");
-  if (index >= count) return {};
   const ort::Value* value = nullptr;
-  require(api_, api_.call<ort::Status*>(ort::kKernelContextGetInput, context, index, &value), label_, "an input");
-  return read_tensor(api_, value, label_);
+  if (index < count)
+    require(api_, api_.call<ort::Status*>(ort::kKernelContextGetInput, context, index, &value), label_, "an input");
+  return value;
 }
+
+Tensor NodeCall::input(size_t index) const { return read_tensor(api_, value(index), label_); }
 
 void* NodeCall::output(size_t index, const std::vector<int64_t>& shape) const {
   ort::Value* value = nullptr;

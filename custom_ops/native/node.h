@@ -53,12 +53,15 @@ class NodeCall {
   NodeCall(const ort::Api& api, ort::KernelContext* context, const std::string& label);
 
   Tensor input(size_t index) const;
+  bool has_input(size_t index) const { return value(index) != nullptr; }
   void* output(const std::vector<int64_t>& shape) const { return output(0, shape); }
   void* output(size_t index, const std::vector<int64_t>& shape) const;  // null where the node leaves it out
   // Runs body(0) ... body(tasks - 1) on the session's threads. Tasks are started in the order of their index.
   void parallel(int64_t tasks, const std::function<void(int64_t)>& body) const;
 
  private:
+  const ort::Value* value(size_t index) const;  // null for an absent input
+
   const ort::Api& api_;
   ort::KernelContext* context_;
   const std::string& label_;

@@ -38,7 +38,7 @@ struct Operand {
   int64_t batch_stride = 0;
 };
 
-// The part that both ops share. The output is dense `[batch, length, heads * value_dim]`.
+// The part that both attention ops share. The output is dense `[batch, length, heads * value_dim]`.
 struct AttentionProblem {
   DType dtype = DType::kFloat32;
   Operand q, k, v;

@@ -1,4 +1,4 @@
-// The Q, K, V inputs that both ops share.
+// The Q, K, V inputs that both attention ops share.
 #include "node.h"
 
 namespace temport {

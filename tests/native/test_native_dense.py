@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -100,6 +101,7 @@ def test_skinny_gemm(rows: int, inputs: int, outputs: int, bias: bool, constants
 
 
 LSTM_CASES = [(1, 1, 256, 256), (60, 1, 40, 130), (3, 5, 1, 1), (7, 4, 17, 33), (2, 3, 300, 8), (0, 2, 5, 6)]
+LSTM_CASES += [(40, 2, 16, 250), (2, 0, 3, 5)]  # frames of several tasks; nobody in the batch
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -166,8 +168,9 @@ def test_gates_far_and_near(value: float) -> None:
     np.testing.assert_allclose(y.item(), gate * np.tanh(c), rtol=8 * EPS, atol=tiny)
 
 
-def test_a_gate_that_is_not_a_number_stays_so() -> None:
-    x, w = np.full((1, 1, 1), np.nan, np.float32), np.ones((1, 4, 1), np.float32)
+@pytest.mark.parametrize("bits", [0x7FC00000, 0x7FC00001, 0xFFC001FF])
+def test_a_gate_that_is_not_a_number_stays_so(bits: int) -> None:
+    x, w = np.array([[[bits]]], np.uint32).view(np.float32), np.ones((1, 4, 1), np.float32)
     assert np.isnan(run("FusedLSTM", [x, w, 0 * w, None, None, None], {"hidden_size": 1})[0]).all()
 
 
@@ -177,6 +180,38 @@ def test_shift_append(shape: tuple[int, ...]) -> None:
     truth = OPS["ShiftAppend"].reference(given_inputs, {})
     for body in (False, True):
         np.testing.assert_array_equal(run("ShiftAppend", given_inputs, body=body)[0], truth)
+
+
+@pytest.mark.parametrize("op", ["SkinnyGemm", "FusedLSTM"])
+def test_a_bias_that_is_no_constant_is_added(op: str) -> None:
+    """The weights are packed when the model is loaded, the bias is not there before it runs."""
+    lstm = op == "FusedLSTM"
+    shapes = [(3, 1, 4), (1, 20, 4), (1, 20, 5), (1, 40)] if lstm else [(2, 4), (6, 4), (6,)]
+    attributes = {"hidden_size": 5} if lstm else {}
+    given_inputs = tensors(3, *shapes)
+    model = proto(op, given_inputs, attributes, constants=True, outputs=1, body=False)
+    bias = model.graph.initializer[[t.name for t in model.graph.initializer].index("B")]
+    model.graph.initializer.remove(bias)
+    model.graph.input.append(helper.make_tensor_value_info("B", onnx.TensorProto.FLOAT, bias.dims))
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options())
+    truth = OPS[op].reference(given_inputs, attributes)
+    y = session.run(None, {"X": given_inputs[0], "B": given_inputs[-1]})[0]
+    np.testing.assert_allclose(y, truth[0] if isinstance(truth, tuple) else truth, atol=1e-5)
+
+
+def test_runs_of_one_session_do_not_meet() -> None:
+    """Four threads in one session whose nodes share scratch memory."""
+    shapes = [(30, 1, 16), (1, 1000, 16), (1, 1000, 250), (1, 2000), (1, 1, 250), (1, 1, 250)]
+    given_inputs = tensors(4, *shapes)
+    given_inputs[2] /= 16
+    model = proto("FusedLSTM", given_inputs, {"hidden_size": 250}, constants=True, outputs=1, body=False)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options(2))
+    feeds = [{"X": x} for x in tensors(5, *[shapes[0]] * 4)]
+    alone = [session.run(None, feed)[0] for feed in feeds]
+    with ThreadPoolExecutor(4) as pool:
+        together = pool.map(lambda i: session.run(None, feeds[i % 4])[0], range(40))
+    for i, y in enumerate(together):
+        np.testing.assert_array_equal(y, alone[i % 4])
 
 
 def test_bodies_say_the_same() -> None:
@@ -201,6 +236,7 @@ REFUSED: list[tuple[str, list[tuple[int, ...]], dict[str, int], str]] = [
         {"hidden_size": 2},
         r"R has shape .* must be \[1, 8, 2\]",
     ),
+    ("FusedLSTM", [(2, 1, 3), (1, 8, 3), (1, 8, 2)], {"hidden_size": 1 << 20}, r"W has shape \[1, 8, 3\]"),
     (
         "FusedLSTM",
         [(2, 3), (1, 8, 3), (1, 8, 2)],
