@@ -48,9 +48,8 @@ def attach_bodies(
         if (nodes := next(alike, None)) is None:
             specialised.append((node.op_type, at, nodes := []))
         nodes.append(node)
-    shared: dict[
-        bytes, tuple[str, Specialisation, list[ir.Node]]
-    ] = {}  # some bodies do not depend on all of it
+    # some bodies do not depend on all that they were specialised to
+    shared: dict[bytes, tuple[str, Specialisation, list[ir.Node]]] = {}
     for op, at, nodes in specialised:
         text = OPS[op].body(at).function.SerializeToString(deterministic=True)
         shared.setdefault(text, (op, at, []))[2].extend(nodes)

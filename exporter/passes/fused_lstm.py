@@ -15,14 +15,12 @@ def fused_lstm(model: ir.Model) -> bool:
     found = [node for node in list(model.graph) if _can_be_fused(node)]
     for node in found:
         inputs = [*node.inputs, *[None] * PEEPHOLES][:PEEPHOLES]
-        # all outputs, used or not: ONNX Runtime infers a node's types from every output of its function body
-        unused = [ir.Value(name=f"{node.name}_unused_{i}") for i in range(len(node.outputs), OUTPUTS)]
         fused = ir.node(
             "FusedLSTM",
             [*inputs[:LENGTHS], *inputs[FIRST_STATE:]],
             {"hidden_size": node.attributes["hidden_size"].as_int()},
             domain="temport",
-            outputs=[*(ir.Value(name=v.name, type=v.type, shape=v.shape) for v in node.outputs), *unused],
+            outputs=_all_outputs(node),
             name=node.name,
         )
         model.graph.insert_before(node, fused)
@@ -32,16 +30,33 @@ def fused_lstm(model: ir.Model) -> bool:
     return bool(found)
 
 
+def _all_outputs(node: ir.Node) -> list[ir.Value]:
+    """New values for Y, Y_h and Y_c, those that the node leaves out too.
+
+    Y must have a name, and ONNX Runtime infers a node's types from every output of its function body.
+    """
+    named = [value.name for value in node.outputs if value.name]
+    outputs = []
+    for index in range(OUTPUTS):
+        old = node.outputs[index] if index < len(node.outputs) else None
+        if old is not None and old.name:
+            outputs.append(ir.Value(name=old.name, type=old.type, shape=old.shape))
+        else:
+            outputs.append(ir.Value(name=f"{named[0]}_unused_{index}"))
+    return outputs
+
+
 def _can_be_fused(node: ir.Node) -> bool:
-    """A float32 LSTM with every option at its default: one direction, no lengths, no peepholes, no clipping."""
-    if node.domain not in ("", "ai.onnx") or node.op_type != "LSTM":
+    """A float32 LSTM with constant weights and every option at its default: one direction, no lengths, no
+    peepholes, no clipping. Weights that are no constants would be packed in every run.
+    """
+    if node.domain not in ("", "ai.onnx") or node.op_type != "LSTM" or "hidden_size" not in node.attributes:
         return False
     given = {name: attribute.value for name, attribute in node.attributes.items() if name != "hidden_size"}
     left_out = [value for index, value in enumerate(node.inputs) if index in (LENGTHS, PEEPHOLES)]
-    weight = node.inputs[1]
+    weights = [value for value in node.inputs[1:LENGTHS] if value is not None]
     return (
         all(DEFAULTS.get(name) == value for name, value in given.items())
         and all(value is None for value in left_out)
-        and weight is not None
-        and weight.dtype == ir.DataType.FLOAT
+        and all(value.const_value is not None and value.dtype == ir.DataType.FLOAT for value in weights)
     )

@@ -36,17 +36,14 @@ def _shifted_cache(node: ir.Node) -> ir.Value | None:
         return None
     cache = cut.inputs[0]
     starts, _, axes = (_integer(v) for v in cut.inputs[1:4])
-    if (
-        cache is None
-        or cache.shape is None
-        or cache.dtype != ir.DataType.FLOAT
-        or kept is None
-        or kept.shape is None
-    ):
+    steps = cut.inputs[4] if len(cut.inputs) > 4 else None
+    if cache is None or cache.shape is None or kept is None or kept.shape is None:
         return None
     shifts = (
         node.attributes["axis"].as_int() == axes == ENTRIES
+        and cache.dtype == ir.DataType.FLOAT
         and starts == 1
+        and (steps is None or _integer(steps) == 1)
         and newest.shape[ENTRIES] == 1
         and isinstance(entries := cache.shape[ENTRIES], int)
         and kept.shape[ENTRIES] == entries - 1

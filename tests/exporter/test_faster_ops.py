@@ -11,12 +11,14 @@ import onnx_ir as ir
 import onnxruntime as ort
 import pytest
 from onnx import helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
 
 from exporter.build import build
 from exporter.declare import declare
 from exporter.passes.fused_lstm import fused_lstm
 from exporter.passes.shift_append import shift_append
 from exporter.passes.skinny_gemm import skinny_gemm
+from exporter.runtimes.op_reference import REFERENCE_OPS
 from exporter.stream import declare_stream
 
 FLOAT = onnx.TensorProto.FLOAT
@@ -61,8 +63,8 @@ def test_half_precision_products_stay_as_they_are() -> None:
     assert counted("mega", MEGA, precision="float16")["SkinnyGemm"] == 0
 
 
-def rewritten(rewrite, nodes, inputs, constants, outputs) -> list[str]:
-    """Op types after the rewrite of a graph of these nodes; inputs and outputs are names with shapes."""
+def graph_of(nodes, inputs, constants, outputs) -> onnx.ModelProto:
+    """A model of these nodes; inputs and outputs are names with shapes."""
     graph = helper.make_graph(
         nodes,
         "g",
@@ -70,7 +72,12 @@ def rewritten(rewrite, nodes, inputs, constants, outputs) -> list[str]:
         [helper.make_tensor_value_info(n, FLOAT, s) for n, s in outputs.items()],
         [numpy_helper.from_array(np.asarray(v), n) for n, v in constants.items()],
     )
-    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
+
+
+def rewritten(rewrite, nodes, inputs, constants, outputs) -> list[str]:
+    """Op types after the rewrite of a graph of these nodes."""
+    proto = graph_of(nodes, inputs, constants, outputs)
     model = ir.from_proto(onnx.shape_inference.infer_shapes(proto))
     rewrite(model)
     return [node.op_type for node in model.graph]
@@ -114,22 +121,51 @@ def test_which_lstms_are_fused() -> None:
         assert rewritten(fused_lstm, [node], {"x": [4, 1, 3]}, weights, {"y": None}) == [expected], attributes
 
 
+def test_outputs_that_lstms_leave_out_get_names_of_their_own() -> None:
+    """Two nodes without a name, one with nothing but its last state."""
+    weights = {"w": np.ones((1, 8, 3), np.float32), "r": np.ones((1, 8, 2), np.float32)}
+    nodes = [
+        helper.make_node("LSTM", ["x", "w", "r"], ["y"], hidden_size=2),
+        helper.make_node("LSTM", ["x", "w", "r"], ["", "h"], hidden_size=2),
+    ]
+    x = np.ones((4, 1, 3), np.float32)
+    proto = graph_of(nodes, {"x": [4, 1, 3]}, weights, {"y": [4, 1, 1, 2], "h": [1, 1, 2]})
+    before = ReferenceEvaluator(proto).run(None, {"x": x})
+    model = ir.from_proto(proto)
+    assert fused_lstm(model)
+    after = ir.to_proto(model)
+    after.opset_import.append(helper.make_opsetid("temport", 1))
+    onnx.checker.check_model(after, full_check=True)
+    for old, new in zip(
+        before, ReferenceEvaluator(after, new_ops=REFERENCE_OPS).run(None, {"x": x}), strict=True
+    ):
+        np.testing.assert_allclose(new, old, atol=1e-6)
+
+
+def test_an_lstm_with_weights_from_the_graph_stays() -> None:
+    node = helper.make_node("LSTM", ["x", "w", "r"], ["y"], hidden_size=2)
+    inputs = {"x": [4, 1, 3], "w": [1, 8, 3], "r": [1, 8, 2]}
+    assert rewritten(fused_lstm, [node], inputs, {}, {"y": None}) == ["LSTM"]
+
+
 @pytest.mark.parametrize(
-    ("start", "axis", "newest", "expected"),
+    ("start", "axis", "newest", "step", "expected"),
     [
-        (1, 1, 1, ["ShiftAppend"]),
-        (2, 1, 1, ["Slice", "Concat"]),
-        (2, 1, 2, ["Slice", "Concat"]),
-        (1, 2, 1, ["Slice", "Concat"]),
+        (1, 1, 1, 1, ["ShiftAppend"]),
+        (2, 1, 1, 1, ["Slice", "Concat"]),
+        (2, 1, 2, 1, ["Slice", "Concat"]),
+        (1, 2, 1, 1, ["Slice", "Concat"]),
+        (1, 1, 1, -1, ["Slice", "Concat"]),
     ],
 )
-def test_which_caches_are_shifted(start: int, axis: int, newest: int, expected: list[str]) -> None:
+def test_which_caches_are_shifted(start: int, axis: int, newest: int, step: int, expected: list[str]) -> None:
     nodes = [
-        helper.make_node("Slice", ["cache", "start", "end", "axis"], ["kept"]),
+        helper.make_node("Slice", ["cache", "start", "end", "axis", "step"], ["kept"]),
         helper.make_node("Concat", ["kept", "newest"], ["after"], axis=axis),
     ]
-    added = [2, 6, 6]
+    added = [2, 3, 3]
     added[axis] = newest
-    constants = {"start": np.array([start]), "end": np.array([2**60]), "axis": np.array([axis])}
-    inputs = {"cache": [2, 6, 6], "newest": added}
+    bounds = {"start": start, "end": step * 2**60, "axis": axis, "step": step}
+    constants = {name: np.array([value]) for name, value in bounds.items()}
+    inputs = {"cache": [2, 3, 3], "newest": added}  # backwards from entry 1, two of three are left as well
     assert rewritten(shift_append, nodes, inputs, constants, {"after": None}) == expected
