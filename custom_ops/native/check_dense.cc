@@ -1,4 +1,6 @@
-// Random dense layers and LSTMs through the kernels of this processor, against the definition in double.
+// Random dense layers and LSTMs through the kernels of this processor, against the definition in double, and the turns
+// in which the steps of an LSTM are taken.
+#include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -26,6 +28,31 @@ void compare(const char* op, double got, double truth, double scale, int64_t at)
 double sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
 
 }  // namespace
+
+// Every task of every step once, none before all of the step before have ended, with fewer threads than tasks too.
+void check_step_turns(Bytes& bytes) {
+  const int64_t steps = 1 + bytes.below(20), tasks = 1 + bytes.below(4);
+  const int threads = 1 + int(bytes.below(3));
+  const int64_t slow = bytes.below(4);
+  std::vector<std::atomic<int64_t>> ended(static_cast<size_t>(steps));
+  std::vector<std::atomic<int>> times_begun(static_cast<size_t>(steps * tasks));
+  StepTurns turns(steps, tasks);
+  run(tasks, 0, threads, [&](int64_t own, float*) {
+    turns.work(own, [&](int64_t step, int64_t task) {
+      const bool early = step > 0 && ended[size_t(step - 1)] != tasks;
+      if (early || times_begun[size_t(step * tasks + task)]++ > 0) {
+        std::fprintf(stderr, "StepTurns: task %d of step %d began %s\n", int(task), int(step), early ? "early" : "twice");
+        std::abort();
+      }
+      if (task == slow) std::this_thread::sleep_for(std::chrono::microseconds(200));
+      ++ended[size_t(step)];
+    });
+    if (ended[size_t(steps - 1)] != tasks) {
+      std::fprintf(stderr, "StepTurns: a thread left before the last step was done\n");
+      std::abort();
+    }
+  });
+}
 
 void check_skinny_gemm(const Kernels& kernels, Bytes& bytes) {
   SkinnyGemmProblem p;

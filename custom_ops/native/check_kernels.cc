@@ -93,9 +93,10 @@ void check(Bytes bytes) {
     std::fprintf(stderr, "%s\n", error.c_str());
     std::abort();
   }
-  const int64_t op = bytes.below(4);
+  const int64_t op = bytes.below(5);
   if (op == 2) return check_skinny_gemm(*kernels, bytes);
   if (op == 3) return check_lstm(*kernels, bytes);
+  if (op == 4) return check_step_turns(bytes);
   const bool linear = op == 1;
   BlockLinearProblem p;
   AttentionProblem& a = p.attention;

@@ -47,8 +47,9 @@ inline void run(int64_t tasks, size_t scratch_floats, int threads, const std::fu
   for (std::thread& t : others) t.join();
 }
 
-// The dense layers (check_dense.cc); they abort where a number is wrong.
+// The dense layers and the order of an LSTM's steps (check_dense.cc); they abort where something is wrong.
 struct Kernels;
+void check_step_turns(Bytes& bytes);
 void check_skinny_gemm(const Kernels& kernels, Bytes& bytes);
 void check_lstm(const Kernels& kernels, Bytes& bytes);
 
