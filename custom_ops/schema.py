@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import onnx
@@ -72,11 +72,15 @@ def infer_output(
 
 
 def infer_from_shapes(
-    context: shape_inference.InferenceContext, shapes: Callable[..., list[list[Any]]]
+    context: shape_inference.InferenceContext,
+    op: str,
+    ranks: Sequence[int],
+    shapes: Callable[..., list[list[Any]]],
 ) -> None:
     """Set each output to the element type of input 0 and to what `shapes` makes of the input shapes.
 
-    Sizes are numbers, symbols, or None where unknown; an absent input is an empty list.
+    Sizes are numbers, symbols, or None where unknown; an absent input is an empty list. ValueError where one of the
+    first inputs has another number of axes than `ranks` says.
     """
     kinds = [
         context.get_input_type(i) if context.has_input(i) else None for i in range(context.get_num_inputs())
@@ -88,6 +92,9 @@ def infer_from_shapes(
         [] if kind is None else [_size(d) or d.dim_param or None for d in kind.tensor_type.shape.dim]
         for kind in kinds
     ]
+    for index, (rank, shape) in enumerate(zip(ranks, read, strict=False)):
+        if len(shape) != rank:
+            raise ValueError(f"{op}: input {index} has {len(shape)} axes; it must have {rank}.")
     for index, shape in enumerate(shapes(*read)[: context.get_num_outputs()]):
         context.set_output_type(index, onnx.helper.make_tensor_type_proto(given[0].elem_type, shape))
 

@@ -21,7 +21,7 @@ def _infer(context: shape_inference.InferenceContext) -> None:
     def shapes(x: list[Any], *_: list[Any]) -> list[list[Any]]:
         return [[x[0], 1, x[1], hidden], [1, x[1], hidden], [1, x[1], hidden]]
 
-    shared.infer_from_shapes(context, shapes)
+    shared.infer_from_shapes(context, OP_NAME, (3, 3, 3), shapes)
 
 
 SCHEMA = defs.OpSchema(

@@ -13,7 +13,7 @@ Slice and Concat the cache is copied twice."""
 
 
 def _infer(context: shape_inference.InferenceContext) -> None:
-    shared.infer_from_shapes(context, lambda cache, *_: [cache])
+    shared.infer_from_shapes(context, OP_NAME, (), lambda cache, *_: [cache])
 
 
 SCHEMA = defs.OpSchema(

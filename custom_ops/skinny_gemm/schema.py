@@ -14,7 +14,7 @@ the model is loaded."""
 
 
 def _infer(context: shape_inference.InferenceContext) -> None:
-    shared.infer_from_shapes(context, lambda x, w, *_: [[x[0], w[0]]])
+    shared.infer_from_shapes(context, OP_NAME, (2, 2), lambda x, w, *_: [[x[0], w[0]]])
 
 
 SCHEMA = defs.OpSchema(

@@ -53,6 +53,25 @@ def test_unknown_width_stays_unknown():
     assert shape[:2] == ["b", "t"] and not isinstance(shape[2], int)  # onnx gives it a symbol of its own
 
 
+@pytest.mark.parametrize(
+    ("op", "shapes", "expected"),
+    [
+        ("FusedLSTM", [["t", "b", 3], [1, 8, 3], [1, 8, 2]], ["t", 1, "b", 2]),
+        ("FusedLSTM", [["t", 3], [1, 8, 3], [1, 8, 2]], "FusedLSTM: input 0 has 2 axes; it must have 3"),
+        ("SkinnyGemm", [["n", 5], [4, 5]], ["n", 4]),
+        ("SkinnyGemm", [["n", 5], [4]], "SkinnyGemm: input 1 has 1 axes; it must have 2"),
+        ("ShiftAppend", [["b", 6, 2, 3], ["b", 1, 2, 3]], ["b", 6, 2, 3]),
+    ],
+)
+def test_shapes_of_the_ops_for_standard_operators(op, shapes, expected):
+    attributes = {"hidden_size": 2} if op == "FusedLSTM" else {}
+    if isinstance(expected, list):
+        assert inferred(op, shapes, **attributes) == (TensorProto.FLOAT, expected)
+    else:
+        with pytest.raises(ValueError, match=expected):
+            inferred(op, shapes, **attributes)
+
+
 def test_key_mask_passes_the_checker():
     case = Attention(T=3, S=5, key_mask=True)
     proto = model("OnlineSoftmaxAttention", case.attributes, case.inputs(), None, opset=20)
