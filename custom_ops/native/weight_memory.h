@@ -3,6 +3,7 @@
 #pragma once
 
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <cstddef>
 #include <memory>
@@ -21,8 +22,18 @@ class WeightMemory {
     slab_ = current.lock();
     if (!slab_ || slab_->size - slab_->used < bytes) current = slab_ = std::make_shared<Slab>(bytes);
     data_ = reinterpret_cast<float*>(slab_->begin + slab_->used);
+    size_ = bytes;
     slab_->used += bytes;
   }
+  // A neighbour may keep the slab for long: the pages of this weight alone go back at once. Their place is not used again.
+  ~WeightMemory() {
+#ifdef MADV_DONTNEED
+    const size_t page = static_cast<size_t>(::sysconf(_SC_PAGESIZE)), start = reinterpret_cast<size_t>(data_);
+    const size_t first = (start + page - 1) / page * page, end = (start + size_) / page * page;
+    if (first < end) ::madvise(reinterpret_cast<void*>(first), end - first, MADV_DONTNEED);
+#endif
+  }
+  WeightMemory(const WeightMemory&) = delete;
 
   float* data() const { return data_; }
 
@@ -51,6 +62,7 @@ class WeightMemory {
 
   std::shared_ptr<Slab> slab_;
   float* data_;
+  size_t size_;  // bytes
 };
 
 }  // namespace temport

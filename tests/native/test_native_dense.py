@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import mmap
+import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -212,6 +215,26 @@ def test_runs_of_one_session_do_not_meet() -> None:
         together = pool.map(lambda i: session.run(None, feeds[i % 4])[0], range(40))
     for i, y in enumerate(together):
         np.testing.assert_array_equal(y, alone[i % 4])
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads the resident memory from /proc")
+def test_small_weights_do_not_keep_the_memory_of_large_ones() -> None:
+    """A model of 4 MiB comes and goes twenty times, and a small one that came after it stays each time."""
+
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE
+
+    def load(size: int) -> onnxruntime.InferenceSession:
+        model = proto("SkinnyGemm", tensors(0, (1, size), (size, size)), {}, True, 1, False)
+        return onnxruntime.InferenceSession(model.SerializeToString(), options())
+
+    kept, before = [], 0
+    for i in range(24):
+        large = load(1024)
+        kept.append(load(64))
+        del large
+        before = resident() if i == 3 else before
+    assert resident() - before < 40 << 20
 
 
 def test_bodies_say_the_same() -> None:
