@@ -1,4 +1,4 @@
-// TensorRT plugins of both ops (IPluginV3, TensorRT 10.0 and newer, and TensorRT-RTX), calling api.h.
+// TensorRT plugins of both attention ops (IPluginV3, TensorRT 10.0 and newer, and TensorRT-RTX), calling api.h.
 // The library needs no symbol of libnvinfer: TensorRT loads it, asks getCreators, and calls through the interfaces.
 #include <NvInferRuntime.h>
 
@@ -14,7 +14,7 @@ namespace {
 
 constexpr char kVersion[] = "1", kNamespace[] = "temport";
 
-// The ONNX attributes of both ops; each op reads its own.
+// The ONNX attributes of both attention ops; each op reads its own.
 struct Attributes {
     int32_t num_heads = 1, kv_num_heads = 1, causal = 0, window = 0, query_offset = -1, block_size = 1;
     float scale = 1, eps = 1e-8f;
