@@ -20,11 +20,14 @@ def skinny_gemm(model: ir.Model) -> bool:
     for node in found:
         x, weight, bias = [*node.inputs, None][:3]
         assert weight is not None and weight.const_value is not None
-        if "transB" in node.attributes and node.attributes["transB"].as_int():
+        if node.attributes.get_int("transB", 0):
             matrix = weight
         else:
             transposed = np.ascontiguousarray(weight.const_value.numpy().T)
             matrix = initializer(graph, f"{weight.name}/outputs_first", transposed)
+        if bias is None:  # OpenVINO does not compile every Gemm whose bias is left out
+            zeros = np.zeros(_outputs(node, weight.const_value), np.float32)
+            bias = initializer(graph, f"no_bias/of_{zeros.size}", zeros)
         old = node.outputs[0]
         output = ir.Value(name=old.name, type=old.type, shape=old.shape)
         product = ir.node("SkinnyGemm", [x, matrix, bias], domain="temport", outputs=[output], name=node.name)
@@ -48,7 +51,6 @@ def _is_skinny(node: ir.Node) -> bool:
     given = {name: attribute.value for name, attribute in node.attributes.items()}
     plain = given.get("alpha", 1.0) == given.get("beta", 1.0) == 1.0 and not given.get("transA", 0)
     rows = x.shape[0] if len(x.shape) == 2 else None
-    outputs = weight.const_value.shape[0 if given.get("transB", 0) else -1]
     return (
         plain
         and x.const_value is None
@@ -56,5 +58,16 @@ def _is_skinny(node: ir.Node) -> bool:
         and len(weight.const_value.shape) == 2
         and weight.const_value.size >= FEWEST_WEIGHTS
         and rows == 1
-        and (bias is None or (bias.const_value is not None and tuple(bias.const_value.shape) == (outputs,)))
+        and (
+            bias is None
+            or (
+                bias.const_value is not None
+                and tuple(bias.const_value.shape) == (_outputs(node, weight.const_value),)
+            )
+        )
     )
+
+
+def _outputs(node: ir.Node, weight: ir.TensorProtocol) -> int:
+    """How many outputs the layer has."""
+    return int(weight.numpy().shape[0 if node.attributes.get_int("transB", 0) else 1])

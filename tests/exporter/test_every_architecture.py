@@ -24,6 +24,7 @@ RUNTIMES = (
     "openvino",
 )
 NARROW = ("embed_dim=10", "hidden_size=16", "num_layers=2")
+WIDE = ("embed_dim=10", "hidden_size=128", "num_layers=2")
 WINDOWED = ("embed_dim=10", "num_heads=2", "head_dim=8", "ffn_dim=12", "window_size=7")
 LIGHTNING = (*NARROW, "num_heads=2", "block_size=9", "feature_map=elu1")
 HYBRID = ("embed_dim=10", "lstm_hidden=12", "lstm_layers=2", "num_heads=2", "head_dim=8")
@@ -46,6 +47,19 @@ MODELS = {
     "lightning-T41": ("lightning", LIGHTNING, {"seq": "41"}),
     "lightning-dynamic": ("lightning", LIGHTNING, {"seq": "1:20:61"}),
     "lightning-unnormalised-T41": ("lightning", (*LIGHTNING, "normalizer=none"), {"seq": "41"}),
+    # wide enough for the op of dense layers over one row, which there is where the batch is 1
+    "attention-wide-T23": ("attention", (*WIDE, "num_heads=4", "window_size=7"), {"seq": "23", "batch": "1"}),
+    "mega-wide-T60": ("mega", ("embed_dim=10", "num_layers=1"), {"seq": "60", "batch": "1"}),
+    "lightning-wide-T23": (
+        "lightning",
+        (*WIDE, "block_size=9", "feature_map=elu1"),
+        {"seq": "23", "batch": "1"},
+    ),
+    "hybrid-wide-T23": (
+        "hybrid",
+        ("embed_dim=10", "lstm_hidden=128", "num_heads=2"),
+        {"seq": "23", "batch": "1"},
+    ),
     "dms-masked-T7-S41": ("dms", ("hid_dim=16", "n_heads=4"), {"seq": "7", "memory": "41"}),
     "dms-causal-T23-S9": ("dms", ("hid_dim=16", "n_heads=4", "masked=false"), {"seq": "23", "memory": "9"}),
     "dms-dynamic": ("dms", ("hid_dim=16", "n_heads=4"), {"seq": "1:7:30", "memory": "1:20:41"}),
@@ -62,7 +76,7 @@ STANDARD = [
 @pytest.mark.parametrize(("name", "dialect", "opset"), [*CUSTOM, *STANDARD])
 def test_all_runtimes_agree_with_the_oracle(tmp_path: Path, name: str, dialect: str, opset: int) -> None:
     arch, options, axes = MODELS[name]
-    declaration, module, _ = declare(arch, options, batch="1:2:5", ops=dialect, opset=opset, **axes)
+    declaration, module, _ = declare(arch, options, **({"batch": "1:2:5"} | axes), ops=dialect, opset=opset)
     built = build(module, declaration)
     save(built, tmp_path / "model.onnx", external_data=False)
     subject = Subject(declaration, tmp_path / "model.onnx", module)

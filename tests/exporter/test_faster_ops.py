@@ -105,6 +105,18 @@ def test_which_dense_layers_are_skinny(rows, weight, attributes, expected) -> No
     assert rewritten(skinny_gemm, [node], {"x": shape}, {"w": weight}, {"y": None}) == [expected]
 
 
+def test_a_layer_without_a_bias_gets_one_of_zeros() -> None:
+    node = helper.make_node("MatMul", ["x", "w"], ["y"])
+    model = ir.from_proto(
+        onnx.shape_inference.infer_shapes(graph_of([node], {"x": [1, 128]}, {"w": WIDE}, {"y": None}))
+    )
+    skinny_gemm(model)
+    (product,) = model.graph
+    assert product.op_type == "SkinnyGemm"
+    bias = product.inputs[2]
+    assert bias is not None and bias.const_value is not None and not bias.const_value.numpy().any()
+
+
 def test_which_lstms_are_fused() -> None:
     weights = {"w": np.zeros((1, 8, 3), np.float32), "r": np.zeros((1, 8, 2), np.float32)}
     weights |= {"lengths": np.array([1], np.int32), "b": np.zeros((1, 16), np.float32)}
