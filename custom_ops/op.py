@@ -68,7 +68,8 @@ class CustomOp:
     reference    the naive float64 definition that everything else is compared with
     body         builds the ONNX function body; ValueError with one sentence where it cannot
     torch_op     the overload that `torch.export` keeps as one node; None where a model does not call the op, but a
-                 rewrite of the exported graph puts it in the place of standard operators
+                 rewrite of the exported graph puts it in the place of standard operators, which are then its
+                 body, the same one for every node
     translate    the entry of `torch_op` in `torch.onnx.export(custom_translation_table=...)`; writes every attribute
     """
 

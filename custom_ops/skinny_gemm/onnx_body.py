@@ -10,4 +10,5 @@ from custom_ops.skinny_gemm.schema import SCHEMA
 
 
 def body(at: Specialisation) -> Body:
+    # always with a bias: OpenVINO does not compile every Gemm that leaves it out
     return plain_body(SCHEMA, at, [helper.make_node("Gemm", ["X", "W", "B"], ["Y"], transB=1)])

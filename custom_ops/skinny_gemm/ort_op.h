@@ -28,12 +28,12 @@ class SkinnyGemm {
   SkinnyGemm(const NodeInfo& node, DType, const Kernels& kernels) : label_(node.label()), kernels_(kernels) {
     workers_ = std::max(1u, std::thread::hardware_concurrency());
     const Tensor w = node.constant(1), b = node.constant(2);
-    if (w.data != nullptr) constant_ = std::make_unique<Weight>(*this, w, b);
+    if (w.data != nullptr && b.data != nullptr) constant_ = std::make_unique<Weight>(*this, w, b);
   }
 
   void compute(const NodeCall& call) {
     const Tensor x = call.input(0);
-    if (constant_ && constant_->biased == call.has_input(2)) return multiply(call, x, *constant_);
+    if (constant_) return multiply(call, x, *constant_);
     multiply(call, x, Weight(*this, call.input(1), call.input(2)));  // W or B is no constant
   }
 
@@ -41,19 +41,16 @@ class SkinnyGemm {
   struct Weight {
     Weight(const SkinnyGemm& op, const Tensor& w, const Tensor& b)
         : outputs(w.shape.size() == 2 ? w.shape[0] : -1), inputs(w.shape.size() == 2 ? w.shape[1] : -1),
-          floats(outputs < 0 ? 0 : op.kernels_.skinny_gemm_floats(outputs)), biased(b.data != nullptr),
+          floats(outputs < 0 ? 0 : op.kernels_.skinny_gemm_floats(outputs)),
           memory(static_cast<size_t>(floats * (inputs + 1))) {
       if (outputs < 0)
         throw NodeError(op.label_ + ": W has shape " + shape_text(w.shape) + "; it must be [outputs, inputs].");
-      std::fill_n(bias(), floats, 0.0f);
-      if (biased)
-        op.kernels_.pack_skinny_gemm(temport::floats(op.label_, "B", b, {outputs}), outputs, 1, bias());
+      op.kernels_.pack_skinny_gemm(temport::floats(op.label_, "B", b, {outputs}), outputs, 1, bias());
       op.kernels_.pack_skinny_gemm(static_cast<const float*>(w.data), outputs, inputs, memory.data());
     }
     float* bias() const { return memory.data() + floats * inputs; }
 
     const int64_t outputs, inputs, floats;  // floats of memory per input
-    const bool biased;
     const WeightMemory memory;
   };
 

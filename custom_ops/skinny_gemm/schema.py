@@ -25,7 +25,7 @@ SCHEMA = defs.OpSchema(
     inputs=[
         shared.parameter("X", "T", "[M, K]"),
         shared.parameter("W", "T", "[N, K]"),
-        shared.parameter("B", "T", "[N]", shared.Optional),
+        shared.parameter("B", "T", "[N]"),
     ],
     outputs=[shared.parameter("Y", "T", "[M, N]")],
     type_constraints=[("T", shared.FLOAT_TYPES, "Floating-point tensors; our kernel takes float32.")],

@@ -39,23 +39,18 @@ def attach_bodies(
 
     `forms` chooses the form per op name; an op left out gets the one that costs less at its length.
     """
-    specialised: list[tuple[str, Specialisation, list[ir.Node]]] = []
+    groups: list[tuple[str, Specialisation, list[ir.Node]]] = []
     for node in model.graph.all_nodes():
         if node.domain != "temport":
             continue
         at = _specialisation(node, declaration, (forms or {}).get(node.op_type, "auto"))
-        alike = (nodes for op, other, nodes in specialised if (op, other) == (node.op_type, at))
+        alike = (nodes for op, other, nodes in groups if (op, other) == (node.op_type, at))
         if (nodes := next(alike, None)) is None:
-            specialised.append((node.op_type, at, nodes := []))
+            groups.append((node.op_type, at, nodes := []))
         nodes.append(node)
-    # some bodies do not depend on all that they were specialised to
-    shared: dict[bytes, tuple[str, Specialisation, list[ir.Node]]] = {}
-    for op, at, nodes in specialised:
-        text = OPS[op].body(at).function.SerializeToString(deterministic=True)
-        shared.setdefault(text, (op, at, []))[2].extend(nodes)
     seen: dict[str, int] = {}
     attached = []
-    for op, at, nodes in shared.values():
+    for op, at, nodes in groups:
         seen[op] = seen.get(op, 0) + 1
         overload = "" if seen[op] == 1 else str(seen[op])
         body = OPS[op].body(replace(at, overload=overload))
@@ -75,6 +70,8 @@ def attach_bodies(
 
 def _specialisation(node: ir.Node, declaration: Declaration, form: str) -> Specialisation:
     """What the node's body is made for; equal for nodes that can share one."""
+    if OPS[node.op_type].torch_op is None:
+        return Specialisation(attributes={}, query_length=None, key_length=None, opset=declaration.opset)
 
     def length(index: int) -> int | None:
         value = node.inputs[index]

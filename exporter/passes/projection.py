@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,6 +49,18 @@ def insert(
     output = ir.Value(name=name, type=inputs[0].type, shape=ir.Shape(shape))
     graph.insert_before(before, ir.node(op, list(inputs), outputs=[output], name=name))
     return output
+
+
+def stand_in(
+    graph: ir.Graph, node: ir.Node, op: str, inputs: Sequence[ir.Value | None], attributes: Mapping[str, Any]
+) -> ir.Node:
+    """Put a `temport` node that gives the same only output in the node's place, under its name, and return it."""
+    old = node.outputs[0]
+    output = ir.Value(name=old.name, type=old.type, shape=old.shape)
+    new = ir.node(op, list(inputs), attributes, domain="temport", outputs=[output], name=node.name)
+    graph.insert_before(node, new)
+    replace(graph, node, output)
+    return new
 
 
 def replace(graph: ir.Graph, node: ir.Node, value: ir.Value) -> None:

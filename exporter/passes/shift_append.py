@@ -5,7 +5,7 @@ from __future__ import annotations
 import onnx_ir as ir
 from onnx_ir.passes import common
 
-from exporter.passes.projection import replace
+from exporter.passes.projection import stand_in
 
 ENTRIES = 1
 """The axis of a cache along which its entries lie."""
@@ -16,11 +16,7 @@ def shift_append(model: ir.Model) -> bool:
     graph = model.graph
     found = [(node, cache) for node in list(graph) if (cache := _shifted_cache(node)) is not None]
     for node, cache in found:
-        old, newest = node.outputs[0], node.inputs[1]
-        output = ir.Value(name=old.name, type=old.type, shape=old.shape)
-        shift = ir.node("ShiftAppend", [cache, newest], domain="temport", outputs=[output], name=node.name)
-        graph.insert_before(node, shift)
-        replace(graph, node, output)
+        stand_in(graph, node, "ShiftAppend", [cache, node.inputs[1]], {})
     if found:
         common.RemoveUnusedNodesPass()(model)
     return bool(found)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from exporter.passes.projection import replace
+from exporter.passes.projection import stand_in
 
 
 def is_single_block(node: ir.Node) -> bool:
@@ -27,16 +27,4 @@ def as_softmax_attention(graph: ir.Graph, node: ir.Node) -> ir.Node:
         "query_offset": -1,
         "scale": node.attributes["scale"].as_float(),
     }
-    old = node.outputs[0]
-    output = ir.Value(name=old.name, type=old.type, shape=old.shape)
-    attention = ir.node(
-        "OnlineSoftmaxAttention",
-        list(node.inputs),
-        attributes,
-        domain="temport",
-        outputs=[output],
-        name=node.name,
-    )
-    graph.insert_before(node, attention)
-    replace(graph, node, output)
-    return attention
+    return stand_in(graph, node, "OnlineSoftmaxAttention", node.inputs, attributes)

@@ -7,7 +7,7 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 
 from exporter.passes.initializers import initializer
-from exporter.passes.projection import replace
+from exporter.passes.projection import stand_in
 
 FEWEST_WEIGHTS = 1 << 14
 """A smaller weight stays in the first-level cache, and its product is over before it matters how it is read."""
@@ -25,14 +25,10 @@ def skinny_gemm(model: ir.Model) -> bool:
         else:
             transposed = np.ascontiguousarray(weight.const_value.numpy().T)
             matrix = initializer(graph, f"{weight.name}/outputs_first", transposed)
-        if bias is None:  # OpenVINO does not compile every Gemm whose bias is left out
+        if bias is None:
             zeros = np.zeros(_outputs(node, weight.const_value), np.float32)
             bias = initializer(graph, f"no_bias/of_{zeros.size}", zeros)
-        old = node.outputs[0]
-        output = ir.Value(name=old.name, type=old.type, shape=old.shape)
-        product = ir.node("SkinnyGemm", [x, matrix, bias], domain="temport", outputs=[output], name=node.name)
-        graph.insert_before(node, product)
-        replace(graph, node, output)
+        stand_in(graph, node, "SkinnyGemm", [x, matrix, bias], {})
     if found:
         common.RemoveUnusedNodesPass()(model)
     return bool(found)

@@ -58,8 +58,8 @@ def test_unknown_width_stays_unknown():
     [
         ("FusedLSTM", [["t", "b", 3], [1, 8, 3], [1, 8, 2]], ["t", 1, "b", 2]),
         ("FusedLSTM", [["t", 3], [1, 8, 3], [1, 8, 2]], "FusedLSTM: input 0 has 2 axes; it must have 3"),
-        ("SkinnyGemm", [["n", 5], [4, 5]], ["n", 4]),
-        ("SkinnyGemm", [["n", 5], [4]], "SkinnyGemm: input 1 has 1 axes; it must have 2"),
+        ("SkinnyGemm", [["n", 5], [4, 5], [4]], ["n", 4]),
+        ("SkinnyGemm", [["n", 5], [4], [4]], "SkinnyGemm: input 1 has 1 axes; it must have 2"),
         ("ShiftAppend", [["b", 6, 2, 3], ["b", 1, 2, 3]], ["b", 6, 2, 3]),
     ],
 )

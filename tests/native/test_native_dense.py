@@ -88,17 +88,16 @@ def tensors(seed: int, *shapes: tuple[int, ...]) -> list[Array]:
     rows=st.integers(0, 7),
     inputs=st.integers(0, 300),
     outputs=st.integers(1, 300),
-    bias=st.booleans(),
     constants=st.booleans(),
     threads=st.integers(1, 2),
 )
-def test_skinny_gemm(rows: int, inputs: int, outputs: int, bias: bool, constants: bool, threads: int) -> None:
+def test_skinny_gemm(rows: int, inputs: int, outputs: int, constants: bool, threads: int) -> None:
     x, w, b = tensors(rows + inputs, (rows, inputs), (outputs, inputs), (outputs,))
-    given_inputs = [x, w, b if bias else None]
+    given_inputs = [x, w, b]
     truth = OPS["SkinnyGemm"].reference(given_inputs, {})
     assert isinstance(truth, np.ndarray)
     y = run("SkinnyGemm", given_inputs, constants=constants, threads=threads)[0]
-    linear = torch.nn.functional.linear(*(torch.from_numpy(t) for t in given_inputs if t is not None))
+    linear = torch.nn.functional.linear(*(torch.from_numpy(t) for t in given_inputs))
     allowed = 2 * np.abs(linear.numpy() - truth).max(initial=0) + 16 * EPS * np.abs(truth).max(initial=0)
     assert np.abs(y - truth).max(initial=0) <= allowed
 
@@ -225,7 +224,7 @@ def test_small_weights_do_not_keep_the_memory_of_large_ones() -> None:
         return int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE
 
     def load(size: int) -> onnxruntime.InferenceSession:
-        model = proto("SkinnyGemm", tensors(0, (1, size), (size, size)), {}, True, 1, False)
+        model = proto("SkinnyGemm", tensors(0, (1, size), (size, size), (size,)), {}, True, 1, False)
         return onnxruntime.InferenceSession(model.SerializeToString(), options())
 
     kept, before = [], 0
@@ -250,8 +249,8 @@ def test_bodies_say_the_same() -> None:
 
 
 REFUSED: list[tuple[str, list[tuple[int, ...]], dict[str, int], str]] = [
-    ("SkinnyGemm", [(1, 3), (4, 5)], {}, r"'layer_7': X has shape \[1, 3\]; it must be \[rows, 5\]"),
-    ("SkinnyGemm", [(1, 3), (4,)], {}, r"W has shape \[4\]; it must be \[outputs, inputs\]"),
+    ("SkinnyGemm", [(1, 3), (4, 5), (4,)], {}, r"'layer_7': X has shape \[1, 3\]; it must be \[rows, 5\]"),
+    ("SkinnyGemm", [(1, 3), (4,), (4,)], {}, r"W has shape \[4\]; it must be \[outputs, inputs\]"),
     ("SkinnyGemm", [(1, 3), (4, 3), (5,)], {}, r"B has shape \[5\]; it must be \[4\]"),
     (
         "FusedLSTM",
