@@ -25,5 +25,5 @@ def test_a_failing_openvino_request_is_told(threads: int) -> None:
     x = np.arange(6, dtype=np.float32).reshape(2, 3)
     call = openvino_call(model.SerializeToString(), {"x": x, "sizes": np.array([3, 2])}, threads)
     np.testing.assert_array_equal(call(), x.reshape(3, 2))
-    with pytest.raises(RuntimeError, match="(?i)reshape"):
+    with pytest.raises(RuntimeError, match=r"(?i)reshape"):
         openvino_call(model.SerializeToString(), {"x": x, "sizes": np.array([3, 3])}, threads)
