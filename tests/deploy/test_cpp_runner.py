@@ -127,6 +127,7 @@ def test_bad_input_files_get_a_sentence(runner: Path, exported: Exported, tmp_pa
     assert "float64" in said(good.astype(np.float64))
     assert "axis 2 of state_sequence is 7; the model takes 8" in said(np.zeros((1, 12, 7), np.float32))
     assert "axis batch is 6; the model takes 1 to 5" in said(np.zeros((6, 12, 8), np.float32))
+    assert "axis batch is 0; the model takes 1 to 5" in said(np.zeros((0, 12, 8), np.float32))
     assert "|O" in said(np.array([None]))
     assert "Fortran" in said(np.asfortranarray(np.zeros((2, 12, 8), np.float32)))
     assert "other is not one of output" in said(good, "--output", "other=z.npy")

@@ -116,6 +116,8 @@ def test_options_get_a_sentence(exported: Exported, tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.zeros((6, 12, 8), np.float32))
     files = ("--input", tmp_path / "x.npy", "--output", tmp_path / "y.npy")
     assert "axis batch is 6; the model takes 1 to 5" in refusal("node", bundle, *files)
+    np.save(tmp_path / "x.npy", np.zeros((0, 12, 8), np.float32))
+    assert "axis batch is 0; the model takes 1 to 5" in refusal("node", bundle, *files)
     assert "cannot be read" in refusal("node", tmp_path)
     assert "no option --fast" in refusal("node", bundle, "--fast")
     assert "go together" in refusal("node", bundle, "--input", "x.npy")

@@ -1,4 +1,4 @@
-"""A dynamic length ends at its declared maximum: one frame more is an error in every runtime, never numbers.
+"""A dynamic length stays in its declared range: one frame more or less is an error in every runtime, never numbers.
 
 That lengths within it keep their numbers is the matter of test_every_architecture.
 """
@@ -13,7 +13,7 @@ import torch
 
 from exporter import build as subject_module
 from exporter.build import build, save
-from exporter.declaration import Declaration
+from exporter.declaration import Axis, Declaration, TensorSpec
 from exporter.declare import declare
 from exporter.parity.cases import Array
 from exporter.runtimes import load
@@ -21,7 +21,7 @@ from exporter.runtimes.contract import Session
 from exporter.subject import Subject
 from graphs.moving_average import DecayKernel
 
-LONGEST = 17
+SHORTEST, LONGEST = 3, 17
 NARROW = ("embed_dim=10", "hidden_size=16", "num_layers=2")
 HEADS = ("embed_dim=10", "num_heads=2", "head_dim=8")
 MODELS = {
@@ -39,7 +39,9 @@ WITHOUT_CUSTOM_OPS = ("mega-l1",)
 
 def exported(tmp_path: Path, name: str, **given: str) -> Subject:
     arch, options = MODELS[name]
-    declaration, module, _ = declare(arch, options, **{"batch": "1:2:3", "seq": f"3:9:{LONGEST}", **given})
+    declaration, module, _ = declare(
+        arch, options, **{"batch": "1:2:3", "seq": f"{SHORTEST}:9:{LONGEST}", **given}
+    )
     for average in (layer for layer in module.modules() if isinstance(layer, DecayKernel)):
         average.alpha.data.fill_(4)  # a slow one, so that early frames weigh
     save(build(module, declaration), tmp_path / "model.onnx", external_data=False)
@@ -60,18 +62,20 @@ def run(session: Session, declaration: Declaration, **sizes: int) -> Array:
 @pytest.mark.parametrize(
     ("name", "batch"), [*((name, "1:2:3") for name in MODELS), ("mega", "1"), ("dms", "1")]
 )
-def test_a_longer_sequence_is_an_error(tmp_path: Path, name: str, batch: str) -> None:
+def test_another_length_is_an_error(tmp_path: Path, name: str, batch: str) -> None:
     subject = exported(tmp_path, name, batch=batch)
     lengths = [axis for axis in subject.declaration.axes if axis != "batch"]
     longest = dict.fromkeys(lengths, LONGEST)
+    outside = (LONGEST + 1, 3 * LONGEST, SHORTEST - 1, 1)
     for runtime in runtimes(name):
         with load(runtime).open(subject) as session:
             within = run(session, subject.declaration, **longest)
-            for axis, length in itertools.product(lengths, (LONGEST + 1, 3 * LONGEST)):
+            for axis, length in itertools.product(lengths, outside):
                 with pytest.raises(Exception, match=r"(?i)reshape"):
                     run(session, subject.declaration, **longest | {axis: length})
             # an error leaves nothing behind
             np.testing.assert_array_equal(run(session, subject.declaration, **longest), within, strict=True)
+            assert len(run(session, subject.declaration, **dict.fromkeys(lengths, SHORTEST))) == len(within)
 
 
 def test_without_the_check_an_average_ends_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,16 +90,62 @@ def test_without_the_check_an_average_ends_early(tmp_path: Path, monkeypatch: py
     assert np.abs(numbers - truth).max() > 1e-3
 
 
-def test_the_message_names_the_input_and_its_maximum(tmp_path: Path) -> None:
+def test_without_the_check_rows_of_short_sequences_join(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pruning counts on the shortest declared length: with less, 4 sequences come out as 3."""
+    sizes = {"batch": 4, "seq": 3}
+    for checked in (False, True):
+        with monkeypatch.context() as patch:
+            if not checked:
+                patch.setattr(subject_module, "limit_lengths", lambda model, declaration: None)
+            subject = exported(tmp_path, "sliding_window", batch="1:2:4", seq=f"12:14:{LONGEST}")
+        with load("onnxruntime_native").open(subject) as session:
+            if checked:
+                with pytest.raises(Exception, match=f"state_sequence/12<=seq<={LONGEST}"):
+                    run(session, subject.declaration, **sizes)
+            else:
+                assert run(session, subject.declaration, **sizes).shape == (3, 16)
+
+
+@pytest.mark.parametrize("length", [LONGEST + 1, SHORTEST - 1])
+def test_the_message_names_the_input_its_length_and_the_range(tmp_path: Path, length: int) -> None:
     subject = exported(tmp_path, "dms")
     session = load("onnxruntime_native").open(subject)
-    with session, pytest.raises(Exception, match=f"query/seq<={LONGEST}"):
-        run(session, subject.declaration, seq=LONGEST + 1, memory=LONGEST)
+    said = rf"query/{SHORTEST}<=seq<={LONGEST}.*\{{2,{length},16\}}"
+    with session, pytest.raises(Exception, match=said):
+        run(session, subject.declaration, seq=length, memory=LONGEST)
+
+
+class TwoLengths(torch.nn.Module):
+    """An input with two lengths, each of which has a range of its own."""
+
+    def forward(self, pairs: torch.Tensor) -> torch.Tensor:
+        return pairs.sum((1, 2))
+
+
+def test_a_length_too_long_does_not_make_up_for_another_too_short(tmp_path: Path) -> None:
+    """4 x 3 where 2 x 6 is declared has as many elements."""
+    rows, columns = Axis("rows", 1, 2, 2), Axis("columns", 6, 6, 9)
+    declaration = Declaration(
+        "module",
+        {},
+        (TensorSpec("pairs", "float32", (1, rows, columns, 5)),),
+        (TensorSpec("output", "float32", (1, 5)),),
+    )
+    save(build(TwoLengths().eval(), declaration), tmp_path / "model.onnx", external_data=False)
+    for runtime in runtimes("mega-l1"):
+        with load(runtime).open(Subject(declaration, tmp_path / "model.onnx", TwoLengths())) as session:
+            run(session, declaration, rows=2, columns=6)
+            with pytest.raises(Exception, match=r"(?i)reshape"):
+                run(session, declaration, rows=4, columns=3)
 
 
 def test_fixed_lengths_need_no_check(tmp_path: Path) -> None:
     model = onnx.load(exported(tmp_path, "mega", seq=str(LONGEST)).model_path)
-    assert not [node for node in model.graph.node if "<=" in node.name or node.op_type in ("Shape", "Min")]
+    assert not [
+        node for node in model.graph.node if "<=" in node.name or node.op_type in ("Shape", "Min", "Max")
+    ]
 
 
 def test_work_is_counted_before_sizes_hide_behind_the_check() -> None:
