@@ -18,6 +18,7 @@ from exporter.errors import UserError
 from exporter.flops import count_flops
 from exporter.masks import BakedMask, check_masks
 from exporter.metadata import describe
+from exporter.passes.absorb_keys import absorb_keys
 from exporter.passes.absorb_projections import absorb_projections
 from exporter.passes.attach_bodies import AttachedBody, attach_bodies
 from exporter.passes.clean import clean
@@ -84,6 +85,7 @@ def build(module: nn.Module, declaration: Declaration) -> Built:
     if declaration.prune and prune(model, smallest):
         absorb_projections(model)
         counts["pruned"] = count_ops(model)
+    absorb_keys(model)
     flatten_rows(model)
     join_reshapes(model)
     flops["exported"] = count_flops(model, declaration)

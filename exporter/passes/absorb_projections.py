@@ -23,7 +23,7 @@ from onnx_ir.passes import common
 
 from custom_ops import MaskRule
 from exporter.passes.initializers import initializer
-from exporter.passes.projection import Projection, insert, projection_behind, replace
+from exporter.passes.projection import Projection, insert, projection_behind, replace, through
 
 
 def absorb_projections(model: ir.Model) -> bool:
@@ -62,7 +62,7 @@ def _absorb(graph: ir.Graph, node: ir.Node) -> bool:
     inner = _layer_for_these_alone(keys.data, values.data)
     if inner is not None:
         source = keys.data
-        keys, values = _through(inner, keys), _through(inner, values)
+        keys, values = through(inner, keys), through(inner, values)
     heads, groups = node.attributes["num_heads"].as_int(), node.attributes["kv_num_heads"].as_int()
     assert isinstance(k.shape[1], int)
     if not _pays(heads, k.shape[1], keys, values):
@@ -99,17 +99,6 @@ def _takes_rows(node: ir.Node) -> bool:
     """Whether the node slices along the sequence axis only."""
     axes = node.inputs[3] if node.op_type == "Slice" and len(node.inputs) == 4 else None
     return axes is not None and axes.const_value is not None and axes.const_value.numpy().tolist() == [1]
-
-
-def _through(inner: Projection, outer: Projection) -> Projection:
-    """Two dense layers as one, multiplied in float64."""
-    weight = inner.weight.astype(np.float64) @ outer.weight.astype(np.float64)
-    bias = np.zeros(weight.shape[1])
-    if inner.bias is not None:
-        bias = bias + inner.bias.astype(np.float64) @ outer.weight.astype(np.float64)
-    if outer.bias is not None:
-        bias = bias + outer.bias
-    return Projection(inner.data, weight.astype(outer.weight.dtype), bias.astype(outer.weight.dtype))
 
 
 def _slice_first(graph: ir.Graph, cut: ir.Node, layer: Projection) -> None:

@@ -37,6 +37,19 @@ def projection_behind(value: ir.Value) -> Projection | None:
     return None
 
 
+def through(inner: Projection, outer: Projection) -> Projection:
+    """Two dense layers as one, multiplied in float64 and rounded once to the outer layer's dtype."""
+    dtype = outer.weight.dtype
+    wide = outer.weight.astype(np.float64)
+    bias = None
+    if inner.bias is not None:
+        bias = inner.bias.astype(np.float64) @ wide
+    if outer.bias is not None:
+        bias = outer.bias if bias is None else bias + outer.bias
+    weight = inner.weight.astype(np.float64) @ wide
+    return Projection(inner.data, weight.astype(dtype), None if bias is None else bias.astype(dtype))
+
+
 def insert(
     graph: ir.Graph,
     before: ir.Node,

@@ -7,6 +7,7 @@ import onnx
 import onnx_ir as ir
 import onnxruntime as ort
 import pytest
+from float64_graphs import evaluate
 from onnx import TensorProto, helper, numpy_helper
 
 from custom_ops import OPS
@@ -71,28 +72,6 @@ def attention_model(
     return ir.from_proto(onnx.shape_inference.infer_shapes(proto))
 
 
-def evaluate(model: ir.Model, x: np.ndarray) -> np.ndarray:
-    """The main graph in float64, attention by the op's reference: the truth for any rewrite of it."""
-    values = {"x": x.astype(np.float64)}
-    for name, constant in model.graph.initializers.items():
-        array = constant.const_value.numpy()
-        values[name] = array.astype(np.float64) if array.dtype == np.float32 else array
-    for node in model.graph:
-        args = [values[v.name] for v in node.inputs]
-        if node.op_type == "OnlineSoftmaxAttention":
-            attributes = {n: a.value for n, a in node.attributes.items()}
-            result = OPS[node.op_type].reference(args, attributes)
-        else:
-            result = {
-                "MatMul": lambda a, b: a @ b,
-                "Add": lambda a, b: a + b,
-                "Slice": lambda a, lo, hi, axis: a[:, int(lo[0]) :],
-                "Reshape": lambda a, shape: a.reshape(shape),
-            }[node.op_type](*args)
-        values[node.outputs[0].name] = result
-    return values[model.graph.outputs[0].name]
-
-
 CASES = [
     dict(S=9, heads=1, groups=1, D=6, Dv=6),
     dict(S=30, heads=4, groups=2, D=5, Dv=3),
@@ -112,10 +91,10 @@ def test_same_function_in_float64(case: dict) -> None:
     """The rewritten graph is the same function up to the one rounding of multiplied weights."""
     model = attention_model(**case)
     x = np.random.default_rng(1).standard_normal((3, case["S"], C))
-    truth = evaluate(model, x)
+    truth = evaluate(model, {"x": x})
     assert absorb_projections(model)
     onnx.checker.check_model(ir.to_proto(model), full_check=True)
-    error = np.abs(evaluate(model, x) - truth).max()
+    error = np.abs(evaluate(model, {"x": x}) - truth).max()
     assert error <= (32 * EPS if case.get("layered") else 1e-13) * np.abs(truth).max()
     assert model.graph.outputs[0].name == "y"
 
@@ -154,9 +133,9 @@ def test_swapped_value_heads_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     case = CASES[1]
     model = attention_model(**case)
     x = np.random.default_rng(1).standard_normal((2, case["S"], C))
-    truth = evaluate(model, x)
+    truth = evaluate(model, {"x": x})
     absorb_projections(model)
-    assert np.abs(evaluate(model, x) - truth).max() > 1e-3 * np.abs(truth).max()
+    assert np.abs(evaluate(model, {"x": x}) - truth).max() > 1e-3 * np.abs(truth).max()
 
 
 SMALL: Sequence[tuple[str, tuple[str, ...]]] = (
@@ -194,7 +173,7 @@ def test_single_block_is_softmax_attention(length: int) -> None:
     x = np.random.default_rng(0).standard_normal((2, length, 24)).astype(np.float32)
     truth = OPS["BlockLinearAttention"].reference([x], attributes)
     as_softmax_attention(model.graph, next(iter(model.graph)))
-    np.testing.assert_allclose(evaluate(model, x), truth, rtol=0, atol=1e-14)
+    np.testing.assert_allclose(evaluate(model, {"x": x}), truth, rtol=0, atol=1e-14)
     assert not prune(model, {})
     declaration, _, _ = declare("lightning", ("embed_dim=6",), seq=str(length))
     attach_bodies(model, declaration)
