@@ -43,6 +43,7 @@ class Specialisation:
     form            one of the op's forms, or `auto`: the one that costs less at that length
     overload        ONNX function overload, where a model holds several bodies of one op
     element_type    `float64` keeps the body in double; any other type computes in float32
+    given           names of the inputs that the node has, for an op whose body depends on them
     """
 
     attributes: Mapping[str, Any]
@@ -55,6 +56,7 @@ class Specialisation:
     form: str = "auto"
     overload: str = ""
     element_type: str = "float32"
+    given: frozenset[str] = frozenset()
 
 
 Outputs = npt.NDArray[np.float64] | tuple[npt.NDArray[np.float64], ...]
@@ -69,8 +71,9 @@ class CustomOp:
     body         builds the ONNX function body; ValueError with one sentence where it cannot
     torch_op     the overload that `torch.export` keeps as one node; None where a model does not call the op, but a
                  rewrite of the exported graph puts it in the place of standard operators, which are then its
-                 body, the same one for every node
+                 body
     translate    the entry of `torch_op` in `torch.onnx.export(custom_translation_table=...)`; writes every attribute
+    one_body     whether the body is the same for every node, whatever its attributes and inputs
     """
 
     name: str
@@ -79,5 +82,6 @@ class CustomOp:
     body: Callable[[Specialisation], Body]
     torch_op: torch._ops.OpOverload | None = None
     translate: Callable[..., Any] | None = None
+    one_body: bool = False
     domain: str = "temport"
     version: int = 1

@@ -24,13 +24,13 @@ from exporter.passes.attach_bodies import AttachedBody, attach_bodies
 from exporter.passes.clean import clean
 from exporter.passes.flatten_rows import flatten_rows
 from exporter.passes.fold_constants import fold_constants
+from exporter.passes.fused_dense import fused_dense
 from exporter.passes.fused_lstm import fused_lstm
 from exporter.passes.join_reshapes import join_reshapes
 from exporter.passes.limit_lengths import limit_lengths
 from exporter.passes.precision import PrecisionChange, lower_precision
 from exporter.passes.prune import prune
 from exporter.passes.shift_append import shift_append
-from exporter.passes.skinny_gemm import skinny_gemm
 from exporter.passes.to_standard import to_standard
 from exporter.stream import step_model
 from exporter.torch_to_onnx import to_onnx
@@ -96,7 +96,7 @@ def build(module: nn.Module, declaration: Declaration) -> Built:
     if declaration.ops == "standard":
         bodies = to_standard(model, declaration)
     else:
-        for rewrite in (skinny_gemm, fused_lstm, shift_append):
+        for rewrite in (fused_dense, fused_lstm, shift_append):
             rewrite(model)
         bodies = attach_bodies(model, declaration)
     clean(model)

@@ -5,6 +5,6 @@ from custom_ops.fused_lstm.reference import reference
 from custom_ops.fused_lstm.schema import OP_NAME, SCHEMA
 from custom_ops.op import CustomOp
 
-OP = CustomOp(OP_NAME, SCHEMA, reference, body)
+OP = CustomOp(OP_NAME, SCHEMA, reference, body, one_body=True)
 
 __all__ = ["OP"]

@@ -5,6 +5,6 @@ from custom_ops.shift_append.onnx_body import body
 from custom_ops.shift_append.reference import reference
 from custom_ops.shift_append.schema import OP_NAME, SCHEMA
 
-OP = CustomOp(OP_NAME, SCHEMA, reference, body)
+OP = CustomOp(OP_NAME, SCHEMA, reference, body, one_body=True)
 
 __all__ = ["OP"]

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 
 from exporter.parity.compare import CEILING, EPS, FLOOR_ULPS, max_abs
-from exporter.parity.graph_oracle import evaluate
+from exporter.parity.graph_oracle import evaluate, inside_fused_ops
 from exporter.parity.oracle import Truth
 from exporter.parity.torch_trace import find, trace
 from exporter.report.model import Divergence
@@ -93,15 +93,18 @@ def _fault_of_file(
     """The file differs from torch: find the first torch submodule whose values occur nowhere in the graph."""
     tolerance = CEILING[subject.declaration.precision]
     if subject.module is not None:
+        hidden, owners = inside_fused_ops(model, truth.case.inputs)
+        tensors = exact | hidden
         for step in trace(subject, truth.case.inputs):
-            found, nearest = find(step, exact, tolerance)
+            found, nearest = find(step, tensors, tolerance)
             if found is None and nearest is not None:
-                error = max_abs(exact[nearest].ravel(), _same_size(step.value, exact[nearest].size))
+                shown = owners.get(nearest, nearest)
+                error = max_abs(tensors[nearest].ravel(), _same_size(step.value, tensors[nearest].size))
                 return _divergence(
                     truth,
                     "file",
-                    nearest,
-                    _producer(model, nearest),
+                    shown,
+                    _producer(model, shown),
                     error,
                     tolerance * float(np.abs(step.value).max()),
                     f"the values of torch submodule {step.module} ({step.kind}) occur nowhere in the graph; "

@@ -9,9 +9,11 @@ from typing import Any, cast
 
 import numpy as np
 import onnx
+import onnx.inliner
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
+from custom_ops import OPS
 from exporter.parity.compare import EPS
 from exporter.runtimes.contract import Arrays
 from exporter.runtimes.op_reference import REFERENCE_OPS, without_bodies
@@ -38,6 +40,26 @@ def evaluate(model: onnx.ModelProto, inputs: Arrays, *, double: bool, bodies: bo
         for name, value in results.items()
         if isinstance(value, np.ndarray) and value.dtype.name in EPS
     }
+
+
+def inside_fused_ops(model: onnx.ModelProto, inputs: Arrays) -> tuple[Arrays, dict[str, str]]:
+    """What the main graph does not show of the standard operators that a fused op stands for, in float64.
+
+    Returns those tensors by name, and for each the tensor of the main graph that its node gives in the end.
+    """
+    fused = [(op.domain, op.name) for op in OPS.values() if op.torch_op is None]
+    expanded = onnx.inliner.inline_selected_functions(model, fused) if model.functions else model
+    shown = {name for node in model.graph.node for name in node.output}
+    owners: dict[str, str] = {}
+    hidden: list[str] = []
+    for node in expanded.graph.node:  # the nodes of a body stand together, and the last one gives the result
+        if shown.isdisjoint(node.output):
+            hidden += node.output
+        else:
+            owners |= dict.fromkeys(hidden, next(name for name in node.output if name in shown))
+            hidden = []
+    tensors = evaluate(expanded, inputs, double=True)
+    return {name: value for name, value in tensors.items() if name in owners}, owners
 
 
 def promoted(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -70,8 +70,15 @@ def attach_bodies(
 
 def _specialisation(node: ir.Node, declaration: Declaration, form: str) -> Specialisation:
     """What the node's body is made for; equal for nodes that can share one."""
-    if OPS[node.op_type].torch_op is None:
-        return Specialisation(attributes={}, query_length=None, key_length=None, opset=declaration.opset)
+    op = OPS[node.op_type]
+    attributes = {name: attribute.value for name, attribute in node.attributes.items()}
+    anywhere = Specialisation(attributes={}, query_length=None, key_length=None, opset=declaration.opset)
+    if op.one_body:
+        return anywhere
+    if op.torch_op is None:
+        inputs = zip(op.schema.inputs, node.inputs, strict=False)
+        given = frozenset(parameter.name for parameter, value in inputs if value is not None)
+        return replace(anywhere, attributes=attributes, given=given)
 
     def length(index: int) -> int | None:
         value = node.inputs[index]
@@ -82,7 +89,7 @@ def _specialisation(node: ir.Node, declaration: Declaration, form: str) -> Speci
     packed = len(node.inputs) < 2 or node.inputs[1] is None
     has_key_mask = len(node.inputs) > 3 and node.inputs[3] is not None
     return Specialisation(
-        attributes={name: attribute.value for name, attribute in node.attributes.items()},
+        attributes=attributes,
         query_length=length(0),
         key_length=length(0 if packed else 1),
         max_length=max((a.max for name, a in declaration.axes.items() if name != "batch"), default=None),

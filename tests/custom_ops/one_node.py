@@ -128,8 +128,10 @@ def build(case: Attention, form: str, *, opset: int = 18, fixed: bool = True, dt
     )
 
 
-def feeds(inputs: list[np.ndarray | None]) -> dict[str, np.ndarray]:
-    return {name: x for name, x in zip(NAMES, inputs, strict=False) if x is not None}
+def feeds(proto: onnx.ModelProto, inputs: list[np.ndarray | None]) -> dict[str, np.ndarray]:
+    """The inputs that there are by name; the graph lists them in the order of the op."""
+    given = [x for x in inputs if x is not None]
+    return {info.name: x for info, x in zip(proto.graph.input, given, strict=True)}
 
 
 def run_onnxruntime(proto: onnx.ModelProto, inputs: list[np.ndarray | None]) -> np.ndarray:
@@ -139,12 +141,12 @@ def run_onnxruntime(proto: onnx.ModelProto, inputs: list[np.ndarray | None]) -> 
     session = onnxruntime.InferenceSession(
         proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
-    return session.run(None, feeds(inputs))[0]
+    return session.run(None, feeds(proto, inputs))[0]
 
 
 def run_reference_evaluator(proto: onnx.ModelProto, inputs: list[np.ndarray | None]) -> np.ndarray:
     inlined = onnx.inliner.inline_local_functions(proto)
-    return ReferenceEvaluator(inlined).run(None, feeds(inputs))[0]
+    return ReferenceEvaluator(inlined).run(None, feeds(proto, inputs))[0]
 
 
 def run_openvino(proto: onnx.ModelProto, inputs: list[np.ndarray | None]) -> np.ndarray:
@@ -154,7 +156,7 @@ def run_openvino(proto: onnx.ModelProto, inputs: list[np.ndarray | None]) -> np.
     settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
     core = openvino.Core()
     compiled = core.compile_model(core.read_model(inlined.SerializeToString(), b""), "CPU", settings)
-    return compiled(feeds(inputs))[0]
+    return compiled(feeds(proto, inputs))[0]
 
 
 RUNTIMES = {

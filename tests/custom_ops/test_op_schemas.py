@@ -58,13 +58,16 @@ def test_unknown_width_stays_unknown():
     [
         ("FusedLSTM", [["t", "b", 3], [1, 8, 3], [1, 8, 2]], ["t", 1, "b", 2]),
         ("FusedLSTM", [["t", 3], [1, 8, 3], [1, 8, 2]], "FusedLSTM: input 0 has 2 axes; it must have 3"),
-        ("SkinnyGemm", [["n", 5], [4, 5], [4]], ["n", 4]),
-        ("SkinnyGemm", [["n", 5], [4], [4]], "SkinnyGemm: input 1 has 1 axes; it must have 2"),
+        ("FusedDense", [["n", 5], [5, 4], [4]], ["n", 4]),
+        ("FusedDense", [["n", 15], [3, 5, 4], [12]], ["n", 12]),
+        ("FusedDense", [["n", 5], [4], [4]], "FusedDense: input 1 has 1 axes; it must have 2"),
+        ("FusedDense", [["n", 15], [5, 4], [4]], "FusedDense: input 1 has 2 axes; it must have 3"),
         ("ShiftAppend", [["b", 6, 2, 3], ["b", 1, 2, 3]], ["b", 6, 2, 3]),
     ],
 )
 def test_shapes_of_the_ops_for_standard_operators(op, shapes, expected):
     attributes = {"hidden_size": 2} if op == "FusedLSTM" else {}
+    attributes |= {"groups": 3} if shapes[0] == ["n", 15] else {}
     if isinstance(expected, list):
         assert inferred(op, shapes, **attributes) == (TensorProto.FLOAT, expected)
     else:

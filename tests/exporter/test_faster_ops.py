@@ -1,4 +1,4 @@
-"""The rewrites that put SkinnyGemm, FusedLSTM and ShiftAppend in the place of standard operators."""
+"""The rewrites that put FusedDense, FusedLSTM and ShiftAppend in the place of standard operators."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ from exporter.build import build
 from exporter.declare import declare
 from exporter.passes.fused_lstm import fused_lstm
 from exporter.passes.shift_append import shift_append
-from exporter.passes.skinny_gemm import skinny_gemm
 from exporter.runtimes.op_reference import REFERENCE_OPS
 from exporter.stream import declare_stream
 
 FLOAT = onnx.TensorProto.FLOAT
 
 
-def counted(arch: str, settings: list[str], streaming: bool = False, **changes: object) -> Counter[str]:
-    declaration, module, _ = declare(arch, settings, seq="8")
+def counted(
+    arch: str, settings: list[str], streaming: bool = False, batch: str = "1", **changes: object
+) -> Counter[str]:
+    declaration, module, _ = declare(arch, settings, seq="8", batch=batch)
     if streaming:
         declaration = declare_stream(declaration, module)
     model = build(module, replace(declaration, **changes)).model
@@ -38,9 +39,10 @@ HYBRID = ["embed_dim=8", "lstm_hidden=32", "num_heads=2", "head_dim=8"]
 
 def test_what_a_stream_and_a_window_use() -> None:
     frame = counted("mega", MEGA, streaming=True)
-    assert frame["ShiftAppend"] == 4 and frame["SkinnyGemm"] > 8 and frame["Concat"] == 0
-    window = counted("mega", MEGA)
-    assert window["SkinnyGemm"] > 2 and window["Gemm"] > 2  # the last position of the last block only
+    assert frame["ShiftAppend"] == 4 and frame["FusedDense"] > 8 and frame["Concat"] == 0
+    for batch in ("1", "3", "dynamic"):
+        window = counted("mega", MEGA, batch=batch)
+        assert window["FusedDense"] > 8 and not {"Gemm", "Sigmoid"} & set(window), batch
     lstm = counted("hybrid", HYBRID)
     assert (lstm["FusedLSTM"], lstm["LSTM"]) == (1, 0)
 
@@ -56,11 +58,11 @@ def test_a_pruned_lstm_loads_without_our_library(precision: str) -> None:
 
 def test_the_standard_dialect_has_none_of_them() -> None:
     ops = counted("hybrid", HYBRID, ops="standard")
-    assert ops["LSTM"] == 1 and not {"FusedLSTM", "SkinnyGemm", "ShiftAppend"} & set(ops)
+    assert ops["LSTM"] == 1 and not {"FusedLSTM", "FusedDense", "ShiftAppend"} & set(ops)
 
 
 def test_half_precision_products_stay_as_they_are() -> None:
-    assert counted("mega", MEGA, precision="float16")["SkinnyGemm"] == 0
+    assert counted("mega", MEGA, precision="float16")["FusedDense"] == 0
 
 
 def graph_of(nodes, inputs, constants, outputs) -> onnx.ModelProto:
@@ -81,40 +83,6 @@ def rewritten(rewrite, nodes, inputs, constants, outputs) -> list[str]:
     model = ir.from_proto(onnx.shape_inference.infer_shapes(proto))
     rewrite(model)
     return [node.op_type for node in model.graph]
-
-
-WIDE = np.zeros((128, 128), np.float32)
-
-
-@pytest.mark.parametrize(
-    ("rows", "weight", "attributes", "expected"),
-    [
-        (1, WIDE, {}, "SkinnyGemm"),
-        (1, WIDE, {"transB": 1}, "SkinnyGemm"),
-        (2, WIDE, {}, "Gemm"),
-        ("n", WIDE, {}, "Gemm"),
-        (1, WIDE.astype(np.float64), {}, "Gemm"),
-        (1, WIDE[:, :64], {}, "Gemm"),
-        (1, WIDE, {"alpha": 2.0}, "Gemm"),
-        (128, WIDE, {"transA": 1}, "Gemm"),
-    ],
-)
-def test_which_dense_layers_are_skinny(rows, weight, attributes, expected) -> None:
-    node = helper.make_node("Gemm", ["x", "w"], ["y"], **attributes)
-    shape = [rows, 128] if "transA" not in attributes else [128, 1]
-    assert rewritten(skinny_gemm, [node], {"x": shape}, {"w": weight}, {"y": None}) == [expected]
-
-
-def test_a_layer_without_a_bias_gets_one_of_zeros() -> None:
-    node = helper.make_node("MatMul", ["x", "w"], ["y"])
-    model = ir.from_proto(
-        onnx.shape_inference.infer_shapes(graph_of([node], {"x": [1, 128]}, {"w": WIDE}, {"y": None}))
-    )
-    skinny_gemm(model)
-    (product,) = model.graph
-    assert product.op_type == "SkinnyGemm"
-    bias = product.inputs[2]
-    assert bias is not None and bias.const_value is not None and not bias.const_value.numpy().any()
 
 
 def test_which_lstms_are_fused() -> None:

@@ -24,7 +24,7 @@ for dtype in attention.TORCH:
         attention.check(case, dtype)
     for case in linear.CASES:
         linear.check(case, dtype, threads=1)
-dense.test_skinny_gemm()
+dense.test_fused_dense()
 for case in dense.LSTM_CASES:
     dense.test_lstm(*case, "bias", threads=2)
 print(library_description(library_path()))

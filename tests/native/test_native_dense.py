@@ -1,10 +1,10 @@
-"""SkinnyGemm, FusedLSTM and ShiftAppend: definition, function body and native kernel say the same."""
+"""FusedDense, FusedLSTM and ShiftAppend: definition, function body and native kernel say the same."""
 
 from __future__ import annotations
 
 import mmap
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -83,23 +83,85 @@ def tensors(seed: int, *shapes: tuple[int, ...]) -> list[Array]:
     return [random.standard_normal(shape).astype(np.float32) for shape in shapes]
 
 
-@settings(max_examples=40, deadline=None)
+ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "none": lambda x: x,
+    "relu": torch.nn.functional.relu,
+    "gelu": torch.nn.functional.gelu,
+    "sigmoid": torch.sigmoid,
+    "silu": torch.nn.functional.silu,
+}
+
+
+def dense_inputs(
+    rows: int, inputs: int, outputs: int, groups: int = 1, factor: bool = False, addend: bool = False
+) -> list[Array | None]:
+    """X, W, B, M and R; the result is about 1."""
+    weight = (inputs, outputs) if groups == 1 else (groups, inputs, outputs)
+    shapes = [(rows, groups * inputs), weight, (groups * outputs,)]
+    x, w, b, m, r = tensors(rows + inputs, *shapes, *[(rows, groups * outputs)] * 2)
+    return [x, w / np.float32(max(1, inputs) ** 0.5), b, m if factor else None, r if addend else None]
+
+
+def torch_dense(given_inputs: Sequence[Array | None], activation: str) -> Array:
+    """What torch computes in float32."""
+    x, w, b, m, r = (None if v is None else torch.from_numpy(v) for v in given_inputs)
+    assert x is not None and w is not None and b is not None
+    w = w if w.ndim == 3 else w[None]
+    parts = zip(x.tensor_split(w.shape[0], dim=1), w, b.tensor_split(w.shape[0]), strict=True)
+    y = ACTIVATIONS[activation](torch.cat([torch.addmm(c, v, u) for v, u, c in parts], dim=1))
+    y = y if m is None else y * m
+    return (y if r is None else y + r).numpy()
+
+
+@settings(max_examples=150, deadline=None)
 @given(
-    rows=st.integers(0, 7),
-    inputs=st.integers(0, 300),
+    rows=st.integers(0, 70),
+    inputs=st.integers(0, 600),
     outputs=st.integers(1, 300),
+    groups=st.sampled_from([1, 1, 1, 2, 4, 5]),
+    activation=st.sampled_from(list(ACTIVATIONS)),
+    factor=st.booleans(),
+    addend=st.booleans(),
     constants=st.booleans(),
     threads=st.integers(1, 2),
 )
-def test_skinny_gemm(rows: int, inputs: int, outputs: int, constants: bool, threads: int) -> None:
-    x, w, b = tensors(rows + inputs, (rows, inputs), (outputs, inputs), (outputs,))
-    given_inputs = [x, w, b]
-    truth = OPS["SkinnyGemm"].reference(given_inputs, {})
+def test_fused_dense(
+    rows: int,
+    inputs: int,
+    outputs: int,
+    groups: int,
+    activation: str,
+    factor: bool,
+    addend: bool,
+    constants: bool,
+    threads: int,
+) -> None:
+    given_inputs = dense_inputs(rows, inputs, outputs, groups, factor, addend)
+    attributes = {"activation": activation, "groups": groups}
+    truth = OPS["FusedDense"].reference(given_inputs, attributes)
     assert isinstance(truth, np.ndarray)
-    y = run("SkinnyGemm", given_inputs, constants=constants, threads=threads)[0]
-    linear = torch.nn.functional.linear(*(torch.from_numpy(t) for t in given_inputs))
-    allowed = 2 * np.abs(linear.numpy() - truth).max(initial=0) + 16 * EPS * np.abs(truth).max(initial=0)
-    assert np.abs(y - truth).max(initial=0) <= allowed
+    y = run("FusedDense", given_inputs, attributes, constants=constants, threads=threads)[0]
+    assert y.shape == truth.shape
+    error = np.abs(torch_dense(given_inputs, activation) - truth).max(initial=0)
+    assert np.abs(y - truth).max(initial=0) <= 2 * error + 16 * EPS * np.abs(truth).max(initial=0)
+
+
+@pytest.mark.parametrize("activation", ["gelu", "sigmoid", "silu"])
+def test_activations_far_and_near(activation: str) -> None:
+    """A layer that passes its input on: both ends, around 0, and where an approximation changes its form."""
+    x = np.concatenate([np.linspace(-12, 12, 4001), [-1e4, -90, -88, 88, 90, 1e4, 1e-30, -1e-30, 0.0]])
+    x = np.append(x, [np.inf, np.nan]).astype(np.float32)[:, None]
+    given_inputs = [x, np.ones((1, 1), np.float32), np.zeros(1, np.float32), None, None]
+    y = run("FusedDense", given_inputs, {"activation": activation, "groups": 1})[0]
+    finite = np.isfinite(x)
+    truth = OPS["FusedDense"].reference(
+        [np.where(finite, x, 0), *given_inputs[1:]], {"activation": activation, "groups": 1}
+    )
+    error = np.abs(ACTIVATIONS[activation](torch.from_numpy(x)).numpy() - truth)
+    allowed = 2 * error[finite] + 4 * EPS * np.maximum(np.abs(truth[finite]), 1e-2)
+    assert (np.abs(y[finite] - truth[finite]) <= allowed).all()
+    assert y[-2] == 1.0 if activation == "sigmoid" else not np.isfinite(y[-2])
+    assert np.isnan(y[-1])
 
 
 LSTM_CASES = [(1, 1, 256, 256), (60, 1, 40, 130), (3, 5, 1, 1), (7, 4, 17, 33), (2, 3, 300, 8), (0, 2, 5, 6)]
@@ -184,12 +246,12 @@ def test_shift_append(shape: tuple[int, ...]) -> None:
         np.testing.assert_array_equal(run("ShiftAppend", given_inputs, body=body)[0], truth)
 
 
-@pytest.mark.parametrize("op", ["SkinnyGemm", "FusedLSTM"])
+@pytest.mark.parametrize("op", ["FusedDense", "FusedLSTM"])
 def test_a_bias_that_is_no_constant_is_added(op: str) -> None:
     """The weights are packed when the model is loaded, the bias is not there before it runs."""
     lstm = op == "FusedLSTM"
-    shapes = [(3, 1, 4), (1, 20, 4), (1, 20, 5), (1, 40)] if lstm else [(2, 4), (6, 4), (6,)]
-    attributes = {"hidden_size": 5} if lstm else {}
+    shapes = [(3, 1, 4), (1, 20, 4), (1, 20, 5), (1, 40)] if lstm else [(2, 4), (4, 6), (6,)]
+    attributes = {"hidden_size": 5} if lstm else {"activation": "none", "groups": 1}
     given_inputs = tensors(3, *shapes)
     model = proto(op, given_inputs, attributes, constants=True, outputs=1, body=False)
     bias = model.graph.initializer[[t.name for t in model.graph.initializer].index("B")]
@@ -224,7 +286,8 @@ def test_small_weights_do_not_keep_the_memory_of_large_ones() -> None:
         return int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE
 
     def load(size: int) -> onnxruntime.InferenceSession:
-        model = proto("SkinnyGemm", tensors(0, (1, size), (size, size), (size,)), {}, True, 1, False)
+        attributes = {"activation": "none", "groups": 1}
+        model = proto("FusedDense", tensors(0, (1, size), (size, size), (size,)), attributes, True, 1, False)
         return onnxruntime.InferenceSession(model.SerializeToString(), options())
 
     kept, before = [], 0
@@ -236,11 +299,7 @@ def test_small_weights_do_not_keep_the_memory_of_large_ones() -> None:
     assert resident() - before < 40 << 20
 
 
-def test_bodies_say_the_same() -> None:
-    x, w, b = tensors(1, (2, 30), (40, 30), (40,))
-    np.testing.assert_allclose(
-        run("SkinnyGemm", [x, w, b], body=True)[0], run("SkinnyGemm", [x, w, b])[0], atol=1e-5
-    )
+def test_body_of_the_lstm_says_the_same() -> None:
     lstm = tensors(2, (4, 2, 6), (1, 20, 6), (1, 20, 5), (1, 40), (1, 2, 5), (1, 2, 5))
     for given_inputs in (lstm, [*lstm[:3], None, None, None]):
         both = [run("FusedLSTM", given_inputs, {"hidden_size": 5}, outputs=3, body=b) for b in (True, False)]
@@ -248,10 +307,13 @@ def test_bodies_say_the_same() -> None:
             np.testing.assert_allclose(theirs, ours, atol=1e-5)
 
 
-REFUSED: list[tuple[str, list[tuple[int, ...]], dict[str, int], str]] = [
-    ("SkinnyGemm", [(1, 3), (4, 5), (4,)], {}, r"'layer_7': X has shape \[1, 3\]; it must be \[rows, 5\]"),
-    ("SkinnyGemm", [(1, 3), (4,), (4,)], {}, r"W has shape \[4\]; it must be \[outputs, inputs\]"),
-    ("SkinnyGemm", [(1, 3), (4, 3), (5,)], {}, r"B has shape \[5\]; it must be \[4\]"),
+REFUSED: list[tuple[str, list[tuple[int, ...]], dict[str, Any], str]] = [
+    ("FusedDense", [(1, 3), (5, 4), (4,)], {}, r"'layer_7': X has shape \[1, 3\]; it must be \[.*, 5\]"),
+    ("FusedDense", [(1, 3), (4,), (4,)], {}, r"W has shape \[4\]; it must be \[inputs, outputs\]"),
+    ("FusedDense", [(1, 3), (3, 4), (5,)], {}, r"B has shape \[5\]; it must be \[4\]"),
+    ("FusedDense", [(1, 6), (3, 4), (8,)], {"groups": 2}, r"W has shape .* must be \[2, inputs, outputs\]"),
+    ("FusedDense", [(1, 3), (3, 4), (4,), (1, 4), (2, 4)], {}, r"R has shape \[2, 4\]; it must be \[1, 4\]"),
+    ("FusedDense", [(1, 3), (3, 4), (4,), (1, 1)], {}, r"M has shape \[1, 1\]; it must be \[1, 4\]"),
     (
         "FusedLSTM",
         [(2, 1, 3), (1, 8, 3), (1, 8, 1)],
@@ -271,8 +333,10 @@ REFUSED: list[tuple[str, list[tuple[int, ...]], dict[str, int], str]] = [
 
 @pytest.mark.parametrize(("op", "shapes", "attributes", "sentence"), REFUSED)
 def test_wrong_shapes_are_refused(
-    op: str, shapes: list[tuple[int, ...]], attributes: dict[str, int], sentence: str
+    op: str, shapes: list[tuple[int, ...]], attributes: dict[str, Any], sentence: str
 ) -> None:
+    if op == "FusedDense":
+        attributes = {"activation": "none", "groups": 1, **attributes}
     with pytest.raises(Exception, match=sentence) as refused:
         run(op, tensors(0, *shapes), attributes, constants=False)
     assert isinstance(refused.value, (InvalidArgument, onnxruntime.capi.onnxruntime_pybind11_state.Fail))

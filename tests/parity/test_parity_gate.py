@@ -205,30 +205,36 @@ def test_flipped_weight_is_found_where_it_is_added(subject, cases, truths, tampe
     assert weight.removesuffix(".bias") in at.explanation
 
 
+def gelu_by_tanh(model: onnx.ModelProto) -> None:
+    gelu = next(n for f in model.functions for n in f.node if n.op_type == "Gelu")
+    attribute(gelu, "approximate").s = b"tanh"
+
+
+def first_gelu(model: onnx.ModelProto) -> onnx.NodeProto:
+    layers = (n for n in model.graph.node if n.op_type == "FusedDense")
+    return next(n for n in layers if attribute(n, "activation").s == b"gelu")
+
+
 RUNTIME_FAULTS = {
-    "gelu-tanh": (
-        lambda m: setattr(attribute(node(m, "Gelu", 1), "approximate"), "s", b"tanh"),
-        "Gelu",
-        1,
-    ),
+    "gelu-tanh": (gelu_by_tanh, "temport::FusedDense", first_gelu),
     "norm-epsilon": (
         lambda m: setattr(attribute(node(m, "LayerNormalization", 0), "epsilon"), "f", 0.1),
         "LayerNormalization",
-        0,
+        lambda m: node(m, "LayerNormalization", 0),
     ),
 }
 
 
 @pytest.mark.parametrize("fault", RUNTIME_FAULTS)
 def test_fault_of_the_runtime_is_found(subject, cases, truths, fault):
-    edit, op_type, turn = RUNTIME_FAULTS[fault]
+    edit, op_type, wrong = RUNTIME_FAULTS[fault]
     report = run_parity(subject, cases[:1], [WrongKernel(edit)], truths=truths[:1])
     assert report.verdict == FAIL
     at = report.runtimes[0].divergence
     assert (at.where, at.op, at.tensor) == (
         "runtime",
         op_type,
-        node(onnx.load(subject.model_path), op_type, turn).output[0],
+        wrong(onnx.load(subject.model_path)).output[0],
     )
 
 

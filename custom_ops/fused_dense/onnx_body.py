@@ -1,0 +1,98 @@
+"""FusedDense as standard operators: one `Gemm` or one batched `MatMul`, and a node per step of the epilogue.
+
+A body cannot leave out a step whose input its node has not, so there is one body per activation, number of groups
+and set of inputs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import onnx
+from onnx import helper
+
+from custom_ops.fused_dense.schema import ACTIVATIONS, SCHEMA
+from custom_ops.op import Body, Specialisation
+from custom_ops.plain_body import plain_body
+
+FIRST_OPSET_WITH_GELU = 20
+
+Nodes = list[onnx.NodeProto]
+
+
+def body(at: Specialisation) -> Body:
+    """ValueError for an activation that there is not, no group at all, or an opset older than any body's."""
+    activation, groups = at.attributes["activation"], at.attributes["groups"]
+    if activation not in ACTIVATIONS or groups < 1:
+        raise ValueError(f"FusedDense: there is no body for activation {activation!r} and {groups} groups.")
+    nodes, value = (_dense() if groups == 1 else _grouped(groups)), "dense"
+    steps = [(_ACTIVATIONS[activation], "active")] if activation != "none" else []
+    steps += [(_with(op, name), result) for op, name, result in _EPILOGUE if name in at.given]
+    for step, result in steps:
+        nodes += step(value, result, at.opset)
+        value = result
+    nodes[-1].output[0] = "Y"
+    return plain_body(SCHEMA, at, nodes)
+
+
+def _dense() -> Nodes:
+    # always with a bias: OpenVINO does not compile every Gemm that leaves it out
+    return [helper.make_node("Gemm", ["X", "W", "B"], ["dense"])]
+
+
+def _grouped(groups: int) -> Nodes:
+    """By `[G, rows, K]`, with no size in it: a reshape to -1 would not know what it is where there are no rows."""
+    parts, results = ([f"{kind}_{g}" for g in range(groups)] for kind in ("part", "result"))
+    return [
+        helper.make_node("Constant", [], ["first"], value_ints=[0]),
+        helper.make_node("Unsqueeze", ["X", "first"], ["together"]),
+        helper.make_node("Split", ["together"], parts, axis=2, num_outputs=groups),
+        helper.make_node("Concat", parts, ["by_group"], axis=0),
+        helper.make_node("MatMul", ["by_group", "W"], ["products"]),
+        helper.make_node("Split", ["products"], results, axis=0, num_outputs=groups),
+        helper.make_node("Concat", results, ["side_by_side"], axis=2),
+        helper.make_node("Squeeze", ["side_by_side", "first"], ["rows"]),
+        helper.make_node("Add", ["rows", "B"], ["dense"]),
+    ]
+
+
+_EPILOGUE = (("Mul", "M", "scaled"), ("Add", "R", "added"))
+"""(operator, the optional input that it takes, its result), in the order of the definition."""
+
+
+def _with(op: str, name: str) -> Callable[[str, str, int], Nodes]:
+    return lambda x, y, opset: [helper.make_node(op, [x, name], [y])]
+
+
+def _node(op: str) -> Callable[[str, str, int], Nodes]:
+    return lambda x, y, opset: [helper.make_node(op, [x], [y])]
+
+
+def _silu(x: str, y: str, opset: int) -> Nodes:
+    return [helper.make_node("Sigmoid", [x], ["gate"]), helper.make_node("Mul", [x, "gate"], [y])]
+
+
+def _gelu(x: str, y: str, opset: int) -> Nodes:
+    if opset >= FIRST_OPSET_WITH_GELU:
+        return [helper.make_node("Gelu", [x], [y], approximate="none")]
+    nodes = []
+    for name, value in (("root", math.sqrt(0.5)), ("one", 1.0), ("half", 0.5)):
+        nodes.append(helper.make_node("Constant", [], [f"{name}_float"], value_float=value))
+        nodes.append(helper.make_node("CastLike", [f"{name}_float", x], [name]))
+    return [
+        *nodes,
+        helper.make_node("Mul", [x, "root"], ["deviation"]),
+        helper.make_node("Erf", ["deviation"], ["erf"]),
+        helper.make_node("Add", ["erf", "one"], ["twice"]),
+        helper.make_node("Mul", ["twice", "half"], ["share"]),
+        helper.make_node("Mul", [x, "share"], [y]),
+    ]
+
+
+_ACTIVATIONS: dict[str, Callable[[str, str, int], Nodes]] = {
+    "relu": _node("Relu"),
+    "gelu": _gelu,
+    "sigmoid": _node("Sigmoid"),
+    "silu": _silu,
+}

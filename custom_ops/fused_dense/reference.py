@@ -1,0 +1,60 @@
+"""The frozen truth of FusedDense, in float64."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from custom_ops.fused_dense.schema import ACTIVATIONS
+
+Array = npt.NDArray[np.float64]
+
+
+def reference(inputs: Sequence[npt.NDArray[Any] | None], attributes: Mapping[str, Any]) -> Array:
+    """X, W and B, then M and R or None, as the schema lays them out -> Y `[rows, G*N]` float64.
+
+    ValueError for an activation that there is not, no group at all, or shapes that do not fit.
+    """
+    x, w, b, m, r = (None if v is None else v.astype(np.float64) for v in [*inputs, None, None, None][:5])
+    activation, groups = attributes.get("activation", "none"), int(attributes.get("groups", 1))
+    if activation not in ACTIVATIONS:
+        raise ValueError(
+            f"FusedDense: activation is {activation!r}; it must be one of {', '.join(ACTIVATIONS)}."
+        )
+    if groups < 1:
+        raise ValueError(f"FusedDense: groups is {groups}; it must be at least 1.")
+    if x is None or w is None or b is None or x.ndim != 2 or w.ndim != (2 if groups == 1 else 3):
+        raise ValueError("FusedDense: X must be [rows, G*K], W [K, N] of one group or [G, K, N], B [G*N].")
+    w = w if w.ndim == 3 else w[None]
+    rows, (_, K, N) = x.shape[0], w.shape
+    expected = {"W": (groups, K, N), "X": (rows, groups * K), "B": (groups * N,)}
+    expected |= {"M": (rows, groups * N), "R": (rows, groups * N)}
+    for (name, shape), value in zip(expected.items(), (w, x, b, m, r), strict=True):
+        if value is not None and value.shape != shape:
+            raise ValueError(f"FusedDense: {name} has shape {list(value.shape)}; it must be {list(shape)}.")
+    products = [x[:, g * K : (g + 1) * K] @ w[g] for g in range(groups)]
+    y = _FUNCTIONS[activation](np.concatenate(products, axis=1) + b)
+    y = y if m is None else y * m
+    return y if r is None else y + r
+
+
+def _sigmoid(x: Array) -> Array:
+    return 0.5 * (1.0 + np.tanh(0.5 * x))  # no overflow
+
+
+def _gelu(x: Array) -> Array:
+    # erfc keeps its digits in the tail where 1 + erf has none left; numpy has neither
+    return 0.5 * x * torch.special.erfc(torch.from_numpy(-x / np.sqrt(2.0))).numpy()
+
+
+_FUNCTIONS: dict[str, Callable[[Array], Array]] = {
+    "none": lambda x: x,
+    "relu": lambda x: np.maximum(x, 0.0),
+    "gelu": _gelu,
+    "sigmoid": _sigmoid,
+    "silu": lambda x: x * _sigmoid(x),
+}

@@ -1,0 +1,50 @@
+"""ONNX schema of FusedDense, domain `temport`, version 1, registered when imported."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from onnx import defs, shape_inference
+
+from custom_ops import schema as shared
+
+OP_NAME = "FusedDense"
+ACTIVATIONS = ("none", "relu", "gelu", "sigmoid", "silu")
+
+_DOC = """Y = activation(X W + B) * M + R: a dense layer with its epilogue. With `groups` G, columns g*K.. of X times
+W[g] are columns g*N.. of Y: one dense layer per group, attention's products by head. Our kernel packs a constant W in
+the order of reading, once, when the model is loaded. Activations: none; relu; gelu, x Phi(x) with the exact erf
+(Hendrycks and Gimpel 2016); sigmoid; silu, x sigmoid(x)."""
+
+
+def _infer(context: shape_inference.InferenceContext) -> None:
+    groups = shared.attribute_value(context, "groups") or 1
+
+    def shapes(x: list[Any], w: list[Any], *_: list[Any]) -> list[list[Any]]:
+        width = w[-1]
+        return [[x[0], width * groups if isinstance(width, int) else width if groups == 1 else None]]
+
+    shared.infer_from_shapes(context, OP_NAME, (2, 2 if groups == 1 else 3, 1), shapes)
+
+
+SCHEMA = defs.OpSchema(
+    OP_NAME,
+    shared.DOMAIN,
+    shared.VERSION,
+    _DOC,
+    inputs=[
+        shared.parameter("X", "T", "[rows, G*K], any number of rows"),
+        shared.parameter("W", "T", "[K, N] of one group, [G, K, N] of several"),
+        shared.parameter("B", "T", "[G*N]"),
+        shared.parameter("M", "T", "[rows, G*N], the factor; 1 where absent", shared.Optional),
+        shared.parameter("R", "T", "[rows, G*N], the addend; 0 where absent", shared.Optional),
+    ],
+    outputs=[shared.parameter("Y", "T", "[rows, G*N]")],
+    type_constraints=[("T", shared.FLOAT_TYPES, "Floating-point tensors; our kernel takes float32.")],
+    attributes=[
+        shared.attribute_with_default("activation", "none", f"one of {', '.join(ACTIVATIONS)}"),
+        shared.attribute_with_default("groups", 1, "G, dense layers side by side, at least 1"),
+    ],
+)
+SCHEMA.set_type_and_shape_inference_function(_infer)
+defs.register_schema(SCHEMA)
