@@ -27,6 +27,17 @@ void compare(const char* op, double got, double truth, double scale, int64_t at)
 
 double sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
 
+double activated(Activation activation, double x) {
+  switch (activation) {
+    case Activation::kNone: return x;
+    case Activation::kRelu: return x < 0 ? 0 : x;
+    case Activation::kGelu: return x / 2 * std::erfc(-x / std::sqrt(2.0));
+    case Activation::kSigmoid: return sigmoid(x);
+    case Activation::kSilu: return x * sigmoid(x);
+  }
+  return NAN;
+}
+
 }  // namespace
 
 // Every task of every step once, none before all of the step before have ended, with fewer threads than tasks too.
@@ -54,34 +65,44 @@ void check_step_turns(Bytes& bytes) {
   });
 }
 
-void check_skinny_gemm(const Kernels& kernels, Bytes& bytes) {
-  SkinnyGemmProblem p;
-  p.rows = 1 + bytes.below(5);
-  p.inputs = 1 + bytes.below(200);
-  p.outputs = 1 + bytes.below(300);
+void check_dense(const Kernels& kernels, Bytes& bytes) {
+  DenseProblem p;
+  p.rows = 1 + bytes.below(bytes.below(2) == 1 ? 8 : 260);
+  p.groups = 1 + bytes.below(bytes.below(2) == 1 ? 4 : 1);
+  p.inputs = bytes.below(300);
+  p.outputs = 1 + bytes.below(200);
+  p.activation = Activation(bytes.below(5));
   p.workers = 1 + bytes.below(3);
   const int threads = 1 + int(bytes.below(3));
+  const bool multiplied = bytes.below(2) == 1, added = bytes.below(2) == 1;
   std::mt19937 random(static_cast<unsigned>(bytes.below(65536)));
-  const std::vector<float> x = draw(p.rows * p.inputs, random, -1), w = draw(p.outputs * p.inputs, random, -1),
-                           b = draw(p.outputs, random, -1);
-  const int64_t floats = kernels.skinny_gemm_floats(p.outputs);
+  const int64_t width = p.groups * p.outputs, floats = kernels.dense_floats(p.groups, p.outputs);
+  const std::vector<float> x = draw(p.rows * p.groups * p.inputs, random, -1), b = draw(width, random, -1),
+                           w = draw(p.groups * p.inputs * p.outputs, random, -1);
+  const std::vector<float> factor = draw(p.rows * width, random, -1), addend = draw(p.rows * width, random, -1);
   std::vector<float> packed(size_t(floats * p.inputs)), bias(static_cast<size_t>(floats));
-  std::vector<float> y(size_t(p.rows * p.outputs), __builtin_nanf(""));
-  kernels.pack_skinny_gemm(w.data(), p.outputs, p.inputs, packed.data());
-  kernels.pack_skinny_gemm(b.data(), p.outputs, 1, bias.data());
+  std::vector<float> y(size_t(p.rows * width), __builtin_nanf(""));
+  kernels.pack_dense(w.data(), p.groups, p.inputs, p.outputs, packed.data());
+  kernels.pack_dense(b.data(), p.groups, 1, p.outputs, bias.data());
   p.x = x.data();
   p.w = packed.data();
   p.bias = bias.data();
+  p.factor = multiplied ? factor.data() : nullptr;
+  p.addend = added ? addend.data() : nullptr;
   p.y = y.data();
-  kernels.plan_skinny_gemm(p);
-  run(p.tasks, 0, threads, [&](int64_t task, float*) { kernels.run_skinny_gemm(p, task); });
-  for (int64_t m = 0; m < p.rows; ++m) {
-    const std::vector<double> truth =
-        times({x.begin() + m * p.inputs, x.begin() + (m + 1) * p.inputs}, w, p.outputs, p.inputs);
-    for (int64_t n = 0; n < p.outputs; ++n)
-      compare("SkinnyGemm", double(y[size_t(m * p.outputs + n)]), truth[size_t(n)] + double(b[size_t(n)]),
-              1 + double(p.inputs), m * p.outputs + n);
-  }
+  kernels.plan_dense(p);
+  run(p.tasks, 0, threads, [&](int64_t task, float*) { kernels.run_dense(p, task); });
+  for (int64_t m = 0; m < p.rows; ++m)
+    for (int64_t c = 0; c < width; ++c) {
+      const int64_t group = c / p.outputs, at = m * width + c;
+      double sum = double(b[size_t(c)]);
+      for (int64_t k = 0; k < p.inputs; ++k)
+        sum += double(x[size_t((m * p.groups + group) * p.inputs + k)]) *
+               double(w[size_t((group * p.inputs + k) * p.outputs + c % p.outputs)]);
+      sum = activated(p.activation, sum) * (multiplied ? double(factor[size_t(at)]) : 1.0);
+      compare("FusedDense", double(y[size_t(at)]), sum + (added ? double(addend[size_t(at)]) : 0.0),
+              1 + double(p.inputs), at);
+    }
 }
 
 void check_lstm(const Kernels& kernels, Bytes& bytes) {

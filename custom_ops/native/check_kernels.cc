@@ -94,7 +94,7 @@ void check(Bytes bytes) {
     std::abort();
   }
   const int64_t op = bytes.below(5);
-  if (op == 2) return check_skinny_gemm(*kernels, bytes);
+  if (op == 2) return check_dense(*kernels, bytes);
   if (op == 3) return check_lstm(*kernels, bytes);
   if (op == 4) return check_step_turns(bytes);
   const bool linear = op == 1;

@@ -50,7 +50,7 @@ inline void run(int64_t tasks, size_t scratch_floats, int threads, const std::fu
 // The dense layers and the order of an LSTM's steps (check_dense.cc); they abort where something is wrong.
 struct Kernels;
 void check_step_turns(Bytes& bytes);
-void check_skinny_gemm(const Kernels& kernels, Bytes& bytes);
+void check_dense(const Kernels& kernels, Bytes& bytes);
 void check_lstm(const Kernels& kernels, Bytes& bytes);
 
 }  // namespace temport

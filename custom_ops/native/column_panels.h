@@ -1,84 +1,93 @@
-// Products of a few rows with a dense weight that was packed once, when the model was loaded: panels of kSlice outputs,
-// and in a panel kSlice floats for every input. A row then reads the weight from front to back, which is as fast as the
-// memory gives it, and every sum has a lane of its own.
+// Products of rows with a dense weight that was packed once, when the model was loaded: panels of kPanel outputs, and in a
+// panel kPanel floats for every input, so that a product reads the weight from front to back.
 #pragma once
 
-#include "simd.h"
+#include "multiply.h"
 
 namespace temport::TEMPORT_ISA {
 
-constexpr int kSliceVectors = 8;  // sums in flight: two multiply-adds a cycle, four cycles each
-constexpr int kSlice = kSliceVectors * kWidth;
-constexpr int kTileRows = 3, kTileVectors = 4;  // with more rows a weight's load serves three: 12 sums of 16 registers
+// Panels that one row meets at once: eight sums in flight, for two multiply-adds a cycle that take four cycles each.
+constexpr int kRowPanels = 8 / kPanelVectors;
+constexpr int64_t kBlockRows = 16 * kMaxRows;
+constexpr int64_t kBlockInputs = 4096 / kPanel;  // of a panel, 16 KiB: half a first-level cache
 
-inline int64_t panels_of(int64_t outputs) { return (outputs + kSlice - 1) / kSlice; }
+inline int64_t panels_of(int64_t outputs) { return (outputs + kPanel - 1) / kPanel; }
 
-// Panels of w `[outputs, inputs]`; what lies beyond the outputs is 0.
-// `row_of(panel, column)` is the row of w there, or -1.
-template <typename RowOf>
-inline void pack_columns(const float* w, int64_t inputs, int64_t panels, const RowOf& row_of, float* to) {
-  for (int64_t p = 0; p < panels; ++p, to += inputs * kSlice)
-    for (int64_t c = 0; c < kSlice; ++c) {
-      const int64_t row = row_of(p, c);
-      for (int64_t k = 0; k < inputs; ++k) to[k * kSlice + c] = row < 0 ? 0.0f : w[row * inputs + k];
+// Panels of a weight whose column c of panel p begins at w[column_of(p, c)], -1 for a column of zeros, and has an input
+// every `stride` floats.
+template <typename ColumnOf>
+inline void pack_columns(const float* w, int64_t inputs, int64_t stride, int64_t panels, const ColumnOf& column_of,
+                         float* to) {
+  for (int64_t p = 0; p < panels; ++p, to += inputs * kPanel)
+    for (int64_t c = 0; c < kPanel; ++c) {
+      const int64_t column = column_of(p, c);
+      for (int64_t k = 0; k < inputs; ++k) to[k * kPanel + c] = column < 0 ? 0.0f : w[column + k * stride];
     }
 }
 
-// out row m = start row m + x row m times V vectors of a panel, for M rows.
-template <int M, int V>
-inline void multiply_tile(const float* x, int64_t x_stride, const float* panel, int64_t inputs, const float* start,
-                          int64_t start_stride, float* out, int64_t out_stride) {
-  constexpr int kAhead = 1024, kLine = 16;  // floats
-  Float sum[M][V] = {};
-  for (int64_t k = 0; k < inputs; ++k, panel += kSlice) {
-    if constexpr (M == 1)
-#pragma GCC unroll 8
-      for (int i = 0; i < kSlice; i += kLine) __builtin_prefetch(panel + kAhead + i);
-    Float weight[V];
-#pragma GCC unroll 8
-    for (int v = 0; v < V; ++v) weight[v] = load(panel + v * kWidth);
-#pragma GCC unroll 3
-    for (int m = 0; m < M; ++m) {
-      const Float value = broadcast(x[m * x_stride + k]);
-#pragma GCC unroll 8
-      for (int v = 0; v < V; ++v) sum[m][v] += value * weight[v];
+// One row times kRowPanels panels: as many streams of weights and sums as keep memory and arithmetic units busy. The
+// processor fetches such streams ahead by itself; asking for them here made it slower.
+inline void multiply_one_row(const float* x, const float* panels, int64_t inputs, float* sums) {
+  Float sum[kRowPanels][kPanelVectors] = {};
+  for (int64_t k = 0; k < inputs; ++k) {
+    const Float value = broadcast(x[k]);
+#pragma GCC unroll 4
+    for (int p = 0; p < kRowPanels; ++p) {
+      const float* row = panels + (p * inputs + k) * kPanel;
+#pragma GCC unroll 4
+      for (int v = 0; v < kPanelVectors; ++v) sum[p][v] += value * load(row + v * kWidth);
     }
   }
-#pragma GCC unroll 3
-  for (int m = 0; m < M; ++m)
-#pragma GCC unroll 8
-    for (int v = 0; v < V; ++v)
-      store(out + m * out_stride + v * kWidth, load(start + m * start_stride + v * kWidth) + sum[m][v]);
+#pragma GCC unroll 4
+  for (int p = 0; p < kRowPanels; ++p)
+#pragma GCC unroll 4
+    for (int v = 0; v < kPanelVectors; ++v) store(sums + p * kPanel + v * kWidth, sum[p][v]);
 }
 
-// out row m = start row m + x row m times the panel, kSlice floats each; a start_stride of 0 gives every row the same.
-// All rows meet a few inputs after the other: their part of the panel stays in the first-level cache, and every sum is
-// begun anew, which keeps its rounding error that of a short one.
-inline void multiply_by_panel(const float* x, int64_t rows, int64_t x_stride, const float* panel, int64_t inputs,
-                              const float* start, int64_t start_stride, float* out, int64_t out_stride) {
-  constexpr int64_t kInputs = 64;
-  for (int64_t first = 0; first == 0 || first < inputs; first += kInputs, x += kInputs, panel += kInputs * kSlice) {
-    const int64_t some = inputs - first < kInputs ? inputs - first : kInputs;
-    int64_t m = 0;
-    for (; m + kTileRows <= rows; m += kTileRows)
-      for (int v = 0; v < kSlice; v += kTileVectors * kWidth)
-        multiply_tile<kTileRows, kTileVectors>(x + m * x_stride, x_stride, panel + v, some, start + m * start_stride + v,
-                                               start_stride, out + m * out_stride + v, out_stride);
-    for (; m < rows; ++m)
-      multiply_tile<1, kSliceVectors>(x + m * x_stride, x_stride, panel, some, start + m * start_stride, start_stride,
-                                      out + m * out_stride, out_stride);
-    start = out;
-    start_stride = out_stride;
+// Up to kBlockRows rows times one panel, `[rows, kPanel]`. All rows meet a few inputs after the other: their part of the
+// panel stays in the first-level cache, and every sum is begun anew, which keeps its rounding error that of a short one.
+// Meanwhile the panel that comes next is fetched, a little by every tile: what is asked for at once has to be waited for.
+inline void multiply_block(const float* x, int64_t rows, int64_t x_stride, const float* panel, int64_t inputs,
+                           float* sums) {
+  constexpr int64_t kLine = 16;  // floats
+  const int64_t tiles = (rows + kMaxRows - 1) / kMaxRows, stride = least(kLine, (kPanel + tiles - 1) / tiles);
+  for (int64_t first = 0; first == 0 || first < inputs; first += kBlockInputs) {
+    const int64_t some = least(kBlockInputs, inputs - first);
+    const float* part = panel + first * kPanel;
+    const float* next = part + inputs * kPanel;
+    for (int64_t m = 0; m < rows; m += kMaxRows, next += some * stride)
+      multiply_rows<kPanelVectors, true>(int(least(kMaxRows, rows - m)), x + m * x_stride + first, x_stride, some, part,
+                                         kPanel, sums + m * kPanel, kPanel, first > 0, next, stride);
   }
 }
 
-// Shares `panels` among as many tasks as the products of one run are worth, and returns how many each gets.
-inline int64_t share_panels(int64_t panels, int64_t products, int64_t workers, int64_t& tasks) {
-  constexpr int64_t kLeast = 48 << 10;  // products below which waking a thread costs more than it saves
-  tasks = products / kLeast;
+// All rows times `count` panels, and for every part of the result finish(first row, rows, panel, sums `[rows, kPanel]`).
+template <typename Finish>
+inline void multiply_panels(const float* x, int64_t rows, int64_t x_stride, const float* panels, int64_t inputs,
+                            int64_t count, const Finish& finish) {
+  alignas(64) float sums[kBlockRows * kPanel];
+  int64_t p = 0;
+  if (rows == 1)
+    for (; p + kRowPanels <= count; p += kRowPanels) {
+      multiply_one_row(x, panels + p * inputs * kPanel, inputs, sums);
+      for (int i = 0; i < kRowPanels; ++i) finish(0, 1, p + i, sums + i * kPanel);
+    }
+  for (int64_t m = 0; m < rows; m += kBlockRows)
+    for (int64_t q = p; q < count; ++q) {
+      const int64_t some = least(kBlockRows, rows - m);
+      multiply_block(x + m * x_stride, some, x_stride, panels + q * inputs * kPanel, inputs, sums);
+      finish(m, some, q, sums);
+    }
+}
+
+// Shares `parts` of a product of `rows` rows with a weight of so many floats among as many tasks as its time is worth,
+// and returns how many each gets. Reading the weight takes the time of about kReading rows.
+inline int64_t share_parts(int64_t parts, int64_t rows, int64_t weights, int64_t workers, int64_t& tasks) {
+  constexpr int64_t kReading = 12, kLeast = 48 << 10;  // floats whose reading takes longer than waking a thread
+  tasks = (rows + kReading) * weights / (kReading * kLeast);
   tasks = tasks < 1 ? 1 : tasks > workers ? workers : tasks;
-  const int64_t share = (panels + tasks - 1) / tasks;
-  tasks = (panels + share - 1) / share;
+  const int64_t share = (parts + tasks - 1) / tasks;
+  tasks = (parts + share - 1) / share;
   return share;
 }
 

@@ -1,8 +1,8 @@
 // Compiled once per instruction set, with TEMPORT_ISA as its name and the compiler's flags for it.
 #include "../block_linear_attention/kernel.h"
+#include "../fused_dense/kernel.h"
 #include "../fused_lstm/kernel.h"
 #include "../online_softmax_attention/kernel.h"
-#include "../skinny_gemm/kernel.h"
 #include "peak.h"
 
 #define TEMPORT_STRING_(x) #x
@@ -17,11 +17,11 @@ const Kernels kKernels = {
     run_attention,
     plan_block_linear,
     run_block_linear,
-    [](int64_t outputs) { return panels_of(outputs) * kSlice; },
-    pack_skinny_gemm,
-    plan_skinny_gemm,
-    run_skinny_gemm,
-    [](int64_t hidden) { return lstm_panels(hidden) * kSlice; },
+    dense_floats,
+    pack_dense,
+    plan_dense,
+    run_dense,
+    lstm_floats,
     pack_lstm,
     plan_lstm,
     project_lstm,

@@ -6,10 +6,10 @@
 #include <mutex>
 
 #include "../block_linear_attention/ort_op.h"
+#include "../fused_dense/ort_op.h"
 #include "../fused_lstm/ort_op.h"
 #include "../online_softmax_attention/ort_op.h"
 #include "../shift_append/ort_op.h"
-#include "../skinny_gemm/ort_op.h"
 #include "op_entry.h"
 
 namespace temport {
@@ -34,7 +34,7 @@ ort::Status* make_domain(const ort::Api& api, bool infer, ort::CustomOpDomain*& 
     add(new OpEntry<OnlineSoftmaxAttention>(api, dtype, infer));
     add(new OpEntry<BlockLinearAttention>(api, dtype, infer));
   }
-  add(new OpEntry<SkinnyGemm>(api, DType::kFloat32, infer));
+  add(new OpEntry<FusedDense>(api, DType::kFloat32, infer));
   add(new OpEntry<FusedLstm>(api, DType::kFloat32, infer));
   add(new OpEntry<ShiftAppend>(api, DType::kFloat32, infer));
   return status;

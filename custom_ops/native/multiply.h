@@ -9,12 +9,17 @@ constexpr int kMaxRows = 6;
 
 // One tile of R rows by V vectors. A is read element by element (broadcast), B and C vector by vector. A small tile has
 // too few sums to keep the arithmetic units busy while each waits for its last addition, so it splits them C ways.
-template <int R, int V>
+// With Fetch it asks, at every row of B, for the memory at `next`, which moves on by `stride` floats.
+template <int R, int V, bool Fetch = false>
 inline void multiply_tile(const float* a, int64_t a_stride, int64_t n, const float* b, int64_t b_stride, float* c,
-                          int64_t c_stride, bool accumulate) {
+                          int64_t c_stride, bool accumulate, const float* next = nullptr, int64_t stride = 0) {
   constexpr int C = R * V >= 8 ? 1 : R * V >= 4 ? 2 : 4;
   Float sum[C][R][V] = {};
   const auto step = [&](Float(&to)[R][V], int64_t i) __attribute__((always_inline)) {
+    if constexpr (Fetch) {
+      __builtin_prefetch(next, 0, 2);  // into the second-level cache
+      next += stride;
+    }
     Float x[V];
 #pragma GCC unroll 4
     for (int v = 0; v < V; ++v) x[v] = load(b + v * kWidth);
@@ -43,16 +48,17 @@ inline void multiply_tile(const float* a, int64_t a_stride, int64_t n, const flo
     }
 }
 
-template <int V>
+template <int V, bool Fetch = false>
 inline void multiply_rows(int rows, const float* a, int64_t a_stride, int64_t n, const float* b, int64_t b_stride,
-                          float* c, int64_t c_stride, bool accumulate) {
+                          float* c, int64_t c_stride, bool accumulate, const float* next = nullptr,
+                          int64_t stride = 0) {
   switch (rows) {
-    case 1: return multiply_tile<1, V>(a, a_stride, n, b, b_stride, c, c_stride, accumulate);
-    case 2: return multiply_tile<2, V>(a, a_stride, n, b, b_stride, c, c_stride, accumulate);
-    case 3: return multiply_tile<3, V>(a, a_stride, n, b, b_stride, c, c_stride, accumulate);
-    case 4: return multiply_tile<4, V>(a, a_stride, n, b, b_stride, c, c_stride, accumulate);
-    case 5: return multiply_tile<5, V>(a, a_stride, n, b, b_stride, c, c_stride, accumulate);
-    default: return multiply_tile<6, V>(a, a_stride, n, b, b_stride, c, c_stride, accumulate);
+    case 1: return multiply_tile<1, V, Fetch>(a, a_stride, n, b, b_stride, c, c_stride, accumulate, next, stride);
+    case 2: return multiply_tile<2, V, Fetch>(a, a_stride, n, b, b_stride, c, c_stride, accumulate, next, stride);
+    case 3: return multiply_tile<3, V, Fetch>(a, a_stride, n, b, b_stride, c, c_stride, accumulate, next, stride);
+    case 4: return multiply_tile<4, V, Fetch>(a, a_stride, n, b, b_stride, c, c_stride, accumulate, next, stride);
+    case 5: return multiply_tile<5, V, Fetch>(a, a_stride, n, b, b_stride, c, c_stride, accumulate, next, stride);
+    default: return multiply_tile<6, V, Fetch>(a, a_stride, n, b, b_stride, c, c_stride, accumulate, next, stride);
   }
 }
 

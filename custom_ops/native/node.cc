@@ -131,16 +131,17 @@ float NodeInfo::number(const char* name, float fallback) const {
   return value;
 }
 
-std::string NodeInfo::choice(const char* name, const char* fallback, const char* alternative) const {
-  std::string value;
+int NodeInfo::choice(const char* name, std::initializer_list<const char*> options) const {
+  std::string value, allowed;
   if (!read(name, value)) {
     if (has(name)) throw NodeError(label_ + ": attribute " + name + " must be a string.");
-    return fallback;
+    return 0;
   }
-  if (value != fallback && value != alternative)
-    throw NodeError(label_ + ": attribute " + name + " is '" + value + "'; it must be " + fallback + " or " +
-                    alternative + ".");
-  return value;
+  for (const char* const* option = options.begin(); option != options.end(); ++option) {
+    if (value == *option) return int(option - options.begin());
+    allowed += (option == options.begin() ? "" : option + 1 == options.end() ? " or " : ", ") + std::string(*option);
+  }
+  throw NodeError(label_ + ": attribute " + name + " is '" + value + "'; it must be " + allowed + ".");
 }
 
 Tensor NodeInfo::constant(size_t index) const {

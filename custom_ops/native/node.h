@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <initializer_list>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -32,7 +33,8 @@ class NodeInfo {
   int64_t integer(const char* name, int64_t fallback, int64_t minimum) const;
   int64_t required_integer(const char* name, int64_t minimum) const;
   float number(const char* name, float fallback) const;
-  std::string choice(const char* name, const char* fallback, const char* alternative) const;
+  // Index of the string attribute among the options, the first of which stands where the node has none.
+  int choice(const char* name, std::initializer_list<const char*> options) const;
   bool has(const char* name) const;
   // The input where it is a constant of the model, which the runtime keeps as long as the kernel; else no data.
   Tensor constant(size_t index) const;

@@ -78,17 +78,23 @@ struct BlockLinearProblem {
   void (*wait)(int spins) = nullptr;  // called while another chunk holds the turn
 };
 
-// y `[rows, outputs]` = x `[rows, inputs]` times w^T plus bias.
-struct SkinnyGemmProblem {
+enum class Activation : int { kNone, kRelu, kGelu, kSigmoid, kSilu };
+
+// y = activation(x w + bias) * factor + addend, group by group: x `[rows, groups * inputs]`, the others
+// `[rows, groups * outputs]`.
+struct DenseProblem {
   const float* x = nullptr;
-  const float* w = nullptr;     // packed by pack_skinny_gemm
-  const float* bias = nullptr;  // whole panels
+  const float* w = nullptr;       // packed by pack_dense
+  const float* bias = nullptr;    // likewise, with one input
+  const float* factor = nullptr;  // null: 1
+  const float* addend = nullptr;  // null: 0
   float* y = nullptr;
-  int64_t rows = 0, inputs = 0, outputs = 0;
+  int64_t rows = 0, groups = 1, inputs = 0, outputs = 0;
+  Activation activation = Activation::kNone;
   int64_t workers = 1;
 
-  // Filled by plan().
-  int64_t task_panels = 0, tasks = 0;
+  // Filled by plan(): a task has some rows and some panels, where one of the two may be all.
+  int64_t task_rows = 0, task_panels = 0, tasks = 0;
 };
 
 // An LSTM with one forward direction, dense but for what is packed by pack_lstm.
@@ -105,7 +111,7 @@ struct LstmProblem {
   int64_t workers = 1;
 
   // Filled by plan().
-  int64_t task_panels = 0, tasks = 0, gate_floats = 0, cell_floats = 0;
+  int64_t task_teams = 0, tasks = 0, gate_floats = 0, cell_floats = 0;
   size_t scratch_floats = 0;
 };
 
@@ -118,11 +124,11 @@ struct Kernels {
   void (*plan_block_linear)(BlockLinearProblem&);
   // Tasks have to be STARTED in the order of their index: a task waits for earlier ones of the same head.
   void (*run_block_linear)(const BlockLinearProblem&, int64_t task, float* scratch);
-  // Floats of a packed weight per input, over all its panels, and the packing of w `[outputs, inputs]`.
-  int64_t (*skinny_gemm_floats)(int64_t outputs);
-  void (*pack_skinny_gemm)(const float* w, int64_t outputs, int64_t inputs, float* to);
-  void (*plan_skinny_gemm)(SkinnyGemmProblem&);
-  void (*run_skinny_gemm)(const SkinnyGemmProblem&, int64_t task);
+  // Floats of a packed weight per input, over all its panels, and the packing of w `[groups, inputs, outputs]`.
+  int64_t (*dense_floats)(int64_t groups, int64_t outputs);
+  void (*pack_dense)(const float* w, int64_t groups, int64_t inputs, int64_t outputs, float* to);
+  void (*plan_dense)(DenseProblem&);
+  void (*run_dense)(const DenseProblem&, int64_t task);
   int64_t (*lstm_floats)(int64_t hidden);
   void (*pack_lstm)(const float* w, int64_t hidden, int64_t inputs, float* to);
   void (*plan_lstm)(LstmProblem&);

@@ -62,7 +62,7 @@ TEMPORT_INLINE Float from_bits(Int x) {
 }
 
 // Lane by lane `mask ? x : y`; mask lanes are 0 or -1.
-TEMPORT_INLINE Float select(Int mask, Float x, Float y) { return from_bits((bits(x) & mask) | (bits(y) & ~mask)); }
+TEMPORT_INLINE Float select(Int mask, Float x, Float y) { return mask ? x : y; }
 
 // The greater of a and b; b where either is NaN.
 TEMPORT_INLINE Float max(Float a, Float b) {

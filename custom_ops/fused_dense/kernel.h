@@ -1,0 +1,94 @@
+// FusedDense: a dense layer and what follows it element by element, done while a part of the result is in the cache.
+#pragma once
+
+#include "../native/activations.h"
+#include "../native/column_panels.h"
+
+namespace temport::TEMPORT_ISA {
+
+inline int64_t dense_floats(int64_t groups, int64_t outputs) { return groups * panels_of(outputs) * kPanel; }
+
+// w `[groups, inputs, outputs]`
+inline void pack_dense(const float* w, int64_t groups, int64_t inputs, int64_t outputs, float* to) {
+  const int64_t panels = panels_of(outputs);
+  const auto column_of = [&](int64_t p, int64_t c) { return p * kPanel + c < outputs ? p * kPanel + c : -1; };
+  for (int64_t g = 0; g < groups; ++g)
+    pack_columns(w + g * inputs * outputs, inputs, outputs, panels, column_of, to + g * panels * inputs * kPanel);
+}
+
+// Many rows are shared out by rows, so that a task's stay in its cache; few by panels, so that every weight is read once.
+inline void plan_dense(DenseProblem& p) {
+  const int64_t blocks = (p.rows + kBlockRows - 1) / kBlockRows, panels = p.groups * panels_of(p.outputs);
+  const int64_t weights = p.groups * p.inputs * p.outputs;
+  p.task_rows = p.rows;
+  p.task_panels = panels;
+  if (blocks >= 2 * p.workers)
+    p.task_rows = share_parts(blocks, p.rows, weights, p.workers, p.tasks) * kBlockRows;
+  else
+    p.task_panels = share_parts(panels, p.rows, weights, p.workers, p.tasks);
+}
+
+// kPanel columns of a row.
+template <Activation A>
+TEMPORT_INLINE void finish_columns(const float* sums, const float* bias, const float* factor, const float* addend,
+                                   float* y) {
+#pragma GCC unroll 4
+  for (int v = 0; v < kPanel; v += kWidth) {
+    Float value = activate<A>(load(sums + v) + load(bias + v));
+    if (factor != nullptr) value *= load(factor + v);
+    if (addend != nullptr) value += load(addend + v);
+    store(y + v, value);
+  }
+}
+
+// The `count` < kPanel columns of a row that the last panel has.
+template <Activation A>
+inline void finish_last_columns(const float* sums, const float* bias, const float* factor, const float* addend,
+                                float* y, int64_t count) {
+  float factors[kPanel] = {}, addends[kPanel] = {}, values[kPanel];
+  const size_t bytes = static_cast<size_t>(count) * sizeof(float);
+  if (factor != nullptr) __builtin_memcpy(factors, factor, bytes);
+  if (addend != nullptr) __builtin_memcpy(addends, addend, bytes);
+  finish_columns<A>(sums, bias, factor ? factors : nullptr, addend ? addends : nullptr, values);
+  __builtin_memcpy(y, values, bytes);
+}
+
+// Rows and panels of one task, where panels count through all groups.
+template <Activation A>
+inline void run_dense_task(const DenseProblem& p, int64_t row, int64_t rows, int64_t panel, int64_t end) {
+  const int64_t per_group = panels_of(p.outputs), width = p.groups * p.outputs;
+  while (panel < end) {
+    const int64_t group = panel / per_group, stop = least(end, (group + 1) * per_group);
+    const float* x = p.x + row * p.groups * p.inputs + group * p.inputs;
+    multiply_panels(x, rows, p.groups * p.inputs, p.w + panel * p.inputs * kPanel, p.inputs, stop - panel,
+                    [&](int64_t first, int64_t some, int64_t q, const float* sums) {
+                      const int64_t column = (panel + q - group * per_group) * kPanel, left = p.outputs - column;
+                      const float* bias = p.bias + (panel + q) * kPanel;
+                      for (int64_t m = 0; m < some; ++m, sums += kPanel) {
+                        const int64_t at = (row + first + m) * width + group * p.outputs + column;
+                        const float* factor = p.factor != nullptr ? p.factor + at : nullptr;
+                        const float* addend = p.addend != nullptr ? p.addend + at : nullptr;
+                        if (left >= kPanel)
+                          finish_columns<A>(sums, bias, factor, addend, p.y + at);
+                        else
+                          finish_last_columns<A>(sums, bias, factor, addend, p.y + at, left);
+                      }
+                    });
+    panel = stop;
+  }
+}
+
+inline void run_dense(const DenseProblem& p, int64_t task) {
+  const int64_t panels = p.groups * panels_of(p.outputs), across = (panels + p.task_panels - 1) / p.task_panels;
+  const int64_t row = task / across * p.task_rows, panel = task % across * p.task_panels;
+  const int64_t rows = least(p.task_rows, p.rows - row), end = least(panel + p.task_panels, panels);
+  switch (p.activation) {
+    case Activation::kNone: return run_dense_task<Activation::kNone>(p, row, rows, panel, end);
+    case Activation::kRelu: return run_dense_task<Activation::kRelu>(p, row, rows, panel, end);
+    case Activation::kGelu: return run_dense_task<Activation::kGelu>(p, row, rows, panel, end);
+    case Activation::kSigmoid: return run_dense_task<Activation::kSigmoid>(p, row, rows, panel, end);
+    case Activation::kSilu: return run_dense_task<Activation::kSilu>(p, row, rows, panel, end);
+  }
+}
+
+}  // namespace temport::TEMPORT_ISA
