@@ -4,9 +4,10 @@ With Q = X Wq + bq and K = Z Wk + bk the scores of one head regroup:
 
     s Q K^T  =  s (X (Wq Wk^T) + bq Wk^T) Z^T  +  s Q bk^T
 
-The last term is the same for every key of a query and drops out of the softmax, so the product of two weights
-takes the queries' place and no key is projected. More heads would need one such product each, as wide as the
-source; `absorb_projections` does that where there is only one query.
+The last term is the same for every key of a query and drops out of the softmax, so a layer with the product of two
+weights makes the queries and no key is projected. The source must be as wide as the keys were: then nothing else
+costs more, at any length, and keys stay as wide as values, without which TensorRT takes no attention. More heads
+would need one such product each; `absorb_projections` does that where there is only one query.
 
 A step model keeps its keys, since a saved state must keep its meaning: what reaches its attention is the state with
 the new key behind it, and that is no dense layer.
@@ -17,8 +18,6 @@ from __future__ import annotations
 import onnx_ir as ir
 from onnx_ir.passes import common
 
-from custom_ops import MaskRule
-from custom_ops.online_softmax_attention.attributes import OnlineSoftmaxAttributes
 from exporter.passes.initializers import initializer
 from exporter.passes.projection import Projection, insert, projection_behind, through
 from exporter.passes.unpack_qkv import is_packed, unpack_qkv
@@ -37,18 +36,19 @@ def _is_attention(node: ir.Node) -> bool:
 
 
 def _absorb(graph: ir.Graph, node: ir.Node) -> bool:
-    given = OnlineSoftmaxAttributes.parse({name: a.value for name, a in node.attributes.items()})
     layers = _packed_layers(node) if is_packed(node) else _layers(node)
-    if given.num_heads != 1 or layers is None or not _pays(node, given.rule, *layers):
+    if node.attributes["num_heads"].as_int() != 1 or layers is None:
         return False
     queries, keys = layers
+    source, width = keys.weight.shape
+    if source != width:
+        return False
     if is_packed(node):
         unpack_qkv(graph, node)
     q = node.inputs[0]
     assert q is not None and q.shape is not None
     both = through(queries, Projection(keys.data, keys.weight.T, None))
-    source, width = keys.weight.shape
-    name, shape = f"{node.outputs[0].name}_query", [*q.shape[:2], source]
+    name, shape = f"{node.outputs[0].name}_query", [*q.shape[:2], width]
     weight = initializer(graph, f"{name}_weight", both.weight)
     result = insert(graph, node, "MatMul", [both.data, weight], shape, name)
     if both.bias is not None:
@@ -56,8 +56,6 @@ def _absorb(graph: ir.Graph, node: ir.Node) -> bool:
         result = insert(graph, node, "Add", [result, bias], shape, f"{name}_biased")
     node.replace_input_with(0, result)
     node.replace_input_with(1, keys.data)
-    # its default would follow the new width
-    node.attributes["scale"] = ir.AttrFloat32("scale", given.scale_for(width))
     return True
 
 
@@ -85,20 +83,3 @@ def _own_layer(value: ir.Value | None) -> Projection | None:
     if value is None or len(value.uses()) != 1 or value.is_graph_output():
         return None
     return projection_behind(value)
-
-
-def _pays(node: ir.Node, rule: MaskRule, queries: Projection, keys: Projection) -> bool:
-    """Whether wider queries and scores cost less than the projection of every key."""
-    q, k = node.inputs[0], node.inputs[0] if is_packed(node) else node.inputs[1]
-    source, width = keys.weight.shape
-    if source <= width:
-        return True  # nothing gets wider, at any length
-    assert q is not None and k is not None
-    if q.shape is None or k.shape is None:
-        return False
-    T, S = q.shape[1], k.shape[1]
-    if not isinstance(T, int) or not isinstance(S, int):
-        return False
-    pairs = sum(hi - lo for lo, hi in (rule.key_range(t, t + 1, T, S) for t in range(T)))
-    wider = source - width
-    return wider * (T * queries.weight.shape[0] + pairs) < S * source * width

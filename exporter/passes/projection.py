@@ -26,14 +26,15 @@ def projection_behind(value: ir.Value) -> Projection | None:
     if node is None or node.domain not in ("", "ai.onnx"):
         return None
     if node.op_type == "MatMul":
-        return _product(node, None)
+        return _product(node)
     if node.op_type != "Add":
         return None
     for product, bias in (node.inputs, reversed(node.inputs)):
         matmul = product.producer() if product is not None else None
         constant = _constant(bias)
-        if matmul is not None and matmul.op_type == "MatMul" and constant is not None and constant.ndim == 1:
-            return _product(matmul, constant)
+        layer = _product(matmul) if matmul is not None and matmul.op_type == "MatMul" else None
+        if layer is not None and constant is not None and constant.shape == layer.weight.shape[1:]:
+            return Projection(layer.data, layer.weight, constant)
     return None
 
 
@@ -85,11 +86,11 @@ def replace(graph: ir.Graph, node: ir.Node, value: ir.Value) -> None:
     graph.remove(node, safe=True)
 
 
-def _product(matmul: ir.Node, bias: npt.NDArray[Any] | None) -> Projection | None:
+def _product(matmul: ir.Node) -> Projection | None:
     data, weight = matmul.inputs[0], _constant(matmul.inputs[1])
     if data is None or weight is None or weight.ndim != 2:
         return None
-    return Projection(data, weight, bias)
+    return Projection(data, weight, None)
 
 
 def _constant(value: ir.Value | None) -> npt.NDArray[np.generic] | None:

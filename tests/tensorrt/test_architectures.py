@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import onnx
@@ -10,6 +11,7 @@ import pytest
 from exporter.build import build, save
 from exporter.compilers import EngineReport, compile_model
 from exporter.declare import declare
+from exporter.passes.unpack_qkv import is_packed
 from tests.tensorrt.test_precision import SEQ, SETTINGS, models
 
 ATTENTION = {"sliding_window": 2, "hybrid": 1, "mega": 1, "lightning": 1, "dms": 1}
@@ -42,3 +44,15 @@ def test_exported_float32_model_becomes_an_engine(arch: str, batch: str, seq: st
     )
     assert {name: shapes["min"] for name, shapes in report.profiles.items()} == shortest
     assert (tmp_path / report.file).stat().st_size == report.bytes
+
+
+def test_one_head_over_the_source_of_its_keys_is_fused(tmp_path: Path) -> None:
+    """Both blocks of mega, of which the first has many queries and no keys of its own."""
+    settings = ("embed_dim=32", "hidden_size=32", "num_layers=2")
+    declaration, module, _ = declare("mega", settings, batch="2", seq="20")
+    built = build(module, replace(declaration, precision="float16"))
+    first = next(n for n in built.model.graph if n.op_type == "OnlineSoftmaxAttention")
+    assert not is_packed(first) and first.inputs[1] is not first.inputs[2]
+    save(built, tmp_path / "model.onnx", external_data=False)
+    report = compile_model("tensorrt-rtx", tmp_path / "model.onnx", declaration, tmp_path)
+    assert outcomes(report)[0] == "fused"
