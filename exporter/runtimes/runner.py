@@ -31,6 +31,10 @@ TIMEOUT = 600.0
 """Seconds after which a runner is taken for hung; emulated processors are slow."""
 
 
+class RunnerLost(UserError):
+    """The program was started and hung, crashed, or answered something else than its command line promises."""
+
+
 @dataclass(frozen=True)
 class Found:
     """Where a runner is, or why it is not: `command` starts it and `options` follow the bundle."""
@@ -69,7 +73,10 @@ class RunnerSession(Closing):
         for file in subject.model_path.parent.glob(f"{subject.model_path.name}*"):
             shutil.copy(file, self._bundle / file.name.replace(subject.model_path.name, "model.onnx", 1))
         write_manifest(self._bundle, subject.declaration, [], {})
-        said = run(found.command, self._bundle, (*found.options, "--threads", str(threads)))
+        try:
+            said = run(found.command, self._bundle, (*found.options, "--threads", str(threads)))
+        except RunnerLost as error:  # a failure of the runtime; what it refuses is not run
+            raise RuntimeError(str(error)) from error
         self.path: str = said["path"]
         library = f" from {said['library']}" if "library" in said else ""
         self.version = f"{said['runner']}, {said['runtime']} {said['version']}{library}"
@@ -102,7 +109,8 @@ def replay(program: Path, bundle: Path) -> list[dict[str, Any]]:
 
 
 def run(command: Sequence[str], bundle: Path, options: Sequence[str]) -> dict[str, Any]:
-    """What the program printed; UserError with its own sentence where it refuses."""
+    """What the program printed; UserError with its own sentence where it refuses, RunnerLost where it fails."""
+    name = Path(command[-1]).name
     environment = runner_environment()
     try:
         done = subprocess.run(
@@ -113,18 +121,21 @@ def run(command: Sequence[str], bundle: Path, options: Sequence[str]) -> dict[st
             check=False,
             env=environment,
         )
-    except (OSError, subprocess.TimeoutExpired) as error:
+    except OSError as error:
         raise UserError(f"the runner {command[0]} cannot be run: {error}") from error
+    except subprocess.TimeoutExpired as error:
+        raise RunnerLost(f"the runner {name} did not end within {TIMEOUT:g} seconds") from error
+    lines = [line for line in done.stderr.splitlines() if line.strip()]
+    said = lines[-1].removeprefix("error: ") if lines else f"exit code {done.returncode}"
     if done.returncode not in (0, 1):
-        lines = [line for line in done.stderr.splitlines() if line.strip()]
-        said = lines[-1].removeprefix("error: ") if lines else f"exit code {done.returncode}"
-        raise UserError(f"the runner {Path(command[-1]).name} stopped: {said}")
+        refused = done.returncode == 2 and lines
+        raise (UserError if refused else RunnerLost)(f"the runner {name} stopped: {said}")
     try:
         printed = json.loads(done.stdout)
     except ValueError as error:
-        raise UserError(
-            f"the runner {command[0]} printed no JSON; it needs the command line of temport-run"
+        raise RunnerLost(
+            f"the runner {name} printed no JSON ({said}); it needs the command line of temport-run"
         ) from error
     if not isinstance(printed, dict):
-        raise UserError(f"the runner {command[0]} printed something else than a JSON object")
+        raise RunnerLost(f"the runner {name} printed something else than a JSON object")
     return printed

@@ -19,10 +19,11 @@ from exporter.errors import UserError
 from exporter.parity.oracle import find_truths
 from exporter.parity.run import run_runtime
 from exporter.report.model import FAIL, NOT_RUN
-from exporter.runtimes import RUNTIMES, load, onnxruntime_native
+from exporter.runtimes import RUNTIMES, load, onnxruntime_native, runner
 from exporter.runtimes.contract import Capabilities
 from exporter.runtimes.onnxruntime_cpu import DISABLED_OPTIMIZERS
 from exporter.runtimes.prepare import prepare
+from exporter.runtimes.runner import Found, RunnerRuntime
 
 FIXED = Capabilities(
     custom_domain=False,
@@ -112,6 +113,33 @@ def test_op_library_that_does_not_load_fails(subject, truths, monkeypatch, tmp_p
     row = run_runtime(subject, load("onnxruntime_native"), truths)
     assert row.verdict == FAIL
     assert "does not load" in row.reason
+
+
+@pytest.mark.parametrize(
+    ("program", "verdict", "reason"),
+    [
+        ("sys.exit('error: no kernel for it')", FAIL, "printed no JSON (no kernel for it)"),
+        (
+            "print('error: no kernel for it', file=sys.stderr); sys.exit(2)",
+            NOT_RUN,
+            "stopped: no kernel for it",
+        ),
+        ("os.abort()", FAIL, "stopped: exit code -6"),
+        ("sys.exit(2)", FAIL, "stopped: exit code 2"),
+        ("print('Hello')", FAIL, "printed no JSON"),
+        ("import time; time.sleep(60)", FAIL, "did not end within 1 seconds"),
+    ],
+)
+def test_a_program_that_refuses_is_not_run_and_one_that_is_lost_fails(
+    subject, truths, monkeypatch, tmp_path, program, verdict, reason
+):
+    file = tmp_path / "program.py"
+    file.write_text(f"import os, sys\n{program}\n")
+    found = Found((sys.executable, str(file)))
+    if "sleep" in program:
+        monkeypatch.setattr(runner, "TIMEOUT", 1.0)
+    row = run_runtime(subject, RunnerRuntime("program", load("cpp").capabilities, lambda: found), truths[:1])
+    assert row.verdict == verdict and reason in row.reason
 
 
 def test_model_without_custom_ops_is_not_counted_twice(tampered, truths):
