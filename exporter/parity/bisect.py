@@ -25,15 +25,19 @@ locates a failure that the gate has already found, so a merely unlucky tensor mu
 def locate(subject: Subject, runtime: Runtime, truth: Truth, threads: int = 1) -> Divergence | None:
     """Find the fault of a failed case. First question: does the file itself, in float64, agree with torch?
 
-    Returns None where the runtime does not run the ONNX file or a float64 graph cannot be evaluated.
+    Returns None where the runtime shows no intermediate tensors.
     """
     if not runtime.capabilities.intermediates:
         return None
-    model = onnx.load(subject.model_path)
     try:
-        exact = evaluate(model, truth.case.inputs, double=True)
-    except Exception as error:
-        return _unlocated(truth, f"the graph cannot be evaluated in float64: {type(error).__name__}: {error}")
+        return _locate(subject, runtime, truth, threads)
+    except Exception as error:  # evaluating a faulty file may raise anything, and the report has other rows
+        return _unlocated(truth, f"it cannot be evaluated node by node: {type(error).__name__}: {error}")
+
+
+def _locate(subject: Subject, runtime: Runtime, truth: Truth, threads: int) -> Divergence:
+    model = onnx.load(subject.model_path)
+    exact = evaluate(model, truth.case.inputs, double=True)
     wrong = [name for name in truth.outputs if not _agrees(exact.get(name), truth, name)]
     if wrong:
         return _fault_of_file(subject, model, exact, truth, wrong[0])

@@ -48,7 +48,7 @@ class Spoiled:
 class WrongKernel(Spoiled):
     """A runtime that computes one node of the graph wrongly: it edits what it loads."""
 
-    name = "wrong_kernel"
+    name, inner = "wrong_kernel", ORT
 
     def __init__(self, edit: Callable[[onnx.ModelProto], None]) -> None:
         self.edit = edit
@@ -59,7 +59,7 @@ class WrongKernel(Spoiled):
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "model.onnx"
             path.write_bytes(model.SerializeToString())
-            return ORT.open(replace(subject, model_path=path), threads)
+            return self.inner.open(replace(subject, model_path=path), threads)
 
 
 def node(model: onnx.ModelProto, op_type: str, turn: int) -> onnx.NodeProto:
@@ -248,3 +248,23 @@ def test_fault_that_hides_from_intermediates_says_so(subject, cases, truths):
     at = report.runtimes[0].divergence
     assert at.where == "unlocated"
     assert "fusion" in at.explanation
+
+
+def test_a_file_that_cannot_be_searched_leaves_the_report(subject, cases, truths, tampered):
+    """A kernel is wrong, and whether the body is, too, cannot be said: it reads a tensor that nothing writes."""
+
+    def cut(model: onnx.ModelProto) -> None:
+        for body in (f for f in model.functions if f.name == "OnlineSoftmaxAttention"):
+            del body.node[0]
+
+    class WrongReference(WrongKernel):
+        inner = load("op_reference")
+
+    wrong = WrongReference(
+        lambda m: setattr(attribute(node(m, "OnlineSoftmaxAttention", 1), "window"), "i", 4)
+    )
+    report = run_parity(tampered(cut), cases[:1], [wrong, load("op_reference")], truths=truths[:1])
+    assert [row.verdict for row in report.runtimes] == [FAIL, PASS]
+    at = report.runtimes[0].divergence
+    assert at.where == "unlocated"
+    assert at.explanation.startswith("it cannot be evaluated node by node")
