@@ -39,16 +39,17 @@ def read_vectors(path: Path) -> tuple[Truth, ...]:
             for key in archive.files:
                 case, kind, tensor = key.split("/")
                 cases.setdefault(case, {"input": {}, "output": {}, "bound": {}})[kind][tensor] = archive[key]
+        return tuple(_truth(case, kinds) for case, kinds in cases.items())
     except (OSError, EOFError, TypeError, ValueError, KeyError, zlib.error, zipfile.BadZipFile) as error:
         raise UserError(f"{path} is no recorded vectors file; export the bundle again") from error
-    return tuple(
-        Truth(
-            Case(name, name.split("-")[0], kinds["input"]),
-            kinds["output"],
-            {tensor: _unpack(values) for tensor, values in kinds["bound"].items()},
-        )
-        for name, kinds in cases.items()
-    )
+
+
+def _truth(case: str, kinds: dict[str, Arrays]) -> Truth:
+    """Raises ValueError where not every output has a bound and every bound an output, or there is none to judge."""
+    if not kinds["output"] or kinds["output"].keys() != kinds["bound"].keys():
+        raise ValueError(f"{case} has outputs {sorted(kinds['output'])} and bounds {sorted(kinds['bound'])}")
+    bounds = {tensor: _unpack(values) for tensor, values in kinds["bound"].items()}
+    return Truth(Case(case, case.split("-")[0], kinds["input"]), kinds["output"], bounds)
 
 
 def _pack(bound: Bound) -> np.ndarray:

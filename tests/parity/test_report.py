@@ -250,6 +250,21 @@ def test_damaged_vectors_are_named(tmp_path, content):
         read_vectors(tmp_path / "vectors.npz")
 
 
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {"c/input/x": np.zeros(2)},
+        {"c/output/y": np.zeros(2)},
+        {"c/output/y": np.zeros(2), "c/bound/z": np.zeros(4)},
+        {"c/output/y": np.zeros(2), "c/bound/y": np.zeros(3)},
+    ],
+)
+def test_vectors_that_judge_nothing_are_named(tmp_path, arrays):
+    np.savez(tmp_path / "vectors.npz", **arrays)
+    with pytest.raises(UserError, match="no recorded vectors"):
+        read_vectors(tmp_path / "vectors.npz")
+
+
 def test_vectors_of_another_layout_are_named(tmp_path):
     with (tmp_path / "vectors.npz").open("wb") as file:
         np.save(file, np.zeros(2))
