@@ -101,6 +101,8 @@ class EngineSession(Closing):
         if self._engine is None:
             raise _not_loaded(path.name, entry["compute_capabilities"], driver)
         self._context = self._engine.create_execution_context()
+        if self._context is None:
+            raise RuntimeError(f"{path.name} gets no execution context; TensorRT's message stands above")
         attention = [node["outcome"] for node in entry["attention"]]
         counts = ", ".join(f"{attention.count(kind)} {kind}" for kind in sorted(set(attention)))
         self.path = f"engine on {driver.device}" + (f", attention: {counts}" if counts else "")

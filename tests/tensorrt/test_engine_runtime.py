@@ -98,8 +98,10 @@ class HostTensorRT:
     class Runtime:
         def __init__(self, logger: object) -> None: ...
 
-        def deserialize_cuda_engine(self, content: bytes) -> HostEngine | None:
-            return None if content == b"damaged" else HostEngine(np.dtype(content.decode()))
+        def deserialize_cuda_engine(self, content: bytes) -> HostEngine | LargeEngine | None:
+            if content == b"damaged":
+                return None
+            return LargeEngine() if content == b"large" else HostEngine(np.dtype(content.decode()))
 
     @staticmethod
     def nptype(kind: type) -> type:
@@ -145,6 +147,13 @@ class HostEngine:
         return True
 
 
+class LargeEngine:
+    """One whose activations do not fit into the device's memory."""
+
+    def create_execution_context(self) -> None:
+        return None
+
+
 @pytest.mark.parametrize("kind", ["float32", "float16", "int64", "bool"])
 def test_every_element_type_of_a_step_model(kind: str, driver: Driver, tmp_path: Path) -> None:
     """A position in a stream is an int64 beyond what 32 bits hold, a mask of frames seen is boolean."""
@@ -168,6 +177,13 @@ def test_session_moves_tensors_in_and_out(driver: Driver, tmp_path: Path) -> Non
             session.run({"x": x.astype(np.float64)})
         with pytest.raises(UserError, match="outside the engine's profile"):
             session.run({"x": np.zeros((5, 1), np.float32)})
+
+
+def test_an_engine_without_memory_to_run_in(driver: Driver, tmp_path: Path) -> None:
+    path = tmp_path / "e.plan"
+    path.write_bytes(b"large")
+    with pytest.raises(RuntimeError, match=r"e\.plan gets no execution context"):
+        EngineSession(HostTensorRT(), path, {"attention": []}, driver)
 
 
 @pytest.mark.parametrize(
