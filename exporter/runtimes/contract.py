@@ -29,7 +29,7 @@ class Capabilities:
     functions       runs model-local functions (otherwise they are inlined first)
     overloads       tells functions apart by their `overload`
     opsets          first and last ai.onnx opset
-    dtypes          numpy names of the element types it takes as inputs
+    dtypes          numpy names of the element types it takes and computes in
     dynamic_axes    one session serves several shapes
     intermediates   any tensor of the ONNX graph can be made an output, so a divergence can be located
     streams         a session answers call after call, so a step model can run frame by frame

@@ -28,7 +28,7 @@ CAPABILITIES = Capabilities(
     functions=False,
     overloads=False,
     opsets=backend("tensorrt-rtx").opsets,
-    dtypes=frozenset({"bool", "float16", "float32", "int32", "int64"}),
+    dtypes=frozenset({"bool", "float16", "bfloat16", "float32", "int32", "int64"}),
     dynamic_axes=True,
     intermediates=False,
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import json
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,6 +15,7 @@ import pytest
 
 from exporter.compilers import compile_model
 from exporter.compilers.tensorrt import cuda_device_count
+from exporter.declaration import PRECISIONS
 from exporter.errors import UserError
 from exporter.runtimes import tensorrt, tensorrt_rtx
 from exporter.runtimes.cuda_memory import Driver
@@ -25,6 +27,12 @@ from tests.tensorrt.models import AttentionCase, attention_model, declaration
 @pytest.mark.parametrize("runtime", [tensorrt.RUNTIME, tensorrt_rtx.RUNTIME], ids=lambda r: r.name)
 def test_without_gpu_it_says_why(runtime: Any) -> None:
     assert any(word in runtime.unavailable() for word in ("no GPU", "is not installed"))
+
+
+@pytest.mark.parametrize("precision", PRECISIONS.values())
+def test_every_precision_that_engines_are_built_in_is_run(precision: str) -> None:
+    asked = replace(declaration(AttentionCase()), precision=precision)
+    assert tensorrt.RUNTIME.capabilities.refusal(asked) is None
 
 
 @pytest.fixture(scope="module")
