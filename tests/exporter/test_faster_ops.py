@@ -34,6 +34,7 @@ def counted(
 
 
 MEGA = ["embed_dim=16", "hidden_size=128", "num_layers=2"]
+SLIDING = ["embed_dim=16", "num_heads=4", "head_dim=8", "ffn_dim=32", "window_size=8", "num_layers=2"]
 HYBRID = ["embed_dim=8", "lstm_hidden=32", "num_heads=2", "head_dim=8"]
 
 
@@ -43,6 +44,8 @@ def test_what_a_stream_and_a_window_use() -> None:
     for batch in ("1", "3", "dynamic"):
         window = counted("mega", MEGA, batch=batch)
         assert window["FusedDense"] > 8 and not {"Gemm", "Sigmoid"} & set(window), batch
+    by_head = counted("sliding_window", SLIDING)  # the last block's products with the heads' own weights
+    assert by_head["FusedDense"] > 6 and not {"MatMul", "Gemm", "Gelu"} & set(by_head)
     lstm = counted("hybrid", HYBRID)
     assert (lstm["FusedLSTM"], lstm["LSTM"]) == (1, 0)
 

@@ -19,14 +19,15 @@ LEVELS = {"sse42": "sse4_2", "avx2": "avx2", "avx512": "avx512f", "neon": "asimd
 FORCED = """
 from custom_ops import library_description, library_path
 import test_native_attention as attention, test_native_block_linear as linear, test_native_dense as dense
+import test_native_lstm as lstm
 for dtype in attention.TORCH:
     for case in attention.CASES:
         attention.check(case, dtype)
     for case in linear.CASES:
         linear.check(case, dtype, threads=1)
 dense.test_fused_dense()
-for case in dense.LSTM_CASES:
-    dense.test_lstm(*case, "bias", threads=2)
+for case in lstm.LSTM_CASES:
+    lstm.test_lstm(*case, "bias", threads=2)
 print(library_description(library_path()))
 """
 
