@@ -12,6 +12,7 @@ import onnx
 import onnx_ir as ir
 from torch import nn
 
+from exporter.body_domains import spread
 from exporter.bundle import version
 from exporter.declaration import PRECISIONS, Declaration
 from exporter.errors import UserError
@@ -120,8 +121,12 @@ def save(built: Built, path: Path, external_data: bool) -> None:
     """Write one file; weights go beside it only where the caller asked for external data."""
     if external_data:
         ir.save(built.model, path, external_data=f"{path.name}.data")
+        proto = onnx.load(path, load_external_data=False)
+        spread(proto)
+        path.write_bytes(proto.SerializeToString(deterministic=True))
         return
     proto = ir.to_proto(built.model)
+    spread(proto)
     if proto.ByteSize() > LARGEST_PROTOBUF:
         raise UserError(
             f"the model is {proto.ByteSize() / 2**30:.1f} GiB, over protobuf's 2 GiB for one file; "

@@ -26,9 +26,9 @@ TEMPORT_INLINE Float tanh(Float x) {
 }
 
 // x times the normal distribution function, whose lower tail at -t is exp(-t^2 / 2) times a polynomial in
-// r = 1 / (1 + 0.3 t) without a constant term, to 1.2e-7 of it; gelu(x) = max(x, 0) - |x| tail(|x|).
+// r = 1 / (1 + 0.3 t) without a constant term, to 1.2e-7 of it; gelu(x) = max(x, 0) - |x| tail(|x|). Beyond 16 it is 0.
 TEMPORT_INLINE Float gelu(Float x) {
-  const Float t = magnitude(x), r = 1.0f / (t * 0.3f + 1.0f), r2 = r * r;
+  const Float t = min(magnitude(x), broadcast(16.0f)), r = 1.0f / (t * 0.3f + 1.0f), r2 = r * r;
   const Float a = r * 0x1.eefbd0p-4f + 0x1.e9fa14p-4f, b = r * 0x1.0b18a6p-3f + 0x1.96ec76p-4f;
   const Float c = r * 0x1.ae5434p-3f - 0x1.d456fep-5f, d = r * 0x1.2882f4p-5f - 0x1.46690ep-3f;
   const Float p = (d * r2 + c) * (r2 * r2) + (b * r2 + a);

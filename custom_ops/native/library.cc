@@ -4,6 +4,8 @@
 #include <cstdlib>
 #include <map>
 #include <mutex>
+#include <string>
+#include <vector>
 
 #include "../block_linear_attention/ort_op.h"
 #include "../fused_dense/ort_op.h"
@@ -24,12 +26,12 @@ bool can_infer_shapes(const char* version) {
   return major > 1 || (major == 1 && minor >= 24);
 }
 
-// Domain and ops have to outlive every session, so they live as long as the process, once per runtime in it.
-ort::Status* make_domain(const ort::Api& api, bool infer, ort::CustomOpDomain*& domain) {
-  ort::Status* status = api.call<ort::Status*>(ort::kCreateCustomOpDomain, "temport", &domain);
-  const auto add = [&](const ort::CustomOp* op) {
-    if (status == nullptr) status = api.call<ort::Status*>(ort::kCustomOpDomainAdd, domain, op);
-  };
+// A file holds several bodies of an op in as many domains, temport, temport.2, temport.3 ...: the ops are in all of them.
+constexpr int kMostBodies = 32;
+
+std::vector<const ort::CustomOp*> make_ops(const ort::Api& api, bool infer) {
+  std::vector<const ort::CustomOp*> ops;
+  const auto add = [&](const ort::CustomOp* op) { ops.push_back(op); };
   for (DType dtype : {DType::kFloat32, DType::kFloat16, DType::kBFloat16}) {
     add(new OpEntry<OnlineSoftmaxAttention>(api, dtype, infer));
     add(new OpEntry<BlockLinearAttention>(api, dtype, infer));
@@ -37,6 +39,19 @@ ort::Status* make_domain(const ort::Api& api, bool infer, ort::CustomOpDomain*& 
   add(new OpEntry<FusedDense>(api, DType::kFloat32, infer));
   add(new OpEntry<FusedLstm>(api, DType::kFloat32, infer));
   add(new OpEntry<ShiftAppend>(api, DType::kFloat32, infer));
+  return ops;
+}
+
+// Domains and ops have to outlive every session, so they live as long as the process, once per runtime in it.
+ort::Status* make_domains(const ort::Api& api, bool infer, std::vector<ort::CustomOpDomain*>& domains) {
+  const std::vector<const ort::CustomOp*> ops = make_ops(api, infer);
+  ort::Status* status = nullptr;
+  for (int body = 1; body <= kMostBodies && status == nullptr; ++body) {
+    const std::string name = body == 1 ? "temport" : "temport." + std::to_string(body);
+    status = api.call<ort::Status*>(ort::kCreateCustomOpDomain, name.c_str(), &domains.emplace_back());
+    for (const ort::CustomOp* op : ops)
+      if (status == nullptr) status = api.call<ort::Status*>(ort::kCustomOpDomainAdd, domains.back(), op);
+  }
   return status;
 }
 
@@ -49,14 +64,15 @@ extern "C" __attribute__((visibility("default"))) temport::ort::Status* Register
   const ort::Api* api = base->GetApi(ort::kApiVersion);
   if (api == nullptr) return nullptr;  // no table to report with: ONNX Runtime is older than 1.17 and says so itself
   static std::mutex mutex;
-  static auto& domains = *new std::map<const ort::Api*, ort::CustomOpDomain*>;
+  static auto& domains_of = *new std::map<const ort::Api*, std::vector<ort::CustomOpDomain*>>;
   const std::lock_guard<std::mutex> lock(mutex);
-  ort::CustomOpDomain*& domain = domains[api];
-  if (domain == nullptr) {
-    ort::Status* status = temport::make_domain(*api, temport::can_infer_shapes(base->GetVersionString()), domain);
-    if (status != nullptr) return status;
-  }
-  return api->call<ort::Status*>(ort::kAddCustomOpDomain, options, domain);
+  std::vector<ort::CustomOpDomain*>& domains = domains_of[api];
+  ort::Status* status = nullptr;
+  if (domains.empty()) status = temport::make_domains(*api, temport::can_infer_shapes(base->GetVersionString()), domains);
+  if (status != nullptr) domains.clear();
+  for (size_t i = 0; i < domains.size() && status == nullptr; ++i)
+    status = api->call<ort::Status*>(ort::kAddCustomOpDomain, options, domains[i]);
+  return status;
 }
 
 // The version of the library and the instruction set whose kernels run in this process: "0.1.0, avx2".

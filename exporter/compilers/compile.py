@@ -16,6 +16,7 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 
 from custom_ops.cuda import aot_plugin as aot_plugin_module
+from exporter import body_domains
 from exporter.compilers import lint, verify
 from exporter.compilers.contract import Backend, CompileError, CompileOptions, EngineReport, Progress
 from exporter.compilers.isolate import build
@@ -77,7 +78,7 @@ def compile_model(
     table = ready_backend(target, options)
     targets = options.compute_capabilities
 
-    model = ir.from_proto(onnx.load(model_path))
+    model = ir.from_proto(body_domains.load(model_path))
     if found := lint.refusals(model, declaration, table, targets):
         raise UserError("; ".join(found))
     lowered = lower(model, declaration, table, _kernels(options))

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
+from exporter import body_domains
 from exporter.parity.compare import CEILING, EPS, FLOOR_ULPS, max_abs
 from exporter.parity.graph_oracle import evaluate, inside_fused_ops
 from exporter.parity.oracle import Truth
@@ -36,7 +37,7 @@ def locate(subject: Subject, runtime: Runtime, truth: Truth, threads: int = 1) -
 
 
 def _locate(subject: Subject, runtime: Runtime, truth: Truth, threads: int) -> Divergence:
-    model = onnx.load(subject.model_path)
+    model = body_domains.load(subject.model_path)
     exact = evaluate(model, truth.case.inputs, double=True)
     wrong = [name for name in truth.outputs if not _agrees(exact.get(name), truth, name)]
     if wrong:

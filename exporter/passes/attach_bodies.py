@@ -15,10 +15,8 @@ import onnx_ir as ir
 from custom_ops import OPS
 from custom_ops.mask import Rule
 from custom_ops.op import Specialisation
+from exporter.body_domains import FIRST_IR_WITH_FUNCTIONS, FIRST_IR_WITH_OVERLOADS
 from exporter.declaration import Declaration
-
-FIRST_IR_WITH_FUNCTIONS = 8
-FIRST_IR_WITH_OVERLOADS = 10
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,6 @@ def attach_bodies(
         attached.append(AttachedBody(op, overload, body.form, len(nodes), body.masks))
     if attached:
         model.opset_imports["temport"] = 1
-    # the oldest format that has what is used: ONNX Runtime 1.17 reads up to IR 9
     oldest = onnx.helper.find_min_ir_version_for([onnx.helper.make_opsetid("", declaration.opset)])
     overloaded = any(body.overload for body in attached)
     model.ir_version = max(oldest, FIRST_IR_WITH_OVERLOADS if overloaded else FIRST_IR_WITH_FUNCTIONS)

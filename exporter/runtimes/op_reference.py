@@ -15,6 +15,7 @@ from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
 from custom_ops import OPS
+from exporter import body_domains
 from exporter.errors import UserError
 from exporter.runtimes.contract import Capabilities
 from exporter.runtimes.onnx_reference import ReferenceSession
@@ -66,7 +67,7 @@ class OpReference:
         return None
 
     def open(self, subject: Subject, threads: int = 1) -> ReferenceSession:
-        model = onnx.load(subject.model_path)
+        model = body_domains.load(subject.model_path)
         if not has_custom_ops(model):
             raise UserError("the model has no custom ops, so onnx_reference says the same")
         evaluator = ReferenceEvaluator(without_bodies(model), new_ops=REFERENCE_OPS)
