@@ -18,7 +18,7 @@ from exporter.errors import UserError
 
 Part = onnx.NodeProto | onnx.FunctionProto
 
-MOST_BODIES = 32
+MOST_BODIES = 16
 """Of one op; `kMostBodies` of the native library."""
 FIRST_IR_WITH_FUNCTIONS = 8
 FIRST_IR_WITH_OVERLOADS = 10

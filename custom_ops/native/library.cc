@@ -27,7 +27,7 @@ bool can_infer_shapes(const char* version) {
 }
 
 // A file holds several bodies of an op in as many domains, temport, temport.2, temport.3 ...: the ops are in all of them.
-constexpr int kMostBodies = 32;
+constexpr int kMostBodies = 16;
 
 std::vector<const ort::CustomOp*> make_ops(const ort::Api& api, bool infer) {
   std::vector<const ort::CustomOp*> ops;

@@ -27,7 +27,6 @@ class Capabilities:
 
     custom_domain   runs nodes of domain `temport` with kernels of its own
     functions       runs model-local functions (otherwise they are inlined first)
-    overloads       tells functions apart by their `overload`
     opsets          first and last ai.onnx opset
     dtypes          numpy names of the element types it takes and computes in
     dynamic_axes    one session serves several shapes
@@ -38,7 +37,6 @@ class Capabilities:
 
     custom_domain: bool
     functions: bool
-    overloads: bool
     opsets: tuple[int, int]
     dtypes: frozenset[str]
     dynamic_axes: bool

@@ -15,7 +15,6 @@ from exporter.subject import Subject
 CAPABILITIES = Capabilities(
     custom_domain=False,
     functions=True,
-    overloads=True,
     opsets=(7, 25),
     dtypes=frozenset({"bool", "float16", "float32", "float64", "int64"}),
     dynamic_axes=True,

@@ -56,7 +56,6 @@ class OpReference:
     capabilities = Capabilities(
         custom_domain=True,
         functions=False,
-        overloads=False,
         opsets=(1, onnx.defs.onnx_opset_version()),
         dtypes=frozenset({"bool", "float16", "bfloat16", "float32", "float64", "int64"}),
         dynamic_axes=True,

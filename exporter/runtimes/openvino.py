@@ -44,7 +44,6 @@ class OpenVino:
     capabilities = Capabilities(
         custom_domain=False,
         functions=False,
-        overloads=False,
         opsets=(7, 24),
         dtypes=frozenset({"bool", "float16", "float32", "int64"}),
         dynamic_axes=True,

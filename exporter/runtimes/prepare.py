@@ -13,19 +13,12 @@ from exporter.runtimes.contract import Capabilities
 def prepare(model_path: Path, capabilities: Capabilities) -> onnx.ModelProto:
     """Load the model and inline its functions where the runtime does not run them itself."""
     model = onnx.load(model_path)
-    keep = capabilities.custom_domain or (
-        capabilities.functions and (capabilities.overloads or not has_overloads(model))
-    )
-    return model if keep else inline(model)
+    return model if capabilities.custom_domain or capabilities.functions else inline(model)
 
 
 def inline(model: onnx.ModelProto) -> onnx.ModelProto:
     """Every model-local function expanded into its body."""
     return onnx.inliner.inline_local_functions(model) if model.functions else model
-
-
-def has_overloads(model: onnx.ModelProto) -> bool:
-    return any(function.overload for function in model.functions)
 
 
 def custom_path(model: onnx.ModelProto, with_functions: str) -> str:

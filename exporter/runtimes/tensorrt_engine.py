@@ -26,7 +26,6 @@ from exporter.subject import Subject
 CAPABILITIES = Capabilities(
     custom_domain=False,
     functions=False,
-    overloads=False,
     opsets=backend("tensorrt-rtx").opsets,
     dtypes=frozenset({"bool", "float16", "bfloat16", "float32", "int32", "int64"}),
     dynamic_axes=True,

@@ -59,7 +59,6 @@ class TorchEager:
     capabilities = Capabilities(
         custom_domain=True,
         functions=False,
-        overloads=False,
         opsets=(1, 10**6),
         dtypes=frozenset({"bool", "float16", "bfloat16", "float32", "float64", "int64"}),
         dynamic_axes=True,

@@ -28,7 +28,6 @@ from exporter.runtimes.runner import Found, RunnerRuntime
 FIXED = Capabilities(
     custom_domain=False,
     functions=True,
-    overloads=False,
     opsets=(7, 19),
     dtypes=frozenset({"float16"}),
     dynamic_axes=False,
@@ -174,20 +173,8 @@ def test_session_says_which_path_ran(subject, truths, name, path):
 def test_prepare_inlines_where_functions_are_not_run(subject):
     inlined = prepare(subject.model_path, replace(FIXED, functions=False))
     assert not inlined.functions and not any(node.domain for node in inlined.graph.node)
-    assert prepare(subject.model_path, replace(FIXED, overloads=True)).functions
+    assert prepare(subject.model_path, FIXED).functions
     assert prepare(subject.model_path, replace(FIXED, functions=False, custom_domain=True)).functions
-
-
-def test_prepare_inlines_overloads_where_they_are_not_told_apart(subject, tampered):
-    """The model has several bodies of one op; with one left it needs nothing told apart."""
-
-    def keep_attention(model: onnx.ModelProto) -> None:
-        kept = [f for f in model.functions if f.name == "OnlineSoftmaxAttention"]
-        del model.functions[:]
-        model.functions.extend(kept)
-
-    assert not prepare(subject.model_path, FIXED).functions
-    assert prepare(tampered(keep_attention).model_path, FIXED).functions
 
 
 def test_ort_session_keeps_its_slow_fusion_off(tmp_path):
