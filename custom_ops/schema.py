@@ -74,13 +74,13 @@ def infer_output(
 def infer_from_shapes(
     context: shape_inference.InferenceContext,
     op: str,
-    ranks: Sequence[int],
+    ranks: Sequence[int | None],
     shapes: Callable[..., list[list[Any]]],
 ) -> None:
     """Set each output to the element type of input 0 and to what `shapes` makes of the input shapes.
 
     Sizes are numbers, symbols, or None where unknown; an absent input is an empty list. ValueError where one of the
-    first inputs has another number of axes than `ranks` says.
+    first inputs has another number of axes than `ranks` says; None stands for any number from 1.
     """
     kinds = [
         context.get_input_type(i) if context.has_input(i) else None for i in range(context.get_num_inputs())
@@ -93,8 +93,9 @@ def infer_from_shapes(
         for kind in kinds
     ]
     for index, (rank, shape) in enumerate(zip(ranks, read, strict=False)):
-        if len(shape) != rank:
-            raise ValueError(f"{op}: input {index} has {len(shape)} axes; it must have {rank}.")
+        if len(shape) != rank if rank is not None else not shape:
+            wanted = "1 or more" if rank is None else rank
+            raise ValueError(f"{op}: input {index} has {len(shape)} axes; it must have {wanted}.")
     for index, shape in enumerate(shapes(*read)[: context.get_num_outputs()]):
         context.set_output_type(index, onnx.helper.make_tensor_type_proto(given[0].elem_type, shape))
 

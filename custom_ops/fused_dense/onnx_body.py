@@ -1,4 +1,6 @@
-"""FusedDense as standard operators: one `Gemm` or one batched `MatMul`, and a node per step of the epilogue.
+"""FusedDense as standard operators: one `MatMul`, batched where there are groups, and a node per step that follows.
+
+`MatMul` and `Add` say it for any number of axes; runtimes make the `Gemm` of them where there are two.
 
 A body cannot leave out a step whose input its node has not, so there is one body per activation, number of groups
 and set of inputs.
@@ -37,8 +39,10 @@ def body(at: Specialisation) -> Body:
 
 
 def _dense() -> Nodes:
-    # always with a bias: OpenVINO does not compile every Gemm that leaves it out
-    return [helper.make_node("Gemm", ["X", "W", "B"], ["dense"])]
+    return [
+        helper.make_node("MatMul", ["X", "W"], ["products"]),
+        helper.make_node("Add", ["products", "B"], ["dense"]),
+    ]
 
 
 def _grouped(groups: int) -> Nodes:

@@ -15,7 +15,7 @@ Array = npt.NDArray[np.float64]
 
 
 def reference(inputs: Sequence[npt.NDArray[Any] | None], attributes: Mapping[str, Any]) -> Array:
-    """X, W and B, then M and R or None, as the schema lays them out -> Y `[rows, G*N]` float64.
+    """X, W and B, then M and R or None, as the schema lays them out -> Y `[..., G*N]` float64.
 
     ValueError for an activation that there is not, no group at all, or shapes that do not fit.
     """
@@ -27,17 +27,19 @@ def reference(inputs: Sequence[npt.NDArray[Any] | None], attributes: Mapping[str
         )
     if groups < 1:
         raise ValueError(f"FusedDense: groups is {groups}; it must be at least 1.")
-    if x is None or w is None or b is None or x.ndim != 2 or w.ndim != (2 if groups == 1 else 3):
-        raise ValueError("FusedDense: X must be [rows, G*K], W [K, N] of one group or [G, K, N], B [G*N].")
+    if x is None or w is None or b is None or x.ndim < 1 or w.ndim != (2 if groups == 1 else 3):
+        raise ValueError("FusedDense: X must be [..., G*K], W [K, N] of one group or [G, K, N], B [G*N].")
+    if groups > 1 and x.ndim != 2:
+        raise ValueError(f"FusedDense: X has {x.ndim} axes; with several groups it must have 2.")
     w = w if w.ndim == 3 else w[None]
-    rows, (_, K, N) = x.shape[0], w.shape
-    expected = {"W": (groups, K, N), "X": (rows, groups * K), "B": (groups * N,)}
-    expected |= {"M": (rows, groups * N), "R": (rows, groups * N)}
+    leading, (_, K, N) = x.shape[:-1], w.shape
+    expected = {"W": (groups, K, N), "X": (*leading, groups * K), "B": (groups * N,)}
+    expected |= {"M": (*leading, groups * N), "R": (*leading, groups * N)}
     for (name, shape), value in zip(expected.items(), (w, x, b, m, r), strict=True):
         if value is not None and value.shape != shape:
             raise ValueError(f"FusedDense: {name} has shape {list(value.shape)}; it must be {list(shape)}.")
-    products = [x[:, g * K : (g + 1) * K] @ w[g] for g in range(groups)]
-    y = _FUNCTIONS[activation](np.concatenate(products, axis=1) + b)
+    products = [x[..., g * K : (g + 1) * K] @ w[g] for g in range(groups)]
+    y = _FUNCTIONS[activation](np.concatenate(products, axis=-1) + b)
     y = y if m is None else y * m
     return y if r is None else y + r
 

@@ -22,9 +22,10 @@ def _infer(context: shape_inference.InferenceContext) -> None:
 
     def shapes(x: list[Any], w: list[Any], *_: list[Any]) -> list[list[Any]]:
         width = w[-1]
-        return [[x[0], width * groups if isinstance(width, int) else width if groups == 1 else None]]
+        return [[*x[:-1], width * groups if isinstance(width, int) else width if groups == 1 else None]]
 
-    shared.infer_from_shapes(context, OP_NAME, (2, 2 if groups == 1 else 3, 1), shapes)
+    ranks = (None, 2, 1) if groups == 1 else (2, 3, 1)
+    shared.infer_from_shapes(context, OP_NAME, ranks, shapes)
 
 
 SCHEMA = defs.OpSchema(
@@ -33,13 +34,13 @@ SCHEMA = defs.OpSchema(
     shared.VERSION,
     _DOC,
     inputs=[
-        shared.parameter("X", "T", "[rows, G*K], any number of rows"),
+        shared.parameter("X", "T", "[..., K] of one group, any axes before the last; [rows, G*K] of several"),
         shared.parameter("W", "T", "[K, N] of one group, [G, K, N] of several"),
         shared.parameter("B", "T", "[G*N]"),
-        shared.parameter("M", "T", "[rows, G*N], the factor; 1 where absent", shared.Optional),
-        shared.parameter("R", "T", "[rows, G*N], the addend; 0 where absent", shared.Optional),
+        shared.parameter("M", "T", "of Y's shape, the factor; 1 where absent", shared.Optional),
+        shared.parameter("R", "T", "of Y's shape, the addend; 0 where absent", shared.Optional),
     ],
-    outputs=[shared.parameter("Y", "T", "[rows, G*N]")],
+    outputs=[shared.parameter("Y", "T", "[..., N] of one group, [rows, G*N] of several")],
     type_constraints=[("T", shared.FLOAT_TYPES, "Floating-point tensors; our kernel takes float32.")],
     attributes=[
         shared.attribute_with_default("activation", "none", f"one of {', '.join(ACTIVATIONS)}"),

@@ -1,4 +1,4 @@
-"""Dense layers over rows, as the passes before leave them: `Gemm`, `MatMul`, and one `MatMul` over several heads."""
+"""Dense layers as the passes before leave them: `Gemm`, `MatMul` of any axes, and one `MatMul` over several heads."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ class DenseLayer:
 
     @property
     def shape(self) -> ir.Shape:
-        """`[rows, width]`"""
+        """`[..., width]`, with the axes of x before the last; `[rows, width]` of several groups"""
         assert self.x.shape is not None, "a layer is only found where it is known"
-        return ir.Shape([self.x.shape[0], self.width])
+        return ir.Shape([*self.x.shape[:-1], self.width])
 
 
 def dense_layer(graph: ir.Graph, node: ir.Node) -> DenseLayer | None:
@@ -51,7 +51,7 @@ def dense_layer(graph: ir.Graph, node: ir.Node) -> DenseLayer | None:
     if weight.const_value is None or weight.dtype != ir.DataType.FLOAT:
         return None
     ranks = len(x.shape), len(weight.const_value.shape)
-    if ranks == (2, 2):
+    if ranks[0] >= 1 and ranks[1] == 2:
         return _of_rows(graph, node, x, weight, bias)
     return _by_head(graph, node, x, weight) if ranks == (4, 3) else None
 
@@ -78,7 +78,7 @@ def is_bias(value: ir.Value | None, width: int) -> bool:
 def _of_rows(
     graph: ir.Graph, node: ir.Node, x: ir.Value, weight: ir.Value, bias: ir.Value | None
 ) -> DenseLayer | None:
-    """`[rows, K] x [K, N]`; a weight that lies transposed is turned here, once."""
+    """`[..., K] x [K, N]`; a weight that lies transposed is turned here, once."""
     given = {name: attribute.value for name, attribute in node.attributes.items()}
     if given.get("alpha", 1.0) != 1.0 or given.get("beta", 1.0) != 1.0 or given.get("transA", 0):
         return None

@@ -46,6 +46,8 @@ def test_what_a_stream_and_a_window_use() -> None:
         assert window["FusedDense"] > 8 and not {"Gemm", "Sigmoid"} & set(window), batch
     by_head = counted("sliding_window", SLIDING)  # the last block's products with the heads' own weights
     assert by_head["FusedDense"] > 6 and not {"MatMul", "Gemm", "Gelu"} & set(by_head)
+    three_axes = counted("dms", ["hid_dim=8", "n_heads=2"])
+    assert three_axes["FusedDense"] == 4 and not {"MatMul", "Add"} & set(three_axes)
     lstm = counted("hybrid", HYBRID)
     assert (lstm["FusedLSTM"], lstm["LSTM"]) == (1, 0)
 

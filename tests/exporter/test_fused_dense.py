@@ -32,6 +32,7 @@ CONSTANTS = {
 INPUTS = {
     "x": "rows, 3", "x2": "rows, 3", "one_x": "1, 3", "u": "rows, 4", "v": "rows, 4", "one": "1, 4",
     "other": "other, 4", "q": "rows, 1, 6", "p": "rows, 8", "p2": "rows, 6", "scale": "3, 4",
+    "z": "rows, 2, 3", "e": "rows, 2, 4", "f": "rows, 2, 4", "g": "rows, 1, 4", "flat_x": "3",
 }  # fmt: skip
 SHAPES = {
     "split": [-1, HEADS, 1, K],
@@ -136,6 +137,12 @@ TAKEN = {
     "one after another": (
         f"{DENSE}  a = Relu(h)  k = Gemm(a, square)  y = Add(k, a)", "FusedDense-R FusedDense-relu"
     ),
+    "three axes": ("h = MatMul(z, w)  k = Add(h, b)  y = Gelu(k)", "FusedDense-gelu"),
+    "three axes, everything": (
+        "n = MatMul(z, w)  h = Add(n, b)  s = Sigmoid(h)  t = Mul(h, s)  m = Mul(t, e)  y = Add(f, m)",
+        "FusedDense-silu-M-R"
+    ),
+    "one axis": ("h = MatMul(flat_x, w)  y = Add(h, b)", "FusedDense"),
     "heads": (f"{HEADS_OF} y = Reshape(m, flat)", "Reshape FusedDense-groups2"),
     "heads on three axes": (f"{HEADS_OF} y = Reshape(m, cube)", "Reshape FusedDense-groups2 Reshape"),
     "heads, then all": (
@@ -179,7 +186,9 @@ LEFT = {
     "bias by row": ("y = Gemm(x, w, across)", "y", "Gemm"),
     "bias from the graph": ("y = Gemm(x, w, u)", "y", "Gemm"),
     "weight from the graph": ("y = Gemm(x, scale)", "y", "Gemm"),
-    "three axes": ("y = MatMul(q, tall)", "y", "MatMul"),
+    "three axes and two": ("h = MatMul(q, tall)  y = Add(h, u)", "y", "FusedDense Add"),
+    "one position for all": ("h = MatMul(z, w)  y = Mul(h, g)", "y", "FusedDense Mul"),
+    "product with rows on the right": ("y = MatMul(w, square)", "y", "MatMul"),
     "heads that look at their axes": (f"{HEADS_OF} y = Reshape(m, copy)", "y", "Reshape MatMul Reshape"),
     "heads apart": (f"{HEADS_OF} y = Relu(m)", "y", "Reshape MatMul Relu"),
 }  # fmt: skip

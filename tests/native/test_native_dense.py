@@ -85,6 +85,21 @@ def test_fused_dense(
     assert np.abs(y - truth).max(initial=0) <= 2 * error + 16 * EPS * np.abs(truth).max(initial=0)
 
 
+@pytest.mark.parametrize("leading", [(), (2, 17), (3, 1, 5), (2, 0, 4)], ids=str)
+def test_any_number_of_axes(leading: tuple[int, ...]) -> None:
+    rows = int(np.prod(leading, dtype=int))
+    flat = dense_inputs(rows, 19, 21, factor=True, addend=True)
+    x, w, b, m, r = flat
+    given_inputs = [x.reshape(*leading, 19), w, b, m.reshape(*leading, 21), r.reshape(*leading, 21)]
+    attributes = {"activation": "silu", "groups": 1}
+    truth = OPS["FusedDense"].reference(given_inputs, attributes)
+    assert isinstance(truth, np.ndarray) and truth.shape == (*leading, 21)
+    y = run("FusedDense", given_inputs, attributes)[0]
+    assert y.shape == truth.shape
+    error = np.abs(torch_dense(flat, "silu") - truth.reshape(rows, 21)).max(initial=0)
+    assert np.abs(y - truth).max(initial=0) <= 2 * error + 16 * EPS * np.abs(truth).max(initial=0)
+
+
 @pytest.mark.parametrize("activation", ["gelu", "sigmoid", "silu"])
 def test_activations_far_and_near(activation: str) -> None:
     """A layer that passes its input on: both ends, around 0, and where an approximation changes its form."""
