@@ -7,12 +7,13 @@ TensorRT-RTX 1.7.1.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx_ir as ir
 
 from exporter.compilers.graph_edit import GraphEdit
+from exporter.compilers.head_width import pad
 
 _COPY, _AUTO = 0, -1
 
@@ -27,7 +28,14 @@ class Operands:
     mask: ir.Value | None
     heads: int
     kv_heads: int
+    dim: int
+    value_dim: int
     scale: float
+
+    @property
+    def widest(self) -> int:
+        """Of a head's keys and values: the width that TensorRT needs both to have."""
+        return max(self.dim, self.value_dim)
 
     @property
     def values(self) -> list[ir.Value]:
@@ -45,39 +53,70 @@ def one_node(edit: GraphEdit, x: Operands, is_causal: bool, name: str) -> ir.Val
     return edit.op("Attention", x.values, attributes, name=name)
 
 
-def halves_as_heads(edit: GraphEdit, x: Operands, rows: int, head_dim: int, name: str) -> ir.Value:
+def halves_as_heads(edit: GraphEdit, x: Operands, rows: int, name: str) -> ir.Value:
     """Batch 1 with one head and an even number of rows: each half of the rows is a query head on the one
     key head.
 
     The fused kernel needs batch times heads to be 2 or more; this costs it nothing.
     """
     half = rows // 2
-    shapes = [(1, 2, half, head_dim), (1, 1, _AUTO, head_dim), (1, 1, _AUTO, head_dim), (1, 2, half, _AUTO)]
+    shapes = [(1, 2, half, x.dim), (1, 1, _AUTO, x.dim), (1, 1, _AUTO, x.value_dim), (1, 2, half, _AUTO)]
     split = [_reshape(edit, value, shape) for value, shape in zip(x.values, shapes, strict=False)]
     y = edit.op("Attention", split, {"scale": x.scale}, name=name)
-    return _reshape(edit, y, (1, rows, head_dim))
+    return _reshape(edit, y, (1, rows, x.value_dim))
 
 
-def single_row(edit: GraphEdit, x: Operands, element_type: ir.DataType, name: str) -> ir.Value:
-    """One query row by matrix products: an Attention node of one row fails to build below 4 heads in all.
+def equal_widths(edit: GraphEdit, x: Operands) -> Operands:
+    """The same attention with keys and values of one width; `head_width.cut` its result."""
+    q, k = (pad(edit, y, n, x.dim, x.widest) for y, n in ((x.q, x.heads), (x.k, x.kv_heads)))
+    v = pad(edit, x.v, x.kv_heads, x.value_dim, x.widest)
+    return replace(x, q=q, k=k, v=v, dim=x.widest, value_dim=x.widest)
+
+
+def products(
+    edit: GraphEdit, x: Operands, rows: int | None, element_type: ir.DataType, name: str
+) -> ir.Value:
+    """Two matrix products around a softmax in float32, for what no Attention node can say: one query row of fewer
+    than 4 heads in all, or values of another width than keys where no kernel is at hand for padded ones.
 
     The query heads that share a key head become rows, so grouped heads cost nothing more.
     """
     group = x.heads // x.kv_heads
-    scale = edit.constant(np.array(x.scale, element_type.numpy()), "scale")
-    q = _reshape(edit, edit.op("Mul", [x.q, scale]), (_COPY, x.kv_heads, group, _AUTO))
-    keys = edit.op(
-        "Transpose", [_reshape(edit, x.k, (_COPY, _COPY, x.kv_heads, _AUTO))], {"perm": [0, 2, 3, 1]}
-    )
-    values = edit.op(
-        "Transpose", [_reshape(edit, x.v, (_COPY, _COPY, x.kv_heads, _AUTO))], {"perm": [0, 2, 1, 3]}
-    )
-    scores = edit.op("MatMul", [q, keys])
+    shared = group > 1 and rows != 1
+    scaled = edit.op("Mul", [_cast(edit, x.q, ir.DataType.FLOAT), _scale(edit, x.scale)])
+    q = _cast(edit, scaled, element_type)
+    if rows != 1:
+        q = _by_head(edit, q, x.heads, [0, 2, 1, 3])
+    if rows == 1 or shared:
+        q = _reshape(edit, q, (_COPY, x.kv_heads, _AUTO, x.dim))
+    scores = edit.op("MatMul", [q, _by_head(edit, x.k, x.kv_heads, [0, 2, 3, 1])])
     if x.mask is not None:
+        if shared:  # the mask is one for all heads
+            scores = _reshape(edit, scores, (_COPY, x.heads, _AUTO, _COPY))
         scores = edit.op("Add", [scores, x.mask])
-    wide = edit.op("Cast", [scores], {"to": ir.DataType.FLOAT})
-    weights = edit.op("Cast", [edit.op("Softmax", [wide], {"axis": -1}, name=name)], {"to": element_type})
-    return _reshape(edit, edit.op("MatMul", [weights, values]), (_COPY, 1, _AUTO))
+        if shared:
+            scores = _reshape(edit, scores, (_COPY, x.kv_heads, _AUTO, _COPY))
+    wide = _cast(edit, scores, ir.DataType.FLOAT)
+    weights = _cast(edit, edit.op("Softmax", [wide], {"axis": -1}, name=name), element_type)
+    y = edit.op("MatMul", [weights, _by_head(edit, x.v, x.kv_heads, [0, 2, 1, 3])])
+    if rows == 1:
+        return _reshape(edit, y, (_COPY, 1, _AUTO))
+    if shared:
+        y = _reshape(edit, y, (_COPY, x.heads, _AUTO, _COPY))
+    return _reshape(edit, edit.op("Transpose", [y], {"perm": [0, 2, 1, 3]}), (_COPY, _COPY, _AUTO))
+
+
+def _by_head(edit: GraphEdit, value: ir.Value, heads: int, perm: list[int]) -> ir.Value:
+    return edit.op("Transpose", [_reshape(edit, value, (_COPY, _COPY, heads, _AUTO))], {"perm": perm})
+
+
+def _scale(edit: GraphEdit, scale: float) -> ir.Value:
+    """In float32: the nearest half number would move every score the same way."""
+    return edit.constant(np.array(scale, np.float32), "scale")
+
+
+def _cast(edit: GraphEdit, value: ir.Value, element_type: ir.DataType) -> ir.Value:
+    return edit.op("Cast", [value], {"to": element_type})
 
 
 def _reshape(edit: GraphEdit, value: ir.Value, shape: tuple[int, ...]) -> ir.Value:

@@ -1,10 +1,10 @@
 """Write `temport::OnlineSoftmaxAttention` the way TensorRT takes it best: one `ai.onnx::Attention` node.
 
 In float16 and bfloat16 that node becomes one fused kernel; in float32 no such kernel exists and the worker
-lets TensorRT decompose it. A mask becomes a constant that is added to the scores: a boolean one costs ten
-more kernels.
-`is_causal` is used only where the fused kernel applies it by itself: the decomposition would compute
-positions.
+lets TensorRT decompose it. TensorRT takes no node whose values are wider or narrower than its keys: heads are
+padded with zeros for the kernel, and where there is none the attention is two matrix products. A mask becomes a
+constant that is added to the scores: a boolean one costs ten more kernels. `is_causal` is used only where the
+fused kernel applies it by itself: the decomposition would compute positions.
 """
 
 from __future__ import annotations
@@ -18,23 +18,21 @@ import onnx_ir as ir
 from custom_ops.layout import Layout, read_layout
 from custom_ops.mask import MaskRule
 from custom_ops.online_softmax_attention.attributes import OP_NAME, OnlineSoftmaxAttributes
-from exporter.compilers.attention_forms import Operands, halves_as_heads, one_node, single_row
+from exporter.compilers import attention_forms as forms
 from exporter.compilers.contract import Backend, CompileError
 from exporter.compilers.graph_edit import GraphEdit
+from exporter.compilers.head_width import cut
 
 SMALLEST_ROW_KERNEL = 4
 """Batch times heads from which TensorRT builds an Attention node of a single query row (measured)."""
 EXCLUDED = {ir.DataType.FLOAT16: -32768.0, ir.DataType.BFLOAT16: -(2.0**100), ir.DataType.FLOAT: -(2.0**100)}
-"""What is added to the score of a key that is not allowed. Finite, so that a tile of excluded keys gives no
-NaN;
-in float16 small enough that no score within +-32000 overflows, large enough that its weight underflows to
-0."""
+"""What is added to the score of a key that is not allowed. Finite, so that a tile of excluded keys gives no NaN;
+in float16 small enough that no score within +-32000 overflows, large enough that its weight underflows to 0."""
 
 
 @dataclass(frozen=True)
 class MaskConstant:
-    """A baked mask in the lowered graph: `rule` over `query_length` x `key_length` (the maxima when
-    dynamic)."""
+    """A baked mask in the lowered graph: `rule` over `query_length` x `key_length` (the maxima when dynamic)."""
 
     name: str
     rule: MaskRule
@@ -58,6 +56,7 @@ class LoweredAttention:
     heads: int
     kv_heads: int
     head_dim: int
+    value_dim: int
     form: str
     mask: str
     key_mask: bool
@@ -89,10 +88,8 @@ class _Site:
 
     def unfused(self, backend: Backend, key_mask: bool) -> str:
         """Why this is not one fused kernel; empty where it is."""
-        if why := backend.unfused(self.element_type.name, self.layout.head_dim):
+        if why := backend.unfused(self.element_type.name, max(self.layout.head_dim, self.layout.value_dim)):
             return why
-        if self.layout.value_dim != self.layout.head_dim:
-            return f"values have head dim {self.layout.value_dim} and keys {self.layout.head_dim}"
         if self.one_row:
             return f"batch times heads is below {SMALLEST_ROW_KERNEL} and there is a single query row"
         odd = (self.query_length or 1) % 2 != 0
@@ -143,7 +140,8 @@ def _read(node: ir.Node) -> _Site:
 def _lower(
     graph: ir.Graph, site: _Site, longest: int | None, backend: Backend, masks: dict[str, MaskConstant]
 ) -> LoweredAttention:
-    node, a, dim = site.node, site.attributes, site.layout.head_dim
+    node, a = site.node, site.attributes
+    dim, value_dim = site.layout.head_dim, site.layout.value_dim
     key_mask = node.inputs[3] if len(node.inputs) > 3 else None
     why = site.unfused(backend, key_mask is not None)
     edit = GraphEdit(graph, node)
@@ -156,18 +154,21 @@ def _lower(
         extra = _given_mask(edit, key_mask, table)
     elif not causal_by_flag and not table.all_allowed:
         extra = table.additive()
-    operands = Operands(q, k, v, extra, a.num_heads, a.kv_heads, a.scale_for(dim))
+    operands = forms.Operands(q, k, v, extra, a.num_heads, a.kv_heads, dim, value_dim, a.scale_for(dim))
     name = node.name or ""
-    if site.one_row:
-        y = single_row(edit, operands, site.element_type, name)
-    elif site.lone and not why:
-        y = halves_as_heads(edit, operands, site.query_length or 0, dim, name)
+    if site.one_row or (why and value_dim != dim):
+        y = forms.products(edit, operands, site.query_length, site.element_type, name)
     else:
-        y = one_node(edit, operands, causal_by_flag, name)
+        equal = forms.equal_widths(edit, operands)
+        if site.lone and not why:
+            y = forms.halves_as_heads(edit, equal, site.query_length or 0, name)
+        else:
+            y = forms.one_node(edit, equal, causal_by_flag, name)
+        y = cut(edit, y, a.num_heads, value_dim, operands.widest)
     y = _zero_empty_rows(edit, y, key_mask, table)
     edit.replace(node, y)
     return LoweredAttention(
-        name, site.element_type.name, a.num_heads, a.kv_heads, dim,
+        name, site.element_type.name, a.num_heads, a.kv_heads, dim, value_dim,
         "decomposed" if why else "fused",
         "is_causal" if causal_by_flag else "none" if table.all_allowed else table.name,
         key_mask is not None, why,
@@ -211,8 +212,7 @@ class _Table:
 
     @property
     def plain_causal(self) -> bool:
-        """Key j <= row t and nothing else, which is what `is_causal` means (it aligns the first row and
-        key)."""
+        """Key j <= row t and nothing else, which is what `is_causal` means (it aligns the first row and key)."""
         aligned = self.site.same_length if self.rule.query_offset is None else self.rule.query_offset == 0
         wide = self.rule.window == 0 or self.rule.window >= self.S
         return aligned and wide and not self.rule.unrestricted
@@ -245,8 +245,7 @@ class _Table:
         return self.edit.op("Greater", [count, self.edit.constant(np.zeros((), np.float32), "none")])
 
     def _sliced(self, table: ir.Value) -> ir.Value:
-        """Bottom-right aligned rules are cut from the end, others from the beginning: both keep the
-        predicate."""
+        """Bottom-right aligned rules are cut from the end, others from the beginning: both keep the predicate."""
         if not self.dynamic:
             return table
         inputs = self.site.node.inputs

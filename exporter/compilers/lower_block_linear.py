@@ -46,7 +46,9 @@ def _lower(graph: ir.Graph, node: ir.Node, backend: Backend) -> LoweredAttention
         why = f"values have head dim {layout.value_dim} and keys {dim}"
     if why or length is None:
         why += "; the function body is inlined and its layers have the names of its nodes"
-        return LoweredAttention(node.name or "", element.name, H, H, dim, "decomposed", "body", False, why)
+        return LoweredAttention(
+            node.name or "", element.name, H, H, dim, layout.value_dim, "decomposed", "body", False, why
+        )
     block = min(a.block_size, length)
     count = -(-length // block)
     edit = GraphEdit(graph, node)
@@ -70,7 +72,7 @@ def _lower(graph: ir.Graph, node: ir.Node, backend: Backend) -> LoweredAttention
         ]
         y = edit.op("Slice", [y, *bounds])
     edit.replace(node, y)
-    return LoweredAttention(node.name or "", element.name, H, H, dim, "fused", "is_causal", False)
+    return LoweredAttention(node.name or "", element.name, H, H, dim, dim, "fused", "is_causal", False)
 
 
 def _rows(edit: GraphEdit, node: ir.Node, width: int, padding: int) -> list[ir.Value]:

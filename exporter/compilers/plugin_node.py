@@ -55,7 +55,15 @@ def read_plugin_node(node: ir.Node) -> PluginNode:
         raise CompileError(f"{node.name} has head dim {widest}; the plugin takes 1 to {WIDEST_HEAD}")
     has_mask = len(node.inputs) > 3 and node.inputs[3] is not None
     lowered = LoweredAttention(
-        node.name or "", q.dtype.name, heads, kv_heads, layout.head_dim, "plugin", "rule", has_mask
+        node.name or "",
+        q.dtype.name,
+        heads,
+        kv_heads,
+        layout.head_dim,
+        layout.value_dim,
+        "plugin",
+        "rule",
+        has_mask,
     )
     inputs = [value for value in node.inputs if value is not None]
     return PluginNode(node, inputs, has_mask, _ELEMENT_TYPES[q.dtype], attributes, layout, lowered)

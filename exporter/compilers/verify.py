@@ -87,6 +87,7 @@ def _outcome(entry: LoweredAttention, layers: Sequence[Layer]) -> dict[str, Any]
         "heads": entry.heads,
         "kv_heads": entry.kv_heads,
         "head_dim": entry.head_dim,
+        "value_dim": entry.value_dim,
         "mask": entry.mask,
         "key_mask": entry.key_mask,
         "outcome": outcome,

@@ -6,8 +6,9 @@ With Q = X Wq + bq and K = Z Wk + bk the scores of one head regroup:
 
 The last term is the same for every key of a query and drops out of the softmax, so a layer with the product of two
 weights makes the queries and no key is projected. The source must be as wide as the keys were: then nothing else
-costs more, at any length, and keys stay as wide as values, without which TensorRT takes no attention. More heads
-would need one such product each; `absorb_projections` does that where there is only one query.
+costs more, at any length, and keys keep their width: keys narrower than values would save scores elsewhere, but
+TensorRT's fused kernel takes one width only and would get them padded. More heads would need one such product each;
+`absorb_projections` does that where there is only one query.
 
 A step model keeps its keys, since a saved state must keep its meaning: what reaches its attention is the state with
 the new key behind it, and that is no dense layer.

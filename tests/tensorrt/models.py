@@ -24,6 +24,8 @@ class AttentionCase:
     heads: int = 2
     kv_heads: int = 2
     head_dim: int = 32
+    value_dim: int | None = None
+    """None where values are as wide as keys."""
     causal: bool = False
     window: int = 0
     query_offset: int = -1
@@ -35,6 +37,7 @@ class AttentionCase:
     def __str__(self) -> str:
         flags = [
             f"T{self.query_length}-S{self.key_length}-H{self.heads}.{self.kv_heads}-D{self.head_dim}",
+            *([f"Dv{self.value_dim}"] if self.value_dim else []),
             *(["causal"] if self.causal else []),
             *([f"W{self.window}"] if self.window else []),
             *([f"o{self.query_offset}"] if self.query_offset >= 0 else []),
@@ -57,16 +60,17 @@ class AttentionCase:
     def inputs(self, seed: int = 0) -> dict[str, np.ndarray]:
         """float32 arrays (and a key mask with one empty row); callers round them to the element type."""
         random = np.random.default_rng(seed)
-        q, kv = self.heads * self.head_dim, self.kv_heads * self.head_dim
+        q, k = self.heads * self.head_dim, self.kv_heads * self.head_dim
+        v = self.kv_heads * (self.value_dim or self.head_dim)
 
         def normal(length: int, width: int) -> np.ndarray:
             return random.standard_normal((self.batch, length, width), dtype=np.float32)
 
         if self.packed:
-            arrays = {"q": normal(self.query_length, q + 2 * kv)}
+            arrays = {"q": normal(self.query_length, q + k + v)}
         else:
             arrays = {"q": normal(self.query_length, q)}
-            arrays |= {name: normal(self.key_length, kv) for name in "kv"}
+            arrays |= {"k": normal(self.key_length, k), "v": normal(self.key_length, v)}
         if self.key_mask:
             mask = random.random((self.batch, self.key_length)) < 0.6
             mask[0] = False
@@ -94,7 +98,7 @@ def declaration(case: AttentionCase) -> Declaration:
         else TensorSpec(name, case.element_type, (batch, kinds[name], array.shape[2]))
         for name, array in case.inputs().items()
     )
-    out = TensorSpec("y", case.element_type, (batch, query, case.heads * case.head_dim))
+    out = TensorSpec("y", case.element_type, (batch, query, case.heads * (case.value_dim or case.head_dim)))
     return Declaration("module", {}, specs, (out,))
 
 

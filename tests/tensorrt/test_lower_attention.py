@@ -39,6 +39,17 @@ CASES = [
     AttentionCase(query_length=1, heads=2, kv_heads=1, batch=1, key_mask=True, packed=False),
     AttentionCase(key_mask=True),
     AttentionCase(key_mask=True, causal=True),
+    AttentionCase(value_dim=10),
+    AttentionCase(value_dim=80, causal=True),
+    AttentionCase(value_dim=10, window=7, key_mask=True, query_length=9, key_length=33),
+    AttentionCase(value_dim=41, head_dim=19, heads=6, kv_heads=2, window=5),
+    AttentionCase(
+        value_dim=41, heads=6, kv_heads=2, query_length=7, key_length=5, causal=True, key_mask=True
+    ),
+    AttentionCase(value_dim=10, heads=4, kv_heads=1, query_length=1, window=9),
+    AttentionCase(value_dim=10, heads=2, kv_heads=1, batch=1, query_length=1, key_mask=True),
+    AttentionCase(value_dim=80, batch=1, heads=1, kv_heads=1, window=7),
+    AttentionCase(value_dim=10, batch=1, heads=1, kv_heads=1, query_length=5, key_length=9, causal=True),
     AttentionCase(key_mask=True, query_length=9, key_length=33, window=4),
 ]
 
@@ -60,7 +71,10 @@ def run(
     proto = ir.to_proto(model)
     onnx.checker.check_model(proto, full_check=True)
     at = replace(case, query_length=lengths[0], key_length=lengths[1], batch=3) if lengths else case
-    feeds = at.inputs()
+    feeds = {
+        name: array if array.dtype == bool else array.astype(case.element_type)
+        for name, array in at.inputs().items()
+    }
     # ONNX Runtime's Attention does not broadcast a mask over the queries, which ONNX and TensorRT do
     (y,) = ReferenceEvaluator(proto).run(None, feeds)
     truth = reference([feeds.get(n) for n in ("q", "k", "v", "key_mask")], case.attributes)
@@ -71,20 +85,45 @@ BOUND = 64 * np.finfo(np.float32).eps
 """Values are of size 1 and sums have at most 66 terms."""
 
 
-@pytest.mark.parametrize("takes_float32", [False, True], ids=["decomposed", "fused"])
+TAKES_FLOAT32 = replace(BACKEND, fused_types=frozenset({"FLOAT"}))
+
+
+@pytest.mark.parametrize("backend", [BACKEND, TAKES_FLOAT32], ids=["decomposed", "fused"])
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_static(case: AttentionCase, takes_float32: bool) -> None:
+def test_static(case: AttentionCase, backend: Backend) -> None:
     """Both lowerings, also the one for fused kernels, without the rounding of a half type."""
-    fused = replace(BACKEND, fused_types=frozenset({"FLOAT"}))
-    assert run(case, backend=fused if takes_float32 else BACKEND) <= BOUND
+    assert run(case, backend=backend) <= BOUND
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        AttentionCase(value_dim=10, window=7),
+        AttentionCase(value_dim=80, causal=True, key_mask=True),
+        AttentionCase(value_dim=264, window=7, heads=4),
+        AttentionCase(value_dim=10, heads=3, kv_heads=1, batch=1, query_length=1, key_length=33),
+    ],
+    ids=str,
+)
+def test_other_value_width_in_float16(case: AttentionCase) -> None:
+    """Padded for the kernel, as products, and one row."""
+    assert run(replace(case, element_type="float16")) <= 8 * np.finfo(np.float16).eps
 
 
 @pytest.mark.parametrize("lengths", [(1, 1), (7, 7), (60, 60), (119, 119)], ids=lambda n: f"T{n[0]}")
 @pytest.mark.parametrize(
-    "case", [AttentionCase(dynamic=True, causal=True), AttentionCase(dynamic=True, window=9)], ids=str
+    "case",
+    [
+        AttentionCase(dynamic=True, causal=True),
+        AttentionCase(dynamic=True, window=9),
+        AttentionCase(dynamic=True, window=9, value_dim=10, heads=4, key_mask=True),
+        AttentionCase(dynamic=True, causal=True, value_dim=80),
+    ],
+    ids=str,
 )
-def test_dynamic_length(case: AttentionCase, lengths: tuple[int, int]) -> None:
-    assert run(case, lengths) <= BOUND
+@pytest.mark.parametrize("backend", [BACKEND, TAKES_FLOAT32], ids=["decomposed", "fused"])
+def test_dynamic_length(case: AttentionCase, lengths: tuple[int, int], backend: Backend) -> None:
+    assert run(case, lengths, backend=backend) <= BOUND
 
 
 @pytest.mark.parametrize("lengths", [(1, 33), (9, 5), (17, 66), (9, 1)], ids=lambda n: f"T{n[0]}-S{n[1]}")
@@ -105,11 +144,14 @@ def test_dynamic_cross_lengths(lengths: tuple[int, int], offset: int, key_mask: 
     window=st.integers(0, 24),
     offset=st.integers(-1, 6),
     key_mask=st.booleans(),
+    value_dim=st.sampled_from([None, 3, 24]),
 )
-def test_any_rule(T: int, S: int, causal: bool, window: int, offset: int, key_mask: bool) -> None:
+def test_any_rule(
+    T: int, S: int, causal: bool, window: int, offset: int, key_mask: bool, value_dim: int | None
+) -> None:
     case = AttentionCase(
         query_length=T, key_length=S, head_dim=16, causal=causal, window=window, query_offset=offset,
-        key_mask=key_mask,
+        key_mask=key_mask, value_dim=value_dim,
     )  # fmt: skip
     assert run(case) <= BOUND
 
@@ -120,6 +162,10 @@ def test_any_rule(T: int, S: int, causal: bool, window: int, offset: int, key_ma
         (AttentionCase(element_type="float16"), ""),
         (AttentionCase(), "no fused kernel for float32; --precision fp16 or bf16 has one"),
         (AttentionCase(element_type="float16", head_dim=8), "head dim 8 is outside 16 to 256"),
+        (AttentionCase(element_type="float16", value_dim=264), "head dim 264 is outside 16 to 256"),
+        (AttentionCase(element_type="float16", value_dim=10), ""),
+        (AttentionCase(element_type="float16", value_dim=80, key_mask=True), ""),
+        (AttentionCase(value_dim=10), "no fused kernel for float32"),
         (
             AttentionCase(element_type="float16", batch=1, query_length=1, heads=3, kv_heads=3),
             "a single query row",
@@ -169,3 +215,19 @@ def test_layers_share_one_mask(window: int) -> None:
     assert [entry.node for entry in lowered.attention] == ["attention", "attention2"]
     assert len(lowered.masks) == 1
     assert sum(name.startswith("mask_") for name in model.graph.initializers) == 1
+
+
+@pytest.mark.parametrize("element_type", ["float16", "bfloat16"])
+def test_products_take_the_softmax_in_float32(element_type: str) -> None:
+    """A half type would round the weights before they are summed. No kernel is 264 wide."""
+    case = AttentionCase(value_dim=264, element_type=element_type)
+    model = ir.from_proto(attention_model(case))
+    lower(model, declaration(case), BACKEND)
+    (softmax,) = [node for node in model.graph if node.op_type == "Softmax"]
+    assert softmax.inputs[0] is not None
+    producer = softmax.inputs[0].producer()
+    assert (
+        producer is not None
+        and producer.op_type == "Cast"
+        and producer.attributes["to"].as_int() == ir.DataType.FLOAT
+    )
