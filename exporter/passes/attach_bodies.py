@@ -56,6 +56,7 @@ def attach_bodies(
         model.functions[function.identifier()] = function
         for node in nodes:
             node.overload = overload
+            node.resize_inputs(len(function.inputs))  # ONNX's evaluator wants as many as the function has
         attached.append(AttachedBody(op, overload, body.form, len(nodes), body.masks))
     if attached:
         model.opset_imports["temport"] = 1

@@ -5,9 +5,12 @@ from __future__ import annotations
 import copy
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import helper
+from onnx.reference import ReferenceEvaluator
 
 from exporter import body_domains
 from exporter.build import build, save
@@ -36,6 +39,15 @@ def test_a_file_has_no_overloads_and_the_oldest_format(tmp_path: Path, external_
     assert len({(f.name, f.overload) for f in read.functions}) == len(written.functions)
     body_domains.spread(read)
     assert read == written
+
+
+def test_the_evaluator_of_onnx_reads_the_file_itself(tmp_path: Path) -> None:
+    declaration, module, _ = declare("mega", SMALL, seq="12")
+    save(build(module, declaration), tmp_path / "model.onnx", external_data=False)
+    x = np.random.default_rng(0).standard_normal((1, 12, 8), dtype=np.float32)
+    (y,) = ReferenceEvaluator(tmp_path / "model.onnx").run(None, {"state_sequence": x})
+    with torch.no_grad():
+        np.testing.assert_allclose(y, module(torch.from_numpy(x)), atol=1e-5)
 
 
 def several(bodies: int) -> onnx.ModelProto:
