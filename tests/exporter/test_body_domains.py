@@ -45,7 +45,7 @@ def test_the_evaluator_of_onnx_reads_the_file_itself(tmp_path: Path) -> None:
     declaration, module, _ = declare("mega", SMALL, seq="12")
     save(build(module, declaration), tmp_path / "model.onnx", external_data=False)
     x = np.random.default_rng(0).standard_normal((1, 12, 8), dtype=np.float32)
-    (y,) = ReferenceEvaluator(tmp_path / "model.onnx").run(None, {"state_sequence": x})
+    (y,) = ReferenceEvaluator(str(tmp_path / "model.onnx")).run(None, {"state_sequence": x})
     with torch.no_grad():
         np.testing.assert_allclose(y, module(torch.from_numpy(x)), atol=1e-5)
 
