@@ -29,15 +29,8 @@ class Rows:
 
     @property
     def flat(self) -> ir.Shape:
-        """`[batch*seq, width]`; a product with a symbol has no name."""
-        sizes = (self.batch, self.seq)
-        if 1 in sizes:
-            count = sizes[1 - sizes.index(1)]
-        elif isinstance(self.batch, int) and isinstance(self.seq, int):
-            count = self.batch * self.seq
-        else:
-            count = ir.SymbolicDim(None)
-        return ir.Shape([count, self.width])
+        """`[batch*seq, width]`; equal products have one name, as `60*batch` or `batch*seq`."""
+        return ir.Shape([self.batch * self.seq, self.width])
 
     @property
     def leading(self) -> tuple[Size, Size]:

@@ -52,6 +52,23 @@ def test_what_a_stream_and_a_window_use() -> None:
     assert (lstm["FusedLSTM"], lstm["LSTM"]) == (1, 0)
 
 
+def epilogues(arch: str, settings: list[str], batch: str, seq: str) -> Counter[tuple[str, int]]:
+    """Layers by activation and number of inputs."""
+    declaration, module, _ = declare(arch, settings, seq=seq, batch=batch)
+    layers = [n for n in build(module, declaration).model.graph if n.op_type == "FusedDense"]
+    return Counter((n.attributes["activation"].as_string(), len(n.inputs)) for n in layers)
+
+
+@pytest.mark.usefixtures("one_trace")
+@pytest.mark.parametrize("seq", ["8", "dynamic"])
+@pytest.mark.parametrize(("arch", "settings"), [("mega", MEGA), ("lightning", MEGA[:2])])
+def test_open_axes_cost_no_epilogue(arch: str, settings: list[str], seq: str) -> None:
+    """Factor and addend are taken where the number of rows is a product with a name, as where it is a number."""
+    of_one = epilogues(arch, settings, "1", seq)
+    assert any(inputs > 3 for _, inputs in of_one)
+    assert epilogues(arch, settings, "dynamic", seq) == of_one
+
+
 @pytest.mark.parametrize("precision", ["float32", "float16"])
 def test_a_pruned_lstm_loads_without_our_library(precision: str) -> None:
     """Outputs that nobody uses are pruned from the LSTM; its body still has all of them."""
