@@ -230,7 +230,11 @@ def _overflows(
         return ()
     single = build(module, replace(declaration, precision="float32", ops="standard"))
     found = find_overflow(
-        ir.to_proto(single.model), built.half.half, {c.name: c.inputs for c in cases}, built.half.precision
+        ir.to_proto(single.model),
+        built.model,
+        built.half.half,
+        {c.name: c.inputs for c in cases},
+        built.half.precision,
     )
     return tuple(f"overflow in {built.half.precision}: {overflow}" for overflow in found)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import onnxruntime as ort
 
 LARGEST = {"fp16": float(np.finfo(np.float16).max), "bf16": 3.3895313892515355e38}
@@ -30,6 +31,7 @@ class Overflow:
 
 def find_overflow(
     float32_model: onnx.ModelProto,
+    exported: ir.Model,
     tensors: Collection[str],
     cases: Mapping[str, Mapping[str, np.ndarray]],
     precision: str,
@@ -37,9 +39,11 @@ def find_overflow(
     """The `tensors` (names in the float32 model) that some case drives beyond `precision`, worst case each.
 
     The float32 model runs in ONNX Runtime with those tensors as outputs, without graph optimisation, so that
-    every one of them exists.
+    every one of them exists. The node that is told is the one of the `exported` model: in the other an attention's
+    result is made by the last of the operators that spell it out.
     """
     producers = {name: node for node in float32_model.graph.node for name in node.output}
+    told = {v.name: node for node in exported.graph for v in node.outputs}
     watched = sorted(set(tensors) & set(producers))
     exposed = onnx.ModelProto()
     exposed.CopyFrom(float32_model)
@@ -53,6 +57,6 @@ def find_overflow(
         for name, value in zip(watched, session.run(watched, dict(feeds)), strict=True):
             largest = float(np.abs(value).max(initial=0.0))
             if largest > LARGEST[precision] and (name not in worst or largest > worst[name].largest):
-                node = producers[name]
-                worst[name] = Overflow(name, node.name, node.op_type, largest, case)
+                node = told.get(name, producers[name])
+                worst[name] = Overflow(name, node.name or "", node.op_type, largest, case)
     return list(worst.values())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 from pathlib import Path
 
 import ml_dtypes
@@ -14,6 +15,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from custom_ops import library_path
+from exporter.build import build
 from exporter.declaration import Declaration
 from exporter.declare import declare
 from exporter.errors import UserError
@@ -190,13 +192,26 @@ def test_overflow_is_named_with_its_case() -> None:
         helper.make_node("Tanh", ["h"], ["y"], name="squash"),
     ]
     plain = ir.to_proto(graph(nodes, weight("w", 100)))
-    change = lower_precision(graph(nodes, weight("w", 100)), "fp16")
+    retyped = graph(nodes, weight("w", 100))
+    change = lower_precision(retyped, "fp16")
     cases = {"normal": {"x": np.ones((2, 4), np.float32)}, "large": {"x": np.full((2, 4), 1e3, np.float32)}}
-    (found,) = find_overflow(plain, change.half, cases, "fp16")
+    (found,) = find_overflow(plain, retyped, change.half, cases, "fp16")
     assert (found.tensor, found.node, found.case, found.largest) == ("h", "product", "large", 4e5)
     assert "product" in str(found)
-    assert find_overflow(plain, change.half, cases, "bf16") == []
-    assert find_overflow(plain, change.half, {"normal": cases["normal"]}, "fp16") == []
+    assert find_overflow(plain, retyped, change.half, cases, "bf16") == []
+    assert find_overflow(plain, retyped, change.half, {"normal": cases["normal"]}, "fp16") == []
+
+
+def test_overflow_of_an_attention_is_told_as_attention() -> None:
+    """Measured where it is spelt out in standard operators, named as the exported file has it."""
+    declaration, module, _ = declare("sliding_window", SETTINGS["sliding_window"], seq="9")
+    half = build(module, replace(declaration, precision="float16"))
+    plain = build(module, replace(declaration, ops="standard"))
+    assert half.half is not None
+    x = {"state_sequence": np.full((1, 9, 32), 1e8, np.float32)}
+    found = find_overflow(ir.to_proto(plain.model), half.model, half.half.half, {"large": x}, "fp16")
+    (attention,) = (o for o in found if o.tensor == "online_softmax_attention")
+    assert attention.op == "OnlineSoftmaxAttention"
 
 
 def test_largest_bfloat16() -> None:
