@@ -7,6 +7,7 @@ TensorRT-RTX 1.7.1.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,6 +17,8 @@ from exporter.compilers.graph_edit import GraphEdit
 from exporter.compilers.head_width import pad
 
 _COPY, _AUTO = 0, -1
+_SMALLEST_POWER = -14
+"""Of the normal numbers in float16."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,17 @@ def equal_widths(edit: GraphEdit, x: Operands) -> Operands:
     return replace(x, q=q, k=k, v=v, dim=x.widest, value_dim=x.widest)
 
 
+def scaled_queries(edit: GraphEdit, x: Operands, element_type: ir.DataType) -> Operands:
+    """The same attention with the scale in its queries, multiplied in float32 and rounded once.
+
+    Left to the node, TensorRT multiplies queries and keys by the scale's root, each in a kernel of their own where
+    keys are what a layer reads too.
+    """
+    scale = edit.constant(np.array(x.scale, np.float32), "scale")
+    q = _cast(edit, edit.op("Mul", [_cast(edit, x.q, ir.DataType.FLOAT), scale]), element_type)
+    return replace(x, q=q, scale=1.0)
+
+
 def products(
     edit: GraphEdit, x: Operands, rows: int | None, element_type: ir.DataType, name: str
 ) -> ir.Value:
@@ -83,8 +97,9 @@ def products(
     """
     group = x.heads // x.kv_heads
     shared = group > 1 and rows != 1
-    scaled = edit.op("Mul", [_cast(edit, x.q, ir.DataType.FLOAT), _scale(edit, x.scale)])
-    q = _cast(edit, scaled, element_type)
+    # a power of two keeps every digit of a half number, and what it leaves of the scale is applied in float32
+    power = 2.0 ** min(0, max(_SMALLEST_POWER, math.floor(math.log2(x.scale)))) if x.scale > 0 else 1.0
+    q = edit.op("Mul", [x.q, edit.constant(np.array(power, element_type.numpy()), "scale")])
     if rows != 1:
         q = _by_head(edit, q, x.heads, [0, 2, 1, 3])
     if rows == 1 or shared:
@@ -97,6 +112,8 @@ def products(
         if shared:
             scores = _reshape(edit, scores, (_COPY, x.kv_heads, _AUTO, _COPY))
     wide = _cast(edit, scores, ir.DataType.FLOAT)
+    if x.scale != power:
+        wide = edit.op("Mul", [wide, edit.constant(np.array(x.scale / power, np.float32), "scale")])
     weights = _cast(edit, edit.op("Softmax", [wide], {"axis": -1}, name=name), element_type)
     y = edit.op("MatMul", [weights, _by_head(edit, x.v, x.kv_heads, [0, 2, 1, 3])])
     if rows == 1:
@@ -108,11 +125,6 @@ def products(
 
 def _by_head(edit: GraphEdit, value: ir.Value, heads: int, perm: list[int]) -> ir.Value:
     return edit.op("Transpose", [_reshape(edit, value, (_COPY, _COPY, heads, _AUTO))], {"perm": perm})
-
-
-def _scale(edit: GraphEdit, scale: float) -> ir.Value:
-    """In float32: the nearest half number would move every score the same way."""
-    return edit.constant(np.array(scale, np.float32), "scale")
 
 
 def _cast(edit: GraphEdit, value: ir.Value, element_type: ir.DataType) -> ir.Value:

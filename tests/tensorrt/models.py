@@ -33,11 +33,14 @@ class AttentionCase:
     packed: bool = False
     dynamic: bool = False
     element_type: str = "float32"
+    scale: float | None = None
+    """None for 1/sqrt(head_dim)."""
 
     def __str__(self) -> str:
         flags = [
             f"T{self.query_length}-S{self.key_length}-H{self.heads}.{self.kv_heads}-D{self.head_dim}",
             *([f"Dv{self.value_dim}"] if self.value_dim else []),
+            *([f"s{self.scale}"] if self.scale is not None else []),
             *(["causal"] if self.causal else []),
             *([f"W{self.window}"] if self.window else []),
             *([f"o{self.query_offset}"] if self.query_offset >= 0 else []),
@@ -54,7 +57,7 @@ class AttentionCase:
             "causal": int(self.causal),
             "window": self.window,
             "query_offset": self.query_offset,
-            "scale": self.head_dim**-0.5,
+            "scale": self.head_dim**-0.5 if self.scale is None else self.scale,
         }
 
     def inputs(self, seed: int = 0) -> dict[str, np.ndarray]:

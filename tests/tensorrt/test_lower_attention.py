@@ -40,7 +40,8 @@ CASES = [
     AttentionCase(key_mask=True),
     AttentionCase(key_mask=True, causal=True),
     AttentionCase(value_dim=10),
-    AttentionCase(value_dim=80, causal=True),
+    AttentionCase(value_dim=80, causal=True, scale=3.0),
+    AttentionCase(value_dim=10, scale=-0.3, window=9),
     AttentionCase(value_dim=10, window=7, key_mask=True, query_length=9, key_length=33),
     AttentionCase(value_dim=41, head_dim=19, heads=6, kv_heads=2, window=5),
     AttentionCase(
@@ -223,11 +224,14 @@ def test_products_take_the_softmax_in_float32(element_type: str) -> None:
     case = AttentionCase(value_dim=264, element_type=element_type)
     model = ir.from_proto(attention_model(case))
     lower(model, declaration(case), BACKEND)
-    (softmax,) = [node for node in model.graph if node.op_type == "Softmax"]
-    assert softmax.inputs[0] is not None
-    producer = softmax.inputs[0].producer()
-    assert (
-        producer is not None
-        and producer.op_type == "Cast"
-        and producer.attributes["to"].as_int() == ir.DataType.FLOAT
-    )
+    inferred = onnx.shape_inference.infer_shapes(ir.to_proto(model), strict_mode=True).graph
+    (softmax,) = [node for node in inferred.node if node.op_type == "Softmax"]
+    kinds = {value.name: value.type.tensor_type.elem_type for value in inferred.value_info}
+    assert kinds[softmax.input[0]] == kinds[softmax.output[0]] == onnx.TensorProto.FLOAT
+
+
+@pytest.mark.parametrize("scale", [1e-6, 0.1, 0.25])
+def test_scale_of_products_in_float16_loses_nothing(scale: float) -> None:
+    """Also where float16 cannot hold it."""
+    case = AttentionCase(value_dim=264, element_type="float16", scale=scale)
+    assert run(case) <= 8 * np.finfo(np.float16).eps
