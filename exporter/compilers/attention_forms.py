@@ -98,23 +98,23 @@ def products(
     group = x.heads // x.kv_heads
     shared = group > 1 and rows != 1
     # a power of two keeps every digit of a half number, and what it leaves of the scale is applied in float32
-    power = 2.0 ** min(0, max(_SMALLEST_POWER, math.floor(math.log2(x.scale)))) if x.scale > 0 else 1.0
+    power = 2.0 ** min(0, max(_SMALLEST_POWER, math.frexp(x.scale)[1] - 1))
     q = edit.op("Mul", [x.q, edit.constant(np.array(power, element_type.numpy()), "scale")])
     if rows != 1:
         q = _by_head(edit, q, x.heads, [0, 2, 1, 3])
     if rows == 1 or shared:
         q = _reshape(edit, q, (_COPY, x.kv_heads, _AUTO, x.dim))
     scores = edit.op("MatMul", [q, _by_head(edit, x.k, x.kv_heads, [0, 2, 3, 1])])
+    scores = _cast(edit, scores, ir.DataType.FLOAT)
+    if x.scale != power:
+        scores = edit.op("Mul", [scores, edit.constant(np.array(x.scale / power, np.float32), "scale")])
     if x.mask is not None:
         if shared:  # the mask is one for all heads
             scores = _reshape(edit, scores, (_COPY, x.heads, _AUTO, _COPY))
-        scores = edit.op("Add", [scores, x.mask])
+        scores = edit.op("Add", [scores, _cast(edit, x.mask, ir.DataType.FLOAT)])
         if shared:
             scores = _reshape(edit, scores, (_COPY, x.kv_heads, _AUTO, _COPY))
-    wide = _cast(edit, scores, ir.DataType.FLOAT)
-    if x.scale != power:
-        wide = edit.op("Mul", [wide, edit.constant(np.array(x.scale / power, np.float32), "scale")])
-    weights = _cast(edit, edit.op("Softmax", [wide], {"axis": -1}, name=name), element_type)
+    weights = _cast(edit, edit.op("Softmax", [scores], {"axis": -1}, name=name), element_type)
     y = edit.op("MatMul", [weights, _by_head(edit, x.v, x.kv_heads, [0, 2, 1, 3])])
     if rows == 1:
         return _reshape(edit, y, (_COPY, 1, _AUTO))
