@@ -66,13 +66,15 @@ def _approximate(node: ir.Node) -> str:
 
 
 def _silu(x: ir.Value) -> list[ir.Node] | None:
-    """The two nodes of x * sigmoid(x), where they alone take x."""
-    users = [use.node for use in x.uses()]
+    """The two nodes of x * sigmoid(x), where they alone take x, in the graph that makes it."""
+    users, producer = [use.node for use in x.uses()], x.producer()
     gate = next((node for node in users if is_standard(node, "Sigmoid")), None)
-    if gate is None or len(users) != 2 or x.is_graph_output():
+    if len(users) != 2 or x.is_graph_output() or gate is None or producer is None:
+        return None
+    if gate.graph is not producer.graph:
         return None
     product = only_user(gate.outputs[0])
-    return [gate, product] if product in users and product.op_type == "Mul" else None
+    return [gate, product] if product in users and is_standard(product, "Mul") else None
 
 
 def _with_other(layer: DenseLayer, operator: str) -> tuple[ir.Node, ir.Value] | None:

@@ -204,6 +204,16 @@ def test_what_is_left_alone(case: str) -> None:
     assert largest_difference(body, 5, outputs) < 1e-6
 
 
+def test_an_epilogue_in_a_branch_stays_there() -> None:
+    branch = "then_branch = t () => (float[5, 4] r) { s = Sigmoid(h)  r = Mul(h, s) }"
+    other = "else_branch = e () => (float[5, 4] o) { o = Identity(u) }"
+    body = f"{DENSE}  n = Size(x2)  c = Cast<to = 9>(n)  y = If (c) <{branch}, {other}>"
+    model = graph(body, 5)
+    rewrite.fused_dense(model)
+    assert said(model) == ["FusedDense", "Size", "Cast", "If"]
+    assert largest_difference(body, 5) < 1e-6
+
+
 def test_sizes_that_may_differ() -> None:
     """Rows of another name, and a table of as many rows as the example has."""
     for body in (f"{DENSE}  y = Add(h, other)", f"{DENSE}  y = Add(h, table)"):
