@@ -16,13 +16,14 @@ inline void pack_dense(const float* w, int64_t groups, int64_t inputs, int64_t o
     pack_columns(w + g * inputs * outputs, inputs, outputs, panels, column_of, to + g * panels * inputs * kPanel);
 }
 
-// Many rows are shared out by rows, so that a task's stay in its cache; few by panels, so that every weight is read once.
+// Many rows are shared out by rows, so that a task's stay in its cache; few by panels, so that every weight is read
+// once, unless there are fewer panels than blocks of rows: a narrow layer would leave most threads without work.
 inline void plan_dense(DenseProblem& p) {
   const int64_t blocks = (p.rows + kBlockRows - 1) / kBlockRows, panels = p.groups * panels_of(p.outputs);
   const int64_t weights = p.groups * p.inputs * p.outputs;
   p.task_rows = p.rows;
   p.task_panels = panels;
-  if (blocks >= 2 * p.workers)
+  if (blocks >= 2 * p.workers || blocks > panels)
     p.task_rows = share_parts(blocks, p.rows, weights, p.workers, p.tasks) * kBlockRows;
   else
     p.task_panels = share_parts(panels, p.rows, weights, p.workers, p.tasks);

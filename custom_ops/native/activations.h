@@ -36,12 +36,15 @@ TEMPORT_INLINE Float gelu(Float x) {
   return max(Float{}, x) - t * tail;
 }
 
+// x sigmoid(x). The sigmoid ends a little above 0 and not at it: times an x without bound it would grow again.
+TEMPORT_INLINE Float silu(Float x) { return max(broadcast(-128.0f), x) * sigmoid(x); }
+
 template <Activation A>
 TEMPORT_INLINE Float activate(Float x) {
   if constexpr (A == Activation::kRelu) return select(x < 0.0f, Float{}, x);
   if constexpr (A == Activation::kGelu) return gelu(x);
   if constexpr (A == Activation::kSigmoid) return sigmoid(x);
-  if constexpr (A == Activation::kSilu) return x * sigmoid(x);
+  if constexpr (A == Activation::kSilu) return silu(x);
   return x;
 }
 

@@ -65,7 +65,21 @@ void check_step_turns(Bytes& bytes) {
   });
 }
 
+// A layer of one panel, so nothing to share but its rows.
+void check_narrow_layers_are_shared(const Kernels& kernels) {
+  DenseProblem p;
+  p.rows = 9600;
+  p.inputs = 200;
+  p.outputs = 16;
+  p.workers = 64;
+  kernels.plan_dense(p);
+  if (p.tasks >= 32) return;
+  std::fprintf(stderr, "FusedDense: %d tasks for 64 threads\n", int(p.tasks));
+  std::abort();
+}
+
 void check_dense(const Kernels& kernels, Bytes& bytes) {
+  check_narrow_layers_are_shared(kernels);
   DenseProblem p;
   p.rows = 1 + bytes.below(bytes.below(2) == 1 ? 8 : 260);
   p.groups = 1 + bytes.below(bytes.below(2) == 1 ? 4 : 1);

@@ -103,7 +103,9 @@ def test_any_number_of_axes(leading: tuple[int, ...]) -> None:
 @pytest.mark.parametrize("activation", ["gelu", "sigmoid", "silu"])
 def test_activations_far_and_near(activation: str) -> None:
     """A layer that passes its input on: both ends, around 0, and where an approximation changes its form."""
-    x = np.concatenate([np.linspace(-12, 12, 4001), [-1e4, -90, -88, 88, 90, 1e4, 1e-30, -1e-30, 0.0]])
+    x = np.concatenate(
+        [np.linspace(-12, 12, 4001), [-3e38, -1e4, -90, -88, 88, 90, 1e4, 3e38, 1e-30, -1e-30, 0.0]]
+    )
     x = np.append(x, [np.inf, np.nan]).astype(np.float32)[:, None]
     given_inputs = [x, np.ones((1, 1), np.float32), np.zeros(1, np.float32), None, None]
     y = run("FusedDense", given_inputs, {"activation": activation, "groups": 1})[0]
