@@ -17,7 +17,7 @@ from exporter.bundle import version
 from exporter.declaration import PRECISIONS, Declaration
 from exporter.errors import UserError
 from exporter.flops import count_flops
-from exporter.masks import BakedMask, check_masks
+from exporter.masks import BakedMask, MaskError, check_masks
 from exporter.metadata import describe
 from exporter.passes.absorb_keys import absorb_keys
 from exporter.passes.absorb_projections import absorb_projections
@@ -112,9 +112,22 @@ def build(module: nn.Module, declaration: Declaration) -> Built:
         for name, table in baked.named_modules()
         if isinstance(table, MaskTable)
     ]
-    check_masks(model, masks)
+    _check_masks(model, masks, declaration)
     counts["exported"] = count_ops(model)
     return Built(model, bodies, masks, counts, flops, warnings, half)
+
+
+def _check_masks(model: ir.Model, masks: list[BakedMask], declaration: Declaration) -> None:
+    """A mask that our own layers compute is a defect; in somebody's module it is what that module says."""
+    try:
+        check_masks(model, masks)
+    except MaskError as error:
+        if declaration.module is None:
+            raise
+        raise UserError(
+            f"{declaration.module} computes a mask in the graph ({error}); give the length of the sequence as a number, "
+            "which makes it a constant, or use the attention layers of `graphs`"
+        ) from error
 
 
 def save(built: Built, path: Path, external_data: bool) -> None:

@@ -118,6 +118,14 @@ class Filter(torch.nn.Module):
 
 def make():
     return Filter()
+
+class Causal(nn.Module):
+    def forward(self, signal):
+        x = signal.unsqueeze(1)
+        return nn.functional.scaled_dot_product_attention(x, x, x, is_causal=True)[:, 0, -1]
+
+def with_a_mask_of_its_own():
+    return Causal()
 """
 
 
@@ -173,6 +181,13 @@ BAD = {
     "out-below-file": ([*MEGA, "--out", "nan.npy/b"], "choose another --out"),
     "module-file": (["--module", "nowhere.py:make", "--shape", "x=batch,seq,2"], "existing file"),
     "module-shape": (["--module", "mine.py:make", "--shape", "x=batch;seq"], "--shape"),
+    "module-mask": (
+        [
+            *("--module", "mine.py:with_a_mask_of_its_own", "--shape", "signal=batch,seq,12"),
+            *("--seq", "dynamic"),
+        ],
+        "give the length of the sequence as a number",
+    ),
     "kernel-conflict": (
         [*MEGA, "--set", "laplace_attention=true", "--set", "attention_kernel=l1"],
         "one of them",
