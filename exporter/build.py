@@ -125,8 +125,8 @@ def _check_masks(model: ir.Model, masks: list[BakedMask], declaration: Declarati
         if declaration.module is None:
             raise
         raise UserError(
-            f"{declaration.module} computes a mask in the graph ({error}); give the length of the sequence as a number, "
-            "which makes it a constant, or use the attention layers of `graphs`"
+            f"{declaration.module} computes a mask in the graph ({error}); give the length of the sequence as a "
+            "number, which makes it a constant, or use the attention layers of `graphs`"
         ) from error
 
 

@@ -119,10 +119,10 @@ class Filter(torch.nn.Module):
 def make():
     return Filter()
 
-class Causal(nn.Module):
+class Causal(torch.nn.Module):
     def forward(self, signal):
         x = signal.unsqueeze(1)
-        return nn.functional.scaled_dot_product_attention(x, x, x, is_causal=True)[:, 0, -1]
+        return torch.nn.functional.scaled_dot_product_attention(x, x, x, is_causal=True)[:, 0, -1]
 
 def with_a_mask_of_its_own():
     return Causal()
