@@ -24,7 +24,11 @@ RESHAPES_PER_LAYER = 2
 def flatten_rows(model: ir.Model) -> bool:
     """Rewrite `model` in place; False where nothing gains by it. Run it before bodies are attached."""
     graph = model.graph
-    islands = [island for island in _islands(graph) if _gains(island) and _can_return(graph, island)]
+    islands = [
+        island
+        for island in _islands(graph)
+        if _gains(island) and _can_return(graph, island) and _is_of_one_input(graph, island)
+    ]
     flat: dict[ir.Value, ir.Value] = {}
     for island in islands:
         _flatten(graph, island, flat)
@@ -105,6 +109,17 @@ def _can_return(graph: ir.Graph, island: list[ir.Node]) -> bool:
     inside = set(island)
     left = [v for node in island for v in node.outputs if _crosses(v, inside)]
     return all(_is_fixed(rows_of(v)) or _like(graph, v) is not None for v in left)
+
+
+def _is_of_one_input(graph: ir.Graph, island: list[ir.Node]) -> bool:
+    """Whether no two inputs of the graph say how many rows there are, where batch and sequence are both open.
+
+    2 sequences of 6 and 3 of 4 are 12 rows each: flat, no runtime could tell that such inputs do not belong together.
+    """
+    rows = rows_of(island[0].outputs[0])
+    if rows is None or _is_fixed(rows):
+        return True
+    return sum(bool(v.uses()) and set(rows.leading) <= set(v.shape or ()) for v in graph.inputs) <= 1
 
 
 def _is_fixed(rows: Rows | None) -> bool:

@@ -22,7 +22,7 @@ GRAPHS = {
     "two layers around a gate": "{a}  s = Sigmoid(h)  g = Mul(s, h)  n = LayerNormalization<axis=-1>(g, b0)  {b}",
     "residual and a transpose": "{a}  r = Add(x, h)  {b2}  t = Transpose<perm=[0,2,1]>(k)  y = Identity(t)",
     "constants of every rank": "{a}  c = Mul(h, row)  d = Add(c, cube)  e = Sub(d, scalar)  {be}",
-    "features are split and joined": "{a}  u, v = Split<axis=2, num_outputs=2>(x2)  j = Concat<axis=-1>(v, u, h)"
+    "features are split and joined": "{a}  u, v = Split<axis=2, num_outputs=2>(x)  j = Concat<axis=-1>(v, u, h)"
     "  k = Slice(j, one, six, two)  {bk}",
     "a bias that is not a row": "{a}  q = MatMul(h, w1)  z = Add(q, scalar)  {bz}",
     "bias first": "{a}  q = MatMul(h, w1)  z = Add(b1, q)  {bz}",
@@ -182,6 +182,17 @@ def test_flops_are_the_same(name: str, batch: str, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("exporter.build.flatten_rows", lambda model: False)
     whole = build(module, declaration)
     assert sum(rows.flops["exported"].values()) == sum(whole.flops["exported"].values())
+
+
+def test_two_inputs_that_may_disagree_keep_their_axes() -> None:
+    """2 sequences of 6 and 3 of 4 have as many rows, and no meaning together."""
+    body = "{a}  j = Concat<axis=-1>(h, x2)  k = Slice(j, one, six, two)  {bk}"
+    assert flatten_rows(model(body, "batch", 3)) and flatten_rows(model(body, 2, "seq"))
+    rows = model(body, "batch", "seq")
+    assert not flatten_rows(rows)
+    feeds = {"x": np.zeros((2, 6, C), np.float32), "x2": np.zeros((3, 4, 4), np.float32)}
+    with pytest.raises(ValueError, match="dimension"):
+        ReferenceEvaluator(ir.to_proto(rows)).run(None, feeds)
 
 
 class Own(nn.Module):
