@@ -42,7 +42,8 @@ def table(report: ParityReport) -> Group:
     parts += [Text(f"warning: {warning}", "yellow") for warning in report.warnings]
     for runtime in report.runtimes:
         if (at := runtime.divergence) is not None:
-            place = f"{at.tensor} ({at.op} {at.node}), " if at.tensor else ""
+            writer = f" ({at.op} {at.node}".rstrip() + ")" if at.op else ""
+            place = f"{at.tensor}{writer}, " if at.tensor else ""
             parts.append(Text(f"{runtime.name} diverges in {at.case} at {place}{at.explanation}", "red"))
     parts += [Text(reason, "red") for reason in report.reasons]
     parts.append(Text(f"{MARK[report.verdict]} parity {report.verdict}", STYLE[report.verdict]))

@@ -192,6 +192,26 @@ def test_table_shows_every_row_and_reason(report):
         assert words in text, words
 
 
+@pytest.mark.parametrize(
+    ("op", "node", "place"),
+    [
+        ("Gelu", "n7", "output (Gelu n7), "),
+        ("step model", "", "output (step model), "),
+        ("", "", "output, "),
+    ],
+)
+def test_a_divergence_names_what_wrote_its_tensor(report, op, node, place):
+    """A stream diverges in a frame, which no node wrote; a run that passes the second time has not even a model."""
+    at = Divergence("normal-batch1-seq60", "unlocated", "output", op, node, 1.0, 1e-7, "frame 3 is wrong")
+    report = replace(report, runtimes=(replace(report.runtimes[-1], divergence=at),))
+    console = Console(width=200, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console.print(table(report))
+    assert f" at {place}frame 3 is wrong" in console.export_text()
+    page = " ".join(re.sub(r"<[^>]*>", "", render(report)).split())
+    writer = f", written by {op} {node}".rstrip() if op else ""
+    assert f"tensor is output{writer} (error" in page
+
+
 def test_merged_rows_are_judged_by_our_bounds(report):
     base = replace(report, runtimes=report.runtimes[:2])
     good = merge(base, [foreign(base, verdict=ILL)])
