@@ -21,7 +21,7 @@ from exporter.masks import BakedMask, MaskError, check_masks
 from exporter.metadata import describe
 from exporter.passes.absorb_keys import absorb_keys
 from exporter.passes.absorb_projections import absorb_projections
-from exporter.passes.attach_bodies import AttachedBody, attach_bodies
+from exporter.passes.attach_bodies import attach_bodies
 from exporter.passes.clean import clean
 from exporter.passes.flatten_rows import flatten_rows
 from exporter.passes.fold_constants import fold_constants
@@ -51,7 +51,6 @@ class Built:
     """A checked ONNX model with what the manifest and the report say about it; `half` where precision was lowered."""
 
     model: ir.Model
-    bodies: list[AttachedBody]
     masks: list[BakedMask]
     op_counts: dict[str, dict[str, int]]
     flops: dict[str, dict[str, float]]
@@ -95,18 +94,13 @@ def build(module: nn.Module, declaration: Declaration) -> Built:
     if declaration.precision != "float32":
         half = lower_precision(model, PRECISION_NAMES[declaration.precision])
     if declaration.ops == "standard":
-        bodies = to_standard(model, declaration)
+        masks = to_standard(model, declaration)
     else:
         for rewrite in (fused_dense, fused_lstm, shift_append):
             rewrite(model)
-        bodies = attach_bodies(model, declaration)
+        masks = attach_bodies(model, declaration)
     clean(model)
     describe(model, declaration, fingerprint(module), version())
-    masks = [
-        BakedMask(name, rule, rows, columns)
-        for body in bodies
-        for name, (rule, rows, columns) in body.masks.items()
-    ]
     masks += [
         BakedMask(f"{name}.baked", table.rule, longest, longest)
         for name, table in baked.named_modules()
@@ -114,7 +108,7 @@ def build(module: nn.Module, declaration: Declaration) -> Built:
     ]
     _check_masks(model, masks, declaration)
     counts["exported"] = count_ops(model)
-    return Built(model, bodies, masks, counts, flops, warnings, half)
+    return Built(model, masks, counts, flops, warnings, half)
 
 
 def _check_masks(model: ir.Model, masks: list[BakedMask], declaration: Declaration) -> None:

@@ -7,33 +7,22 @@ agree share one body; others get a body of their own under an ONNX function *ove
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import onnx
 import onnx_ir as ir
 
 from custom_ops import OPS
-from custom_ops.mask import Rule
 from custom_ops.op import Specialisation
 from exporter.body_domains import FIRST_IR_WITH_FUNCTIONS, FIRST_IR_WITH_OVERLOADS
 from exporter.declaration import Declaration
-
-
-@dataclass(frozen=True)
-class AttachedBody:
-    """One body in the file: which op, which overload, in which form, for how many nodes, with which masks."""
-
-    op: str
-    overload: str
-    form: str
-    nodes: int
-    masks: dict[str, tuple[Rule, int, int]]
+from exporter.masks import BakedMask
 
 
 def attach_bodies(
     model: ir.Model, declaration: Declaration, forms: Mapping[str, str] | None = None
-) -> list[AttachedBody]:
-    """Attach a function body to each `temport` node of `model`, in place.
+) -> list[BakedMask]:
+    """Attach a function body to each `temport` node of `model`, in place; returns the masks that the bodies hold.
 
     `forms` chooses the form per op name; an op left out gets the one that costs less at its length.
     """
@@ -47,7 +36,7 @@ def attach_bodies(
             groups.append((node.op_type, at, nodes := []))
         nodes.append(node)
     seen: dict[str, int] = {}
-    attached = []
+    masks = []
     for op, at, nodes in groups:
         seen[op] = seen.get(op, 0) + 1
         overload = "" if seen[op] == 1 else str(seen[op])
@@ -57,13 +46,13 @@ def attach_bodies(
         for node in nodes:
             node.overload = overload
             node.resize_inputs(len(function.inputs))  # ONNX's evaluator wants as many as the function has
-        attached.append(AttachedBody(op, overload, body.form, len(nodes), body.masks))
-    if attached:
+        masks += [BakedMask(name, *mask) for name, mask in body.masks.items()]
+    if groups:
         model.opset_imports["temport"] = 1
     oldest = onnx.helper.find_min_ir_version_for([onnx.helper.make_opsetid("", declaration.opset)])
-    overloaded = any(body.overload for body in attached)
+    overloaded = any(count > 1 for count in seen.values())
     model.ir_version = max(oldest, FIRST_IR_WITH_OVERLOADS if overloaded else FIRST_IR_WITH_FUNCTIONS)
-    return attached
+    return masks
 
 
 def _specialisation(node: ir.Node, declaration: Declaration, form: str) -> Specialisation:

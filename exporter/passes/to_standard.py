@@ -6,18 +6,19 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 
 from exporter.declaration import Declaration
-from exporter.passes.attach_bodies import AttachedBody, attach_bodies
+from exporter.masks import BakedMask
+from exporter.passes.attach_bodies import attach_bodies
 
 FIRST_OPSET_WITH_ATTENTION = 23
 
 
-def to_standard(model: ir.Model, declaration: Declaration) -> list[AttachedBody]:
-    """Replace every `temport` node by standard operators, in place.
+def to_standard(model: ir.Model, declaration: Declaration) -> list[BakedMask]:
+    """Replace every `temport` node by standard operators, in place; returns the masks that these hold.
 
     From opset 23 on attention becomes one `ai.onnx::Attention` node; before, its decomposition.
     """
     fused = {"OnlineSoftmaxAttention": "attention"} if declaration.opset >= FIRST_OPSET_WITH_ATTENTION else {}
-    attached = attach_bodies(model, declaration, fused)
+    masks = attach_bodies(model, declaration, fused)
     for step in (
         common.InlinePass(),
         common.LiftConstantsToInitializersPass(size_limit=0),
@@ -25,4 +26,4 @@ def to_standard(model: ir.Model, declaration: Declaration) -> list[AttachedBody]
         common.RemoveUnusedOpsetsPass(),
     ):
         step(model)
-    return attached
+    return masks
