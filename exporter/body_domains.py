@@ -24,9 +24,9 @@ FIRST_IR_WITH_FUNCTIONS = 8
 FIRST_IR_WITH_OVERLOADS = 10
 
 
-def load(path: Path, external_data: bool = True) -> onnx.ModelProto:
+def load(path: Path) -> onnx.ModelProto:
     """The model of a file, its bodies as overloads."""
-    model = onnx.load(path, load_external_data=external_data)
+    model = onnx.load(path)
     gather(model)
     return model
 

@@ -177,9 +177,13 @@ def load_factory(source: str) -> Any:
     if not colon or not Path(path).is_file():
         raise UserError(f"--module {source!r} is not FILE.py:FACTORY with an existing file")
     spec = importlib.util.spec_from_file_location(Path(path).stem, path)
-    assert spec is not None and spec.loader is not None
+    if spec is None or spec.loader is None:
+        raise UserError(f"{path} is not a Python file; --module wants FILE.py:FACTORY")
     loaded = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(loaded)
+    try:
+        spec.loader.exec_module(loaded)
+    except SyntaxError as error:
+        raise UserError(f"{path} is not valid Python: {error}") from error
     if not callable(getattr(loaded, name, None)):
         raise UserError(f"{path} has no callable {name!r}")
     return getattr(loaded, name)

@@ -123,9 +123,9 @@ struct Greater {
 TEMPORT_INLINE float sum_of(Float x) { return reduce<kWidth>(x, Sum{}); }
 TEMPORT_INLINE float max_of(Float x) { return reduce<kWidth>(x, Greater{}); }
 
-// 2^(factor * x) for factor * x <= 0, to 2e-9 before rounding; NaN for a NaN of arithmetic (one
-// with any of its low nine bits set can become a number). From -127 down, -inf included, it is 0, or
-// below 1e-40 where a factor is given: rounded, factor * x must not come out below -127.
+// 2^(factor * x) for factor * x <= 0, to 2e-9 before rounding; NaN for a NaN of arithmetic (one with any of its low nine
+// bits set can become a number). From -127 down, -inf included, it is 0, or below 1e-40 where a factor is given: rounded,
+// factor * x must not come out below -127.
 // factor * x = n + f with |f| <= 1/2; a degree-6 minimax polynomial with p(0) = 1 for 2^f, then n is added to the
 // exponent.
 TEMPORT_INLINE Float exp2_nonpositive(Float x, float factor = 1.0f) {

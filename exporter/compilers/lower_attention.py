@@ -160,9 +160,8 @@ def _lower(
         y = forms.products(edit, operands, site.query_length, site.element_type, name)
     else:
         equal = forms.equal_widths(edit, operands)
-        if (
-            not why and site.query_length != 1
-        ):  # the multiplication of a single row is a kernel, not part of one
+        # not for a single row, whose multiplication would be a kernel of its own
+        if not why and site.query_length != 1:
             equal = forms.scaled_queries(edit, equal, site.element_type)
         if site.lone and not why:
             y = forms.halves_as_heads(edit, equal, site.query_length or 0, name)

@@ -180,6 +180,8 @@ BAD = {
     "out-taken": ([*MEGA, "--out", "nan.npy"], "not a bundle"),
     "out-below-file": ([*MEGA, "--out", "nan.npy/b"], "choose another --out"),
     "module-file": (["--module", "nowhere.py:make", "--shape", "x=batch,seq,2"], "existing file"),
+    "module-text": (["--module", "notes.md:make", "--shape", "x=batch,seq,2"], "not a Python file"),
+    "module-syntax": (["--module", "broken.py:make", "--shape", "x=batch,seq,2"], "not valid Python"),
     "module-shape": (["--module", "mine.py:make", "--shape", "x=batch;seq"], "--shape"),
     "module-mask": (
         [
@@ -204,6 +206,8 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(
     np.save(tmp_path / "shape.npy", np.zeros((1, 59, 6), np.float32))
     np.save(tmp_path / "pickle.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
     (tmp_path / "mine.py").write_text(FACTORY)
+    (tmp_path / "notes.md").write_text("# Notes")
+    (tmp_path / "broken.py").write_text("def make(:")
     before = {path.name for path in tmp_path.iterdir()}
     code, _, err = temport("export", *arguments)
     assert code == 2, err
