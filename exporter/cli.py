@@ -107,6 +107,9 @@ def export(
             help="The same kernels as PTX inside a tensorrt engine, which then needs no library.",
         ),
     ] = False,
+    build_timeout: Annotated[
+        int, typer.Option(help="Seconds after which an engine that is not built is given up.")
+    ] = 1800,
     opset: Annotated[int, typer.Option(help="ai.onnx opset, 18 to 24.")] = 20,
     prune: Annotated[
         bool, typer.Option(help="Leave out positions that cannot reach the output (exact).")
@@ -150,6 +153,7 @@ def export(
             timing_cache,
             plugin,
             aot_plugin,
+            build_timeout,
         ),
     )
     raise typer.Exit(0 if run_export(request) else 1)

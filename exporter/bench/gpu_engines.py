@@ -82,6 +82,7 @@ def attempt(target: str) -> Outcome:
         import onnx
 
         from exporter.compilers.compile import backend, compile_model
+        from exporter.compilers.contract import CompileOptions
         from exporter.declaration import Declaration, TensorSpec
         from exporter.errors import UserError
         from exporter.runtimes import load
@@ -98,7 +99,9 @@ def attempt(target: str) -> Outcome:
         path = Path(directory) / "model.onnx"
         onnx.save(_model(), path)
         try:
-            report = compile_model(target, path, declaration, Path(directory))
+            report = compile_model(
+                target, path, declaration, Path(directory), CompileOptions(build_timeout=LONGEST)
+            )
         except UserError as error:
             return Outcome(FAIL, str(error))
         built = f"built in {report.build_seconds} s, {report.fused} fused"

@@ -98,6 +98,7 @@ def compile_model(
                 "compute_capabilities": list(targets),
                 "optimization_level": options.optimization_level,
                 "workspace_bytes": None if options.workspace_mib is None else options.workspace_mib << 20,
+                "timeout": options.build_timeout,
                 "timing_cache": None if options.timing_cache is None else str(options.timing_cache),
                 "plugin": None if options.plugin is None else str(options.plugin.absolute()),
                 "aot_plugin": lowered.aot_plugin,

@@ -77,6 +77,7 @@ class CompileOptions:
     compute_capabilities  e.g. ("86", "89"); the engine carries code for each
     optimization_level    0..5, build time against run time
     workspace_mib         upper limit of scratch memory
+    build_timeout         seconds after which a build that has not ended is ended
     timing_cache          file read before and written after the build
     plugin                library exporting `getCreators`; its kernels replace the fused attention
     aot_plugin            the same kernels as PTX inside the engine, which then needs no library of ours
@@ -88,6 +89,7 @@ class CompileOptions:
     timing_cache: Path | None = None
     plugin: Path | None = None
     aot_plugin: bool = False
+    build_timeout: int = 1800
 
     def given(self) -> set[str]:
         """Names of the options that are not left at their default."""
@@ -120,6 +122,8 @@ class CompileOptions:
             raise UserError(f"optimization level {self.optimization_level} is outside 0 to 5")
         if self.workspace_mib is not None and self.workspace_mib < 1:
             raise UserError(f"workspace {self.workspace_mib} MiB is too small; give 1 or more")
+        if self.build_timeout < 1:
+            raise UserError(f"build timeout {self.build_timeout} s is too short; give 1 or more")
         if self.timing_cache is not None and (
             self.timing_cache.is_dir() or not self.timing_cache.parent.is_dir()
         ):

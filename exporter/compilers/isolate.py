@@ -50,6 +50,11 @@ def build(backend: Backend, request: dict[str, Any], progress: Progress) -> Buil
             for pipe in (process.stdin, process.stdout):
                 if pipe is not None:
                     pipe.close()
+        if answer is None and process.returncode == -signal.SIGALRM:
+            raise CompileError(
+                f"{backend.name} built no engine within {request['timeout']} seconds (phase {phase!r}); give it longer "
+                "with --build-timeout, or less to do with a lower --optimization-level"
+            )
         if answer is None:
             errors.seek(0)
             raise CompileError(

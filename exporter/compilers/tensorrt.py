@@ -71,5 +71,7 @@ BACKEND = Backend(
     compute_capabilities=(),
     refused_ops=RTX.refused_ops,
     unavailable=_unavailable,
-    options=frozenset({"optimization_level", "workspace_mib", "timing_cache", "plugin", "aot_plugin"}),
+    options=frozenset(
+        {"optimization_level", "workspace_mib", "timing_cache", "plugin", "aot_plugin", "build_timeout"}
+    ),
 )

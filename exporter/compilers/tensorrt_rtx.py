@@ -40,7 +40,9 @@ BACKEND = Backend(
         "BitwiseNot": _NO_EQUIVALENT,
     },
     unavailable=_unavailable,
-    options=frozenset({"compute_capabilities", "optimization_level", "workspace_mib", "plugin"}),
+    options=frozenset(
+        {"compute_capabilities", "optimization_level", "workspace_mib", "plugin", "build_timeout"}
+    ),
 )
 
 _MAGIC = b"vtrt"

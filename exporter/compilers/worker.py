@@ -2,8 +2,9 @@
 stdout.
 
 It is a process of its own because the libraries can abort (a plugin makes the parser load the library under a
-name that the wheel does not carry) and because a build must be interruptible. It imports nothing of the
-project but the one file with the plugins that go into an engine, by its path.
+name that the wheel does not carry) and because a build must be interruptible. A build that lasts too long ends with
+the process, by SIGALRM: also where native code hangs, and where the caller is gone. It imports nothing of the project
+but the one file with the plugins that go into an engine, by its path.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import signal
 import sys
 import time
 from typing import Any
@@ -25,6 +27,7 @@ def main() -> int:
         events.flush()
 
     request = json.load(sys.stdin)
+    signal.setitimer(signal.ITIMER_REAL, request["timeout"])
     trt = importlib.import_module(request["module"])
     problems: list[str] = []
     table: list[str] = []
@@ -110,10 +113,11 @@ def main() -> int:
     if engine is None:
         send("failed", stage="build", messages=problems)
         return 1
-    with open(request["engine"], "wb") as file:
-        file.write(engine)
     if not table:
         table.append(_inspect(trt, log, engine))
+    signal.setitimer(signal.ITIMER_REAL, 0)  # what is built is written to its end
+    with open(request["engine"], "wb") as file:
+        file.write(engine)
     if cache is not None:
         with open(request["timing_cache"], "wb") as file:
             file.write(cache.serialize())

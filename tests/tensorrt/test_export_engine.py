@@ -8,6 +8,7 @@ import re
 import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from safetensors.numpy import load_file, save_file
 
 from exporter import cli
 from exporter.compilers.tensorrt import BACKEND
+from exporter.compilers.tensorrt_rtx import BACKEND as RTX
 from exporter.pipeline import ExportRequest, run_export
 
 Command = Callable[..., tuple[int, str]]
@@ -102,7 +104,8 @@ NO_GPU = pytest.mark.skipif(BACKEND.unavailable() is None, reason="a GPU and ten
         pytest.param("--target tensorrt", "tensorrt cannot compile here: ", marks=NO_GPU),
         ("--target tensorrt-rtx --compute-capability 90", "cannot build for compute capability 90; it can for 75"),
         ("--target tensorrt-rtx --precision bf16 --compute-capability 75", "which compute capability 7.5 lacks"),
-        ("--target tensorrt-rtx --aot-plugin", "tensorrt-rtx has no --aot-plugin; it takes --compute-capability"),
+        ("--target tensorrt-rtx --aot-plugin", "tensorrt-rtx has no --aot-plugin; it takes --build-timeout, --compute-capability"),
+        ("--target tensorrt-rtx --build-timeout 0", "build timeout 0 s is too short; give 1 or more"),
         ("--target tensorrt-rtx --plugin none.so", "plugin library none.so does not exist"),
         ("--streaming --precision fp16", "--streaming exports float32"),
         ("--optimization-level 3", "--optimization-level says how an engine is built; add --target"),
@@ -115,15 +118,40 @@ def test_refused(arguments: str, sentence: str, export: Command, tmp_path: Path)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_failed_build_leaves_the_old_bundle(
-    plain: Path, export: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    shutil.copytree(plain, tmp_path / "bundles" / "b")
-    before = {path.name: path.read_bytes() for path in (tmp_path / "bundles" / "b").iterdir()}
-    worker = tmp_path / "worker.py"
+def _aborts(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = directory / "worker.py"
     worker.write_text("import os\nos.abort()\n")
     monkeypatch.setattr("exporter.compilers.isolate._WORKER", worker)
-    code, err = export("--target", "tensorrt-rtx", "--out", "bundles/b")
-    assert code == 2 and "builder died of signal SIGABRT" in err
+
+
+def _hangs(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In native code that does not give Python's lock back."""
+    (directory / "hanging.py").write_text(
+        "import ctypes, tensorrt_rtx\n"
+        "from tensorrt_rtx import *\n"
+        "class Builder(tensorrt_rtx.Builder):\n"
+        "    def build_serialized_network(self, network, config):\n"
+        "        ctypes.PyDLL(None).sleep(600)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(directory))
+    monkeypatch.setattr("exporter.compilers.tensorrt_rtx.BACKEND", replace(RTX, module="hanging"))
+
+
+@pytest.mark.parametrize(
+    ("goes_wrong", "sentence"),
+    [
+        (_aborts, r"builder died of signal SIGABRT"),
+        (_hangs, r"built no engine within 3 seconds \(phase '\w+'\); give it longer with --build-timeout"),
+    ],
+)
+def test_failed_build_leaves_the_old_bundle(
+    goes_wrong: Callable[[Path, pytest.MonkeyPatch], None], sentence: str,
+    plain: Path, export: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    shutil.copytree(plain, tmp_path / "bundles" / "b")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "bundles" / "b").iterdir()}
+    goes_wrong(tmp_path, monkeypatch)
+    code, err = export("--target", "tensorrt-rtx", "--build-timeout", "3", "--out", "bundles/b")
+    assert code == 2 and re.search(sentence, err)
     assert [path.name for path in (tmp_path / "bundles").iterdir()] == ["b"]
     assert {path.name: path.read_bytes() for path in (tmp_path / "bundles" / "b").iterdir()} == before

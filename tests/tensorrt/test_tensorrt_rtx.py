@@ -122,7 +122,7 @@ def test_rebuilt_target_replaces_its_entry(tmp_path: Path) -> None:
         ({"compute_capabilities": ("90",)}, "cannot build for compute capability 90; it can for 75, 80"),
         (
             {"timing_cache": Path("cache")},
-            "tensorrt-rtx has no --timing-cache; it takes --compute-capability, ",
+            "tensorrt-rtx has no --timing-cache; it takes --build-timeout, --compute-capability, ",
         ),
         ({"optimization_level": 9}, "outside 0 to 5"),
         ({"workspace_mib": 0}, "give 1 or more"),
