@@ -46,7 +46,7 @@ def step_manifest() -> bytes:
     content["signature"] = {
         "inputs": [specs["frame"], specs["state.h"]],
         "outputs": [specs["output"], specs["next_state.h"]],
-        "states": [{"input": "state.h", "output": "next_state.h"}],
+        "states": [{"input": "state.h", "output": "next_state.h", "in_place": True}],
     }
     return json.dumps(content).encode()
 

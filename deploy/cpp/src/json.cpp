@@ -38,6 +38,12 @@ const Json* member(const Json& object, const char* key) {
   return found == object.end() ? nullptr : &*found;
 }
 
+std::optional<bool> flag_member(const Json& object, const char* key) {
+  const Json* value = member(object, key);
+  if (!value) return false;
+  return value->is_boolean() ? std::optional<bool>(value->get<bool>()) : std::nullopt;
+}
+
 const std::string* string_member(const Json& object, const char* key) {
   const Json* value = member(object, key);
   return value ? value->get_ptr<const std::string*>() : nullptr;

@@ -19,6 +19,8 @@ Result<Json> parse_json(std::string_view text);
 
 // The member `key` of an object, or nullptr.
 const Json* member(const Json& object, const char* key);
+// A bool that may be left out, which means false; nothing where the member is something else.
+std::optional<bool> flag_member(const Json& object, const char* key);
 const std::string* string_member(const Json& object, const char* key);
 // An integer in [0, kMaxElements].
 std::optional<int64_t> size_member(const Json& object, const char* key);

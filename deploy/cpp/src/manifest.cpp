@@ -105,7 +105,10 @@ Result<std::vector<StateSpec>> read_states(const Json& json, const Signature& si
       return refused("its signature carries " + before->name + " or " + after->name + " twice");
     if (before->dtype != after->dtype || before->axes.empty() || !(before->axes == after->axes))
       return refused("its signature gives " + before->name + " and " + after->name + " different types or shapes");
-    states.push_back({static_cast<size_t>(before - inputs.data()), static_cast<size_t>(after - outputs.data())});
+    const auto in_place = flag_member(pair, "in_place");
+    if (!in_place) return refused("its signature says neither true nor false of " + before->name + " in place");
+    states.push_back(
+        {static_cast<size_t>(before - inputs.data()), static_cast<size_t>(after - outputs.data()), *in_place});
   }
   if (states.size() == inputs.size() || states.size() == outputs.size())
     return refused("its signature has states and no frame or no output beside them");

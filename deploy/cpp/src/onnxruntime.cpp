@@ -64,9 +64,9 @@ class OrtExecution final : public Execution {
 class OrtModel final : public Model {
  public:
   OrtModel(ort::Library library, ort::EnvOwner env, ort::SessionOwner session, ort::MemoryInfoOwner memory,
-           std::string path)
+           std::string path, bool in_place)
       : library_(std::move(library)), env_(std::move(env)), session_(std::move(session)), memory_(std::move(memory)),
-        path_(std::move(path)) {}
+        path_(std::move(path)), in_place_(in_place) {}
 
   Result<std::unique_ptr<Execution>> prepare(const std::vector<Binding>& inputs,
                                              const std::vector<Binding>& outputs) const override {
@@ -76,6 +76,7 @@ class OrtModel final : public Model {
         if (auto added = execution->add(binding); !added) return added.error();
     return std::unique_ptr<Execution>(std::move(execution));
   }
+  bool writes_in_place(temport_dtype dtype) const override { return in_place_ && dtype == TEMPORT_FLOAT32; }
   std::string version() const override { return library_.version(); }
   std::string library() const override { return library_.file(); }
   std::string path() const override { return path_; }
@@ -86,11 +87,13 @@ class OrtModel final : public Model {
   ort::SessionOwner session_;
   ort::MemoryInfoOwner memory_;
   std::string path_;
+  bool in_place_;
 };
 
 struct OpLibrary {
   std::string path;         // as the loader resolves it; empty where it was not asked for and is not there
   std::string description;  // version and instruction set of its kernels, or its file name where it does not say them
+  bool in_place = false;    // its kernels of the cached ops may be given one buffer for a cache before and after a frame
 };
 
 Result<OpLibrary> find_ops(const std::string& asked) {
@@ -106,9 +109,11 @@ Result<OpLibrary> find_ops(const std::string& asked) {
   }
   link_map* map = nullptr;
   const bool known = ::dlinfo(handle, RTLD_DI_LINKMAP, &map) == 0;
-  OpLibrary found{known ? map->l_name : name, file_name(name)};
+  OpLibrary found{known ? map->l_name : name, file_name(name), false};
   if (auto describe = reinterpret_cast<const char* (*)()>(::dlsym(handle, "temport_ops_description")))
     found.description = describe();
+  if (auto in_place = reinterpret_cast<int (*)()>(::dlsym(handle, "temport_ops_write_in_place")))
+    found.in_place = in_place() != 0;
   ::dlclose(handle);
   return found;
 }
@@ -246,7 +251,8 @@ Result<std::unique_ptr<Model>> load_onnxruntime(const BundleDirectory& bundle, c
                      : ops->path.empty()           ? "function body"
                                                    : "native kernels " + ops->description;
   return std::unique_ptr<internal::Model>(std::make_unique<OrtModel>(*library, std::move(env), std::move(session),
-                                                                     std::move(memory), std::move(path)));
+                                                                     std::move(memory), std::move(path),
+                                                                     ops->in_place));
 }
 
 }  // namespace temport::internal

@@ -40,6 +40,9 @@ class Model {
   virtual ~Model() = default;
   virtual Result<std::unique_ptr<Execution>> prepare(const std::vector<Binding>& inputs,
                                                      const std::vector<Binding>& outputs) const = 0;
+  // Whether the nodes that a signature calls `in_place` are run by kernels that take one buffer of this element type as
+  // input and output.
+  virtual bool writes_in_place(temport_dtype dtype) const = 0;
   virtual std::string version() const = 0;
   // File name of the runtime's shared library.
   virtual std::string library() const = 0;

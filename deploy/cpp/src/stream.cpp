@@ -18,12 +18,16 @@ Result<std::unique_ptr<StreamBuffers>> StreamBuffers::create(std::shared_ptr<con
 
 Result<void> StreamBuffers::allocate_all(const AxisSizes& sizes) {
   const Signature& signature = model_->signature;
-  for (auto& set : states_)
-    for (const auto& state : signature.states) {
-      auto buffer = allocate(signature.inputs[state.input], sizes);
+  for (const auto& state : signature.states) {
+    const TensorSpec& spec = signature.inputs[state.input];
+    const bool in_place = state.in_place && model_->model->writes_in_place(spec.dtype);
+    for (auto& set : states_) {
+      auto buffer = in_place && &set != &states_[0] ? Result<Buffer>(Buffer{nullptr, states_[0].back().binding})
+                                                    : allocate(spec, sizes);
       if (!buffer) return buffer.error();
       set.push_back(*std::move(buffer));
     }
+  }
   const auto add = [&](const std::vector<TensorSpec>& specs, size_t StateSpec::* side,
                        std::vector<Buffer>& to) -> Result<void> {
     for (size_t i = 0; i < specs.size(); ++i) {

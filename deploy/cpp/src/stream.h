@@ -13,6 +13,10 @@ namespace temport::internal {
 
 // Two sets of state buffers and one execution for each direction between them: a frame reads one set and writes the
 // other, and the next frame goes back. Nothing is copied, allocated or bound again from frame to frame.
+//
+// A state that the model keeps in place, where the runtime's kernels can, has one buffer that is in both sets: they
+// write the row of the newest frame and leave the others where they are. A failed frame may have written that row,
+// which held a frame that is out of reach by now; the next frame writes the row again before it is read.
 class StreamBuffers {
  public:
   static Result<std::unique_ptr<StreamBuffers>> create(std::shared_ptr<const LoadedModel> model,
@@ -42,8 +46,9 @@ class StreamBuffers {
   std::vector<StateRow> rows(size_t entry) const;
 
   std::shared_ptr<const LoadedModel> model_;
-  std::vector<Buffer> inputs_, outputs_;             // without the states, in the order of the signature
-  std::array<std::vector<Buffer>, 2> states_;        // in the order of Signature::states
+  std::vector<Buffer> inputs_, outputs_;  // without the states, in the order of the signature
+  // In the order of Signature::states; the first set owns what is in both.
+  std::array<std::vector<Buffer>, 2> states_;
   std::array<std::unique_ptr<Execution>, 2> executions_;  // executions_[t] reads states_[t] and writes states_[1 - t]
   int turn_ = 0;
 };

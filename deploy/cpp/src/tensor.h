@@ -47,7 +47,12 @@ struct TensorSpec {
 // and axes, and their first axis is that of the frame: one entry per independent stream.
 struct StateSpec {
   size_t input, output;  // positions in the signature
-  bool operator==(const StateSpec& other) const { return input == other.input && output == other.output; }
+  // One node reads the input and the same node writes the output, in the same memory if it is given so; run twice on
+  // the same frame it gives the same. (Native kernels do that; the op's function body needs two buffers.)
+  bool in_place = false;
+  bool operator==(const StateSpec& other) const {
+    return input == other.input && output == other.output && in_place == other.in_place;
+  }
 };
 
 struct Signature {

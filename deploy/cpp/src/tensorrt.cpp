@@ -130,6 +130,8 @@ class TensorrtModel final : public Model {
     if (auto prepared = execution->prepare(inputs, outputs); !prepared) return prepared.error();
     return std::unique_ptr<Execution>(std::move(execution));
   }
+  // The state is copied to the GPU and back, from one buffer to the other.
+  bool writes_in_place(temport_dtype) const override { return false; }
   std::string version() const override { return engine_->version; }
   std::string library() const override { return engine_->library; }
   std::string path() const override { return "engine"; }

@@ -100,7 +100,8 @@ int main(int argc, char** argv) {
   if (argc == 4) return measure(argv[1], argv[2], argv[3]);
   const tiny::Directory window, step(tiny::kStepSignature, tiny::step_vectors());
   for (const auto* directory : {&window, &step})
-    if (const int code = measure(directory->string(), STAND_IN_RUNTIME, "none"); code != 0 || theirs != 0)
-      return code ? code : 1;
+    for (const char* ops : {"none", STAND_IN_RUNTIME})
+      if (const int code = measure(directory->string(), STAND_IN_RUNTIME, ops); code != 0 || theirs != 0)
+        return code ? code : 1;
   return 0;
 }

@@ -1,5 +1,5 @@
 // Bundles on disk, small enough to write by hand: y = 2 x with x, y [batch, 3] float32, batch 1 to 4, and a step model
-// that sums its frames [batch, 1, 3] (stand_in_runtime.cpp computes both).
+// that sums its frames [batch, 1, 3] and keeps the last two (stand_in_runtime.cpp computes both).
 #pragma once
 
 #include <filesystem>
@@ -27,10 +27,12 @@ inline std::string spec(const std::string& name, const std::string& dtype, const
 }
 
 inline const std::string kStepSignature =
-    R"({"inputs": [)" + spec("frame", "float32", "1, 3") + ", " + spec("state.sum", "float32", "3") + ", " +
-    spec("state.seen", "bool", "2") + R"(], "outputs": [)" + spec("output", "float32", "3") + ", " +
-    spec("next_state.sum", "float32", "3") + ", " + spec("next_state.seen", "bool", "2") + R"(], "states": [)" +
-    R"({"input": "state.sum", "output": "next_state.sum"}, {"input": "state.seen", "output": "next_state.seen"}]})";
+    R"({"inputs": [)" + spec("frame", "float32", "1, 3") + ", " + spec("state.frames", "int64", "1") + ", " +
+    spec("state.sum", "float32", "3") + ", " + spec("state.last", "float32", "2, 3") + R"(], "outputs": [)" +
+    spec("output", "float32", "3") + ", " + spec("next_state.frames", "int64", "1") + ", " +
+    spec("next_state.sum", "float32", "3") + ", " + spec("next_state.last", "float32", "2, 3") + R"(], "states": [)" +
+    R"({"input": "state.frames", "output": "next_state.frames"}, {"input": "state.sum", "output": "next_state.sum"}, )" +
+    R"({"input": "state.last", "output": "next_state.last", "in_place": true}]})";
 
 inline std::string digest(const std::string& content) {
   temport::internal::Sha256 sha;
@@ -91,8 +93,8 @@ inline std::string step_vectors() {
                                                  {1, 2, 3, 1, 1, 1, 0, 0, 0, 4, 5, 6, 0, 0, 1, 1, 0, 0})},
               {"one/output/output.npy",
                npy<double>(TEMPORT_FLOAT64, {2, 3, 3},
-                           {101, 102, 103, 202, 203, 204, 202, 203, 204, 104, 105, 106, 204, 205, 207, 205, 205, 207})},
-              {"one/bound/output.npy", npy<double>(TEMPORT_FLOAT64, {4}, {1e-6, 0, 207, 1})}});
+                           {101, 202, 303, 202, 303, 404, 102, 103, 104, 404, 505, 606, 404, 505, 707, 105, 5, 107})},
+              {"one/bound/output.npy", npy<double>(TEMPORT_FLOAT64, {4}, {1e-6, 0, 707, 1})}});
 }
 
 inline void write(const std::filesystem::path& path, const std::string& content) {
@@ -105,7 +107,8 @@ inline std::string manifest(const std::string& model_bytes, const std::string& v
     return "\"" + name + "\": {\"sha256\": \"" + digest(content) + "\", \"bytes\": " + std::to_string(content.size()) +
            "}";
   };
-  return R"({"format": 1, "semantics": 1, "declaration": {"arch": "double", "ops": "standard"}, "signature": )" +
+  const std::string ops = signature.find("states") == std::string::npos ? "standard" : "custom";
+  return R"({"format": 1, "semantics": 1, "declaration": {"arch": "tiny", "ops": ")" + ops + R"("}, "signature": )" +
          signature + ", \"files\": {" + entry("model.onnx", model_bytes) + ", " +
          entry("vectors.npz", vectors_bytes) + "}}";
 }

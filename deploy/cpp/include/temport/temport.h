@@ -144,8 +144,9 @@ TEMPORT_API temport_code temport_request_bind(temport_request* request, const ch
 TEMPORT_API temport_code temport_request_run(temport_request* request, temport_error* error);
 
 /* A step model run frame by frame: write the frame, run, read the output. The state stays inside, in two sets of buffers
- * that change places after every frame; it starts at zero. `sizes` as for a request; where the batch is more than one,
- * its entries are independent streams that advance together. */
+ * that change places after every frame (a cache that native kernels write in place has one buffer); it starts at zero.
+ * `sizes` as for a request; where the batch is more than one, its entries are independent streams that advance
+ * together. */
 TEMPORT_API temport_code temport_stream_create(const temport_session* session, const temport_axis_size* sizes,
                                                size_t count, temport_stream** stream, temport_error* error);
 TEMPORT_API void temport_stream_close(temport_stream* stream);
