@@ -15,7 +15,8 @@ namespace temport {
 class BlockLinearAttention {
  public:
   static constexpr const char* kName = "BlockLinearAttention";
-  static constexpr size_t kInputs = 3, kOutputs = 1, kMaskInput = 3;
+  static constexpr size_t kInputs = 3, kOutputs = 1;
+  static constexpr OtherInput kOtherInput = kNoOtherInput;
   static ort::Status* infer_shapes(const ShapeInference& node) { return infer_attention_shape(node); }
 
   BlockLinearAttention(const NodeInfo& node, DType dtype, const Kernels& kernels)

@@ -15,7 +15,8 @@ namespace temport {
 class FusedDense {
  public:
   static constexpr const char* kName = "FusedDense";
-  static constexpr size_t kInputs = 5, kOutputs = 1, kMaskInput = 5;
+  static constexpr size_t kInputs = 5, kOutputs = 1;
+  static constexpr OtherInput kOtherInput = kNoOtherInput;
 
   static ort::Status* infer_shapes(const ShapeInference& node) {
     Shape x, b;

@@ -17,7 +17,8 @@ namespace temport {
 class FusedLstm {
  public:
   static constexpr const char* kName = "FusedLSTM";
-  static constexpr size_t kInputs = 6, kOutputs = 3, kMaskInput = 6;
+  static constexpr size_t kInputs = 6, kOutputs = 3;
+  static constexpr OtherInput kOtherInput = kNoOtherInput;
 
   static ort::Status* infer_shapes(const ShapeInference& node) {
     Shape x;

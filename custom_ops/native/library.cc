@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "../block_linear_attention/ort_op.h"
+#include "../cached_attention/ort_op.h"
 #include "../fused_dense/ort_op.h"
 #include "../fused_lstm/ort_op.h"
 #include "../online_softmax_attention/ort_op.h"
@@ -35,6 +36,7 @@ std::vector<const ort::CustomOp*> make_ops(const ort::Api& api, bool infer) {
   for (DType dtype : {DType::kFloat32, DType::kFloat16, DType::kBFloat16}) {
     add(new OpEntry<OnlineSoftmaxAttention>(api, dtype, infer));
     add(new OpEntry<BlockLinearAttention>(api, dtype, infer));
+    add(new OpEntry<CachedAttention>(api, dtype, infer));
   }
   add(new OpEntry<FusedDense>(api, DType::kFloat32, infer));
   add(new OpEntry<FusedLstm>(api, DType::kFloat32, infer));

@@ -46,13 +46,17 @@ Tensor read_tensor(const ort::Api& api, const ort::Value* value, const std::stri
 
 }  // namespace
 
-const float* floats(const std::string& label, const char* name, const Tensor& tensor, const std::vector<int64_t>& shape) {
+const void* data_of(const std::string& label, const char* name, const Tensor& tensor, const std::vector<int64_t>& shape) {
   if (tensor.data == nullptr)
     throw NodeError(label + ": " + name + " is missing; it must be given with shape " + shape_text(shape) + ".");
   if (tensor.shape != shape)
     throw NodeError(label + ": " + name + " has shape " + shape_text(tensor.shape) + "; it must be " + shape_text(shape) +
                     ".");
-  return static_cast<const float*>(tensor.data);
+  return tensor.data;
+}
+
+const float* floats(const std::string& label, const char* name, const Tensor& tensor, const std::vector<int64_t>& shape) {
+  return static_cast<const float*>(data_of(label, name, tensor, shape));
 }
 
 std::string shape_text(const std::vector<int64_t>& shape) {

@@ -1,6 +1,7 @@
 // A node of an ONNX Runtime graph as the ops see it: attributes, inputs, output, thread pool, errors that name it.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <initializer_list>
 #include <stdexcept>
@@ -16,6 +17,14 @@ namespace temport {
 struct NodeError : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
+
+// The one input that has not the element type of the others, which the op is registered with.
+struct OtherInput {
+  size_t index;
+  int type;  // TensorProto.DataType
+};
+constexpr int kInt64 = 7, kBool = 9;
+constexpr OtherInput kNoOtherInput = {SIZE_MAX, 0};
 
 struct Tensor {
   const void* data = nullptr;  // null: the optional input is absent
@@ -72,7 +81,10 @@ class NodeCall {
 // Fills operands and sizes from inputs Q, K, V (K and V absent: Q is packed) and checks that they fit each other.
 void read_qkv(const std::string& label, const NodeCall& call, AttentionProblem& p);
 
-// The data of a float32 tensor. Throws NodeError with its `name` where it is absent or has another shape.
+// The data of a tensor. Throws NodeError with its `name` where it is absent or has another shape.
+const void* data_of(const std::string& label, const char* name, const Tensor& tensor, const std::vector<int64_t>& shape);
+
+// The same, float32.
 const float* floats(const std::string& label, const char* name, const Tensor& tensor, const std::vector<int64_t>& shape);
 
 std::string shape_text(const std::vector<int64_t>& shape);

@@ -1,6 +1,6 @@
 // An op class as the table of callbacks that ONNX Runtime wants, one table per element type.
 //
-// An op class has kName, kInputs, kOutputs, kMaskInput (index of its bool input, or kInputs), a constructor
+// An op class has kName, kInputs, kOutputs, kOtherInput (its input of another element type), a constructor
 // (const NodeInfo&, DType, const Kernels&), `void compute(const NodeCall&)`, which many threads may call at once, and
 // `static ort::Status* infer_shapes(const ShapeInference&)`. Input and output 0 are always there.
 #pragma once
@@ -14,8 +14,6 @@
 
 namespace temport {
 
-constexpr int kBool = 9;  // TensorProto.DataType.BOOL
-
 template <typename Op>
 class OpEntry : public ort::CustomOp {
  public:
@@ -23,7 +21,9 @@ class OpEntry : public ort::CustomOp {
     version = ort::kApiVersion;
     GetName = [](const CustomOp*) { return Op::kName; };
     GetExecutionProviderType = [](const CustomOp*) -> const char* { return nullptr; };  // the CPU
-    GetInputType = [](const CustomOp* op, size_t i) { return i == Op::kMaskInput ? kBool : int(self(op).dtype_); };
+    GetInputType = [](const CustomOp* op, size_t i) {
+      return i == Op::kOtherInput.index ? Op::kOtherInput.type : int(self(op).dtype_);
+    };
     GetInputTypeCount = [](const CustomOp*) { return Op::kInputs; };
     GetOutputType = [](const CustomOp* op, size_t) { return int(self(op).dtype_); };
     GetOutputTypeCount = [](const CustomOp*) -> size_t { return Op::kOutputs; };

@@ -11,7 +11,8 @@ namespace temport {
 class ShiftAppend {
  public:
   static constexpr const char* kName = "ShiftAppend";
-  static constexpr size_t kInputs = 2, kOutputs = 1, kMaskInput = 2;
+  static constexpr size_t kInputs = 2, kOutputs = 1;
+  static constexpr OtherInput kOtherInput = kNoOtherInput;
 
   static ort::Status* infer_shapes(const ShapeInference& node) {
     Shape cache;

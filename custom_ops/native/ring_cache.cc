@@ -1,0 +1,98 @@
+#include "ring_cache.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace temport {
+namespace {
+
+// A copy would read what it has overwritten already.
+void need_apart(const std::string& label, const char* cache, const void* before, const void* after, int64_t bytes) {
+  const char *a = static_cast<const char*>(before), *b = static_cast<const char*>(after);
+  if (a != b && a < b + bytes && b < a + bytes)
+    throw NodeError(label + ": Next" + cache + " overlaps a part of " + cache +
+                    "; it must lie in the same memory or in other memory.");
+}
+
+}  // namespace
+
+RingCache::RingCache(const std::string& label, const NodeCall& call, size_t frames_input, AttentionProblem& p) {
+  const Tensor keys = call.input(1);
+  if (keys.data == nullptr || keys.shape.size() != 3 || keys.shape[1] < 1)
+    throw NodeError(label + ": Keys has shape " + shape_text(keys.shape) +
+                    "; it must be [batch, N, C] with N at least 1.");
+  batch_ = keys.shape[0];
+  rows_ = keys.shape[1];
+  width_ = keys.shape[2];
+  if (width_ < 1 || width_ % p.heads != 0)
+    throw NodeError(label + ": the last axis of Keys is " + std::to_string(width_) +
+                    "; it must be a positive multiple of num_heads = " + std::to_string(p.heads) + ".");
+  element_ = p.dtype == DType::kFloat32 ? 4 : 2;
+  keys_ = keys.data;
+  qkv_ = data_of(label, "QKV", call.input(0), {batch_, 1, 3 * width_});
+  values_ = data_of(label, "Values", call.input(2), keys.shape);
+  frames_ = static_cast<const int64_t*>(data_of(label, "Frames", call.input(frames_input), {batch_, 1}));
+  y_ = call.output(0, {batch_, 1, width_});
+  next_keys_ = call.output(1, keys.shape);
+  next_values_ = call.output(2, keys.shape);
+  if (next_keys_ == nullptr || next_values_ == nullptr)
+    throw NodeError(label + ": outputs NextKeys and NextValues must be given; the attention reads them.");
+  need_apart(label, "Keys", keys_, next_keys_, batch_ * rows_ * width_ * element_);
+  need_apart(label, "Values", values_, next_values_, batch_ * rows_ * width_ * element_);
+
+  p.batch = p.length = 1;
+  p.dim = p.value_dim = width_ / p.heads;
+  p.rule.keys = rows_;
+  p.q = {qkv_, 3 * width_, 3 * width_};
+  p.k = {next_keys_, width_, rows_ * width_};
+  p.v = {next_values_, width_, rows_ * width_};
+  p.y = y_;
+}
+
+void RingCache::write_newest(const NodeCall& call) const {
+  const int64_t cache = rows_ * width_;
+  const size_t row_bytes = static_cast<size_t>(width_ * element_);
+  const bool copies = next_keys_ != keys_ || next_values_ != values_;
+  share(call, batch_, copies ? 2 * cache : 2 * width_, [&](int64_t b) {
+    const auto write = [&](const void* before, void* after, int64_t chunk) {
+      char* to = const_cast<char*>(part(after, b * cache));
+      if (after != before) std::memcpy(to, part(before, b * cache), static_cast<size_t>(rows_) * row_bytes);
+      std::memcpy(to + slot(b) * width_ * element_, part(qkv_, (3 * b + chunk) * width_), row_bytes);
+    };
+    write(keys_, next_keys_, 1);
+    write(values_, next_values_, 2);
+  });
+}
+
+AttentionProblem RingCache::entry(const AttentionProblem& p, int64_t entry, int64_t filled) const {
+  AttentionProblem own = p;
+  own.rule.keys = filled;
+  own.q.data = part(p.q.data, entry * p.q.batch_stride);
+  own.k.data = part(p.k.data, entry * p.k.batch_stride);
+  own.v.data = part(p.v.data, entry * p.v.batch_stride);
+  own.y = const_cast<char*>(part(p.y, entry * width_));
+  return own;
+}
+
+void share(const NodeCall& call, int64_t items, int64_t floats, const std::function<void(int64_t)>& body) {
+  constexpr int64_t kWorthATask = 1 << 17;
+  const int64_t tasks = std::clamp<int64_t>(items * floats / kWorthATask, 1, std::max<int64_t>(1, items));
+  call.parallel(tasks, [&](int64_t task) {
+    for (int64_t i = items * task / tasks; i < items * (task + 1) / tasks; ++i) body(i);
+  });
+}
+
+ort::Status* infer_ring_shapes(const ShapeInference& node) {
+  Shape keys, values;
+  if (!node.input(1, keys) || !keys.has_rank(3)) return nullptr;
+  Shape y;
+  y.element_type = keys.element_type;
+  y.append(keys, 0);
+  y.append(1);
+  y.append(keys, 2);
+  ort::Status* status = node.set_output(0, y);
+  if (status == nullptr) status = node.set_output(1, keys);
+  return status != nullptr || !node.input(2, values) ? status : node.set_output(2, values);
+}
+
+}  // namespace temport

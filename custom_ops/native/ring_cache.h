@@ -1,0 +1,51 @@
+// The ring of keys and values that the attention of a stream carries from frame to frame: frame n of a batch entry lies
+// in row n mod N, and when it is written the rows 0 .. min(n, N - 1) are filled.
+#pragma once
+
+#include <functional>
+
+#include "node.h"
+#include "shape_inference.h"
+
+namespace temport {
+
+class RingCache {
+ public:
+  // Reads the inputs QKV `[batch, 1, 3*C]`, Keys and Values `[batch, N, C]` (0 to 2) and Frames `[batch, 1]`, asks for
+  // the outputs Y, NextKeys and NextValues (0 to 2), and makes `p`, whose dtype and heads are set, the problem of one
+  // query row over N keys. Throws NodeError where shapes do not fit each other.
+  RingCache(const std::string& label, const NodeCall& call, size_t frames_input, AttentionProblem& p);
+
+  int64_t batch() const { return batch_; }
+  int64_t rows() const { return rows_; }
+  int64_t frames(int64_t entry) const { return frames_[entry]; }
+  int64_t slot(int64_t entry) const {
+    const int64_t rest = frames_[entry] % rows_;
+    return rest < 0 ? rest + rows_ : rest;
+  }
+
+  // NextKeys and NextValues: Keys and Values, copied unless they lie in the same memory, and the newest rows.
+  void write_newest(const NodeCall& call) const;
+
+  // The planned problem `p` for one batch entry, over the first `filled` rows.
+  AttentionProblem entry(const AttentionProblem& p, int64_t entry, int64_t filled) const;
+
+ private:
+  const char* part(const void* data, int64_t elements) const {
+    return static_cast<const char*>(data) + elements * element_;
+  }
+
+  int64_t batch_ = 0, rows_ = 0, width_ = 0, element_ = 4;  // element_: bytes
+  const void *qkv_ = nullptr, *keys_ = nullptr, *values_ = nullptr;
+  const int64_t* frames_ = nullptr;
+  void *y_ = nullptr, *next_keys_ = nullptr, *next_values_ = nullptr;
+};
+
+// Runs body(0) ... body(items - 1), of which each touches about `floats` numbers, on as many of the session's threads
+// as that is worth: a step of a stream is mostly shorter than waking a thread.
+void share(const NodeCall& call, int64_t items, int64_t floats, const std::function<void(int64_t)>& body);
+
+// Outputs 0 to 2: Y `[batch, 1, C]`, and the caches with the shapes of inputs 1 and 2.
+ort::Status* infer_ring_shapes(const ShapeInference& node);
+
+}  // namespace temport
