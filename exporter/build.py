@@ -31,8 +31,8 @@ from exporter.passes.join_reshapes import join_reshapes
 from exporter.passes.limit_lengths import limit_lengths
 from exporter.passes.precision import PrecisionChange, lower_precision
 from exporter.passes.prune import prune
-from exporter.passes.shift_append import shift_append
 from exporter.passes.to_standard import to_standard
+from exporter.standard_operator import is_standard
 from exporter.stream import step_model
 from exporter.torch_to_onnx import to_onnx
 from exporter.weights import fingerprint
@@ -96,15 +96,15 @@ def build(module: nn.Module, declaration: Declaration) -> Built:
     if declaration.ops == "standard":
         masks = to_standard(model, declaration)
     else:
-        for rewrite in (fused_dense, fused_lstm, shift_append):
+        for rewrite in (fused_dense, fused_lstm):
             rewrite(model)
         masks = attach_bodies(model, declaration)
     clean(model)
     describe(model, declaration, fingerprint(module), version())
     masks += [
-        BakedMask(f"{name}.baked", table.rule, longest, longest)
+        BakedMask(f"{name}.baked", table.rule, *table.baked.shape)
         for name, table in baked.named_modules()
-        if isinstance(table, MaskTable)
+        if isinstance(table, MaskTable) and table.baked is not None
     ]
     _check_masks(model, masks, declaration)
     counts["exported"] = count_ops(model)
@@ -168,7 +168,7 @@ def _conditioning_warnings(model: ir.Model, traced: nn.Module) -> tuple[str, ...
 def count_ops(model: ir.Model) -> dict[str, int]:
     """Operators of the main graph by name (custom domain as `temport::Op`), most frequent first."""
     names = (
-        f"{node.domain}::{node.op_type}" if node.domain not in ("", "ai.onnx") else node.op_type
+        f"{node.domain}::{node.op_type}" if not is_standard(node) else node.op_type
         for node in model.graph.all_nodes()
     )
     return dict(Counter(names).most_common())

@@ -14,6 +14,7 @@ import numpy as np
 import onnx_ir as ir
 
 from custom_ops.mask import Rule
+from exporter.standard_operator import is_standard
 
 MOVES = {
     "And", "Cast", "Concat", "Expand", "Flatten", "Gather", "Identity", "Not", "Pad", "Reshape", "Slice",
@@ -96,11 +97,9 @@ def check_masks(model: ir.Model, baked: Sequence[BakedMask]) -> int:
 
 def _mask_slots(node: ir.Node) -> list[ir.Value]:
     """The inputs of `node` that select what is attended to."""
-    if node.domain not in ("", "ai.onnx"):
-        return []
-    if node.op_type == "Where":
+    if is_standard(node, "Where"):
         return [v for v in node.inputs[:1] if v is not None]
-    if node.op_type == "Attention":
+    if is_standard(node, "Attention"):
         return [v for v in node.inputs[3:4] if v is not None]
     return []
 

@@ -12,6 +12,7 @@ import onnx_ir as ir
 from custom_ops.online_softmax_attention.attributes import OP_NAME
 from exporter.compilers.contract import Backend
 from exporter.declaration import Declaration
+from exporter.standard_operator import is_standard
 
 _NO_BF16 = "75"
 _LOOPS = {"Loop", "Scan", "LSTM", "GRU", "RNN"}
@@ -99,7 +100,7 @@ def _dynamic_axes(model: ir.Model, declaration: Declaration) -> Iterator[str]:
 
 
 def _node(node: ir.Node, model: ir.Model, backend: Backend) -> Iterator[str]:
-    if node.domain not in ("", "ai.onnx"):
+    if not is_standard(node):
         lowered = node.domain == "temport" and node.op_type == OP_NAME
         if not lowered and node.op_identifier() not in model.functions:
             op = f"{node.domain}::{node.op_type}"

@@ -14,6 +14,7 @@ from exporter.compilers.contract import Backend, CompileError
 from exporter.compilers.graph_edit import GraphEdit
 from exporter.compilers.head_width import cut, pad
 from exporter.compilers.lower_attention import EXCLUDED, LoweredAttention
+from exporter.standard_operator import is_standard
 
 
 def adopt_standard(model: ir.Model, backend: Backend) -> list[LoweredAttention]:
@@ -21,14 +22,10 @@ def adopt_standard(model: ir.Model, backend: Backend) -> list[LoweredAttention]:
 
     Run it after functions are inlined and before this package adds Attention nodes of its own.
     """
-    nodes = [node for node in model.graph if _is_attention(node)]
+    nodes = [node for node in model.graph if is_standard(node, "Attention")]
     if any(value is not None and value.shape is None for node in nodes for value in node.inputs[:3]):
         common.ShapeInferencePass()(model)  # nodes that came out of a function have none
     return [_adopt(model.graph, node, backend) for node in nodes]
-
-
-def _is_attention(node: ir.Node) -> bool:
-    return node.op_type == "Attention" and node.domain in ("", "ai.onnx")
 
 
 def _adopt(graph: ir.Graph, node: ir.Node, backend: Backend) -> LoweredAttention:

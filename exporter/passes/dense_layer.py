@@ -9,6 +9,7 @@ import onnx_ir as ir
 
 from exporter.passes.initializers import initializer
 from exporter.passes.projection import insert
+from exporter.standard_operator import is_standard
 
 
 @dataclass
@@ -54,11 +55,6 @@ def dense_layer(graph: ir.Graph, node: ir.Node) -> DenseLayer | None:
     if ranks[0] >= 1 and ranks[1] == 2:
         return _of_rows(graph, node, x, weight, bias)
     return _by_head(graph, node, x, weight) if ranks == (4, 3) else None
-
-
-def is_standard(node: ir.Node, *operators: str) -> bool:
-    """Whether the node is one of these ai.onnx operators."""
-    return node.domain in ("", "ai.onnx") and node.op_type in operators
 
 
 def only_user(value: ir.Value) -> ir.Node | None:

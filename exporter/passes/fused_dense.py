@@ -10,9 +10,10 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import common
 
-from exporter.passes.dense_layer import DenseLayer, dense_layer, is_bias, is_standard, only_user
+from exporter.passes.dense_layer import DenseLayer, dense_layer, is_bias, only_user
 from exporter.passes.initializers import initializer
 from exporter.passes.projection import stand_in
+from exporter.standard_operator import is_standard
 
 ACTIVATIONS = {"Relu": "relu", "Gelu": "gelu", "Sigmoid": "sigmoid"}
 """ai.onnx operator -> attribute `activation` of FusedDense."""

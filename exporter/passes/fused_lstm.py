@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from exporter.standard_operator import is_standard
+
 LENGTHS, FIRST_STATE, PEEPHOLES = 4, 5, 7
 """Inputs of ai.onnx LSTM that the op does not take, and the first of those between them."""
 OUTPUTS = 3
@@ -50,7 +52,7 @@ def _can_be_fused(node: ir.Node) -> bool:
     """A float32 LSTM with constant weights and every option at its default: one direction, no lengths, no
     peepholes, no clipping. Weights that are no constants would be packed in every run.
     """
-    if node.domain not in ("", "ai.onnx") or node.op_type != "LSTM" or "hidden_size" not in node.attributes:
+    if not is_standard(node, "LSTM") or "hidden_size" not in node.attributes:
         return False
     given = {name: attribute.value for name, attribute in node.attributes.items() if name != "hidden_size"}
     left_out = [value for index, value in enumerate(node.inputs) if index in (LENGTHS, PEEPHOLES)]

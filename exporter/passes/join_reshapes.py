@@ -12,6 +12,7 @@ from onnx_ir.passes import common
 
 from exporter.passes.initializers import initializer
 from exporter.passes.projection import insert, replace
+from exporter.standard_operator import is_standard
 
 RENAMING = {"Flatten", "Reshape", "Squeeze", "Unsqueeze"}
 
@@ -27,7 +28,7 @@ def join_reshapes(model: ir.Model) -> bool:
 
 def _keeps_order(node: ir.Node) -> bool:
     """Whether the output has the elements of the first input in their order, whatever its shape."""
-    if node.domain not in ("", "ai.onnx") or not node.inputs or node.inputs[0] is None:
+    if not is_standard(node) or not node.inputs or node.inputs[0] is None:
         return False
     if node.inputs[0].const_value is not None:
         return False

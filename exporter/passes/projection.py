@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from exporter.standard_operator import is_standard
+
 
 @dataclass(frozen=True)
 class Projection:
@@ -23,7 +25,7 @@ class Projection:
 def projection_behind(value: ir.Value) -> Projection | None:
     """The dense layer that makes `value`, whoever else uses it."""
     node = value.producer()
-    if node is None or node.domain not in ("", "ai.onnx"):
+    if node is None or not is_standard(node):
         return None
     if node.op_type == "MatMul":
         return _product(node)

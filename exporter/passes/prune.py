@@ -21,6 +21,7 @@ from onnx_ir.passes import common
 from exporter.passes.initializers import initializer
 from exporter.passes.single_block import as_softmax_attention, is_single_block
 from exporter.passes.unpack_qkv import is_packed, unpack_qkv
+from exporter.standard_operator import is_standard
 
 ELEMENTWISE = {
     "Add", "Cast", "Clip", "Div", "Elu", "Erf", "Exp", "Gelu", "Identity", "Max", "Min", "Mul", "Neg", "Pow",
@@ -125,7 +126,7 @@ def _rule(node: ir.Node, index: int, value: ir.Value, tail: Tail | None) -> Tail
     output = node.outputs[0]
     if value.shape is None or output.shape is None or value.const_value is not None:
         return None
-    if node.domain in ("", "ai.onnx") and node.op_type == "Gather":
+    if is_standard(node, "Gather"):
         return Tail(_gather_axis(node), 1) if index == 0 and _selects_last(node) else None
     if tail is None:
         return None
@@ -137,7 +138,7 @@ def _rule(node: ir.Node, index: int, value: ir.Value, tail: Tail | None) -> Tail
             return tail
         keys = _keys_for(node, tail.count)
         return None if keys is None else Tail(1, keys)
-    if node.domain not in ("", "ai.onnx"):
+    if not is_standard(node):
         return None
     if node.op_type in ELEMENTWISE:
         axis = tail.axis - len(output.shape) + len(value.shape)

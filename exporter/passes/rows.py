@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from exporter.passes.initializers import initializer
 from exporter.passes.prune import ELEMENTWISE
+from exporter.standard_operator import is_standard
 
 Size = int | ir.SymbolicDim
 
@@ -51,7 +52,7 @@ def rows_of(value: ir.Value | None) -> Rows | None:
 
 def by_row(node: ir.Node) -> bool:
     """Whether the node gives the same numbers on flat rows, after `adapt`."""
-    if node.domain not in ("", "ai.onnx") or any(rows_of(output) is None for output in node.outputs):
+    if not is_standard(node) or any(rows_of(output) is None for output in node.outputs):
         return False
     rows, given = rows_of(node.inputs[0]) if node.inputs else None, node.inputs
     if node.op_type in ELEMENTWISE:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from exporter.standard_operator import is_standard
+
 LARGEST = 1e-8
 """The optimiser's tolerance."""
 
@@ -16,7 +18,7 @@ LARGEST = 1e-8
 def keep_small_addends(model: ir.Model) -> None:
     """Give every scalar constant that is added or subtracted, nonzero but at most 1e-8, the shape [1], in place."""
     for node in model.graph.all_nodes():
-        if node.domain not in ("", "ai.onnx") or node.op_type not in ("Add", "Sub"):
+        if not is_standard(node, "Add", "Sub"):
             continue
         for index, value in enumerate(node.inputs):
             constant = ir.convenience.get_const_tensor(value) if value is not None else None
