@@ -172,11 +172,25 @@ def test_bench_measures(runner: Path, exported: Callable[[str], Path], stepped: 
     np.testing.assert_allclose(np.diff(np.log10(edges)), 1 / 20)
 
 
+@pytest.mark.parametrize("kind", ["window", "step"])
+def test_the_noise_of_the_host_is_that_of_arithmetic_as_long_as_a_frame(
+    runner: Path, exported: Callable[[str], Path], stepped: Stepped, kind: str
+) -> None:
+    bundle = exported("mega") if kind == "window" else stepped("mega")
+    report = json.loads(run(runner, bundle, "--bench", "--frames", "300", "--host-noise").stdout)
+    noise, latency = report["host_noise"], report["latency"]
+    assert (noise["of"], noise["unit"], noise["frames"]) == ("arithmetic of the same length", "us", 300)
+    assert 0 < noise["min"] <= noise["p50"] <= noise["p99"] <= noise["p99_9"] <= noise["max"]
+    assert 1 / 4 < noise["p50"] / latency["p50"] < 4
+    assert "host_noise" not in json.loads(run(runner, bundle, "--bench", "--frames", "2").stdout)
+
+
 def test_bench_lengths_that_mean_nothing_get_a_sentence(runner: Path, stepped: Stepped) -> None:
     for words, part in (
         (("--bench", "--frames", "0"), "--frames 0 is not a number from 1 to"),
         (("--bench", "--frames", "12x"), "--frames 12x is not a number"),
         (("--frames", "12"), "give both"),
+        (("--replay", "--host-noise"), "give both"),
     ):
         done = run(runner, stepped("mega"), *words)
         assert done.returncode == 2 and part in done.stderr and done.stderr.count("\n") == 1

@@ -18,10 +18,11 @@ int count_of(const std::string& text, int most) {
 }  // namespace
 
 const char* const kUsage =
-    "usage: temport-run BUNDLE [--replay] [--bench [--frames N]]\n"
+    "usage: temport-run BUNDLE [--replay] [--bench [--frames N] [--host-noise]]\n"
     "                   [--input [NAME=]x.npy ... --output [NAME=]y.npy ... [--restore STATE] [--save STATE]]\n"
     "                   [--runtime onnxruntime|tensorrt|tensorrt-rtx] [--library libonnxruntime.so]\n"
     "                   [--ops libtemport_ops.so|none] [--threads N]\n"
+    "--host-noise times arithmetic of the same length between the frames: what the machine itself adds to a latency.\n"
     "Prints one JSON object on stdout. Exit code 0: done and every judged case passed; 1: a case failed\n"
     "or none could be judged; 2: bad input, a refused bundle or a missing runtime, with one sentence on stderr.\n";
 
@@ -33,6 +34,8 @@ Result<Arguments> parse_arguments(int count, char** values) {
       arguments.replay = true;
     } else if (word == "--bench") {
       arguments.bench = true;
+    } else if (word == "--host-noise") {
+      arguments.host_noise = true;
     } else if (word == "--help" || word == "-h") {
       arguments.help = true;
     } else if (word.rfind("--", 0) != 0) {
@@ -72,6 +75,8 @@ Result<Arguments> parse_arguments(int count, char** values) {
   if (arguments.help) return arguments;
   if (arguments.bundle.empty()) return invalid_argument("name the bundle to run; see temport-run --help");
   if (arguments.frames && !arguments.bench) return invalid_argument("--frames says how long --bench runs; give both");
+  if (arguments.host_noise && !arguments.bench)
+    return invalid_argument("--host-noise says what the machine adds to the times of --bench; give both");
   if (arguments.inputs.empty() != arguments.outputs.empty())
     return invalid_argument("--input and --output go together");
   if (arguments.inputs.empty() && !(arguments.state.restore + arguments.state.save).empty())

@@ -21,7 +21,7 @@ struct Arguments {
   std::vector<std::pair<std::string, std::string>> inputs, outputs;
   StateFiles state;
   int frames = 0;  // of --bench; 0: its default
-  bool replay = false, bench = false, help = false;
+  bool replay = false, bench = false, host_noise = false, help = false;
 };
 
 extern const char* const kUsage;

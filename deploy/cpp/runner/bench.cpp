@@ -2,7 +2,9 @@
 #include <chrono>
 #include <cmath>
 #include <cstring>
+#include <optional>
 
+#include "host_noise.h"
 #include "inference.h"
 
 namespace temport::runner {
@@ -49,9 +51,14 @@ Json histogram(const std::vector<double>& sorted) {
   return {{"edges", edges}, {"counts", counts}};
 }
 
-// Microseconds of every inference, in the order in which they were made; writing the inputs is not part of them.
+// Microseconds of every inference, in the order in which they were made, and of the arithmetic after each, where it was
+// asked for. Writing the inputs is not part of them.
+struct Samples {
+  std::vector<double> inferences, arithmetic;
+};
+
 template <class Runnable>
-Result<std::vector<double>> measure(const Opened& opened, Runnable& runnable, bool moving, int frames) {
+Result<Samples> measure(const Opened& opened, Runnable& runnable, bool moving, int frames, bool host_noise) {
   const auto vectors = opened.bundle.vectors();
   if (!vectors) return vectors.error();
   const auto cases = vectors->cases();
@@ -65,47 +72,62 @@ Result<std::vector<double>> measure(const Opened& opened, Runnable& runnable, bo
     fill(feeds.back(), 0);
   }
   using Clock = std::chrono::steady_clock;
-  std::vector<double> microseconds;
-  microseconds.reserve(static_cast<size_t>(frames));
+  Samples samples;
+  samples.inferences.reserve(static_cast<size_t>(frames));
+  samples.arithmetic.reserve(host_noise ? static_cast<size_t>(frames) : 0);
+  std::vector<double> warm_up;
+  std::optional<Arithmetic> arithmetic;
   for (int frame = -kWarmUp; frame < frames; ++frame) {
     for (const auto& feed : feeds)
       if (moving) fill(feed, static_cast<size_t>(frame + kWarmUp) * feed.buffer.bytes);
     const auto before = Clock::now();
     if (auto done = runnable.run(); !done) return done.error();
-    const auto took = Clock::now() - before;
-    if (frame >= 0) microseconds.push_back(std::chrono::duration<double, std::micro>(took).count());
+    const double took = std::chrono::duration<double, std::micro>(Clock::now() - before).count();
+    (frame < 0 ? warm_up : samples.inferences).push_back(took);
+    if (arithmetic) samples.arithmetic.push_back(arithmetic->time());
+    if (host_noise && frame == -1) arithmetic.emplace(median(warm_up));
   }
-  return microseconds;
+  return samples;
 }
 
-Result<std::vector<double>> measure(const Opened& opened, int frames) {
+Result<Samples> measure(const Opened& opened, int frames, bool host_noise) {
   if (opened.bundle.states().empty()) {
     auto request = opened.session.request();
-    return request ? measure(opened, *request, false, frames) : Result<std::vector<double>>(request.error());
+    return request ? measure(opened, *request, false, frames, host_noise) : Result<Samples>(request.error());
   }
   auto stream = opened.session.stream();
-  return stream ? measure(opened, *stream, true, frames) : Result<std::vector<double>>(stream.error());
+  return stream ? measure(opened, *stream, true, frames, host_noise) : Result<Samples>(stream.error());
+}
+
+Json quantiles(const std::vector<double>& sorted) {
+  return {{"unit", "us"},
+          {"frames", sorted.size()},
+          {"min", sorted.front()},
+          {"p50", quantile(sorted, 0.5)},
+          {"p90", quantile(sorted, 0.9)},
+          {"p99", quantile(sorted, 0.99)},
+          {"p99_9", quantile(sorted, 0.999)},
+          {"max", sorted.back()}};
 }
 
 }  // namespace
 
-Result<void> bench(const Opened& opened, int frames, Json& report) {
-  const auto measured = measure(opened, frames);
+Result<void> bench(const Opened& opened, int frames, bool host_noise, Json& report) {
+  const auto measured = measure(opened, frames, host_noise);
   if (!measured) return measured.error();
-  const auto tenth = std::max<std::ptrdiff_t>(1, static_cast<std::ptrdiff_t>(measured->size() / 10));
-  std::vector<double> sorted = *measured;
+  const std::vector<double>& all = measured->inferences;
+  const auto tenth = std::max<std::ptrdiff_t>(1, static_cast<std::ptrdiff_t>(all.size() / 10));
+  std::vector<double> sorted = all;
   std::sort(sorted.begin(), sorted.end());
-  report["latency"] = {{"unit", "us"},
-                       {"frames", sorted.size()},
-                       {"min", sorted.front()},
-                       {"p50", quantile(sorted, 0.5)},
-                       {"p90", quantile(sorted, 0.9)},
-                       {"p99", quantile(sorted, 0.99)},
-                       {"p99_9", quantile(sorted, 0.999)},
-                       {"max", sorted.back()},
-                       {"p50_first_tenth", median({measured->begin(), measured->begin() + tenth})},
-                       {"p50_last_tenth", median({measured->end() - tenth, measured->end()})},
-                       {"histogram", histogram(sorted)}};
+  Json& latency = report["latency"] = quantiles(sorted);
+  latency["p50_first_tenth"] = median({all.begin(), all.begin() + tenth});
+  latency["p50_last_tenth"] = median({all.end() - tenth, all.end()});
+  latency["histogram"] = histogram(sorted);
+  if (!host_noise) return {};
+  std::vector<double> arithmetic = measured->arithmetic;
+  std::sort(arithmetic.begin(), arithmetic.end());
+  Json& noise = report["host_noise"] = quantiles(arithmetic);
+  noise["of"] = "arithmetic of the same length";
   return {};
 }
 

@@ -56,7 +56,8 @@ Result<bool> run(const Arguments& arguments, Json& report) {
   if (!arguments.outputs.empty())
     if (auto done = run_once(opened, arguments, report); !done) return done.error();
   if (arguments.bench)
-    if (auto done = bench(opened, arguments.frames ? arguments.frames : kDefaultFrames, report); !done) return done.error();
+    if (auto done = bench(opened, arguments.frames ? arguments.frames : kDefaultFrames, arguments.host_noise, report); !done)
+      return done.error();
   return passed;
 }
 

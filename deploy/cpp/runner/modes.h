@@ -20,8 +20,9 @@ Result<bool> replay(const Opened& opened, Json& report);
 void report_not_run(const std::string& reason, Json& report);
 
 // Latency of `frames` inferences at the declared optimum, on values of the first recorded case; of a step model, the
-// frames of one stream that never resets.
-Result<void> bench(const Opened& opened, int frames, Json& report);
+// frames of one stream that never resets. With `host_noise` also the times of arithmetic that lasts as long as the median
+// frame, done once after each of them.
+Result<void> bench(const Opened& opened, int frames, bool host_noise, Json& report);
 
 // One inference, or one stream, from .npy files to .npy files.
 Result<void> run_once(const Opened& opened, const Arguments& arguments, Json& report);
