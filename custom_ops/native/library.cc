@@ -87,6 +87,9 @@ extern "C" __attribute__((visibility("default"))) const char* temport_ops_descri
   return text.c_str();
 }
 
+// Not 0: the cached ops may be given one buffer for a cache before and after a frame, and write its newest row there.
+extern "C" __attribute__((visibility("default"))) int temport_ops_write_in_place() { return 1; }
+
 // For benchmarks: FLOP/s of one thread doing nothing but fused multiply-adds with the vectors that the kernels use, the
 // best of `trials` short trials; 0 where no kernel can run.
 extern "C" __attribute__((visibility("default"))) double temport_peak_flops(int trials) {
