@@ -5,6 +5,7 @@
 #include <cmath>
 #include <thread>
 
+#include "linear_branch.h"
 #include "linear_states.h"
 #include "node.h"
 #include "scratch.h"
@@ -29,11 +30,7 @@ class BlockLinearAttention {
     a.workers = std::max(1u, std::thread::hardware_concurrency());
     default_scale_ = !node.has("scale");
     a.scale = node.number("scale", 1.0f);
-    fixed_.elu1 = node.choice("feature_map", {"identity", "elu1"}) == 1;
-    fixed_.divide = node.choice("normalizer", {"key_sum", "none"}) == 0;
-    fixed_.eps = node.number("eps", 1e-8f);
-    if (fixed_.eps < 1e-30f)
-      throw NodeError(label_ + ": attribute eps is " + std::to_string(fixed_.eps) + "; it must be at least 1e-30.");
+    read_linear_branch(node, fixed_);
     fixed_.wait = [](int spins) {
       if (spins > 64) std::this_thread::yield();  // the thread in turn may share this core
     };

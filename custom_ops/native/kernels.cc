@@ -1,5 +1,6 @@
 // Compiled once per instruction set, with TEMPORT_ISA as its name and the compiler's flags for it.
 #include "../block_linear_attention/kernel.h"
+#include "../cached_block_linear_attention/kernel.h"
 #include "../fused_dense/kernel.h"
 #include "../fused_lstm/kernel.h"
 #include "../online_softmax_attention/kernel.h"
@@ -17,6 +18,8 @@ const Kernels kKernels = {
     run_attention,
     plan_block_linear,
     run_block_linear,
+    linear_step_floats,
+    run_linear_step,
     dense_floats,
     pack_dense,
     plan_dense,

@@ -9,6 +9,7 @@
 
 #include "../block_linear_attention/ort_op.h"
 #include "../cached_attention/ort_op.h"
+#include "../cached_block_linear_attention/ort_op.h"
 #include "../fused_dense/ort_op.h"
 #include "../fused_lstm/ort_op.h"
 #include "../online_softmax_attention/ort_op.h"
@@ -37,6 +38,7 @@ std::vector<const ort::CustomOp*> make_ops(const ort::Api& api, bool infer) {
     add(new OpEntry<OnlineSoftmaxAttention>(api, dtype, infer));
     add(new OpEntry<BlockLinearAttention>(api, dtype, infer));
     add(new OpEntry<CachedAttention>(api, dtype, infer));
+    add(new OpEntry<CachedBlockLinearAttention>(api, dtype, infer));
   }
   add(new OpEntry<FusedDense>(api, DType::kFloat32, infer));
   add(new OpEntry<FusedLstm>(api, DType::kFloat32, infer));

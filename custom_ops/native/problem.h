@@ -62,11 +62,16 @@ struct alignas(64) LinearState {
   float* snapshot = nullptr;  // S and z at the start of the current block, where a block has several chunks
 };
 
-struct BlockLinearProblem {
-  AttentionProblem attention;
+// The linear branch of the block-linear ops: phi is the identity or elu + 1, and what it gives may be divided by eps +
+// the sum of phi(q) . phi(k).
+struct LinearBranch {
   bool elu1 = false;
   bool divide = true;
   float eps = 1e-8f;
+};
+
+struct BlockLinearProblem : LinearBranch {
+  AttentionProblem attention;
 
   // Filled by plan().
   int64_t state_floats = 0;
@@ -76,6 +81,17 @@ struct BlockLinearProblem {
 
   LinearState* states = nullptr;      // [batch * heads], where chunks hand over
   void (*wait)(int spins) = nullptr;  // called while another chunk holds the turn
+};
+
+// The linear branch of one frame of a stream: what it adds to a row of `y`, and the sums of phi(k)^T [v 1] with this
+// frame. Sums are `[batch, heads, dim, dim + 1]`, and those that come out lie in other memory than those that go in.
+struct LinearStepProblem : LinearBranch {
+  DType dtype = DType::kFloat32;
+  const void* qkv = nullptr;  // [batch, 3, heads * dim]
+  const void *earlier = nullptr, *block = nullptr, *lost = nullptr;
+  void *next_earlier = nullptr, *next_block = nullptr, *next_lost = nullptr;
+  void* y = nullptr;  // [batch, heads * dim]
+  int64_t heads = 0, dim = 0;
 };
 
 enum class Activation : int { kNone, kRelu, kGelu, kSigmoid, kSilu };
@@ -124,6 +140,9 @@ struct Kernels {
   void (*plan_block_linear)(BlockLinearProblem&);
   // Tasks have to be STARTED in the order of their index: a task waits for earlier ones of the same head.
   void (*run_block_linear)(const BlockLinearProblem&, int64_t task, float* scratch);
+  // Of one head of a batch entry; `ends`: its block is complete with this frame.
+  size_t (*linear_step_floats)(int64_t dim);  // of scratch
+  void (*run_linear_step)(const LinearStepProblem&, int64_t entry, int64_t head, bool ends, float* scratch);
   // Floats of a packed weight per input, over all its panels, and the packing of w `[groups, inputs, outputs]`.
   int64_t (*dense_floats)(int64_t groups, int64_t outputs);
   void (*pack_dense)(const float* w, int64_t groups, int64_t inputs, int64_t outputs, float* to);

@@ -90,6 +90,18 @@ TEMPORT_INLINE Float min(Float a, Float b) {
 #endif
 }
 
+// A product whose rounding is kept: no compiler may fuse it with the sum that it goes into.
+TEMPORT_INLINE Float as_rounded(Float product) {
+#if defined(__AVX512F__)
+  asm("" : "+v"(product));
+#elif defined(__aarch64__)
+  asm("" : "+w"(product));
+#else
+  asm("" : "+x"(product));
+#endif
+  return product;
+}
+
 // 0, 1, 2, ... in the lanes.
 TEMPORT_INLINE Int lanes() {
   Int x{};

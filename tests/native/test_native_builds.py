@@ -20,11 +20,15 @@ FORCED = """
 from custom_ops import library_description, library_path
 import test_native_attention as attention, test_native_block_linear as linear, test_native_dense as dense
 import test_native_lstm as lstm
+import test_native_cached_attention as cached, test_native_cached_block_linear as cached_linear
 for dtype in attention.TORCH:
     for case in attention.CASES:
         attention.check(case, dtype)
     for case in linear.CASES:
         linear.check(case, dtype, threads=1)
+    for step in (cached, cached_linear):
+        for case in step.CASES:
+            step.check(case, dtype)
 dense.test_fused_dense()
 for case in lstm.LSTM_CASES:
     lstm.test_lstm(*case, "bias", threads=2)
