@@ -5,6 +5,7 @@ Every runtime is called this way, ours and the peers': none pays for arrays that
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,20 +14,35 @@ import numpy as np
 import numpy.typing as npt
 
 from exporter.bench.contest import Call
+from exporter.metadata import PREFIX
 
 Feed = Mapping[str, npt.NDArray[Any]]
 TYPES = {"tensor(float)": np.float32, "tensor(bool)": np.bool_, "tensor(int64)": np.int64}
 
 
-def onnxruntime_call(session: Any, feed: Feed) -> Call:
+def held_in_place(session: Any) -> dict[str, str]:
+    """What native kernels write where they read it, by the signature in the session's model: output -> input.
+
+    Only for sessions that have those kernels: a function body needs two buffers.
+    """
+    signature = json.loads(session.get_modelmeta().custom_metadata_map[PREFIX + "signature"])
+    return {pair["output"]: pair["input"] for pair in signature.get("states", ()) if pair.get("in_place")}
+
+
+def onnxruntime_call(session: Any, feed: Feed, in_place: Mapping[str, str] | None = None) -> Call:
     """An `onnxruntime.InferenceSession` of fixed shapes; the call gives its first output, always the same array.
 
-    Outputs are arrays of ours: `OrtValue.numpy()` would copy them.
+    Outputs are arrays of ours: `OrtValue.numpy()` would copy them. Those of `in_place` (output -> input) are the
+    arrays of the feed, which the call changes.
     """
+    in_place = in_place or {}
     binding = session.io_binding()
     for name, array in feed.items():
         binding.bind_cpu_input(name, array)
-    kept = [np.empty(output.shape, TYPES[output.type]) for output in session.get_outputs()]
+    kept = [
+        feed[in_place[output.name]] if output.name in in_place else np.empty(output.shape, TYPES[output.type])
+        for output in session.get_outputs()
+    ]
     for output, array in zip(session.get_outputs(), kept, strict=True):
         binding.bind_output(output.name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
 

@@ -11,13 +11,14 @@ import json
 import statistics
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from exporter.bench.bound import held_in_place
 from exporter.bench.files import write_whole
 from exporter.bundle import Bundle, open_bundle
 from exporter.errors import UserError
@@ -73,7 +74,8 @@ def compare(
     if library is None:
         raise UserError("the onnxruntime package carries no shared library on this system")
     session: Any = OrtSession(bundle.model_path, "", threads, ops)
-    loops = {PLAIN: plain(bundle, session.session), BOUND: bound(bundle, session.session)}
+    in_place = held_in_place(session.session).values() if ops else ()
+    loops = {PLAIN: plain(bundle, session.session), BOUND: bound(bundle, session.session, in_place)}
     medians: dict[str, list[float]] = {name: [] for name in (RUNNER, *loops)}
     options = (
         *("--bench", "--frames", str(frames), "--threads", str(threads)),
@@ -154,14 +156,17 @@ def plain(bundle: Bundle, session: Any) -> Loop:
     return Loop(inputs.advance, call, lambda: newest[names[0]])
 
 
-def bound(bundle: Bundle, session: Any) -> Loop:
+def bound(bundle: Bundle, session: Any, in_place: Collection[str] = ()) -> Loop:
     """Buffers bound once; a step model has two sets of them for its state, which change places.
 
-    A binding holds addresses only: the loop keeps the arrays.
+    A state of `in_place` (by its input) has one buffer, in both sets. A binding holds addresses only: the loop keeps
+    the arrays.
     """
     declaration = bundle.declaration
     inputs = _Inputs(bundle)
-    other = {name: np.zeros_like(array) for name, array in inputs.arrays.items()}
+    other = {
+        name: array if name in in_place else np.zeros_like(array) for name, array in inputs.arrays.items()
+    }
     pairs = {after: before for before, after in declaration.states}
     outputs = {s.name: np.zeros(s.at(), s.dtype) for s in declaration.outputs if s.name not in pairs}
     bindings = []
