@@ -2,6 +2,8 @@
 
 from custom_ops.block_linear_attention import OP as _BLOCK_LINEAR
 from custom_ops.block_linear_attention import block_linear_attention
+from custom_ops.cached_attention import OP as _CACHED
+from custom_ops.cached_attention import cached_attention
 from custom_ops.fused_dense import OP as _FUSED_DENSE
 from custom_ops.fused_lstm import OP as _FUSED_LSTM
 from custom_ops.library import library_description, library_path
@@ -9,10 +11,9 @@ from custom_ops.mask import MaskRule
 from custom_ops.online_softmax_attention import OP as _ONLINE_SOFTMAX
 from custom_ops.online_softmax_attention import online_softmax_attention
 from custom_ops.op import CustomOp
-from custom_ops.shift_append import OP as _SHIFT_APPEND
 
 OPS: dict[str, CustomOp] = {
-    op.name: op for op in (_ONLINE_SOFTMAX, _BLOCK_LINEAR, _FUSED_DENSE, _FUSED_LSTM, _SHIFT_APPEND)
+    op.name: op for op in (_ONLINE_SOFTMAX, _BLOCK_LINEAR, _CACHED, _FUSED_DENSE, _FUSED_LSTM)
 }
 """Every op by its ONNX name."""
 
@@ -20,6 +21,7 @@ __all__ = [
     "OPS",
     "MaskRule",
     "block_linear_attention",
+    "cached_attention",
     "library_description",
     "library_path",
     "online_softmax_attention",

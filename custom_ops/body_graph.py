@@ -107,12 +107,17 @@ class BodyGraph:
             weights = self.op("Where", allowed, weights, self.constant(0))
         return self.op("MatMul", weights, values)
 
-    def function(self, result: ir.Value, *, like: ir.Value) -> onnx.FunctionProto:
-        """Finish: `result` in the element type of `like` becomes the op's output."""
-        self.op("CastLike", result, like, name=self.schema.outputs[0].name)
-        output = self._nodes[-1].outputs[0]
+    def function(self, *results: ir.Value, like: ir.Value) -> onnx.FunctionProto:
+        """Finish: the results become the op's outputs, in the element type of `like`.
+
+        A result that bears the name of its output already has that type.
+        """
+        outputs = [
+            x if x.name == output.name else self.op("CastLike", x, like, name=output.name)
+            for x, output in zip(results, self.schema.outputs, strict=True)
+        ]
         graph = ir.Graph(
-            list(self.inputs.values()), [output], nodes=self._nodes, opset_imports={"": self.opset}
+            list(self.inputs.values()), outputs, nodes=self._nodes, opset_imports={"": self.opset}
         )
         attributes = [
             ir.Attr(name, _ATTRIBUTE_TYPES[a.type], None) for name, a in self.schema.attributes.items()

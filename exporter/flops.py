@@ -102,6 +102,11 @@ def _block_linear(node: ir.Node, shapes: list[Shape | None], output: Shape) -> i
     return int(2 * sizes.batch * heads * ((sizes.head_dim + sizes.value_dim) * pairs + state))
 
 
+def _cached(node: ir.Node, shapes: list[Shape | None], output: Shape) -> int:
+    """One query against every row of the caches, the second input."""
+    return 4 * math.prod(_given(shapes[1]))
+
+
 RULES = {
     ("", "MatMul"): _matmul,
     ("", "Gemm"): _gemm,
@@ -110,6 +115,7 @@ RULES = {
     ("", "Attention"): _standard_attention,
     ("temport", "OnlineSoftmaxAttention"): _online_softmax,
     ("temport", "BlockLinearAttention"): _block_linear,
+    ("temport", "CachedAttention"): _cached,
 }
 """(domain, operator) -> FLOPs of a node from the shapes of its inputs and of its first output."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from custom_ops import MaskRule, online_softmax_attention
+from custom_ops import MaskRule, cached_attention, online_softmax_attention
 from graphs.attention_functions import chunked_attention, scaled_dot_product_attention
 from graphs.masks import MaskTable
 from graphs.normalization import qk_layer_norm
@@ -120,12 +120,21 @@ class MultiHeadSelfAttention(nn.Module, CachedAttention):
 
     def attend_cached(self, qkv: Tensor, memory: Memory) -> Tensor:
         """One frame `[batch, 1, 3*hidden]` against the frames kept, its own included -> `[batch, 1, hidden]`."""
-        q, k, v = qkv.chunk(3, dim=-1)
         if self.qk_layernorm:
+            q, k, v = qkv.chunk(3, dim=-1)
             q, k = (qk_layer_norm(x.unflatten(-1, (self.num_heads, -1))).flatten(2) for x in (q, k))
-        keys, values = memory.append(self, "keys", k), memory.append(self, "values", v)
-        # The caches hold no frame outside the rule, so all that is left to say is which entries are filled.
-        return online_softmax_attention(q, keys, values, memory.seen(), num_heads=self.num_heads)
+            qkv = torch.cat((q, k, v), dim=-1)
+        # The caches hold no frame outside the rule, so it takes no part here.
+        y, keys, values = cached_attention(
+            qkv,
+            memory.read(self, "keys"),
+            memory.read(self, "values"),
+            memory.frames(),
+            num_heads=self.num_heads,
+        )
+        memory.write(self, "keys", keys)
+        memory.write(self, "values", values)
+        return y
 
     def _attend_plain(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         mask = self.fixed_mask if self.rule_table is None else self.rule_table(q.shape[2])

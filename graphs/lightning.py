@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from custom_ops import block_linear_attention, online_softmax_attention
+from custom_ops import block_linear_attention, cached_attention
 from graphs import edifice_names as names
 from graphs.feed_forward import FeedForward
 from graphs.normalization import EPS
@@ -84,6 +84,8 @@ class LightningAttention(nn.Module, Stateful):
     shorter.
     """
 
+    counts_frames = True
+
     def __init__(
         self, hidden_size: int, num_heads: int, block_size: int, feature_map: str, normalizer: str
     ) -> None:
@@ -92,9 +94,6 @@ class LightningAttention(nn.Module, Stateful):
         self.feature_map, self.normalizer = feature_map, normalizer
         self.qkv = nn.Linear(hidden_size, 3 * hidden_size)
         self.out = nn.Linear(hidden_size, hidden_size)
-
-    def capacity(self) -> int:
-        return self.block_size
 
     def state_specs(self) -> tuple[StateSpec, ...]:
         """Keys and values of the current block; `earlier` and `block` are sums of phi(k)^T [v 1] over the
@@ -128,10 +127,15 @@ class LightningAttention(nn.Module, Stateful):
 
     def attend_cached(self, qkv: Tensor, memory: Memory) -> Tensor:
         """One frame `[batch, 1, 3*hidden_size]`: softmax over its block so far, plus the earlier blocks' sums."""
-        q, k, v = qkv.chunk(3, dim=-1)
-        keys, values = memory.append(self, "keys", k), memory.append(self, "values", v)
-        inside = online_softmax_attention(q, keys, values, memory.seen(), num_heads=self.num_heads)
+        slot = memory.frames() % self.block_size
+        # as many frames as its block has before this one: no row of the block before is read
+        inside, keys, values = cached_attention(
+            qkv, memory.read(self, "keys"), memory.read(self, "values"), slot, num_heads=self.num_heads
+        )
+        memory.write(self, "keys", keys)
+        memory.write(self, "values", values)
 
+        q, k, v = qkv.chunk(3, dim=-1)
         # by head, [batch, heads, 1, head_dim]
         q, k, v = (x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for x in (q, k, v))
         earlier = memory.read(self, "earlier")
@@ -144,7 +148,7 @@ class LightningAttention(nn.Module, Stateful):
         block, lost = memory.read(self, "block"), memory.read(self, "lost")
         added = self.feature(k).mT @ functional.pad(v, (0, 1), value=1.0) - lost
         grown = block + added
-        complete = torch.where(memory.block_ends()[:, :, None, None], grown, 0.0)
+        complete = torch.where((slot == self.block_size - 1)[:, :, None, None], grown, 0.0)
         memory.write(self, "earlier", earlier + complete)
         memory.write(self, "block", grown - complete)
         memory.write(self, "lost", (grown - block) - added)

@@ -15,11 +15,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from custom_ops import MaskRule, online_softmax_attention
+from custom_ops import MaskRule, cached_attention, online_softmax_attention
+from custom_ops.torch_ring import written
 from graphs import edifice_names as names
 from graphs.attention_kernels import l1_attention, laplace_attention
 from graphs.feed_forward import GatedFeedForward
-from graphs.masks import MaskTable
+from graphs.masks import FilledRows, MaskTable
 from graphs.moving_average import ExponentialMovingAverage
 from graphs.normalization import EPS
 from graphs.options import (
@@ -95,6 +96,7 @@ class GatedAttention(nn.Module, CachedAttention):
         self.kernel = kernel
         self.rule = MaskRule(causal=kernel != "l1")
         self.causal = causal
+        self.filled = None if causal is None else FilledRows()
         self.qkv = nn.Linear(hidden_size, 3 * hidden_size)
         self.gate = nn.Linear(hidden_size, hidden_size)
         self.out = nn.Linear(hidden_size, hidden_size)
@@ -112,6 +114,8 @@ class GatedAttention(nn.Module, CachedAttention):
         super().limit(horizon)
         if self.causal is not None:
             self.causal.follow(self.rule)
+        if self.filled is not None:
+            self.filled.resize(self.capacity())
 
     def forward(self, u: Tensor, memory: Memory | None = None) -> Tensor:
         qkv = self.qkv(u)
@@ -132,11 +136,17 @@ class GatedAttention(nn.Module, CachedAttention):
 
     def attend_cached(self, qkv: Tensor, memory: Memory) -> Tensor:
         """One frame `[batch, 1, 3*hidden_size]` against the frames kept -> `[batch, 1, hidden_size]`."""
-        q, k, v = qkv.chunk(3, dim=-1)
-        keys, values = memory.append(self, "keys", k), memory.append(self, "values", v)
-        if self.kernel == "softmax":
-            return online_softmax_attention(q, keys, values, memory.seen(), num_heads=1)
-        return laplace_attention(q, keys, values, memory.seen().unsqueeze(1))
+        keys, values, frames = memory.read(self, "keys"), memory.read(self, "values"), memory.frames()
+        if self.filled is None:
+            y, keys, values = cached_attention(qkv, keys, values, frames, num_heads=1)
+        else:
+            q, k, v = qkv.chunk(3, dim=-1)
+            slot = frames % self.capacity()
+            keys, values = written(keys, k, slot), written(values, v, slot)
+            y = laplace_attention(q, keys, values, self.filled.at(frames))
+        memory.write(self, "keys", keys)
+        memory.write(self, "values", values)
+        return y
 
 
 class MegaBlock(nn.Module):

@@ -11,7 +11,7 @@ from graphs.streaming import Memory, Stateful, StateSpec
 
 RADIX, DIGITS = 128, 3
 STREAM_FRAMES = RADIX**DIGITS
-"""A stream counts its positions modulo this: 2,097,152 frames, 9.7 hours at 60 frames a second."""
+"""Positions of a stream count modulo this: 2,097,152 frames, 9.7 hours at 60 frames a second."""
 
 
 def sinusoid(length: int, width: int, scale: float, device: torch.device | None = None) -> Tensor:
@@ -32,6 +32,8 @@ def add_positional_encoding(x: Tensor, *, scale: float = 0.01) -> Tensor:
 class PositionalEncoding(LengthTable, Stateful):
     """The encoding of a fixed width, `[n, width]`; in a stream, that of one position at a time."""
 
+    counts_frames = True
+
     def __init__(self, width: int, *, scale: float = 0.01) -> None:
         super().__init__()
         self.width, self.scale = width, scale
@@ -41,21 +43,20 @@ class PositionalEncoding(LengthTable, Stateful):
         return sinusoid(length, self.width, self.scale, self.like.device)
 
     def state_specs(self) -> tuple[StateSpec, ...]:
-        return (StateSpec("position", (1,), "int64"),)
+        return ()
 
     def advance(self, memory: Memory) -> Tensor:
-        """The encoding of this frame, `[batch, 1, width]`; the position in the state moves on by one.
+        """The encoding of this frame, `[batch, 1, width]`, at the number of frames before it as its position.
 
         No table reaches as far as a stream, and the sine of a large angle is lost in float32. So the position
         is cut into three digits, position = a + 128 b + 128^2 c, and the sine of the sum of their angles is
         taken apart:
         sin(A+B+C) = sinA cosB cosC + cosA sinB cosC + cosA cosB sinC - sinA sinB sinC.
         """
-        position = memory.read(self, "position")
-        memory.write(self, "position", position + 1)
+        position = memory.frames()
         row = RADIX * torch.arange(DIGITS, device=position.device)
         place = RADIX ** torch.arange(DIGITS, device=position.device)
-        # Below 2^24 float32 holds every position, and powers of two divide it exactly.
+        # The remainders stay below 2^24, which float32 holds, and powers of two divide them exactly.
         digits = (position % (RADIX * place)).float().div(place).long()
         factors = functional.embedding(digits + row, self.digits(RADIX))
         return factors.prod(dim=1).unflatten(-1, (-1, self.width)).sum(dim=1, keepdim=True)

@@ -3,20 +3,19 @@
 A stream gives one frame at a time. Every layer runs the code of its sequence form with one frame and a `Memory`
 in which it finds what it left at the frame before:
 
-    attention       the last `capacity` keys and values, this frame's included, oldest first
+    attention       the last N keys and values, this frame's included: frame n in row n mod N
     moving average  its last value
     LSTM            hidden and cell state
     block-linear    keys and values of the current block, sums over the earlier blocks and over this one
-    positions       how many frames came before
+    all layers      how many frames came before, one counter for those that need it
 
 Step t gives what the sequence form gives at position t over frames 0..t. Attention without a window would need a
 cache that grows for ever, so a stream of such a model has a *horizon* of N frames: it equals the model for the
 first N frames, and from then on the model whose attention has a window of N (`limited`). A model with a window
 needs no horizon.
 
-Every state starts at zero, and zeroing a row of every state restarts the stream of that batch entry: nothing is
-read from cache entries that its own `seen` mask does not allow. That mask is part of the state and only ever
-shifted.
+Every state starts at zero, and zeroing a row of every state restarts the stream of that batch entry: the counter
+says which rows of a cache are filled, and no other row is read. A frame costs one row of a cache, whatever N.
 """
 
 from __future__ import annotations
@@ -29,7 +28,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from custom_ops import MaskRule
 from graphs.options import check_counts
@@ -37,13 +35,13 @@ from graphs.options import check_counts
 State = dict[str, Tensor]
 """State tensors by name, each `[batch, ...]`."""
 
-SEEN = "seen"
-"""Which cache entries hold a frame of this stream, bool `[batch, capacity]`; one for all layers."""
+FRAMES = "frames"
+"""Frames of this stream before this one, int64 `[batch, 1]`; one for all layers, and it never wraps."""
 
 
 @dataclass(frozen=True)
 class StateSpec:
-    """One state tensor: `[batch, *shape]`; dtype is `float` (the model's own), `bool` or `int64`."""
+    """One state tensor: `[batch, *shape]`; dtype is `float` (the model's own) or `int64`."""
 
     name: str
     shape: tuple[int, ...]
@@ -53,22 +51,22 @@ class StateSpec:
 class Stateful(ABC):
     """A layer that carries state from frame to frame."""
 
+    counts_frames = False
+    """Whether it asks how many frames came before."""
+
     @abstractmethod
     def state_specs(self) -> tuple[StateSpec, ...]:
         """Its state tensors, named within the layer. ValueError says why it cannot run frame by frame."""
-
-    def capacity(self) -> int:
-        """Entries of its caches of earlier frames, 0 where it has none."""
-        return 0
 
 
 class CachedAttention(Stateful):
     """A layer whose queries see earlier frames by a rule; its caches hold what the newest query may see."""
 
+    counts_frames = True
     rule: MaskRule
 
     def capacity(self) -> int:
-        """The window. ValueError where the rule needs more than any cache of fixed size."""
+        """Rows of its caches: the window. ValueError where the rule needs more than any cache of fixed size."""
         if self.rule.window:
             return self.rule.window
         if not self.rule.causal:
@@ -90,8 +88,6 @@ class Memory:
         self._names = {id(module): f"{name}." if name else "" for name, module in model.named_modules()}
         self._before = state
         self.after: State = {}
-        self._seen: Tensor | None = None
-        self._block_ends: Tensor | None = None
 
     def read(self, layer: nn.Module, name: str) -> Tensor:
         return self._before[self._names[id(layer)] + name]
@@ -99,24 +95,11 @@ class Memory:
     def write(self, layer: nn.Module, name: str, value: Tensor) -> None:
         self.after[self._names[id(layer)] + name] = value
 
-    def append(self, layer: nn.Module, name: str, newest: Tensor) -> Tensor:
-        """A cache `[batch, capacity, ...]` with its oldest entry dropped and `newest` `[batch, 1, ...]` added."""
-        cache = torch.cat((self.read(layer, name)[:, 1:], newest), dim=1)
-        self.write(layer, name, cache)
-        return cache
-
-    def seen(self) -> Tensor:
-        """`seen` with this frame added: what attention may look at in a cache."""
-        if self._seen is None:
-            self._seen = self.after[SEEN] = functional.pad(self._before[SEEN][:, 1:], (0, 1), value=True)
-        return self._seen
-
-    def block_ends(self) -> Tensor:
-        """Where this frame fills the cache, bool `[batch, 1]`; the next frame finds it empty there."""
-        if self._block_ends is None:
-            self._block_ends = self.seen()[:, :1]
-            self.after[SEEN] = self.seen() & ~self._block_ends
-        return self._block_ends
+    def frames(self) -> Tensor:
+        """How many frames came before this one, int64 `[batch, 1]`; the counter in the state moves on by one."""
+        if FRAMES not in self.after:
+            self.after[FRAMES] = self._before[FRAMES] + 1
+        return self._before[FRAMES]
 
 
 def limited(model: nn.Module, horizon: int) -> nn.Module:
@@ -142,17 +125,15 @@ def needs_horizon(model: nn.Module) -> bool:
 def state_specs(model: nn.Module) -> tuple[StateSpec, ...]:
     """Every state tensor of `model`, named by its layer. ValueError says why a model cannot stream."""
     specs: list[StateSpec] = []
-    capacities: set[int] = set()
+    counted = False
     for prefix, layer in _stateful(model):
         specs += [StateSpec(prefix + s.name, s.shape, s.dtype) for s in layer.state_specs()]
-        capacities |= {layer.capacity()} - {0}
+        counted |= layer.counts_frames
+    if counted:
+        specs.insert(0, StateSpec(FRAMES, (1,), "int64"))
     if not specs:
         raise ValueError(f"{type(model).__name__} carries nothing from frame to frame")
-    if len(capacities) > 1:
-        raise ValueError(
-            f"the attention layers keep {sorted(capacities)} frames; a stream needs one number for all of them"
-        )
-    return (*(StateSpec(SEEN, (capacity,), "bool") for capacity in capacities), *specs)
+    return tuple(specs)
 
 
 def initial_state(model: nn.Module, batch: int) -> State:

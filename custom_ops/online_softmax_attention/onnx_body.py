@@ -30,7 +30,9 @@ def body(at: Specialisation) -> Body:
     """The body for one specialisation; ValueError where the form cannot serve it."""
     graph = BodyGraph(SCHEMA, at, FORMS)
     a = OnlineSoftmaxAttributes.parse(at.attributes)
-    build = _BodyOf(graph, a, at)
+    given = [graph.inputs[name] for name in (("Q",) if at.packed else ("Q", "K", "V"))]
+    key_mask = graph.inputs["key_mask"] if at.has_key_mask else None
+    build = AttentionBody(graph, a, at, given, key_mask)
     bands, form = Bands.of(a.rule, build.query_length, build.key_length), at.form
     if form == "auto":
         form = "banded" if bands is not None and bands.cost + BANDED_OVERHEAD < bands.dense_cost else "dense"
@@ -92,28 +94,39 @@ class Bands:
         return self.T * self.S
 
 
-class _BodyOf:
-    """The forms over one set of inputs. Values by head are `[B, Hkv, (G,) T, D]`; G only where H > Hkv."""
+class AttentionBody:
+    """The forms over one set of inputs. Values by head are `[B, Hkv, (G,) T, D]`; G only where H > Hkv.
 
-    def __init__(self, graph: BodyGraph, a: OnlineSoftmaxAttributes, at: Specialisation) -> None:
-        self.graph, self.rule, self.packed = graph, a.rule, at.packed
+    given      packed QKV, or Q, K and V, in the layout of the op
+    key_mask   bool `[B, S]`, True = attend
+    """
+
+    def __init__(
+        self,
+        graph: BodyGraph,
+        a: OnlineSoftmaxAttributes,
+        at: Specialisation,
+        given: list[ir.Value],
+        key_mask: ir.Value | None,
+    ) -> None:
+        self.graph, self.rule, self.packed, self.given = graph, a.rule, at.packed, given
         self.heads, self.kv_heads, self.groups = a.num_heads, a.kv_heads, a.num_heads // a.kv_heads
         self.scale = float(np.float32(a.scale or 0))  # the attribute is a float32 in the file
         self.query_length, self.max_length = at.query_length, at.max_length
         self.key_length = at.query_length if at.packed else at.key_length
-        self.key_mask = graph.inputs["key_mask"] if at.has_key_mask else None
+        self.key_mask = key_mask
         self.rank = 4 if self.groups == 1 else 5
 
     def dense(self) -> ir.Value:
         g = self.graph
-        queries, keys, values = self._grouped(*self._split(*map(g.computing, self._inputs())))
+        queries, keys, values = self._grouped(*self._split(*map(g.computing, self.given)))
         allowed, may_be_empty = self._allowed(self.rank)
         return self._joined(g.attend(self._scores(queries, keys, self.rank), values, allowed, may_be_empty))
 
     def banded(self, bands: Bands) -> ir.Value:
         g, rank, block, count = self.graph, self.rank, bands.block, bands.count
         offset, window = bands.rule.offset(bands.T, bands.S), bands.rule.window
-        queries, keys, values = self._grouped(*self._split(*map(g.computing, self._inputs())))
+        queries, keys, values = self._grouped(*self._split(*map(g.computing, self.given)))
         axis, keep, empty = rank - 2, [0] * (rank - 2), self.key_mask is not None
         parts = []
         if bands.head > 0:
@@ -151,7 +164,7 @@ class _BodyOf:
             raise ValueError(
                 f"{OP_NAME}: the attention body needs opset {ATTENTION_OPSET} or newer; it is {g.opset}."
             )
-        q, k, v = (g.op("Transpose", x, perm=[0, 2, 1, 3]) for x in self._split(*self._inputs()))
+        q, k, v = (g.op("Transpose", x, perm=[0, 2, 1, 3]) for x in self._split(*self.given))
         scale = self.scale
         if g.dtype == np.float64:  # runtimes keep the scale of Attention in float32
             q, scale = g.op("Mul", q, g.constant(scale)), 1.0
@@ -166,7 +179,7 @@ class _BodyOf:
         if (
             self.rule.unrestricted
         ):  # a key_mask alone has no query axis, which ONNX Runtime's Attention asks for
-            rows = g.op("Concat", g.integers(1, 1), g.size(g.inputs["Q"], 1), g.integers(1), axis=0)
+            rows = g.op("Concat", g.integers(1, 1), g.size(self.given[0], 1), g.integers(1), axis=0)
             allowed = g.op("Expand", allowed, rows)
         output = g.op("Attention", q, k, v, allowed, scale=scale)
         if may_be_empty:
@@ -174,10 +187,6 @@ class _BodyOf:
             any_key = g.op("Cast", any_key, to=ir.DataType.BOOL.value)
             output = g.op("Where", any_key, output, g.op("CastLike", g.constant(0), output))
         return self._joined(output, grouped=False)
-
-    def _inputs(self) -> list[ir.Value]:
-        names = ("Q",) if self.packed else ("Q", "K", "V")
-        return [self.graph.inputs[name] for name in names]
 
     def _split(self, q: ir.Value, k: ir.Value | None = None, v: ir.Value | None = None) -> list[ir.Value]:
         """`[B, T, H, D]`, `[B, S, Hkv, D]`, `[B, S, Hkv, Dv]`."""
@@ -214,7 +223,8 @@ class _BodyOf:
 
     def _baked(self) -> tuple[ir.Value, bool]:
         """The rule's table `[T, S]`: a constant, sliced by shape where a length is dynamic."""
-        g, rule, q, k = self.graph, self.rule, self.graph.inputs["Q"], self.graph.inputs["K"]
+        g, rule = self.graph, self.rule
+        q, k = self.given[0], self.given[0 if self.packed else 1]
         T = resolved_length(OP_NAME, "the query length", self.query_length, self.max_length)
         S = resolved_length(OP_NAME, "the key length", self.key_length, self.max_length)
         fixed = self.query_length is not None and self.key_length is not None
@@ -224,7 +234,7 @@ class _BodyOf:
             if self.query_length is None:
                 table = g.slice(table, 0, 0, g.size(q, 1))
             if self.key_length is None:
-                table = g.slice(table, 1, 0, g.size(q if self.packed else k, 1))
+                table = g.slice(table, 1, 0, g.size(k, 1))
             # A window can run off keys shorter than the longest: rows from S + W - 1 on are empty.
             runs_off = rule.window > 0 and self.key_length is None and not self.packed
             return table, runs_off or offset < 0 or MaskRule(rule.causal, rule.window, offset).has_empty_rows(

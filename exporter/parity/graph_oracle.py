@@ -31,7 +31,7 @@ def evaluate(model: onnx.ModelProto, inputs: Arrays, *, double: bool, bodies: bo
     model = inline(model) if bodies else without_bodies(model)
     if double:
         model = promoted(model)
-        inputs = {n: a if a.dtype == bool else a.astype(np.float64) for n, a in inputs.items()}
+        inputs = {n: a if a.dtype.kind in "bi" else a.astype(np.float64) for n, a in inputs.items()}
     evaluator = ReferenceEvaluator(model, new_ops=None if bodies else REFERENCE_OPS)
     # run() is annotated for the list that it gives without `intermediate`
     results = cast(dict[str, Any], evaluator.run(None, inputs, intermediate=True))

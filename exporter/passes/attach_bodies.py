@@ -62,26 +62,28 @@ def _specialisation(node: ir.Node, declaration: Declaration, form: str) -> Speci
     anywhere = Specialisation(attributes={}, query_length=None, key_length=None, opset=declaration.opset)
     if op.one_body:
         return anywhere
+    inputs = {
+        parameter.name: value
+        for parameter, value in zip(op.schema.inputs, node.inputs, strict=False)
+        if value is not None
+    }
     if op.torch_op is None:
-        inputs = zip(op.schema.inputs, node.inputs, strict=False)
-        given = frozenset(parameter.name for parameter, value in inputs if value is not None)
-        return replace(anywhere, attributes=attributes, given=given)
+        return replace(anywhere, attributes=attributes, given=frozenset(inputs))
 
-    def length(index: int) -> int | None:
-        value = node.inputs[index]
-        assert value is not None and value.shape is not None, f"{node.name} input {index} has no shape"
+    def length(value: ir.Value) -> int | None:
+        assert value.shape is not None, f"{value.name}, an input of {node.name}, has no shape"
         size = value.shape[1]
         return size if isinstance(size, int) else None
 
-    packed = len(node.inputs) < 2 or node.inputs[1] is None
-    has_key_mask = len(node.inputs) > 3 and node.inputs[3] is not None
+    queries, *others = inputs.values()
+    packed = op.schema.inputs[1].name not in inputs
     return Specialisation(
         attributes=attributes,
-        query_length=length(0),
-        key_length=length(0 if packed else 1),
+        query_length=length(queries),
+        key_length=length(queries if packed else others[0]),
         max_length=max((a.max for name, a in declaration.axes.items() if name != "batch"), default=None),
         packed=packed,
-        has_key_mask=has_key_mask,
+        has_key_mask="key_mask" in inputs,
         opset=declaration.opset,
         form=form,
         element_type=declaration.precision,

@@ -17,12 +17,15 @@ def to_standard(model: ir.Model, declaration: Declaration) -> list[BakedMask]:
 
     From opset 23 on attention becomes one `ai.onnx::Attention` node; before, its decomposition.
     """
-    fused = {"OnlineSoftmaxAttention": "attention"} if declaration.opset >= FIRST_OPSET_WITH_ATTENTION else {}
+    newer = declaration.opset >= FIRST_OPSET_WITH_ATTENTION
+    fused = dict.fromkeys(("OnlineSoftmaxAttention", "CachedAttention"), "attention") if newer else {}
     masks = attach_bodies(model, declaration, fused)
     for step in (
         common.InlinePass(),
         common.LiftConstantsToInitializersPass(size_limit=0),
         common.DeduplicateInitializersPass(size_limit=2**40),
+        # where in its ring a frame stands and which rows are filled is the same in every layer
+        common.CommonSubexpressionEliminationPass(),
         common.RemoveUnusedOpsetsPass(),
     ):
         step(model)

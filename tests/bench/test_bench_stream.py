@@ -30,8 +30,7 @@ def test_the_timed_step_is_warm_and_right(case: StreamCase) -> None:
     result = case.measure(1, 0.01)
     assert result.step.median > 0 and 0 < result.floor < 1e-3 and result.profile
     session = model_stream._session(case.step, case.step_path, 1)
-    seen = case._warm(session)["state.seen"]
-    assert seen.any() and (seen.all() or case.arch == "lightning")  # whose cache is a block that empties
+    assert case._warm(session)["state.frames"] > 2 * model_stream.WINDOW
 
 
 def test_a_wrong_step_is_not_timed(case: StreamCase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

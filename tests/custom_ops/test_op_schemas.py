@@ -66,7 +66,6 @@ def test_unknown_width_stays_unknown():
         ("FusedDense", [["n", 7, 15], [3, 5, 4], [12]], "FusedDense: input 0 has 3 axes; it must have 2"),
         ("FusedDense", [["n", 5], [4], [4]], "FusedDense: input 1 has 1 axes; it must have 2"),
         ("FusedDense", [["n", 15], [5, 4], [4]], "FusedDense: input 1 has 2 axes; it must have 3"),
-        ("ShiftAppend", [["b", 6, 2, 3], ["b", 1, 2, 3]], ["b", 6, 2, 3]),
     ],
 )
 def test_shapes_of_the_ops_for_standard_operators(op, shapes, expected):

@@ -1,4 +1,4 @@
-"""The rewrites that put FusedDense, FusedLSTM and ShiftAppend in the place of standard operators."""
+"""The rewrites that put FusedDense and FusedLSTM in the place of standard operators."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from onnx.reference import ReferenceEvaluator
 from exporter.build import build
 from exporter.declare import declare
 from exporter.passes.fused_lstm import fused_lstm
-from exporter.passes.shift_append import shift_append
 from exporter.runtimes.op_reference import REFERENCE_OPS
 from exporter.stream import declare_stream
 
@@ -40,7 +39,7 @@ HYBRID = ["embed_dim=8", "lstm_hidden=32", "num_heads=2", "head_dim=8"]
 
 def test_what_a_stream_and_a_window_use() -> None:
     frame = counted("mega", MEGA, streaming=True)
-    assert frame["ShiftAppend"] == 4 and frame["FusedDense"] > 8 and frame["Concat"] == 0
+    assert frame["CachedAttention"] == 2 and frame["FusedDense"] > 8 and not {"Concat", "Split"} & set(frame)
     for batch in ("1", "3", "dynamic"):
         window = counted("mega", MEGA, batch=batch)
         assert window["FusedDense"] > 8 and not {"Gemm", "Sigmoid"} & set(window), batch
@@ -80,7 +79,7 @@ def test_a_pruned_lstm_loads_without_our_library(precision: str) -> None:
 
 def test_the_standard_dialect_has_none_of_them() -> None:
     ops = counted("hybrid", HYBRID, ops="standard")
-    assert ops["LSTM"] == 1 and not {"FusedLSTM", "FusedDense", "ShiftAppend"} & set(ops)
+    assert ops["LSTM"] == 1 and not {"FusedLSTM", "FusedDense"} & set(ops)
 
 
 def test_half_precision_products_stay_as_they_are() -> None:
@@ -148,26 +147,3 @@ def test_an_lstm_with_weights_from_the_graph_stays() -> None:
     node = helper.make_node("LSTM", ["x", "w", "r"], ["y"], hidden_size=2)
     inputs = {"x": [4, 1, 3], "w": [1, 8, 3], "r": [1, 8, 2]}
     assert rewritten(fused_lstm, [node], inputs, {}, {"y": None}) == ["LSTM"]
-
-
-@pytest.mark.parametrize(
-    ("start", "axis", "newest", "step", "expected"),
-    [
-        (1, 1, 1, 1, ["ShiftAppend"]),
-        (2, 1, 1, 1, ["Slice", "Concat"]),
-        (2, 1, 2, 1, ["Slice", "Concat"]),
-        (1, 2, 1, 1, ["Slice", "Concat"]),
-        (1, 1, 1, -1, ["Slice", "Concat"]),
-    ],
-)
-def test_which_caches_are_shifted(start: int, axis: int, newest: int, step: int, expected: list[str]) -> None:
-    nodes = [
-        helper.make_node("Slice", ["cache", "start", "end", "axis", "step"], ["kept"]),
-        helper.make_node("Concat", ["kept", "newest"], ["after"], axis=axis),
-    ]
-    added = [2, 3, 3]
-    added[axis] = newest
-    bounds = {"start": start, "end": step * 2**60, "axis": axis, "step": step}
-    constants = {name: np.array([value]) for name, value in bounds.items()}
-    inputs = {"cache": [2, 3, 3], "newest": added}  # backwards from entry 1, two of three are left as well
-    assert rewritten(shift_append, nodes, inputs, constants, {"after": None}) == expected

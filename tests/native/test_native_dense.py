@@ -1,4 +1,4 @@
-"""FusedDense and ShiftAppend: definition and native kernel say the same; what they refuse; how long weights live."""
+"""FusedDense: definition and native kernel say the same; what they refuse; how long weights live."""
 
 from __future__ import annotations
 
@@ -120,14 +120,6 @@ def test_activations_far_and_near(activation: str) -> None:
     assert np.isnan(y[-1])
 
 
-@pytest.mark.parametrize("shape", [(1, 60, 256), (3, 1, 4), (2, 5, 2, 3), (2, 4)], ids=str)
-def test_shift_append(shape: tuple[int, ...]) -> None:
-    given_inputs = tensors(0, shape, (shape[0], 1, *shape[2:]))
-    truth = OPS["ShiftAppend"].reference(given_inputs, {})
-    for body in (False, True):
-        np.testing.assert_array_equal(run("ShiftAppend", given_inputs, body=body)[0], truth)
-
-
 @pytest.mark.parametrize("op", ["FusedDense", "FusedLSTM"])
 def test_a_bias_that_is_no_constant_is_added(op: str) -> None:
     """The weights are packed when the model is loaded, the bias is not there before it runs."""
@@ -186,7 +178,6 @@ REFUSED: list[tuple[str, list[tuple[int, ...]], dict[str, Any], str]] = [
         {"hidden_size": 2},
         r"X has shape \[2, 3\]; it must be \[seq, ba",
     ),
-    ("ShiftAppend", [(1, 4, 3), (1, 2, 3)], {}, r"Newest has shape \[1, 2, 3\]; it must be \[1, 1, 3\]"),
 ]
 
 

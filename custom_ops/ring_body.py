@@ -1,0 +1,40 @@
+"""A ring of cached frames in a function body: the row that a frame takes, and the rows that are filled."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from custom_ops.body_graph import BodyGraph
+from custom_ops.mask import MaskRule
+
+
+class RingBody:
+    """Rows of caches `[B, capacity, ...]` for the frame of which `frames` `[B, 1]` others came before."""
+
+    def __init__(self, graph: BodyGraph, capacity: int, frames: ir.Value) -> None:
+        self.graph, self.capacity, self.frames = graph, capacity, frames
+        self.slot = graph.op("Mod", frames, graph.integers(capacity))
+        """Row of the newest frame, `[B, 1]`."""
+        rows = graph.constant(np.arange(capacity), np.int64)
+        self._newest = graph.unsqueeze(graph.op("Equal", rows, self.slot), 2)
+
+    def parts(self, qkv: ir.Value) -> list[ir.Value]:
+        """Packed query, key and value of one frame `[B, 1, 3*C]` as three of `[B, 1, C]`."""
+        rows = self.graph.reshape(qkv, 0, 3, -1)  # the one row is cut in three
+        return [self.graph.slice(rows, 1, n, n + 1) for n in range(3)]
+
+    def written(self, cache: ir.Value, newest: ir.Value, name: str) -> ir.Value:
+        """The cache `[B, capacity, C]` with `newest` `[B, 1, C]` in its row, as the output `name`."""
+        return self.graph.op("Where", self._newest, newest, cache, name=name)
+
+    def filled_since(self, frames: ir.Value) -> ir.Value:
+        """Which rows hold a frame where `frames` `[B, 1]` others came before the newest, bool `[B, capacity]`.
+
+        Row n of the table is what n frames fill: none, the first, the first two, and so on to all of them.
+        """
+        g = self.graph
+        count = g.op("Add", frames, g.integers(1))
+        count = g.op("Max", g.op("Min", count, g.integers(self.capacity)), g.integers(0))
+        table = g.mask(MaskRule(causal=True), self.capacity + 1, self.capacity)
+        return g.op("Gather", table, g.op("Squeeze", count, g.integers(1)), axis=0)
