@@ -13,7 +13,6 @@
 #include "../fused_dense/ort_op.h"
 #include "../fused_lstm/ort_op.h"
 #include "../online_softmax_attention/ort_op.h"
-#include "../shift_append/ort_op.h"
 #include "op_entry.h"
 
 namespace temport {
@@ -42,7 +41,6 @@ std::vector<const ort::CustomOp*> make_ops(const ort::Api& api, bool infer) {
   }
   add(new OpEntry<FusedDense>(api, DType::kFloat32, infer));
   add(new OpEntry<FusedLstm>(api, DType::kFloat32, infer));
-  add(new OpEntry<ShiftAppend>(api, DType::kFloat32, infer));
   return ops;
 }
 
