@@ -23,6 +23,7 @@ from exporter.compilers.isolate import build
 from exporter.compilers.layers import Layer, parse_layers
 from exporter.compilers.lower_attention import LoweredAttention, MaskConstant, lower_attention
 from exporter.compilers.lower_block_linear import lower_block_linear
+from exporter.compilers.lower_grouped_dense import lower_grouped_dense
 from exporter.compilers.lower_standard import adopt_standard
 from exporter.compilers.lower_to_aot_plugin import lower_to_aot_plugin
 from exporter.compilers.lower_to_plugin import lower_to_plugin
@@ -155,6 +156,7 @@ def lower(model: ir.Model, declaration: Declaration, table: Backend, kernels: st
     longest = max((axis.max for name, axis in declaration.axes.items() if name != "batch"), default=None)
     masks: list[MaskConstant] = []
     aot_plugin = None
+    lower_grouped_dense(model)
     _flatten(model, keep=_OURS)
     attention = adopt_standard(model, table)
     if kernels == "plugin":

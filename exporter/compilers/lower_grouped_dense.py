@@ -1,0 +1,52 @@
+"""Write a grouped `temport::FusedDense` the way TensorRT takes it best: one batched product between two reshapes.
+
+Its function body says the same for any number of rows, with no size in it, by splits and concatenations, each of
+which is a layer of the engine. Here the sizes are known, and a reshape is no layer.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from custom_ops.fused_dense.schema import OP_NAME
+from exporter.compilers.graph_edit import GraphEdit
+
+
+def lower_grouped_dense(model: ir.Model) -> None:
+    """Replace, in place, the nodes of several groups and no epilogue; the others are left to their bodies."""
+    for node in list(model.graph):
+        if node.domain == "temport" and node.op_type == OP_NAME and _is_grouped_product(node):
+            _lower(model.graph, node)
+
+
+def _is_grouped_product(node: ir.Node) -> bool:
+    """Whether it is X W + B of several groups and nothing else, with sizes that are known."""
+    weight = node.inputs[1]
+    known = weight is not None and weight.shape is not None and weight.shape.is_static()
+    plain = not any(node.inputs[3:]) and node.attributes["activation"].as_string() == "none"
+    return known and plain and node.attributes["groups"].as_int() > 1
+
+
+def _lower(graph: ir.Graph, node: ir.Node) -> None:
+    """[rows, G*K] -> [G, rows, K] x [G, K, N] -> [rows, G*N]; size 0 in a reshape is the input's own."""
+    x, weight, bias = node.inputs[:3]
+    assert weight is not None and weight.shape is not None
+    groups, depth, width = weight.shape.numpy()
+    edit = GraphEdit(graph, node)
+    split = edit.op("Reshape", [x, edit.constant(np.array([0, groups, depth]), "by_group")])
+    product = edit.op("MatMul", [_swapped(edit, split), weight])
+    joined = edit.op(
+        "Reshape", [_swapped(edit, product), edit.constant(np.array([0, groups * width]), "side_by_side")]
+    )
+    edit.replace(node, joined if _is_zero(bias) else edit.op("Add", [joined, bias]))
+
+
+def _swapped(edit: GraphEdit, x: ir.Value) -> ir.Value:
+    """`[rows, G, K]` as `[G, rows, K]` and back: without it TensorRT repeats the weights for every row."""
+    return edit.op("Transpose", [x], {"perm": [1, 0, 2]})
+
+
+def _is_zero(bias: ir.Value | None) -> bool:
+    """A layer without a bias has one of zeros, whose addition would be a layer of the engine."""
+    return bias is not None and bias.const_value is not None and not bias.const_value.numpy().any()

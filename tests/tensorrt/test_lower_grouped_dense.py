@@ -1,0 +1,98 @@
+"""A grouped FusedDense as TensorRT gets it: the float64 reference's result by one product, without a split."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
+
+from custom_ops import OPS
+from custom_ops.fused_dense.reference import reference
+from custom_ops.op import Specialisation
+from exporter.compilers import compile_model
+from exporter.compilers.compile import lower
+from exporter.compilers.tensorrt_rtx import BACKEND
+from exporter.declaration import Axis, Declaration, TensorSpec
+
+DEPTH, WIDTH = 5, 3
+ROWS = Axis("batch", 1, 2, 7)
+
+
+def dense(groups: int, bias: bool, activation: str = "none") -> onnx.ModelProto:
+    """`x [batch, G*K] -> y [batch, G*N]`: one node with its body, weights in float32."""
+    random = np.random.default_rng(groups)
+    weight = random.standard_normal((groups, DEPTH, WIDTH), np.float32)
+    addend = (
+        random.standard_normal(groups * WIDTH, np.float32) if bias else np.zeros(groups * WIDTH, np.float32)
+    )
+    attributes = {"activation": activation, "groups": groups}
+    node = helper.make_node(
+        "FusedDense", ["x", "w", "b", "", ""], ["y"], name="dense", domain="temport", **attributes
+    )
+    info = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", groups * width])
+        for name, width in (("x", DEPTH), ("y", WIDTH))
+    ]
+    constants = [numpy_helper.from_array(weight, "w"), numpy_helper.from_array(addend, "b")]
+    opsets = [helper.make_opsetid("", 20), helper.make_opsetid("temport", 1)]
+    graph = helper.make_graph([node], "g", info[:1], info[1:], constants)
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=10)
+    at = Specialisation(
+        attributes=attributes, query_length=None, key_length=None, packed=False, opset=20,
+        given=frozenset("XWB"),
+    )  # fmt: skip
+    model.functions.append(OPS["FusedDense"].body(at).function)
+    return model
+
+
+def declaration(groups: int) -> Declaration:
+    x, y = (TensorSpec(n, "float32", (ROWS, groups * width)) for n, width in (("x", DEPTH), ("y", WIDTH)))
+    return Declaration("module", {}, (x,), (y,))
+
+
+def truth(model: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
+    weight, bias = (numpy_helper.to_array(tensor) for tensor in model.graph.initializer)
+    attributes = {a.name: helper.get_attribute_value(a) for a in model.graph.node[0].attribute}
+    return reference([x, weight, bias], {**attributes, "activation": attributes["activation"].decode()})
+
+
+@pytest.mark.parametrize("rows", [0, 1, 4])
+@pytest.mark.parametrize(
+    ("groups", "bias", "activation", "kinds"),
+    [
+        (2, True, "none", {"Reshape", "Transpose", "MatMul", "Add"}),
+        (3, False, "none", {"Reshape", "Transpose", "MatMul"}),
+        (3, True, "relu", None),  # an epilogue: its body's nodes
+        (1, True, "none", {"MatMul", "Add"}),
+    ],
+)
+def test_equals_reference(
+    rows: int, groups: int, bias: bool, activation: str, kinds: set[str] | None
+) -> None:
+    proto = dense(groups, bias, activation)
+    if groups == 1:
+        proto.graph.initializer[0].dims[:] = [DEPTH, WIDTH]
+    model = ir.from_proto(proto)
+    lower(model, declaration(groups), BACKEND)
+    lowered = ir.to_proto(model)
+    onnx.checker.check_model(lowered, full_check=True)
+    assert kinds is None or {node.op_type for node in lowered.graph.node} == kinds
+    x = np.random.default_rng(0).standard_normal((rows, groups * DEPTH), np.float32)
+    (y,) = ReferenceEvaluator(lowered).run(None, {"x": x})
+    np.testing.assert_allclose(y, truth(proto, x), rtol=0, atol=16 * np.finfo(np.float32).eps)
+
+
+def test_an_engine_takes_any_number_of_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Widths that need no padding, which would be concatenations and slices of TensorRT's own."""
+    monkeypatch.setattr(f"{__name__}.DEPTH", 8)
+    monkeypatch.setattr(f"{__name__}.WIDTH", 4)
+    onnx.save(dense(2, True), tmp_path / "m.onnx")
+    report = compile_model("tensorrt-rtx", tmp_path / "m.onnx", declaration(2), tmp_path)
+    assert report.profiles["x"] == {"min": [1, 16], "opt": [2, 16], "max": [7, 16]}
+    names = " ".join(str(layer["name"]) for layer in report.layers)
+    assert not any(kind in names for kind in ("Slic", "Conc", "Repl"))
