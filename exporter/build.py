@@ -25,6 +25,7 @@ from exporter.passes.attach_bodies import attach_bodies
 from exporter.passes.clean import clean
 from exporter.passes.flatten_rows import flatten_rows
 from exporter.passes.fold_constants import fold_constants
+from exporter.passes.fold_factors import fold_factors
 from exporter.passes.fused_dense import fused_dense
 from exporter.passes.fused_lstm import fused_lstm
 from exporter.passes.join_reshapes import join_reshapes
@@ -81,6 +82,7 @@ def build(module: nn.Module, declaration: Declaration) -> Built:
     counts = {"traced": count_ops(model)}
     flops = {"traced": count_flops(model, declaration)}
     warnings = _conditioning_warnings(model, baked)
+    fold_factors(model)
     smallest = {axis.name: axis.min for axis in declaration.axes.values() if axis.name != "batch"}
     if declaration.prune and prune(model, smallest):
         absorb_projections(model)
