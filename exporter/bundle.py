@@ -22,7 +22,7 @@ import numpy as np
 
 from exporter.declaration import Declaration
 from exporter.errors import Interrupted, UserError
-from exporter.metadata import signature
+from exporter.metadata import recorded_signature, signature
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -96,7 +96,10 @@ def staged(out: Path) -> Iterator[Path]:
 def write_manifest(
     directory: Path, declaration: Declaration, masks: list[dict[str, Any]], extra: dict[str, Any]
 ) -> None:
-    """Hash every file of `directory` into its manifest; call it last."""
+    """Hash every file of `directory` into its manifest; call it last.
+
+    Which states of a step model may be held in place, its graph alone says, so that signature is the file's.
+    """
     files = {
         path.name: {"sha256": sha256(path), "bytes": path.stat().st_size}
         for path in sorted(directory.iterdir())
@@ -107,7 +110,9 @@ def write_manifest(
         "temport": version(),
         "semantics": declaration.semantics,
         "declaration": declaration.to_json(),
-        "signature": signature(declaration),
+        "signature": recorded_signature(directory / "model.onnx")
+        if declaration.streaming
+        else signature(declaration),
         "files": files,
         "masks": masks,
         "versions": versions(),

@@ -1,6 +1,7 @@
 """Step models: equal to the whole sequence at every position in every runtime, and a gate that sees when not."""
 
 import io
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from exporter.bundle import open_bundle
 from exporter.cli import app
 from exporter.declaration import Axis
 from exporter.declare import declare
+from exporter.in_place import in_place_states
 from exporter.masks import computed_masks
 from exporter.metadata import signature
 from exporter.parity.stream import initial_state
@@ -97,6 +99,42 @@ def test_signature_pairs_the_states(sliding: Exported) -> None:
     assert [value.name for value in model.graph.input] == list(inputs)
     assert [value.name for value in model.graph.output] == list(outputs)
     assert {p.key: p.value for p in model.metadata_props}["temport.horizon"] == "0"
+
+
+def in_place(exported: Exported) -> set[str]:
+    (text,) = (p.value for p in onnx.load(exported.path).metadata_props if p.key == "temport.signature")
+    pairs = json.loads(text)["states"]
+    assert all(pair.get("in_place", True) is True for pair in pairs)
+    return {pair["input"] for pair in pairs if "in_place" in pair}
+
+
+def test_caches_alone_are_in_place(exported: Exported) -> None:
+    caches = {spec.name for spec in exported.declaration.inputs if spec.name.endswith(("keys", "values"))}
+    assert in_place(exported) == caches != set()
+
+
+def test_nothing_is_in_place_without_a_cached_node(tmp_path: Path) -> None:
+    """The function bodies of the standard dialect and the plain operators of laplace need two buffers."""
+    (tmp_path / "laplace").mkdir()
+    assert not in_place(export("hybrid", tmp_path, ops="standard"))
+    assert not in_place(export("mega", tmp_path / "laplace", "attention_kernel=laplace"))
+
+
+@pytest.mark.parametrize("reader", ["a second node", "the graph itself", "the values' output"])
+def test_a_cache_that_is_read_elsewhere_is_not_in_place(sliding: Exported, reader: str) -> None:
+    model, state = ir.load(sliding.path), "state.layers.0.attention.keys"
+    assert state in in_place_states(model, sliding.declaration)
+    graph = model.graph
+    (value,) = (v for v in graph.inputs if v.name == state)
+    ((node, _),) = value.uses()
+    if reader == "a second node":
+        graph.append(ir.node("Identity", [value]))
+    elif reader == "the graph itself":
+        graph.outputs.append(value)
+    else:  # what is paired with the keys is where the node writes the values
+        keys, values = node.outputs[1:]
+        keys.name, values.name = values.name, keys.name
+    assert state not in in_place_states(model, sliding.declaration)
 
 
 def test_no_mask_is_computed(exported: Exported) -> None:
