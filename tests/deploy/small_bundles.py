@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,17 @@ def rehash(directory: Path, **changes: Any) -> None:
         content = (directory / name).read_bytes()
         entry.update(sha256=hashlib.sha256(content).hexdigest(), bytes=len(content))
     (directory / MANIFEST).write_text(json.dumps({**manifest, **changes}))
+
+
+def resign(directory: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    """`change` the signature, in the manifest and in the model, whose numbers stay as they are."""
+    signature = json.loads((directory / MANIFEST).read_text())["signature"]
+    change(signature)
+    model = onnx.load(directory / "model.onnx")
+    (entry,) = [p for p in model.metadata_props if p.key == "temport.signature"]
+    entry.value = json.dumps(signature)
+    onnx.save(model, directory / "model.onnx")
+    rehash(directory, signature=signature)
 
 
 def lose_a_channel(directory: Path) -> None:

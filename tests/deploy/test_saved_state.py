@@ -38,7 +38,7 @@ def fed(runner: Path, tmp_path: Path) -> Callable[..., np.ndarray]:
     return feed
 
 
-# sliding_window has keys, values and a position (int64), lightning sums of three axes
+# sliding_window has rings of keys and values, lightning sums of three axes, and both count frames (int64)
 @pytest.mark.parametrize("arch", ["sliding_window", "lightning"])
 def test_a_state_goes_on_elsewhere(
     fed: Callable[..., np.ndarray], stepped: Callable[[str], Path], tmp_path: Path, arch: str
