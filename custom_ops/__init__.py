@@ -4,6 +4,8 @@ from custom_ops.block_linear_attention import OP as _BLOCK_LINEAR
 from custom_ops.block_linear_attention import block_linear_attention
 from custom_ops.cached_attention import OP as _CACHED
 from custom_ops.cached_attention import cached_attention
+from custom_ops.cached_block_linear_attention import OP as _CACHED_BLOCK_LINEAR
+from custom_ops.cached_block_linear_attention import cached_block_linear_attention
 from custom_ops.fused_dense import OP as _FUSED_DENSE
 from custom_ops.fused_lstm import OP as _FUSED_LSTM
 from custom_ops.library import library_description, library_path
@@ -13,7 +15,8 @@ from custom_ops.online_softmax_attention import online_softmax_attention
 from custom_ops.op import CustomOp
 
 OPS: dict[str, CustomOp] = {
-    op.name: op for op in (_ONLINE_SOFTMAX, _BLOCK_LINEAR, _CACHED, _FUSED_DENSE, _FUSED_LSTM)
+    op.name: op
+    for op in (_ONLINE_SOFTMAX, _BLOCK_LINEAR, _CACHED, _CACHED_BLOCK_LINEAR, _FUSED_DENSE, _FUSED_LSTM)
 }
 """Every op by its ONNX name."""
 
@@ -22,6 +25,7 @@ __all__ = [
     "MaskRule",
     "block_linear_attention",
     "cached_attention",
+    "cached_block_linear_attention",
     "library_description",
     "library_path",
     "online_softmax_attention",

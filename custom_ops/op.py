@@ -36,6 +36,7 @@ class Specialisation:
 
     attributes      every attribute of the node, by name
     query_length    T and S where they are fixed, None where they are dynamic
+    key_width       features of K where they are fixed
     max_length      the longest dynamic length; masks are baked to it and sliced by shape
     packed          Q carries packed QKV, K and V are absent (then S = T)
     has_key_mask    the node has a key_mask
@@ -49,6 +50,7 @@ class Specialisation:
     attributes: Mapping[str, Any]
     query_length: int | None
     key_length: int | None
+    key_width: int | None = None
     max_length: int | None = None
     packed: bool = False
     has_key_mask: bool = False

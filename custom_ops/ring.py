@@ -47,13 +47,26 @@ def read_ring(
         "Frames": (frames, [batch, 1]),
     }
     for name, (shape, wanted) in expected.items():
-        if len(shape) != len(wanted) or any(
-            _known(size) and _known(want) and size != want for size, want in zip(shape, wanted, strict=True)
-        ):
+        if not _fits(shape, wanted):
             raise ValueError(
                 f"{op}: {name} has shape {_show(shape)}; with Keys {_show(keys)} it must be {_show(wanted)}."
             )
     return Ring(batch, capacity, width)
+
+
+def check_sums(op: str, ring: Ring, num_heads: int, **sums: Sequence[Any]) -> None:
+    """Raise ValueError where sums of phi(k)^T [v 1], by name, are not `[B, H, D, D+1]`."""
+    head_dim = ring.width // num_heads if _known(ring.width) else None
+    wanted = [ring.batch, num_heads, head_dim, None if head_dim is None else head_dim + 1]
+    for name, shape in sums.items():
+        if not _fits(shape, wanted):
+            raise ValueError(f"{op}: {name} has shape {_show(shape)}; it must be {_show(wanted)}.")
+
+
+def _fits(shape: Sequence[Any], wanted: Sequence[Any]) -> bool:
+    return len(shape) == len(wanted) and not any(
+        _known(size) and _known(want) and size != want for size, want in zip(shape, wanted, strict=True)
+    )
 
 
 def _known(size: Any) -> bool:

@@ -38,12 +38,11 @@ from exporter.stream import step_model
 from exporter.torch_to_onnx import to_onnx
 from exporter.weights import fingerprint
 from graphs.baking import bake
-from graphs.lightning import LightningAttention
 from graphs.masks import MaskTable
-from graphs.streaming import StepModel
 
 DIALECTS = ("custom", "standard")
 PRECISION_NAMES = {element: name for name, element in PRECISIONS.items()}
+BLOCK_LINEAR = ("BlockLinearAttention", "CachedBlockLinearAttention")
 LARGEST_PROTOBUF = 2**31 - 1
 
 
@@ -81,7 +80,7 @@ def build(module: nn.Module, declaration: Declaration) -> Built:
     clean(model)
     counts = {"traced": count_ops(model)}
     flops = {"traced": count_flops(model, declaration)}
-    warnings = _conditioning_warnings(model, baked)
+    warnings = _conditioning_warnings(model)
     fold_factors(model)
     smallest = {axis.name: axis.min for axis in declaration.axes.values() if axis.name != "batch"}
     if declaration.prune and prune(model, smallest):
@@ -145,19 +144,17 @@ def save(built: Built, path: Path, external_data: bool) -> None:
     path.write_bytes(proto.SerializeToString(deterministic=True))
 
 
-def _conditioning_warnings(model: ir.Model, traced: nn.Module) -> tuple[str, ...]:
+def _conditioning_warnings(model: ir.Model) -> tuple[str, ...]:
     """Where the linear branch divides by a sum that can pass through 0, say so."""
     linear = []
     for node in model.graph.all_nodes():
-        if node.domain != "temport" or node.op_type != "BlockLinearAttention":
+        if node.domain != "temport" or node.op_type not in BLOCK_LINEAR:
             continue
         given = {name: attribute.value for name, attribute in node.attributes.items()}
         length = node.inputs[0].shape[1] if node.inputs[0] is not None and node.inputs[0].shape else None
-        if not isinstance(length, int) or length > given["block_size"]:
+        many = node.op_type != "BlockLinearAttention"  # a stream has many blocks
+        if many or not isinstance(length, int) or length > given["block_size"]:
             linear.append((given["feature_map"], given["normalizer"]))
-    if isinstance(traced, StepModel):  # the branch is plain operators there, and a stream has many blocks
-        layers = (layer for layer in traced.modules() if isinstance(layer, LightningAttention))
-        linear += [(layer.feature_map, layer.normalizer) for layer in layers]
     if ("identity", "key_sum") not in linear:
         return ()
     return (

@@ -107,6 +107,12 @@ def _cached(node: ir.Node, shapes: list[Shape | None], output: Shape) -> int:
     return 4 * math.prod(_given(shapes[1]))
 
 
+def _cached_block_linear(node: ir.Node, shapes: list[Shape | None], output: Shape) -> int:
+    """Attention to the block's rows, and one update and one product of the D x D state."""
+    B, H, D, _ = _given(shapes[3])
+    return 4 * (math.prod(_given(shapes[1])) + B * H * D * D)
+
+
 RULES = {
     ("", "MatMul"): _matmul,
     ("", "Gemm"): _gemm,
@@ -116,6 +122,7 @@ RULES = {
     ("temport", "OnlineSoftmaxAttention"): _online_softmax,
     ("temport", "BlockLinearAttention"): _block_linear,
     ("temport", "CachedAttention"): _cached,
+    ("temport", "CachedBlockLinearAttention"): _cached_block_linear,
 }
 """(domain, operator) -> FLOPs of a node from the shapes of its inputs and of its first output."""
 

@@ -16,11 +16,9 @@ import warnings
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from custom_ops import block_linear_attention, cached_attention
+from custom_ops import block_linear_attention, cached_block_linear_attention
 from graphs import edifice_names as names
 from graphs.feed_forward import FeedForward
 from graphs.normalization import EPS
@@ -127,36 +125,24 @@ class LightningAttention(nn.Module, Stateful):
 
     def attend_cached(self, qkv: Tensor, memory: Memory) -> Tensor:
         """One frame `[batch, 1, 3*hidden_size]`: softmax over its block so far, plus the earlier blocks' sums."""
-        slot = memory.frames() % self.block_size
-        # as many frames as its block has before this one: no row of the block before is read
-        inside, keys, values = cached_attention(
-            qkv, memory.read(self, "keys"), memory.read(self, "values"), slot, num_heads=self.num_heads
+        names = [spec.name for spec in self.state_specs()]
+        keys, values, earlier, block, lost = (memory.read(self, name) for name in names)
+        y, *after = cached_block_linear_attention(
+            qkv,
+            keys,
+            values,
+            earlier,
+            block,
+            lost,
+            memory.frames(),
+            num_heads=self.num_heads,
+            feature_map=self.feature_map,
+            normalizer=self.normalizer,
+            eps=DIVISOR_EPS,
         )
-        memory.write(self, "keys", keys)
-        memory.write(self, "values", values)
-
-        q, k, v = qkv.chunk(3, dim=-1)
-        # by head, [batch, heads, 1, head_dim]
-        q, k, v = (x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for x in (q, k, v))
-        earlier = memory.read(self, "earlier")
-        weighted = self.feature(q) @ earlier
-        total, divisor = weighted[..., :-1], weighted[..., -1:]
-        before = total if self.normalizer == "none" else total / (divisor + DIVISOR_EPS)
-
-        # Compensated summation (Kahan 1965): a block's sum is as exact frame by frame as in one matrix product.
-        # What its last addition lost goes into the next block, which is where all blocks are added up.
-        block, lost = memory.read(self, "block"), memory.read(self, "lost")
-        added = self.feature(k).mT @ functional.pad(v, (0, 1), value=1.0) - lost
-        grown = block + added
-        complete = torch.where((slot == self.block_size - 1)[:, :, None, None], grown, 0.0)
-        memory.write(self, "earlier", earlier + complete)
-        memory.write(self, "block", grown - complete)
-        memory.write(self, "lost", (grown - block) - added)
-        return inside + before.transpose(1, 2).flatten(2)
-
-    def feature(self, x: Tensor) -> Tensor:
-        """The feature map of the linear branch; elu(x) + 1 so that small values are not rounded away."""
-        return x if self.feature_map == "identity" else torch.relu(x) + x.clamp(max=0).exp()
+        for name, value in zip(names, after, strict=True):
+            memory.write(self, name, value)
+        return y
 
 
 class LightningBlock(nn.Module):

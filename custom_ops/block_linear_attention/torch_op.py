@@ -46,6 +46,11 @@ def block_linear_attention(
     )
 
 
+def phi(x: torch.Tensor, feature_map: str) -> torch.Tensor:
+    """The feature map of the linear part; elu(x) + 1 so that small values are not rounded away."""
+    return x if feature_map == "identity" else x.clamp(min=0) + x.clamp(max=0).exp()
+
+
 class _Call:
     """One call cut into blocks `[B, H, N, C, dim]`, the last one filled up with zero rows."""
 
@@ -60,10 +65,7 @@ class _Call:
         self.dtype = accumulation_dtype(q.dtype)
         heads = by_head(q, k, v, self.layout, a.num_heads, a.num_heads)
         self.q, self.k, self.v = (self.cut(x) for x in heads)
-        self.phi_q, self.phi_k = (
-            x if a.feature_map == "identity" else x.clamp(min=0) + x.clamp(max=0).exp()
-            for x in (self.q, self.k)
-        )
+        self.phi_q, self.phi_k = (phi(x, a.feature_map) for x in (self.q, self.k))
 
     def cut(self, x: torch.Tensor) -> torch.Tensor:
         """`[B, H, T, dim]` as blocks in the accumulation dtype."""

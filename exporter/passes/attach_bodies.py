@@ -18,6 +18,9 @@ from exporter.body_domains import FIRST_IR_WITH_FUNCTIONS, FIRST_IR_WITH_OVERLOA
 from exporter.declaration import Declaration
 from exporter.masks import BakedMask
 
+LENGTH, WIDTH = 1, 2
+"""Axes of queries, keys and values."""
+
 
 def attach_bodies(
     model: ir.Model, declaration: Declaration, forms: Mapping[str, str] | None = None
@@ -70,17 +73,18 @@ def _specialisation(node: ir.Node, declaration: Declaration, form: str) -> Speci
     if op.torch_op is None:
         return replace(anywhere, attributes=attributes, given=frozenset(inputs))
 
-    def length(value: ir.Value) -> int | None:
+    def size(value: ir.Value, axis: int) -> int | None:
         assert value.shape is not None, f"{value.name}, an input of {node.name}, has no shape"
-        size = value.shape[1]
+        size = value.shape[axis]
         return size if isinstance(size, int) else None
 
     queries, *others = inputs.values()
     packed = op.schema.inputs[1].name not in inputs
     return Specialisation(
         attributes=attributes,
-        query_length=length(queries),
-        key_length=length(queries if packed else others[0]),
+        query_length=size(queries, LENGTH),
+        key_length=size(queries if packed else others[0], LENGTH),
+        key_width=None if packed else size(others[0], WIDTH),
         max_length=max((a.max for name, a in declaration.axes.items() if name != "batch"), default=None),
         packed=packed,
         has_key_mask="key_mask" in inputs,

@@ -10,6 +10,8 @@ from exporter.masks import BakedMask
 from exporter.passes.attach_bodies import attach_bodies
 
 FIRST_OPSET_WITH_ATTENTION = 23
+SOFTMAX = ("OnlineSoftmaxAttention", "CachedAttention", "CachedBlockLinearAttention")
+"""Ops whose softmax part has a body of one `ai.onnx::Attention`."""
 
 
 def to_standard(model: ir.Model, declaration: Declaration) -> list[BakedMask]:
@@ -18,7 +20,7 @@ def to_standard(model: ir.Model, declaration: Declaration) -> list[BakedMask]:
     From opset 23 on attention becomes one `ai.onnx::Attention` node; before, its decomposition.
     """
     newer = declaration.opset >= FIRST_OPSET_WITH_ATTENTION
-    fused = dict.fromkeys(("OnlineSoftmaxAttention", "CachedAttention"), "attention") if newer else {}
+    fused = dict.fromkeys(SOFTMAX, "attention") if newer else {}
     masks = attach_bodies(model, declaration, fused)
     for step in (
         common.InlinePass(),

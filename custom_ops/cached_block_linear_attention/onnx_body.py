@@ -1,0 +1,96 @@
+"""ONNX bodies of CachedBlockLinearAttention: the ring is written, attention inside the block, then the linear part.
+
+dense       scores and weights as plain operators
+attention   one ai.onnx::Attention node (opset 23 or newer) for the softmax part
+"""
+
+from __future__ import annotations
+
+import math
+
+import onnx_ir as ir
+
+from custom_ops.body_graph import BodyGraph
+from custom_ops.cached_block_linear_attention.attributes import OP_NAME, CachedBlockLinearAttributes
+from custom_ops.cached_block_linear_attention.schema import SCHEMA
+from custom_ops.online_softmax_attention.attributes import OnlineSoftmaxAttributes
+from custom_ops.online_softmax_attention.onnx_body import AttentionBody
+from custom_ops.op import Body, Specialisation
+from custom_ops.ring_body import RingBody
+
+FORMS = ("dense", "attention")
+HALF_TYPES = ("float16", "bfloat16")
+
+
+def body(at: Specialisation) -> Body:
+    """The body for one specialisation, whose `key_length` is the number of frames of a block.
+
+    ValueError where that or the width of a head is not fixed.
+    """
+    if at.key_length is None or at.key_width is None:
+        raise ValueError(f"{OP_NAME}: the caches must have a fixed number of rows and of columns.")
+    g = BodyGraph(SCHEMA, at, FORMS)
+    a = CachedBlockLinearAttributes.parse(at.attributes)
+    ring = RingBody(g, at.key_length, g.inputs["Frames"])
+    query, key, value = ring.parts(g.inputs["QKV"])
+    next_keys = ring.written(g.inputs["Keys"], key, "NextKeys")
+    next_values = ring.written(g.inputs["Values"], value, "NextValues")
+    head_dim = at.key_width // a.num_heads
+    softmax = OnlineSoftmaxAttributes(a.num_heads, scale=1.0 / math.sqrt(head_dim))
+    # As many frames as its block has before this one: no row of the block before is read.
+    attention = AttentionBody(g, softmax, at, [query, next_keys, next_values], ring.filled_since(ring.slot))
+    form = "attention" if at.form == "attention" else "dense"
+    inside = g.computing(attention.attention()) if form == "attention" else attention.dense()
+    linear = _LinearBody(g, a, head_dim)
+    y = g.op("Add", inside, linear.of_earlier(query))
+    ends = g.op("Equal", ring.slot, g.integers(at.key_length - 1))
+    sums = linear.with_frame(key, value, g.unsqueeze(ends, 2, 3), at.element_type in HALF_TYPES)
+    return Body(g.function(y, next_keys, next_values, *sums, like=g.inputs["QKV"]), form, g.masks)
+
+
+class _LinearBody:
+    """The linear part of one frame; values by head are `[B, H, 1, D]`, which for one row is a reshape."""
+
+    def __init__(self, graph: BodyGraph, a: CachedBlockLinearAttributes, head_dim: int) -> None:
+        self.graph, self.a, self.head_dim = graph, a, head_dim
+        self.earlier, self.block, self.lost = (
+            graph.computing(graph.inputs[name]) for name in ("Earlier", "Block", "Lost")
+        )
+
+    def of_earlier(self, query: ir.Value) -> ir.Value:
+        """phi(q) S / (phi(q).z + eps), `[B, 1, C]`."""
+        g = self.graph
+        weighted = g.op("MatMul", self._phi(self._by_head(query)), self.earlier)
+        total = g.slice(weighted, 3, 0, self.head_dim)
+        if self.a.normalizer == "key_sum":
+            key_sum = g.slice(weighted, 3, self.head_dim, self.head_dim + 1)
+            total = g.op("Div", total, g.op("Add", key_sum, g.constant(self.a.eps)))
+        return g.reshape(total, 0, 1, -1)
+
+    def with_frame(
+        self, key: ir.Value, value: ir.Value, ends: ir.Value, half: bool
+    ) -> tuple[ir.Value, ir.Value, ir.Value]:
+        """The sums after the frame: over the earlier blocks, over this one, and what rounding took."""
+        g = self.graph
+        rows = g.swap_last(self._phi(self._by_head(key)), 4)
+        ones = g.op("Pad", self._by_head(value), g.integers(0, 0, 0, 0, 0, 0, 0, 1), g.constant(1))
+        added = g.op("Sub", g.op("Mul", rows, ones), self.lost)
+        grown = g.op("Add", self.block, added)
+        if half:  # as the state will hold it, which is what the compensation is about
+            grown = g.computing(g.op("CastLike", grown, g.inputs["Block"]))
+        complete = g.op("Where", ends, grown, g.constant(0))
+        return (
+            g.op("Add", self.earlier, complete),
+            g.op("Sub", grown, complete),
+            g.op("Sub", g.op("Sub", grown, self.block), added),
+        )
+
+    def _by_head(self, x: ir.Value) -> ir.Value:
+        return self.graph.reshape(self.graph.computing(x), 0, self.a.num_heads, 1, -1)
+
+    def _phi(self, x: ir.Value) -> ir.Value:
+        """elu(x) + 1 as two ways that keep the digits of small values."""
+        g = self.graph
+        if self.a.feature_map == "identity":
+            return x
+        return g.op("Add", g.op("Relu", x), g.op("Exp", g.op("Min", x, g.constant(0))))
