@@ -39,104 +39,94 @@ TEMPORT_INLINE Float as_held(Float value) {
   }
 }
 
-struct LinearStepScratch {
-  float *phi_q, *phi_k, *values, *y;  // values: [v 1]; y: phi(q) with the earlier sums, the divisor last
-  size_t floats;
+// Four rows of scratch, each a whole number of cache lines.
+inline int64_t linear_step_row(int64_t dim) { return (padded(dim + 1) + 15) / 16 * 16; }
+inline size_t linear_step_floats(int64_t dim) { return size_t(4 * linear_step_row(dim)); }
 
-  LinearStepScratch(int64_t dim, float* base) {
-    const int64_t each = (padded(dim + 1) + 15) / 16 * 16;
-    phi_q = base;
-    phi_k = phi_q + each;
-    values = phi_k + each;
-    y = values + each;
-    floats = static_cast<size_t>(4 * each);
-  }
-};
-
-inline size_t linear_step_floats(int64_t dim) {
-  float nothing;
-  return LinearStepScratch(dim, &nothing).floats;
-}
-
+// The sums of one head, `[dim, dim + 1]`, are met in whole vectors row after row: the last vector of a row also covers
+// the beginning of the rows below, which come later and write over it. Towards the end of the head it is cut there.
 template <DType T>
 class LinearStep {
  public:
-  LinearStep(const LinearStepProblem& p, int64_t entry, int64_t head, bool ends, float* scratch)
+  LinearStep(const LinearStepProblem& p, int64_t entry, int64_t head, float* scratch)
       : p_(p),
-        s_(p.dim, scratch),
+        phi_q_(scratch),
+        phi_k_(phi_q_ + linear_step_row(p.dim)),
+        values_(phi_k_ + linear_step_row(p.dim)),
+        y_(values_ + linear_step_row(p.dim)),
         columns_(p.dim + 1),
-        sums_at_((entry * p.heads + head) * p.dim * columns_),
+        begin_((entry * p.heads + head) * p.dim * columns_),
+        end_(begin_ + p.dim * columns_),
+        whole_rows_(most(0, (end_ - begin_ - padded(columns_) + columns_) / columns_)),
         row_at_(head * p.dim),
-        entry_(entry),
-        complete_(Int{} - (ends ? 1 : 0)) {}
+        entry_(entry) {}
 
-  void run() {
+  void run(bool ends) {
     prepare();
-    int64_t column = 0;
-    for (; column + 4 * kWidth <= columns_; column += 4 * kWidth) add_columns<4>(column, kWidth);
-    for (; column + kWidth <= columns_; column += kWidth) add_columns<1>(column, kWidth);
-    // The rest begins inside what is done already, which comes out the same once more.
-    if (column < columns_) add_columns<1>(most(0, columns_ - kWidth), least(kWidth, columns_));
+    const Int complete = Int{} - (ends ? 1 : 0);  // all bits, or none
+    int64_t d = 0;
+    for (; d < whole_rows_; ++d) add_row<true>(d, complete);
+    for (; d < p_.dim; ++d) add_row<false>(d, complete);
     add_to_output();
   }
 
  private:
   void prepare() {
     const int64_t at = 3 * entry_ * p_.heads * p_.dim + row_at_, width = p_.heads * p_.dim;
-    load_row(p_.qkv, T, at, p_.dim, 1.0f, s_.phi_q);
-    load_row(p_.qkv, T, at + width, p_.dim, 1.0f, s_.phi_k);
+    load_row(p_.qkv, T, at, p_.dim, 1.0f, phi_q_);
+    load_row(p_.qkv, T, at + width, p_.dim, 1.0f, phi_k_);
     for (int64_t d = 0; p_.elu1 && d < p_.dim; d += kWidth) {
-      store(s_.phi_q + d, elu1(load(s_.phi_q + d)));
-      store(s_.phi_k + d, elu1(load(s_.phi_k + d)));
+      store(phi_q_ + d, elu1(load(phi_q_ + d)));
+      store(phi_k_ + d, elu1(load(phi_k_ + d)));
     }
-    load_row(p_.qkv, T, at + 2 * width, p_.dim, 1.0f, s_.values);
-    s_.values[p_.dim] = 1.0f;
+    load_row(p_.qkv, T, at + 2 * width, p_.dim, 1.0f, values_);
+    for (int64_t j = p_.dim; j < padded(columns_); ++j) values_[j] = j == p_.dim;
+    for (int64_t j = 0; j < padded(columns_); j += kWidth) store(y_ + j, Float{});
   }
 
-  // V vectors of columns, all rows; `count` of the lanes where V is 1.
-  template <int V>
-  TEMPORT_INLINE void add_columns(int64_t column, int64_t count) {
-    Float value[V], y[V] = {};
-    for (int v = 0; v < V; ++v) value[v] = load_some<DType::kFloat32>(s_.values, column + v * kWidth, count);
-    for (int64_t d = 0, at = sums_at_ + column; d < p_.dim; ++d, at += columns_) {
-      const Float q = broadcast(s_.phi_q[d]), k = broadcast(s_.phi_k[d]);
-#pragma GCC unroll 4
-      for (int v = 0; v < V; ++v) {
-        const int64_t i = at + v * kWidth;
-        const Float earlier = load_some<T>(p_.earlier, i, count), block = load_some<T>(p_.block, i, count);
-        y[v] += q * earlier;
-        const Float added = as_rounded(k * value[v]) - load_some<T>(p_.lost, i, count);
-        const Float grown = as_held<T>(block + added);
-        const Float complete = from_bits(bits(grown) & complete_);
-        store_some<T>(p_.next_earlier, i, count, earlier + complete);
-        store_some<T>(p_.next_block, i, count, grown - complete);
-        store_some<T>(p_.next_lost, i, count, (grown - block) - added);
-      }
+  // Row d of all the sums.
+  template <bool Whole>
+  TEMPORT_INLINE void add_row(int64_t d, Int complete_block) {
+    const LinearStepProblem p = p_;  // what is stored below might lie in p_ itself, for all that the compiler knows
+    float *const y = y_, *const values = values_;
+    const Float q = broadcast(phi_q_[d]), k = broadcast(phi_k_[d]);
+    for (int64_t column = 0, columns = columns_, end = end_, i = begin_ + d * columns; column < columns;
+         column += kWidth, i += kWidth) {
+      const int64_t count = Whole ? kWidth : least(kWidth, end - i);
+      const Float earlier = load_some<T>(p.earlier, i, count), block = load_some<T>(p.block, i, count);
+      store(y + column, load(y + column) + q * earlier);
+      const Float added = as_rounded(k * load(values + column)) - load_some<T>(p.lost, i, count);
+      const Float grown = as_held<T>(block + added);
+      const Float complete = from_bits(bits(grown) & complete_block);
+      store_some<T>(p.next_earlier, i, count, earlier + complete);
+      store_some<T>(p.next_block, i, count, grown - complete);
+      store_some<T>(p.next_lost, i, count, (grown - block) - added);
     }
-    for (int v = 0; v < V; ++v) store_some<DType::kFloat32>(s_.y, column + v * kWidth, count, y[v]);
   }
 
   void add_to_output() {
-    const float divisor = p_.divide ? s_.y[p_.dim] + p_.eps : 1.0f;
+    const float divisor = p_.divide ? y_[p_.dim] + p_.eps : 1.0f;
     const int64_t at = entry_ * p_.heads * p_.dim + row_at_;
     for (int64_t d = 0; d < p_.dim; d += kWidth) {
       const int64_t count = least(kWidth, p_.dim - d);
-      const Float before = load_some<DType::kFloat32>(s_.y, d, count) / broadcast(divisor);
+      const Float before = load_some<DType::kFloat32>(y_, d, count) / broadcast(divisor);
       store_some<T>(p_.y, at + d, count, load_some<T>(p_.y, at + d, count) + before);
     }
   }
 
   const LinearStepProblem& p_;
-  const LinearStepScratch s_;
-  const int64_t columns_, sums_at_, row_at_, entry_;
-  const Int complete_;  // all bits where the block ends
+  float *const phi_q_, *const phi_k_;
+  float *const values_, *const y_;  // [v 1]; phi(q) with the earlier sums, the divisor last
+  const int64_t columns_, begin_, end_;  // of the head's sums, in elements
+  const int64_t whole_rows_;             // whose last vector ends before the head's sums do
+  const int64_t row_at_, entry_;
 };
 
 inline void run_linear_step(const LinearStepProblem& p, int64_t entry, int64_t head, bool ends, float* scratch) {
   switch (p.dtype) {
-    case DType::kFloat32: return LinearStep<DType::kFloat32>(p, entry, head, ends, scratch).run();
-    case DType::kFloat16: return LinearStep<DType::kFloat16>(p, entry, head, ends, scratch).run();
-    case DType::kBFloat16: return LinearStep<DType::kBFloat16>(p, entry, head, ends, scratch).run();
+    case DType::kFloat32: return LinearStep<DType::kFloat32>(p, entry, head, scratch).run(ends);
+    case DType::kFloat16: return LinearStep<DType::kFloat16>(p, entry, head, scratch).run(ends);
+    case DType::kBFloat16: return LinearStep<DType::kBFloat16>(p, entry, head, scratch).run(ends);
   }
 }
 
