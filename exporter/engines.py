@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from exporter.compilers.compile import compile_model, ready_backend
+from exporter.compilers.compile import compile_model
 from exporter.compilers.contract import CompileOptions, EngineReport
 from exporter.compilers.polygraphy import write_polygraphy
+from exporter.compilers.targets import ready_backend
 from exporter.declaration import Declaration
 from exporter.progress import Progress
 

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from exporter.bench.files import write_whole
 from exporter.build import build, save
-from exporter.compilers import EngineReport, compile_model
+from exporter.compilers.compile import compile_model
+from exporter.compilers.contract import EngineReport
 from exporter.declaration import DYNAMIC_BATCH, DYNAMIC_SEQ, PRECISIONS, Axis
 from exporter.declare import architecture, declare
 from exporter.errors import UserError

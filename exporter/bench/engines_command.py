@@ -23,7 +23,8 @@ def bench_engines(
 ) -> None:
     """Compile every architecture for TensorRT and print a table: layers, attention, masks, seconds, size."""
     from exporter.bench.engines import BATCHES, plan, run
-    from exporter.compilers import CompileOptions, ready_backend
+    from exporter.compilers.contract import CompileOptions
+    from exporter.compilers.targets import ready_backend
 
     ready_backend(target, CompileOptions())
     cases = plan(

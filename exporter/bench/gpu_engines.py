@@ -81,8 +81,9 @@ def attempt(target: str) -> Outcome:
     try:
         import onnx
 
-        from exporter.compilers.compile import backend, compile_model
+        from exporter.compilers.compile import compile_model
         from exporter.compilers.contract import CompileOptions
+        from exporter.compilers.targets import backend
         from exporter.declaration import Declaration, TensorSpec
         from exporter.errors import UserError
         from exporter.runtimes import load

@@ -28,38 +28,14 @@ from exporter.compilers.lower_standard import adopt_standard
 from exporter.compilers.lower_to_aot_plugin import lower_to_aot_plugin
 from exporter.compilers.lower_to_plugin import lower_to_plugin
 from exporter.compilers.profiles import profile
+from exporter.compilers.targets import COMPILERS, ENGINE_FILE, REPORT_FILE, ready_backend
 from exporter.declaration import Declaration
 from exporter.errors import UserError
 
-COMPILERS = {
-    "tensorrt-rtx": "exporter.compilers.tensorrt_rtx",
-    "tensorrt": "exporter.compilers.tensorrt",
-}
-"""Target name -> module whose `BACKEND` describes it and whose `engine_targets` names the GPUs of an engine; imported
-when asked for."""
-ENGINE_FILE = "engine.{target}.plan"
-REPORT_FILE = "engine.json"
 _OURS = frozenset({"OnlineSoftmaxAttention", "BlockLinearAttention"})
 _OPSET_WITH_ATTENTION = 23
 _CHANGED_MEANING = {"GroupNormalization"}
 """ai.onnx operators whose definition (not only their types) changed between opset 18 and 23."""
-
-
-def backend(target: str) -> Backend:
-    """The table of one target; raises `UserError` for an unknown name."""
-    if target not in COMPILERS:
-        raise UserError(f"--target {target} is unknown; the targets are {', '.join(COMPILERS)}")
-    found: Backend = importlib.import_module(COMPILERS[target]).BACKEND
-    return found
-
-
-def ready_backend(target: str, options: CompileOptions) -> Backend:
-    """The table of a target that can compile here with `options`; raises `UserError` before any work is done."""
-    table = backend(target)
-    if (why := table.unavailable()) is not None:
-        raise UserError(f"{target} cannot compile here: {why}")
-    options.check(table)
-    return table
 
 
 def compile_model(

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from exporter.compilers.compile import REPORT_FILE, backend
+from exporter.compilers.targets import REPORT_FILE, backend
 from exporter.compilers.tensorrt import cuda_device_count
 from exporter.errors import UserError
 from exporter.runtimes.contract import Arrays, Capabilities, Closing

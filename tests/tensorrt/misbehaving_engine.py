@@ -5,12 +5,18 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
+from exporter.declaration import Declaration, TensorSpec
 from exporter.runtimes.contract import Arrays, Closing
 from exporter.runtimes.tensorrt_engine import CAPABILITIES, NotForThisGpu
 from exporter.subject import Subject
+
+SPEC = (TensorSpec("x", "float32", (2,)),)
+SUBJECT = Subject(Declaration("module", {}, SPEC, (TensorSpec("y", "float32", (2,)),)), Path("model.onnx"))
+INPUTS = {"x": np.array([1.0, 2.0], np.float32)}
 
 
 class Unportable(Exception):

@@ -12,7 +12,6 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from exporter.declaration import Declaration, TensorSpec
 from exporter.errors import UserError
 from exporter.parity.cases import Case
 from exporter.parity.oracle import Truth
@@ -21,12 +20,7 @@ from exporter.report.model import FAIL, NOT_RUN, PASS, Bound, RuntimeRow
 from exporter.runtimes import load
 from exporter.runtimes.apart import Apart
 from exporter.runtimes.tensorrt_engine import NotForThisGpu
-from exporter.subject import Subject
-from tests.tensorrt.misbehaving_engine import StandIn
-
-SPEC = (TensorSpec("x", "float32", (2,)),)
-SUBJECT = Subject(Declaration("module", {}, SPEC, (TensorSpec("y", "float32", (2,)),)), Path("model.onnx"))
-INPUTS = {"x": np.array([1.0, 2.0], np.float32)}
+from tests.tensorrt.misbehaving_engine import INPUTS, SUBJECT, StandIn
 
 
 def row(load: str = "", second_run: str = "", **limits: float) -> RuntimeRow:
@@ -94,7 +88,8 @@ def test_an_engine_that_does_not_load(how: str, verdict: str, reason: str) -> No
 
 def test_a_hung_process_ends_with_a_caller_that_is_killed() -> None:
     caller = (
-        "from tests.tensorrt.test_apart import *\n"
+        "from exporter.runtimes.apart import Apart\n"
+        "from tests.tensorrt.misbehaving_engine import INPUTS, SUBJECT, StandIn\n"
         "session = Apart(StandIn(second_run='hang')).open(SUBJECT)\n"
         "print(session.run(INPUTS)['process'], flush=True)\n"
         "session.run(INPUTS)"

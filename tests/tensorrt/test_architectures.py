@@ -9,7 +9,8 @@ import onnx
 import pytest
 
 from exporter.build import build, save
-from exporter.compilers import EngineReport, compile_model
+from exporter.compilers.compile import compile_model
+from exporter.compilers.contract import EngineReport
 from exporter.declare import declare
 from exporter.passes.unpack_qkv import is_packed
 from tests.tensorrt.test_precision import SEQ, SETTINGS, models

@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 import pytest
 
-from exporter.compilers import compile_model
+from exporter.compilers.compile import compile_model
 from exporter.compilers.tensorrt import cuda_device_count
 from exporter.declaration import PRECISIONS
 from exporter.errors import UserError

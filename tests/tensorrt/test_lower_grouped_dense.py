@@ -14,8 +14,7 @@ from onnx.reference import ReferenceEvaluator
 from custom_ops import OPS
 from custom_ops.fused_dense.reference import reference
 from custom_ops.op import Specialisation
-from exporter.compilers import compile_model
-from exporter.compilers.compile import lower
+from exporter.compilers.compile import compile_model, lower
 from exporter.compilers.tensorrt_rtx import BACKEND
 from exporter.declaration import Axis, Declaration, TensorSpec
 

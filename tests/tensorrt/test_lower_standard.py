@@ -13,8 +13,8 @@ from onnx.reference import ReferenceEvaluator
 
 from custom_ops.mask import MaskRule
 from exporter.build import build, save
-from exporter.compilers import CompileError, compile_model
-from exporter.compilers.compile import lower
+from exporter.compilers.compile import compile_model, lower
+from exporter.compilers.contract import CompileError
 from exporter.compilers.tensorrt_rtx import BACKEND
 from exporter.declaration import Declaration, TensorSpec
 from exporter.declare import declare

@@ -13,9 +13,11 @@ from onnx import TensorProto
 from custom_ops.block_linear_attention.reference import reference as block_linear_reference
 from custom_ops.cuda import aot_kernels
 from custom_ops.online_softmax_attention.reference import reference
-from exporter.compilers import CompileError, CompileOptions, worker
-from exporter.compilers.compile import Lowered, backend, lower
+from exporter.compilers import worker
+from exporter.compilers.compile import Lowered, lower
+from exporter.compilers.contract import CompileError, CompileOptions
 from exporter.compilers.lower_to_aot_plugin import lower_to_aot_plugin
+from exporter.compilers.targets import backend
 from exporter.compilers.tensorrt import BACKEND
 from exporter.errors import UserError
 from tests.tensorrt.aot_harness import run_plugin, text_of

@@ -11,8 +11,8 @@ import pytest
 from onnx import TensorProto
 
 from custom_ops.cuda import plugin_build
-from exporter.compilers import CompileError, CompileOptions, compile_model
-from exporter.compilers.compile import lower
+from exporter.compilers.compile import compile_model, lower
+from exporter.compilers.contract import CompileError, CompileOptions
 from exporter.compilers.tensorrt_rtx import BACKEND
 from tests.tensorrt.models import AttentionCase, attention_model, declaration
 from tests.tensorrt.test_lower_block_linear import block_model, spec

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from exporter.build import build, save
-from exporter.compilers import compile_model
+from exporter.compilers.compile import compile_model
 from exporter.declare import declare
 from exporter.errors import UserError
 from exporter.stream import declare_stream

@@ -14,8 +14,10 @@ import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from exporter.compilers import CompileError, CompileOptions, EngineReport, compile_model, worker
-from exporter.compilers.compile import backend, lower
+from exporter.compilers import worker
+from exporter.compilers.compile import compile_model, lower
+from exporter.compilers.contract import CompileError, CompileOptions, EngineReport
+from exporter.compilers.targets import backend
 from exporter.compilers.tensorrt_rtx import BACKEND, engine_targets
 from exporter.declaration import Axis, Declaration, TensorSpec
 from exporter.errors import UserError
