@@ -10,13 +10,22 @@ from custom_ops.fused_dense import OP as _FUSED_DENSE
 from custom_ops.fused_lstm import OP as _FUSED_LSTM
 from custom_ops.library import library_description, library_path
 from custom_ops.mask import MaskRule
+from custom_ops.moving_average import OP as _MOVING_AVERAGE
 from custom_ops.online_softmax_attention import OP as _ONLINE_SOFTMAX
 from custom_ops.online_softmax_attention import online_softmax_attention
 from custom_ops.op import CustomOp
 
 OPS: dict[str, CustomOp] = {
     op.name: op
-    for op in (_ONLINE_SOFTMAX, _BLOCK_LINEAR, _CACHED, _CACHED_BLOCK_LINEAR, _FUSED_DENSE, _FUSED_LSTM)
+    for op in (
+        _ONLINE_SOFTMAX,
+        _BLOCK_LINEAR,
+        _CACHED,
+        _CACHED_BLOCK_LINEAR,
+        _FUSED_DENSE,
+        _FUSED_LSTM,
+        _MOVING_AVERAGE,
+    )
 }
 """Every op by its ONNX name."""
 

@@ -30,6 +30,7 @@ from exporter.passes.fused_dense import fused_dense
 from exporter.passes.fused_lstm import fused_lstm
 from exporter.passes.join_reshapes import join_reshapes
 from exporter.passes.limit_lengths import limit_lengths
+from exporter.passes.moving_average import moving_average
 from exporter.passes.precision import PrecisionChange, lower_precision
 from exporter.passes.prune import prune
 from exporter.passes.to_standard import to_standard
@@ -87,6 +88,8 @@ def build(module: nn.Module, declaration: Declaration) -> Built:
         absorb_projections(model)
         counts["pruned"] = count_ops(model)
     absorb_keys(model)
+    if declaration.ops == "custom" and declaration.precision == "float32":
+        moving_average(model)
     flatten_rows(model)
     join_reshapes(model)
     flops["exported"] = count_flops(model, declaration)

@@ -113,6 +113,11 @@ def _cached_block_linear(node: ir.Node, shapes: list[Shape | None], output: Shap
     return 4 * (math.prod(_given(shapes[1])) + B * H * D * D)
 
 
+def _moving_average(node: ir.Node, shapes: list[Shape | None], output: Shape) -> int:
+    """Two convolutions; taps before the first frame count too."""
+    return 2 * 2 * math.prod(output) * _int(node, "taps", 1)
+
+
 RULES = {
     ("", "MatMul"): _matmul,
     ("", "Gemm"): _gemm,
@@ -123,6 +128,7 @@ RULES = {
     ("temport", "BlockLinearAttention"): _block_linear,
     ("temport", "CachedAttention"): _cached,
     ("temport", "CachedBlockLinearAttention"): _cached_block_linear,
+    ("temport", "MovingAverage"): _moving_average,
 }
 """(domain, operator) -> FLOPs of a node from the shapes of its inputs and of its first output."""
 

@@ -3,6 +3,7 @@
 #include "../cached_block_linear_attention/kernel.h"
 #include "../fused_dense/kernel.h"
 #include "../fused_lstm/kernel.h"
+#include "../moving_average/kernel.h"
 #include "../online_softmax_attention/kernel.h"
 #include "peak.h"
 
@@ -29,6 +30,7 @@ const Kernels kKernels = {
     plan_lstm,
     project_lstm,
     step_lstm,
+    run_moving_average,
     spend_flops,
 };
 

@@ -12,6 +12,7 @@
 #include "../cached_block_linear_attention/ort_op.h"
 #include "../fused_dense/ort_op.h"
 #include "../fused_lstm/ort_op.h"
+#include "../moving_average/ort_op.h"
 #include "../online_softmax_attention/ort_op.h"
 #include "op_entry.h"
 
@@ -41,6 +42,7 @@ std::vector<const ort::CustomOp*> make_ops(const ort::Api& api, bool infer) {
   }
   add(new OpEntry<FusedDense>(api, DType::kFloat32, infer));
   add(new OpEntry<FusedLstm>(api, DType::kFloat32, infer));
+  add(new OpEntry<MovingAverage>(api, DType::kFloat32, infer));
   return ops;
 }
 

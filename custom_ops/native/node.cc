@@ -1,5 +1,6 @@
 #include "node.h"
 
+#include <algorithm>
 #include <atomic>
 #include <cmath>
 #include <exception>
@@ -45,6 +46,14 @@ Tensor read_tensor(const ort::Api& api, const ort::Value* value, const std::stri
 }
 
 }  // namespace
+
+void share(const NodeCall& call, int64_t items, int64_t floats, const std::function<void(int64_t)>& body) {
+  constexpr int64_t kWorthATask = 1 << 17;
+  const int64_t tasks = std::clamp<int64_t>(items * floats / kWorthATask, 1, std::max<int64_t>(1, items));
+  call.parallel(tasks, [&](int64_t task) {
+    for (int64_t i = items * task / tasks; i < items * (task + 1) / tasks; ++i) body(i);
+  });
+}
 
 const void* data_of(const std::string& label, const char* name, const Tensor& tensor, const std::vector<int64_t>& shape) {
   if (tensor.data == nullptr)

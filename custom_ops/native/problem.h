@@ -131,6 +131,15 @@ struct LstmProblem {
   size_t scratch_floats = 0;
 };
 
+// Two causal depthwise convolutions, the second over every taps-th frame: x and y `[batch, length, channels]`.
+struct MovingAverageProblem {
+  const float* x = nullptr;
+  const float* near = nullptr;  // [taps, channels]
+  const float* far = nullptr;   // likewise
+  float* y = nullptr;
+  int64_t length = 0, channels = 0, taps = 0;
+};
+
 // The kernels of one instruction set. A task index runs from 0 to `tasks`; tasks may run on any thread, each with a
 // scratch buffer of its own that is 64-byte aligned and need not be initialised.
 struct Kernels {
@@ -154,6 +163,8 @@ struct Kernels {
   void (*project_lstm)(const LstmProblem&, int64_t task);
   // A frame's tasks may start when all those of the frame before have ended.
   void (*step_lstm)(const LstmProblem&, int64_t frame, int64_t task, float* scratch);
+  // One batch entry; what the first convolution makes, `[length, channels]`, lies in the scratch buffer.
+  void (*run_moving_average)(const MovingAverageProblem&, int64_t entry, float* scratch);
   double (*spend_flops)(int64_t rounds);
 };
 

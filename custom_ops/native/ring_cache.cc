@@ -74,14 +74,6 @@ AttentionProblem RingCache::entry(const AttentionProblem& p, int64_t entry, int6
   return own;
 }
 
-void share(const NodeCall& call, int64_t items, int64_t floats, const std::function<void(int64_t)>& body) {
-  constexpr int64_t kWorthATask = 1 << 17;
-  const int64_t tasks = std::clamp<int64_t>(items * floats / kWorthATask, 1, std::max<int64_t>(1, items));
-  call.parallel(tasks, [&](int64_t task) {
-    for (int64_t i = items * task / tasks; i < items * (task + 1) / tasks; ++i) body(i);
-  });
-}
-
 ort::Status* infer_ring_shapes(const ShapeInference& node) {
   Shape keys, values;
   if (!node.input(1, keys) || !keys.has_rank(3)) return nullptr;

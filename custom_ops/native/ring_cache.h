@@ -41,10 +41,6 @@ class RingCache {
   void *y_ = nullptr, *next_keys_ = nullptr, *next_values_ = nullptr;
 };
 
-// Runs body(0) ... body(items - 1), of which each touches about `floats` numbers, on as many of the session's threads
-// as that is worth: a step of a stream is mostly shorter than waking a thread.
-void share(const NodeCall& call, int64_t items, int64_t floats, const std::function<void(int64_t)>& body);
-
 // Outputs 0 to 2: Y `[batch, 1, C]`, and the caches with the shapes of inputs 1 and 2.
 ort::Status* infer_ring_shapes(const ShapeInference& node);
 

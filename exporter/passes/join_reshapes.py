@@ -51,10 +51,11 @@ def _keeps_order(node: ir.Node) -> bool:
 def _join(graph: ir.Graph, node: ir.Node) -> bool:
     """Take the node's output straight from where its chain begins, if that says less or the same with less."""
     output, source = node.outputs[0], node.inputs[0]
-    producer = source.producer() if source is not None else None
-    while producer is not None and _keeps_order(producer):
+    while source is not None and not _same_shape(source, output):
+        producer = source.producer()
+        if producer is None or not _keeps_order(producer):
+            break
         source = producer.inputs[0]
-        producer = source.producer() if source is not None else None
     if source is None or output.shape is None:
         return False
     if _same_shape(source, output) and not (output.is_graph_output() and _has_a_name_to_keep(source)):
@@ -76,10 +77,11 @@ def _join(graph: ir.Graph, node: ir.Node) -> bool:
 def _same_shape(one: ir.Value, other: ir.Value) -> bool:
     if one.shape is None or other.shape is None or len(one.shape) != len(other.shape):
         return False
-    pairs = zip(one.shape, other.shape, strict=True)
-    known = [a == b for a, b in pairs if isinstance(a, int) and isinstance(b, int)]
+    pairs = list(zip(one.shape, other.shape, strict=True))
+    differ = any(isinstance(a, int) and isinstance(b, int) and a != b for a, b in pairs)
+    equal = sum(a == b and (isinstance(a, int) or a.value is not None) for a, b in pairs)
     # with as many elements and all other sizes equal, one size that is not known is equal too
-    return all(known) and len(known) >= len(one.shape) - 1
+    return not differ and equal >= len(pairs) - 1
 
 
 def _has_a_name_to_keep(value: ir.Value) -> bool:

@@ -66,10 +66,12 @@ def test_unknown_width_stays_unknown():
         ("FusedDense", [["n", 7, 15], [3, 5, 4], [12]], "FusedDense: input 0 has 3 axes; it must have 2"),
         ("FusedDense", [["n", 5], [4], [4]], "FusedDense: input 1 has 1 axes; it must have 2"),
         ("FusedDense", [["n", 15], [5, 4], [4]], "FusedDense: input 1 has 2 axes; it must have 3"),
+        ("MovingAverage", [["b", "t", 4], [4, 1, 1, 3], [4, 1, 1, 3]], ["b", "t", 4]),
     ],
 )
 def test_shapes_of_the_ops_for_standard_operators(op, shapes, expected):
     attributes = {"hidden_size": 2} if op == "FusedLSTM" else {}
+    attributes |= {"channels": 4, "taps": 3} if op == "MovingAverage" else {}
     attributes |= {"groups": 3} if shapes[0][-1:] == [15] else {}
     if isinstance(expected, list):
         assert inferred(op, shapes, **attributes) == (TensorProto.FLOAT, expected)
