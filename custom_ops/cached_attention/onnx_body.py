@@ -6,6 +6,8 @@ attention   one ai.onnx::Attention node (opset 23 or newer)
 
 from __future__ import annotations
 
+import numpy as np
+
 from custom_ops.body_graph import BodyGraph
 from custom_ops.cached_attention.attributes import OP_NAME, CachedAttentionAttributes
 from custom_ops.cached_attention.schema import SCHEMA
@@ -30,10 +32,11 @@ def body(at: Specialisation) -> Body:
     next_values = ring.written(g.inputs["Values"], value, "NextValues")
     attention = AttentionBody(
         g,
-        OnlineSoftmaxAttributes(a.num_heads, scale=a.scale),
+        OnlineSoftmaxAttributes(a.num_heads),
         at,
         [query, next_keys, next_values],
         ring.filled_since(frames),
+        float(np.float32(a.scale or 0)),
     )
     form = "attention" if at.form == "attention" else "dense"
     y = attention.attention() if form == "attention" else attention.dense()

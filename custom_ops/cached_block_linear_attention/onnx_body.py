@@ -36,9 +36,15 @@ def body(at: Specialisation) -> Body:
     next_keys = ring.written(g.inputs["Keys"], key, "NextKeys")
     next_values = ring.written(g.inputs["Values"], value, "NextValues")
     head_dim = at.key_width // a.num_heads
-    softmax = OnlineSoftmaxAttributes(a.num_heads, scale=1.0 / math.sqrt(head_dim))
-    # As many frames as its block has before this one: no row of the block before is read.
-    attention = AttentionBody(g, softmax, at, [query, next_keys, next_values], ring.filled_since(ring.slot))
+    attention = AttentionBody(
+        g,
+        OnlineSoftmaxAttributes(a.num_heads),
+        at,
+        [query, next_keys, next_values],
+        # as many frames as its block has before this one: no row of the block before is read
+        ring.filled_since(ring.slot),
+        1.0 / math.sqrt(head_dim),
+    )
     form = "attention" if at.form == "attention" else "dense"
     inside = g.computing(attention.attention()) if form == "attention" else attention.dense()
     linear = _LinearBody(g, a, head_dim)

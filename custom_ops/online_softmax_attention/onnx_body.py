@@ -32,7 +32,7 @@ def body(at: Specialisation) -> Body:
     a = OnlineSoftmaxAttributes.parse(at.attributes)
     given = [graph.inputs[name] for name in (("Q",) if at.packed else ("Q", "K", "V"))]
     key_mask = graph.inputs["key_mask"] if at.has_key_mask else None
-    build = AttentionBody(graph, a, at, given, key_mask)
+    build = AttentionBody(graph, a, at, given, key_mask, float(np.float32(a.scale or 0)))
     bands, form = Bands.of(a.rule, build.query_length, build.key_length), at.form
     if form == "auto":
         form = "banded" if bands is not None and bands.cost + BANDED_OVERHEAD < bands.dense_cost else "dense"
@@ -99,6 +99,7 @@ class AttentionBody:
 
     given      packed QKV, or Q, K and V, in the layout of the op
     key_mask   bool `[B, S]`, True = attend
+    scale      factor on Q K^T; a scale that is an attribute is a float32 in the file
     """
 
     def __init__(
@@ -108,10 +109,11 @@ class AttentionBody:
         at: Specialisation,
         given: list[ir.Value],
         key_mask: ir.Value | None,
+        scale: float,
     ) -> None:
         self.graph, self.rule, self.packed, self.given = graph, a.rule, at.packed, given
         self.heads, self.kv_heads, self.groups = a.num_heads, a.kv_heads, a.num_heads // a.kv_heads
-        self.scale = float(np.float32(a.scale or 0))  # the attribute is a float32 in the file
+        self.scale = scale
         self.query_length, self.max_length = at.query_length, at.max_length
         self.key_length = at.query_length if at.packed else at.key_length
         self.key_mask = key_mask

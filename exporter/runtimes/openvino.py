@@ -1,4 +1,7 @@
-"""OpenVINO on the CPU: it does not inline model-local functions, so they are inlined first."""
+"""OpenVINO on the CPU: it does not inline model-local functions, so they are inlined first.
+
+Its CPU plugin takes the modulus of integers in float32, so a stream in it is right for 2^24 frames.
+"""
 
 from __future__ import annotations
 
