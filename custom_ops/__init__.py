@@ -14,6 +14,7 @@ from custom_ops.moving_average import OP as _MOVING_AVERAGE
 from custom_ops.online_softmax_attention import OP as _ONLINE_SOFTMAX
 from custom_ops.online_softmax_attention import online_softmax_attention
 from custom_ops.op import CustomOp
+from custom_ops.residual_layer_norm import OP as _RESIDUAL_LAYER_NORM
 
 OPS: dict[str, CustomOp] = {
     op.name: op
@@ -24,7 +25,11 @@ OPS: dict[str, CustomOp] = {
         _CACHED_BLOCK_LINEAR,
         _FUSED_DENSE,
         _FUSED_LSTM,
+<<<<<<< ours
         _MOVING_AVERAGE,
+=======
+        _RESIDUAL_LAYER_NORM,
+>>>>>>> theirs
     )
 }
 """Every op by its ONNX name."""

@@ -33,6 +33,7 @@ from exporter.passes.limit_lengths import limit_lengths
 from exporter.passes.moving_average import moving_average
 from exporter.passes.precision import PrecisionChange, lower_precision
 from exporter.passes.prune import prune
+from exporter.passes.residual_layer_norm import residual_layer_norm
 from exporter.passes.to_standard import to_standard
 from exporter.standard_operator import is_standard
 from exporter.stream import step_model
@@ -100,7 +101,7 @@ def build(module: nn.Module, declaration: Declaration) -> Built:
     if declaration.ops == "standard":
         masks = to_standard(model, declaration)
     else:
-        for rewrite in (fused_dense, fused_lstm):
+        for rewrite in (fused_dense, fused_lstm, residual_layer_norm):
             rewrite(model)
         masks = attach_bodies(model, declaration)
     clean(model)

@@ -1,4 +1,4 @@
-// Random dense layers and LSTMs through the kernels of this processor, against the definition in double, and the turns
+// Random dense layers, LSTMs and layer normalisations through the kernels of this processor, against the definition in double, and the turns
 // in which the steps of an LSTM are taken.
 #include <chrono>
 #include <cmath>
@@ -168,6 +168,45 @@ void check_lstm(const Kernels& kernels, Bytes& bytes) {
         compare("FusedLSTM", double(y[size_t(at)]), h[size_t(u)], 10, at);  // errors grow from frame to frame
       }
     }
+  }
+}
+
+// Rows around a mean of -4 to 4, whose width is no multiple of a vector as a rule.
+void check_layer_norm(const Kernels& kernels, Bytes& bytes) {
+  LayerNormProblem p;
+  p.rows = 1 + bytes.below(40);
+  p.width = 1 + bytes.below(bytes.below(2) == 1 ? 70 : 4000);
+  p.epsilon = 1e-5f;
+  p.workers = 1 + bytes.below(3);
+  const int threads = 1 + int(bytes.below(3));
+  const bool added = bytes.below(2) == 1;
+  const float mean = float(bytes.below(9)) - 4.0f;
+  std::mt19937 random(static_cast<unsigned>(bytes.below(65536)));
+  std::vector<float> x = draw(p.rows * p.width, random, -1);
+  for (float& v : x) v += mean;
+  const std::vector<float> r = draw(p.rows * p.width, random, -1), scale = draw(p.width, random, -1),
+                           bias = draw(p.width, random, -1);
+  std::vector<float> y(x.size(), __builtin_nanf(""));
+  p.x = x.data();
+  p.addend = added ? r.data() : nullptr;
+  p.scale = scale.data();
+  p.bias = bias.data();
+  p.y = y.data();
+  kernels.plan_layer_norm(p);
+  run(p.tasks, 0, threads, [&](int64_t task, float*) { kernels.run_layer_norm(p, task); });
+  for (int64_t row = 0; row < p.rows; ++row) {
+    const auto at = [&](int64_t i) {
+      const size_t n = size_t(row * p.width + i);
+      return double(x[n]) + (added ? double(r[n]) : 0.0);
+    };
+    double sum = 0, squares = 0;
+    for (int64_t i = 0; i < p.width; ++i) sum += at(i);
+    for (int64_t i = 0; i < p.width; ++i) squares += std::pow(at(i) - sum / double(p.width), 2);
+    const double factor = 1 / std::sqrt(squares / double(p.width) + double(p.epsilon));
+    for (int64_t i = 0; i < p.width; ++i)
+      compare("ResidualLayerNorm", double(y[size_t(row * p.width + i)]),
+              (at(i) - sum / double(p.width)) * factor * double(scale[size_t(i)]) + double(bias[size_t(i)]),
+              1 + (1 + std::fabs(mean)) * factor, row * p.width + i);
   }
 }
 

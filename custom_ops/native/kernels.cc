@@ -5,6 +5,7 @@
 #include "../fused_lstm/kernel.h"
 #include "../moving_average/kernel.h"
 #include "../online_softmax_attention/kernel.h"
+#include "../residual_layer_norm/kernel.h"
 #include "peak.h"
 
 #define TEMPORT_STRING_(x) #x
@@ -30,7 +31,12 @@ const Kernels kKernels = {
     plan_lstm,
     project_lstm,
     step_lstm,
+<<<<<<< ours
     run_moving_average,
+=======
+    plan_layer_norm,
+    run_layer_norm,
+>>>>>>> theirs
     spend_flops,
 };
 

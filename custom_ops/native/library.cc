@@ -14,6 +14,7 @@
 #include "../fused_lstm/ort_op.h"
 #include "../moving_average/ort_op.h"
 #include "../online_softmax_attention/ort_op.h"
+#include "../residual_layer_norm/ort_op.h"
 #include "op_entry.h"
 
 namespace temport {
@@ -42,7 +43,11 @@ std::vector<const ort::CustomOp*> make_ops(const ort::Api& api, bool infer) {
   }
   add(new OpEntry<FusedDense>(api, DType::kFloat32, infer));
   add(new OpEntry<FusedLstm>(api, DType::kFloat32, infer));
+<<<<<<< ours
   add(new OpEntry<MovingAverage>(api, DType::kFloat32, infer));
+=======
+  add(new OpEntry<ResidualLayerNorm>(api, DType::kFloat32, infer));
+>>>>>>> theirs
   return ops;
 }
 

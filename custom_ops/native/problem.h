@@ -131,6 +131,7 @@ struct LstmProblem {
   size_t scratch_floats = 0;
 };
 
+<<<<<<< ours
 // Two causal depthwise convolutions, the second over every taps-th frame: x and y `[batch, length, channels]`.
 struct MovingAverageProblem {
   const float* x = nullptr;
@@ -138,6 +139,22 @@ struct MovingAverageProblem {
   const float* far = nullptr;   // likewise
   float* y = nullptr;
   int64_t length = 0, channels = 0, taps = 0;
+=======
+// y = (x + addend - mean) / sqrt(variance + epsilon) * scale + bias, row by row; x, addend and y `[rows, width]`, scale and
+// bias `[width]`.
+struct LayerNormProblem {
+  const float* x = nullptr;
+  const float* addend = nullptr;  // null: 0
+  const float* scale = nullptr;
+  const float* bias = nullptr;
+  float* y = nullptr;
+  int64_t rows = 0, width = 0;
+  float epsilon = 0;
+  int64_t workers = 1;
+
+  // Filled by plan().
+  int64_t task_rows = 0, tasks = 0;
+>>>>>>> theirs
 };
 
 // The kernels of one instruction set. A task index runs from 0 to `tasks`; tasks may run on any thread, each with a
@@ -163,8 +180,13 @@ struct Kernels {
   void (*project_lstm)(const LstmProblem&, int64_t task);
   // A frame's tasks may start when all those of the frame before have ended.
   void (*step_lstm)(const LstmProblem&, int64_t frame, int64_t task, float* scratch);
+<<<<<<< ours
   // One batch entry; what the first convolution makes, `[length, channels]`, lies in the scratch buffer.
   void (*run_moving_average)(const MovingAverageProblem&, int64_t entry, float* scratch);
+=======
+  void (*plan_layer_norm)(LayerNormProblem&);
+  void (*run_layer_norm)(const LayerNormProblem&, int64_t task);
+>>>>>>> theirs
   double (*spend_flops)(int64_t rounds);
 };
 

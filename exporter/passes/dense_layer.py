@@ -71,6 +71,12 @@ def is_bias(value: ir.Value | None, width: int) -> bool:
     return value is not None and value.const_value is not None and list(value.const_value.shape) == [width]
 
 
+def has_shape(value: ir.Value, shape: ir.Shape) -> bool:
+    """Whether these are the sizes of `value` beyond doubt; a size without a number or a name equals none."""
+    known = all(isinstance(size, int) or size.value is not None for size in shape)
+    return known and value.shape is not None and list(value.shape) == list(shape)
+
+
 def _of_rows(
     graph: ir.Graph, node: ir.Node, x: ir.Value, weight: ir.Value, bias: ir.Value | None
 ) -> DenseLayer | None:

@@ -10,7 +10,7 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import common
 
-from exporter.passes.dense_layer import DenseLayer, dense_layer, is_bias, only_user
+from exporter.passes.dense_layer import DenseLayer, dense_layer, has_shape, is_bias, only_user
 from exporter.passes.initializers import initializer
 from exporter.passes.projection import stand_in
 from exporter.standard_operator import is_standard
@@ -42,10 +42,10 @@ def _take_epilogue(layer: DenseLayer) -> None:
             layer.nodes.append(node)
             layer.bias = bias
     _take_activation(layer)
-    if (found := _with_other(layer, "Mul")) is not None and _has_shape(found[1], layer.shape):
+    if (found := _with_other(layer, "Mul")) is not None and has_shape(found[1], layer.shape):
         layer.nodes.append(found[0])
         layer.factor = found[1]
-    if (found := _with_other(layer, "Add")) is not None and _has_shape(found[1], layer.shape):
+    if (found := _with_other(layer, "Add")) is not None and has_shape(found[1], layer.shape):
         layer.nodes.append(found[0])
         layer.addend = found[1]
 
@@ -85,12 +85,6 @@ def _with_other(layer: DenseLayer, operator: str) -> tuple[ir.Node, ir.Value] | 
         return None
     other = next((value for value in node.inputs if value is not layer.result), None)
     return None if other is None else (node, other)
-
-
-def _has_shape(value: ir.Value, shape: ir.Shape) -> bool:
-    """Whether these are the sizes of `value` beyond doubt; a size without a number or a name equals none."""
-    known = all(isinstance(size, int) or size.value is not None for size in shape)
-    return known and value.shape is not None and list(value.shape) == list(shape)
 
 
 def _fuse(graph: ir.Graph, layer: DenseLayer) -> None:

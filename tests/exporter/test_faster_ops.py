@@ -1,4 +1,4 @@
-"""The rewrites that put FusedDense and FusedLSTM in the place of standard operators."""
+"""The rewrites that put FusedDense, FusedLSTM and ResidualLayerNorm in the place of standard operators."""
 
 from __future__ import annotations
 
@@ -45,6 +45,7 @@ def test_what_a_stream_and_a_window_use() -> None:
         assert window["FusedDense"] > 8 and not {"Gemm", "Sigmoid"} & set(window), batch
     by_head = counted("sliding_window", SLIDING)  # the last block's products with the heads' own weights
     assert by_head["FusedDense"] > 6 and not {"MatMul", "Gemm", "Gelu"} & set(by_head)
+    assert by_head["ResidualLayerNorm"] == 4 and not {"LayerNormalization", "Add"} & set(by_head)
     three_axes = counted("dms", ["hid_dim=8", "n_heads=2"])
     assert three_axes["FusedDense"] == 4 and not {"MatMul", "Add"} & set(three_axes)
     lstm = counted("hybrid", HYBRID)
@@ -79,7 +80,7 @@ def test_a_pruned_lstm_loads_without_our_library(precision: str) -> None:
 
 def test_the_standard_dialect_has_none_of_them() -> None:
     ops = counted("hybrid", HYBRID, ops="standard")
-    assert ops["LSTM"] == 1 and not {"FusedLSTM", "FusedDense"} & set(ops)
+    assert ops["LSTM"] == 1 and not {"FusedLSTM", "FusedDense", "ResidualLayerNorm"} & set(ops)
 
 
 def test_half_precision_products_stay_as_they_are() -> None:

@@ -174,9 +174,9 @@ FILE_FAULTS = {
         1,
     ),
     "epsilon-1e-1": (
-        lambda m: setattr(attribute(node(m, "LayerNormalization", 2), "epsilon"), "f", 0.1),
+        lambda m: setattr(attribute(node(m, "ResidualLayerNorm", 2), "epsilon"), "f", 0.1),
         "onnxruntime_cpu",
-        "LayerNormalization",
+        "ResidualLayerNorm",
         2,
     ),
 }
@@ -218,9 +218,9 @@ def first_gelu(model: onnx.ModelProto) -> onnx.NodeProto:
 RUNTIME_FAULTS = {
     "gelu-tanh": (gelu_by_tanh, "temport::FusedDense", first_gelu),
     "norm-epsilon": (
-        lambda m: setattr(attribute(node(m, "LayerNormalization", 0), "epsilon"), "f", 0.1),
-        "LayerNormalization",
-        lambda m: node(m, "LayerNormalization", 0),
+        lambda m: setattr(attribute(node(m, "ResidualLayerNorm", 0), "epsilon"), "f", 0.1),
+        "temport::ResidualLayerNorm",
+        lambda m: node(m, "ResidualLayerNorm", 0),
     ),
 }
 

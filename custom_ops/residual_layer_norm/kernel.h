@@ -1,0 +1,105 @@
+// ResidualLayerNorm: a few rows at a time, which stay in the first-level cache while they are read for their means, for
+// their variances and for the result. A variance is that of the differences from the mean: sums of squares would cancel.
+#pragma once
+
+#include "../native/multiply.h"
+
+namespace temport::TEMPORT_ISA {
+
+constexpr int kNormRows = 4;  // together: one after the other each would wait for its own sums
+
+inline void plan_layer_norm(LayerNormProblem& p) {
+  constexpr int64_t kLeast = 32 << 10;  // floats that take longer than waking a thread
+  p.tasks = most(1, least(least(p.workers, p.rows), p.rows * p.width / kLeast));
+  p.task_rows = (p.rows + p.tasks - 1) / p.tasks;
+  p.tasks = (p.rows + p.task_rows - 1) / p.task_rows;
+}
+
+// A vector of which only the first `count` floats are there; the others are 0.
+TEMPORT_INLINE Float load_first(const float* p, int64_t count) {
+  if (count >= kWidth) return load(p);
+  Float x{};
+  __builtin_memcpy(&x, p, static_cast<size_t>(count) * sizeof(float));
+  return x;
+}
+TEMPORT_INLINE void store_first(float* p, Float x, int64_t count) {
+  if (count >= kWidth) return store(p, x);
+  __builtin_memcpy(p, &x, static_cast<size_t>(count) * sizeof(float));
+}
+
+// visit(index of its first float, c, floats left) for every vector of a row of n floats, where c counts from 0 to C.
+template <int C, typename Visit>
+TEMPORT_INLINE void for_vectors(int64_t n, const Visit& visit) {
+  int64_t i = 0;
+  for (; i + C * kWidth <= n; i += C * kWidth)
+#pragma GCC unroll 8
+    for (int c = 0; c < C; ++c) visit(i + c * kWidth, c, int64_t{kWidth});
+  for (; i < n; i += kWidth) visit(i, 0, n - i);
+}
+
+// The mean of n floats whose sums `sums` holds.
+template <int C>
+TEMPORT_INLINE float mean_of(Float (&sums)[C], int64_t n) {
+#pragma GCC unroll 8
+  for (int c = 1; c < C; ++c) sums[0] += sums[c];
+  return sum_of(sums[0]) / float(n);
+}
+
+template <int R, bool Add>
+inline void normalise_rows(const LayerNormProblem& p, int64_t row) {
+  // Sums of a row: eight in flight keep the adders busy. Differences are summed along with their squares.
+  constexpr int C = 8 / R, D = R == 1 ? 4 : C / 2;
+  const int64_t n = p.width;
+  const float *x = p.x + row * n, *addend = Add ? p.addend + row * n : nullptr;
+  float* y = p.y + row * n;
+  Float sums[R][C] = {}, differences[R][D] = {}, squares[R][D] = {};
+  for_vectors<C>(n, [&](int64_t i, int c, int64_t left) __attribute__((always_inline)) {
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) {
+      Float v = load_first(x + r * n + i, left);
+      if constexpr (Add) store_first(y + r * n + i, v += load_first(addend + r * n + i, left), left);
+      sums[r][c] += v;
+    }
+  });
+  const float* from = Add ? y : x;
+  Float mean[R], factor[R], shift[R];
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r) mean[r] = broadcast(mean_of(sums[r], n));
+  for_vectors<D>(n, [&](int64_t i, int c, int64_t left) __attribute__((always_inline)) {
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) {
+      Float difference = load_first(from + r * n + i, left) - mean[r];
+      if (left < kWidth) difference = select(lanes() < int32_t(left), difference, Float{});
+      differences[r][c] += difference;
+      squares[r][c] += difference * difference;
+    }
+  });
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r) {
+    // What the mean lost when it was rounded, which is much of a deviation that is small beside it.
+    const float rest = mean_of(differences[r], n), square = mean_of(squares[r], n) - rest * rest;
+    factor[r] = broadcast(1.0f / __builtin_sqrtf((square < 0.0f ? 0.0f : square) + p.epsilon));
+    shift[r] = -rest * factor[r];
+  }
+  for_vectors<1>(n, [&](int64_t i, int, int64_t left) __attribute__((always_inline)) {
+    const Float scale = load_first(p.scale + i, left), bias = load_first(p.bias + i, left);
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) {
+      const Float v = load_first(from + r * n + i, left);
+      store_first(y + r * n + i, ((v - mean[r]) * factor[r] + shift[r]) * scale + bias, left);
+    }
+  });
+}
+
+template <bool Add>
+inline void normalise(const LayerNormProblem& p, int64_t row, int64_t end) {
+  for (; row + kNormRows <= end; row += kNormRows) normalise_rows<kNormRows, Add>(p, row);
+  for (; row < end; ++row) normalise_rows<1, Add>(p, row);
+}
+
+inline void run_layer_norm(const LayerNormProblem& p, int64_t task) {
+  const int64_t row = task * p.task_rows, end = least(p.rows, row + p.task_rows);
+  return p.addend != nullptr ? normalise<true>(p, row, end) : normalise<false>(p, row, end);
+}
+
+}  // namespace temport::TEMPORT_ISA

@@ -1,0 +1,65 @@
+"""`LayerNormalization`, with the `Add` before it, as `ResidualLayerNorm`.
+
+A sum that somebody else reads too stays a node of its own.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from exporter.passes.dense_layer import has_shape, is_bias, only_user
+from exporter.passes.initializers import initializer
+from exporter.passes.projection import stand_in
+from exporter.standard_operator import is_standard
+
+DEFAULT_EPSILON = 1e-5
+
+
+def residual_layer_norm(model: ir.Model) -> bool:
+    """Rewrite `model` in place; False where nothing is replaced. Run it after `fused_dense`, which takes sums too."""
+    found = [node for node in model.graph if _normalises_the_last_axis(node)]
+    for node in found:
+        _fuse(model.graph, node)
+    return bool(found)
+
+
+def _normalises_the_last_axis(node: ir.Node) -> bool:
+    """In float32, with constant weights, and for its first output alone."""
+    if not is_standard(node, "LayerNormalization") or any(value.uses() for value in node.outputs[1:]):
+        return False
+    if any(value.is_graph_output() for value in node.outputs[1:]):
+        return False
+    x, scale, bias = [*node.inputs, None][:3]
+    if x is None or x.shape is None or scale is None or scale.dtype != ir.DataType.FLOAT:
+        return False
+    axis = node.attributes["axis"].as_int() if "axis" in node.attributes else -1
+    width = x.shape[-1]
+    if axis not in (-1, len(x.shape) - 1) or not isinstance(width, int):
+        return False
+    return is_bias(scale, width) and (bias is None or is_bias(bias, width))
+
+
+def _fuse(graph: ir.Graph, node: ir.Node) -> None:
+    x, scale, bias = [*node.inputs, None][:3]
+    assert x is not None
+    if bias is None:
+        assert scale is not None and scale.const_value is not None
+        width = scale.const_value.size
+        bias = initializer(graph, f"no_bias/of_{width}", np.zeros(width, np.float32))
+    epsilon = node.attributes["epsilon"].as_float() if "epsilon" in node.attributes else DEFAULT_EPSILON
+    addition = x.producer()
+    if addition is None or not _is_residual(addition, node):
+        stand_in(graph, node, "ResidualLayerNorm", [x, scale, bias], {"epsilon": epsilon})
+        return
+    first, second = addition.inputs
+    stand_in(graph, node, "ResidualLayerNorm", [first, scale, bias, second], {"epsilon": epsilon})
+    graph.remove(addition, safe=True)
+
+
+def _is_residual(addition: ir.Node, node: ir.Node) -> bool:
+    """Whether nobody but `node` takes this sum, and its addends have its very shape."""
+    total = addition.outputs[0]
+    if not is_standard(addition, "Add") or only_user(total) is not node or total.shape is None:
+        return False
+    return all(value is not None and has_shape(value, total.shape) for value in addition.inputs)
