@@ -25,11 +25,8 @@ OPS: dict[str, CustomOp] = {
         _CACHED_BLOCK_LINEAR,
         _FUSED_DENSE,
         _FUSED_LSTM,
-<<<<<<< ours
         _MOVING_AVERAGE,
-=======
         _RESIDUAL_LAYER_NORM,
->>>>>>> theirs
     )
 }
 """Every op by its ONNX name."""

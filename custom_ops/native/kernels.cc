@@ -1,5 +1,6 @@
 // Compiled once per instruction set, with TEMPORT_ISA as its name and the compiler's flags for it.
 #include "../block_linear_attention/kernel.h"
+#include "../cached_attention/kernel.h"
 #include "../cached_block_linear_attention/kernel.h"
 #include "../fused_dense/kernel.h"
 #include "../fused_lstm/kernel.h"
@@ -18,6 +19,8 @@ const Kernels kKernels = {
     TEMPORT_STRING(TEMPORT_ISA),
     plan_attention,
     run_attention,
+    single_row_floats,
+    run_single_row,
     plan_block_linear,
     run_block_linear,
     linear_step_floats,
@@ -31,12 +34,9 @@ const Kernels kKernels = {
     plan_lstm,
     project_lstm,
     step_lstm,
-<<<<<<< ours
     run_moving_average,
-=======
     plan_layer_norm,
     run_layer_norm,
->>>>>>> theirs
     spend_flops,
 };
 

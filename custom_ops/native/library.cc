@@ -43,11 +43,8 @@ std::vector<const ort::CustomOp*> make_ops(const ort::Api& api, bool infer) {
   }
   add(new OpEntry<FusedDense>(api, DType::kFloat32, infer));
   add(new OpEntry<FusedLstm>(api, DType::kFloat32, infer));
-<<<<<<< ours
   add(new OpEntry<MovingAverage>(api, DType::kFloat32, infer));
-=======
   add(new OpEntry<ResidualLayerNorm>(api, DType::kFloat32, infer));
->>>>>>> theirs
   return ops;
 }
 

@@ -131,7 +131,6 @@ struct LstmProblem {
   size_t scratch_floats = 0;
 };
 
-<<<<<<< ours
 // Two causal depthwise convolutions, the second over every taps-th frame: x and y `[batch, length, channels]`.
 struct MovingAverageProblem {
   const float* x = nullptr;
@@ -139,7 +138,8 @@ struct MovingAverageProblem {
   const float* far = nullptr;   // likewise
   float* y = nullptr;
   int64_t length = 0, channels = 0, taps = 0;
-=======
+};
+
 // y = (x + addend - mean) / sqrt(variance + epsilon) * scale + bias, row by row; x, addend and y `[rows, width]`, scale and
 // bias `[width]`.
 struct LayerNormProblem {
@@ -154,7 +154,6 @@ struct LayerNormProblem {
 
   // Filled by plan().
   int64_t task_rows = 0, tasks = 0;
->>>>>>> theirs
 };
 
 // The kernels of one instruction set. A task index runs from 0 to `tasks`; tasks may run on any thread, each with a
@@ -163,6 +162,9 @@ struct Kernels {
   const char* isa;
   void (*plan_attention)(AttentionProblem&);
   void (*run_attention)(const AttentionProblem&, int64_t task, float* scratch);
+  // Heads [first, first + heads) of the only row of the only batch entry.
+  size_t (*single_row_floats)(const AttentionProblem&, int64_t heads);  // of scratch
+  void (*run_single_row)(const AttentionProblem&, int64_t first, int64_t heads, float* scratch);
   void (*plan_block_linear)(BlockLinearProblem&);
   // Tasks have to be STARTED in the order of their index: a task waits for earlier ones of the same head.
   void (*run_block_linear)(const BlockLinearProblem&, int64_t task, float* scratch);
@@ -180,13 +182,10 @@ struct Kernels {
   void (*project_lstm)(const LstmProblem&, int64_t task);
   // A frame's tasks may start when all those of the frame before have ended.
   void (*step_lstm)(const LstmProblem&, int64_t frame, int64_t task, float* scratch);
-<<<<<<< ours
   // One batch entry; what the first convolution makes, `[length, channels]`, lies in the scratch buffer.
   void (*run_moving_average)(const MovingAverageProblem&, int64_t entry, float* scratch);
-=======
   void (*plan_layer_norm)(LayerNormProblem&);
   void (*run_layer_norm)(const LayerNormProblem&, int64_t task);
->>>>>>> theirs
   double (*spend_flops)(int64_t rounds);
 };
 

@@ -66,16 +66,13 @@ def test_unknown_width_stays_unknown():
         ("FusedDense", [["n", 7, 15], [3, 5, 4], [12]], "FusedDense: input 0 has 3 axes; it must have 2"),
         ("FusedDense", [["n", 5], [4], [4]], "FusedDense: input 1 has 1 axes; it must have 2"),
         ("FusedDense", [["n", 15], [5, 4], [4]], "FusedDense: input 1 has 2 axes; it must have 3"),
-<<<<<<< ours
         ("MovingAverage", [["b", "t", 4], [4, 1, 1, 3], [4, 1, 1, 3]], ["b", "t", 4]),
-=======
         ("ResidualLayerNorm", [["b", "n", 5], [5], [5]], ["b", "n", 5]),
         (
             "ResidualLayerNorm",
             [["n", 5], [1, 5], [5]],
             "ResidualLayerNorm: input 1 has 2 axes; it must have 1",
         ),
->>>>>>> theirs
     ],
 )
 def test_shapes_of_the_ops_for_standard_operators(op, shapes, expected):
