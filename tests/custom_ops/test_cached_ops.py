@@ -9,6 +9,7 @@ from one_node import EPS, error
 from step_cases import LINEAR, LONG, SOFTMAX, STEPS, Step
 
 from custom_ops import OPS, cached_attention, cached_block_linear_attention
+from custom_ops.op import Specialisation
 
 TORCH = {SOFTMAX: cached_attention, LINEAR: cached_block_linear_attention}
 
@@ -212,3 +213,40 @@ def test_what_does_not_fit_is_refused_alike(op):
         TORCH[op](*tensors[:-1], tensors[-1].int(), **step.attributes)
     with pytest.raises(ValueError, match=r"QKV has dtype torch.float64 but Values has torch.float32"):
         TORCH[op](*tensors[:2], tensors[2].float(), *tensors[3:], **step.attributes)
+
+
+BAD = [(op, "num_heads", value) for op in (SOFTMAX, LINEAR) for value in (0, True)]
+BAD += [
+    (SOFTMAX, "scale", math.nan),
+    (LINEAR, "feature_map", "relu"),
+    (LINEAR, "normalizer", "sum"),
+    (LINEAR, "eps", 0.0),
+]
+
+
+@pytest.mark.parametrize(("op", "name", "value"), BAD)
+def test_a_bad_attribute_is_the_same_sentence_everywhere(op, name, value):
+    step = Step(op)
+    attributes = {**step.attributes, name: value}
+    at = Specialisation(attributes=attributes, query_length=1, key_length=5, key_width=6, opset=18)
+    sentences = set()
+    for attempt in (
+        lambda: OPS[op].reference(step.inputs(), attributes),
+        lambda: TORCH[op](*map(torch.from_numpy, step.inputs()), **attributes),
+        lambda: OPS[op].body(at),
+    ):
+        with pytest.raises(ValueError, match=rf"^{op}: {name} is .*; it must be .*\.$") as caught:
+            attempt()
+        sentences.add(str(caught.value))
+    assert len(sentences) == 1
+
+
+@pytest.mark.parametrize("op", [SOFTMAX, LINEAR])
+def test_unknown_and_missing_inputs_and_attributes(op):
+    step = Step(op)
+    with pytest.raises(ValueError, match=f"^{op}: unknown attribute 'windw'"):
+        OPS[op].reference(step.inputs(), {**step.attributes, "windw": 3})
+    with pytest.raises(ValueError, match=f"^{op}: num_heads is missing"):
+        OPS[op].reference(step.inputs(), {})
+    with pytest.raises(ValueError, match=f"^{op}: .* must all be given|{op}: all seven inputs must be given"):
+        OPS[op].reference(step.inputs()[:-1], step.attributes)

@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -72,6 +73,14 @@ def test_standard_dialect(arch: str, tmp_path: Path) -> None:
     assert not [n for n in onnx.load(exported.path).graph.node if n.domain not in ("", "ai.onnx")]
     report = exported.parity()
     assert report.passed, report.reasons
+
+
+@pytest.mark.parametrize("arch", ["mega", "lightning"])
+def test_layers_share_what_says_where_a_frame_stands(arch: str, tmp_path: Path) -> None:
+    """Inlined, every layer would compute the row of the frame and the filled rows by itself."""
+    counts = Counter(n.op_type for n in onnx.load(export(arch, tmp_path, ops="standard").path).graph.node)
+    assert counts["Softmax"] == 2
+    assert (counts["Mod"], counts["Gather"], counts["Squeeze"]) == (1, 1, 1)
 
 
 def test_a_program_that_takes_no_stream_is_not_run_and_says_why(sliding: Exported) -> None:
