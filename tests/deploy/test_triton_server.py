@@ -89,4 +89,4 @@ def test_the_server_refuses_a_damaged_state(
     target = write_repository(open_bundle(stepped("mega")), tmp_path / "models", "m")
     text = (target / "config.pbtxt").read_text()
     (target / "config.pbtxt").write_text(text.replace("zero_data: true", "", 1))
-    assert "expects state'state.seen' to have state_data set" in served(tmp_path / "models", backends)["m"]
+    assert "expects state'state.frames' to have state_data set" in served(tmp_path / "models", backends)["m"]
