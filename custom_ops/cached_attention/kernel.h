@@ -1,0 +1,64 @@
+// CachedAttention: one query row of some heads over the filled rows of a cache, which is read from front to back for
+// all these heads together. Head by head it would be read in short pieces, and it is rarely in the nearest memory:
+// between two frames the whole model is read.
+#pragma once
+
+#include "../native/query_tile.h"
+
+namespace temport::TEMPORT_ISA {
+
+// By head: the query, the scores and the weighted sum; then rows that have to be converted.
+struct SingleRowScratch {
+  int64_t width, scores;
+  float *q, *s, *o, *rows;
+  size_t floats;
+
+  SingleRowScratch(const AttentionProblem& p, int64_t keys, int64_t heads, float* base)
+      : width(padded(p.dim)), scores(padded(keys)) {
+    floats = 0;
+    const auto take = [&](int64_t n) {
+      float* part = base == nullptr ? nullptr : base + floats;
+      floats += size_t(n + 15) / 16 * 16;
+      return part;
+    };
+    q = take(heads * width);
+    o = take(heads * width);
+    rows = take(kTogether * width);
+    s = take(heads * scores);
+  }
+};
+
+inline size_t single_row_floats(const AttentionProblem& p, int64_t heads) {
+  return SingleRowScratch(p, p.rule.keys, heads, nullptr).floats;
+}
+
+// Heads [first, first + heads) of a problem with one batch entry and one row.
+inline void run_single_row(const AttentionProblem& p, int64_t first, int64_t heads, float* base) {
+  const int64_t n = p.rule.keys;
+  const SingleRowScratch t(p, n, heads, base);
+  for (int64_t h = 0; h < heads; ++h)
+    load_row(p.q.data, p.dtype, (first + h) * p.dim, p.dim, p.scale * kLog2E, t.q + h * t.width);
+  __builtin_memset(t.o, 0, size_t(heads * t.width) * 4);
+
+  for (int64_t j = 0; j < n; j += kTogether)
+    for (int64_t h = 0; h < heads; ++h)
+      score_row(t.q + h * t.width, RowReader(p.k, p.dtype, (first + h) * p.dim, p.dim, t.rows), j,
+                least(kTogether, n - j), t.width, t.s + h * t.scores + j);
+
+  for (int64_t h = 0; h < heads && n > 0; ++h) {
+    float* s = t.s + h * t.scores;
+    const float greatest = mask_and_max(s, n, 0, n, nullptr);
+    const float sum = exponentials(s, n, 1.0f, greatest == kNothing ? 0.0f : greatest);
+    const Float factor = broadcast(sum == 0.0f ? 1.0f : 1.0f / sum);
+    for (int64_t j = 0; j < n; j += kWidth) store(s + j, load(s + j) * factor);
+  }
+
+  for (int64_t j = 0; j < n; j += kTogether)
+    for (int64_t h = 0; h < heads; ++h)
+      weigh_row(t.s + h * t.scores + j, RowReader(p.v, p.dtype, (first + h) * p.dim, p.dim, t.rows), j,
+                least(kTogether, n - j), t.width, nullptr, t.o + h * t.width);
+  for (int64_t h = 0; h < heads; ++h)
+    store_row(t.o + h * t.width, 1.0f, p.dim, p.dtype, p.y, (first + h) * p.dim);
+}
+
+}  // namespace temport::TEMPORT_ISA
