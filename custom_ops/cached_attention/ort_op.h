@@ -27,12 +27,12 @@ class CachedAttention {
     AttentionProblem p = fixed_;
     const RingCache ring(label_, call, 3, p);
     if (default_scale_) p.scale = float(1.0 / std::sqrt(double(p.dim)));
-    kernels_.plan_attention(p);
     ring.write_newest(call);
-    share(call, ring.batch() * p.heads, 2 * ring.rows() * p.dim, [&](int64_t sequence) {
-      const int64_t entry = sequence / p.heads, filled = std::min(ring.frames(entry), ring.rows() - 1) + 1;
-      const ScratchPool::Loan scratch(scratch_, p.scratch_floats);
-      kernels_.run_attention(ring.entry(p, entry, std::max<int64_t>(filled, 0)), sequence % p.heads, scratch.data());
+    const int64_t touched = 2 * ring.rows() * p.dim;
+    share_heads(call, ring.batch(), p.heads, touched, [&](int64_t entry, int64_t first, int64_t heads) {
+      const int64_t filled = std::max<int64_t>(std::min(ring.frames(entry), ring.rows() - 1) + 1, 0);
+      const ScratchPool::Loan scratch(scratch_, kernels_.single_row_floats(p, heads));
+      kernels_.run_single_row(ring.entry(p, entry, filled), first, heads, scratch.data());
     });
   }
 

@@ -34,7 +34,6 @@ class CachedBlockLinearAttention {
     AttentionProblem a = attention_;
     const RingCache ring(label_, call, 6, a);
     a.scale = float(1.0 / std::sqrt(double(a.dim)));
-    kernels_.plan_attention(a);
     LinearStepProblem p = linear_;
     p.dim = a.dim;
     p.qkv = a.q.data;
@@ -47,11 +46,12 @@ class CachedBlockLinearAttention {
     ring.write_newest(call);
     const size_t step_floats = kernels_.linear_step_floats(a.dim);
     const int64_t touched = 2 * ring.rows() * a.dim + 6 * a.dim * (a.dim + 1);
-    share(call, ring.batch() * a.heads, touched, [&](int64_t sequence) {
-      const int64_t entry = sequence / a.heads, head = sequence % a.heads, slot = ring.slot(entry);
-      const ScratchPool::Loan scratch(scratch_, step_floats + a.scratch_floats);
-      kernels_.run_attention(ring.entry(a, entry, slot + 1), head, scratch.data() + step_floats);
-      kernels_.run_linear_step(p, entry, head, slot + 1 == ring.rows(), scratch.data());
+    share_heads(call, ring.batch(), a.heads, touched, [&](int64_t entry, int64_t first, int64_t heads) {
+      const int64_t filled = ring.slot(entry) + 1;
+      const ScratchPool::Loan scratch(scratch_, step_floats + kernels_.single_row_floats(a, heads));
+      kernels_.run_single_row(ring.entry(a, entry, filled), first, heads, scratch.data() + step_floats);
+      for (int64_t head = first; head < first + heads; ++head)
+        kernels_.run_linear_step(p, entry, head, filled == ring.rows(), scratch.data());
     });
   }
 

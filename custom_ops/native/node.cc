@@ -47,9 +47,13 @@ Tensor read_tensor(const ort::Api& api, const ort::Value* value, const std::stri
 
 }  // namespace
 
-void share(const NodeCall& call, int64_t items, int64_t floats, const std::function<void(int64_t)>& body) {
+int64_t tasks_worth(int64_t items, int64_t floats) {
   constexpr int64_t kWorthATask = 1 << 17;
-  const int64_t tasks = std::clamp<int64_t>(items * floats / kWorthATask, 1, std::max<int64_t>(1, items));
+  return std::clamp<int64_t>(items * floats / kWorthATask, 1, std::max<int64_t>(1, items));
+}
+
+void share(const NodeCall& call, int64_t items, int64_t floats, const std::function<void(int64_t)>& body) {
+  const int64_t tasks = tasks_worth(items, floats);
   call.parallel(tasks, [&](int64_t task) {
     for (int64_t i = items * task / tasks; i < items * (task + 1) / tasks; ++i) body(i);
   });

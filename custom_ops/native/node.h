@@ -81,6 +81,7 @@ class NodeCall {
 // Runs body(0) ... body(items - 1), of which each touches about `floats` numbers, on as many of the session's threads
 // as that is worth: a small tensor takes less time than waking a thread.
 void share(const NodeCall& call, int64_t items, int64_t floats, const std::function<void(int64_t)>& body);
+int64_t tasks_worth(int64_t items, int64_t floats);  // how many tasks that makes, at least 1
 
 // Fills operands and sizes from inputs Q, K, V (K and V absent: Q is packed) and checks that they fit each other.
 void read_qkv(const std::string& label, const NodeCall& call, AttentionProblem& p);

@@ -74,6 +74,15 @@ AttentionProblem RingCache::entry(const AttentionProblem& p, int64_t entry, int6
   return own;
 }
 
+void share_heads(const NodeCall& call, int64_t batch, int64_t heads, int64_t floats,
+                 const std::function<void(int64_t, int64_t, int64_t)>& body) {
+  const int64_t parts = tasks_worth(heads, floats);
+  share(call, batch * parts, heads * floats / parts, [&](int64_t i) {
+    const int64_t part = i % parts, first = heads * part / parts;
+    body(i / parts, first, heads * (part + 1) / parts - first);
+  });
+}
+
 ort::Status* infer_ring_shapes(const ShapeInference& node) {
   Shape keys, values;
   if (!node.input(1, keys) || !keys.has_rank(3)) return nullptr;

@@ -27,7 +27,7 @@ class RingCache {
   // NextKeys and NextValues: Keys and Values, copied unless they lie in the same memory, and the newest rows.
   void write_newest(const NodeCall& call) const;
 
-  // The planned problem `p` for one batch entry, over the first `filled` rows.
+  // The problem `p` for one batch entry, over the first `filled` rows.
   AttentionProblem entry(const AttentionProblem& p, int64_t entry, int64_t filled) const;
 
  private:
@@ -40,6 +40,11 @@ class RingCache {
   const int64_t* frames_ = nullptr;
   void *y_ = nullptr, *next_keys_ = nullptr, *next_values_ = nullptr;
 };
+
+// `share` for body(entry, first, heads), which is for heads [first, first + heads) of a batch entry and touches about
+// `floats` numbers for each of them.
+void share_heads(const NodeCall& call, int64_t batch, int64_t heads, int64_t floats,
+                 const std::function<void(int64_t, int64_t, int64_t)>& body);
 
 // Outputs 0 to 2: Y `[batch, 1, C]`, and the caches with the shapes of inputs 1 and 2.
 ort::Status* infer_ring_shapes(const ShapeInference& node);
