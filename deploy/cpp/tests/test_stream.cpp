@@ -86,6 +86,7 @@ TEST_CASE("kernels keep a cache where it is, a function body gets two of them") 
   const std::string everywhere = tiny::kStepSignature, nowhere = replaced(everywhere, ", \"in_place\": true", "");
   CHECK(copies(stand_in_kernels(), everywhere) == 0);
   CHECK(copies(stand_in_kernels(), nowhere) == 5);
+  CHECK(copies(stand_in("libc.so.6"), everywhere) == 5);  // an op library that does not say that it can
   CHECK(copies(stand_in(), everywhere) == 5);  // the stand-in fails a body that gets one buffer for two tensors
 }
 
