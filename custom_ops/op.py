@@ -38,6 +38,7 @@ class Specialisation:
     query_length    T and S where they are fixed, None where they are dynamic
     key_width       features of K where they are fixed
     max_length      the longest dynamic length; masks are baked to it and sliced by shape
+    query_rank      axes of the first input; 2 where the one row of a frame has no axis of its own
     packed          Q carries packed QKV, K and V are absent (then S = T)
     has_key_mask    the node has a key_mask
     opset           ai.onnx opset of the model that will hold the body
@@ -52,6 +53,7 @@ class Specialisation:
     key_length: int | None
     key_width: int | None = None
     max_length: int | None = None
+    query_rank: int = 3
     packed: bool = False
     has_key_mask: bool = False
     opset: int

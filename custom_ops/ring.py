@@ -28,7 +28,7 @@ def read_ring(
     *,
     num_heads: int,
 ) -> Ring:
-    """Sizes for QKV `[B, 1, 3*C]`, Keys and Values `[B, N, C]`, Frames `[B, 1]`, where num_heads divides C.
+    """Sizes for QKV `[B, 1, 3*C]` or `[B, 3*C]`, Keys and Values `[B, N, C]`, Frames `[B, 1]`; num_heads divides C.
 
     Raises ValueError with one sentence when the shapes do not fit each other or the head count.
     """
@@ -42,7 +42,7 @@ def read_ring(
             f"{op}: the last axis of Keys is {width}; it must be a positive multiple of num_heads = {num_heads}."
         )
     expected = {
-        "QKV": (qkv, [batch, 1, 3 * width if _known(width) else None]),
+        "QKV": (qkv, [batch, *[1] * (len(qkv) != 2), 3 * width if _known(width) else None]),
         "Values": (values, [batch, capacity, width]),
         "Frames": (frames, [batch, 1]),
     }

@@ -20,7 +20,7 @@ class RingBody:
         self._newest = graph.unsqueeze(graph.op("Equal", rows, self.slot), 2)
 
     def parts(self, qkv: ir.Value) -> list[ir.Value]:
-        """Packed query, key and value of one frame `[B, 1, 3*C]` as three of `[B, 1, C]`."""
+        """Packed query, key and value of one frame `[B, 1, 3*C]` or `[B, 3*C]` as three of `[B, 1, C]`."""
         rows = self.graph.reshape(qkv, 0, 3, -1)  # the one row is cut in three
         return [self.graph.slice(rows, 1, n, n + 1) for n in range(3)]
 

@@ -23,6 +23,7 @@ from exporter.passes.absorb_keys import absorb_keys
 from exporter.passes.absorb_projections import absorb_projections
 from exporter.passes.attach_bodies import attach_bodies
 from exporter.passes.clean import clean
+from exporter.passes.flat_frames import flat_frames
 from exporter.passes.flatten_rows import flatten_rows
 from exporter.passes.fold_constants import fold_constants
 from exporter.passes.fold_factors import fold_factors
@@ -92,6 +93,7 @@ def build(module: nn.Module, declaration: Declaration) -> Built:
     if declaration.ops == "custom" and declaration.precision == "float32":
         moving_average(model)
     flatten_rows(model)
+    flat_frames(model)
     join_reshapes(model)
     flops["exported"] = count_flops(model, declaration)
     limit_lengths(model, declaration)

@@ -22,7 +22,9 @@ from custom_ops import OPS
 from exporter.declaration import Axis, Declaration, TensorSpec
 from exporter.errors import UserError
 from exporter.passes.small_addends import keep_small_addends
+from exporter.translate_division import translate_division
 from exporter.translate_erfc import translate_erfc
+from exporter.translate_index import translate_index
 from exporter.translate_lstm import translate_lstm
 
 OLDEST_OPSET, NEWEST_OPSET = 18, 24
@@ -52,6 +54,8 @@ def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
         **{op.torch_op: op.translate for op in OPS.values() if op.torch_op and op.translate},
         torch.ops.temport.lstm.default: translate_lstm,
         torch.ops.aten.erfc.default: translate_erfc,
+        torch.ops.aten.div.Tensor_mode: translate_division,
+        torch.ops.aten.index.Tensor: translate_index,
     }
 
 

@@ -54,15 +54,15 @@ class ExponentialMovingAverage(nn.Module, Stateful):
         self.out = nn.Linear(ema_dim, hidden_size)
 
     def state_specs(self) -> tuple[StateSpec, ...]:
-        return (StateSpec("average", (1, self.proj.out_features)),)
+        return (StateSpec("average", (self.proj.out_features,)),)
 
     def forward(self, x: Tensor, memory: Memory | None = None) -> Tensor:
         if memory is not None:
             decay = torch.sigmoid(self.kernel.alpha.double()).to(x.dtype)
             share = torch.sigmoid(-self.kernel.alpha.double()).to(x.dtype)
-            average = decay * memory.read(self, "average") + share * self.proj(x)
+            average = decay * memory.read(self, "average") + (share * self.proj(x)).squeeze(1)
             memory.write(self, "average", average)
-            return self.out(average)
+            return self.out(average.unsqueeze(1))
         # Two axes, [batch, ema_dim, 1, seq]: runtimes are slow at depthwise convolutions over one.
         h = self.proj(x).unsqueeze(1).permute(0, 3, 1, 2)
         near, far = self.kernel(x.shape[1]).unbind(0)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from graphs.baking import LengthTable
 from graphs.streaming import Memory, Stateful, StateSpec
@@ -56,14 +55,14 @@ class PositionalEncoding(LengthTable, Stateful):
         position = memory.frames()
         row = RADIX * torch.arange(DIGITS, device=position.device)
         place = RADIX ** torch.arange(DIGITS, device=position.device)
-        # The remainders stay below 2^24, which float32 holds, and powers of two divide them exactly.
-        digits = (position % (RADIX * place)).float().div(place).long()
-        factors = functional.embedding(digits + row, self.digits(RADIX))
-        return factors.prod(dim=1).unflatten(-1, (-1, self.width)).sum(dim=1, keepdim=True)
+        # A remainder is not negative, so its truncated quotient, which ONNX has as one operator, is the digit.
+        digits = torch.div(position % (RADIX * place), place, rounding_mode="trunc")
+        factors = self.digits(RADIX)[digits + row]  # [batch, 3, 4, width]
+        return factors.prod(dim=1).sum(dim=1).unsqueeze(1)
 
 
 class DigitTable(LengthTable):
-    """Factors of the four products above, `[3 * 128, 4 * width]`: row 128 n + i belongs to digit i at place n."""
+    """Factors of the four products above, `[3 * 128, 4, width]`: row 128 n + i belongs to digit i at place n."""
 
     def __init__(self, width: int, scale: float) -> None:
         super().__init__()
@@ -77,7 +76,7 @@ class DigitTable(LengthTable):
             angle = positions[:, None] / (1 + d * self.scale)
             sin, cos = torch.sin(angle), torch.cos(angle)
             rows.append(((sin, cos, cos, -sin), (cos, sin, cos, sin), (cos, cos, sin, sin))[place])
-        return torch.cat([torch.cat(row, dim=1) for row in rows])
+        return torch.cat([torch.stack(row, dim=1) for row in rows])
 
     def bake(self, length: int) -> None:
         """Its length is that of a digit, whatever the length of a sequence."""

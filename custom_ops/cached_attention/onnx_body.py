@@ -40,4 +40,6 @@ def body(at: Specialisation) -> Body:
     )
     form = "attention" if at.form == "attention" else "dense"
     y = attention.attention() if form == "attention" else attention.dense()
+    if at.query_rank == 2:
+        y = g.reshape(y, 0, -1)
     return Body(g.function(y, next_keys, next_values, like=g.inputs["QKV"]), form, g.masks)

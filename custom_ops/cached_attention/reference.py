@@ -19,8 +19,9 @@ def reference(
 ) -> tuple[Array, Array, Array]:
     """The newest frame's key and value take row Frames mod N; its query attends to the rows filled so far.
 
-    inputs    QKV `[B, 1, 3*C]`, Keys and Values `[B, N, C]`, Frames int64 `[B, 1]`: the frames before this one
-    returns   Y `[B, 1, C]`, NextKeys and NextValues `[B, N, C]`, float64
+    inputs    QKV `[B, 1, 3*C]` or `[B, 3*C]`, Keys and Values `[B, N, C]`, Frames int64 `[B, 1]`: the frames before
+              this one
+    returns   Y, of QKV's axes with C in place of 3*C, NextKeys and NextValues `[B, N, C]`, float64
     Rows 0..min(Frames, N-1) are filled; with negative Frames none is, and Y is 0. Raises ValueError for
     attributes or shapes that do not fit.
     """
@@ -29,9 +30,9 @@ def reference(
         raise ValueError(f"{OP_NAME}: QKV, Keys, Values and Frames must all be given.")
     qkv, keys, values, frames = (np.asarray(x) for x in inputs)
     ring = read_ring(OP_NAME, qkv.shape, keys.shape, values.shape, frames.shape, num_heads=a.num_heads)
-    queries, newest_keys, newest_values = np.split(qkv[:, 0].astype(np.float64), 3, axis=1)
+    queries, newest_keys, newest_values = np.split(qkv.reshape(ring.batch, -1).astype(np.float64), 3, axis=1)
     next_keys, next_values = keys.astype(np.float64), values.astype(np.float64)
-    output = np.zeros((ring.batch, 1, ring.width))
+    output = np.zeros((ring.batch, ring.width))
     head_dim = ring.width // a.num_heads
     for b in range(ring.batch):
         before = int(frames[b, 0])
@@ -44,5 +45,5 @@ def reference(
             head = slice(h * head_dim, (h + 1) * head_dim)
             scores = a.scale_for(head_dim) * (next_keys[b, :filled, head] @ queries[b, head])
             weights = np.exp(scores - scores.max())
-            output[b, 0, head] = weights @ next_values[b, :filled, head] / weights.sum()
-    return output, next_keys, next_values
+            output[b, head] = weights @ next_values[b, :filled, head] / weights.sum()
+    return output.reshape(*qkv.shape[:-1], ring.width), next_keys, next_values

@@ -23,9 +23,9 @@ def _infer(context: shape_inference.InferenceContext) -> None:
 
     def shapes(qkv: list[Any], keys: list[Any], values: list[Any], frames: list[Any]) -> list[list[Any]]:
         ring = read_ring(OP_NAME, qkv, keys, values, frames, num_heads=a.num_heads)
-        return [[ring.batch, 1, ring.width], keys, values]
+        return [[ring.batch, *qkv[1:-1], ring.width], keys, values]
 
-    shared.infer_from_shapes(context, OP_NAME, (3, 3, 3, 2), shapes)
+    shared.infer_from_shapes(context, OP_NAME, (None, 3, 3, 2), shapes)
 
 
 SCHEMA = defs.OpSchema(
@@ -34,13 +34,13 @@ SCHEMA = defs.OpSchema(
     shared.VERSION,
     _DOC,
     inputs=[
-        shared.parameter("QKV", "T", "[B, 1, 3*H*D], query, key and value of the newest frame"),
+        shared.parameter("QKV", "T", "[B, 1, 3*H*D] or [B, 3*H*D], query, key and value of the newest frame"),
         shared.parameter("Keys", "T", "[B, N, H*D]"),
         shared.parameter("Values", "T", "[B, N, H*D]"),
         shared.parameter("Frames", "I", "[B, 1], frames of this stream before the newest"),
     ],
     outputs=[
-        shared.parameter("Y", "T", "[B, 1, H*D]"),
+        shared.parameter("Y", "T", "[B, 1, H*D] or [B, H*D], as QKV is"),
         shared.parameter("NextKeys", "T", "[B, N, H*D]"),
         shared.parameter("NextValues", "T", "[B, N, H*D]"),
     ],

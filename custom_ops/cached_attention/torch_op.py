@@ -22,12 +22,13 @@ def cached_attention(
 ) -> Outputs:
     """Attention of the newest frame of a stream to the last N frames, its own included.
 
-    qkv            `[B, 1, 3*C]`, packed query, key, value of the newest frame, heads in contiguous chunks of C
+    qkv            `[B, 1, 3*C]` or `[B, 3*C]`, packed query, key, value of the newest frame, heads in contiguous
+                   chunks of C
     keys, values   `[B, N, C]`: frame n stands in row n mod N
     frames         `[B, 1]` int64, how many frames came before; negative: no row is filled and the output is 0
     scale          default 1/sqrt(C / num_heads)
-    returns        output `[B, 1, C]` and the caches with this frame in them, of qkv's dtype; the softmax is float32
-                   (float64 for float64)
+    returns        output `[B, 1, C]` or `[B, C]`, as qkv is, and the caches with this frame in them, of qkv's
+                   dtype; the softmax is float32 (float64 for float64)
 
     Differentiable once in qkv, keys, values. Raises ValueError for attributes, shapes or dtypes that do not fit.
     """
@@ -47,10 +48,11 @@ def _compute(
     num_heads: int,
     scale: float,
 ) -> Outputs:
-    query, key, value = qkv.chunk(3, dim=-1)
+    query, key, value = qkv.reshape(keys.shape[0], 1, -1).chunk(3, dim=-1)
     slot = frames % keys.shape[1]
     next_keys, next_values = written(keys, key, slot), written(values, value, slot)
-    return attended(query, next_keys, next_values, frames, num_heads, scale), next_keys, next_values
+    output = attended(query, next_keys, next_values, frames, num_heads, scale)
+    return output.reshape(*qkv.shape[:-1], keys.shape[2]), next_keys, next_values
 
 
 def _shapes(
@@ -62,7 +64,7 @@ def _shapes(
     scale: float,
 ) -> tuple[tuple[int, ...], ...]:
     ring = torch_ring(OP_NAME, qkv, keys, values, frames, num_heads)
-    return (ring.batch, 1, ring.width), tuple(keys.shape), tuple(values.shape)
+    return (*qkv.shape[:-1], ring.width), tuple(keys.shape), tuple(values.shape)
 
 
 register_step(

@@ -49,6 +49,8 @@ def body(at: Specialisation) -> Body:
     inside = g.computing(attention.attention()) if form == "attention" else attention.dense()
     linear = _LinearBody(g, a, head_dim)
     y = g.op("Add", inside, linear.of_earlier(query))
+    if at.query_rank == 2:
+        y = g.reshape(y, 0, -1)
     ends = g.op("Equal", ring.slot, g.integers(at.key_length - 1))
     sums = linear.with_frame(key, value, g.unsqueeze(ends, 2, 3), at.element_type in HALF_TYPES)
     return Body(g.function(y, next_keys, next_values, *sums, like=g.inputs["QKV"]), form, g.masks)

@@ -18,10 +18,10 @@ Array = npt.NDArray[np.float64]
 def reference(inputs: Sequence[npt.NDArray[Any] | None], attributes: Mapping[str, Any]) -> tuple[Array, ...]:
     """One frame of block-linear attention: softmax over its block so far plus phi(q) S / (phi(q).z + eps).
 
-    inputs    QKV `[B, 1, 3*C]`, Keys and Values `[B, N, C]`: the rows of the current block of N frames,
+    inputs    QKV `[B, 1, 3*C]` or `[B, 3*C]`, Keys and Values `[B, N, C]`: the rows of the current block of N frames,
               Earlier, Block, Lost `[B, H, D, D+1]`: sums of phi(k)^T [v 1] over the blocks before, over this block's
               frames so far, and what rounding took from the last addition to Block; Frames int64 `[B, 1]`
-    returns   Y `[B, 1, C]`, NextKeys, NextValues, NextEarlier, NextBlock, NextLost, float64
+    returns   Y, of QKV's axes with C in place of 3*C, NextKeys, NextValues, NextEarlier, NextBlock, NextLost, float64
     The frame takes row Frames mod N; at the last row its block goes over into Earlier. NextBlock is rounded to the
     type of Block, which is what NextLost speaks of. Raises ValueError for attributes or shapes that do not fit.
     """
@@ -32,12 +32,12 @@ def reference(inputs: Sequence[npt.NDArray[Any] | None], attributes: Mapping[str
     held = block.dtype
     ring = read_ring(OP_NAME, qkv.shape, keys.shape, values.shape, frames.shape, num_heads=a.num_heads)
     check_sums(OP_NAME, ring, a.num_heads, Earlier=earlier.shape, Block=block.shape, Lost=lost.shape)
-    queries, newest_keys, newest_values = np.split(qkv[:, 0].astype(np.float64), 3, axis=1)
+    queries, newest_keys, newest_values = np.split(qkv.reshape(ring.batch, -1).astype(np.float64), 3, axis=1)
     next_keys, next_values, earlier, block, lost = (
         x.astype(np.float64) for x in (keys, values, earlier, block, lost)
     )
     next_earlier, next_block, next_lost = (np.empty_like(earlier) for _ in range(3))
-    output = np.empty((ring.batch, 1, ring.width))
+    output = np.empty((ring.batch, ring.width))
     head_dim = ring.width // a.num_heads
     for b in range(ring.batch):
         slot = int(frames[b, 0]) % ring.capacity
@@ -50,7 +50,7 @@ def reference(inputs: Sequence[npt.NDArray[Any] | None], attributes: Mapping[str
             inside = weights @ next_values[b, : slot + 1, head] / weights.sum()
             weighted = _phi(q, a.feature_map) @ earlier[b, h]
             divisor = weighted[-1] + a.eps if a.normalizer == "key_sum" else 1.0
-            output[b, 0, head] = inside + weighted[:-1] / divisor
+            output[b, head] = inside + weighted[:-1] / divisor
 
             added = np.outer(_phi(k, a.feature_map), [*v, 1.0]) - lost[b, h]
             grown = (block[b, h] + added).astype(held).astype(np.float64)
@@ -58,7 +58,14 @@ def reference(inputs: Sequence[npt.NDArray[Any] | None], attributes: Mapping[str
             next_earlier[b, h] = earlier[b, h] + complete
             next_block[b, h] = grown - complete
             next_lost[b, h] = (grown - block[b, h]) - added
-    return output, next_keys, next_values, next_earlier, next_block, next_lost
+    return (
+        output.reshape(*qkv.shape[:-1], ring.width),
+        next_keys,
+        next_values,
+        next_earlier,
+        next_block,
+        next_lost,
+    )
 
 
 def _phi(x: Array, feature_map: str) -> Array:

@@ -31,9 +31,9 @@ def _infer(context: shape_inference.InferenceContext) -> None:
         *sums, frames = others
         ring = read_ring(OP_NAME, qkv, keys, values, frames, num_heads=a.num_heads)
         check_sums(OP_NAME, ring, a.num_heads, **dict(zip(("Earlier", "Block", "Lost"), sums, strict=True)))
-        return [[ring.batch, 1, ring.width], keys, values, *sums]
+        return [[ring.batch, *qkv[1:-1], ring.width], keys, values, *sums]
 
-    shared.infer_from_shapes(context, OP_NAME, (3, 3, 3, 4, 4, 4, 2), shapes)
+    shared.infer_from_shapes(context, OP_NAME, (None, 3, 3, 4, 4, 4, 2), shapes)
 
 
 _ROWS, _SUMS = "[B, N, H*D]", "[B, H, D, D+1]"
@@ -45,7 +45,7 @@ SCHEMA = defs.OpSchema(
     shared.VERSION,
     _DOC,
     inputs=[
-        shared.parameter("QKV", "T", "[B, 1, 3*H*D], query, key and value of the newest frame"),
+        shared.parameter("QKV", "T", "[B, 1, 3*H*D] or [B, 3*H*D], query, key and value of the newest frame"),
         shared.parameter("Keys", "T", _ROWS),
         shared.parameter("Values", "T", _ROWS),
         shared.parameter("Earlier", "T", f"{_SUMS}, sum of phi(k)^T [v 1] over the blocks before this one"),
@@ -54,7 +54,7 @@ SCHEMA = defs.OpSchema(
         shared.parameter("Frames", "I", "[B, 1], frames of this stream before the newest"),
     ],
     outputs=[
-        shared.parameter("Y", "T", "[B, 1, H*D]"),
+        shared.parameter("Y", "T", "[B, 1, H*D] or [B, H*D], as QKV is"),
         shared.parameter("NextKeys", "T", _ROWS),
         shared.parameter("NextValues", "T", _ROWS),
         shared.parameter("NextEarlier", "T", _SUMS),

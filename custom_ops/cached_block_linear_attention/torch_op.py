@@ -35,13 +35,14 @@ def cached_block_linear_attention(
     """One frame of block-linear attention with blocks of N frames: softmax over its block so far, plus the linear
     part over the earlier blocks.
 
-    qkv            `[B, 1, 3*C]`, packed query, key, value of the newest frame, heads in contiguous chunks of C
+    qkv            `[B, 1, 3*C]` or `[B, 3*C]`, packed query, key, value of the newest frame, heads in contiguous
+                   chunks of C
     keys, values   `[B, N, C]`: the current block, frame n in row n mod N
     earlier        `[B, H, D, D+1]`, sum of phi(k)^T [v 1] over the blocks before; `block` over the frames of this one
                    so far; `lost`, what rounding took from the last addition to it
     frames         `[B, 1]` int64, how many frames came before
-    returns        output `[B, 1, C]`, then keys, values, earlier, block, lost with this frame in them, of qkv's
-                   dtype; sums are float32 (float64 for float64)
+    returns        output `[B, 1, C]` or `[B, C]`, as qkv is, then keys, values, earlier, block, lost with this
+                   frame in them, of qkv's dtype; sums are float32 (float64 for float64)
 
     Differentiable once in everything but frames. With `identity` and `key_sum` the divisor can pass through 0, as in
     `block_linear_attention`. Raises ValueError for attributes, shapes or dtypes that do not fit.
@@ -68,7 +69,7 @@ def _compute(
     normalizer: str,
     eps: float,
 ) -> Outputs:
-    query, key, value = qkv.chunk(3, dim=-1)
+    query, key, value = qkv.reshape(keys.shape[0], 1, -1).chunk(3, dim=-1)
     slot = frames % keys.shape[1]
     next_keys, next_values = written(keys, key, slot), written(values, value, slot)
     scale = 1.0 / math.sqrt(key.shape[-1] // num_heads)
@@ -88,7 +89,8 @@ def _compute(
     complete = torch.where((slot == keys.shape[1] - 1)[:, :, None, None], grown, 0.0)
     after = (before + complete, grown - complete, (grown - sums) - added)
     y = inside.to(dtype) + linear.transpose(1, 2).flatten(2)
-    return y.to(qkv.dtype), next_keys, next_values, *(x.to(qkv.dtype) for x in after)
+    y = y.to(qkv.dtype).reshape(*qkv.shape[:-1], keys.shape[2])
+    return y, next_keys, next_values, *(x.to(qkv.dtype) for x in after)
 
 
 def _ring(
@@ -125,7 +127,7 @@ def _shapes(
 ) -> tuple[tuple[int, ...], ...]:
     state = (keys, values, earlier, block, lost)
     ring = _ring(qkv, *state, frames, num_heads)
-    return (ring.batch, 1, ring.width), *(tuple(x.shape) for x in state)
+    return (*qkv.shape[:-1], ring.width), *(tuple(x.shape) for x in state)
 
 
 register_step(

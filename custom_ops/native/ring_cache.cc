@@ -29,10 +29,15 @@ RingCache::RingCache(const std::string& label, const NodeCall& call, size_t fram
                     "; it must be a positive multiple of num_heads = " + std::to_string(p.heads) + ".");
   element_ = p.dtype == DType::kFloat32 ? 4 : 2;
   keys_ = keys.data;
-  qkv_ = data_of(label, "QKV", call.input(0), {batch_, 1, 3 * width_});
+  const Tensor qkv = call.input(0);
+  const bool flat = qkv.shape.size() == 2;
+  const auto frame = [&](int64_t width) {
+    return flat ? std::vector<int64_t>{batch_, width} : std::vector<int64_t>{batch_, 1, width};
+  };
+  qkv_ = data_of(label, "QKV", qkv, frame(3 * width_));
   values_ = data_of(label, "Values", call.input(2), keys.shape);
   frames_ = static_cast<const int64_t*>(data_of(label, "Frames", call.input(frames_input), {batch_, 1}));
-  y_ = call.output(0, {batch_, 1, width_});
+  y_ = call.output(0, frame(width_));
   next_keys_ = call.output(1, keys.shape);
   next_values_ = call.output(2, keys.shape);
   if (next_keys_ == nullptr || next_values_ == nullptr)
@@ -84,14 +89,17 @@ void share_heads(const NodeCall& call, int64_t batch, int64_t heads, int64_t flo
 }
 
 ort::Status* infer_ring_shapes(const ShapeInference& node) {
-  Shape keys, values;
+  Shape qkv, keys, values;
   if (!node.input(1, keys) || !keys.has_rank(3)) return nullptr;
-  Shape y;
-  y.element_type = keys.element_type;
-  y.append(keys, 0);
-  y.append(1);
-  y.append(keys, 2);
-  ort::Status* status = node.set_output(0, y);
+  ort::Status* status = nullptr;
+  if (node.input(0, qkv)) {
+    Shape y;
+    y.element_type = keys.element_type;
+    y.append(keys, 0);
+    if (!qkv.has_rank(2)) y.append(1);
+    y.append(keys, 2);
+    status = node.set_output(0, y);
+  }
   if (status == nullptr) status = node.set_output(1, keys);
   return status != nullptr || !node.input(2, values) ? status : node.set_output(2, values);
 }

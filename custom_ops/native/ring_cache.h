@@ -11,8 +11,8 @@ namespace temport {
 
 class RingCache {
  public:
-  // Reads the inputs QKV `[batch, 1, 3*C]`, Keys and Values `[batch, N, C]` (0 to 2) and Frames `[batch, 1]`, asks for
-  // the outputs Y, NextKeys and NextValues (0 to 2), and makes `p`, whose dtype and heads are set, the problem of one
+  // Reads the inputs QKV `[batch, 1, 3*C]` or `[batch, 3*C]`, Keys and Values `[batch, N, C]` (0 to 2) and Frames
+  // `[batch, 1]`, asks for the outputs Y, of QKV's axes, NextKeys and NextValues (0 to 2), and makes `p`, whose dtype and heads are set, the problem of one
   // query row over N keys. Throws NodeError where shapes do not fit each other.
   RingCache(const std::string& label, const NodeCall& call, size_t frames_input, AttentionProblem& p);
 
@@ -46,7 +46,7 @@ class RingCache {
 void share_heads(const NodeCall& call, int64_t batch, int64_t heads, int64_t floats,
                  const std::function<void(int64_t, int64_t, int64_t)>& body);
 
-// Outputs 0 to 2: Y `[batch, 1, C]`, and the caches with the shapes of inputs 1 and 2.
+// Outputs 0 to 2: Y `[batch, 1, C]` or `[batch, C]`, as input 0 is, and the caches with the shapes of inputs 1 and 2.
 ort::Status* infer_ring_shapes(const ShapeInference& node);
 
 }  // namespace temport

@@ -80,12 +80,15 @@ def _specialisation(node: ir.Node, declaration: Declaration, form: str) -> Speci
 
     queries, *others = inputs.values()
     packed = op.schema.inputs[1].name not in inputs
+    assert queries.shape is not None, f"{node.name} has queries of no known shape"
+    rank = len(queries.shape)
     return Specialisation(
         attributes=attributes,
-        query_length=size(queries, LENGTH),
+        query_length=size(queries, LENGTH) if rank > LENGTH + 1 else 1,
         key_length=size(queries if packed else others[0], LENGTH),
         key_width=None if packed else size(others[0], WIDTH),
         max_length=max((a.max for name, a in declaration.axes.items() if name != "batch"), default=None),
+        query_rank=rank,
         packed=packed,
         has_key_mask="key_mask" in inputs,
         opset=declaration.opset,

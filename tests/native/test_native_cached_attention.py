@@ -169,11 +169,25 @@ def test_empty_rows_leave_no_trace(poison: float, in_place: dict[str, str] | Non
     assert (clean[3] == 0).all()
 
 
-def test_shapes_are_inferred() -> None:
+def test_a_frame_may_be_a_row() -> None:
+    """`[batch, 3*C]` is the same as `[batch, 1, 3*C]`."""
+    case = Case(60, 33, H=3, frames=(0, 20, 58, -1))
+    inputs = case.inputs()
+    whole = run(OP, inputs, OUTPUTS, case.attributes)
+    rows = run(OP, {**inputs, "QKV": inputs["QKV"][:, 0]}, OUTPUTS, case.attributes)
+    np.testing.assert_array_equal(rows.pop("Y"), whole.pop("Y")[:, 0])
+    for name, expected in whole.items():
+        np.testing.assert_array_equal(rows[name], expected)
+
+
+@pytest.mark.parametrize("leading", [[2, 1], [2]], ids=str)
+def test_shapes_are_inferred(leading: list[int]) -> None:
     case = Case(60, 16, frames=(1, 2))
-    proto = model(OP, case.inputs(), OUTPUTS, case.attributes)
+    inputs = case.inputs()
+    inputs["QKV"] = inputs["QKV"].reshape(*leading, -1)
+    proto = model(OP, inputs, OUTPUTS, case.attributes)
     session = onnxruntime.InferenceSession(proto.SerializeToString(), options())
-    assert [o.shape for o in session.get_outputs()] == [[2, 1, 32], [2, 60, 32], [2, 60, 32]]
+    assert [o.shape for o in session.get_outputs()] == [[*leading, 32], [2, 60, 32], [2, 60, 32]]
 
 
 @pytest.mark.parametrize(
@@ -183,6 +197,7 @@ def test_shapes_are_inferred() -> None:
         ("Keys", (2, 0, 32), r"Keys has shape \[2, 0, 32\]; it must be \[batch, N, C\] with N at least 1"),
         ("Keys", (2, 60, 33), "last axis of Keys is 33; it must be a positive multiple of num_heads = 2"),
         ("QKV", (2, 1, 95), r"QKV has shape \[2, 1, 95\]; it must be \[2, 1, 96\]"),
+        ("QKV", (2, 95), r"QKV has shape \[2, 95\]; it must be \[2, 96\]"),
         ("QKV", (2, 2, 96), r"QKV has shape \[2, 2, 96\]; it must be \[2, 1, 96\]"),
         ("Values", (2, 61, 32), r"Values has shape \[2, 61, 32\]; it must be \[2, 60, 32\]"),
         ("Frames", (2,), r"Frames has shape \[2\]; it must be \[2, 1\]"),

@@ -221,11 +221,25 @@ def test_rows_of_the_block_before_leave_no_trace(poison: float) -> None:
         np.testing.assert_array_equal(y, clean)
 
 
-def test_shapes_are_inferred() -> None:
+def test_a_frame_may_be_a_row() -> None:
+    """`[batch, 3*C]` is the same as `[batch, 1, 3*C]`."""
+    case = Case(60, 33, H=3, frames=(0, 60, 58, 10**12))
+    inputs = case.inputs()
+    whole = run(OP, inputs, OUTPUTS, case.attributes)
+    rows = run(OP, {**inputs, "QKV": inputs["QKV"][:, 0]}, OUTPUTS, case.attributes)
+    np.testing.assert_array_equal(rows.pop("Y"), whole.pop("Y")[:, 0])
+    for name, expected in whole.items():
+        np.testing.assert_array_equal(rows[name], expected)
+
+
+@pytest.mark.parametrize("leading", [[2, 1], [2]], ids=str)
+def test_shapes_are_inferred(leading: list[int]) -> None:
     case = Case(60, 16, frames=(1, 2))
-    proto = model(OP, case.inputs(), OUTPUTS, case.attributes)
+    inputs = case.inputs()
+    inputs["QKV"] = inputs["QKV"].reshape(*leading, -1)
+    proto = model(OP, inputs, OUTPUTS, case.attributes)
     session = onnxruntime.InferenceSession(proto.SerializeToString(), options())
-    expected = [[2, 1, 32]] + 2 * [[2, 60, 32]] + 3 * [[2, 2, 16, 17]]
+    expected = [[*leading, 32]] + 2 * [[2, 60, 32]] + 3 * [[2, 2, 16, 17]]
     assert [o.shape for o in session.get_outputs()] == expected
 
 

@@ -1,0 +1,57 @@
+"""The newest frame of a stream as a row, `[batch, C]` in place of `[batch, 1, C]`, where attention meets flat rows.
+
+`flatten_rows` leaves a reshape before and behind each attention. One frame has no positions to keep apart: the ops of
+step models take it either way, so neither reshape is needed there.
+"""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+from onnx_ir.passes import common
+
+from exporter.passes.projection import replace
+from exporter.standard_operator import is_standard
+
+STEPS = {"CachedAttention", "CachedBlockLinearAttention"}
+"""Ops of domain `temport` whose first input and first output are one frame."""
+
+
+def flat_frames(model: ir.Model) -> bool:
+    """Rewrite `model` in place; False where no frame is made of a row and becomes one. Run it after `flatten_rows`."""
+    found = [node for node in list(model.graph) if _flatten(model.graph, node)]
+    if found:
+        common.RemoveUnusedNodesPass()(model)
+    return bool(found)
+
+
+def _flatten(graph: ir.Graph, node: ir.Node) -> bool:
+    if node.domain != "temport" or node.op_type not in STEPS:
+        return False
+    frame, output = node.inputs[0], node.outputs[0]
+    before = frame.producer() if frame is not None else None
+    behind = [use.node for use in output.uses()]
+    if (
+        before is None
+        or output.is_graph_output()
+        or not all(map(_is_between_frame_and_row, (before, *behind)))
+    ):
+        return False
+    row = before.inputs[0]
+    assert row is not None and row.shape is not None and output.shape is not None
+    node.replace_input_with(0, row)
+    output.shape = ir.Shape([row.shape[0], output.shape[2]])
+    for reshape in behind:
+        replace(graph, reshape, output)
+    return True
+
+
+def _is_between_frame_and_row(node: ir.Node) -> bool:
+    """Whether the node reshapes `[batch, C]` to `[batch, 1, C]` or back."""
+    if not is_standard(node, "Reshape"):
+        return False
+    shapes = [value.shape for value in (node.inputs[0], node.outputs[0]) if value is not None]
+    known = [shape for shape in shapes if shape is not None]
+    if sorted(map(len, known)) != [2, 3]:
+        return False
+    row, frame = sorted(known, key=len)
+    return frame[1] == 1 and row[1] == frame[2]
