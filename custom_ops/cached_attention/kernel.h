@@ -32,33 +32,48 @@ inline size_t single_row_floats(const AttentionProblem& p, int64_t heads) {
   return SingleRowScratch(p, p.rule.keys, heads, nullptr).floats;
 }
 
-// Heads [first, first + heads) of a problem with one batch entry and one row.
-inline void run_single_row(const AttentionProblem& p, int64_t first, int64_t heads, float* base) {
+// `keys(head)` and `values(head)` are the rows of a head.
+template <typename RowsOf>
+inline void attend_single_row(const AttentionProblem& p, int64_t first, int64_t heads, const SingleRowScratch& t,
+                              const RowsOf& keys, const RowsOf& values) {
   const int64_t n = p.rule.keys;
-  const SingleRowScratch t(p, n, heads, base);
   for (int64_t h = 0; h < heads; ++h)
     load_row(p.q.data, p.dtype, (first + h) * p.dim, p.dim, p.scale * kLog2E, t.q + h * t.width);
-  __builtin_memset(t.o, 0, size_t(heads * t.width) * 4);
-
   for (int64_t j = 0; j < n; j += kTogether)
     for (int64_t h = 0; h < heads; ++h)
-      score_row(t.q + h * t.width, RowReader(p.k, p.dtype, (first + h) * p.dim, p.dim, t.rows), j,
-                least(kTogether, n - j), t.width, t.s + h * t.scores + j);
+      score_row(t.q + h * t.width, keys(first + h), j, least(kTogether, n - j), t.width, t.s + h * t.scores + j);
 
   for (int64_t h = 0; h < heads && n > 0; ++h) {
     float* s = t.s + h * t.scores;
     const float greatest = mask_and_max(s, n, 0, n, nullptr);
     const float sum = exponentials(s, n, 1.0f, greatest == kNothing ? 0.0f : greatest);
-    const Float factor = broadcast(sum == 0.0f ? 1.0f : 1.0f / sum);
+    const float factor = sum == 0.0f ? 1.0f : 1.0f / sum;
     for (int64_t j = 0; j < n; j += kWidth) store(s + j, load(s + j) * factor);
   }
 
+  __builtin_memset(t.o, 0, size_t(heads * t.width) * 4);
   for (int64_t j = 0; j < n; j += kTogether)
     for (int64_t h = 0; h < heads; ++h)
-      weigh_row(t.s + h * t.scores + j, RowReader(p.v, p.dtype, (first + h) * p.dim, p.dim, t.rows), j,
-                least(kTogether, n - j), t.width, nullptr, t.o + h * t.width);
+      weigh_row(t.s + h * t.scores + j, values(first + h), j, least(kTogether, n - j), t.width, nullptr,
+                t.o + h * t.width);
   for (int64_t h = 0; h < heads; ++h)
     store_row(t.o + h * t.width, 1.0f, p.dim, p.dtype, p.y, (first + h) * p.dim);
+}
+
+// Heads [first, first + heads) of a problem with one batch entry and one row.
+inline void run_single_row(const AttentionProblem& p, int64_t first, int64_t heads, float* base) {
+  const SingleRowScratch t(p, p.rule.keys, heads, base);
+  if (p.dtype == DType::kFloat32 && t.width == p.dim) {
+    const auto plain = [&](const Operand& x) {
+      const float* data = static_cast<const float*>(x.data);
+      return [data, dim = p.dim, stride = x.row_stride](int64_t head) { return PlainRows{data + head * dim, stride}; };
+    };
+    return attend_single_row(p, first, heads, t, plain(p.k), plain(p.v));
+  }
+  const auto converted = [&](const Operand& x) {
+    return [&](int64_t head) { return RowReader(x, p.dtype, head * p.dim, p.dim, t.rows); };
+  };
+  attend_single_row(p, first, heads, t, converted(p.k), converted(p.v));
 }
 
 }  // namespace temport::TEMPORT_ISA

@@ -38,9 +38,17 @@ class RowReader {
   bool in_place_;
 };
 
+// Rows that are in float32 and whole vectors, known beforehand: with short rows asking every time is dear.
+struct PlainRows {
+  const float* data;  // row 0
+  int64_t stride;
+
+  const float* row(int64_t j, int) const { return data + j * stride; }
+};
+
 // s[j] = q . key j for N keys from `key` on; q and keys have `width` floats, whole vectors.
-template <int N>
-inline void dot_rows(const float* q, const RowReader& keys, int64_t key, int64_t width, float* s) {
+template <int N, typename Rows>
+inline void dot_rows(const float* q, const Rows& keys, int64_t key, int64_t width, float* s) {
   const float* row[N];
   for (int n = 0; n < N; ++n) row[n] = keys.row(key + n, n);
   Float sum[N] = {};
@@ -53,8 +61,8 @@ inline void dot_rows(const float* q, const RowReader& keys, int64_t key, int64_t
 }
 
 // o += sum of weight[n] * value n for N values from `key` on.
-template <int N>
-inline void add_rows(const float* weight, const RowReader& values, int64_t key, int64_t width, float* o) {
+template <int N, typename Rows>
+inline void add_rows(const float* weight, const Rows& values, int64_t key, int64_t width, float* o) {
   const float* row[N];
   for (int n = 0; n < N; ++n) row[n] = values.row(key + n, n);
   for (int64_t d = 0; d < width; d += kWidth) {
@@ -66,15 +74,17 @@ inline void add_rows(const float* weight, const RowReader& values, int64_t key, 
 }
 
 // s[j] = q . key j for n keys from `key` on.
-inline void score_row(const float* q, const RowReader& keys, int64_t key, int64_t n, int64_t width, float* s) {
+template <typename Rows>
+inline void score_row(const float* q, const Rows& keys, int64_t key, int64_t n, int64_t width, float* s) {
   int64_t j = 0;
   for (; j + kTogether <= n; j += kTogether) dot_rows<kTogether>(q, keys, key + j, width, s + j);
   for (; j < n; ++j) dot_rows<1>(q, keys, key + j, width, s + j);
 }
 
 // o += sum of s[j] * value j for n values from `key` on; values whose mask is 0 are not read, whatever their weight.
-inline void weigh_row(const float* s, const RowReader& values, int64_t key, int64_t n, int64_t width,
-                      const int32_t* mask, float* o) {
+template <typename Rows>
+inline void weigh_row(const float* s, const Rows& values, int64_t key, int64_t n, int64_t width, const int32_t* mask,
+                      float* o) {
   int64_t j = 0;
   for (; j + kTogether <= n && mask == nullptr; j += kTogether)
     add_rows<kTogether>(s + j, values, key + j, width, o);
