@@ -15,10 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from exporter.bench.gpu_checks import allowed_pairs, softmax_attention
-from exporter.parity.compare import bound, judge, max_abs
+from exporter.compilers.targets import backend
 from exporter.report.model import FAIL, NOT_RUN, PASS
 
 LENGTH, HEADS, HEAD_DIM, WINDOW = 128, 4, 64, 60
@@ -78,12 +76,13 @@ def _apart(target: str) -> Outcome:
 
 def attempt(target: str) -> Outcome:
     """Build, run, compare; whatever goes wrong with an engine that could be built and run here is a failure."""
+    if (why := backend(target).unavailable()) is not None:
+        return Outcome(NOT_RUN, why)
     try:
         import onnx
 
         from exporter.compilers.compile import compile_model
         from exporter.compilers.contract import CompileOptions
-        from exporter.compilers.targets import backend
         from exporter.declaration import Declaration, TensorSpec
         from exporter.errors import UserError
         from exporter.runtimes import load
@@ -91,8 +90,6 @@ def attempt(target: str) -> Outcome:
         from exporter.subject import Subject
     except ModuleNotFoundError as error:  # any other ImportError is a fault, not an absent package
         return Outcome(NOT_RUN, str(error))
-    if (why := backend(target).unavailable()) is not None:
-        return Outcome(NOT_RUN, why)
     specs = [TensorSpec(n, "float16", (1, LENGTH, WIDTH)) for n in "qkvy"]
     declaration = Declaration("module", {}, tuple(specs[:3]), tuple(specs[3:]))
     runtime = load(target.replace("-", "_"))
@@ -120,7 +117,11 @@ def attempt(target: str) -> Outcome:
 
 
 def _judged(y: np.ndarray[Any, Any], feeds: dict[str, np.ndarray[Any, Any]], built: str) -> Outcome:
+    import torch
+
     from custom_ops.online_softmax_attention.reference import reference
+    from exporter.bench.gpu_checks import allowed_pairs, softmax_attention
+    from exporter.parity.compare import bound, judge, max_abs
 
     truth = reference(list(feeds.values()), ATTRIBUTES)
     allowed = allowed_pairs(LENGTH, LENGTH, "cpu", causal=True, window=WINDOW)

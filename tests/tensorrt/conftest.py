@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from custom_ops.cuda.build import build_emulated
+from tests.tensorrt.kept_build import keep, kernel_sources
 
 
 @pytest.fixture(scope="session")
-def emulated_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_emulated(tmp_path_factory.mktemp("kernels") / "libemulated.so")
+def emulated_library() -> Path:
+    return keep(b"emulated\0" + kernel_sources(os.environ.get("CXX") or "g++"), build_emulated)

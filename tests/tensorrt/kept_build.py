@@ -31,6 +31,19 @@ def build_emulated_library(source: Path, options: Sequence[str]) -> Path:
     return keep(key, lambda library: subprocess.run([*command, "-o", str(library)], check=True))
 
 
+def kernel_sources(compiler: str) -> bytes:
+    """A key of the whole kernel library: the compiler, the build command, every source and header that it compiles."""
+    folder = Path(build.__file__).parent
+    sources = [
+        *folder.parent.rglob("*.cu"),
+        *folder.parent.rglob("*.cuh"),
+        *folder.glob("*.h"),
+        *folder.glob("*.cc"),
+    ]
+    texts = (path.read_bytes() for path in (Path(build.__file__), *sorted(sources)))
+    return b"\0".join([compiler_version(compiler), *texts])
+
+
 def keep(key: bytes, make: Callable[[Path], object]) -> Path:
     """The library that `make` writes where it is told, built where there is none of this key yet."""
     _forget()

@@ -15,6 +15,7 @@ import torch
 
 from custom_ops.block_linear_attention.reference import reference as block_linear_reference
 from custom_ops.mask import BlockRule, MaskRule
+from exporter import cli
 from exporter.bench import gpu, gpu_aot, gpu_checks
 from exporter.bench.gpu_cases import GpuCase, plan, targets
 from exporter.bench.gpu_checks import Check
@@ -87,15 +88,18 @@ def test_bound_decides() -> None:
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")
-def test_without_gpu_it_says_so(tmp_path: Path) -> None:
-    out = str(tmp_path / "bench.json")
-    for command in (
-        ["-m", "exporter.bench.gpu"],
-        ["-c", "from exporter.cli import main; main()", "bench", "gpu"],
-    ):
-        done = subprocess.run([sys.executable, *command, "--out", out], capture_output=True, text=True)
-        assert done.returncode == 2 and "no CUDA device here" in done.stderr
-        assert len(done.stderr.splitlines()) == 1 and not done.stdout
+def test_without_gpu_it_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Both as a module of a plain checkout and as a command."""
+    out = ["--out", str(tmp_path / "bench.json")]
+    for main, name in ((gpu.main, ["gpu"]), (cli.main, ["temport", "bench", "gpu"])):
+        monkeypatch.setattr(sys, "argv", [*name, *out])
+        with pytest.raises(SystemExit) as stop:
+            sys.exit(main())
+        printed = capsys.readouterr()
+        assert stop.value.code == 2 and "no CUDA device here" in printed.err
+        assert len(printed.err.splitlines()) == 1 and not printed.out
     assert not list(tmp_path.iterdir())
 
 
@@ -189,7 +193,7 @@ class Absent:
             raise ModuleNotFoundError(f'no module {name}')
 sys.meta_path.insert(0, Absent())
 from exporter.bench import gpu, gpu_aot, gpu_engines
-print(gpu_engines.attempt('tensorrt').reason)
+print(gpu_engines.attempt('tensorrt-rtx').reason)
 gpu_aot._packages_without_their_imports()
 from custom_ops.cuda import aot_kernels, aot_plugin
 """

@@ -13,12 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import custom_ops
 from custom_ops.block_linear_attention.reference import reference as block_linear_reference
 from custom_ops.cuda.build import ARCHITECTURES, build_cuda, nvcc
 from custom_ops.cuda.library import CudaKernels, Sizes
 from custom_ops.online_softmax_attention.reference import reference
-from tests.tensorrt.kept_build import compiler_version, keep
+from tests.tensorrt.kept_build import keep, kernel_sources
 
 DTYPES: dict[str, Any] = {"float32": np.float32, "float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
 EPS = {"float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
@@ -243,12 +242,7 @@ def test_refused(kernels: CudaKernels, change: dict[str, int], sentence: str) ->
 
 @pytest.mark.skipif(nvcc() is None, reason="no nvcc on this machine")
 def test_nvcc_builds_every_architecture() -> None:
-    """Compiled anew where nvcc, the command or any header or CUDA source of the ops has changed."""
-    folder = Path(custom_ops.__file__).parent
-    sources = sorted(path for path in folder.rglob("*") if path.suffix in (".cu", ".cuh", ".h"))
-    command = folder / "cuda" / "build.py"
-    texts = [compiler_version(nvcc() or ""), *(path.read_bytes() for path in (command, *sources))]
-    library = keep(b"\0".join(texts), build_cuda)
+    library = keep(kernel_sources(nvcc() or ""), build_cuda)
     content = library.read_bytes()
     for architecture in ARCHITECTURES:
         assert f"-arch sm_{architecture} ".encode() in content
