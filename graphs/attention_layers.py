@@ -15,10 +15,10 @@ from graphs.masks import MaskTable
 from graphs.normalization import qk_layer_norm
 from graphs.options import check_counts, check_flags, check_rate, head_width
 from graphs.rope import RotaryTable, rotate
-from graphs.streaming import CachedAttention, Memory, StateSpec
+from graphs.streaming import Memory, RuledAttention, StateSpec
 
 
-class MultiHeadSelfAttention(nn.Module, CachedAttention):
+class MultiHeadSelfAttention(nn.Module, RuledAttention):
     """`[batch, seq, input_size]` -> `[batch, seq, hidden_size]`, heads in contiguous chunks of the last axis.
 
     Four ways to compute the same numbers, chosen by options:

@@ -33,7 +33,7 @@ from graphs.options import (
     required,
     sequence_length,
 )
-from graphs.streaming import CachedAttention, Memory, StateSpec
+from graphs.streaming import Memory, RuledAttention, StateSpec
 
 KERNELS = ("softmax", "laplace", "l1")
 
@@ -88,7 +88,7 @@ def causal_table(kernel: str) -> MaskTable | None:
     return MaskTable(MaskRule(causal=True)) if kernel == "laplace" else None
 
 
-class GatedAttention(nn.Module, CachedAttention):
+class GatedAttention(nn.Module, RuledAttention):
     """out(sigmoid(gate u) * attention(q, k, v)) on `[batch, seq, hidden_size]`."""
 
     def __init__(self, hidden_size: int, kernel: str, causal: MaskTable | None) -> None:

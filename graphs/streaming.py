@@ -59,7 +59,7 @@ class Stateful(ABC):
         """Its state tensors, named within the layer. ValueError says why it cannot run frame by frame."""
 
 
-class CachedAttention(Stateful):
+class RuledAttention(Stateful):
     """A layer whose queries see earlier frames by a rule; its caches hold what the newest query may see."""
 
     counts_frames = True
@@ -111,14 +111,14 @@ def limited(model: nn.Module, horizon: int) -> nn.Module:
     check_counts(horizon=horizon)
     model = copy.deepcopy(model)
     for module in model.modules():
-        if isinstance(module, CachedAttention):
+        if isinstance(module, RuledAttention):
             module.limit(horizon)
     return model
 
 
 def needs_horizon(model: nn.Module) -> bool:
     """Whether some attention of `model` sees all earlier frames, so that only a horizon bounds its caches."""
-    rules = [module.rule for module in model.modules() if isinstance(module, CachedAttention)]
+    rules = [module.rule for module in model.modules() if isinstance(module, RuledAttention)]
     return any(rule.causal and not rule.window for rule in rules)
 
 

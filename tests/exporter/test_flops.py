@@ -101,3 +101,16 @@ def test_sizes_that_depend_on_data_are_not_counted():
         "  p = Concat<axis=1>(f, f)  y = MatMul(p, w) }"
     )
     assert count_flops(ir.from_proto(graph), STATIC) == {}
+
+
+def test_a_frame_counts_every_row_of_its_caches():
+    B, N, H, D = 2, 7, 3, 4
+    rows, sums = [B, N, H * D], [B, H, D, D + 1]
+    shapes = {"qkv": [B, 1, 3 * H * D], "keys": rows, "values": rows}
+    softmax = one_node(
+        "CachedAttention", {**shapes, "frames": [B, 1]}, [B, 1, H * D], domain="temport", num_heads=H
+    )
+    assert total(softmax) == 2 * B * H * N * (D + D)
+    shapes |= {"earlier": sums, "block": sums, "lost": sums, "frames": [B, 1]}
+    linear = one_node("CachedBlockLinearAttention", shapes, [B, 1, H * D], domain="temport", num_heads=H)
+    assert total(linear) == 2 * B * H * (N * (D + D) + D * D + D * D)
