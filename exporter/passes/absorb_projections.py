@@ -9,7 +9,8 @@ keys of C features that replaces the products `[S, C] x [C, D]` of every key and
 one position is asked for: the absorption of DeepSeek-V2's latent attention (arXiv 2405.04434, section 2.1.2),
 here with the layer's own input as the latent.
 
-Where X is itself a dense layer that nothing else needs whole, its weights are multiplied into Wk and Wv first.
+Where X is itself a dense layer that nothing else needs whole, its weights are multiplied into Wk and Wv first; with one
+head the layer that makes q goes into Wk^T likewise.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 
 from custom_ops import MaskRule
+from exporter.passes.dense_layer import only_user
 from exporter.passes.initializers import initializer
 from exporter.passes.projection import Projection, insert, projection_behind, replace, through
 
@@ -74,7 +76,7 @@ def _absorb(graph: ir.Graph, node: ir.Node) -> bool:
     to_source = _by_head(keys.weight, heads, groups).transpose(0, 2, 1)  # [H, D, C]
     from_source = _by_head(values.weight, heads, groups)  # [H, C, Dv]
     output = node.outputs[0]
-    rows = _per_head(graph, node, q, to_source, f"{output.name}_query")
+    rows = _query(graph, node, q, to_source, f"{output.name}_query")
     read = _attend(graph, node, rows, keys.data, values.data)
     result = _per_head(graph, node, read, from_source, f"{output.name}_values")
     if values.bias is not None:
@@ -127,6 +129,22 @@ def _by_head(weight: npt.NDArray[Any], heads: int, groups: int) -> npt.NDArray[A
     """`[C, groups*D]` -> `[heads, C, D]`, where query head h reads group h // (heads/groups)."""
     parts = weight.reshape(weight.shape[0], groups, -1).transpose(1, 0, 2)
     return np.repeat(parts, heads // groups, axis=0)
+
+
+def _query(graph: ir.Graph, before: ir.Node, q: ir.Value, weights: npt.NDArray[Any], name: str) -> ir.Value:
+    """q by head times weights, as one layer with the one that makes q where that is no more work."""
+    layer = projection_behind(q) if only_user(q) is before and len(weights) == 1 else None
+    if layer is None:
+        return _per_head(graph, before, q, weights, name)
+    (inner, between), outer = layer.weight.shape, weights.shape[2]
+    if inner * outer > inner * between + between * outer:
+        return _per_head(graph, before, q, weights, name)
+    both = through(layer, Projection(q, weights[0], None))
+    result = _per_head(graph, before, both.data, both.weight[None], name)
+    if both.bias is None:
+        return result
+    bias = initializer(graph, f"{name}_bias", both.bias)
+    return insert(graph, before, "Add", [result, bias], _dims(result), f"{name}_biased")
 
 
 def _per_head(
