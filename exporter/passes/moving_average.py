@@ -34,6 +34,7 @@ def moving_average(model: ir.Model) -> bool:
     for average in found:
         _replace(graph, average)
     if found:
+        model.opset_imports["temport"] = 1  # shapes are inferred once more before the bodies are attached
         common.RemoveUnusedNodesPass()(model)
     return bool(found)
 
