@@ -144,7 +144,7 @@ def test_missing_nvcc_refuses_the_build(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_only_enterprise_takes_it(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="tensorrt-rtx has no --aot-plugin; it takes --compute-capability"):
+    with pytest.raises(UserError, match="tensorrt-rtx has no --aot-plugin; it takes --build-timeout, --comp"):
         CompileOptions(aot_plugin=True).check(backend("tensorrt-rtx"))
     CompileOptions(aot_plugin=True).check(BACKEND)
     library = tmp_path / "lib.so"
