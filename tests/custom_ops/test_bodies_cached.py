@@ -66,6 +66,18 @@ def test_other_dtypes(op, dtype):
     check(step, step.body(dtype=dtype), 18, dtype=dtype)
 
 
+@pytest.mark.parametrize("frames", [(3, 9), (2, 4)])
+def test_sums_and_what_rounding_took_are_the_torch_ops_bit_for_bit(frames):
+    """One step shows a wrong compensation in its last bits only, and a stream not before many frames."""
+    step = Step(LINEAR, 4, 2, 5, frames, feature_map="identity")
+    inputs = step.inputs("float32")
+    outputs = all_outputs("onnxruntime", step.model(inputs, step.body()), inputs)
+    own = TORCH[LINEAR](*map(torch.from_numpy, inputs), **step.attributes)
+    for output, mine in zip(outputs[3:], own[3:], strict=True):
+        np.testing.assert_array_equal(output, mine.numpy())
+    assert outputs[5].any()
+
+
 @pytest.mark.parametrize("step", [Step(op, N) for op in (SOFTMAX, LINEAR) for N in (1, 2, 60)], ids=str)
 def test_which_rows_are_filled_is_a_table_from_its_predicate(step):
     """Re-derived here: row n allows what n frames fill."""
