@@ -18,24 +18,26 @@ from exporter.compilers.compile import compile_model, lower
 from exporter.compilers.tensorrt_rtx import BACKEND
 from exporter.declaration import Axis, Declaration, TensorSpec
 
-DEPTH, WIDTH = 5, 3
+ODD, ALIGNED = (5, 3), (8, 4)
+"""Depth and width of a group; TensorRT pads odd ones by concatenations and slices of its own."""
 ROWS = Axis("batch", 1, 2, 7)
 
 
-def dense(groups: int, bias: bool, activation: str = "none") -> onnx.ModelProto:
+def dense(groups: int, bias: bool, activation: str = "none", sizes: tuple[int, int] = ODD) -> onnx.ModelProto:
     """`x [batch, G*K] -> y [batch, G*N]`: one node with its body, weights in float32."""
+    depth, width = sizes
     random = np.random.default_rng(groups)
-    weight = random.standard_normal((groups, DEPTH, WIDTH), np.float32)
+    weight = random.standard_normal((groups, depth, width), np.float32)
     addend = (
-        random.standard_normal(groups * WIDTH, np.float32) if bias else np.zeros(groups * WIDTH, np.float32)
+        random.standard_normal(groups * width, np.float32) if bias else np.zeros(groups * width, np.float32)
     )
     attributes = {"activation": activation, "groups": groups}
     node = helper.make_node(
         "FusedDense", ["x", "w", "b", "", ""], ["y"], name="dense", domain="temport", **attributes
     )
     info = [
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", groups * width])
-        for name, width in (("x", DEPTH), ("y", WIDTH))
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", groups * size])
+        for name, size in (("x", depth), ("y", width))
     ]
     constants = [numpy_helper.from_array(weight, "w"), numpy_helper.from_array(addend, "b")]
     opsets = [helper.make_opsetid("", 20), helper.make_opsetid("temport", 1)]
@@ -49,8 +51,8 @@ def dense(groups: int, bias: bool, activation: str = "none") -> onnx.ModelProto:
     return model
 
 
-def declaration(groups: int) -> Declaration:
-    x, y = (TensorSpec(n, "float32", (ROWS, groups * width)) for n, width in (("x", DEPTH), ("y", WIDTH)))
+def declaration(groups: int, sizes: tuple[int, int] = ODD) -> Declaration:
+    x, y = (TensorSpec(n, "float32", (ROWS, groups * width)) for n, width in zip("xy", sizes, strict=True))
     return Declaration("module", {}, (x,), (y,))
 
 
@@ -75,23 +77,20 @@ def test_equals_reference(
 ) -> None:
     proto = dense(groups, bias, activation)
     if groups == 1:
-        proto.graph.initializer[0].dims[:] = [DEPTH, WIDTH]
+        proto.graph.initializer[0].dims[:] = ODD
     model = ir.from_proto(proto)
     lower(model, declaration(groups), BACKEND)
     lowered = ir.to_proto(model)
     onnx.checker.check_model(lowered, full_check=True)
     assert kinds is None or {node.op_type for node in lowered.graph.node} == kinds
-    x = np.random.default_rng(0).standard_normal((rows, groups * DEPTH), np.float32)
+    x = np.random.default_rng(0).standard_normal((rows, groups * ODD[0]), np.float32)
     (y,) = ReferenceEvaluator(lowered).run(None, {"x": x})
     np.testing.assert_allclose(y, truth(proto, x), rtol=0, atol=16 * np.finfo(np.float32).eps)
 
 
-def test_an_engine_takes_any_number_of_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Widths that need no padding, which would be concatenations and slices of TensorRT's own."""
-    monkeypatch.setattr(f"{__name__}.DEPTH", 8)
-    monkeypatch.setattr(f"{__name__}.WIDTH", 4)
-    onnx.save(dense(2, True), tmp_path / "m.onnx")
-    report = compile_model("tensorrt-rtx", tmp_path / "m.onnx", declaration(2), tmp_path)
+def test_an_engine_takes_any_number_of_rows(tmp_path: Path) -> None:
+    onnx.save(dense(2, True, sizes=ALIGNED), tmp_path / "m.onnx")
+    report = compile_model("tensorrt-rtx", tmp_path / "m.onnx", declaration(2, ALIGNED), tmp_path)
     assert report.profiles["x"] == {"min": [1, 16], "opt": [2, 16], "max": [7, 16]}
     names = " ".join(str(layer["name"]) for layer in report.layers)
     assert not any(kind in names for kind in ("Slic", "Conc", "Repl"))
