@@ -34,7 +34,9 @@ class RingBody:
         Row n of the table is what n frames fill: none, the first, the first two, and so on to all of them.
         """
         g = self.graph
-        count = g.op("Add", frames, g.integers(1))
-        count = g.op("Max", g.op("Min", count, g.integers(self.capacity)), g.integers(0))
+        before = g.op(
+            "Min", frames, g.integers(self.capacity - 1)
+        )  # first: one more than the most is the least
+        count = g.op("Max", g.op("Add", before, g.integers(1)), g.integers(0))
         table = g.mask(MaskRule(causal=True), self.capacity + 1, self.capacity)
         return g.op("Gather", table, g.op("Squeeze", count, g.integers(1)), axis=0)

@@ -1,5 +1,5 @@
-// Random dense layers, LSTMs and layer normalisations through the kernels of this processor, against the definition in double, and the turns
-// in which the steps of an LSTM are taken.
+// Random dense layers, LSTMs and layer normalisations through the kernels of this processor, against the definition in
+// double, and the turns in which the steps of an LSTM are taken.
 #include <chrono>
 #include <cmath>
 #include <cstdio>

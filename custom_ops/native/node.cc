@@ -22,6 +22,12 @@ void require(const ort::Api& api, ort::Status* status, const std::string& label,
   if (!succeeded(api, status)) throw NodeError(label + ": ONNX Runtime could not give " + what + ".");
 }
 
+// A tensor without elements may have no data, which would say that it is absent.
+void* present(void* data) {
+  static char empty = 0;
+  return data == nullptr ? &empty : data;
+}
+
 // No data for no value.
 Tensor read_tensor(const ort::Api& api, const ort::Value* value, const std::string& label) {
   Tensor tensor;
@@ -37,11 +43,10 @@ Tensor read_tensor(const ort::Api& api, const ort::Value* value, const std::stri
   }
   api.call<void>(ort::kReleaseTensorTypeAndShapeInfo, info);
   if (!ok) throw NodeError(label + ": ONNX Runtime could not give an input's shape.");
-  static const char kEmpty = 0;
   void* data = nullptr;
   require(api, api.call<ort::Status*>(ort::kGetTensorMutableData, const_cast<ort::Value*>(value), &data), label,
           "an input's data");
-  tensor.data = data == nullptr ? &kEmpty : data;  // a tensor without elements may have no data
+  tensor.data = present(data);
   return tensor;
 }
 
@@ -192,7 +197,7 @@ void* NodeCall::output(size_t index, const std::vector<int64_t>& shape) const {
           label_, "an output");
   if (value == nullptr) return nullptr;
   require(api_, api_.call<ort::Status*>(ort::kGetTensorMutableData, value, &data), label_, "an output's data");
-  return data;
+  return present(data);
 }
 
 void NodeCall::parallel(int64_t tasks, const std::function<void(int64_t)>& body) const {

@@ -4,17 +4,22 @@
 #include <cstring>
 
 namespace temport {
-namespace {
 
-// A copy would read what it has overwritten already.
-void need_apart(const std::string& label, const char* cache, const void* before, const void* after, int64_t bytes) {
-  const char *a = static_cast<const char*>(before), *b = static_cast<const char*>(after);
-  if (a != b && a < b + bytes && b < a + bytes)
-    throw NodeError(label + ": Next" + cache + " overlaps a part of " + cache +
-                    "; it must lie in the same memory or in other memory.");
+void need_apart(const std::string& label, std::initializer_list<State> states, int64_t bytes, bool in_place) {
+  const auto overlap = [&](const void* x, const void* y) {
+    const char *a = static_cast<const char*>(x), *b = static_cast<const char*>(y);
+    return a < b + bytes && b < a + bytes;
+  };
+  for (const State& state : states)
+    for (const State& other : states) {
+      const bool own = &state == &other, held = own && in_place && state.after == state.before;
+      const bool over_input = !held && overlap(state.after, other.before);
+      if (over_input || (!own && overlap(state.after, other.after)))
+        throw NodeError(label + ": Next" + state.name + " overlaps " + (over_input ? "" : "Next") + other.name +
+                        "; it must lie in other memory" +
+                        (in_place ? std::string(" or where ") + state.name + " lies." : "."));
+    }
 }
-
-}  // namespace
 
 RingCache::RingCache(const std::string& label, const NodeCall& call, size_t frames_input, AttentionProblem& p) {
   const Tensor keys = call.input(1);
@@ -42,8 +47,8 @@ RingCache::RingCache(const std::string& label, const NodeCall& call, size_t fram
   next_values_ = call.output(2, keys.shape);
   if (next_keys_ == nullptr || next_values_ == nullptr)
     throw NodeError(label + ": outputs NextKeys and NextValues must be given; the attention reads them.");
-  need_apart(label, "Keys", keys_, next_keys_, batch_ * rows_ * width_ * element_);
-  need_apart(label, "Values", values_, next_values_, batch_ * rows_ * width_ * element_);
+  need_apart(label, {{"Keys", keys_, next_keys_}, {"Values", values_, next_values_}}, batch_ * rows_ * width_ * element_,
+             true);
 
   p.batch = p.length = 1;
   p.dim = p.value_dim = width_ / p.heads;

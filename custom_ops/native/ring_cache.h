@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <initializer_list>
 
 #include "node.h"
 #include "shape_inference.h"
@@ -12,12 +13,13 @@ namespace temport {
 class RingCache {
  public:
   // Reads the inputs QKV `[batch, 1, 3*C]` or `[batch, 3*C]`, Keys and Values `[batch, N, C]` (0 to 2) and Frames
-  // `[batch, 1]`, asks for the outputs Y, of QKV's axes, NextKeys and NextValues (0 to 2), and makes `p`, whose dtype and heads are set, the problem of one
-  // query row over N keys. Throws NodeError where shapes do not fit each other.
+  // `[batch, 1]`, asks for the outputs Y, of QKV's axes, NextKeys and NextValues (0 to 2), and makes `p`, whose dtype and
+  // heads are set, the problem of one query row over N keys. Throws NodeError where shapes do not fit each other.
   RingCache(const std::string& label, const NodeCall& call, size_t frames_input, AttentionProblem& p);
 
   int64_t batch() const { return batch_; }
   int64_t rows() const { return rows_; }
+  int64_t element_bytes() const { return element_; }
   int64_t frames(int64_t entry) const { return frames_[entry]; }
   int64_t slot(int64_t entry) const {
     const int64_t rest = frames_[entry] % rows_;
@@ -35,11 +37,21 @@ class RingCache {
     return static_cast<const char*>(data) + elements * element_;
   }
 
-  int64_t batch_ = 0, rows_ = 0, width_ = 0, element_ = 4;  // element_: bytes
+  int64_t batch_ = 0, rows_ = 0, width_ = 0, element_ = 4;
   const void *qkv_ = nullptr, *keys_ = nullptr, *values_ = nullptr;
   const int64_t* frames_ = nullptr;
   void *y_ = nullptr, *next_keys_ = nullptr, *next_values_ = nullptr;
 };
+
+// A state of the node: input `name` and output Next`name`.
+struct State {
+  const char* name;
+  const void *before, *after;
+};
+
+// Throws NodeError where the output of a state overlaps the input or the output of any of them, which have `bytes` each:
+// what is read there would have been written over. `in_place`: it may lie where its own input lies.
+void need_apart(const std::string& label, std::initializer_list<State> states, int64_t bytes, bool in_place);
 
 // `share` for body(entry, first, heads), which is for heads [first, first + heads) of a batch entry and touches about
 // `floats` numbers for each of them.

@@ -155,28 +155,6 @@ def test_only_one_cache_may_be_held_in_place() -> None:
             np.testing.assert_array_equal(held[output], copied[output])
 
 
-@pytest.mark.parametrize("name", IN_PLACE.values())
-def test_a_cache_that_overlaps_itself_is_refused(name: str) -> None:
-    """Bound to memory that begins one row later, a copy would read what it has written already."""
-    case = Case(5, 16)
-    inputs = case.inputs()
-    memory = np.zeros((1, case.N + 1, 32), np.float32)
-    session = onnxruntime.InferenceSession(
-        model(OP, inputs, OUTPUTS, case.attributes).SerializeToString(), options()
-    )
-    binding = session.io_binding()
-    for other, x in inputs.items():
-        binding.bind_cpu_input(other, memory[:, :-1] if other == name else x)
-    for output in OUTPUTS:
-        binding.bind_output(output)
-    later = memory[:, 1:]
-    binding.bind_output(f"Next{name}", "cpu", 0, np.float32, later.shape, later.ctypes.data)
-    with pytest.raises(
-        Exception, match=f"Next{name} overlaps a part of {name}; it must lie in the same memory"
-    ):
-        session.run_with_iobinding(binding)
-
-
 @pytest.mark.parametrize("in_place", [None, IN_PLACE], ids=["copied", "in place"])
 @pytest.mark.parametrize("poison", [np.nan, np.inf], ids=["nan", "inf"])
 def test_empty_rows_leave_no_trace(poison: float, in_place: dict[str, str] | None) -> None:
