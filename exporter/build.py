@@ -121,7 +121,7 @@ def build(module: nn.Module, declaration: Declaration) -> Built:
 def _check_masks(model: ir.Model, masks: list[BakedMask], declaration: Declaration) -> None:
     """A mask that our own layers compute is a defect; in somebody's module it is what that module says."""
     try:
-        check_masks(model, masks)
+        check_masks(model, masks, complete=declaration.module is None)
     except MaskError as error:
         if declaration.module is None:
             raise

@@ -126,6 +126,18 @@ class Causal(torch.nn.Module):
 
 def with_a_mask_of_its_own():
     return Causal()
+
+class OneLength(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("mask", torch.ones(10, 10).tril().bool())
+
+    def forward(self, signal):
+        x = signal.unsqueeze(1)
+        return torch.nn.functional.scaled_dot_product_attention(x, x, x, attn_mask=self.mask)[:, 0, -1]
+
+def for_one_length():
+    return OneLength()
 """
 
 
@@ -148,6 +160,15 @@ def test_own_module(temport: Command, tmp_path: Path) -> None:
     (tmp_path / "mine.py").unlink()
     code, out, _ = temport("parity", "b", *FAST)
     assert code == 0, out  # without the source the recorded vectors are the truth
+
+
+@pytest.mark.parametrize("opset", ["20", "23"])
+def test_a_module_for_one_length_with_a_constant_mask(temport: Command, tmp_path: Path, opset: str) -> None:
+    (tmp_path / "mine.py").write_text(FACTORY)
+    arguments = ("--module", "mine.py:for_one_length", "--shape", "signal=batch,seq,12", "--opset", opset)
+    code, out, err = temport("export", *arguments, "--seq", "10", "--batch", "1:2:4", "--out", "b", *FAST)
+    assert code == 0, out + err
+    assert open_bundle(tmp_path / "b").declaration.outputs[0].onnx_shape() == ["batch", 12]
 
 
 def test_list(temport: Command) -> None:
@@ -189,6 +210,10 @@ BAD = {
             *("--seq", "dynamic"),
         ],
         "give the length of the sequence as a number",
+    ),
+    "module-length": (
+        ["--module", "mine.py:for_one_length", "--shape", "signal=batch,seq,12", "--seq", "9"],
+        "does not run with batch 1, seq 9: The size",
     ),
     "kernel-conflict": (
         [*MEGA, "--set", "laplace_attention=true", "--set", "attention_kernel=l1"],
