@@ -1,5 +1,5 @@
-// Random dense layers, LSTMs and layer normalisations through the kernels of this processor, against the definition in
-// double, and the turns in which the steps of an LSTM are taken.
+// Random dense layers, LSTMs, layer normalisations and moving averages through the kernels of this processor, against the
+// definition in double, and the turns in which the steps of an LSTM are taken.
 #include <chrono>
 #include <cmath>
 #include <cstdio>
@@ -207,6 +207,37 @@ void check_layer_norm(const Kernels& kernels, Bytes& bytes) {
       compare("ResidualLayerNorm", double(y[size_t(row * p.width + i)]),
               (at(i) - sum / double(p.width)) * factor * double(scale[size_t(i)]) + double(bias[size_t(i)]),
               1 + (1 + std::fabs(mean)) * factor, row * p.width + i);
+  }
+}
+
+// What is averaged may be averaged where it lies.
+void check_moving_average(const Kernels& kernels, Bytes& bytes) {
+  const int64_t batch = 1 + bytes.below(3), T = bytes.below(60), C = 1 + bytes.below(40), taps = 1 + bytes.below(9);
+  const int threads = 1 + int(bytes.below(3));
+  const bool where_it_lies = bytes.below(2) == 1;
+  std::mt19937 random(static_cast<unsigned>(bytes.below(65536)));
+  const std::vector<float> x = draw(batch * T * C, random, -1), near = draw(taps * C, random, -1),
+                           far = draw(taps * C, random, -1);
+  std::vector<float> y = where_it_lies ? x : std::vector<float>(x.size(), __builtin_nanf(""));
+  MovingAverageProblem p;
+  p.x = where_it_lies ? y.data() : x.data();
+  p.near = near.data();
+  p.far = far.data();
+  p.y = y.data();
+  p.length = T;
+  p.channels = C;
+  p.taps = taps;
+  run(batch, size_t(T * C), threads, [&](int64_t b, float* scratch) { kernels.run_moving_average(p, b, scratch); });
+  for (int64_t i = 0; i < batch * T * C; ++i) {
+    double truth = 0;
+    for (int64_t far_tap = 0; far_tap < taps; ++far_tap)
+      for (int64_t tap = 0; tap < taps; ++tap) {
+        const int64_t back = (taps - 1 - far_tap) * taps + taps - 1 - tap;
+        if (back > i / C % T) continue;
+        truth += double(far[size_t(far_tap * C + i % C)]) * double(near[size_t(tap * C + i % C)]) *
+                 double(x[size_t(i - back * C)]);
+      }
+    compare("MovingAverage", double(y[size_t(i)]), truth, double(taps * taps), i);
   }
 }
 

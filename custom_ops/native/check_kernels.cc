@@ -93,12 +93,13 @@ void check(Bytes bytes) {
     std::fprintf(stderr, "%s\n", error.c_str());
     std::abort();
   }
-  const int64_t op = bytes.below(7);
+  const int64_t op = bytes.below(8);
   if (op == 2) return check_dense(*kernels, bytes);
   if (op == 3) return check_lstm(*kernels, bytes);
   if (op == 4) return check_step_turns(bytes);
   if (op == 5) return check_step(*kernels, bytes);
   if (op == 6) return check_layer_norm(*kernels, bytes);
+  if (op == 7) return check_moving_average(*kernels, bytes);
   const bool linear = op == 1;
   BlockLinearProblem p;
   AttentionProblem& a = p.attention;

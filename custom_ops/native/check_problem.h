@@ -47,7 +47,7 @@ inline void run(int64_t tasks, size_t scratch_floats, int threads, const std::fu
   for (std::thread& t : others) t.join();
 }
 
-// The dense layers, normalisations and the order of an LSTM's steps (check_dense.cc), and a frame of a stream
+// The dense layers, normalisations, averages and the order of an LSTM's steps (check_dense.cc), and a frame of a stream
 // (check_step.cc); they abort where something is wrong.
 struct Kernels;
 void check_step(const Kernels& kernels, Bytes& bytes);
@@ -55,5 +55,6 @@ void check_step_turns(Bytes& bytes);
 void check_dense(const Kernels& kernels, Bytes& bytes);
 void check_lstm(const Kernels& kernels, Bytes& bytes);
 void check_layer_norm(const Kernels& kernels, Bytes& bytes);
+void check_moving_average(const Kernels& kernels, Bytes& bytes);
 
 }  // namespace temport

@@ -19,7 +19,7 @@ LEVELS = {"sse42": "sse4_2", "avx2": "avx2", "avx512": "avx512f", "neon": "asimd
 FORCED = """
 from custom_ops import library_description, library_path
 import test_native_attention as attention, test_native_block_linear as linear, test_native_dense as dense
-import test_native_layer_norm as layer_norm, test_native_lstm as lstm
+import test_native_layer_norm as layer_norm, test_native_lstm as lstm, test_native_moving_average as average
 import test_native_cached_attention as cached, test_native_cached_block_linear as cached_linear
 for dtype in attention.TORCH:
     for case in attention.CASES:
@@ -31,6 +31,7 @@ for dtype in attention.TORCH:
             step.check(case, dtype)
 dense.test_fused_dense()
 layer_norm.test_rows()
+average.test_definition_body_and_kernel()
 for case in lstm.LSTM_CASES:
     lstm.test_lstm(*case, "bias", threads=2)
 print(library_description(library_path()))
