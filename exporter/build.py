@@ -84,7 +84,8 @@ def build(module: nn.Module, declaration: Declaration) -> Built:
     counts = {"traced": count_ops(model)}
     flops = {"traced": count_flops(model, declaration)}
     warnings = _conditioning_warnings(model)
-    fold_factors(model)
+    if declaration.precision != "float16":  # whose range a weight that was scaled can leave
+        fold_factors(model)
     smallest = {axis.name: axis.min for axis in declaration.axes.values() if axis.name != "batch"}
     if declaration.prune and prune(model, smallest):
         absorb_projections(model)

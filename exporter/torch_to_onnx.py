@@ -91,6 +91,7 @@ def to_onnx(module: nn.Module, declaration: Declaration) -> ir.Model:
         assert program is not None
         keep_small_addends(program.model)
         program.optimize()
+    _part_outputs(program.model.graph, declaration)
     _check_symbolic(program.model, declaration)
     return program.model
 
@@ -102,6 +103,20 @@ def _as_called(module: nn.Module, shapes: tuple[Any, ...]) -> tuple[Any, ...]:
         return shapes
     first = kinds.index(inspect.Parameter.VAR_POSITIONAL)
     return (*shapes[:first], shapes[first:])
+
+
+def _part_outputs(graph: ir.Graph, declaration: Declaration) -> None:
+    """An output that is an input, or another output, as a value of its own: one value has one name."""
+    taken = set(graph.inputs)
+    for index, (value, spec) in enumerate(zip(graph.outputs, declaration.outputs, strict=True)):
+        if value in taken:
+            part = ir.Value(name=spec.name, type=value.type, shape=value.shape)
+            graph.append(ir.node("Identity", [value], outputs=[part]))
+            graph.outputs[index] = part
+        taken.add(value)
+    for values, specs in ((graph.inputs, declaration.inputs), (graph.outputs, declaration.outputs)):
+        for value, spec in zip(values, specs, strict=True):
+            value.name = spec.name
 
 
 def _check_symbolic(model: ir.Model, declaration: Declaration) -> None:

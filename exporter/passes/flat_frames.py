@@ -30,13 +30,13 @@ def _flatten(graph: ir.Graph, node: ir.Node) -> bool:
     frame, output = node.inputs[0], node.outputs[0]
     before = frame.producer() if frame is not None else None
     behind = [use.node for use in output.uses()]
-    if (
-        before is None
-        or output.is_graph_output()
-        or not all(map(_is_between_frame_and_row, (before, *behind)))
-    ):
+    if before is None or output.is_graph_output() or not is_standard(before, "Reshape"):
         return False
     row = before.inputs[0]
+    if not _is_row_of(row, frame) or not all(
+        is_standard(node, "Reshape") and _is_row_of(node.outputs[0], output) for node in behind
+    ):
+        return False
     assert row is not None and row.shape is not None and output.shape is not None
     node.replace_input_with(0, row)
     output.shape = ir.Shape([row.shape[0], output.shape[2]])
@@ -45,13 +45,10 @@ def _flatten(graph: ir.Graph, node: ir.Node) -> bool:
     return True
 
 
-def _is_between_frame_and_row(node: ir.Node) -> bool:
-    """Whether the node reshapes `[batch, C]` to `[batch, 1, C]` or back."""
-    if not is_standard(node, "Reshape"):
+def _is_row_of(row: ir.Value | None, frame: ir.Value | None) -> bool:
+    """Whether these are `[batch, C]` and `[batch, 1, C]`."""
+    if row is None or row.shape is None or frame is None or frame.shape is None:
         return False
-    shapes = [value.shape for value in (node.inputs[0], node.outputs[0]) if value is not None]
-    known = [shape for shape in shapes if shape is not None]
-    if sorted(map(len, known)) != [2, 3]:
+    if (len(row.shape), len(frame.shape)) != (2, 3):
         return False
-    row, frame = sorted(known, key=len)
-    return frame[1] == 1 and row[1] == frame[2]
+    return bool(frame.shape[1] == 1 and row.shape[1] == frame.shape[2])

@@ -45,6 +45,8 @@ def find_overflow(
     producers = {name: node for node in float32_model.graph.node for name in node.output}
     told = {v.name: node for node in exported.graph for v in node.outputs}
     watched = sorted(set(tensors) & set(producers))
+    if not watched:  # ONNX Runtime takes no names for all outputs
+        return []
     exposed = onnx.ModelProto()
     exposed.CopyFrom(float32_model)
     known = {output.name for output in exposed.graph.output}

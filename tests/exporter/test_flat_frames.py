@@ -70,7 +70,7 @@ def test_the_same_stream_without_reshapes(name: str, batch: str, monkeypatch: py
                 np.testing.assert_allclose(x, expected, rtol=0, atol=1e-5 * max(1.0, np.abs(expected).max()))
 
 
-ROW, FRAME = "q = Reshape(row, frame)", "r = Reshape(y, back)"
+ROW, FRAME, AWAY = "q = Reshape(row, frame)", "r = Reshape(y, back)", "r = Reshape(y, apart)"
 NODE = "y, nk, nv = temport.CachedAttention<num_heads = 2, scale = 0.5>(q, keys, values, frames)"
 
 
@@ -79,6 +79,7 @@ def graph(body: str) -> ir.Model:
         '<ir_version: 10, opset_import: ["" : 18, "temport" : 1]> g (float[batch, 12] row, float[batch, 1, 12] other, '
         "float[batch, 5, 4] keys, float[batch, 5, 4] values, int64[batch, 1] frames) => "
         f"(float[batch, 4] z, float[batch, 5, 4] nk, float[batch, 5, 4] nv) <int64[3] frame = {{-1, 1, 12}}, "
+        "int64[2] flat = {-1, 12}, int64[3] apart = {-1, 1, 4}, "
         f"int64[2] back = {{-1, 4}}, int64[2] two = {{-1, 2}}, int64[1] one = {{1}}> {{ {body} }}"
     )
     return ir.from_proto(onnx.shape_inference.infer_shapes(proto))
@@ -106,8 +107,16 @@ def test_taken(body: str, ops: str) -> None:
         f"{NODE.replace('(q,', '(other,')}  {FRAME}  z = Neg(r)",
         f"{ROW}  {NODE}  n = Neg(y)  z = Squeeze(n, one)",
         f"{ROW}  {NODE}  {FRAME}  n = Neg(y)  s = Squeeze(n, one)  z = Add(r, s)",
+        f"q = Reshape(other, flat)  {NODE}  {AWAY}  n = Neg(r)  z = Squeeze(n, one)",
+        f"{ROW}  {NODE}  t = Reshape(y, apart)  n = Neg(t)  z = Reshape(n, back)",
     ],
-    ids=["made on three axes", "taken on three axes", "taken both ways"],
+    ids=[
+        "made on three axes",
+        "taken on three axes",
+        "taken both ways",
+        "a row of a frame",
+        "a frame of a frame",
+    ],
 )
 def test_left_alone(body: str) -> None:
     assert not flat_frames(graph(body))

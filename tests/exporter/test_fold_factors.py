@@ -1,6 +1,7 @@
 """Constant factors around dense layers: the same function with fewer nodes, and nothing folded that is not the same."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -150,3 +151,24 @@ def test_own_module(batch: str, monkeypatch: pytest.MonkeyPatch) -> None:
         truth = module.double()(torch.from_numpy(x).double()).numpy()
     got = ReferenceEvaluator(proto).run(None, {"x": x})[0]
     np.testing.assert_allclose(got, truth, rtol=0, atol=32 * EPS * np.abs(truth).max())
+
+
+def test_no_weight_leaves_the_range_of_float16(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A factor that brings what a layer takes or gives into the range would take the weight out of it."""
+    large = nn.Sequential(nn.Linear(6, 6), nn.ReLU())
+    torch.nn.init.normal_(large[0].weight, std=100.0)
+    monkeypatch.setattr("exporter.declare.load_factory", lambda source: lambda: Scaled(large, 1e4))
+    declaration, module = declare_module("own.py:make", ["x=batch,6"], seq="3")
+    halves = build(module, replace(declaration, precision="float16"))
+    assert any(node.op_type == "Mul" for node in halves.model.graph)
+    assert not any(node.op_type == "Mul" for node in build(module, declaration).model.graph)
+
+
+class Scaled(nn.Module):
+    def __init__(self, layer: nn.Module, factor: float) -> None:
+        super().__init__()
+        self.layer, self.factor = layer, factor
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        h: torch.Tensor = self.layer(torch.tanh(x) * self.factor)
+        return h

@@ -200,6 +200,7 @@ def test_overflow_is_named_with_its_case() -> None:
     assert "product" in str(found)
     assert find_overflow(plain, retyped, change.half, cases, "bf16") == []
     assert find_overflow(plain, retyped, change.half, {"normal": cases["normal"]}, "fp16") == []
+    assert find_overflow(plain, retyped, ["of another name"], cases, "fp16") == []
 
 
 def test_overflow_of_an_attention_is_told_as_attention() -> None:
