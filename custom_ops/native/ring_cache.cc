@@ -23,7 +23,8 @@ void need_apart(const std::string& label, std::initializer_list<State> states, i
 
 RingCache::RingCache(const std::string& label, const NodeCall& call, size_t frames_input, AttentionProblem& p) {
   const Tensor keys = call.input(1);
-  if (keys.data == nullptr || keys.shape.size() != 3 || keys.shape[1] < 1)
+  if (keys.data == nullptr) throw NodeError(label + ": Keys is missing; it must be given with shape [batch, N, C].");
+  if (keys.shape.size() != 3 || keys.shape[1] < 1)
     throw NodeError(label + ": Keys has shape " + shape_text(keys.shape) +
                     "; it must be [batch, N, C] with N at least 1.");
   batch_ = keys.shape[0];

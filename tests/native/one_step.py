@@ -11,6 +11,9 @@ import onnxruntime
 from native_sessions import NODE, ONNX, Array, options
 from onnx import helper
 
+IN_PLACE = {"NextKeys": "Keys", "NextValues": "Values"}
+"""The outputs of a cached op that may lie in the memory of an input, and which."""
+
 
 def model(
     op: str,

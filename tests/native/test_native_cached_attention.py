@@ -10,10 +10,9 @@ import onnxruntime
 import pytest
 import torch
 from native_sessions import NODE, TORCH, Array, allowance, options, rounded
-from one_step import model, run
+from one_step import IN_PLACE, model, run
 
 OP, OUTPUTS = "CachedAttention", ("Y", "NextKeys", "NextValues")
-IN_PLACE = {"NextKeys": "Keys", "NextValues": "Values"}
 
 
 @dataclass(frozen=True)
@@ -131,30 +130,6 @@ def test_a_wrong_number_of_rows_is_seen() -> None:
         assert np.abs(wrong - truth).max() > 100 * allowance(truth, sdpa(case, inputs, "float32"), "float32")
 
 
-@pytest.mark.parametrize("frames", [(0,), (59,), (60, 3, 0, 10**12, -7)], ids=str)
-def test_held_in_place_nothing_changes(frames: tuple[int, ...]) -> None:
-    """Bit for bit, also when the same frame is repeated on the caches that it has written already."""
-    case = Case(60, 33, H=3, frames=frames)
-    inputs = case.inputs()
-    copied = run(OP, inputs, OUTPUTS, case.attributes)
-    held = run(OP, inputs, OUTPUTS, case.attributes, in_place=IN_PLACE)
-    again = {**inputs, "Keys": held["NextKeys"], "Values": held["NextValues"]}
-    repeated = run(OP, again, OUTPUTS, case.attributes, in_place=IN_PLACE)
-    for name in OUTPUTS:
-        np.testing.assert_array_equal(held[name], copied[name])
-        np.testing.assert_array_equal(repeated[name], copied[name])
-
-
-def test_only_one_cache_may_be_held_in_place() -> None:
-    case = Case(5, 16, frames=(7, 2))
-    inputs = case.inputs()
-    copied = run(OP, inputs, OUTPUTS, case.attributes)
-    for name in IN_PLACE:
-        held = run(OP, inputs, OUTPUTS, case.attributes, in_place={name: IN_PLACE[name]})
-        for output in OUTPUTS:
-            np.testing.assert_array_equal(held[output], copied[output])
-
-
 @pytest.mark.parametrize("in_place", [None, IN_PLACE], ids=["copied", "in place"])
 @pytest.mark.parametrize("poison", [np.nan, np.inf], ids=["nan", "inf"])
 def test_empty_rows_leave_no_trace(poison: float, in_place: dict[str, str] | None) -> None:
@@ -167,17 +142,6 @@ def test_empty_rows_leave_no_trace(poison: float, in_place: dict[str, str] | Non
             inputs[name][b, max(0, frames) :] = poison
     np.testing.assert_array_equal(run(OP, inputs, OUTPUTS, case.attributes, in_place=in_place)["Y"], clean)
     assert (clean[3] == 0).all()
-
-
-def test_a_frame_may_be_a_row() -> None:
-    """`[batch, 3*C]` is the same as `[batch, 1, 3*C]`."""
-    case = Case(60, 33, H=3, frames=(0, 20, 58, -1))
-    inputs = case.inputs()
-    whole = run(OP, inputs, OUTPUTS, case.attributes)
-    rows = run(OP, {**inputs, "QKV": inputs["QKV"][:, 0]}, OUTPUTS, case.attributes)
-    np.testing.assert_array_equal(rows.pop("Y"), whole.pop("Y")[:, 0])
-    for name, expected in whole.items():
-        np.testing.assert_array_equal(rows[name], expected)
 
 
 @pytest.mark.parametrize("leading", [[2, 1], [2]], ids=str)
