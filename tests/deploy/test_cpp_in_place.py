@@ -32,25 +32,25 @@ def fail_on_poison(bundle: Path) -> None:
     """A last node that fails on frames with values of `POISON`: after every layer has written its state."""
     model = onnx.load(bundle / "model.onnx")
     (last,) = [node for node in model.graph.node if "output" in node.output]
-    last.output[list(last.output).index("output")] = "whole"
-    for name, value in (("limit", POISON / 2), ("zero", 0.0), ("only_row", [1.0])):
+    last.output[list(last.output).index("output")] = "test.whole"
+    for name, value in (("test.limit", POISON / 2), ("test.zero", 0.0), ("test.only_row", [1.0])):
         model.graph.initializer.append(onnx.numpy_helper.from_array(np.asarray(value, np.float32), name))
     results = [o.name for o in model.graph.output if o.type.tensor_type.elem_type == TensorProto.FLOAT]
     nodes = [
-        helper.make_node("Greater", ["frame", "limit"], ["is_poison"]),
-        helper.make_node("Cast", ["is_poison"], ["as_numbers"], to=TensorProto.FLOAT),
-        helper.make_node("ReduceMax", ["as_numbers"], ["poisoned"], keepdims=0),
+        helper.make_node("Greater", ["frame", "test.limit"], ["test.is_poison"]),
+        helper.make_node("Cast", ["test.is_poison"], ["test.as_numbers"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMax", ["test.as_numbers"], ["test.poisoned"], keepdims=0),
     ]
-    waited = ["poisoned"]
-    for name in ["whole", *(name for name in results if name != "output")]:
-        nodes.append(helper.make_node("Mul", [name, "zero"], [f"zeros.{name}"]))
-        nodes.append(helper.make_node("ReduceMax", [f"zeros.{name}"], [f"zero.{name}"], keepdims=0))
-        waited.append(f"zero.{name}")
+    waited = ["test.poisoned"]
+    for name in ["test.whole", *(name for name in results if name != "output")]:
+        nodes.append(helper.make_node("Mul", [name, "test.zero"], [f"test.zeros.{name}"]))
+        nodes.append(helper.make_node("ReduceMax", [f"test.zeros.{name}"], [f"test.zero.{name}"], keepdims=0))
+        waited.append(f"test.zero.{name}")
     nodes += [
-        helper.make_node("Sum", waited, ["row"]),
-        helper.make_node("Cast", ["row"], ["index"], to=TensorProto.INT64),
-        helper.make_node("Gather", ["only_row", "index"], ["one"]),  # there is no row 1
-        helper.make_node("Mul", ["whole", "one"], ["output"]),
+        helper.make_node("Sum", waited, ["test.row"]),
+        helper.make_node("Cast", ["test.row"], ["test.index"], to=TensorProto.INT64),
+        helper.make_node("Gather", ["test.only_row", "test.index"], ["test.one"]),  # there is no row 1
+        helper.make_node("Mul", ["test.whole", "test.one"], ["output"]),
     ]
     model.graph.node.extend(nodes)
     onnx.save(model, bundle / "model.onnx")
