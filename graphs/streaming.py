@@ -96,7 +96,12 @@ class Memory:
         self.after[self._names[id(layer)] + name] = value
 
     def frames(self) -> Tensor:
-        """How many frames came before this one, int64 `[batch, 1]`; the counter in the state moves on by one."""
+        """How many frames came before this one, int64 `[batch, 1]`; the counter in the state moves on by one.
+
+        ValueError where no layer says that it counts them.
+        """
+        if FRAMES not in self._before:
+            raise ValueError("no layer of the model has counts_frames = True, so its state has no counter")
         if FRAMES not in self.after:
             self.after[FRAMES] = self._before[FRAMES] + 1
         return self._before[FRAMES]
@@ -133,6 +138,9 @@ def state_specs(model: nn.Module) -> tuple[StateSpec, ...]:
         specs.insert(0, StateSpec(FRAMES, (1,), "int64"))
     if not specs:
         raise ValueError(f"{type(model).__name__} carries nothing from frame to frame")
+    names = [spec.name for spec in specs]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"{type(model).__name__} has two states named {', '.join(twice)}; give each its own")
     return tuple(specs)
 
 
@@ -167,10 +175,12 @@ class StepModel(nn.Module):
 
 def step(model: Any, frame: Tensor, state: State) -> tuple[Tensor, State]:
     """One frame `[batch, 1, embed_dim]` through `model` (eval mode): its output `[batch, hidden]` and the state
-    after it.
+    after it. ValueError where a layer did not write a state that it has.
     """
     memory = Memory(model, state)
     output = model.forward_sequence(frame, memory)[:, 0]
+    if missing := sorted(set(state) - set(memory.after)):
+        raise ValueError(f"{type(model).__name__} did not write {', '.join(missing)} after a frame")
     return output, memory.after
 
 
