@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -49,7 +50,7 @@ def cached_block_linear_attention(
     """
     CachedBlockLinearAttributes(num_heads, feature_map, normalizer, eps)
     tensors = (qkv, keys, values, earlier, block, lost, frames)
-    _ring(*tensors, num_heads)
+    _ring(tensors, num_heads)
     outputs: Outputs = torch.ops.temport.cached_block_linear_attention(
         *tensors, num_heads, feature_map, normalizer, eps
     )
@@ -93,16 +94,9 @@ def _compute(
     return y, next_keys, next_values, *(x.to(qkv.dtype) for x in after)
 
 
-def _ring(
-    qkv: torch.Tensor,
-    keys: torch.Tensor,
-    values: torch.Tensor,
-    earlier: torch.Tensor,
-    block: torch.Tensor,
-    lost: torch.Tensor,
-    frames: torch.Tensor,
-    num_heads: int,
-) -> Ring:
+def _ring(tensors: Sequence[torch.Tensor], num_heads: int) -> Ring:
+    """Sizes of qkv, keys, values, earlier, block, lost and frames."""
+    qkv, keys, values, earlier, block, lost, frames = tensors
     ring = torch_ring(OP_NAME, qkv, keys, values, frames, num_heads)
     sums = {"Earlier": earlier, "Block": block, "Lost": lost}
     check_sums(OP_NAME, ring, num_heads, **{name: x.shape for name, x in sums.items()})
@@ -114,19 +108,11 @@ def _ring(
     return ring
 
 
-def _shapes(
-    qkv: torch.Tensor,
-    keys: torch.Tensor,
-    values: torch.Tensor,
-    earlier: torch.Tensor,
-    block: torch.Tensor,
-    lost: torch.Tensor,
-    frames: torch.Tensor,
-    num_heads: int,
-    *attributes: Any,
-) -> tuple[tuple[int, ...], ...]:
-    state = (keys, values, earlier, block, lost)
-    ring = _ring(qkv, *state, frames, num_heads)
+def _shapes(*inputs: Any) -> tuple[tuple[int, ...], ...]:
+    """Of the outputs, from all that the torch op takes: seven tensors, num_heads and the other attributes."""
+    tensors, num_heads = inputs[:7], inputs[7]
+    ring = _ring(tensors, num_heads)
+    qkv, *state, _ = tensors
     return (*qkv.shape[:-1], ring.width), *(tuple(x.shape) for x in state)
 
 
