@@ -7,6 +7,7 @@ import onnx_ir as ir
 from exporter.declaration import Declaration
 
 CACHED_OPS = ("CachedAttention", "CachedBlockLinearAttention")
+"""Ops of domain `temport` that take one frame of a stream, their first input, and give one, their first output."""
 CACHES = (1, 2)
 """Keys and Values among the inputs of these ops; NextKeys and NextValues have the same places among the outputs."""
 

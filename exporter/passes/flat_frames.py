@@ -9,11 +9,9 @@ from __future__ import annotations
 import onnx_ir as ir
 from onnx_ir.passes import common
 
+from exporter.in_place import CACHED_OPS
 from exporter.passes.projection import replace
 from exporter.standard_operator import is_standard
-
-STEPS = {"CachedAttention", "CachedBlockLinearAttention"}
-"""Ops of domain `temport` whose first input and first output are one frame."""
 
 
 def flat_frames(model: ir.Model) -> bool:
@@ -25,7 +23,7 @@ def flat_frames(model: ir.Model) -> bool:
 
 
 def _flatten(graph: ir.Graph, node: ir.Node) -> bool:
-    if node.domain != "temport" or node.op_type not in STEPS:
+    if node.domain != "temport" or node.op_type not in CACHED_OPS:
         return False
     frame, output = node.inputs[0], node.outputs[0]
     before = frame.producer() if frame is not None else None
