@@ -57,7 +57,7 @@ def register(
         return grad_q, *((None, None) if packed else (grad_k, grad_v)), *[None] * (len(inputs) - 3)
 
     def no_second_derivative(ctx: Any, *grads: torch.Tensor) -> tuple[Any, ...]:
-        raise NotImplementedError(f"{op} has no second derivative; call backward without create_graph.")
+        raise second_derivative(op)
 
     for defined, kernel, shapes in ((own, forward, fake), (gradient, backward, fake_backward)):
         torch.library.impl(defined, "CompositeExplicitAutograd")(kernel)
@@ -65,3 +65,8 @@ def register(
     torch.library.register_autograd(own, differentiate, setup_context=save)
     torch.library.register_autograd(gradient, no_second_derivative)
     differentiated = getattr(torch.ops.temport, f"{name}_backward")
+
+
+def second_derivative(op: str) -> NotImplementedError:
+    """What to raise for a gradient of a gradient: training needs none, and kernels compute the first one."""
+    return NotImplementedError(f"{op} has no second derivative; call backward without create_graph.")

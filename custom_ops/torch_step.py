@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from custom_ops.torch_registration import second_derivative
+
 
 def register_step(
     op: str,
@@ -38,7 +40,7 @@ def register_step(
 
     def differentiate(ctx: Any, *grads: torch.Tensor) -> tuple[Any, ...]:
         if torch.is_grad_enabled():  # create_graph: what is recomputed here has no graph of its own
-            raise NotImplementedError(f"{op} has no second derivative; call backward without create_graph.")
+            raise second_derivative(op)
         tensors = [x.detach().requires_grad_(x.is_floating_point()) for x in ctx.saved_tensors]
         with torch.enable_grad():
             outputs = compute(*tensors, *ctx.attributes)

@@ -20,8 +20,6 @@ from graphs.registry import ARCHITECTURES, COUNTED, UNBOUNDED, WITHIN_HORIZON
 from graphs.streaming import StepModel, limited, needs_horizon, state_specs
 
 FRAME = "frame"
-CACHE = "keys"
-"""What a layer that keeps frames calls one of its states."""
 WINDOWS_PER_STREAM = 4
 """A parity stream is this many times as long as the longest cache, and a part of one more."""
 LONGEST_INPUT = 10**6
@@ -130,6 +128,7 @@ def _within_horizon(module: nn.Module, declaration: Declaration) -> nn.Module:
 
 
 def _stream_length(inputs: Sequence[TensorSpec]) -> int:
-    caches = [spec.shape[1] for spec in inputs if spec.name.rpartition(".")[2] == CACHE]
+    """By the states `[batch, frames, features]`, whatever their layer calls them."""
+    caches = [spec.shape[1] for spec in inputs[1:] if len(spec.shape) == 3]
     longest = max((rows for rows in caches if isinstance(rows, int)), default=60)
     return WINDOWS_PER_STREAM * longest + longest // 2 + 1

@@ -16,6 +16,9 @@ from exporter.errors import UserError
 _NO_TENSOR_COPIES = "75"
 """The compute capability without the asynchronous copies that our kernels are built on."""
 
+LONGEST_BUILD = 7 * 24 * 3600
+"""Seconds; the alarm that ends a build takes no number whatever."""
+
 Progress = Callable[[str, int, int], None]
 """`progress(phase, step, steps)`: called many times during a build, from the calling thread."""
 
@@ -122,8 +125,10 @@ class CompileOptions:
             raise UserError(f"optimization level {self.optimization_level} is outside 0 to 5")
         if self.workspace_mib is not None and self.workspace_mib < 1:
             raise UserError(f"workspace {self.workspace_mib} MiB is too small; give 1 or more")
-        if self.build_timeout < 1:
-            raise UserError(f"build timeout {self.build_timeout} s is too short; give 1 or more")
+        if not 1 <= self.build_timeout <= LONGEST_BUILD:
+            raise UserError(
+                f"build timeout {self.build_timeout} s is not from 1 to {LONGEST_BUILD}, which is a week"
+            )
         if self.timing_cache is not None and (
             self.timing_cache.is_dir() or not self.timing_cache.parent.is_dir()
         ):

@@ -13,7 +13,7 @@ from exporter.cli import app
 from exporter.declare import declare
 from exporter.errors import UserError
 from exporter.pipeline import ExportRequest, run_export
-from exporter.stream import declare_stream
+from exporter.stream import declare_stream, sequence_declaration
 
 
 def test_half_precision_is_refused() -> None:
@@ -103,3 +103,12 @@ def test_list_says_how_exact_a_stream_is() -> None:
     result = CliRunner().invoke(app, ["list"], env={"COLUMNS": "200"})
     assert "exact, however long" in result.output
     assert "no: its memory is given whole" in result.output
+
+
+def test_a_parity_stream_outlasts_any_cache_whatever_its_name() -> None:
+    declaration, module, _ = declare("sliding_window", ["window_size=100", "num_layers=1"], seq="100")
+    streaming = declare_stream(declaration, module)
+    renamed = tuple(replace(spec, name=f"state.cache_{i}") for i, spec in enumerate(streaming.inputs))
+    for inputs in (streaming.inputs, renamed):
+        (sequence,) = sequence_declaration(replace(streaming, inputs=inputs)).inputs
+        assert sequence.at()[1] == 451
