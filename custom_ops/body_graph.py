@@ -11,8 +11,8 @@ import onnx
 import onnx_ir as ir
 from onnx import defs
 
-from custom_ops.mask import Rule
-from custom_ops.op import Specialisation
+from temport.custom_ops.mask import Rule
+from temport.custom_ops.op import Specialisation
 
 OLDEST_OPSET = 18
 

@@ -30,6 +30,19 @@ def library_path() -> Path | None:
     return next((path for path in found if path.is_file()), None)
 
 
+def get_library_path() -> str:
+    """The op library as ONNX Runtime's `SessionOptions.register_custom_ops_library` takes it.
+
+    FileNotFoundError where this installation has none; ValueError as `library_path`.
+    """
+    path = library_path()
+    if path is None:
+        raise FileNotFoundError(
+            "the native op library was not built with this installation; install temport again where a C++ compiler is"
+        )
+    return str(path)
+
+
 def library_description(path: Path) -> str:
     """Version and instruction set of the kernels that the library at `path` runs in this process: "0.1.0, avx2".
 

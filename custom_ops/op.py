@@ -12,7 +12,7 @@ import onnx
 import torch
 from onnx import defs
 
-from custom_ops.mask import Rule
+from temport.custom_ops.mask import Rule
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import onnx
 from onnx import defs, helper
 
-from custom_ops.body_graph import OLDEST_OPSET
-from custom_ops.op import Body, Specialisation
+from temport.custom_ops.body_graph import OLDEST_OPSET
+from temport.custom_ops.op import Body, Specialisation
 
 
 def plain_body(schema: defs.OpSchema, at: Specialisation, nodes: Sequence[onnx.NodeProto]) -> Body:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from custom_ops.body_graph import BodyGraph
-from custom_ops.mask import MaskRule
+from temport.custom_ops.body_graph import BodyGraph
+from temport.custom_ops.mask import MaskRule
 
 
 class RingBody:

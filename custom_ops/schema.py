@@ -9,7 +9,7 @@ import onnx
 import onnxscript
 from onnx import defs, shape_inference
 
-from custom_ops.layout import Layout, read_layout
+from temport.custom_ops.layout import Layout, read_layout
 
 DOMAIN = "temport"
 VERSION = 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from custom_ops.layout import Layout, read_layout
+from temport.custom_ops.layout import Layout, read_layout
 
 
 def torch_layout(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from custom_ops.ring import Ring, read_ring
-from custom_ops.torch_heads import accumulation_dtype
+from temport.custom_ops.ring import Ring, read_ring
+from temport.custom_ops.torch_heads import accumulation_dtype
 
 
 def torch_ring(

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from custom_ops.torch_registration import second_derivative
+from temport.custom_ops.torch_registration import second_derivative
 
 
 def register_step(

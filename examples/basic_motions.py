@@ -29,13 +29,13 @@ from rich.table import Table
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from exporter.bundle import open_bundle
-from exporter.parity.stream import Streamed
-from exporter.pipeline import ExportRequest, rebuilt_module, run_export
-from exporter.runtimes import RUNTIMES, load
-from exporter.subject import Subject
-from graphs import build_mega, build_sliding_window
-from graphs.streaming import Memory
+from temport.exporter.bundle.directory import open_bundle
+from temport.exporter.parity.stream import Streamed
+from temport.exporter.pipeline import ExportRequest, rebuilt_module, run_export
+from temport.exporter.runtimes import RUNTIMES, load
+from temport.exporter.runtimes.subject import Subject
+from temport.graphs import build_mega, build_sliding_window
+from temport.graphs.streaming import Memory
 
 CHANNELS, STEPS, CLASSES = 6, 100, ("standing", "running", "walking", "badminton")
 COLUMNS = (
@@ -177,7 +177,7 @@ def main() -> None:
             request(factory, out, batch="1:8:64", inputs=(out / "test.npz",), out=window),
             request(factory, out, batch="1:1:64", streaming=True, runtimes=STREAMED_IN, out=stream),
         )
-        parity, stream_parity = (run_export(export, console) for export in exports)
+        parity, stream_parity = (run_export(export, console).passed for export in exports)
         results[window.name] = _compare(window, x.numpy(), y.numpy(), loss, console) | {"parity": parity}
         found = _by_frame(stream, x.numpy(), y.numpy(), console)
         results[stream.name] = found | {"parity": stream_parity}

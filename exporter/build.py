@@ -12,36 +12,36 @@ import onnx
 import onnx_ir as ir
 from torch import nn
 
-from exporter.body_domains import spread
-from exporter.bundle import version
-from exporter.declaration import PRECISIONS, Declaration
-from exporter.errors import UserError
-from exporter.flops import count_flops
-from exporter.masks import BakedMask, MaskError, check_masks
-from exporter.metadata import describe
-from exporter.passes.absorb_keys import absorb_keys
-from exporter.passes.absorb_projections import absorb_projections
-from exporter.passes.attach_bodies import attach_bodies
-from exporter.passes.clean import clean
-from exporter.passes.flat_frames import flat_frames
-from exporter.passes.flatten_rows import flatten_rows
-from exporter.passes.fold_constants import fold_constants
-from exporter.passes.fold_factors import fold_factors
-from exporter.passes.fused_dense import fused_dense
-from exporter.passes.fused_lstm import fused_lstm
-from exporter.passes.join_reshapes import join_reshapes
-from exporter.passes.limit_lengths import limit_lengths
-from exporter.passes.moving_average import moving_average
-from exporter.passes.precision import PrecisionChange, lower_precision
-from exporter.passes.prune import prune
-from exporter.passes.residual_layer_norm import residual_layer_norm
-from exporter.passes.to_standard import to_standard
-from exporter.standard_operator import is_standard
-from exporter.stream import step_model
-from exporter.torch_to_onnx import to_onnx
-from exporter.weights import fingerprint
-from graphs.baking import bake
-from graphs.masks import MaskTable
+from temport.exporter.bundle.metadata import describe
+from temport.exporter.declare.declaration import PRECISIONS, Declaration
+from temport.exporter.declare.streams import step_model
+from temport.exporter.declare.weights import fingerprint
+from temport.exporter.errors import UserError
+from temport.exporter.graph.body_domains import spread
+from temport.exporter.graph.flops import count_flops
+from temport.exporter.graph.masks import BakedMask, MaskError, check_masks
+from temport.exporter.graph.standard_operator import is_standard
+from temport.exporter.passes.absorb_keys import absorb_keys
+from temport.exporter.passes.absorb_projections import absorb_projections
+from temport.exporter.passes.attach_bodies import attach_bodies
+from temport.exporter.passes.clean import clean
+from temport.exporter.passes.flat_frames import flat_frames
+from temport.exporter.passes.flatten_rows import flatten_rows
+from temport.exporter.passes.fold_constants import fold_constants
+from temport.exporter.passes.fold_factors import fold_factors
+from temport.exporter.passes.fused_dense import fused_dense
+from temport.exporter.passes.fused_lstm import fused_lstm
+from temport.exporter.passes.join_reshapes import join_reshapes
+from temport.exporter.passes.limit_lengths import limit_lengths
+from temport.exporter.passes.moving_average import moving_average
+from temport.exporter.passes.precision import PrecisionChange, lower_precision
+from temport.exporter.passes.prune import prune
+from temport.exporter.passes.residual_layer_norm import residual_layer_norm
+from temport.exporter.passes.to_standard import to_standard
+from temport.exporter.trace.torch_to_onnx import to_onnx
+from temport.exporter.version import version
+from temport.graphs.baking import bake
+from temport.graphs.masks import MaskTable
 
 DIALECTS = ("custom", "standard")
 PRECISION_NAMES = {element: name for name, element in PRECISIONS.items()}

@@ -8,13 +8,13 @@ from typing import Annotated
 
 import typer
 
-from exporter.bench.deploy_command import bench_deploy
-from exporter.bench.engines_command import bench_engines
-from exporter.bench.gpu_command import bench_gpu
-from exporter.bench.model_command import bench_model
-from exporter.bench.ops_command import bench_ops
-from exporter.errors import UserError
-from exporter.triton_command import triton
+from temport.exporter.bench.deploy_command import bench_deploy
+from temport.exporter.bench.engines_command import bench_engines
+from temport.exporter.bench.gpu_command import bench_gpu
+from temport.exporter.bench.model_command import bench_model
+from temport.exporter.bench.ops_command import bench_ops
+from temport.exporter.errors import UserError
+from temport.exporter.serve.triton_command import triton
 
 app = typer.Typer(
     name="temport",
@@ -30,6 +30,21 @@ bench.command("model")(bench_model)
 bench.command("gpu")(bench_gpu)
 bench.command("engines")(bench_engines)
 bench.command("deploy")(bench_deploy)
+
+
+@app.callback()
+def temport(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and end.", is_eager=True)
+    ] = False,
+) -> None:
+    """Temporal attention models, from torch to every runtime."""
+    if version:
+        from temport.exporter.version import version as number
+
+        typer.echo(f"temport {number()}")
+        raise typer.Exit
+
 
 Arch = Annotated[str | None, typer.Option(help="Architecture; `temport list` names them.")]
 Runtimes = Annotated[
@@ -122,8 +137,8 @@ def export(
     ] = False,
 ) -> None:
     """Write a bundle: one ONNX file, manifest, replayable vectors and a parity report over every runtime."""
-    from exporter.compilers.contract import CompileOptions
-    from exporter.pipeline import ExportRequest, run_export
+    from temport.exporter.compilers.contract import CompileOptions
+    from temport.exporter.pipeline import ExportRequest, run_export
 
     request = ExportRequest(
         arch=arch,
@@ -156,7 +171,7 @@ def export(
             build_timeout,
         ),
     )
-    raise typer.Exit(0 if run_export(request) else 1)
+    raise typer.Exit(0 if run_export(request).passed else 1)
 
 
 @app.command("list")
@@ -164,7 +179,7 @@ def list_architectures(
     arch: Annotated[str | None, typer.Argument(help="Show this one's options.")] = None,
 ) -> None:
     """List the architectures, or the options of one."""
-    from exporter.listing import print_architectures, print_options
+    from temport.exporter.declare.listing import print_architectures, print_options
 
     if arch is None:
         print_architectures()
@@ -186,7 +201,7 @@ def parity(
     ] = None,
 ) -> None:
     """Repeat the parity check of an existing bundle; exit code 1 when a runtime fails."""
-    from exporter.pipeline import run_parity_of_bundle
+    from temport.exporter.pipeline import run_parity_of_bundle
 
     passed = run_parity_of_bundle(
         bundle, tuple(runtime or ()), tuple(input_file or ()), out, tuple(runner or ())

@@ -3,35 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from typing import Any
 
 import onnx_ir as ir
 from rich.console import Console
 from torch import nn
 
-from exporter import weights
-from exporter.build import Built, build, save
-from exporter.bundle import Bundle, open_bundle, staged, versions, write_manifest, write_vectors
-from exporter.compilers.contract import CompileOptions
-from exporter.declaration import PRECISIONS, Declaration
-from exporter.declare import declare, declare_module, load_factory, rebuild, seeded
-from exporter.engines import add_engine, check_target, describe
-from exporter.errors import UserError
-from exporter.parity.cases import Case
-from exporter.parity.gate import merge
-from exporter.parity.oracle import Truth
-from exporter.parity.vectors import read_vectors, to_vectors
-from exporter.passes.overflow import find_overflow
-from exporter.progress import Progress
-from exporter.report.html import write_html
-from exporter.report.model import MaskPicture
-from exporter.report.serial import read_json, write_json
-from exporter.report.table import print_table
-from exporter.runtimes import load
-from exporter.runtimes.runner import replay
-from exporter.stream import declare_stream
-from exporter.trial import Trial, cases_for, own_cases
+from temport.exporter.build import Built, build, save
+from temport.exporter.bundle.directory import (
+    Bundle,
+    open_bundle,
+    staged,
+    versions,
+    write_manifest,
+    write_vectors,
+)
+from temport.exporter.compilers.contract import CompileOptions
+from temport.exporter.compilers.engines import add_engine, check_target, describe
+from temport.exporter.declare import weights
+from temport.exporter.declare.architectures import declare, declare_module, load_factory, rebuild, seeded
+from temport.exporter.declare.declaration import PRECISIONS, Declaration
+from temport.exporter.declare.streams import declare_stream
+from temport.exporter.errors import UserError
+from temport.exporter.parity.cases import Case
+from temport.exporter.parity.gate import merge
+from temport.exporter.parity.oracle import Truth
+from temport.exporter.parity.overflow import find_overflow
+from temport.exporter.parity.result import MaskPicture, ParityReport
+from temport.exporter.parity.serial import read_json, write_json
+from temport.exporter.parity.trial import Trial, cases_for, own_cases
+from temport.exporter.parity.vectors import read_vectors, to_vectors
+from temport.exporter.progress import Progress
+from temport.exporter.report.html import write_html
+from temport.exporter.report.table import print_table
+from temport.exporter.runtimes import load
+from temport.exporter.runtimes.runner import replay
 
 LARGEST_MASK_DRAWN = 512
 """Beyond this many rows a drawing of a mask shows nothing more."""
@@ -64,8 +72,34 @@ class ExportRequest:
     compile: CompileOptions = field(default_factory=CompileOptions)
 
 
-def run_export(request: ExportRequest, console: Console | None = None) -> bool:
-    """Write the bundle; True when every runtime that ran agrees with the oracle."""
+@dataclass(frozen=True)
+class Exported:
+    """A bundle that was just written, and its parity report."""
+
+    path: Path
+    report: ParityReport
+
+    @property
+    def passed(self) -> bool:
+        """Whether every runtime that ran agrees with the oracle."""
+        return self.report.passed
+
+
+def export(arch: str | None = None, **asked: Any) -> Exported:
+    """What `temport export` does, without a word on the terminal.
+
+    `asked` are fields of `ExportRequest`; `seq`, `batch` and `memory` may be numbers. UserError for bad input.
+    """
+    texts = {key: str(value) for key, value in asked.items() if key in ("seq", "batch", "memory")}
+    try:
+        request = ExportRequest(arch, **(asked | texts))
+    except TypeError as error:
+        raise UserError(f"export has {', '.join(f.name for f in fields(ExportRequest))}; {error}") from error
+    return run_export(request, Console(quiet=True))
+
+
+def run_export(request: ExportRequest, console: Console | None = None) -> Exported:
+    """Write the bundle and say on the console how every runtime did."""
     console = console or Console()
     runtimes = [load(name) for name in request.runtimes] or None
     check_target(request.target, request.compile)
@@ -106,7 +140,7 @@ def run_export(request: ExportRequest, console: Console | None = None) -> bool:
     console.print(
         f"{'wrote' if report.passed else 'wrote, with a failed parity gate,'} {out}", soft_wrap=True
     )
-    return report.passed
+    return Exported(out, report)
 
 
 def run_parity_of_bundle(

@@ -1,23 +1,23 @@
 """Temporal attention architectures in torch, their layers, and the registry that names them."""
 
-from graphs.attention_functions import (
+from temport.graphs.attention_functions import (
     chunked_attention,
     memory_efficient_attention,
     scaled_dot_product_attention,
 )
-from graphs.attention_layers import multi_head_attention, self_attention, sliding_window_attention
-from graphs.baking import LengthTable, bake
-from graphs.dms import MultiHeadAttentionLayer
-from graphs.hybrid import build_hybrid, build_hybrid_mlp
-from graphs.lightning import build_lightning, build_lightning_attention
-from graphs.masks import causal_mask, window_mask
-from graphs.mega import build_mega, build_mega_block
-from graphs.normalization import qk_layer_norm
-from graphs.position import add_positional_encoding
-from graphs.registry import ARCHITECTURES
-from graphs.rope import apply_rope, rope_tables
-from graphs.sliding_window import build_sliding_window, output_size, recommended_defaults
-from graphs.streaming import StepModel, initial_state, limited, step
+from temport.graphs.attention_layers import multi_head_attention, self_attention, sliding_window_attention
+from temport.graphs.baking import LengthTable, bake
+from temport.graphs.dms import MultiHeadAttentionLayer
+from temport.graphs.hybrid import build_hybrid, build_hybrid_mlp
+from temport.graphs.lightning import build_lightning, build_lightning_attention
+from temport.graphs.masks import causal_mask, window_mask
+from temport.graphs.mega import build_mega, build_mega_block
+from temport.graphs.normalization import qk_layer_norm
+from temport.graphs.position import add_positional_encoding
+from temport.graphs.registry import ARCHITECTURES
+from temport.graphs.rope import apply_rope, rope_tables
+from temport.graphs.sliding_window import build_sliding_window, output_size, recommended_defaults
+from temport.graphs.streaming import StepModel, initial_state, limited, step
 
 __all__ = [
     "ARCHITECTURES",

@@ -12,8 +12,8 @@ import math
 import torch
 from torch import Tensor
 
-from custom_ops import MaskRule
-from graphs.options import check_counts
+from temport.custom_ops.mask import MaskRule
+from temport.graphs.options import check_counts
 
 
 def scaled_dot_product_attention(

@@ -9,13 +9,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from custom_ops import MaskRule, cached_attention, online_softmax_attention
-from graphs.attention_functions import chunked_attention, scaled_dot_product_attention
-from graphs.masks import MaskTable
-from graphs.normalization import qk_layer_norm
-from graphs.options import check_counts, check_flags, check_rate, head_width
-from graphs.rope import RotaryTable, rotate
-from graphs.streaming import Memory, RuledAttention, StateSpec
+from temport.custom_ops.cached_attention import cached_attention
+from temport.custom_ops.mask import MaskRule
+from temport.custom_ops.online_softmax_attention import online_softmax_attention
+from temport.graphs.attention_functions import chunked_attention, scaled_dot_product_attention
+from temport.graphs.masks import MaskTable
+from temport.graphs.normalization import qk_layer_norm
+from temport.graphs.options import check_counts, check_flags, check_rate, head_width
+from temport.graphs.rope import RotaryTable, rotate
+from temport.graphs.streaming import Memory, RuledAttention, StateSpec
 
 
 class MultiHeadSelfAttention(nn.Module, RuledAttention):

@@ -16,9 +16,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from custom_ops import MaskRule, online_softmax_attention
-from graphs import edifice_names as names
-from graphs.options import check_counts, check_flags, check_rate, head_width, option, required
+from temport.custom_ops.mask import MaskRule
+from temport.custom_ops.online_softmax_attention import online_softmax_attention
+from temport.graphs import edifice_names as names
+from temport.graphs.options import check_counts, check_flags, check_rate, head_width, option, required
 
 RULE = MaskRule(causal=True, query_offset=0)
 

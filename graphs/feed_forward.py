@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional
 
-from graphs.options import check_counts, check_rate
+from temport.graphs.options import check_counts, check_rate
 
 
 def gated_inner_size(hidden_size: int) -> int:

@@ -16,12 +16,12 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional
 
-from graphs import edifice_names as names
-from graphs.attention_layers import multi_head_attention
-from graphs.lstm import LSTM
-from graphs.normalization import EPS, EPS_FINE
-from graphs.options import check_counts, check_features, check_rate, option, required, sequence_length
-from graphs.streaming import Memory
+from temport.graphs import edifice_names as names
+from temport.graphs.attention_layers import multi_head_attention
+from temport.graphs.lstm import LSTM
+from temport.graphs.normalization import EPS, EPS_FINE
+from temport.graphs.options import check_counts, check_features, check_rate, option, required, sequence_length
+from temport.graphs.streaming import Memory
 
 
 @dataclass(frozen=True)

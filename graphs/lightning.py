@@ -18,11 +18,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from custom_ops import block_linear_attention, cached_block_linear_attention
-from graphs import edifice_names as names
-from graphs.feed_forward import FeedForward
-from graphs.normalization import EPS
-from graphs.options import (
+from temport.custom_ops.block_linear_attention import block_linear_attention
+from temport.custom_ops.cached_block_linear_attention import cached_block_linear_attention
+from temport.graphs import edifice_names as names
+from temport.graphs.feed_forward import FeedForward
+from temport.graphs.normalization import EPS
+from temport.graphs.options import (
     check_choice,
     check_counts,
     check_features,
@@ -32,7 +33,7 @@ from graphs.options import (
     required,
     sequence_length,
 )
-from graphs.streaming import Memory, Stateful, StateSpec
+from temport.graphs.streaming import Memory, Stateful, StateSpec
 
 DIVISOR_EPS = 1e-8
 FEATURE_MAPS = ("identity", "elu1")

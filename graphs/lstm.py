@@ -7,8 +7,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from graphs.options import check_counts
-from graphs.streaming import Memory, Stateful, StateSpec
+from temport.graphs.options import check_counts
+from temport.graphs.streaming import Memory, Stateful, StateSpec
 
 torch.library.define(
     "temport::lstm",

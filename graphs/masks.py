@@ -1,13 +1,13 @@
-"""Which keys a query may see, as boolean tables; the rule itself is `custom_ops.MaskRule`."""
+"""Which keys a query may see, as boolean tables; the rule itself is `temport.custom_ops.MaskRule`."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from custom_ops import MaskRule
-from graphs.baking import LengthTable
-from graphs.options import check_counts
+from temport.custom_ops.mask import MaskRule
+from temport.graphs.baking import LengthTable
+from temport.graphs.options import check_counts
 
 
 def causal_mask(seq_len: int) -> Tensor:

@@ -15,15 +15,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from custom_ops import MaskRule, cached_attention, online_softmax_attention
-from custom_ops.torch_ring import written
-from graphs import edifice_names as names
-from graphs.attention_kernels import l1_attention, laplace_attention
-from graphs.feed_forward import GatedFeedForward
-from graphs.masks import FilledRows, MaskTable
-from graphs.moving_average import ExponentialMovingAverage
-from graphs.normalization import EPS
-from graphs.options import (
+from temport.custom_ops.cached_attention import cached_attention
+from temport.custom_ops.mask import MaskRule
+from temport.custom_ops.online_softmax_attention import online_softmax_attention
+from temport.custom_ops.torch_ring import written
+from temport.graphs import edifice_names as names
+from temport.graphs.attention_kernels import l1_attention, laplace_attention
+from temport.graphs.feed_forward import GatedFeedForward
+from temport.graphs.masks import FilledRows, MaskTable
+from temport.graphs.moving_average import ExponentialMovingAverage
+from temport.graphs.normalization import EPS
+from temport.graphs.options import (
     check_choice,
     check_counts,
     check_features,
@@ -33,7 +35,7 @@ from graphs.options import (
     required,
     sequence_length,
 )
-from graphs.streaming import Memory, RuledAttention, StateSpec
+from temport.graphs.streaming import Memory, RuledAttention, StateSpec
 
 KERNELS = ("softmax", "laplace", "l1")
 

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from graphs.baking import LengthTable
-from graphs.streaming import Memory, Stateful, StateSpec
+from temport.graphs.baking import LengthTable
+from temport.graphs.streaming import Memory, Stateful, StateSpec
 
 
 class DecayKernel(LengthTable):

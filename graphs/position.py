@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from graphs.baking import LengthTable
-from graphs.streaming import Memory, Stateful, StateSpec
+from temport.graphs.baking import LengthTable
+from temport.graphs.streaming import Memory, Stateful, StateSpec
 
 RADIX, DIGITS = 128, 3
 STREAM_FRAMES = RADIX**DIGITS

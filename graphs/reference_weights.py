@@ -10,8 +10,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from graphs.edifice_names import REFERENCE_STATE, Source
-from graphs.registry import ARCHITECTURES
+from temport.graphs.edifice_names import REFERENCE_STATE, Source
+from temport.graphs.registry import ARCHITECTURES
 
 
 def convert(arch: str, config: Any, tensors: Mapping[str, npt.NDArray[Any]]) -> dict[str, Tensor]:

@@ -8,9 +8,9 @@ from typing import Any
 
 from torch import nn
 
-from graphs import dms, hybrid, lightning, mega, sliding_window
-from graphs.edifice_names import Names
-from graphs.position import STREAM_FRAMES
+from temport.graphs import dms, hybrid, lightning, mega, sliding_window
+from temport.graphs.edifice_names import Names
+from temport.graphs.position import STREAM_FRAMES
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Architecture:
     inputs    config -> the inputs, in the order of the module's forward
     example   values of the required options for a model of usual size
     edifice   config -> where each own tensor lies in a file of the reference implementation
-    streams   how far it runs frame by frame (`graphs.streaming`): a phrase for a table
+    streams   how far it runs frame by frame (`temport.graphs.streaming`): a phrase for a table
     """
 
     name: str

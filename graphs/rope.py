@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from graphs.baking import LengthTable
+from temport.graphs.baking import LengthTable
 
 BASE = 10000.0
 

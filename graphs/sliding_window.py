@@ -14,11 +14,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from graphs import edifice_names as names
-from graphs.attention_layers import sliding_window_attention
-from graphs.feed_forward import FeedForward
-from graphs.normalization import EPS
-from graphs.options import (
+from temport.graphs import edifice_names as names
+from temport.graphs.attention_layers import sliding_window_attention
+from temport.graphs.feed_forward import FeedForward
+from temport.graphs.normalization import EPS
+from temport.graphs.options import (
     check_counts,
     check_features,
     check_rate,
@@ -27,8 +27,8 @@ from graphs.options import (
     required,
     sequence_length,
 )
-from graphs.position import PositionalEncoding
-from graphs.streaming import Memory
+from temport.graphs.position import PositionalEncoding
+from temport.graphs.streaming import Memory
 
 
 @dataclass(frozen=True)

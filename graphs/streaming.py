@@ -29,8 +29,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from custom_ops import MaskRule
-from graphs.options import check_counts
+from temport.custom_ops.mask import MaskRule
+from temport.graphs.options import check_counts
 
 State = dict[str, Tensor]
 """State tensors by name, each `[batch, ...]`."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter import cli
+from temport.exporter import cli
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -37,14 +37,14 @@ def test_command_parses(arguments: str, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_python_block_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from exporter.pipeline import ExportRequest, run_export
+    from temport.exporter.pipeline import ExportRequest, run_export
 
     bundle = "bundles/mega-seq60"
     small = ("embed_dim=4", "hidden_size=8", "num_layers=1")
     monkeypatch.chdir(tmp_path)
     assert run_export(
         ExportRequest(arch="mega", settings=small, out=Path(bundle), runtimes=("onnxruntime_cpu",))
-    )
+    ).passed
     blocks = [text for language, text in BLOCKS if language == "python" and bundle in text]
     assert blocks
     for text in blocks:

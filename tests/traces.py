@@ -10,9 +10,9 @@ import onnx_ir as ir
 import pytest
 from torch import nn
 
-from exporter.declaration import Declaration
-from exporter.torch_to_onnx import to_onnx
-from exporter.weights import fingerprint
+from temport.exporter.declare.declaration import Declaration
+from temport.exporter.declare.weights import fingerprint
+from temport.exporter.trace.torch_to_onnx import to_onnx
 
 
 @contextmanager
@@ -29,5 +29,5 @@ def one_trace_for_each_model() -> Iterator[None]:
         return traces[key].clone()
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("exporter.build.to_onnx", traced)
+        patch.setattr("temport.exporter.build.to_onnx", traced)
         yield

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from custom_ops import attributes as check
-from custom_ops.layout import Layout
+from temport.custom_ops import attributes as check
+from temport.custom_ops.layout import Layout
 
 OP_NAME = "BlockLinearAttention"
 ATTRIBUTE_NAMES = ("num_heads", "block_size", "scale", "feature_map", "normalizer", "eps")

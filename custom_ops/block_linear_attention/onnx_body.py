@@ -9,11 +9,11 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from custom_ops.block_linear_attention.attributes import OP_NAME, BlockLinearAttributes
-from custom_ops.block_linear_attention.schema import SCHEMA
-from custom_ops.body_graph import BodyGraph, resolved_length
-from custom_ops.mask import BlockRule, MaskRule
-from custom_ops.op import Body, Specialisation
+from temport.custom_ops.block_linear_attention.attributes import OP_NAME, BlockLinearAttributes
+from temport.custom_ops.block_linear_attention.schema import SCHEMA
+from temport.custom_ops.body_graph import BodyGraph, resolved_length
+from temport.custom_ops.mask import BlockRule, MaskRule
+from temport.custom_ops.op import Body, Specialisation
 
 FORMS = ("dense", "blocked")
 HEAD_DIM = 64  # the head dim is no attribute; the choice of form assumes this one

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from custom_ops.block_linear_attention.attributes import OP_NAME, BlockLinearAttributes
-from custom_ops.layout import read_layout
+from temport.custom_ops.block_linear_attention.attributes import OP_NAME, BlockLinearAttributes
+from temport.custom_ops.layout import read_layout
 
 
 def reference(

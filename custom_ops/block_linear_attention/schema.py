@@ -6,8 +6,12 @@ from typing import Any
 
 from onnx import defs, shape_inference
 
-from custom_ops import schema as shared
-from custom_ops.block_linear_attention.attributes import ATTRIBUTE_NAMES, OP_NAME, BlockLinearAttributes
+from temport.custom_ops import schema as shared
+from temport.custom_ops.block_linear_attention.attributes import (
+    ATTRIBUTE_NAMES,
+    OP_NAME,
+    BlockLinearAttributes,
+)
 
 _DOC = """Causal attention in blocks of block_size rows: softmax attention inside the block (with scale),
 plus phi(q) S_b / (phi(q).z_b + eps) over the earlier blocks, S_b = sum phi(k)^T v, z_b = sum phi(k); block 0

@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from custom_ops.block_linear_attention.attributes import OP_NAME, BlockLinearAttributes
-from custom_ops.layout import Layout
-from custom_ops.torch_heads import accumulation_dtype, by_head, torch_layout
-from custom_ops.torch_registration import register
+from temport.custom_ops.block_linear_attention.attributes import OP_NAME, BlockLinearAttributes
+from temport.custom_ops.layout import Layout
+from temport.custom_ops.torch_heads import accumulation_dtype, by_head, torch_layout
+from temport.custom_ops.torch_registration import register
 
 
 def block_linear_attention(

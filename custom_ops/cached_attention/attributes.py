@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from custom_ops import attributes as check
+from temport.custom_ops import attributes as check
 
 OP_NAME = "CachedAttention"
 ATTRIBUTE_NAMES = ("num_heads", "scale")

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from custom_ops.cached_attention.attributes import OP_NAME, CachedAttentionAttributes
-from custom_ops.ring import read_ring
+from temport.custom_ops.cached_attention.attributes import OP_NAME, CachedAttentionAttributes
+from temport.custom_ops.ring import read_ring
 
 Array = npt.NDArray[np.float64]
 

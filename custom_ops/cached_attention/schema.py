@@ -6,9 +6,9 @@ from typing import Any
 
 from onnx import defs, shape_inference
 
-from custom_ops import schema as shared
-from custom_ops.cached_attention.attributes import ATTRIBUTE_NAMES, OP_NAME, CachedAttentionAttributes
-from custom_ops.ring import read_ring
+from temport.custom_ops import schema as shared
+from temport.custom_ops.cached_attention.attributes import ATTRIBUTE_NAMES, OP_NAME, CachedAttentionAttributes
+from temport.custom_ops.ring import read_ring
 
 _DOC = """Attention of the newest frame of a stream to the last N, which two caches hold. The frame's key and value
 take row Frames mod N of the caches (floor modulus), and its query attends to rows 0..min(Frames, N-1) of what comes

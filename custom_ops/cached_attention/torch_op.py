@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from custom_ops.cached_attention.attributes import OP_NAME, CachedAttentionAttributes
-from custom_ops.torch_ring import attended, torch_ring, written
-from custom_ops.torch_step import register_step
+from temport.custom_ops.cached_attention.attributes import OP_NAME, CachedAttentionAttributes
+from temport.custom_ops.torch_ring import attended, torch_ring, written
+from temport.custom_ops.torch_step import register_step
 
 Outputs = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 

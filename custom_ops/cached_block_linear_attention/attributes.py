@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from custom_ops import attributes as check
-from custom_ops.block_linear_attention.attributes import FEATURE_MAPS, NORMALIZERS
+from temport.custom_ops import attributes as check
+from temport.custom_ops.block_linear_attention.attributes import FEATURE_MAPS, NORMALIZERS
 
 OP_NAME = "CachedBlockLinearAttention"
 ATTRIBUTE_NAMES = ("num_heads", "feature_map", "normalizer", "eps")

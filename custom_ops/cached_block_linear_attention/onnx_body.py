@@ -10,13 +10,13 @@ import math
 
 import onnx_ir as ir
 
-from custom_ops.body_graph import BodyGraph
-from custom_ops.cached_block_linear_attention.attributes import OP_NAME, CachedBlockLinearAttributes
-from custom_ops.cached_block_linear_attention.schema import SCHEMA
-from custom_ops.online_softmax_attention.attributes import OnlineSoftmaxAttributes
-from custom_ops.online_softmax_attention.onnx_body import AttentionBody
-from custom_ops.op import Body, Specialisation
-from custom_ops.ring_body import RingBody
+from temport.custom_ops.body_graph import BodyGraph
+from temport.custom_ops.cached_block_linear_attention.attributes import OP_NAME, CachedBlockLinearAttributes
+from temport.custom_ops.cached_block_linear_attention.schema import SCHEMA
+from temport.custom_ops.online_softmax_attention.attributes import OnlineSoftmaxAttributes
+from temport.custom_ops.online_softmax_attention.onnx_body import AttentionBody
+from temport.custom_ops.op import Body, Specialisation
+from temport.custom_ops.ring_body import RingBody
 
 FORMS = ("dense", "attention")
 HALF_TYPES = ("float16", "bfloat16")

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from custom_ops.cached_block_linear_attention.attributes import OP_NAME, CachedBlockLinearAttributes
-from custom_ops.ring import check_sums, read_ring
+from temport.custom_ops.cached_block_linear_attention.attributes import OP_NAME, CachedBlockLinearAttributes
+from temport.custom_ops.ring import check_sums, read_ring
 
 Array = npt.NDArray[np.float64]
 

@@ -6,13 +6,13 @@ from typing import Any
 
 from onnx import defs, shape_inference
 
-from custom_ops import schema as shared
-from custom_ops.cached_block_linear_attention.attributes import (
+from temport.custom_ops import schema as shared
+from temport.custom_ops.cached_block_linear_attention.attributes import (
     ATTRIBUTE_NAMES,
     OP_NAME,
     CachedBlockLinearAttributes,
 )
-from custom_ops.ring import check_sums, read_ring
+from temport.custom_ops.ring import check_sums, read_ring
 
 _DOC = """One frame of BlockLinearAttention with blocks of N frames. Two caches hold the keys and values of the
 current block: the frame takes row Frames mod N (floor modulus), and its query attends to rows 0 to that one:

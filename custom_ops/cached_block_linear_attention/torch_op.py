@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from custom_ops.block_linear_attention.torch_op import phi
-from custom_ops.cached_block_linear_attention.attributes import OP_NAME, CachedBlockLinearAttributes
-from custom_ops.ring import Ring, check_sums
-from custom_ops.torch_heads import accumulation_dtype
-from custom_ops.torch_ring import attended, torch_ring, written
-from custom_ops.torch_step import register_step
+from temport.custom_ops.block_linear_attention.torch_op import phi
+from temport.custom_ops.cached_block_linear_attention.attributes import OP_NAME, CachedBlockLinearAttributes
+from temport.custom_ops.ring import Ring, check_sums
+from temport.custom_ops.torch_heads import accumulation_dtype
+from temport.custom_ops.torch_ring import attended, torch_ring, written
+from temport.custom_ops.torch_step import register_step
 
 Outputs = tuple[torch.Tensor, ...]
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from custom_ops.cuda.build import nvcc
+from temport.custom_ops.cuda.build import nvcc
 
 _HERE = Path(__file__).parent
 ATTENTION, BLOCK_LINEAR = _HERE / "aot_attention.cu", _HERE / "aot_block_linear.cu"

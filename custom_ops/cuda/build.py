@@ -1,4 +1,4 @@
-"""Build the kernel library: `python -m custom_ops.cuda.build [OUT]`.
+"""Build the kernel library: `python -m temport.custom_ops.cuda.build [OUT]`.
 
 With nvcc: machine code for compute capabilities 8.0, 8.6, 8.9 and 9.0, and PTX that other devices compile. With
 the host compiler: the same sources on emulated threads (`emulate.h`), for tests on machines without a GPU.

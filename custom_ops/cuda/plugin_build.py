@@ -1,4 +1,4 @@
-"""Build the TensorRT plugin library: `python -m custom_ops.cuda.plugin_build [OUT]`.
+"""Build the TensorRT plugin library: `python -m temport.custom_ops.cuda.plugin_build [OUT]`.
 
 It needs NvInferRuntime.h of the user's TensorRT (or TensorRT-RTX) SDK, which no package registry carries; say
 where it is with TEMPORT_TENSORRT_INCLUDE.
@@ -10,7 +10,7 @@ import os
 import sys
 from pathlib import Path
 
-from custom_ops.cuda.build import DEFAULT, build_cuda, build_emulated, nvcc
+from temport.custom_ops.cuda.build import DEFAULT, build_cuda, build_emulated, nvcc
 
 _HEADER = "NvInferRuntime.h"
 _PLACES = (

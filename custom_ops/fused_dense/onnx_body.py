@@ -14,9 +14,9 @@ from collections.abc import Callable
 import onnx
 from onnx import helper
 
-from custom_ops.fused_dense.schema import ACTIVATIONS, SCHEMA
-from custom_ops.op import Body, Specialisation
-from custom_ops.plain_body import plain_body
+from temport.custom_ops.fused_dense.schema import ACTIVATIONS, SCHEMA
+from temport.custom_ops.op import Body, Specialisation
+from temport.custom_ops.plain_body import plain_body
 
 FIRST_OPSET_WITH_GELU = 20
 

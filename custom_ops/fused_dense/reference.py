@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from custom_ops.fused_dense.schema import ACTIVATIONS
+from temport.custom_ops.fused_dense.schema import ACTIVATIONS
 
 Array = npt.NDArray[np.float64]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from onnx import defs, shape_inference
 
-from custom_ops import schema as shared
+from temport.custom_ops import schema as shared
 
 OP_NAME = "FusedDense"
 ACTIVATIONS = ("none", "relu", "gelu", "sigmoid", "silu")

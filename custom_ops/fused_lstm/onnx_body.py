@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from onnx import AttributeProto, helper
 
-from custom_ops.fused_lstm.schema import SCHEMA
-from custom_ops.op import Body, Specialisation
-from custom_ops.plain_body import plain_body
+from temport.custom_ops.fused_lstm.schema import SCHEMA
+from temport.custom_ops.op import Body, Specialisation
+from temport.custom_ops.plain_body import plain_body
 
 
 def body(at: Specialisation) -> Body:

@@ -1,9 +1,9 @@
 """MovingAverage: a weighted sum over the past of every channel, as two short causal convolutions."""
 
-from custom_ops.moving_average.onnx_body import body
-from custom_ops.moving_average.reference import reference
-from custom_ops.moving_average.schema import OP_NAME, SCHEMA
-from custom_ops.op import CustomOp
+from temport.custom_ops.moving_average.onnx_body import body
+from temport.custom_ops.moving_average.reference import reference
+from temport.custom_ops.moving_average.schema import OP_NAME, SCHEMA
+from temport.custom_ops.op import CustomOp
 
 OP = CustomOp(OP_NAME, SCHEMA, reference, body)
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 import onnx
 from onnx import helper
 
-from custom_ops.moving_average.schema import SCHEMA
-from custom_ops.op import Body, Specialisation
-from custom_ops.plain_body import plain_body
+from temport.custom_ops.moving_average.schema import SCHEMA
+from temport.custom_ops.op import Body, Specialisation
+from temport.custom_ops.plain_body import plain_body
 
 
 def body(at: Specialisation) -> Body:

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from custom_ops import attributes as check
-from custom_ops.mask import MaskRule
+from temport.custom_ops import attributes as check
+from temport.custom_ops.mask import MaskRule
 
 OP_NAME = "OnlineSoftmaxAttention"
 ATTRIBUTE_NAMES = ("num_heads", "kv_num_heads", "causal", "window", "query_offset", "scale")

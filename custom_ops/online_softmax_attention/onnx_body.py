@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from custom_ops.body_graph import BodyGraph, resolved_length
-from custom_ops.mask import MaskRule
-from custom_ops.online_softmax_attention.attributes import OP_NAME, OnlineSoftmaxAttributes
-from custom_ops.online_softmax_attention.schema import SCHEMA
-from custom_ops.op import Body, Specialisation
+from temport.custom_ops.body_graph import BodyGraph, resolved_length
+from temport.custom_ops.mask import MaskRule
+from temport.custom_ops.online_softmax_attention.attributes import OP_NAME, OnlineSoftmaxAttributes
+from temport.custom_ops.online_softmax_attention.schema import SCHEMA
+from temport.custom_ops.op import Body, Specialisation
 
 FORMS = ("dense", "banded", "attention")
 ATTENTION_OPSET = 23

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from custom_ops.layout import read_layout
-from custom_ops.online_softmax_attention.attributes import OP_NAME, OnlineSoftmaxAttributes
+from temport.custom_ops.layout import read_layout
+from temport.custom_ops.online_softmax_attention.attributes import OP_NAME, OnlineSoftmaxAttributes
 
 
 def reference(

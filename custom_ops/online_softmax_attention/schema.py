@@ -6,8 +6,12 @@ from typing import Any
 
 from onnx import defs, shape_inference
 
-from custom_ops import schema as shared
-from custom_ops.online_softmax_attention.attributes import ATTRIBUTE_NAMES, OP_NAME, OnlineSoftmaxAttributes
+from temport.custom_ops import schema as shared
+from temport.custom_ops.online_softmax_attention.attributes import (
+    ATTRIBUTE_NAMES,
+    OP_NAME,
+    OnlineSoftmaxAttributes,
+)
 
 _DOC = """softmax(scale * Q K^T over the allowed keys) V, in one pass over tiles of keys with a running
 maximum and sum (Rabe and Staats, arXiv 2112.05682; FlashAttention, arXiv 2205.14135): memory is O(T).

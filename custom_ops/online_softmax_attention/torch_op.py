@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 
-from custom_ops.layout import Layout
-from custom_ops.mask import MaskRule
-from custom_ops.online_softmax_attention.attributes import OP_NAME, OnlineSoftmaxAttributes
-from custom_ops.torch_heads import accumulation_dtype, by_head, torch_layout
-from custom_ops.torch_registration import register
+from temport.custom_ops.layout import Layout
+from temport.custom_ops.mask import MaskRule
+from temport.custom_ops.online_softmax_attention.attributes import OP_NAME, OnlineSoftmaxAttributes
+from temport.custom_ops.torch_heads import accumulation_dtype, by_head, torch_layout
+from temport.custom_ops.torch_registration import register
 
 QUERY_TILE = 128
 KEY_TILE = 512

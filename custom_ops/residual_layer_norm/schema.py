@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from onnx import defs, shape_inference
 
-from custom_ops import schema as shared
+from temport.custom_ops import schema as shared
 
 OP_NAME = "ResidualLayerNorm"
 

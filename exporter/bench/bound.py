@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from exporter.bench.contest import Call
-from exporter.metadata import PREFIX
+from temport.exporter.bench.contest import Call
+from temport.exporter.bundle.metadata import PREFIX
 
 Feed = Mapping[str, npt.NDArray[Any]]
 TYPES = {"tensor(float)": np.float32, "tensor(bool)": np.bool_, "tensor(int64)": np.int64}

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from exporter.bench.timing import Timing, interleaved
+from temport.exporter.bench.timing import Timing, interleaved
 
 Call = Callable[[], npt.NDArray[Any]]
 

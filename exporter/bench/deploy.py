@@ -18,15 +18,15 @@ from typing import Any
 
 import numpy as np
 
-from exporter.bench.bound import held_in_place
-from exporter.bench.files import write_whole
-from exporter.bundle import Bundle, open_bundle
-from exporter.errors import UserError
-from exporter.parity.vectors import read_vectors
-from exporter.runtimes.contract import Arrays
-from exporter.runtimes.libraries import onnxruntime_library, ops_library
-from exporter.runtimes.onnxruntime_cpu import OrtSession
-from exporter.runtimes.runner import run as run_program
+from temport.exporter.bench.bound import held_in_place
+from temport.exporter.bench.files import write_whole
+from temport.exporter.bundle.directory import Bundle, open_bundle
+from temport.exporter.errors import UserError
+from temport.exporter.parity.vectors import read_vectors
+from temport.exporter.runtimes.contract import Arrays
+from temport.exporter.runtimes.libraries import onnxruntime_library, ops_library
+from temport.exporter.runtimes.onnxruntime_cpu import OrtSession
+from temport.exporter.runtimes.runner import run as run_program
 
 RUNNER, PLAIN, BOUND = "temport-run", "Python, session.run", "Python, bound buffers"
 WARM_UP = 20

@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
-from exporter.bench.tables import Output, table
-from exporter.errors import UserError
+from temport.exporter.bench.tables import Output, table
+from temport.exporter.errors import UserError
 
 
 def bench_deploy(
@@ -26,8 +26,8 @@ def bench_deploy(
     out: Annotated[Path, typer.Option(help="Where the JSON goes.")] = Path("bench-deploy.json"),
 ) -> None:
     """The C++ library against ONNX Runtime in Python: latency of one inference, in turns, on the same kernels."""
-    from exporter.bench.deploy import RUNNER, compare
-    from exporter.runtimes.cpp_runner import find
+    from temport.exporter.bench.deploy import RUNNER, compare
+    from temport.exporter.runtimes.cpp_runner import find
 
     found = find()
     if runner is None and found.missing is not None:

@@ -12,15 +12,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from exporter.bench.files import write_whole
-from exporter.build import build, save
-from exporter.compilers.compile import compile_model
-from exporter.compilers.contract import EngineReport
-from exporter.declaration import DYNAMIC_BATCH, DYNAMIC_SEQ, PRECISIONS, Axis
-from exporter.declare import architecture, declare
-from exporter.errors import UserError
-from exporter.stream import declare_stream
-from graphs.registry import ARCHITECTURES
+from temport.exporter.bench.files import write_whole
+from temport.exporter.build import build, save
+from temport.exporter.compilers.compile import compile_model
+from temport.exporter.compilers.contract import EngineReport
+from temport.exporter.declare.architectures import architecture, declare
+from temport.exporter.declare.declaration import DYNAMIC_BATCH, DYNAMIC_SEQ, PRECISIONS, Axis
+from temport.exporter.declare.streams import declare_stream
+from temport.exporter.errors import UserError
+from temport.graphs.registry import ARCHITECTURES
 
 BATCHES = ("1", "dynamic")
 

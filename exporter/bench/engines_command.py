@@ -22,9 +22,9 @@ def bench_engines(
     out: Annotated[Path | None, typer.Option(help="Also write the table as JSON.")] = None,
 ) -> None:
     """Compile every architecture for TensorRT and print a table: layers, attention, masks, seconds, size."""
-    from exporter.bench.engines import BATCHES, plan, run
-    from exporter.compilers.contract import CompileOptions
-    from exporter.compilers.targets import ready_backend
+    from temport.exporter.bench.engines import BATCHES, plan, run
+    from temport.exporter.compilers.contract import CompileOptions
+    from temport.exporter.compilers.targets import ready_backend
 
     ready_backend(target, CompileOptions())
     cases = plan(

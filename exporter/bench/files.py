@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from exporter.errors import UserError
+from temport.exporter.errors import UserError
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -1,6 +1,7 @@
 """`temport bench gpu`: build the CUDA kernels, prove them, time them against torch, try the engines.
 
-Runs from a plain checkout beside nvcc and torch: `python -m exporter.bench.gpu`. Under ten minutes.
+Runs from a plain checkout beside nvcc and torch: `PYTHONPATH=deploy/python python -m
+temport.exporter.bench.gpu`. Under ten minutes.
 """
 
 from __future__ import annotations
@@ -20,17 +21,17 @@ from typing import Any
 
 import torch
 
-from exporter.bench import gpu_aot
-from exporter.bench.files import write_whole
-from exporter.bench.gpu_cases import GpuCase, plan, targets
-from exporter.bench.gpu_checks import checks
-from exporter.bench.gpu_contenders import contenders
-from exporter.bench.gpu_engines import outcomes
-from exporter.bench.gpu_kernels import TorchKernels, build, has_compiler
-from exporter.bench.gpu_table import table
-from exporter.bench.watchdog import ends_within
-from exporter.errors import UserError
-from exporter.report.model import FAIL
+from temport.exporter.bench import gpu_aot
+from temport.exporter.bench.files import write_whole
+from temport.exporter.bench.gpu_cases import GpuCase, plan, targets
+from temport.exporter.bench.gpu_checks import checks
+from temport.exporter.bench.gpu_contenders import contenders
+from temport.exporter.bench.gpu_engines import outcomes
+from temport.exporter.bench.gpu_kernels import TorchKernels, build, has_compiler
+from temport.exporter.bench.gpu_table import table
+from temport.exporter.bench.watchdog import ends_within
+from temport.exporter.errors import UserError
+from temport.exporter.parity.result import FAIL
 
 ROUNDS = 15
 """Interleaved rounds per case; the median is reported with its quartiles."""
@@ -228,7 +229,7 @@ def _seconds(call: Callable[[], object], device: str) -> float:
 
 
 def main() -> int:
-    """Run from a plain checkout: `python -m exporter.bench.gpu --out bench-gpu.json`."""
+    """Run from a plain checkout: `PYTHONPATH=deploy/python python -m temport.exporter.bench.gpu`."""
     parser = argparse.ArgumentParser(description=run.__doc__)
     parser.add_argument("--out", type=Path, default=Path("bench-gpu.json"))
     try:

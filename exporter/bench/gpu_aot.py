@@ -1,7 +1,6 @@
 """The kernels that travel in engines, proven on this device without TensorRT: the driver loads their PTX.
 
-A process of its own, `python -m exporter.bench.gpu_aot`, prints the checks as JSON: on a machine that has torch and
-little else, `custom_ops` is made a package without what it would import.
+A process of its own, `python -m temport.exporter.bench.gpu_aot`, prints the checks as JSON.
 """
 
 from __future__ import annotations
@@ -11,13 +10,12 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import torch
 
-from exporter.bench.gpu_checks import (
+from temport.exporter.bench.gpu_checks import (
     DTYPES,
     Check,
     allowed_pairs,
@@ -27,7 +25,6 @@ from exporter.bench.gpu_checks import (
     softmax_attention,
 )
 
-ROOT = Path(__file__).resolve().parents[2]
 LONGEST = 120
 """Seconds for all of it; most of them are nvcc's."""
 Launch = Callable[[Any, Sequence[int], Sequence[torch.Tensor], Sequence[int], Sequence[torch.Tensor]], None]
@@ -36,9 +33,9 @@ Launch = Callable[[Any, Sequence[int], Sequence[torch.Tensor], Sequence[int], Se
 
 def proofs() -> list[dict[str, Any]]:
     """The checks of this device; raises `RuntimeError` where a kernel cannot be built, does not run or does not end."""
-    command = [sys.executable, "-m", "exporter.bench.gpu_aot"]
+    command = [sys.executable, "-m", "temport.exporter.bench.gpu_aot"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=LONGEST)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=LONGEST)
     except subprocess.TimeoutExpired as error:
         raise RuntimeError(
             f"the kernels that travel in engines: not finished after {LONGEST} seconds"
@@ -62,8 +59,8 @@ def checks(launch: Launch, device: str) -> Iterator[Check]:
 def _attention(
     launch: Launch, device: str, dtype: torch.dtype, T: int, H: int, kv: int, D: int, window: int, masked: bool = False
 ) -> Check:  # fmt: skip
-    from custom_ops.cuda import aot_kernels
-    from custom_ops.cuda.launch_arguments import float_bits
+    from temport.custom_ops.cuda import aot_kernels
+    from temport.custom_ops.cuda.launch_arguments import float_bits
 
     q, k, v = draw(device, dtype, (2, T, H * D), (2, T, kv * D), (2, T, kv * D))
     allowed, more = allowed_pairs(T, T, device, causal=True, window=window), []
@@ -84,8 +81,8 @@ def _attention(
 
 
 def _block_linear(launch: Launch, device: str, dtype: torch.dtype, length: int, block: int) -> Check:
-    from custom_ops.cuda import aot_kernels
-    from custom_ops.cuda.launch_arguments import float_bits
+    from temport.custom_ops.cuda import aot_kernels
+    from temport.custom_ops.cuda.launch_arguments import float_bits
 
     H, D, blocks = 2, 32, -(-length // block)
     q, k, v = draw(device, dtype, *[(2, length, H * D)] * 3)
@@ -127,7 +124,7 @@ def _run(
     written: list[torch.Tensor],
 ) -> None:
     """Grid and integers as the plugin computes them, from plain numbers instead of expressions."""
-    from custom_ops.cuda import aot_plugin
+    from temport.custom_ops.cuda import aot_plugin
 
     numbers = SimpleNamespace(cdiv=lambda a, b: -(-a // b))
     tensors = [SimpleNamespace(shape_expr=tuple(x.shape)) for x in read]
@@ -147,7 +144,7 @@ class PtxLauncher:
         self, kernel: Any, grid: Sequence[int], read: Sequence[torch.Tensor], integers: Sequence[int],
         written: Sequence[torch.Tensor],
     ) -> None:  # fmt: skip
-        from custom_ops.cuda.launch_arguments import LaunchArguments
+        from temport.custom_ops.cuda.launch_arguments import LaunchArguments
 
         module, function = ctypes.c_void_p(), ctypes.c_void_p()
         self._call("cuModuleLoadData", ctypes.byref(module), kernel.ptx().encode())
@@ -169,15 +166,7 @@ def _name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def _packages_without_their_imports() -> None:
-    for name in ("custom_ops", "custom_ops.cuda"):
-        package = ModuleType(name)
-        package.__path__ = [str(ROOT.joinpath(*name.split(".")))]
-        sys.modules[name] = package
-
-
 if __name__ == "__main__":
-    _packages_without_their_imports()
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.zeros(1, device="cuda")  # torch's context becomes the thread's
     print(json.dumps([check.to_json() for check in checks(PtxLauncher(), "cuda")]))

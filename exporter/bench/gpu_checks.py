@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from exporter.bench.gpu_kernels import TorchKernels
-from exporter.parity import compare
+from temport.exporter.bench.gpu_kernels import TorchKernels
+from temport.exporter.parity import compare
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 EPS = compare.EPS["float32"]

@@ -16,8 +16,8 @@ def bench_gpu(
     Needs a GPU and nvcc, and takes less than ten minutes. Exit code 1 when a kernel or an engine is wrong, fails or
     hangs; what is not installed is reported as not run.
     """
-    from exporter.bench.gpu import run
-    from exporter.bench.gpu_table import table
+    from temport.exporter.bench.gpu import run
+    from temport.exporter.bench.gpu_table import table
 
     report = run(out, say=typer.echo)
     typer.echo(table(report))

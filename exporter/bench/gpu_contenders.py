@@ -8,8 +8,8 @@ import torch
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from exporter.bench.gpu_cases import GpuCase
-from exporter.bench.gpu_kernels import TorchKernels
+from temport.exporter.bench.gpu_cases import GpuCase
+from temport.exporter.bench.gpu_kernels import TorchKernels
 
 Call = Callable[[], torch.Tensor]
 FLEX_LENGTHS = (4096, 16384)

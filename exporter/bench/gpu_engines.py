@@ -1,7 +1,8 @@
 """Does a TensorRT engine compute the right numbers on this device? One float16 window attention, built, run and judged
 by the bound of every parity report.
 
-A process of its own, `python -m exporter.bench.gpu_engines TARGET`: it prints one line of JSON, and may crash or hang.
+A process of its own, `python -m temport.exporter.bench.gpu_engines TARGET`: it prints one line of JSON,
+and may crash or hang.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from exporter.compilers.targets import backend
-from exporter.report.model import FAIL, NOT_RUN, PASS
+from temport.exporter.compilers.targets import backend
+from temport.exporter.parity.result import FAIL, NOT_RUN, PASS
 
 LENGTH, HEADS, HEAD_DIM, WINDOW = 128, 4, 64, 60
 WIDTH = HEADS * HEAD_DIM
@@ -61,10 +62,9 @@ def outcomes() -> dict[str, Outcome]:
 
 
 def _apart(target: str) -> Outcome:
-    command = [sys.executable, "-m", "exporter.bench.gpu_engines", target]
-    root = Path(__file__).resolve().parents[2]
+    command = [sys.executable, "-m", "temport.exporter.bench.gpu_engines", target]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, cwd=root, timeout=LONGEST)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=LONGEST)
     except subprocess.TimeoutExpired:
         return Outcome(FAIL, f"not finished after {LONGEST} seconds")
     answer = done.stdout.splitlines()
@@ -81,13 +81,13 @@ def attempt(target: str) -> Outcome:
     try:
         import onnx
 
-        from exporter.compilers.compile import compile_model
-        from exporter.compilers.contract import CompileOptions
-        from exporter.declaration import Declaration, TensorSpec
-        from exporter.errors import UserError
-        from exporter.runtimes import load
-        from exporter.runtimes.tensorrt_engine import NotForThisGpu
-        from exporter.subject import Subject
+        from temport.exporter.compilers.compile import compile_model
+        from temport.exporter.compilers.contract import CompileOptions
+        from temport.exporter.declare.declaration import Declaration, TensorSpec
+        from temport.exporter.errors import UserError
+        from temport.exporter.runtimes import load
+        from temport.exporter.runtimes.subject import Subject
+        from temport.exporter.runtimes.tensorrt_engine import NotForThisGpu
     except ModuleNotFoundError as error:  # any other ImportError is a fault, not an absent package
         return Outcome(NOT_RUN, str(error))
     specs = [TensorSpec(n, "float16", (1, LENGTH, WIDTH)) for n in "qkvy"]
@@ -119,9 +119,9 @@ def attempt(target: str) -> Outcome:
 def _judged(y: np.ndarray[Any, Any], feeds: dict[str, np.ndarray[Any, Any]], built: str) -> Outcome:
     import torch
 
-    from custom_ops.online_softmax_attention.reference import reference
-    from exporter.bench.gpu_checks import allowed_pairs, softmax_attention
-    from exporter.parity.compare import bound, judge, max_abs
+    from temport.custom_ops.online_softmax_attention.reference import reference
+    from temport.exporter.bench.gpu_checks import allowed_pairs, softmax_attention
+    from temport.exporter.parity.compare import bound, judge, max_abs
 
     truth = reference(list(feeds.values()), ATTRIBUTES)
     allowed = allowed_pairs(LENGTH, LENGTH, "cpu", causal=True, window=WINDOW)

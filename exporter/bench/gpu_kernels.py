@@ -1,51 +1,33 @@
-"""Our CUDA kernels on torch tensors, without importing the packages around them.
-
-`custom_ops` as a package needs onnx-ir; the two files that build and call the library need nothing, so they
-are loaded by path. That keeps the benchmark runnable beside torch alone.
-"""
+"""Our CUDA kernels on torch tensors; beside torch nothing is needed."""
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
 
-_CUDA = Path(__file__).resolve().parents[2] / "custom_ops" / "cuda"
-
-
-def _file(name: str) -> ModuleType:
-    qualified = f"_temport_cuda_{name}"
-    if qualified not in sys.modules:
-        spec = importlib.util.spec_from_file_location(qualified, _CUDA / f"{name}.py")
-        assert spec is not None and spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[qualified] = module
-        spec.loader.exec_module(module)
-    return sys.modules[qualified]
+from temport.custom_ops.cuda import build as cuda
+from temport.custom_ops.cuda import library
 
 
 def has_compiler() -> bool:
     """Whether nvcc is on this machine."""
-    return _file("build").nvcc() is not None
+    return cuda.nvcc() is not None
 
 
 def build(out: Path, capability: tuple[int, int] | None) -> Path:
     """Compile for one device (major, minor), or for the host's emulated threads where it is None."""
     if capability is None:
-        return Path(_file("build").build_emulated(out))
-    return Path(_file("build").build_cuda(out, (f"{capability[0]}{capability[1]}",)))
+        return Path(cuda.build_emulated(out))
+    return Path(cuda.build_cuda(out, (f"{capability[0]}{capability[1]}",)))
 
 
 class TorchKernels:
     """The library at `path`; tensors are contiguous `[B, N, H*D]` on its device."""
 
     def __init__(self, path: Path) -> None:
-        self._library = _file("library")
-        self._kernels = self._library.CudaKernels(path)
+        self._kernels = library.CudaKernels(path)
 
     def attention(
         self,
@@ -84,7 +66,7 @@ class TorchKernels:
     def _sizes(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, heads: int, kv_heads: int) -> Any:
         element = str(q.dtype).removeprefix("torch.")
         dims = q.shape[2] // heads, v.shape[2] // kv_heads
-        return self._library.Sizes(q.shape[0], q.shape[1], k.shape[1], heads, kv_heads, *dims, element)
+        return library.Sizes(q.shape[0], q.shape[1], k.shape[1], heads, kv_heads, *dims, element)
 
 
 def _stream(tensor: torch.Tensor) -> int:

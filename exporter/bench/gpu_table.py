@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from exporter.bench.gpu_cases import Target
-from exporter.bench.gpu_engines import Outcome
+from temport.exporter.bench.gpu_cases import Target
+from temport.exporter.bench.gpu_engines import Outcome
 
 
 def table(report: dict[str, Any]) -> str:

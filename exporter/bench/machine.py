@@ -9,9 +9,9 @@ from pathlib import Path
 
 import torch
 
-from exporter.bench.timing import interleaved
-from exporter.errors import UserError
-from exporter.runtimes.libraries import ops_library
+from temport.exporter.bench.timing import interleaved
+from temport.exporter.errors import UserError
+from temport.exporter.runtimes.libraries import ops_library
 
 
 def description() -> str:

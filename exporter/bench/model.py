@@ -11,18 +11,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from exporter.bench.announce import Say, announced
-from exporter.bench.contest import Row, contest, largest_difference
-from exporter.bench.files import write_pair
-from exporter.bench.machine import description, peak_flops
-from exporter.bench.model_contenders import COMPILED, CONTENDERS, OURS, Workload, absent, make_inputs
-from exporter.bench.model_profile import profile
-from exporter.bench.model_stream import WINDOW, StreamCase, StreamResult, refusal
-from exporter.build import build, save
-from exporter.declare import declare
-from exporter.errors import UserError
-from exporter.runtimes.libraries import ops_library
-from graphs.registry import ARCHITECTURES
+from temport.exporter.bench.announce import Say, announced
+from temport.exporter.bench.contest import Row, contest, largest_difference
+from temport.exporter.bench.files import write_pair
+from temport.exporter.bench.machine import description, peak_flops
+from temport.exporter.bench.model_contenders import COMPILED, CONTENDERS, OURS, Workload, absent, make_inputs
+from temport.exporter.bench.model_profile import profile
+from temport.exporter.bench.model_stream import WINDOW, StreamCase, StreamResult, refusal
+from temport.exporter.build import build, save
+from temport.exporter.declare.architectures import declare
+from temport.exporter.errors import UserError
+from temport.exporter.runtimes.libraries import ops_library
+from temport.graphs.registry import ARCHITECTURES
 
 DEFAULT_ARCHITECTURES = tuple(name for name in ARCHITECTURES if name != "attention")
 """`attention` is `sliding_window` under another name."""
@@ -86,7 +86,7 @@ class ModelReport:
 
     def write(self, folder: Path) -> tuple[Path, Path]:
         """`bench-model.json` and `bench-model.svg` in `folder`."""
-        from exporter.bench.model_chart import chart
+        from temport.exporter.bench.model_chart import chart
 
         return write_pair(folder, "bench-model", asdict(self), chart(self))
 

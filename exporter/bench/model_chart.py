@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from exporter.bench.model_stream import WINDOW, StreamResult
-from exporter.bench.tables import milliseconds
+from temport.exporter.bench.model_stream import WINDOW, StreamResult
+from temport.exporter.bench.tables import milliseconds
 
 if TYPE_CHECKING:
-    from exporter.bench.model import ModelReport, ModelResult
+    from temport.exporter.bench.model import ModelReport, ModelResult
 
 WIDTH, LEFT, RIGHT, ROW, GAP = 760, 190, 90, 16, 34
 WORST = 8.0

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from exporter.bench.options import Contenders, Seconds, Threads, shape_of, thread_counts
-from exporter.bench.tables import Output, milliseconds, quartiles, table
+from temport.exporter.bench.options import Contenders, Seconds, Threads, shape_of, thread_counts
+from temport.exporter.bench.tables import Output, milliseconds, quartiles, table
 
 if TYPE_CHECKING:
-    from exporter.bench.model import ModelReport, ModelResult
-    from exporter.bench.model_stream import StreamResult
+    from temport.exporter.bench.model import ModelReport, ModelResult
+    from temport.exporter.bench.model_stream import StreamResult
 
 PROFILE_SHOWN = 8
 
@@ -48,7 +48,7 @@ def bench_model(
 
     The files are written after every case: what an interrupted run had measured is in them.
     """
-    from exporter.bench.model import DEFAULT_ARCHITECTURES, DEFAULT_SHAPES, ModelResult, run
+    from temport.exporter.bench.model import DEFAULT_ARCHITECTURES, DEFAULT_SHAPES, ModelResult, run
 
     console = Output()
 
@@ -131,7 +131,7 @@ def _print(result: ModelResult, console: Output) -> None:
 
 
 def _print_stream(result: StreamResult, console: Output) -> None:
-    from exporter.bench.model_stream import WINDOW
+    from temport.exporter.bench.model_stream import WINDOW
 
     step, window = result.step.median, result.window.median
     columns = {

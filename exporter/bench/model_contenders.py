@@ -18,14 +18,14 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from exporter.bench.bound import onnxruntime_call, openvino_call
-from exporter.bench.contest import Call
-from exporter.bench.model_plain import plain
-from exporter.bench.quiet import quiet
-from exporter.declaration import Declaration
-from exporter.runtimes import load
-from exporter.runtimes.contract import Arrays
-from exporter.subject import Subject
+from temport.exporter.bench.bound import onnxruntime_call, openvino_call
+from temport.exporter.bench.contest import Call
+from temport.exporter.bench.model_plain import plain
+from temport.exporter.bench.quiet import quiet
+from temport.exporter.declare.declaration import Declaration
+from temport.exporter.runtimes import load
+from temport.exporter.runtimes.contract import Arrays
+from temport.exporter.runtimes.subject import Subject
 
 OURS = ("temport, native kernels", "temport, function bodies")
 

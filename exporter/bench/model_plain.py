@@ -13,12 +13,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import elu, pad, scaled_dot_product_attention
 
-from graphs.attention_layers import MultiHeadSelfAttention
-from graphs.baking import bake
-from graphs.dms import MultiHeadAttentionLayer
-from graphs.lightning import LightningAttention
-from graphs.lstm import LSTM
-from graphs.mega import GatedAttention
+from temport.graphs.attention_layers import MultiHeadSelfAttention
+from temport.graphs.baking import bake
+from temport.graphs.dms import MultiHeadAttentionLayer
+from temport.graphs.lightning import LightningAttention
+from temport.graphs.lstm import LSTM
+from temport.graphs.mega import GatedAttention
 
 
 def plain(module: nn.Module, length: int) -> nn.Module:

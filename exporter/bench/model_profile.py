@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 
-from custom_ops import library_path
-from exporter.runtimes.contract import Arrays
-from exporter.runtimes.onnxruntime_cpu import DISABLED_OPTIMIZERS, session_options
+from temport.custom_ops.library import library_path
+from temport.exporter.runtimes.contract import Arrays
+from temport.exporter.runtimes.onnxruntime_cpu import DISABLED_OPTIMIZERS, session_options
 
 SECONDS = 0.3
 

@@ -12,22 +12,22 @@ import numpy as np
 import onnx
 import torch
 
-from custom_ops import library_path
-from exporter.bench.bound import held_in_place, onnxruntime_call
-from exporter.bench.contest import largest_difference
-from exporter.bench.machine import read_bandwidth
-from exporter.bench.model_contenders import make_inputs
-from exporter.bench.model_profile import profile
-from exporter.bench.timing import Timing, interleaved
-from exporter.build import build, save
-from exporter.declaration import Declaration
-from exporter.declare import declare
-from exporter.errors import UserError
-from exporter.parity.stream import initial_state
-from exporter.runtimes import load
-from exporter.runtimes.contract import Arrays
-from exporter.stream import declare_stream, step_model
-from exporter.subject import Subject
+from temport.custom_ops.library import library_path
+from temport.exporter.bench.bound import held_in_place, onnxruntime_call
+from temport.exporter.bench.contest import largest_difference
+from temport.exporter.bench.machine import read_bandwidth
+from temport.exporter.bench.model_contenders import make_inputs
+from temport.exporter.bench.model_profile import profile
+from temport.exporter.bench.timing import Timing, interleaved
+from temport.exporter.build import build, save
+from temport.exporter.declare.architectures import declare
+from temport.exporter.declare.declaration import Declaration
+from temport.exporter.declare.streams import declare_stream, step_model
+from temport.exporter.errors import UserError
+from temport.exporter.parity.stream import initial_state
+from temport.exporter.runtimes import load
+from temport.exporter.runtimes.contract import Arrays
+from temport.exporter.runtimes.subject import Subject
 
 WINDOW = 60
 WARM_FRAMES = 2 * WINDOW + 7

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from custom_ops import OPS, MaskRule
-from custom_ops.op import CustomOp
-from exporter.errors import UserError
+from temport.custom_ops.mask import MaskRule
+from temport.custom_ops.op import CustomOp
+from temport.custom_ops.table import OPS
+from temport.exporter.errors import UserError
 
 
 @dataclass(frozen=True)

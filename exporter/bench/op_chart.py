@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 if TYPE_CHECKING:
-    from exporter.bench.ops import OpsReport
+    from temport.exporter.bench.ops import OpsReport
 
 WIDTH, PANEL, LEFT, RIGHT, TOP, BOTTOM = 720, 220, 44, 250, 30, 26
 COLOURS = ("#c0392b", "#2471a3", "#1e8449", "#7d3c98", "#b9770e", "#117a65", "#5d6d7e", "#a04000", "#34495e")

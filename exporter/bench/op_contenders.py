@@ -20,13 +20,13 @@ import onnxruntime
 import torch
 from onnx import TensorProto, helper
 
-from custom_ops import library_path
-from custom_ops.op import Specialisation
-from exporter.bench.bound import onnxruntime_call, openvino_call
-from exporter.bench.contest import Call
-from exporter.bench.op_cases import OpCase
-from exporter.bench.quiet import quiet
-from exporter.runtimes.onnxruntime_cpu import session_options
+from temport.custom_ops.library import library_path
+from temport.custom_ops.op import Specialisation
+from temport.exporter.bench.bound import onnxruntime_call, openvino_call
+from temport.exporter.bench.contest import Call
+from temport.exporter.bench.op_cases import OpCase
+from temport.exporter.bench.quiet import quiet
+from temport.exporter.runtimes.onnxruntime_cpu import session_options
 
 OPSET, IR_VERSION = 23, 11
 

@@ -7,7 +7,7 @@ import multiprocessing
 import re
 from pathlib import Path
 
-from exporter.bench.op_cases import OpCase
+from temport.exporter.bench.op_cases import OpCase
 
 SHORT = 128
 
@@ -34,7 +34,7 @@ def growth(name: str, case: OpCase) -> float | None:
 def _measure(name: str, case: OpCase, send: multiprocessing.connection.Connection) -> None:
     from dataclasses import replace
 
-    from exporter.bench.op_contenders import CONTENDERS
+    from temport.exporter.bench.op_contenders import CONTENDERS
 
     prepare = CONTENDERS[name].prepare
     prepare(replace(case, length=SHORT), 1)()

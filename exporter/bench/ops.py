@@ -8,14 +8,14 @@ from pathlib import Path
 
 import torch
 
-from exporter.bench import op_contenders, op_memory
-from exporter.bench.announce import Say, announced
-from exporter.bench.contest import Row, contest, largest_difference
-from exporter.bench.files import write_pair
-from exporter.bench.machine import description, peak_flops
-from exporter.bench.op_cases import OpCase, cases
-from exporter.bench.op_contenders import CONTENDERS, OURS, absent, as_rows
-from exporter.errors import UserError
+from temport.exporter.bench import op_contenders, op_memory
+from temport.exporter.bench.announce import Say, announced
+from temport.exporter.bench.contest import Row, contest, largest_difference
+from temport.exporter.bench.files import write_pair
+from temport.exporter.bench.machine import description, peak_flops
+from temport.exporter.bench.op_cases import OpCase, cases
+from temport.exporter.bench.op_contenders import CONTENDERS, OURS, absent, as_rows
+from temport.exporter.errors import UserError
 
 TOLERANCE = 1e-3
 """Of outputs of order 1: a contender further away computes something else."""
@@ -78,7 +78,7 @@ class OpsReport:
 
     def write(self, folder: Path) -> tuple[Path, Path]:
         """`bench-ops.json` and `bench-ops.svg` in `folder`."""
-        from exporter.bench.op_chart import chart
+        from temport.exporter.bench.op_chart import chart
 
         return write_pair(folder, "bench-ops", asdict(self), chart(self))
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from exporter.bench.options import Contenders, Seconds, Threads, thread_counts
-from exporter.bench.tables import Output, milliseconds, quartiles, table
+from temport.exporter.bench.options import Contenders, Seconds, Threads, thread_counts
+from temport.exporter.bench.tables import Output, milliseconds, quartiles, table
 
 if TYPE_CHECKING:
-    from exporter.bench.ops import CaseResult, MemoryResult, OpsReport
+    from temport.exporter.bench.ops import CaseResult, MemoryResult, OpsReport
 
 
 def bench_ops(
@@ -35,7 +35,7 @@ def bench_ops(
 
     The files are written after every case: what an interrupted run had measured is in them.
     """
-    from exporter.bench.ops import CaseResult, run
+    from temport.exporter.bench.ops import CaseResult, run
 
     console = Output()
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from exporter.errors import UserError
+from temport.exporter.errors import UserError
 
 Contenders = Annotated[
     list[str] | None,

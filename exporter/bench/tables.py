@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from exporter.bench.timing import Timing
+    from temport.exporter.bench.timing import Timing
 
 Row = TypeVar("Row")
 LOG_WIDTH = 120

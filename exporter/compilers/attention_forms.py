@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import onnx_ir as ir
 
-from exporter.compilers.graph_edit import GraphEdit
-from exporter.compilers.head_width import pad
+from temport.exporter.compilers.graph_edit import GraphEdit
+from temport.exporter.compilers.head_width import pad
 
 _COPY, _AUTO = 0, -1
 _SMALLEST_POWER = -14

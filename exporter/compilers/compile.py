@@ -15,22 +15,22 @@ import onnx
 import onnx_ir as ir
 from onnx_ir.passes import common
 
-from custom_ops.cuda import aot_plugin as aot_plugin_module
-from exporter import body_domains
-from exporter.compilers import lint, verify
-from exporter.compilers.contract import Backend, CompileError, CompileOptions, EngineReport, Progress
-from exporter.compilers.isolate import build
-from exporter.compilers.layers import Layer, parse_layers
-from exporter.compilers.lower_attention import LoweredAttention, MaskConstant, lower_attention
-from exporter.compilers.lower_block_linear import lower_block_linear
-from exporter.compilers.lower_grouped_dense import lower_grouped_dense
-from exporter.compilers.lower_standard import adopt_standard
-from exporter.compilers.lower_to_aot_plugin import lower_to_aot_plugin
-from exporter.compilers.lower_to_plugin import lower_to_plugin
-from exporter.compilers.profiles import profile
-from exporter.compilers.targets import COMPILERS, ENGINE_FILE, REPORT_FILE, ready_backend
-from exporter.declaration import Declaration
-from exporter.errors import UserError
+from temport.custom_ops.cuda import aot_plugin as aot_plugin_module
+from temport.exporter.compilers import lint, verify
+from temport.exporter.compilers.contract import Backend, CompileError, CompileOptions, EngineReport, Progress
+from temport.exporter.compilers.isolate import build
+from temport.exporter.compilers.layers import Layer, parse_layers
+from temport.exporter.compilers.lower_attention import LoweredAttention, MaskConstant, lower_attention
+from temport.exporter.compilers.lower_block_linear import lower_block_linear
+from temport.exporter.compilers.lower_grouped_dense import lower_grouped_dense
+from temport.exporter.compilers.lower_standard import adopt_standard
+from temport.exporter.compilers.plugin.lower_to_aot_plugin import lower_to_aot_plugin
+from temport.exporter.compilers.plugin.lower_to_plugin import lower_to_plugin
+from temport.exporter.compilers.profiles import profile
+from temport.exporter.compilers.targets import COMPILERS, ENGINE_FILE, REPORT_FILE, ready_backend
+from temport.exporter.declare.declaration import Declaration
+from temport.exporter.errors import UserError
+from temport.exporter.graph import body_domains
 
 _OURS = frozenset({"OnlineSoftmaxAttention", "BlockLinearAttention"})
 _OPSET_WITH_ATTENTION = 23

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from exporter.errors import UserError
+from temport.exporter.errors import UserError
 
 _NO_TENSOR_COPIES = "75"
 """The compute capability without the asynchronous copies that our kernels are built on."""

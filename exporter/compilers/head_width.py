@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from exporter.compilers.graph_edit import GraphEdit
+from temport.exporter.compilers.graph_edit import GraphEdit
 
 _COPY = 0
 

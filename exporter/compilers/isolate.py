@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from exporter.compilers.contract import Backend, CompileError, Progress
+from temport.exporter.compilers.contract import Backend, CompileError, Progress
 
 _WORKER = Path(__file__).with_name("worker.py")
 

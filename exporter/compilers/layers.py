@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from exporter.compilers.contract import CompileError
+from temport.exporter.compilers.contract import CompileError
 
 _LINE = re.compile(
     r"^Name: (?P<name>.+?), LayerType: (?P<type>\w+), Inputs: \[(?P<inputs>.*?)\], "

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 
-from custom_ops.online_softmax_attention.attributes import OP_NAME
-from exporter.compilers.contract import Backend
-from exporter.declaration import Declaration
-from exporter.standard_operator import is_standard
+from temport.custom_ops.online_softmax_attention.attributes import OP_NAME
+from temport.exporter.compilers.contract import Backend
+from temport.exporter.declare.declaration import Declaration
+from temport.exporter.graph.standard_operator import is_standard
 
 _NO_BF16 = "75"
 _LOOPS = {"Loop", "Scan", "LSTM", "GRU", "RNN"}

@@ -15,13 +15,13 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from custom_ops.layout import Layout, read_layout
-from custom_ops.mask import MaskRule
-from custom_ops.online_softmax_attention.attributes import OP_NAME, OnlineSoftmaxAttributes
-from exporter.compilers import attention_forms as forms
-from exporter.compilers.contract import Backend, CompileError
-from exporter.compilers.graph_edit import GraphEdit
-from exporter.compilers.head_width import cut
+from temport.custom_ops.layout import Layout, read_layout
+from temport.custom_ops.mask import MaskRule
+from temport.custom_ops.online_softmax_attention.attributes import OP_NAME, OnlineSoftmaxAttributes
+from temport.exporter.compilers import attention_forms as forms
+from temport.exporter.compilers.contract import Backend, CompileError
+from temport.exporter.compilers.graph_edit import GraphEdit
+from temport.exporter.compilers.head_width import cut
 
 SMALLEST_ROW_KERNEL = 4
 """Batch times heads from which TensorRT builds an Attention node of a single query row (measured)."""

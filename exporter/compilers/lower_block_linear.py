@@ -10,11 +10,11 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from custom_ops.block_linear_attention.attributes import OP_NAME, BlockLinearAttributes
-from custom_ops.layout import read_layout
-from exporter.compilers.contract import Backend, CompileError
-from exporter.compilers.graph_edit import GraphEdit
-from exporter.compilers.lower_attention import LoweredAttention
+from temport.custom_ops.block_linear_attention.attributes import OP_NAME, BlockLinearAttributes
+from temport.custom_ops.layout import read_layout
+from temport.exporter.compilers.contract import Backend, CompileError
+from temport.exporter.compilers.graph_edit import GraphEdit
+from temport.exporter.compilers.lower_attention import LoweredAttention
 
 _AUTO = -1
 

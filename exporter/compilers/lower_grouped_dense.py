@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from custom_ops.fused_dense.schema import OP_NAME
-from exporter.compilers.graph_edit import GraphEdit
+from temport.custom_ops.fused_dense.schema import OP_NAME
+from temport.exporter.compilers.graph_edit import GraphEdit
 
 
 def lower_grouped_dense(model: ir.Model) -> None:

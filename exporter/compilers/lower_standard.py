@@ -10,11 +10,11 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import common
 
-from exporter.compilers.contract import Backend, CompileError
-from exporter.compilers.graph_edit import GraphEdit
-from exporter.compilers.head_width import cut, pad
-from exporter.compilers.lower_attention import EXCLUDED, LoweredAttention
-from exporter.standard_operator import is_standard
+from temport.exporter.compilers.contract import Backend, CompileError
+from temport.exporter.compilers.graph_edit import GraphEdit
+from temport.exporter.compilers.head_width import cut, pad
+from temport.exporter.compilers.lower_attention import EXCLUDED, LoweredAttention
+from temport.exporter.graph.standard_operator import is_standard
 
 
 def adopt_standard(model: ir.Model, backend: Backend) -> list[LoweredAttention]:

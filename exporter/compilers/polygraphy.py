@@ -8,8 +8,8 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from exporter.compilers.contract import EngineReport
-from exporter.declaration import Declaration
+from temport.exporter.compilers.contract import EngineReport
+from temport.exporter.declare.declaration import Declaration
 
 SCRIPT, COMMAND = "polygraphy_vectors.py", "polygraphy.sh"
 _TEMPLATE = Path(__file__).with_name("polygraphy_vectors.py.template")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from exporter.declaration import Axis, Declaration, TensorSpec
+from temport.exporter.declare.declaration import Axis, Declaration, TensorSpec
 
 Profile = dict[str, dict[str, list[int]]]
 """Input name -> {"min", "opt", "max"} shapes."""

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import importlib
 
-from exporter.compilers.contract import Backend, CompileOptions
-from exporter.errors import UserError
+from temport.exporter.compilers.contract import Backend, CompileOptions
+from temport.exporter.errors import UserError
 
 COMPILERS = {
-    "tensorrt-rtx": "exporter.compilers.tensorrt_rtx",
-    "tensorrt": "exporter.compilers.tensorrt",
+    "tensorrt-rtx": "temport.exporter.compilers.tensorrt_rtx",
+    "tensorrt": "temport.exporter.compilers.tensorrt",
 }
 """Target name -> module whose `BACKEND` describes it and whose `engine_targets` names the GPUs of an engine; imported
 when asked for."""

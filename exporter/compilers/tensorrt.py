@@ -9,8 +9,8 @@ import ctypes
 import importlib.util
 from pathlib import Path
 
-from exporter.compilers.contract import Backend
-from exporter.compilers.tensorrt_rtx import BACKEND as RTX
+from temport.exporter.compilers.contract import Backend
+from temport.exporter.compilers.tensorrt_rtx import BACKEND as RTX
 
 OLDEST = (10, 14)
 """The first version whose ONNX parser reads `Attention`."""

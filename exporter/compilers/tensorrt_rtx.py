@@ -10,7 +10,7 @@ import importlib.util
 import struct
 from pathlib import Path
 
-from exporter.compilers.contract import Backend, CompileError
+from temport.exporter.compilers.contract import Backend, CompileError
 
 _NO_EQUIVALENT = "it has no TensorRT equivalent; rewrite the model without it"
 

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from exporter.compilers.contract import CompileError
-from exporter.compilers.layers import Layer
-from exporter.compilers.lower_attention import EXCLUDED, LoweredAttention, MaskConstant
+from temport.exporter.compilers.contract import CompileError
+from temport.exporter.compilers.layers import Layer
+from temport.exporter.compilers.lower_attention import EXCLUDED, LoweredAttention, MaskConstant
 
 
 def check_mask_constants(model: ir.Model, masks: Sequence[MaskConstant]) -> list[dict[str, Any]]:

@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from exporter import body_domains
-from exporter.parity.compare import CEILING, EPS, FLOOR_ULPS, max_abs
-from exporter.parity.graph_oracle import evaluate, inside_fused_ops
-from exporter.parity.oracle import Truth
-from exporter.parity.torch_trace import find, trace
-from exporter.report.model import Divergence
-from exporter.runtimes.contract import Arrays, Runtime
-from exporter.subject import Subject
+from temport.exporter.graph import body_domains
+from temport.exporter.parity.compare import CEILING, EPS, FLOOR_ULPS, max_abs
+from temport.exporter.parity.graph_oracle import evaluate, inside_fused_ops
+from temport.exporter.parity.oracle import Truth
+from temport.exporter.parity.result import Divergence
+from temport.exporter.parity.torch_trace import find, trace
+from temport.exporter.runtimes.contract import Arrays, Runtime
+from temport.exporter.runtimes.subject import Subject
 
 DOUBT = 8
 """A tensor diverges where its error is DOUBT times the rounding error of a plain evaluation: this only

@@ -10,9 +10,9 @@ import ml_dtypes  # noqa: F401  # numpy knows the name bfloat16 only once this i
 import numpy as np
 import numpy.typing as npt
 
-from exporter.declaration import Axis, Declaration, TensorSpec
-from exporter.errors import UserError
-from exporter.runtimes.contract import Arrays
+from temport.exporter.declare.declaration import Axis, Declaration, TensorSpec
+from temport.exporter.errors import UserError
+from temport.exporter.runtimes.contract import Arrays
 
 Array = npt.NDArray[Any]
 Fill = Callable[[np.random.Generator, tuple[int, ...]], Array]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from exporter.report.model import FAIL, ILL, PASS, Bound, OutputRow
+from temport.exporter.parity.result import FAIL, ILL, PASS, Bound, OutputRow
 
 EPS = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
 """Spacing of floating-point numbers at 1."""

@@ -6,9 +6,9 @@ import zlib
 
 import numpy as np
 
-from exporter.parity.cases import Case
-from exporter.parity.compare import EPS
-from exporter.runtimes.contract import Arrays
+from temport.exporter.parity.cases import Case
+from temport.exporter.parity.compare import EPS
+from temport.exporter.runtimes.contract import Arrays
 
 JITTERS = 3
 """Jittered copies per case: the worst of them stands for the neighbourhood of the input."""

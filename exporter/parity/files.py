@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from exporter.declaration import Declaration, TensorSpec
-from exporter.errors import UserError
-from exporter.parity.cases import FLOATS, Case
+from temport.exporter.declare.declaration import Declaration, TensorSpec
+from temport.exporter.errors import UserError
+from temport.exporter.parity.cases import FLOATS, Case
 
 Array = npt.NDArray[Any]
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from exporter.errors import UserError
-from exporter.parity.compare import rejudge, worst
-from exporter.report.model import FAIL, ILL, NOT_RUN, PASS, ParityReport, ResultRow, RuntimeRow
-from exporter.report.serial import runtime_row
+from temport.exporter.errors import UserError
+from temport.exporter.parity.compare import rejudge, worst
+from temport.exporter.parity.result import FAIL, ILL, NOT_RUN, PASS, ParityReport, ResultRow, RuntimeRow
+from temport.exporter.parity.serial import runtime_row
 
 
 def gate(rows: Sequence[RuntimeRow]) -> tuple[str, tuple[str, ...]]:

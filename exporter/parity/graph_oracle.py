@@ -13,11 +13,11 @@ import onnx.inliner
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from custom_ops import OPS
-from exporter.parity.compare import EPS
-from exporter.runtimes.contract import Arrays
-from exporter.runtimes.op_reference import REFERENCE_OPS, without_bodies
-from exporter.runtimes.prepare import inline
+from temport.custom_ops.table import OPS
+from temport.exporter.parity.compare import EPS
+from temport.exporter.runtimes.contract import Arrays
+from temport.exporter.runtimes.op_reference import REFERENCE_OPS, without_bodies
+from temport.exporter.runtimes.prepare import inline
 
 FLOATS = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16}
 

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from exporter.errors import UserError
-from exporter.parity.cases import Case
-from exporter.parity.compare import CEILING, EPS, FLOOR_ULPS, bound, max_abs
-from exporter.parity.conditioning import JITTERS, JITTERS_OF_SENSITIVE, amplification, jittered
-from exporter.report.model import Bound
-from exporter.runtimes import ORACLE, resolve
-from exporter.runtimes.contract import Arrays, Session
-from exporter.runtimes.torch_eager import TorchEager
-from exporter.subject import Subject
+from temport.exporter.errors import UserError
+from temport.exporter.parity.cases import Case
+from temport.exporter.parity.compare import CEILING, EPS, FLOOR_ULPS, bound, max_abs
+from temport.exporter.parity.conditioning import JITTERS, JITTERS_OF_SENSITIVE, amplification, jittered
+from temport.exporter.parity.result import Bound
+from temport.exporter.runtimes import ORACLE, resolve
+from temport.exporter.runtimes.contract import Arrays, Session
+from temport.exporter.runtimes.subject import Subject
+from temport.exporter.runtimes.torch_eager import TorchEager
 
 
 @dataclass(frozen=True)

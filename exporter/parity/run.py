@@ -6,17 +6,25 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 
-from exporter.errors import UserError
-from exporter.parity.bisect import locate
-from exporter.parity.cases import Case
-from exporter.parity.compare import CEILING, EPS, FORMULA, judge, worst
-from exporter.parity.conditioning import JITTERS
-from exporter.parity.gate import gate
-from exporter.parity.oracle import Truth, find_truths
-from exporter.report.model import FAIL, NOT_RUN, CaseRow, OutputRow, ParityReport, ResultRow, RuntimeRow
-from exporter.runtimes import RUNTIMES, load
-from exporter.runtimes.contract import Runtime, Session
-from exporter.subject import Subject
+from temport.exporter.errors import UserError
+from temport.exporter.parity.bisect import locate
+from temport.exporter.parity.cases import Case
+from temport.exporter.parity.compare import CEILING, EPS, FORMULA, judge, worst
+from temport.exporter.parity.conditioning import JITTERS
+from temport.exporter.parity.gate import gate
+from temport.exporter.parity.oracle import Truth, find_truths
+from temport.exporter.parity.result import (
+    FAIL,
+    NOT_RUN,
+    CaseRow,
+    OutputRow,
+    ParityReport,
+    ResultRow,
+    RuntimeRow,
+)
+from temport.exporter.runtimes import RUNTIMES, load
+from temport.exporter.runtimes.contract import Runtime, Session
+from temport.exporter.runtimes.subject import Subject
 
 Progress = Callable[[str, int, int], None]
 """`progress(what, step, steps)`, called before each runtime."""

@@ -11,11 +11,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from exporter.declaration import Declaration
-from exporter.parity.oracle import Truth
-from exporter.report.model import FAIL, Divergence, ParityReport, RuntimeRow
-from exporter.runtimes.contract import Arrays, Closing, Runtime, Session
-from exporter.subject import Subject
+from temport.exporter.declare.declaration import Declaration
+from temport.exporter.parity.oracle import Truth
+from temport.exporter.parity.result import FAIL, Divergence, ParityReport, RuntimeRow
+from temport.exporter.runtimes.contract import Arrays, Closing, Runtime, Session
+from temport.exporter.runtimes.subject import Subject
 
 
 def initial_state(declaration: Declaration, batch: int) -> Arrays:

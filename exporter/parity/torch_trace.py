@@ -10,9 +10,9 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from exporter.runtimes.contract import Arrays
-from exporter.runtimes.torch_eager import FLOAT64
-from exporter.subject import Subject
+from temport.exporter.runtimes.contract import Arrays
+from temport.exporter.runtimes.subject import Subject
+from temport.exporter.runtimes.torch_eager import FLOAT64
 
 Array = npt.NDArray[Any]
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from exporter.errors import UserError
-from exporter.parity.cases import Case
-from exporter.parity.oracle import Truth
-from exporter.report.model import Bound
-from exporter.runtimes.contract import Arrays
+from temport.exporter.errors import UserError
+from temport.exporter.parity.cases import Case
+from temport.exporter.parity.oracle import Truth
+from temport.exporter.parity.result import Bound
+from temport.exporter.runtimes.contract import Arrays
 
 FIELDS = ("allowed", "torch_error", "scale", "conditioning")
 """Entries of a `bound` array, in order; NaN where there is none. NaN in `allowed`: the case cannot be judged."""

@@ -19,9 +19,9 @@ from __future__ import annotations
 import onnx_ir as ir
 from onnx_ir.passes import common
 
-from exporter.passes.initializers import initializer
-from exporter.passes.projection import Projection, insert, projection_behind, through
-from exporter.passes.unpack_qkv import is_packed, unpack_qkv
+from temport.exporter.graph.initializers import initializer
+from temport.exporter.graph.projection import Projection, insert, projection_behind, through
+from temport.exporter.passes.unpack_qkv import is_packed, unpack_qkv
 
 
 def absorb_keys(model: ir.Model) -> bool:

@@ -22,10 +22,10 @@ import numpy.typing as npt
 import onnx_ir as ir
 from onnx_ir.passes import common
 
-from custom_ops import MaskRule
-from exporter.passes.dense_layer import only_user
-from exporter.passes.initializers import initializer
-from exporter.passes.projection import Projection, insert, projection_behind, replace, through
+from temport.custom_ops.mask import MaskRule
+from temport.exporter.graph.dense_layer import only_user
+from temport.exporter.graph.initializers import initializer
+from temport.exporter.graph.projection import Projection, insert, projection_behind, replace, through
 
 
 def absorb_projections(model: ir.Model) -> bool:

@@ -12,11 +12,11 @@ from dataclasses import replace
 import onnx
 import onnx_ir as ir
 
-from custom_ops import OPS
-from custom_ops.op import Specialisation
-from exporter.body_domains import FIRST_IR_WITH_FUNCTIONS, FIRST_IR_WITH_OVERLOADS
-from exporter.declaration import Declaration
-from exporter.masks import BakedMask
+from temport.custom_ops.op import Specialisation
+from temport.custom_ops.table import OPS
+from temport.exporter.declare.declaration import Declaration
+from temport.exporter.graph.body_domains import FIRST_IR_WITH_FUNCTIONS, FIRST_IR_WITH_OVERLOADS
+from temport.exporter.graph.masks import BakedMask
 
 LENGTH, WIDTH = 1, 2
 """Axes of queries, keys and values."""

@@ -9,9 +9,9 @@ from __future__ import annotations
 import onnx_ir as ir
 from onnx_ir.passes import common
 
-from exporter.in_place import CACHED_OPS
-from exporter.passes.projection import replace
-from exporter.standard_operator import is_standard
+from temport.exporter.graph.in_place import CACHED_OPS
+from temport.exporter.graph.projection import replace
+from temport.exporter.graph.standard_operator import is_standard
 
 
 def flat_frames(model: ir.Model) -> bool:

@@ -14,8 +14,8 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import common
 
-from exporter.passes.initializers import initializer
-from exporter.passes.rows import Rows, adapt, by_row, rows_of
+from temport.exporter.graph.initializers import initializer
+from temport.exporter.graph.rows import Rows, adapt, by_row, rows_of
 
 RESHAPES_PER_LAYER = 2
 """What ONNX Runtime puts around a dense layer on three axes, to compute it as a `Gemm`."""

@@ -16,10 +16,10 @@ import numpy.typing as npt
 import onnx_ir as ir
 from onnx_ir.passes import common
 
-from exporter.passes.dense_layer import is_bias, only_user
-from exporter.passes.initializers import initializer
-from exporter.passes.projection import replace
-from exporter.standard_operator import is_standard
+from temport.exporter.graph.dense_layer import is_bias, only_user
+from temport.exporter.graph.initializers import initializer
+from temport.exporter.graph.projection import replace
+from temport.exporter.graph.standard_operator import is_standard
 
 Array = npt.NDArray[Any]
 ROUNDED = {ir.DataType.FLOAT, ir.DataType.DOUBLE}

@@ -10,10 +10,10 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import common
 
-from exporter.passes.dense_layer import DenseLayer, dense_layer, has_shape, is_bias, only_user
-from exporter.passes.initializers import initializer
-from exporter.passes.projection import stand_in
-from exporter.standard_operator import is_standard
+from temport.exporter.graph.dense_layer import DenseLayer, dense_layer, has_shape, is_bias, only_user
+from temport.exporter.graph.initializers import initializer
+from temport.exporter.graph.projection import stand_in
+from temport.exporter.graph.standard_operator import is_standard
 
 ACTIVATIONS = {"Relu": "relu", "Gelu": "gelu", "Sigmoid": "sigmoid"}
 """ai.onnx operator -> attribute `activation` of FusedDense."""

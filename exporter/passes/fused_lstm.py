@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from exporter.standard_operator import is_standard
+from temport.exporter.graph.standard_operator import is_standard
 
 LENGTHS, FIRST_STATE, PEEPHOLES = 4, 5, 7
 """Inputs of ai.onnx LSTM that the op does not take, and the first of those between them."""

@@ -10,9 +10,9 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import common
 
-from exporter.passes.initializers import initializer
-from exporter.passes.projection import insert, replace
-from exporter.standard_operator import is_standard
+from temport.exporter.graph.initializers import initializer
+from temport.exporter.graph.projection import insert, replace
+from temport.exporter.graph.standard_operator import is_standard
 
 RENAMING = {"Flatten", "Reshape", "Squeeze", "Unsqueeze"}
 

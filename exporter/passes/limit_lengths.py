@@ -13,8 +13,8 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from exporter.declaration import Axis, Declaration
-from exporter.passes.initializers import initializer
+from temport.exporter.declare.declaration import Axis, Declaration
+from temport.exporter.graph.initializers import initializer
 
 NO_LIMIT = np.iinfo(np.int64).max
 

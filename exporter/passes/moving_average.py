@@ -8,10 +8,10 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import common
 
-from exporter.passes.dense_layer import only_user
-from exporter.passes.initializers import initializer
-from exporter.passes.projection import insert, replace
-from exporter.standard_operator import is_standard
+from temport.exporter.graph.dense_layer import only_user
+from temport.exporter.graph.initializers import initializer
+from temport.exporter.graph.projection import insert, replace
+from temport.exporter.graph.standard_operator import is_standard
 
 FRAMES_LAST, FRAMES_FIRST = [0, 3, 1, 2], [0, 2, 3, 1]
 """`[batch, 1, T, C]` -> `[batch, C, 1, T]`, and back."""

@@ -16,7 +16,7 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import common
 
-from exporter.errors import UserError
+from temport.exporter.errors import UserError
 
 PRECISIONS = {"fp16": ir.DataType.FLOAT16, "bf16": ir.DataType.BFLOAT16}
 """Name on the command line -> element type (`fp32` is no pass at all)."""

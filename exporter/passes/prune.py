@@ -18,10 +18,10 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import common
 
-from exporter.passes.initializers import initializer
-from exporter.passes.single_block import as_softmax_attention, is_single_block
-from exporter.passes.unpack_qkv import is_packed, unpack_qkv
-from exporter.standard_operator import is_standard
+from temport.exporter.graph.initializers import initializer
+from temport.exporter.graph.standard_operator import is_standard
+from temport.exporter.passes.single_block import as_softmax_attention, is_single_block
+from temport.exporter.passes.unpack_qkv import is_packed, unpack_qkv
 
 ELEMENTWISE = {
     "Add", "Cast", "Clip", "Div", "Elu", "Erf", "Exp", "Gelu", "Identity", "Max", "Min", "Mul", "Neg", "Pow",

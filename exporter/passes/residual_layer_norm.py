@@ -8,10 +8,10 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from exporter.passes.dense_layer import has_shape, is_bias, only_user
-from exporter.passes.initializers import initializer
-from exporter.passes.projection import stand_in
-from exporter.standard_operator import is_standard
+from temport.exporter.graph.dense_layer import has_shape, is_bias, only_user
+from temport.exporter.graph.initializers import initializer
+from temport.exporter.graph.projection import stand_in
+from temport.exporter.graph.standard_operator import is_standard
 
 DEFAULT_EPSILON = 1e-5
 

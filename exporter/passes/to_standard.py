@@ -5,9 +5,9 @@ from __future__ import annotations
 import onnx_ir as ir
 from onnx_ir.passes import common
 
-from exporter.declaration import Declaration
-from exporter.masks import BakedMask
-from exporter.passes.attach_bodies import attach_bodies
+from temport.exporter.declare.declaration import Declaration
+from temport.exporter.graph.masks import BakedMask
+from temport.exporter.passes.attach_bodies import attach_bodies
 
 FIRST_OPSET_WITH_ATTENTION = 23
 SOFTMAX = ("OnlineSoftmaxAttention", "CachedAttention", "CachedBlockLinearAttention")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from exporter.passes.initializers import initializer
-from exporter.passes.projection import insert, projection_behind
+from temport.exporter.graph.initializers import initializer
+from temport.exporter.graph.projection import insert, projection_behind
 
 
 def is_packed(node: ir.Node) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-from exporter.report.model import ParityReport
+from temport.exporter.parity.result import ParityReport
 
 WIDTH, LABEL, ROW, TOP, BOTTOM = 640, 150, 24, 26, 30
 RIGHT = 46

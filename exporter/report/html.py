@@ -10,8 +10,8 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from exporter.report.chart import distribution, strips
-from exporter.report.model import NOT_RUN, Bound, MaskPicture, ParityReport, ResultRow, RuntimeRow
+from temport.exporter.parity.result import NOT_RUN, Bound, MaskPicture, ParityReport, ResultRow, RuntimeRow
+from temport.exporter.report.chart import distribution, strips
 
 TEMPLATE = "report.html.jinja"
 

@@ -7,8 +7,8 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from exporter.report.html import figure, matrix
-from exporter.report.model import FAIL, ILL, NOT_RUN, PASS, Bound, ParityReport
+from temport.exporter.parity.result import FAIL, ILL, NOT_RUN, PASS, Bound, ParityReport
+from temport.exporter.report.html import figure, matrix
 
 STYLE = {PASS: "green", FAIL: "bold red", ILL: "yellow", NOT_RUN: "dim"}
 MARK = {PASS: "✓", FAIL: "✗", ILL: "~", NOT_RUN: "·"}

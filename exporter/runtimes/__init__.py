@@ -5,29 +5,29 @@ from __future__ import annotations
 import difflib
 from importlib import import_module
 
-from exporter.errors import UserError
-from exporter.runtimes.contract import Capabilities, Runtime, Session
+from temport.exporter.errors import UserError
+from temport.exporter.runtimes.contract import Capabilities, Runtime, Session
 
 RUNTIMES: dict[str, str] = {
-    "torch_float32": "exporter.runtimes.torch_eager:FLOAT32",
-    "onnx_reference": "exporter.runtimes.onnx_reference:RUNTIME",
-    "op_reference": "exporter.runtimes.op_reference:RUNTIME",
-    "onnxruntime_cpu": "exporter.runtimes.onnxruntime_cpu:RUNTIME",
-    "onnxruntime_native": "exporter.runtimes.onnxruntime_native:RUNTIME",
-    "cpp": "exporter.runtimes.cpp_runner:RUNTIME",
-    "openvino": "exporter.runtimes.openvino:RUNTIME",
-    "tensorrt": "exporter.runtimes.tensorrt:RUNTIME",
-    "tensorrt_rtx": "exporter.runtimes.tensorrt_rtx:RUNTIME",
+    "torch_float32": "temport.exporter.runtimes.torch_eager:FLOAT32",
+    "onnx_reference": "temport.exporter.runtimes.onnx_reference:RUNTIME",
+    "op_reference": "temport.exporter.runtimes.op_reference:RUNTIME",
+    "onnxruntime_cpu": "temport.exporter.runtimes.onnxruntime_cpu:RUNTIME",
+    "onnxruntime_native": "temport.exporter.runtimes.onnxruntime_native:RUNTIME",
+    "cpp": "temport.exporter.runtimes.cpp_runner:RUNTIME",
+    "openvino": "temport.exporter.runtimes.openvino:RUNTIME",
+    "tensorrt": "temport.exporter.runtimes.tensorrt:RUNTIME",
+    "tensorrt_rtx": "temport.exporter.runtimes.tensorrt_rtx:RUNTIME",
 }
 """`name -> module:attribute`. A new runtime is one file and one line here."""
 
 ON_REQUEST: dict[str, str] = {
-    "node": "exporter.runtimes.node:RUNTIME",
-    "web": "exporter.runtimes.web:RUNTIME",
+    "node": "temport.exporter.runtimes.node:RUNTIME",
+    "web": "temport.exporter.runtimes.web:RUNTIME",
 }
 """Run only when named: they start a process, or a whole browser, for every case."""
 
-ORACLE = "exporter.runtimes.torch_eager:FLOAT64"
+ORACLE = "temport.exporter.runtimes.torch_eager:FLOAT64"
 """The truth every runtime is compared with; never a row of its own."""
 
 

@@ -11,8 +11,8 @@ from dataclasses import replace
 from multiprocessing.connection import Connection
 from typing import Any
 
-from exporter.runtimes.contract import Arrays, Closing, Runtime
-from exporter.subject import Subject
+from temport.exporter.runtimes.contract import Arrays, Closing, Runtime
+from temport.exporter.runtimes.subject import Subject
 
 OPENING = 300.0
 """Seconds in which a process has started and loaded its model; an engine may compile its kernels then."""

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
-from exporter.declaration import Declaration
+from temport.exporter.declare.declaration import Declaration
 
 if TYPE_CHECKING:
-    from exporter.subject import Subject
+    from temport.exporter.runtimes.subject import Subject
 
 Arrays = dict[str, npt.NDArray[Any]]
 

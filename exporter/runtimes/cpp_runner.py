@@ -7,13 +7,13 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from custom_ops import library_path
-from exporter.runtimes.libraries import onnxruntime_library
-from exporter.runtimes.onnxruntime_cpu import CAPABILITIES
-from exporter.runtimes.runner import Found, RunnerRuntime
+from temport.custom_ops.library import library_path
+from temport.exporter.runtimes.libraries import onnxruntime_library
+from temport.exporter.runtimes.onnxruntime_cpu import CAPABILITIES
+from temport.exporter.runtimes.runner import Found, RunnerRuntime
 
 PROGRAM = "temport-run"
-BUILT = Path(__file__).parents[2] / "deploy" / "cpp" / "build" / "default" / PROGRAM
+BUILT = Path(__file__).resolve().parents[2] / "deploy" / "cpp" / "build" / "default" / PROGRAM
 
 
 def find() -> Found:

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from exporter.compilers.tensorrt import compute_capability
-from exporter.errors import UserError
+from temport.exporter.compilers.tensorrt import compute_capability
+from temport.exporter.errors import UserError
 
 
 class Driver:

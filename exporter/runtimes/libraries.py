@@ -6,8 +6,8 @@ import os
 from importlib.util import find_spec
 from pathlib import Path
 
-from custom_ops import library_path
-from exporter.errors import UserError
+from temport.custom_ops.library import library_path
+from temport.exporter.errors import UserError
 
 
 def onnxruntime_library() -> Path | None:
@@ -19,7 +19,7 @@ def onnxruntime_library() -> Path | None:
 
 
 def ops_library() -> Path | None:
-    """`custom_ops.library_path`; UserError where `$TEMPORT_OPS_LIBRARY` names a library that is not there."""
+    """`temport.custom_ops.library_path`; UserError where `$TEMPORT_OPS_LIBRARY` names a library that is not there."""
     try:
         return library_path()
     except ValueError as error:

@@ -6,10 +6,10 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from exporter.runtimes.onnxruntime_cpu import CAPABILITIES
-from exporter.runtimes.runner import Found, RunnerRuntime
+from temport.exporter.runtimes.onnxruntime_cpu import CAPABILITIES
+from temport.exporter.runtimes.runner import Found, RunnerRuntime
 
-JS = Path(__file__).parents[2] / "deploy" / "js"
+JS = Path(__file__).resolve().parents[2] / "deploy" / "js"
 
 
 def find() -> Found:

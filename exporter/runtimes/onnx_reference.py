@@ -7,9 +7,9 @@ from typing import Any
 import onnx
 from onnx.reference import ReferenceEvaluator
 
-from exporter.runtimes.contract import Arrays, Capabilities, Closing, named
-from exporter.runtimes.prepare import custom_path, prepare
-from exporter.subject import Subject
+from temport.exporter.runtimes.contract import Arrays, Capabilities, Closing, named
+from temport.exporter.runtimes.prepare import custom_path, prepare
+from temport.exporter.runtimes.subject import Subject
 
 
 class ReferenceSession(Closing):

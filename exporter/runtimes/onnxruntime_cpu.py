@@ -8,9 +8,9 @@ from typing import Any
 
 import onnx
 
-from exporter.runtimes.contract import Arrays, Capabilities, Closing, named
-from exporter.runtimes.prepare import custom_path
-from exporter.subject import Subject
+from temport.exporter.runtimes.contract import Arrays, Capabilities, Closing, named
+from temport.exporter.runtimes.prepare import custom_path
+from temport.exporter.runtimes.subject import Subject
 
 CAPABILITIES = Capabilities(
     custom_domain=False,

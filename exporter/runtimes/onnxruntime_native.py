@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import onnx
 
-from custom_ops import library_description, library_path
-from exporter.errors import UserError
-from exporter.runtimes.contract import Capabilities
-from exporter.runtimes.onnxruntime_cpu import CAPABILITIES, OrtSession
-from exporter.runtimes.onnxruntime_cpu import RUNTIME as PLAIN
-from exporter.runtimes.op_reference import has_custom_ops
-from exporter.subject import Subject
+from temport.custom_ops.library import library_description, library_path
+from temport.exporter.errors import UserError
+from temport.exporter.runtimes.contract import Capabilities
+from temport.exporter.runtimes.onnxruntime_cpu import CAPABILITIES, OrtSession
+from temport.exporter.runtimes.onnxruntime_cpu import RUNTIME as PLAIN
+from temport.exporter.runtimes.op_reference import has_custom_ops
+from temport.exporter.runtimes.subject import Subject
 
 
 class OnnxRuntimeNative:

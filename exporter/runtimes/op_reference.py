@@ -14,12 +14,12 @@ import onnx.inliner
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
-from custom_ops import OPS
-from exporter import body_domains
-from exporter.errors import UserError
-from exporter.runtimes.contract import Capabilities
-from exporter.runtimes.onnx_reference import ReferenceSession
-from exporter.subject import Subject
+from temport.custom_ops.table import OPS
+from temport.exporter.errors import UserError
+from temport.exporter.graph import body_domains
+from temport.exporter.runtimes.contract import Capabilities
+from temport.exporter.runtimes.onnx_reference import ReferenceSession
+from temport.exporter.runtimes.subject import Subject
 
 
 def without_bodies(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -10,9 +10,9 @@ from typing import Any
 
 import onnx
 
-from exporter.runtimes.contract import Arrays, Capabilities, Closing, named
-from exporter.runtimes.prepare import custom_path, prepare
-from exporter.subject import Subject
+from temport.exporter.runtimes.contract import Arrays, Capabilities, Closing, named
+from temport.exporter.runtimes.prepare import custom_path, prepare
+from temport.exporter.runtimes.subject import Subject
 
 
 class OpenVinoSession(Closing):

@@ -7,7 +7,7 @@ from pathlib import Path
 import onnx
 import onnx.inliner
 
-from exporter.runtimes.contract import Capabilities
+from temport.exporter.runtimes.contract import Capabilities
 
 
 def prepare(model_path: Path, capabilities: Capabilities) -> onnx.ModelProto:

@@ -21,11 +21,11 @@ from typing import Any
 
 import numpy as np
 
-from exporter.bundle import write_manifest
-from exporter.errors import UserError
-from exporter.runtimes.contract import Arrays, Capabilities, Closing
-from exporter.runtimes.libraries import runner_environment
-from exporter.subject import Subject
+from temport.exporter.bundle.directory import write_manifest
+from temport.exporter.errors import UserError
+from temport.exporter.runtimes.contract import Arrays, Capabilities, Closing
+from temport.exporter.runtimes.libraries import runner_environment
+from temport.exporter.runtimes.subject import Subject
 
 TIMEOUT = 600.0
 """Seconds after which a runner is taken for hung; emulated processors are slow."""

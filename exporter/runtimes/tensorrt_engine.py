@@ -16,12 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from exporter.compilers.targets import REPORT_FILE, backend
-from exporter.compilers.tensorrt import cuda_device_count
-from exporter.errors import UserError
-from exporter.runtimes.contract import Arrays, Capabilities, Closing
-from exporter.runtimes.cuda_memory import Driver
-from exporter.subject import Subject
+from temport.exporter.compilers.targets import REPORT_FILE, backend
+from temport.exporter.compilers.tensorrt import cuda_device_count
+from temport.exporter.errors import UserError
+from temport.exporter.runtimes.contract import Arrays, Capabilities, Closing
+from temport.exporter.runtimes.cuda_memory import Driver
+from temport.exporter.runtimes.subject import Subject
 
 CAPABILITIES = Capabilities(
     custom_domain=False,

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from exporter.declaration import Declaration
-from exporter.errors import UserError
-from exporter.runtimes.contract import Arrays, Capabilities, Closing
-from exporter.subject import Subject
+from temport.exporter.declare.declaration import Declaration
+from temport.exporter.errors import UserError
+from temport.exporter.runtimes.contract import Arrays, Capabilities, Closing
+from temport.exporter.runtimes.subject import Subject
 
 if TYPE_CHECKING:
     import torch

@@ -6,9 +6,9 @@ import os
 import shutil
 from dataclasses import replace
 
-from exporter.runtimes.node import JS, find_javascript
-from exporter.runtimes.onnxruntime_cpu import CAPABILITIES
-from exporter.runtimes.runner import Found, RunnerRuntime
+from temport.exporter.runtimes.node import JS, find_javascript
+from temport.exporter.runtimes.onnxruntime_cpu import CAPABILITIES
+from temport.exporter.runtimes.runner import Found, RunnerRuntime
 
 
 def find() -> Found:

@@ -8,7 +8,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
-from exporter.bench.bound import held_in_place, onnxruntime_call, openvino_call
+from temport.exporter.bench.bound import held_in_place, onnxruntime_call, openvino_call
 
 
 @pytest.mark.parametrize("threads", [1, 2])

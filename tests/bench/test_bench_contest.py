@@ -8,13 +8,13 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from exporter.bench import model, ops
-from exporter.bench.announce import announced
-from exporter.bench.contest import contest, largest_difference
-from exporter.bench.files import write_whole
-from exporter.bench.model_command import bench_model
-from exporter.bench.ops_command import bench_ops
-from exporter.errors import UserError
+from temport.exporter.bench import model, ops
+from temport.exporter.bench.announce import announced
+from temport.exporter.bench.contest import contest, largest_difference
+from temport.exporter.bench.files import write_whole
+from temport.exporter.bench.model_command import bench_model
+from temport.exporter.bench.ops_command import bench_ops
+from temport.exporter.errors import UserError
 
 TRUTH = np.arange(3.0)
 

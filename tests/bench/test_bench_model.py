@@ -6,14 +6,14 @@ from xml.etree import ElementTree
 import pytest
 import torch
 
-from exporter.bench import model, model_contenders
-from exporter.bench.model import run
-from exporter.bench.model_contenders import CONTENDERS, OURS
-from exporter.bench.model_plain import plain
-from exporter.bench.model_profile import by_operator
-from exporter.bench.options import shape_of, thread_counts
-from exporter.declare import declare
-from exporter.errors import UserError
+from temport.exporter.bench import model, model_contenders
+from temport.exporter.bench.model import run
+from temport.exporter.bench.model_contenders import CONTENDERS, OURS
+from temport.exporter.bench.model_plain import plain
+from temport.exporter.bench.model_profile import by_operator
+from temport.exporter.bench.options import shape_of, thread_counts
+from temport.exporter.declare.architectures import declare
+from temport.exporter.errors import UserError
 
 SMALL = {
     "sliding_window": ("embed_dim=6", "num_heads=2", "head_dim=8", "ffn_dim=12", "window_size=7"),

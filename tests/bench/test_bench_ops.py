@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from exporter.bench import op_contenders, op_memory, ops
-from exporter.bench.op_cases import OpCase, cases
-from exporter.bench.op_contenders import CONTENDERS, OURS
-from exporter.errors import UserError
+from temport.exporter.bench import op_contenders, op_memory, ops
+from temport.exporter.bench.op_cases import OpCase, cases
+from temport.exporter.bench.op_contenders import CONTENDERS, OURS
+from temport.exporter.errors import UserError
 
 SMALL = OpCase("window", 96, heads=2, dim=8, window=20)
 

@@ -9,10 +9,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from exporter.bench import model_stream
-from exporter.bench.model import run
-from exporter.bench.model_stream import StreamCase, refusal, weight_bytes
-from exporter.errors import UserError
+from temport.exporter.bench import model_stream
+from temport.exporter.bench.model import run
+from temport.exporter.bench.model_stream import StreamCase, refusal, weight_bytes
+from temport.exporter.errors import UserError
 
 SMALL = {
     "sliding_window": ("embed_dim=6", "num_heads=2", "head_dim=8", "ffn_dim=12", "window_size=7"),

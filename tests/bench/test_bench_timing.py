@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from exporter.bench import timing
-from exporter.bench.timing import Clock, interleaved
+from temport.exporter.bench import timing
+from temport.exporter.bench.timing import Clock, interleaved
 
 
 class Machine(Clock):

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from custom_ops.op import Body
+from temport.custom_ops.op import Body
 
 COMPUTES_MASKS = {
     "Range",

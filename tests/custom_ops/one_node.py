@@ -12,8 +12,8 @@ import onnxruntime
 from onnx import helper
 from onnx.reference import ReferenceEvaluator
 
-from custom_ops import OPS
-from custom_ops.op import Body, Specialisation
+from temport.custom_ops.op import Body, Specialisation
+from temport.custom_ops.table import OPS
 
 NAMES = ("Q", "K", "V", "key_mask")
 EPS = {"float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7, "float64": 2.0**-52}

@@ -9,8 +9,8 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from custom_ops import OPS
-from custom_ops.op import Body, Specialisation
+from temport.custom_ops.op import Body, Specialisation
+from temport.custom_ops.table import OPS
 
 SOFTMAX, LINEAR = "CachedAttention", "CachedBlockLinearAttention"
 LONG = 10**12

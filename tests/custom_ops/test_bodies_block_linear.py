@@ -9,8 +9,9 @@ import torch
 from body_checks import computing_nodes, shift_masks, wrong_masks
 from one_node import RUNTIMES, bound, error, model, run_onnxruntime
 
-from custom_ops import OPS, block_linear_attention
-from custom_ops.op import Specialisation
+from temport.custom_ops.block_linear_attention import block_linear_attention
+from temport.custom_ops.op import Specialisation
+from temport.custom_ops.table import OPS
 
 OP = OPS["BlockLinearAttention"]
 SIZES = [(1, 4), (7, 1), (20, 64), (64, 16), (75, 16), (130, 64)]

@@ -13,10 +13,12 @@ from one_node import RUNTIMES, bound, error
 from onnx import TensorProto, helper, numpy_helper
 from step_cases import LINEAR, LONG, SOFTMAX, STEPS, Step
 
-from custom_ops import OPS, cached_attention, cached_block_linear_attention
-from custom_ops.body_graph import BodyGraph
-from custom_ops.op import Body, Specialisation
-from exporter.masks import computed_masks
+from temport.custom_ops.body_graph import BodyGraph
+from temport.custom_ops.cached_attention import cached_attention
+from temport.custom_ops.cached_block_linear_attention import cached_block_linear_attention
+from temport.custom_ops.op import Body, Specialisation
+from temport.custom_ops.table import OPS
+from temport.exporter.graph.masks import computed_masks
 
 TORCH = {SOFTMAX: cached_attention, LINEAR: cached_block_linear_attention}
 FORMS = [("dense", 18), ("attention", 23)]

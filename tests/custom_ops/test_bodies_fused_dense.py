@@ -13,9 +13,9 @@ import pytest
 from one_node import RUNTIMES, bound, error
 from onnx import helper
 
-from custom_ops import OPS
-from custom_ops.fused_dense.schema import ACTIVATIONS
-from custom_ops.op import Specialisation
+from temport.custom_ops.fused_dense.schema import ACTIVATIONS
+from temport.custom_ops.op import Specialisation
+from temport.custom_ops.table import OPS
 
 OP = OPS["FusedDense"]
 NAMES = ("X", "W", "B", "M", "R")

@@ -11,9 +11,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from one_node import RUNTIMES, Attention, bound, build, error, model, run_onnxruntime
 
-from custom_ops import OPS, online_softmax_attention
-from custom_ops.online_softmax_attention.onnx_body import Bands
-from custom_ops.op import Specialisation
+from temport.custom_ops.online_softmax_attention import online_softmax_attention
+from temport.custom_ops.online_softmax_attention.onnx_body import Bands
+from temport.custom_ops.op import Specialisation
+from temport.custom_ops.table import OPS
 
 OP = OPS["OnlineSoftmaxAttention"]
 OPSET = {"dense": 18, "banded": 20, "attention": 23}
@@ -107,7 +108,7 @@ def test_any_case(case, form, fixed):
 
 
 def _rule(case):
-    from custom_ops.online_softmax_attention.attributes import OnlineSoftmaxAttributes
+    from temport.custom_ops.online_softmax_attention.attributes import OnlineSoftmaxAttributes
 
     return OnlineSoftmaxAttributes.parse(case.attributes).rule
 

@@ -8,8 +8,8 @@ import pytest
 from one_node import RUNTIMES, bound, error
 from onnx import helper
 
-from custom_ops import OPS
-from custom_ops.op import Specialisation
+from temport.custom_ops.op import Specialisation
+from temport.custom_ops.table import OPS
 
 OP = OPS["ResidualLayerNorm"]
 NAMES = ("X", "Scale", "B", "R")

@@ -8,8 +8,10 @@ import torch
 from one_node import EPS, error
 from step_cases import LINEAR, LONG, SOFTMAX, STEPS, Step
 
-from custom_ops import OPS, cached_attention, cached_block_linear_attention
-from custom_ops.op import Specialisation
+from temport.custom_ops.cached_attention import cached_attention
+from temport.custom_ops.cached_block_linear_attention import cached_block_linear_attention
+from temport.custom_ops.op import Specialisation
+from temport.custom_ops.table import OPS
 
 TORCH = {SOFTMAX: cached_attention, LINEAR: cached_block_linear_attention}
 

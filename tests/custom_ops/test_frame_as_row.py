@@ -8,8 +8,8 @@ import pytest
 import torch
 from onnx import helper, shape_inference
 
-from custom_ops import OPS
-from custom_ops.op import Specialisation
+from temport.custom_ops.op import Specialisation
+from temport.custom_ops.table import OPS
 
 B, N, H, D = 3, 5, 2, 3
 C = H * D

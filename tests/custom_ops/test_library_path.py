@@ -2,7 +2,8 @@
 
 import pytest
 
-from custom_ops import library, library_path
+from temport.custom_ops import library
+from temport.custom_ops.library import library_path
 
 
 def test_environment_overrides_the_package(tmp_path, monkeypatch):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from custom_ops.mask import BlockRule, MaskRule
+from temport.custom_ops.mask import BlockRule, MaskRule
 
 LENGTHS = st.integers(1, 24)
 RULES = st.builds(

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from custom_ops import OPS, block_linear_attention, online_softmax_attention
-from custom_ops.op import Specialisation
+from temport.custom_ops.block_linear_attention import block_linear_attention
+from temport.custom_ops.online_softmax_attention import online_softmax_attention
+from temport.custom_ops.op import Specialisation
+from temport.custom_ops.table import OPS
 
 SOFTMAX = {"num_heads": 2, "kv_num_heads": 2, "causal": 0, "window": 0, "query_offset": -1, "scale": 0.5}
 LINEAR = {

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from custom_ops import OPS
+from temport.custom_ops.table import OPS
 
 
 def attention_row(q, keys, values, scale):

@@ -6,7 +6,7 @@ import pytest
 from one_node import Attention, model
 from onnx import TensorProto, helper, shape_inference
 
-from custom_ops import OPS
+from temport.custom_ops.table import OPS
 
 LINEAR = {"num_heads": 2, "block_size": 4}
 

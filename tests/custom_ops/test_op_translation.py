@@ -4,7 +4,9 @@ import onnx
 import pytest
 import torch
 
-from custom_ops import OPS, block_linear_attention, online_softmax_attention
+from temport.custom_ops.block_linear_attention import block_linear_attention
+from temport.custom_ops.online_softmax_attention import online_softmax_attention
+from temport.custom_ops.table import OPS
 
 
 class Packed(torch.nn.Module):

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from one_node import EPS, error
 
-from custom_ops import OPS, block_linear_attention
-from custom_ops.mask import BlockRule
+from temport.custom_ops.block_linear_attention import block_linear_attention
+from temport.custom_ops.mask import BlockRule
+from temport.custom_ops.table import OPS
 
 REFERENCE = OPS["BlockLinearAttention"].reference
 MAPS = list(product(["identity", "elu1"], ["key_sum", "none"]))
@@ -165,7 +166,7 @@ def test_exports_with_dynamic_batch_and_length():
 
 _MEASURE = """
 import resource, torch
-from custom_ops import block_linear_attention
+from temport.custom_ops.block_linear_attention import block_linear_attention
 torch.set_num_threads(1)
 def once(length):
     x = torch.ones(1, length, 3 * 32, requires_grad=True)

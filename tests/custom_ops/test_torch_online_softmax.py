@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from one_node import EPS, Attention, error
 
-from custom_ops import OPS, online_softmax_attention
-from custom_ops.mask import MaskRule
-from custom_ops.online_softmax_attention import torch_op
+from temport.custom_ops.mask import MaskRule
+from temport.custom_ops.online_softmax_attention import online_softmax_attention, torch_op
+from temport.custom_ops.table import OPS
 
 REFERENCE = OPS["OnlineSoftmaxAttention"].reference
 
@@ -219,7 +219,7 @@ def test_compiles_with_gradients():
 
 _MEASURE = """
 import resource, sys, torch
-from custom_ops import online_softmax_attention
+from temport.custom_ops.online_softmax_attention import online_softmax_attention
 torch.set_num_threads(1)
 T, window = int(sys.argv[1]), int(sys.argv[2])
 def once(length):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from toolchain import call, exclusive, need
 
-from exporter.runtimes import node
+from temport.exporter.runtimes import node
 
 PROGRAMS = {"node": "node/temport-run.mjs", "web": "web/temport-run.mjs"}
 SWIFTSHADER = {"TEMPORT_PROVIDER": "webgpu", "TEMPORT_WEBGPU_ADAPTER": "swiftshader"}

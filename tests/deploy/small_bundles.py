@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 import onnx
 
-from exporter.build import build, save
-from exporter.bundle import MANIFEST, write_manifest, write_vectors
-from exporter.declare import declare
-from exporter.parity.cases import default_cases
-from exporter.parity.oracle import find_truths
-from exporter.parity.vectors import to_vectors
-from exporter.stream import declare_stream
-from exporter.subject import Subject
-from exporter.trial import Trial, cases_for
+from temport.exporter.build import build, save
+from temport.exporter.bundle.directory import MANIFEST, write_manifest, write_vectors
+from temport.exporter.declare.architectures import declare
+from temport.exporter.declare.streams import declare_stream
+from temport.exporter.parity.cases import default_cases
+from temport.exporter.parity.oracle import find_truths
+from temport.exporter.parity.trial import Trial, cases_for
+from temport.exporter.parity.vectors import to_vectors
+from temport.exporter.runtimes.subject import Subject
 
 SMALL = {
     "mega": ["embed_dim=8", "hidden_size=16", "ema_dim=4", "num_layers=1", "window_size=5"],

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from toolchain import call, exclusive, need
 
-from exporter.parity.gate import gate
-from exporter.report.serial import runtime_row
+from temport.exporter.parity.gate import gate
+from temport.exporter.parity.serial import runtime_row
 
 AARCH64 = Path(__file__).parents[2] / "deploy" / "aarch64"
 

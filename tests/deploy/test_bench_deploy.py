@@ -11,11 +11,11 @@ import pytest
 from toolchain import build
 from typer.testing import CliRunner
 
-from exporter.bench.deploy import BOUND, PLAIN, RUNNER, DeployReport, bound, plain
-from exporter.bundle import open_bundle
-from exporter.cli import app
-from exporter.parity.vectors import read_vectors
-from exporter.runtimes.onnxruntime_cpu import OrtSession
+from temport.exporter.bench.deploy import BOUND, PLAIN, RUNNER, DeployReport, bound, plain
+from temport.exporter.bundle.directory import open_bundle
+from temport.exporter.cli import app
+from temport.exporter.parity.vectors import read_vectors
+from temport.exporter.runtimes.onnxruntime_cpu import OrtSession
 
 Bundles = Callable[[str], Path]
 

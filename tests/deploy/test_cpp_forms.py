@@ -10,12 +10,12 @@ import pytest
 from small_bundles import rehash, write_bundle
 from toolchain import run
 
-from custom_ops import library_path
-from exporter.bundle import open_bundle
-from exporter.errors import UserError
-from exporter.parity.gate import gate
-from exporter.report.serial import runtime_row
-from exporter.runtimes.runner import replay
+from temport.custom_ops.library import library_path
+from temport.exporter.bundle.directory import open_bundle
+from temport.exporter.errors import UserError
+from temport.exporter.parity.gate import gate
+from temport.exporter.parity.serial import runtime_row
+from temport.exporter.runtimes.runner import replay
 
 DATA = "model.onnx.data"
 

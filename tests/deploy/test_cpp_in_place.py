@@ -17,9 +17,9 @@ from onnx import TensorProto, helper
 from small_bundles import rehash, resign
 from toolchain import build
 
-from custom_ops import library_path
-from exporter.bundle import MANIFEST, open_bundle
-from exporter.runtimes.libraries import onnxruntime_library
+from temport.custom_ops.library import library_path
+from temport.exporter.bundle.directory import MANIFEST, open_bundle
+from temport.exporter.runtimes.libraries import onnxruntime_library
 
 Stepped = Callable[[str], Path]
 Frames = npt.NDArray[np.float32]

@@ -16,8 +16,8 @@ from rich.console import Console
 from safetensors.torch import save_file
 from toolchain import CPP, build, call
 
-from exporter.pipeline import run_export
-from exporter.runtimes.libraries import onnxruntime_library
+from temport.exporter.pipeline import run_export
+from temport.exporter.runtimes.libraries import onnxruntime_library
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "basic_motions.py"
 
@@ -74,7 +74,7 @@ def test_the_example_classifies_a_stream(
     asked = motions.request(
         getattr(motions, factory), tmp_path, streaming=True, runtimes=("onnxruntime_cpu",), out=bundle
     )
-    assert run_export(asked, Console(quiet=True))
+    assert run_export(asked, Console(quiet=True)).passed
 
     recordings = motions.recordings("test")[0][::8].numpy()
     expected = np.concatenate([motions.classes_by_frame(bundle, one[None]) for one in recordings])

@@ -12,17 +12,17 @@ import pytest
 from small_bundles import rehash
 from toolchain import build, call, run
 
-from custom_ops import library_description, library_path
-from exporter.bundle import open_bundle
-from exporter.errors import UserError
-from exporter.parity.gate import gate
-from exporter.parity.run import run_runtime
-from exporter.parity.vectors import read_vectors
-from exporter.report.serial import runtime_row
-from exporter.runtimes import load
-from exporter.runtimes.libraries import onnxruntime_library
-from exporter.runtimes.runner import replay
-from exporter.subject import Subject
+from temport.custom_ops.library import library_description, library_path
+from temport.exporter.bundle.directory import open_bundle
+from temport.exporter.errors import UserError
+from temport.exporter.parity.gate import gate
+from temport.exporter.parity.run import run_runtime
+from temport.exporter.parity.serial import runtime_row
+from temport.exporter.parity.vectors import read_vectors
+from temport.exporter.runtimes import load
+from temport.exporter.runtimes.libraries import onnxruntime_library
+from temport.exporter.runtimes.runner import replay
+from temport.exporter.runtimes.subject import Subject
 
 Exported = Callable[[str], Path]
 

@@ -15,16 +15,16 @@ from rich.console import Console
 from small_bundles import SMALL, lose_a_channel, resign
 from toolchain import CPP, build, call, run
 
-from custom_ops import library_path
-from exporter.bundle import open_bundle
-from exporter.parity.gate import gate
-from exporter.parity.stream import Streamed
-from exporter.parity.vectors import read_vectors
-from exporter.pipeline import ExportRequest, run_export, run_parity_of_bundle
-from exporter.report.serial import runtime_row
-from exporter.runtimes import load
-from exporter.runtimes.libraries import onnxruntime_library
-from exporter.subject import Subject
+from temport.custom_ops.library import library_path
+from temport.exporter.bundle.directory import open_bundle
+from temport.exporter.parity.gate import gate
+from temport.exporter.parity.serial import runtime_row
+from temport.exporter.parity.stream import Streamed
+from temport.exporter.parity.vectors import read_vectors
+from temport.exporter.pipeline import ExportRequest, run_export, run_parity_of_bundle
+from temport.exporter.runtimes import load
+from temport.exporter.runtimes.libraries import onnxruntime_library
+from temport.exporter.runtimes.subject import Subject
 
 Stepped = Callable[[str], Path]
 
@@ -114,7 +114,7 @@ def test_its_rows_join_the_parity_report(
         out=tmp_path / "bundle",
     )
     quiet = Console(quiet=True)
-    assert run_export(request, quiet)
+    assert run_export(request, quiet).passed
     assert run_parity_of_bundle(
         request.out or tmp_path, ("onnxruntime_cpu",), (), tmp_path / "report", (runner,), quiet
     )

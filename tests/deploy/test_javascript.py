@@ -19,14 +19,14 @@ from rich.console import Console
 from small_bundles import SMALL, rehash, write_bundle
 from toolchain import call
 
-from exporter.bundle import open_bundle
-from exporter.parity.gate import gate
-from exporter.parity.run import run_runtime
-from exporter.parity.vectors import read_vectors
-from exporter.pipeline import ExportRequest, run_export
-from exporter.report.serial import runtime_row
-from exporter.runtimes import load, node
-from exporter.subject import Subject
+from temport.exporter.bundle.directory import open_bundle
+from temport.exporter.parity.gate import gate
+from temport.exporter.parity.run import run_runtime
+from temport.exporter.parity.serial import runtime_row
+from temport.exporter.parity.vectors import read_vectors
+from temport.exporter.pipeline import ExportRequest, run_export
+from temport.exporter.runtimes import load, node
+from temport.exporter.runtimes.subject import Subject
 
 Exported = Callable[[str], Path]
 

@@ -15,15 +15,15 @@ from javascript import PROGRAMS, SWIFTSHADER, refusal, run
 from rich.console import Console
 from small_bundles import SMALL, lose_a_channel, rehash, write_step_bundle
 
-from exporter.bundle import open_bundle
-from exporter.parity.gate import gate
-from exporter.parity.stream import Streamed
-from exporter.parity.vectors import read_vectors
-from exporter.pipeline import ExportRequest, run_export, run_parity_of_bundle
-from exporter.report.model import RuntimeRow
-from exporter.report.serial import read_json, runtime_row
-from exporter.runtimes import load, node
-from exporter.subject import Subject
+from temport.exporter.bundle.directory import open_bundle
+from temport.exporter.parity.gate import gate
+from temport.exporter.parity.result import RuntimeRow
+from temport.exporter.parity.serial import read_json, runtime_row
+from temport.exporter.parity.stream import Streamed
+from temport.exporter.parity.vectors import read_vectors
+from temport.exporter.pipeline import ExportRequest, run_export, run_parity_of_bundle
+from temport.exporter.runtimes import load, node
+from temport.exporter.runtimes.subject import Subject
 
 Stepped = Callable[[str], Path]
 
@@ -138,7 +138,7 @@ def test_its_rows_join_the_parity_report(tmp_path: Path) -> None:
         out=tmp_path / "bundle",
     )
     quiet, out = Console(quiet=True), tmp_path / "report"
-    assert run_export(request, quiet)
+    assert run_export(request, quiet).passed
     (exported,) = read_json(tmp_path / "bundle" / "report.json").runtimes
     runners = tuple(node.JS / program for program in PROGRAMS.values())
     assert run_parity_of_bundle(tmp_path / "bundle", ("onnxruntime_cpu",), (), out, runners, quiet)

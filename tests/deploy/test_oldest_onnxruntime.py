@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from toolchain import CPP, call, exclusive
 
-from custom_ops import library_path
+from temport.custom_ops.library import library_path
 
 VERSION = "1.17.3"
 REPLAY = """

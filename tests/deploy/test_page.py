@@ -15,7 +15,7 @@ import pytest
 from javascript import install
 from webdriver import Browser, browser
 
-from exporter.runtimes import node
+from temport.exporter.runtimes import node
 
 
 @pytest.fixture(scope="module")

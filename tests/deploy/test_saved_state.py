@@ -13,7 +13,7 @@ import pytest
 import toolchain
 from small_bundles import write_step_bundle
 
-from custom_ops import library_path
+from temport.custom_ops.library import library_path
 
 PLACES = ("cpp", "node", "web")
 CUT, FRAMES = 23, 40

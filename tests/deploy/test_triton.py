@@ -16,11 +16,11 @@ from google.protobuf import text_format
 from small_bundles import rehash, write_step_bundle
 from typer.testing import CliRunner
 
-from exporter.bundle import open_bundle, sha256
-from exporter.cli import app
-from exporter.declaration import Axis, TensorSpec
-from exporter.errors import UserError
-from exporter.triton import DTYPES, Serving, config, to_text, write_repository
+from temport.exporter.bundle.directory import open_bundle, sha256
+from temport.exporter.cli import app
+from temport.exporter.declare.declaration import Axis, TensorSpec
+from temport.exporter.errors import UserError
+from temport.exporter.serve.triton import DTYPES, Serving, config, to_text, write_repository
 
 Exported = Callable[[str], Path]
 

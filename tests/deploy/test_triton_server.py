@@ -19,8 +19,8 @@ import pytest
 from small_bundles import write_step_bundle
 from toolchain import call
 
-from exporter.bundle import open_bundle
-from exporter.triton import write_repository
+from temport.exporter.bundle.directory import open_bundle
+from temport.exporter.serve.triton import write_repository
 
 FOUND = importlib.util.find_spec("pytriton")
 STAND_IN = "void* TRITONBACKEND_ModelInstanceExecute(void* i, void** r, unsigned n) { return 0; }\n"

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
-from exporter.runtimes.libraries import runner_environment
+from temport.exporter.runtimes.libraries import runner_environment
 
 CPP = Path(__file__).parents[2] / "deploy" / "cpp"
 

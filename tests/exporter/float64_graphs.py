@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import onnx_ir as ir
 
-from custom_ops import OPS
+from temport.custom_ops.table import OPS
 
 OPERATORS = {
     "MatMul": lambda a, b: a @ b,

@@ -9,16 +9,16 @@ import onnx
 import onnxruntime as ort
 from torch import nn
 
-from exporter.build import build, save
-from exporter.declaration import Declaration
-from exporter.declare import declare
-from exporter.parity.oracle import Truth
-from exporter.parity.stream import initial_state
-from exporter.report.model import ParityReport
-from exporter.runtimes import load
-from exporter.runtimes.contract import Arrays
-from exporter.stream import declare_stream
-from exporter.trial import Trial, cases_for
+from temport.exporter.build import build, save
+from temport.exporter.declare.architectures import declare
+from temport.exporter.declare.declaration import Declaration
+from temport.exporter.declare.streams import declare_stream
+from temport.exporter.parity.oracle import Truth
+from temport.exporter.parity.result import ParityReport
+from temport.exporter.parity.stream import initial_state
+from temport.exporter.parity.trial import Trial, cases_for
+from temport.exporter.runtimes import load
+from temport.exporter.runtimes.contract import Arrays
 
 SEQ = "9"
 SMALL = {

@@ -10,17 +10,17 @@ import pytest
 from float64_graphs import evaluate
 from onnx import TensorProto, helper, numpy_helper
 
-from exporter.build import build, save
-from exporter.declare import declare
-from exporter.parity.cases import default_cases
-from exporter.parity.run import run_parity
-from exporter.passes import absorb_keys as subject
-from exporter.passes.absorb_keys import absorb_keys
-from exporter.passes.projection import Projection
-from exporter.passes.unpack_qkv import is_packed
-from exporter.runtimes import load
-from exporter.stream import declare_stream
-from exporter.subject import Subject
+from temport.exporter.build import build, save
+from temport.exporter.declare.architectures import declare
+from temport.exporter.declare.streams import declare_stream
+from temport.exporter.graph.projection import Projection
+from temport.exporter.parity.cases import default_cases
+from temport.exporter.parity.run import run_parity
+from temport.exporter.passes import absorb_keys as subject
+from temport.exporter.passes.absorb_keys import absorb_keys
+from temport.exporter.passes.unpack_qkv import is_packed
+from temport.exporter.runtimes import load
+from temport.exporter.runtimes.subject import Subject
 
 FLOAT = TensorProto.DOUBLE
 """With weights in float64 the rewrite rounds nothing, and the two graphs agree to the last digits."""
@@ -183,7 +183,7 @@ def test_mega_has_one_product_less_in_every_block(seq: str) -> None:
 
 def test_step_models_keep_their_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     found = []
-    monkeypatch.setattr("exporter.build.absorb_keys", lambda model: found.append(absorb_keys(model)))
+    monkeypatch.setattr("temport.exporter.build.absorb_keys", lambda model: found.append(absorb_keys(model)))
     declaration, module, _ = declare("mega", (*SMALL, "window_size=5"), seq="23")
     build(module, declare_stream(declaration, module))
     assert found == [False]

@@ -10,14 +10,14 @@ import pytest
 from float64_graphs import evaluate
 from onnx import TensorProto, helper, numpy_helper
 
-from custom_ops import OPS
-from exporter.build import build
-from exporter.declare import declare
-from exporter.passes import absorb_projections as subject
-from exporter.passes.absorb_projections import absorb_projections
-from exporter.passes.attach_bodies import attach_bodies
-from exporter.passes.prune import prune
-from exporter.passes.single_block import as_softmax_attention, is_single_block
+from temport.custom_ops.table import OPS
+from temport.exporter.build import build
+from temport.exporter.declare.architectures import declare
+from temport.exporter.passes import absorb_projections as subject
+from temport.exporter.passes.absorb_projections import absorb_projections
+from temport.exporter.passes.attach_bodies import attach_bodies
+from temport.exporter.passes.prune import prune
+from temport.exporter.passes.single_block import as_softmax_attention, is_single_block
 
 C = 6
 EPS = float(np.finfo(np.float32).eps)

@@ -12,10 +12,10 @@ import torch
 from onnx import helper
 from onnx.reference import ReferenceEvaluator
 
-from exporter import body_domains
-from exporter.build import build, save
-from exporter.declare import declare
-from exporter.errors import UserError
+from temport.exporter import body_domains
+from temport.exporter.build import build, save
+from temport.exporter.declare.architectures import declare
+from temport.exporter.errors import UserError
 
 SMALL = ["embed_dim=8", "hidden_size=16", "ema_dim=4", "num_layers=1", "window_size=5"]
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from exporter.bundle import MANIFEST, open_bundle, staged, write_manifest
-from exporter.declaration import Axis, Declaration, TensorSpec
-from exporter.errors import UserError
+from temport.exporter.bundle.directory import MANIFEST, open_bundle, staged, write_manifest
+from temport.exporter.declare.declaration import Axis, Declaration, TensorSpec
+from temport.exporter.errors import UserError
 
 
 def minimal() -> Declaration:
@@ -78,7 +78,7 @@ def test_sigterm_during_export_leaves_nothing(tmp_path: Path) -> None:
     script = textwrap.dedent(f"""
         import sys, time
         from pathlib import Path
-        from exporter.bundle import staged
+        from temport.exporter.bundle.directory import staged
         with staged(Path({str(tmp_path / "b")!r})) as work:
             (work / "model.onnx").write_bytes(b"half")
             print("writing", flush=True)

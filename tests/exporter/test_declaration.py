@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.declaration import Axis, Declaration, TensorSpec
-from exporter.errors import UserError
+from temport.exporter.declare.declaration import Axis, Declaration, TensorSpec
+from temport.exporter.errors import UserError
 
 sizes = st.integers(1, 4096)
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from exporter.build import build, save
-from exporter.declare import declare
-from exporter.parity.cases import default_cases
-from exporter.parity.run import run_parity
-from exporter.runtimes import load
-from exporter.subject import Subject
+from temport.exporter.build import build, save
+from temport.exporter.declare.architectures import declare
+from temport.exporter.parity.cases import default_cases
+from temport.exporter.parity.run import run_parity
+from temport.exporter.runtimes import load
+from temport.exporter.runtimes.subject import Subject
 
 RUNTIMES = (
     "torch_float32",

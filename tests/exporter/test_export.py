@@ -10,9 +10,9 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from exporter import cli
-from exporter.bundle import open_bundle
-from exporter.masks import boolean_constants
+from temport.exporter import cli
+from temport.exporter.bundle.directory import open_bundle
+from temport.exporter.graph.masks import boolean_constants
 
 Command = Callable[..., tuple[int, str, str]]
 MEGA = ["--arch", "mega", "--set", "embed_dim=6", "--set", "hidden_size=16", "--set", "num_layers=2"]
@@ -106,7 +106,7 @@ def test_flipped_weight_fails_the_gate(temport: Command, tmp_path: Path) -> None
 
 FACTORY = """
 import torch
-from graphs import self_attention
+from temport.graphs import self_attention
 
 class Filter(torch.nn.Module):
     def __init__(self):
@@ -245,7 +245,7 @@ def test_interrupt_leaves_nothing(temport: Command, tmp_path: Path, monkeypatch:
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("exporter.trial.run_parity", interrupted)
+    monkeypatch.setattr("temport.exporter.parity.trial.run_parity", interrupted)
     code, _, err = temport("export", *MEGA, "--seq", "5", "--out", "b")
     assert code == 130 and "nothing was written" in err
     assert list(tmp_path.iterdir()) == []
@@ -255,5 +255,5 @@ def test_help_is_light() -> None:
     """`--help` needs no torch: the CLI module imports nothing heavy."""
     import subprocess
 
-    code = "import sys, exporter.cli; sys.exit(any(m in sys.modules for m in ('torch', 'onnx', 'openvino')))"
+    code = "import sys, temport.exporter.cli; sys.exit(any(m in sys.modules for m in ('torch', 'onnx', 'openvino')))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -13,11 +13,11 @@ import pytest
 from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from exporter.build import build
-from exporter.declare import declare
-from exporter.passes.fused_lstm import fused_lstm
-from exporter.runtimes.op_reference import REFERENCE_OPS
-from exporter.stream import declare_stream
+from temport.exporter.build import build
+from temport.exporter.declare.architectures import declare
+from temport.exporter.declare.streams import declare_stream
+from temport.exporter.passes.fused_lstm import fused_lstm
+from temport.exporter.runtimes.op_reference import REFERENCE_OPS
 
 FLOAT = onnx.TensorProto.FLOAT
 

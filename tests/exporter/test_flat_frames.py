@@ -6,12 +6,12 @@ import onnx_ir as ir
 import onnxruntime
 import pytest
 
-from custom_ops import library_path
-from exporter.body_domains import spread
-from exporter.build import build
-from exporter.declare import declare
-from exporter.passes.flat_frames import flat_frames
-from exporter.stream import declare_stream
+from temport.custom_ops.library import library_path
+from temport.exporter.build import build
+from temport.exporter.declare.architectures import declare
+from temport.exporter.declare.streams import declare_stream
+from temport.exporter.graph.body_domains import spread
+from temport.exporter.passes.flat_frames import flat_frames
 
 SMALL = {
     "sliding_window": ("embed_dim=6", "num_heads=2", "head_dim=4", "num_layers=2", "window_size=5"),
@@ -55,7 +55,7 @@ def test_the_same_stream_without_reshapes(name: str, batch: str, monkeypatch: py
     declaration, module, _ = declare(name, SMALL[name], batch=batch, seq="5")
     declaration = declare_stream(declaration, module)
     rows = build(module, declaration)
-    monkeypatch.setattr("exporter.build.flat_frames", lambda model: False)
+    monkeypatch.setattr("temport.exporter.build.flat_frames", lambda model: False)
     frames = build(module, declaration)
     attentions = sum(count for op, count in rows.op_counts["exported"].items() if "Cached" in op)
     assert attentions == 2

@@ -10,10 +10,10 @@ import torch
 from onnx.reference import ReferenceEvaluator
 from torch import nn
 
-from exporter.build import build
-from exporter.declare import declare, declare_module
-from exporter.passes import flatten_rows as subject
-from exporter.passes.flatten_rows import flatten_rows
+from temport.exporter.build import build
+from temport.exporter.declare.architectures import declare, declare_module
+from temport.exporter.passes import flatten_rows as subject
+from temport.exporter.passes.flatten_rows import flatten_rows
 
 C = 5
 DENSE = "p{0} = MatMul({1}, w{0})  {2} = Add(p{0}, b{0})"
@@ -179,7 +179,7 @@ ARCHITECTURES = {
 def test_flops_are_the_same(name: str, batch: str, monkeypatch: pytest.MonkeyPatch) -> None:
     declaration, module, _ = declare(name, ARCHITECTURES[name], batch=batch, seq="23")
     rows = build(module, declaration)
-    monkeypatch.setattr("exporter.build.flatten_rows", lambda model: False)
+    monkeypatch.setattr("temport.exporter.build.flatten_rows", lambda model: False)
     whole = build(module, declaration)
     assert sum(rows.flops["exported"].values()) == sum(whole.flops["exported"].values())
 
@@ -210,7 +210,7 @@ class Own(nn.Module):
 
 @pytest.mark.parametrize("axes", [("dynamic", "dynamic"), ("dynamic", "7"), ("3", "dynamic")], ids=str)
 def test_own_module_with_open_axes(axes: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("exporter.declare.load_factory", lambda source: Own)
+    monkeypatch.setattr("temport.exporter.declare.architectures.load_factory", lambda source: Own)
     declaration, module = declare_module("own.py:Own", ["x=batch,seq,6"], batch=axes[0], seq=axes[1])
     proto = ir.to_proto(build(module, replace(declaration, ops="standard")).model)
     assert [n.op_type for n in proto.graph.node].count("Gemm") >= 2

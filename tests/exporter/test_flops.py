@@ -8,11 +8,11 @@ import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper
 
-from custom_ops import MaskRule
-from exporter.build import build
-from exporter.declaration import Axis, Declaration, TensorSpec
-from exporter.declare import declare
-from exporter.flops import count_flops
+from temport.custom_ops.mask import MaskRule
+from temport.exporter.build import build
+from temport.exporter.declare.architectures import declare
+from temport.exporter.declare.declaration import Axis, Declaration, TensorSpec
+from temport.exporter.graph.flops import count_flops
 
 
 def one_node(op, shapes, output, weights=(), domain="", **attributes):

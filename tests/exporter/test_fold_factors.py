@@ -11,10 +11,10 @@ import torch
 from onnx.reference import ReferenceEvaluator
 from torch import nn
 
-from exporter.build import build
-from exporter.declare import declare_module
-from exporter.passes import fold_factors as subject
-from exporter.passes.fold_factors import fold_factors
+from temport.exporter.build import build
+from temport.exporter.declare.architectures import declare_module
+from temport.exporter.passes import fold_factors as subject
+from temport.exporter.passes.fold_factors import fold_factors
 
 K, N = 5, 3
 EPS = float(np.finfo(np.float32).eps)
@@ -142,7 +142,7 @@ class Own(nn.Module):
 @pytest.mark.parametrize("batch", ["dynamic", "3"])
 def test_own_module(batch: str, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(2)
-    monkeypatch.setattr("exporter.declare.load_factory", lambda source: Own)
+    monkeypatch.setattr("temport.exporter.declare.architectures.load_factory", lambda source: Own)
     declaration, module = declare_module("own.py:Own", ["x=batch,6"], batch=batch, seq="3")
     proto = ir.to_proto(build(module, declaration).model)
     assert [node.op_type for node in proto.graph.node].count("Mul") == 1
@@ -157,7 +157,9 @@ def test_no_weight_leaves_the_range_of_float16(monkeypatch: pytest.MonkeyPatch) 
     """A factor that brings what a layer takes or gives into the range would take the weight out of it."""
     large = nn.Sequential(nn.Linear(6, 6), nn.ReLU())
     torch.nn.init.normal_(large[0].weight, std=100.0)
-    monkeypatch.setattr("exporter.declare.load_factory", lambda source: lambda: Scaled(large, 1e4))
+    monkeypatch.setattr(
+        "temport.exporter.declare.architectures.load_factory", lambda source: lambda: Scaled(large, 1e4)
+    )
     declaration, module = declare_module("own.py:make", ["x=batch,6"], seq="3")
     halves = build(module, replace(declaration, precision="float16"))
     assert any(node.op_type == "Mul" for node in halves.model.graph)

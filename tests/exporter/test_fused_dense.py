@@ -13,15 +13,15 @@ import onnx_ir as ir
 import pytest
 from onnx.reference import ReferenceEvaluator
 
-from exporter.build import build, save
-from exporter.declare import declare
-from exporter.parity.cases import default_cases
-from exporter.parity.run import run_parity
-from exporter.passes import fused_dense as rewrite
-from exporter.report.model import FAIL
-from exporter.runtimes import load
-from exporter.runtimes.op_reference import REFERENCE_OPS
-from exporter.subject import Subject
+from temport.exporter.build import build, save
+from temport.exporter.declare.architectures import declare
+from temport.exporter.parity.cases import default_cases
+from temport.exporter.parity.result import FAIL
+from temport.exporter.parity.run import run_parity
+from temport.exporter.passes import fused_dense as rewrite
+from temport.exporter.runtimes import load
+from temport.exporter.runtimes.op_reference import REFERENCE_OPS
+from temport.exporter.runtimes.subject import Subject
 
 K, N, HEADS = 3, 4, 2
 CONSTANTS = {

@@ -6,8 +6,8 @@ import onnx_ir as ir
 import pytest
 from onnx.reference import ReferenceEvaluator
 
-from exporter.passes import join_reshapes as subject
-from exporter.passes.join_reshapes import join_reshapes
+from temport.exporter.passes import join_reshapes as subject
+from temport.exporter.passes.join_reshapes import join_reshapes
 
 CONSTANTS = (
     "int64[2] rows = {-1, 4}, int64[3] back = {-1, 3, 4}, int64[4] heads = {-1, 1, 2, 2}, "

@@ -11,15 +11,15 @@ import onnx
 import pytest
 import torch
 
-from exporter import build as subject_module
-from exporter.build import build, save
-from exporter.declaration import Axis, Declaration, TensorSpec
-from exporter.declare import declare
-from exporter.parity.cases import Array
-from exporter.runtimes import load
-from exporter.runtimes.contract import Session
-from exporter.subject import Subject
-from graphs.moving_average import DecayKernel
+from temport.exporter import build as subject_module
+from temport.exporter.build import build, save
+from temport.exporter.declare.architectures import declare
+from temport.exporter.declare.declaration import Axis, Declaration, TensorSpec
+from temport.exporter.parity.cases import Array
+from temport.exporter.runtimes import load
+from temport.exporter.runtimes.contract import Session
+from temport.exporter.runtimes.subject import Subject
+from temport.graphs.moving_average import DecayKernel
 
 SHORTEST, LONGEST = 3, 17
 NARROW = ("embed_dim=10", "hidden_size=16", "num_layers=2")

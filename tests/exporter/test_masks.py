@@ -8,8 +8,8 @@ from onnx import TensorProto as T
 from onnx import helper as h
 from onnx import numpy_helper as nh
 
-from custom_ops.mask import MaskRule
-from exporter.masks import BakedMask, MaskError, check_masks, computed_masks
+from temport.custom_ops.mask import MaskRule
+from temport.exporter.graph.masks import BakedMask, MaskError, check_masks, computed_masks
 
 RULE = MaskRule(causal=True, window=3)
 N = 7

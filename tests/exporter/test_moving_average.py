@@ -11,9 +11,9 @@ import onnx_ir as ir
 import pytest
 from onnx import helper, numpy_helper
 
-from exporter.build import build
-from exporter.declare import declare
-from exporter.passes.moving_average import moving_average
+from temport.exporter.build import build
+from temport.exporter.declare.architectures import declare
+from temport.exporter.passes.moving_average import moving_average
 
 FLOAT = onnx.TensorProto.FLOAT
 TAPS = 3

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from exporter.build import build, save
-from exporter.declare import declare_module
-from exporter.stream import declare_stream
-from graphs.streaming import Stateful, StateSpec
+from temport.exporter.build import build, save
+from temport.exporter.declare.architectures import declare_module
+from temport.exporter.declare.streams import declare_stream
+from temport.graphs.streaming import Stateful, StateSpec
 
 CARRIED = {
     "a state that stays": lambda x, y, a, b: (a, b + x),
@@ -42,7 +42,9 @@ class Carries(nn.Module, Stateful):
 @pytest.mark.parametrize("name", CARRIED)
 def test_states_keep_their_names(name, ops, tmp_path, monkeypatch):
     torch.manual_seed(3)
-    monkeypatch.setattr("exporter.declare.load_factory", lambda source: lambda: Carries(CARRIED[name]))
+    monkeypatch.setattr(
+        "temport.exporter.declare.architectures.load_factory", lambda source: lambda: Carries(CARRIED[name])
+    )
     declaration, module = declare_module("own.py:make", ["x=batch,seq,3"], batch="dynamic", seq="4", ops=ops)
     declaration = declare_stream(declaration, module)
     save(build(module, declaration), tmp_path / "step.onnx", False)

@@ -12,9 +12,9 @@ import pytest
 import torch
 from torch import nn
 
-from exporter.build import Built, build
-from exporter.declare import declare
-from exporter.passes.prune import prune
+from temport.exporter.build import Built, build
+from temport.exporter.declare.architectures import declare
+from temport.exporter.passes.prune import prune
 
 SMALL = {
     "mega": ("embed_dim=6", "hidden_size=16", "num_layers=2", "ema_dim=3"),

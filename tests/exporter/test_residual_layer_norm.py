@@ -8,8 +8,8 @@ import onnx_ir as ir
 import pytest
 from onnx.reference import ReferenceEvaluator
 
-from exporter.passes.residual_layer_norm import residual_layer_norm
-from exporter.runtimes.op_reference import REFERENCE_OPS
+from temport.exporter.passes.residual_layer_norm import residual_layer_norm
+from temport.exporter.runtimes.op_reference import REFERENCE_OPS
 
 INPUTS = {"x": "rows, 3", "r": "rows, 3", "one": "1, 3", "other": "other, 3", "z": "2, rows, 3", "v": "3"}
 CONSTANTS = (

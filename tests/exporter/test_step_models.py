@@ -15,20 +15,20 @@ import torch
 from streams import SMALL, WITHOUT_PROCESSES, Exported, export, replay
 from typer.testing import CliRunner
 
-from exporter.build import build
-from exporter.bundle import open_bundle
-from exporter.cli import app
-from exporter.declaration import Axis
-from exporter.declare import declare
-from exporter.in_place import in_place_states
-from exporter.masks import computed_masks
-from exporter.metadata import signature
-from exporter.parity.stream import initial_state
-from exporter.parity.vectors import read_vectors
-from exporter.pipeline import run_parity_of_bundle
-from exporter.runtimes import load
-from exporter.runtimes.runner import Found, RunnerRuntime
-from exporter.stream import declare_stream, sequence_declaration
+from temport.exporter.build import build
+from temport.exporter.bundle.directory import open_bundle
+from temport.exporter.bundle.metadata import signature
+from temport.exporter.cli import app
+from temport.exporter.declare.architectures import declare
+from temport.exporter.declare.declaration import Axis
+from temport.exporter.declare.streams import declare_stream, sequence_declaration
+from temport.exporter.graph.in_place import in_place_states
+from temport.exporter.graph.masks import computed_masks
+from temport.exporter.parity.stream import initial_state
+from temport.exporter.parity.vectors import read_vectors
+from temport.exporter.pipeline import run_parity_of_bundle
+from temport.exporter.runtimes import load
+from temport.exporter.runtimes.runner import Found, RunnerRuntime
 
 
 @pytest.fixture(scope="module")

@@ -8,12 +8,12 @@ from rich.console import Console
 from streams import FAST, SMALL
 from typer.testing import CliRunner
 
-from exporter.bundle import open_bundle
-from exporter.cli import app
-from exporter.declare import declare
-from exporter.errors import UserError
-from exporter.pipeline import ExportRequest, run_export
-from exporter.stream import declare_stream, sequence_declaration
+from temport.exporter.bundle.directory import open_bundle
+from temport.exporter.cli import app
+from temport.exporter.declare.architectures import declare
+from temport.exporter.declare.streams import declare_stream, sequence_declaration
+from temport.exporter.errors import UserError
+from temport.exporter.pipeline import ExportRequest, run_export
 
 
 def test_half_precision_is_refused() -> None:
@@ -38,7 +38,7 @@ def test_refusals(arch: str, settings: list[str], seq: str, sentence: str) -> No
 
 OWN = """
 from torch import nn
-from graphs import build_mega
+from temport.graphs import build_mega
 
 class Scored(nn.Module):
     def __init__(self):
@@ -72,7 +72,7 @@ def test_a_module_of_ones_own(tmp_path: Path) -> None:
             runtimes=FAST,
             out=tmp_path / factory,
         )
-        return run_export(request, Console(quiet=True))
+        return run_export(request, Console(quiet=True)).passed
 
     assert export_own("Scored")
     stream = open_bundle(tmp_path / "Scored").declaration

@@ -4,8 +4,8 @@ import numpy as np
 import onnxruntime as ort
 import torch
 
-from exporter.declaration import Axis, Declaration, TensorSpec
-from exporter.torch_to_onnx import to_onnx
+from temport.exporter.declare.declaration import Axis, Declaration, TensorSpec
+from temport.exporter.trace.torch_to_onnx import to_onnx
 
 
 class Erfc(torch.nn.Module):

@@ -9,8 +9,8 @@ import onnxruntime as ort
 import pytest
 import torch
 
-from exporter.declaration import Axis, Declaration, TensorSpec
-from exporter.torch_to_onnx import to_onnx
+from temport.exporter.declare.declaration import Axis, Declaration, TensorSpec
+from temport.exporter.trace.torch_to_onnx import to_onnx
 
 BEYOND = 2**24 + 1
 """The first integer that float32 does not hold."""

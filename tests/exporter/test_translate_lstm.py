@@ -6,8 +6,8 @@ import onnxruntime as ort
 import pytest
 import torch
 
-from exporter.torch_to_onnx import translations
-from graphs.lstm import LSTM
+from temport.exporter.trace.torch_to_onnx import translations
+from temport.graphs.lstm import LSTM
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,9 @@ import pytest
 import torch
 from safetensors.numpy import save_file
 
-from exporter import weights
-from exporter.declare import declare
-from exporter.errors import UserError
+from temport.exporter import weights
+from temport.exporter.declare.architectures import declare
+from temport.exporter.errors import UserError
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 MEGA = ("embed_dim=24", "num_layers=2", "hidden_size=32", "ema_dim=6")

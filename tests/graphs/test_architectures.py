@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-import graphs
-from graphs.registry import ARCHITECTURES
+from temport import graphs
+from temport.graphs.registry import ARCHITECTURES
 
 SEQUENCE = [name for name in ARCHITECTURES if name != "dms"]
 LENGTHS = (1, 7, 61)

@@ -8,8 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import graphs
-from graphs.attention_kernels import l1_attention, laplace_attention
+from temport import graphs
+from temport.graphs.attention_kernels import l1_attention, laplace_attention
 
 
 def by_loops(q, k, v, mask):

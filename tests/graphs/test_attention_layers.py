@@ -5,9 +5,9 @@ import itertools
 import pytest
 import torch
 
-import graphs
-from custom_ops import MaskRule
-from graphs.attention_layers import MultiHeadSelfAttention
+from temport import graphs
+from temport.custom_ops.mask import MaskRule
+from temport.graphs.attention_layers import MultiHeadSelfAttention
 
 WAYS = [dict(memory_efficient=True), dict(chunked=True), dict(chunked=True, chunk_size=5)]
 

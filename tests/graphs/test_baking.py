@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-import graphs
-from custom_ops import MaskRule
-from graphs.lstm import LSTM
-from graphs.masks import MaskTable
-from graphs.moving_average import DecayKernel, ExponentialMovingAverage
-from graphs.position import PositionalEncoding
-from graphs.rope import RotaryTable
+from temport import graphs
+from temport.custom_ops.mask import MaskRule
+from temport.graphs.lstm import LSTM
+from temport.graphs.masks import MaskTable
+from temport.graphs.moving_average import DecayKernel, ExponentialMovingAverage
+from temport.graphs.position import PositionalEncoding
+from temport.graphs.rope import RotaryTable
 
 
 def tables():

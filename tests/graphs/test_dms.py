@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-import graphs
+from temport import graphs
 
 MASK = torch.ones(2, 1, 1, 4, dtype=torch.bool)
 

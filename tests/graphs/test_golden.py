@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-import graphs
-from graphs.edifice_names import Source
-from graphs.feed_forward import FeedForward, GatedFeedForward
-from graphs.mega import edifice_block
-from graphs.reference_weights import convert
-from graphs.registry import ARCHITECTURES
+from temport import graphs
+from temport.graphs.edifice_names import Source
+from temport.graphs.feed_forward import FeedForward, GatedFeedForward
+from temport.graphs.mega import edifice_block
+from temport.graphs.reference_weights import convert
+from temport.graphs.registry import ARCHITECTURES
 
 BOUND = 1e-5
 SINE_BOUND = 2e-5  # float32 angles of some 40 radians are off by 2e-6 before the sine is taken

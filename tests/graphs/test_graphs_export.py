@@ -9,9 +9,9 @@ from collections import Counter
 import pytest
 import torch
 
-import graphs
-from exporter.torch_to_onnx import translations
-from graphs.registry import ARCHITECTURES
+from temport import graphs
+from temport.exporter.trace.torch_to_onnx import translations
+from temport.graphs.registry import ARCHITECTURES
 
 MASK_ARITHMETIC = {"Range", "Less", "LessOrEqual", "Greater", "GreaterOrEqual", "Trilu", "CumSum", "EyeLike"}
 POSITION_ARITHMETIC = {"Sin", "Cos", "Pow"}

@@ -4,8 +4,8 @@ import warnings
 
 import pytest
 
-import graphs
-from graphs.registry import ARCHITECTURES
+from temport import graphs
+from temport.graphs.registry import ARCHITECTURES
 
 SEQUENCE = [name for name in ARCHITECTURES if name != "dms"]
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from graphs.reference_weights import convert
-from graphs.registry import ARCHITECTURES
+from temport.graphs.reference_weights import convert
+from temport.graphs.registry import ARCHITECTURES
 
 
 def reference_file(name, config):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from graphs import streaming
+from temport.graphs import streaming
 
 
 class Sloppy(torch.nn.Module, streaming.Stateful):

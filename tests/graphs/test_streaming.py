@@ -7,10 +7,10 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
-import graphs
-from graphs import streaming
-from graphs.position import RADIX, STREAM_FRAMES, PositionalEncoding, sinusoid
-from graphs.registry import ARCHITECTURES
+from temport import graphs
+from temport.graphs import streaming
+from temport.graphs.position import RADIX, STREAM_FRAMES, PositionalEncoding, sinusoid
+from temport.graphs.registry import ARCHITECTURES
 
 HORIZON = 9
 FRAMES = 61  # eight windows of 7, and seven blocks of 8 with a part of one more

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from graphs.registry import ARCHITECTURES
+from temport.graphs.registry import ARCHITECTURES
 
 CASES = [(name, {}) for name in ARCHITECTURES]
 CASES += [

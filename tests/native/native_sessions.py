@@ -12,7 +12,7 @@ import onnxruntime
 import torch
 from onnx import helper
 
-from custom_ops import library_path
+from temport.custom_ops.library import library_path
 
 NAMES = ("Q", "K", "V", "key_mask")
 Array = npt.NDArray[Any]

@@ -11,8 +11,8 @@ import onnxruntime
 from native_sessions import Array, options
 from onnx import helper, numpy_helper
 
-from custom_ops import OPS
-from custom_ops.op import Specialisation
+from temport.custom_ops.op import Specialisation
+from temport.custom_ops.table import OPS
 
 EPS = np.finfo(np.float32).eps
 

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from native_sessions import TORCH, allowance, rounded, run
 
-from custom_ops import OPS, MaskRule
+from temport.custom_ops.mask import MaskRule
+from temport.custom_ops.table import OPS
 
 OP = "OnlineSoftmaxAttention"
 

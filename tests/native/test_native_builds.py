@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 NATIVE = ROOT / "custom_ops" / "native"
 LEVELS = {"sse42": "sse4_2", "avx2": "avx2", "avx512": "avx512f", "neon": "asimd"}
 FORCED = """
-from custom_ops import library_description, library_path
+from temport.custom_ops.library import library_description, library_path
 import test_native_attention as attention, test_native_block_linear as linear, test_native_dense as dense
 import test_native_layer_norm as layer_norm, test_native_lstm as lstm, test_native_moving_average as average
 import test_native_cached_attention as cached, test_native_cached_block_linear as cached_linear

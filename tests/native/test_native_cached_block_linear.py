@@ -12,8 +12,8 @@ import torch
 from native_sessions import NODE, TORCH, Array, allowance, options, rounded
 from one_step import IN_PLACE, model, run
 
-from custom_ops import OPS
-from custom_ops import block_linear_attention as torch_op
+from temport.custom_ops.block_linear_attention import block_linear_attention as torch_op
+from temport.custom_ops.table import OPS
 
 OP = "CachedBlockLinearAttention"
 SUMS = ("Earlier", "Block", "Lost")

@@ -20,7 +20,7 @@ from one_layer import EPS, proto, run, tensors
 from onnx import helper
 from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument
 
-from custom_ops import OPS
+from temport.custom_ops.table import OPS
 
 ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "none": lambda x: x,

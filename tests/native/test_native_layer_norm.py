@@ -11,7 +11,7 @@ from native_sessions import Array
 from one_layer import EPS, run, tensors
 from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument
 
-from custom_ops import OPS
+from temport.custom_ops.table import OPS
 
 OP = "ResidualLayerNorm"
 

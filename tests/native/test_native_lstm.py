@@ -12,7 +12,7 @@ import torch
 from native_sessions import Array, options
 from one_layer import EPS, proto, run, tensors
 
-from custom_ops import OPS
+from temport.custom_ops.table import OPS
 
 LSTM_CASES = [(1, 1, 256, 256), (60, 1, 40, 130), (3, 5, 1, 1), (7, 4, 17, 33), (2, 3, 300, 8), (0, 2, 5, 6)]
 LSTM_CASES += [(40, 2, 16, 250), (2, 0, 3, 5)]  # frames of several tasks; nobody in the batch

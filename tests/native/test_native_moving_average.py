@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from native_sessions import Array, options
 from one_layer import EPS, proto, run, tensors
 
-from custom_ops import OPS
-from custom_ops.op import Specialisation
+from temport.custom_ops.op import Specialisation
+from temport.custom_ops.table import OPS
 
 OP = "MovingAverage"
 

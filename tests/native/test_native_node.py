@@ -12,7 +12,7 @@ import pytest
 from native_sessions import NODE, model, options, run, session
 from onnx import helper
 
-from custom_ops import OPS
+from temport.custom_ops.table import OPS
 
 ATTENTION, LINEAR = "OnlineSoftmaxAttention", "BlockLinearAttention"
 ATTRIBUTES: dict[str, dict[str, Any]] = {

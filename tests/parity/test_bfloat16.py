@@ -10,11 +10,11 @@ import onnx
 import pytest
 from onnx import TensorProto, numpy_helper
 
-from exporter.build import build, save
-from exporter.declare import declare
-from exporter.report.model import FAIL, PASS, ParityReport
-from exporter.runtimes import load
-from exporter.trial import Trial, cases_for
+from temport.exporter.build import build, save
+from temport.exporter.declare.architectures import declare
+from temport.exporter.parity.result import FAIL, PASS, ParityReport
+from temport.exporter.parity.trial import Trial, cases_for
+from temport.exporter.runtimes import load
 from tests.tensorrt.test_precision import SETTINGS
 
 RUNTIMES = ("onnx_reference", "op_reference")

@@ -10,8 +10,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from exporter.parity.compare import CEILING, EPS, bound, judge, max_abs, rejudge, worst
-from exporter.report.model import FAIL, ILL, PASS, Bound, OutputRow
+from temport.exporter.parity.compare import CEILING, EPS, bound, judge, max_abs, rejudge, worst
+from temport.exporter.parity.result import FAIL, ILL, PASS, Bound, OutputRow
 
 SHAPES = arrays.array_shapes(min_dims=1, max_dims=3, min_side=1, max_side=7)
 VALUES = st.floats(-1e6, 1e6, allow_nan=False, width=64).map(lambda v: v if abs(v) > 1e-6 else 0.0)

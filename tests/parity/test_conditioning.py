@@ -15,16 +15,16 @@ from hypothesis.extra import numpy as arrays
 from onnx import TensorProto, helper
 from torch import nn
 
-from exporter.declaration import Axis, Declaration, TensorSpec
-from exporter.errors import UserError
-from exporter.parity.cases import Case, default_cases
-from exporter.parity.compare import EPS
-from exporter.parity.conditioning import amplification, jittered
-from exporter.parity.oracle import find_truth, find_truths
-from exporter.parity.run import run_parity
-from exporter.report.model import FAIL, ILL, PASS
-from exporter.runtimes import load
-from exporter.subject import Subject
+from temport.exporter.declare.declaration import Axis, Declaration, TensorSpec
+from temport.exporter.errors import UserError
+from temport.exporter.parity.cases import Case, default_cases
+from temport.exporter.parity.compare import EPS
+from temport.exporter.parity.conditioning import amplification, jittered
+from temport.exporter.parity.oracle import find_truth, find_truths
+from temport.exporter.parity.result import FAIL, ILL, PASS
+from temport.exporter.parity.run import run_parity
+from temport.exporter.runtimes import load
+from temport.exporter.runtimes.subject import Subject
 
 SPEC = (Axis("batch", 2, 2, 2), 5, 3)
 LARGE = 1e6

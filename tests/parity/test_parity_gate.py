@@ -13,11 +13,11 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from exporter.errors import UserError
-from exporter.parity.run import run_parity
-from exporter.report.model import FAIL, NOT_RUN, PASS
-from exporter.runtimes import RUNTIMES, load
-from exporter.runtimes.contract import Arrays, Closing
+from temport.exporter.errors import UserError
+from temport.exporter.parity.result import FAIL, NOT_RUN, PASS
+from temport.exporter.parity.run import run_parity
+from temport.exporter.runtimes import RUNTIMES, load
+from temport.exporter.runtimes.contract import Arrays, Closing
 
 ORT = load("onnxruntime_cpu")
 

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter.declaration import Axis, Declaration, TensorSpec
-from exporter.errors import UserError
-from exporter.parity.cases import DISTRIBUTIONS, default_cases
-from exporter.parity.files import read_case
+from temport.exporter.declare.declaration import Axis, Declaration, TensorSpec
+from temport.exporter.errors import UserError
+from temport.exporter.parity.cases import DISTRIBUTIONS, default_cases
+from temport.exporter.parity.files import read_case
 
 
 def declaration(batch: Axis, seq: Axis, memory: Axis | None = None) -> Declaration:

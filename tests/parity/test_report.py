@@ -10,18 +10,27 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from custom_ops import MaskRule
-from exporter.bundle import write_vectors
-from exporter.errors import UserError
-from exporter.parity.gate import merge
-from exporter.parity.run import run_parity
-from exporter.parity.vectors import read_vectors, to_vectors
-from exporter.report.chart import Strip, distribution
-from exporter.report.html import figure, render, write_html
-from exporter.report.model import FAIL, ILL, NOT_RUN, PASS, Bound, Divergence, MaskPicture, RuntimeRow
-from exporter.report.serial import read_json, to_json, write_json
-from exporter.report.table import table
-from exporter.runtimes import load
+from temport.custom_ops.mask import MaskRule
+from temport.exporter.bundle.directory import write_vectors
+from temport.exporter.errors import UserError
+from temport.exporter.parity.gate import merge
+from temport.exporter.parity.result import (
+    FAIL,
+    ILL,
+    NOT_RUN,
+    PASS,
+    Bound,
+    Divergence,
+    MaskPicture,
+    RuntimeRow,
+)
+from temport.exporter.parity.run import run_parity
+from temport.exporter.parity.serial import read_json, to_json, write_json
+from temport.exporter.parity.vectors import read_vectors, to_vectors
+from temport.exporter.report.chart import Strip, distribution
+from temport.exporter.report.html import figure, render, write_html
+from temport.exporter.report.table import table
+from temport.exporter.runtimes import load
 
 
 @pytest.fixture(scope="module")

@@ -14,16 +14,16 @@ import onnx
 import pytest
 import torch
 
-from exporter.declaration import TensorSpec
-from exporter.errors import UserError
-from exporter.parity.oracle import find_truths
-from exporter.parity.run import run_runtime
-from exporter.report.model import FAIL, NOT_RUN
-from exporter.runtimes import RUNTIMES, load, onnxruntime_native, runner
-from exporter.runtimes.contract import Capabilities
-from exporter.runtimes.onnxruntime_cpu import DISABLED_OPTIMIZERS
-from exporter.runtimes.prepare import prepare
-from exporter.runtimes.runner import Found, RunnerRuntime
+from temport.exporter.declare.declaration import TensorSpec
+from temport.exporter.errors import UserError
+from temport.exporter.parity.oracle import find_truths
+from temport.exporter.parity.result import FAIL, NOT_RUN
+from temport.exporter.parity.run import run_runtime
+from temport.exporter.runtimes import RUNTIMES, load, onnxruntime_native, runner
+from temport.exporter.runtimes.contract import Capabilities
+from temport.exporter.runtimes.onnxruntime_cpu import DISABLED_OPTIMIZERS
+from temport.exporter.runtimes.prepare import prepare
+from temport.exporter.runtimes.runner import Found, RunnerRuntime
 
 FIXED = Capabilities(
     custom_domain=False,
@@ -37,7 +37,7 @@ FIXED = Capabilities(
 
 def test_registry_imports_no_framework():
     code = (
-        "import sys, json, exporter.runtimes\n"
+        "import sys, json, temport.exporter.runtimes\n"
         "print(json.dumps([m for m in ('torch', 'onnx', 'onnxruntime', 'openvino') if m in sys.modules]))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from custom_ops.cuda.aot_kernels import AotKernel
-from custom_ops.cuda.aot_plugin import OPS
-from custom_ops.cuda.launch_arguments import LaunchArguments
+from temport.custom_ops.cuda.aot_kernels import AotKernel
+from temport.custom_ops.cuda.aot_plugin import OPS
+from temport.custom_ops.cuda.launch_arguments import LaunchArguments
 from tests.tensorrt.kept_build import build_emulated_library
 from tests.tensorrt.tensorrt_stand_in import (
     DynamicTensorDescription,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from custom_ops.cuda.build import build_emulated
+from temport.custom_ops.cuda.build import build_emulated
 from tests.tensorrt.kept_build import keep, kernel_sources
 
 

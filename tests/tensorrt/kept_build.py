@@ -12,7 +12,7 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-from custom_ops.cuda import build
+from temport.custom_ops.cuda import build
 
 _KEPT = Path(__file__).parents[2] / "build" / "kept"
 _EMULATION = Path(build.__file__).with_name("emulate.cc")

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from exporter.declaration import Declaration, TensorSpec
-from exporter.runtimes.contract import Arrays, Closing
-from exporter.runtimes.tensorrt_engine import CAPABILITIES, NotForThisGpu
-from exporter.subject import Subject
+from temport.exporter.declare.declaration import Declaration, TensorSpec
+from temport.exporter.runtimes.contract import Arrays, Closing
+from temport.exporter.runtimes.subject import Subject
+from temport.exporter.runtimes.tensorrt_engine import CAPABILITIES, NotForThisGpu
 
 SPEC = (TensorSpec("x", "float32", (2,)),)
 SUBJECT = Subject(Declaration("module", {}, SPEC, (TensorSpec("y", "float32", (2,)),)), Path("model.onnx"))

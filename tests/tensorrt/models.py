@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from exporter.declaration import Axis, Declaration, TensorSpec
+from temport.exporter.declare.declaration import Axis, Declaration, TensorSpec
 
 TYPES = {"float32": TensorProto.FLOAT, "float16": TensorProto.FLOAT16, "bfloat16": TensorProto.BFLOAT16}
 

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from custom_ops.block_linear_attention.reference import reference as block_linear_reference
-from custom_ops.cuda import aot_kernels, aot_plugin
-from custom_ops.cuda.build import nvcc
-from custom_ops.cuda.launch_arguments import LaunchArguments, float_bits
-from custom_ops.online_softmax_attention.reference import reference
+from temport.custom_ops.block_linear_attention.reference import reference as block_linear_reference
+from temport.custom_ops.cuda import aot_kernels, aot_plugin
+from temport.custom_ops.cuda.build import nvcc
+from temport.custom_ops.cuda.launch_arguments import LaunchArguments, float_bits
+from temport.custom_ops.online_softmax_attention.reference import reference
 from tests.tensorrt.aot_harness import run_plugin, text_of
 from tests.tensorrt.tensorrt_stand_in import plugin_package, tensorrt
 from tests.tensorrt.test_cuda_kernels import DTYPES, bound

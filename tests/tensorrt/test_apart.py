@@ -12,14 +12,14 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from exporter.errors import UserError
-from exporter.parity.cases import Case
-from exporter.parity.oracle import Truth
-from exporter.parity.run import run_runtime
-from exporter.report.model import FAIL, NOT_RUN, PASS, Bound, RuntimeRow
-from exporter.runtimes import load
-from exporter.runtimes.apart import Apart
-from exporter.runtimes.tensorrt_engine import NotForThisGpu
+from temport.exporter.errors import UserError
+from temport.exporter.parity.cases import Case
+from temport.exporter.parity.oracle import Truth
+from temport.exporter.parity.result import FAIL, NOT_RUN, PASS, Bound, RuntimeRow
+from temport.exporter.parity.run import run_runtime
+from temport.exporter.runtimes import load
+from temport.exporter.runtimes.apart import Apart
+from temport.exporter.runtimes.tensorrt_engine import NotForThisGpu
 from tests.tensorrt.misbehaving_engine import INPUTS, SUBJECT, StandIn
 
 
@@ -88,7 +88,7 @@ def test_an_engine_that_does_not_load(how: str, verdict: str, reason: str) -> No
 
 def test_a_hung_process_ends_with_a_caller_that_is_killed() -> None:
     caller = (
-        "from exporter.runtimes.apart import Apart\n"
+        "from temport.exporter.runtimes.apart import Apart\n"
         "from tests.tensorrt.misbehaving_engine import INPUTS, SUBJECT, StandIn\n"
         "session = Apart(StandIn(second_run='hang')).open(SUBJECT)\n"
         "print(session.run(INPUTS)['process'], flush=True)\n"

@@ -8,11 +8,11 @@ from pathlib import Path
 import onnx
 import pytest
 
-from exporter.build import build, save
-from exporter.compilers.compile import compile_model
-from exporter.compilers.contract import EngineReport
-from exporter.declare import declare
-from exporter.passes.unpack_qkv import is_packed
+from temport.exporter.build import build, save
+from temport.exporter.compilers.compile import compile_model
+from temport.exporter.compilers.contract import EngineReport
+from temport.exporter.declare.architectures import declare
+from temport.exporter.passes.unpack_qkv import is_packed
 from tests.tensorrt.test_precision import SEQ, SETTINGS, models
 
 ATTENTION = {"sliding_window": 2, "hybrid": 1, "mega": 1, "lightning": 1, "dms": 1}

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from exporter.bench import engines
-from exporter.bench.engines import EngineCase, plan, run
-from exporter.errors import UserError
-from graphs.registry import ARCHITECTURES
+from temport.exporter.bench import engines
+from temport.exporter.bench.engines import EngineCase, plan, run
+from temport.exporter.errors import UserError
+from temport.graphs.registry import ARCHITECTURES
 
 
 def test_plan_is_every_combination() -> None:

@@ -13,15 +13,15 @@ import numpy as np
 import pytest
 import torch
 
-from custom_ops.block_linear_attention.reference import reference as block_linear_reference
-from custom_ops.mask import BlockRule, MaskRule
-from exporter import cli
-from exporter.bench import gpu, gpu_aot, gpu_checks
-from exporter.bench.gpu_cases import GpuCase, plan, targets
-from exporter.bench.gpu_checks import Check
-from exporter.bench.gpu_contenders import chunked_block_linear, tensors
-from exporter.bench.gpu_table import table
-from exporter.errors import UserError
+from temport.custom_ops.block_linear_attention.reference import reference as block_linear_reference
+from temport.custom_ops.mask import BlockRule, MaskRule
+from temport.exporter import cli
+from temport.exporter.bench import gpu, gpu_aot, gpu_checks
+from temport.exporter.bench.gpu_cases import GpuCase, plan, targets
+from temport.exporter.bench.gpu_checks import Check
+from temport.exporter.bench.gpu_contenders import chunked_block_linear, tensors
+from temport.exporter.bench.gpu_table import table
+from temport.exporter.errors import UserError
 
 
 @pytest.mark.parametrize("length", [1, 5, 64, 100])
@@ -192,10 +192,10 @@ class Absent:
         if name.partition('.')[0] in {'onnx_ir', 'onnxscript', 'onnxruntime', 'typer', 'rich', 'safetensors', 'jinja2'}:
             raise ModuleNotFoundError(f'no module {name}')
 sys.meta_path.insert(0, Absent())
-from exporter.bench import gpu, gpu_aot, gpu_engines
+from temport.exporter.bench import gpu, gpu_aot, gpu_engines
 print(gpu_engines.attempt('tensorrt-rtx').reason)
 gpu_aot._packages_without_their_imports()
-from custom_ops.cuda import aot_kernels, aot_plugin
+from temport.custom_ops.cuda import aot_kernels, aot_plugin
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -229,7 +229,7 @@ def test_a_command_that_hangs_ends_and_says_where(tmp_path: Path) -> None:
     script = f"""
 import time
 from pathlib import Path
-from exporter.bench import gpu
+from temport.exporter.bench import gpu
 gpu.LONGEST = 0.5
 gpu.build = lambda out, capability: out
 gpu.TorchKernels = lambda path: None

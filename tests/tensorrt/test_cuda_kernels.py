@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from custom_ops.block_linear_attention.reference import reference as block_linear_reference
-from custom_ops.cuda.build import ARCHITECTURES, build_cuda, nvcc
-from custom_ops.cuda.library import CudaKernels, Sizes
-from custom_ops.online_softmax_attention.reference import reference
+from temport.custom_ops.block_linear_attention.reference import reference as block_linear_reference
+from temport.custom_ops.cuda.build import ARCHITECTURES, build_cuda, nvcc
+from temport.custom_ops.cuda.library import CudaKernels, Sizes
+from temport.custom_ops.online_softmax_attention.reference import reference
 from tests.tensorrt.kept_build import keep, kernel_sources
 
 DTYPES: dict[str, Any] = {"float32": np.float32, "float16": np.float16, "bfloat16": ml_dtypes.bfloat16}

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from custom_ops.cuda import build
-from custom_ops.online_softmax_attention.reference import reference
+from temport.custom_ops.cuda import build
+from temport.custom_ops.online_softmax_attention.reference import reference
 from tests.tensorrt.kept_build import build_emulated_library
 
 _KERNELS = Path(build.__file__).with_name("tile_attention.cuh")

@@ -13,13 +13,18 @@ import numpy as np
 import onnx
 import pytest
 
-from exporter.compilers.compile import compile_model
-from exporter.compilers.tensorrt import cuda_device_count
-from exporter.declaration import PRECISIONS
-from exporter.errors import UserError
-from exporter.runtimes import tensorrt, tensorrt_rtx
-from exporter.runtimes.cuda_memory import Driver
-from exporter.runtimes.tensorrt_engine import EngineSession, NotForThisGpu, engine_entry, verified_engine
+from temport.exporter.compilers.compile import compile_model
+from temport.exporter.compilers.tensorrt import cuda_device_count
+from temport.exporter.declare.declaration import PRECISIONS
+from temport.exporter.errors import UserError
+from temport.exporter.runtimes import tensorrt, tensorrt_rtx
+from temport.exporter.runtimes.cuda_memory import Driver
+from temport.exporter.runtimes.tensorrt_engine import (
+    EngineSession,
+    NotForThisGpu,
+    engine_entry,
+    verified_engine,
+)
 from tests.tensorrt.models import AttentionCase, attention_model, declaration
 
 

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from exporter import cli
-from exporter.compilers.tensorrt import BACKEND
-from exporter.compilers.tensorrt_rtx import BACKEND as RTX
-from exporter.pipeline import ExportRequest, run_export
+from temport.exporter import cli
+from temport.exporter.compilers.tensorrt import BACKEND
+from temport.exporter.compilers.tensorrt_rtx import BACKEND as RTX
+from temport.exporter.pipeline import ExportRequest, run_export
 
 Command = Callable[..., tuple[int, str]]
 SMALL = ["--arch", "mega", "--seq", "9", "--runtime", "onnxruntime_cpu"]
@@ -68,7 +68,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("plain") / "b"
     assert run_export(
         ExportRequest("mega", settings=SETTINGS, seq="9", runtimes=("onnxruntime_cpu",), out=out)
-    )
+    ).passed
     return out
 
 
@@ -122,7 +122,7 @@ def test_refused(arguments: str, sentence: str, export: Command, tmp_path: Path)
 def _aborts(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     worker = directory / "worker.py"
     worker.write_text("import os\nos.abort()\n")
-    monkeypatch.setattr("exporter.compilers.isolate._WORKER", worker)
+    monkeypatch.setattr("temport.exporter.compilers.isolate._WORKER", worker)
 
 
 def _hangs(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,7 +135,7 @@ def _hangs(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "        ctypes.PyDLL(None).sleep(600)\n"
     )
     monkeypatch.setenv("PYTHONPATH", str(directory))
-    monkeypatch.setattr("exporter.compilers.tensorrt_rtx.BACKEND", replace(RTX, module="hanging"))
+    monkeypatch.setattr("temport.exporter.compilers.tensorrt_rtx.BACKEND", replace(RTX, module="hanging"))
 
 
 @pytest.mark.parametrize(

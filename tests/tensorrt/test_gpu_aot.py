@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from custom_ops.cuda.aot_kernels import AotKernel
-from custom_ops.cuda.launch_arguments import LaunchArguments
-from exporter.bench import gpu_aot
-from exporter.bench.gpu_aot import PtxLauncher, checks
+from temport.custom_ops.cuda.aot_kernels import AotKernel
+from temport.custom_ops.cuda.launch_arguments import LaunchArguments
+from temport.exporter.bench import gpu_aot
+from temport.exporter.bench.gpu_aot import PtxLauncher, checks
 from tests.tensorrt.aot_harness import launch_emulated
 
 

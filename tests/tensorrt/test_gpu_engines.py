@@ -14,18 +14,18 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from custom_ops.online_softmax_attention.reference import reference
-from exporter import runtimes
-from exporter.bench import gpu, gpu_engines
-from exporter.bench.gpu_engines import ATTRIBUTES, Outcome, attempt, outcomes
-from exporter.bench.gpu_table import table
-from exporter.cli import app
-from exporter.compilers.compile import compile_model
-from exporter.compilers.contract import EngineReport
-from exporter.errors import UserError
-from exporter.runtimes.contract import Closing
-from exporter.runtimes.tensorrt_engine import EngineRuntime, NotForThisGpu
-from exporter.subject import Subject
+from temport.custom_ops.online_softmax_attention.reference import reference
+from temport.exporter import runtimes
+from temport.exporter.bench import gpu, gpu_engines
+from temport.exporter.bench.gpu_engines import ATTRIBUTES, Outcome, attempt, outcomes
+from temport.exporter.bench.gpu_table import table
+from temport.exporter.cli import app
+from temport.exporter.compilers.compile import compile_model
+from temport.exporter.compilers.contract import EngineReport
+from temport.exporter.errors import UserError
+from temport.exporter.runtimes.contract import Closing
+from temport.exporter.runtimes.subject import Subject
+from temport.exporter.runtimes.tensorrt_engine import EngineRuntime, NotForThisGpu
 
 TARGET = "tensorrt-rtx"
 
@@ -56,7 +56,7 @@ def with_gpu(monkeypatch: pytest.MonkeyPatch, open_: Callable[[Subject], Session
     monkeypatch.setattr(runtime, "unavailable", lambda: None)
     monkeypatch.setattr(runtime, "open", open_)
     monkeypatch.setattr(runtimes, "load", lambda name: runtime)
-    monkeypatch.setattr("exporter.compilers.compile.compile_model", compiled_once)
+    monkeypatch.setattr("temport.exporter.compilers.compile.compile_model", compiled_once)
 
 
 def raises(error: Exception) -> Any:
@@ -99,7 +99,9 @@ def test_an_engine_that_does_not_load(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_engine_that_is_not_built_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("exporter.compilers.compile.compile_model", raises(UserError("refused the model")))
+    monkeypatch.setattr(
+        "temport.exporter.compilers.compile.compile_model", raises(UserError("refused the model"))
+    )
     assert attempt(TARGET) == Outcome("fail", "refused the model")
 
 

@@ -4,9 +4,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from exporter.compilers import worker
-from exporter.compilers.contract import CompileError
-from exporter.compilers.layers import LayerTensor, parse_layers
+from temport.exporter.compilers import worker
+from temport.exporter.compilers.contract import CompileError
+from temport.exporter.compilers.layers import LayerTensor, parse_layers
 
 TABLE = """Layers:
 Name: __mye1_0_myl0_0, LayerType: shape_call, Inputs: [], Constants: [], Outputs: [], TacticName: , StreamId: 0, Metadata: \

@@ -11,9 +11,9 @@ import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from exporter.compilers.lint import refusals, remarks
-from exporter.compilers.tensorrt_rtx import BACKEND
-from exporter.declaration import Declaration, TensorSpec
+from temport.exporter.compilers.lint import refusals, remarks
+from temport.exporter.compilers.tensorrt_rtx import BACKEND
+from temport.exporter.declare.declaration import Declaration, TensorSpec
 from tests.tensorrt.models import AttentionCase, attention_model, declaration
 
 SPEC = Declaration("module", {}, (TensorSpec("x", "float32", (2, 8, 64)),), ())

@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx.reference import ReferenceEvaluator
 
-from custom_ops.online_softmax_attention.reference import reference
-from exporter.compilers.compile import lower
-from exporter.compilers.contract import Backend, CompileError
-from exporter.compilers.tensorrt_rtx import BACKEND
-from exporter.compilers.verify import check_mask_constants
+from temport.custom_ops.online_softmax_attention.reference import reference
+from temport.exporter.compilers.compile import lower
+from temport.exporter.compilers.contract import Backend, CompileError
+from temport.exporter.compilers.tensorrt_rtx import BACKEND
+from temport.exporter.compilers.verify import check_mask_constants
 from tests.tensorrt.models import AttentionCase, attention_model, declaration
 
 CASES = [

@@ -12,12 +12,12 @@ import pytest
 from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 
-from custom_ops import OPS
-from custom_ops.block_linear_attention.reference import reference
-from custom_ops.op import Specialisation
-from exporter.compilers.compile import compile_model, lower
-from exporter.compilers.tensorrt_rtx import BACKEND
-from exporter.declaration import Axis, Declaration, TensorSpec
+from temport.custom_ops.block_linear_attention.reference import reference
+from temport.custom_ops.op import Specialisation
+from temport.custom_ops.table import OPS
+from temport.exporter.compilers.compile import compile_model, lower
+from temport.exporter.compilers.tensorrt_rtx import BACKEND
+from temport.exporter.declare.declaration import Axis, Declaration, TensorSpec
 
 IN_FLOAT32 = replace(BACKEND, fused_types=frozenset({"FLOAT"}))
 """The same table for a backend whose kernel took float32, so that the lowering is compared without rounding."""

@@ -11,12 +11,12 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from custom_ops import OPS
-from custom_ops.fused_dense.reference import reference
-from custom_ops.op import Specialisation
-from exporter.compilers.compile import compile_model, lower
-from exporter.compilers.tensorrt_rtx import BACKEND
-from exporter.declaration import Axis, Declaration, TensorSpec
+from temport.custom_ops.fused_dense.reference import reference
+from temport.custom_ops.op import Specialisation
+from temport.custom_ops.table import OPS
+from temport.exporter.compilers.compile import compile_model, lower
+from temport.exporter.compilers.tensorrt_rtx import BACKEND
+from temport.exporter.declare.declaration import Axis, Declaration, TensorSpec
 
 ODD, ALIGNED = (5, 3), (8, 4)
 """Depth and width of a group; TensorRT pads odd ones by concatenations and slices of its own."""

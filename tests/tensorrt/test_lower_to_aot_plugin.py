@@ -10,16 +10,16 @@ import onnx_ir as ir
 import pytest
 from onnx import TensorProto
 
-from custom_ops.block_linear_attention.reference import reference as block_linear_reference
-from custom_ops.cuda import aot_kernels
-from custom_ops.online_softmax_attention.reference import reference
-from exporter.compilers import worker
-from exporter.compilers.compile import Lowered, lower
-from exporter.compilers.contract import CompileError, CompileOptions
-from exporter.compilers.lower_to_aot_plugin import lower_to_aot_plugin
-from exporter.compilers.targets import backend
-from exporter.compilers.tensorrt import BACKEND
-from exporter.errors import UserError
+from temport.custom_ops.block_linear_attention.reference import reference as block_linear_reference
+from temport.custom_ops.cuda import aot_kernels
+from temport.custom_ops.online_softmax_attention.reference import reference
+from temport.exporter.compilers import worker
+from temport.exporter.compilers.compile import Lowered, lower
+from temport.exporter.compilers.contract import CompileError, CompileOptions
+from temport.exporter.compilers.plugin.lower_to_aot_plugin import lower_to_aot_plugin
+from temport.exporter.compilers.targets import backend
+from temport.exporter.compilers.tensorrt import BACKEND
+from temport.exporter.errors import UserError
 from tests.tensorrt.aot_harness import run_plugin, text_of
 from tests.tensorrt.models import AttentionCase, attention_model, declaration
 from tests.tensorrt.tensorrt_stand_in import tensorrt

@@ -10,10 +10,10 @@ import onnx_ir as ir
 import pytest
 from onnx import TensorProto
 
-from custom_ops.cuda import plugin_build
-from exporter.compilers.compile import compile_model, lower
-from exporter.compilers.contract import CompileError, CompileOptions
-from exporter.compilers.tensorrt_rtx import BACKEND
+from temport.custom_ops.cuda import plugin_build
+from temport.exporter.compilers.compile import compile_model, lower
+from temport.exporter.compilers.contract import CompileError, CompileOptions
+from temport.exporter.compilers.tensorrt_rtx import BACKEND
 from tests.tensorrt.models import AttentionCase, attention_model, declaration
 from tests.tensorrt.test_lower_block_linear import block_model, spec
 

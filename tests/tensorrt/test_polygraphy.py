@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from exporter.compilers.contract import EngineReport
-from exporter.compilers.polygraphy import COMMAND, SCRIPT, write_polygraphy
+from temport.exporter.compilers.contract import EngineReport
+from temport.exporter.compilers.polygraphy import COMMAND, SCRIPT, write_polygraphy
 from tests.tensorrt.models import AttentionCase, declaration
 
 

@@ -14,18 +14,18 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from custom_ops import library_path
-from exporter.build import build
-from exporter.declaration import Declaration
-from exporter.declare import declare
-from exporter.errors import UserError
-from exporter.passes.attach_bodies import attach_bodies
-from exporter.passes.clean import clean
-from exporter.passes.fold_constants import fold_constants
-from exporter.passes.overflow import find_overflow
-from exporter.passes.precision import PrecisionChange, lower_precision
-from exporter.torch_to_onnx import to_onnx
-from graphs.baking import bake
+from temport.custom_ops.library import library_path
+from temport.exporter.build import build
+from temport.exporter.declare.architectures import declare
+from temport.exporter.declare.declaration import Declaration
+from temport.exporter.errors import UserError
+from temport.exporter.parity.overflow import find_overflow
+from temport.exporter.passes.attach_bodies import attach_bodies
+from temport.exporter.passes.clean import clean
+from temport.exporter.passes.fold_constants import fold_constants
+from temport.exporter.passes.precision import PrecisionChange, lower_precision
+from temport.exporter.trace.torch_to_onnx import to_onnx
+from temport.graphs.baking import bake
 
 SETTINGS = {
     "sliding_window": ("embed_dim=32", "window_size=8", "num_heads=2", "head_dim=16", "ffn_dim=32"),
@@ -216,6 +216,6 @@ def test_overflow_of_an_attention_is_told_as_attention() -> None:
 
 
 def test_largest_bfloat16() -> None:
-    from exporter.passes.overflow import LARGEST
+    from temport.exporter.parity.overflow import LARGEST
 
     assert LARGEST["bf16"] == float(ml_dtypes.finfo(ml_dtypes.bfloat16).max)

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from exporter.build import build, save
-from exporter.compilers.compile import compile_model
-from exporter.declare import declare
-from exporter.errors import UserError
-from exporter.stream import declare_stream
+from temport.exporter.build import build, save
+from temport.exporter.compilers.compile import compile_model
+from temport.exporter.declare.architectures import declare
+from temport.exporter.declare.streams import declare_stream
+from temport.exporter.errors import UserError
 from tests.tensorrt.test_precision import SETTINGS
 
 

@@ -14,13 +14,13 @@ import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from exporter.compilers import worker
-from exporter.compilers.compile import compile_model, lower
-from exporter.compilers.contract import CompileError, CompileOptions, EngineReport
-from exporter.compilers.targets import backend
-from exporter.compilers.tensorrt_rtx import BACKEND, engine_targets
-from exporter.declaration import Axis, Declaration, TensorSpec
-from exporter.errors import UserError
+from temport.exporter.compilers import worker
+from temport.exporter.compilers.compile import compile_model, lower
+from temport.exporter.compilers.contract import CompileError, CompileOptions, EngineReport
+from temport.exporter.compilers.targets import backend
+from temport.exporter.compilers.tensorrt_rtx import BACKEND, engine_targets
+from temport.exporter.declare.declaration import Axis, Declaration, TensorSpec
+from temport.exporter.errors import UserError
 from tests.tensorrt.models import AttentionCase, attention_model, declaration
 
 
@@ -258,6 +258,6 @@ def test_parser_message_reaches_the_user(tmp_path: Path) -> None:
 def test_crash_of_the_builder_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     worker = tmp_path / "worker.py"
     worker.write_text("import os, sys\nprint('about to abort', file=sys.stderr, flush=True)\nos.abort()\n")
-    monkeypatch.setattr("exporter.compilers.isolate._WORKER", worker)
+    monkeypatch.setattr("temport.exporter.compilers.isolate._WORKER", worker)
     with pytest.raises(CompileError, match="died of signal SIGABRT in phase 'start'"):
         compile_case(AttentionCase(), tmp_path)

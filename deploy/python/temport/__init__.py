@@ -1,0 +1,41 @@
+"""temport: temporal attention models, from torch to every runtime.
+
+What a program of one's own calls. Importing this imports neither torch nor ONNX; `load` and `get_library_path` never do
+import torch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from temport.custom_ops.library import get_library_path
+    from temport.exporter.pipeline import export
+    from temport.exporter.version import version
+    from temport.session import Session, load
+
+    __version__ = version()
+
+_HOME = {
+    "Session": "temport.session",
+    "export": "temport.exporter.pipeline",
+    "get_library_path": "temport.custom_ops.library",
+    "load": "temport.session",
+}
+
+__all__ = ["Session", "__version__", "export", "get_library_path", "load"]
+
+
+def __getattr__(name: str) -> Any:
+    """Each name is imported when it is first asked for."""
+    from importlib import import_module
+
+    if name == "__version__":
+        return import_module("temport.exporter.version").version()
+    if name in _HOME:
+        return getattr(import_module(_HOME[name]), name)
+    raise AttributeError(f"module 'temport' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

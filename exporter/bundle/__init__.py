@@ -1,0 +1,1 @@
+"""The directory that an export writes."""

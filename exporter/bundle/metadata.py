@@ -1,0 +1,67 @@
+"""What the model file says of itself: enough for a runtime to use it without any other file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import onnx
+import onnx_ir as ir
+
+from temport.exporter.declare.declaration import Declaration
+from temport.exporter.graph.in_place import in_place_states
+
+PREFIX = "temport."
+
+
+def signature(declaration: Declaration, in_place: Collection[str] = ()) -> dict[str, Any]:
+    """Inputs and outputs as JSON: name, dtype, shape (an integer, or name/min/opt/max of a dynamic axis).
+
+    A step model also names its `states`: which output is which input of the next frame, and, `in_place`, where
+    native kernels may have one buffer for both.
+    """
+    data = declaration.to_json()
+
+    def plain(spec: dict[str, Any]) -> dict[str, Any]:
+        shape = [
+            axis["opt"] if isinstance(axis, dict) and axis["min"] == axis["max"] else axis
+            for axis in spec["shape"]
+        ]
+        return {**spec, "shape": shape}
+
+    sides: dict[str, Any] = {side: [plain(spec) for spec in data[side]] for side in ("inputs", "outputs")}
+    if declaration.streaming:
+        sides["states"] = [
+            {"input": before, "output": after} | ({"in_place": True} if before in in_place else {})
+            for before, after in declaration.states
+        ]
+    return sides
+
+
+def recorded_signature(path: Path) -> dict[str, Any]:
+    """The signature that `describe` wrote into the model file at `path`."""
+    recorded = {p.key: p.value for p in onnx.load(path, load_external_data=False).metadata_props}
+    found: dict[str, Any] = json.loads(recorded[PREFIX + "signature"])
+    return found
+
+
+def describe(model: ir.Model, declaration: Declaration, weights: str, version: str) -> None:
+    """Write the model's own description into `metadata_props`."""
+    model.producer_name, model.producer_version = "temport", version
+    model.doc_string = None
+    model.metadata_props.clear()
+    given = signature(declaration, in_place_states(model, declaration))
+    entries = {
+        "architecture": declaration.arch,
+        "options": json.dumps(declaration.options, sort_keys=True),
+        "signature": json.dumps(given, sort_keys=True),
+        "window": str(declaration.window),
+        "semantics": str(declaration.semantics),
+        "weights": weights,
+        "version": version,
+    }
+    if declaration.streaming:
+        entries["horizon"] = str(declaration.horizon)
+    model.metadata_props.update({PREFIX + key: value for key, value in entries.items()})

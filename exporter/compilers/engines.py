@@ -1,0 +1,52 @@
+"""The engine half of an export: what `--target` adds to a bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from temport.exporter.compilers.compile import compile_model
+from temport.exporter.compilers.contract import CompileOptions, EngineReport
+from temport.exporter.compilers.polygraphy import write_polygraphy
+from temport.exporter.compilers.targets import ready_backend
+from temport.exporter.declare.declaration import Declaration
+from temport.exporter.progress import Progress
+
+
+def check_target(target: str | None, options: CompileOptions) -> None:
+    """Refuse what cannot be compiled here before the model is traced, which takes much longer."""
+    if target is None:
+        options.check_without_target()
+    else:
+        ready_backend(target, options)
+
+
+def add_engine(
+    target: str, options: CompileOptions, directory: Path, declaration: Declaration, progress: Progress
+) -> EngineReport:
+    """Compile `directory/model.onnx` for `target`; engine, `engine.json` and Polygraphy files go beside it."""
+    progress.step(f"compiling for {target}")
+
+    def phase(name: str, done: int, steps: int) -> None:
+        progress.detail(f"compiling for {target}: {name.lower()}")
+
+    report = compile_model(target, directory / "model.onnx", declaration, directory, options, phase)
+    write_polygraphy(directory, declaration, report)
+    return report
+
+
+def describe(report: EngineReport) -> str:
+    """What became of the model, in one sentence."""
+    attention = ", ".join(
+        f"{count} {what}"
+        for what, count in (
+            ("fused", report.fused),
+            ("from the plugin", report.ours),
+            ("decomposed", len(report.attention) - report.fused - report.ours),
+        )
+        if count
+    )
+    masks = sum(int(mask["bytes"]) for mask in report.masks)
+    return (
+        f"{report.file}: {report.bytes / 2**20:.1f} MiB in {report.build_seconds:.1f} s, {len(report.layers)} layers, "
+        f"attention: {attention or 'none'}, baked masks: {masks} bytes"
+    )

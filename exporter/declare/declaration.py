@@ -1,0 +1,155 @@
+"""The export declaration: the single place that rules names, shapes, dynamic axes, profiles and metadata.
+
+Everything later in the pipeline (export arguments, ONNX signature, TensorRT profiles, manifest, parity
+inputs) derives from one frozen `Declaration`; nothing restates a name or a shape.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from temport.exporter.errors import UserError
+
+SEMANTICS_VERSION = 1
+"""Version of the numeric definitions (custom-op domain `temport`, version 1)."""
+
+PRECISIONS = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
+"""`--precision` -> element type that the graph computes in; inputs and outputs stay float32."""
+
+DYNAMIC_BATCH = (1, 8, 64)
+"""min, opt, max batch of `--batch dynamic`."""
+DYNAMIC_SEQ = (1, 60, 1024)
+"""min, opt, max length of `--seq dynamic`; masks are baked up to the maximum."""
+
+BEFORE, AFTER = "state.", "next_state."
+"""What stands before the name of a step model's state tensor as an input and as an output."""
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One named axis: `min == max` is static, anything else is a symbolic dimension with these bounds."""
+
+    name: str
+    min: int
+    opt: int
+    max: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.min <= self.opt <= self.max:
+            raise UserError(
+                f"axis {self.name} is {self.min}:{self.opt}:{self.max}; "
+                "it needs 1 <= min <= opt <= max, for example 1:8:64"
+            )
+
+    @property
+    def static(self) -> bool:
+        return self.min == self.max
+
+    @classmethod
+    def parse(cls, name: str, text: str, dynamic: tuple[int, int, int]) -> Axis:
+        """Read `60`, `dynamic` or `min:opt:max`."""
+        if text == "dynamic":
+            return cls(name, *dynamic)
+        numbers = text.split(":")
+        if len(numbers) not in (1, 3) or not all(re.fullmatch(r"\d{1,9}", n) for n in numbers):
+            raise UserError(
+                f"--{name} {text!r} is not understood; give a number, 'dynamic', or min:opt:max like 1:8:64"
+            )
+        low, *rest = (int(n) for n in numbers)
+        return cls(name, low, *(rest or (low, low)))
+
+    def __str__(self) -> str:
+        return str(self.opt) if self.static else f"{self.min}:{self.opt}:{self.max}"
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One input or output of the exported model.
+
+    `shape` mixes `Axis` and plain integers; `dtype` is a numpy name (`float32`, `bool`).
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[Axis | int, ...]
+
+    def at(self, **sizes: int) -> tuple[int, ...]:
+        """The concrete shape where the named axes take `sizes` (default: their `opt`)."""
+        return tuple(sizes.get(d.name, d.opt) if isinstance(d, Axis) else d for d in self.shape)
+
+    def onnx_shape(self) -> list[int | str]:
+        return [(d.opt if d.static else d.name) if isinstance(d, Axis) else d for d in self.shape]
+
+    def axes(self) -> tuple[Axis, ...]:
+        return tuple(d for d in self.shape if isinstance(d, Axis))
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """What is exported.
+
+    arch           registered architecture name, or `module` for a user's own factory
+    options        the architecture's typed options, complete (defaults filled in)
+    inputs/outputs signature
+    opset          ai.onnx opset of the file
+    ops            `custom` (nodes of domain `temport` with their function bodies) or `standard` (ai.onnx only)
+    precision      element type that matrix products and attention compute in
+    prune          positions that cannot reach the output are not computed
+    seed           seeds the initial weights (when no file is given) and the parity inputs
+    weights        where the weights came from: `seed`, or the file's sha256
+    module         `path.py:factory` for a user's own module
+    streaming      a step model: one frame and the state before it -> output and the state after it
+    horizon        frames that a step model's caches keep where its attention has no window; 0 elsewhere
+    """
+
+    arch: str
+    options: dict[str, Any]
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    opset: int = 20
+    ops: str = "custom"
+    precision: str = "float32"
+    prune: bool = True
+    seed: int = 0
+    weights: str = "seed"
+    module: str | None = None
+    semantics: int = SEMANTICS_VERSION
+    notes: tuple[str, ...] = field(default=())
+    streaming: bool = False
+    horizon: int = 0
+
+    @property
+    def axes(self) -> dict[str, Axis]:
+        """Every named axis of the inputs, in order of appearance."""
+        return {axis.name: axis for spec in self.inputs for axis in spec.axes()}
+
+    @property
+    def states(self) -> tuple[tuple[str, str], ...]:
+        """Each state tensor of a step model by its input and its output name, in the signature's order."""
+        names = [s.name.removeprefix(BEFORE) for s in self.inputs if s.name.startswith(BEFORE)]
+        return tuple((BEFORE + name, AFTER + name) for name in names) if self.streaming else ()
+
+    @property
+    def window(self) -> int:
+        """The attention window, 0 where the architecture has none."""
+        return int(self.options.get("window_size", 0)) if self.arch in ("sliding_window", "attention") else 0
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Declaration:
+        def spec(d: dict[str, Any]) -> TensorSpec:
+            shape = tuple(Axis(**a) if isinstance(a, dict) else int(a) for a in d["shape"])
+            return TensorSpec(d["name"], d["dtype"], shape)
+
+        return cls(
+            **{
+                **data,
+                "inputs": tuple(map(spec, data["inputs"])),
+                "outputs": tuple(map(spec, data["outputs"])),
+                "notes": tuple(data["notes"]),
+            }
+        )

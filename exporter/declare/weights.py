@@ -1,0 +1,87 @@
+"""Weights in: safetensors only, every tensor accounted for by name and shape."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save
+from torch import nn
+
+from temport.exporter.errors import UserError
+from temport.graphs.reference_weights import convert
+
+LAYOUTS = ("own", "edifice")
+_PICKLES = (b"PK\x03\x04", b"\x80")  # torch.save writes a zip of pickles, older versions a bare pickle
+
+
+def read(path: Path) -> dict[str, np.ndarray]:
+    """All tensors of a safetensors file; anything else is refused before it is parsed."""
+    if not path.is_file():
+        raise UserError(f"weights file {path} does not exist")
+    with path.open("rb") as file:
+        head = file.read(8)
+    if head.startswith(_PICKLES):
+        raise UserError(
+            f"{path} is a pickled file, and loading one runs code; "
+            "save it with safetensors.torch.save_file(model.state_dict(), ...)"
+        )
+    try:
+        tensors = load_file(path)
+    except (SafetensorError, ValueError, KeyError, OSError) as error:
+        raise UserError(f"{path} is not a complete safetensors file: {error}") from error
+    for name, tensor in tensors.items():
+        if np.issubdtype(tensor.dtype, np.floating) and not np.isfinite(tensor).all():
+            raise UserError(f"tensor {name} in {path} holds NaN or infinity; weights must be finite")
+    return tensors
+
+
+def load(module: nn.Module, path: Path, layout: str, arch: str, config: Any) -> None:
+    """Fill `module` from a safetensors file in its own names, or in those of the reference implementation."""
+    tensors = read(path)
+    if layout == "edifice":
+        try:
+            state = convert(arch, config, tensors)
+        except ValueError as error:
+            raise UserError(f"{path} does not fit {arch}: {error}") from error
+    else:
+        state = {name: torch.from_numpy(array.copy()) for name, array in tensors.items()}
+    _match(module.state_dict(), state, path)
+    module.load_state_dict(state)
+
+
+def _match(expected: Mapping[str, torch.Tensor], given: Mapping[str, torch.Tensor], path: Path) -> None:
+    problems = [f"{name} is missing" for name in expected if name not in given]
+    problems += [f"{name} is not a tensor of this model" for name in given if name not in expected]
+    problems += [
+        f"{name} is {list(given[name].shape)}, expected {list(tensor.shape)}"
+        for name, tensor in expected.items()
+        if name in given and given[name].shape != tensor.shape
+    ]
+    if problems:
+        raise UserError(f"{path} does not fit the model: {'; '.join(problems)}")
+
+
+def serialise(module: nn.Module) -> bytes:
+    """The module's parameters as safetensors bytes, the same for the same values.
+
+    The format's own writer orders its metadata by hash; tensors are given sorted and no metadata is written.
+    """
+    state = module.state_dict()
+    return save({name: state[name].detach().cpu().contiguous().numpy() for name in sorted(state)})
+
+
+def fingerprint(module: nn.Module) -> str:
+    """sha256 over names, dtypes, shapes and values of all parameters."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        array = tensor.detach().cpu().contiguous().numpy()
+        digest.update(json.dumps([name, str(array.dtype), list(array.shape)]).encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,1 @@
+"""What is known of an ONNX graph; nothing here rewrites a model."""

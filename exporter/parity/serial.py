@@ -1,0 +1,98 @@
+"""report.json: written and read only through its JSON schema."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from temport.exporter.errors import UserError
+from temport.exporter.parity.result import (
+    Bound,
+    CaseRow,
+    Divergence,
+    MaskPicture,
+    OutputRow,
+    ParityReport,
+    ResultRow,
+    RuntimeRow,
+)
+
+SCHEMA = Path(__file__).parent / "report.schema.json"
+
+
+def to_json(report: ParityReport) -> dict[str, Any]:
+    """The report as plain JSON values, checked against the schema."""
+    data: dict[str, Any] = json.loads(json.dumps(asdict(report), allow_nan=False))
+    _check(data, None)
+    return data
+
+
+def write_json(report: ParityReport, path: Path) -> None:
+    path.write_text(json.dumps(to_json(report), indent=1) + "\n")
+
+
+def read_json(path: Path) -> ParityReport:
+    """The report in `path`; UserError where it is not one."""
+    try:
+        data = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read as a parity report: {error}") from error
+    _check(data, None)
+    return ParityReport(
+        **{
+            **data,
+            "cases": tuple(map(_case_row, data["cases"])),
+            "runtimes": tuple(map(runtime_row, data["runtimes"])),
+            "masks": tuple(MaskPicture(**mask) for mask in data["masks"]),
+            "reasons": tuple(data["reasons"]),
+            "warnings": tuple(data["warnings"]),
+        }
+    )
+
+
+def runtime_row(data: dict[str, Any]) -> RuntimeRow:
+    """One entry of `runtimes`, e.g. from another program; UserError where it does not fit the schema."""
+    _check(data, "runtime")
+    divergence = data["divergence"]
+    return RuntimeRow(
+        **{
+            **data,
+            "results": tuple(map(_result_row, data["results"])),
+            "divergence": Divergence(**divergence) if divergence else None,
+        }
+    )
+
+
+def _case_row(data: dict[str, Any]) -> CaseRow:
+    shapes = {name: tuple(shape) for name, shape in data["shapes"].items()}
+    bounds = {name: Bound(**bound) for name, bound in data["bounds"].items()}
+    return CaseRow(data["name"], data["kind"], shapes, bounds)
+
+
+def _result_row(data: dict[str, Any]) -> ResultRow:
+    outputs = {
+        name: OutputRow(**{**row, "quantiles": tuple(row["quantiles"])})
+        for name, row in data["outputs"].items()
+    }
+    return ResultRow(data["case"], data["verdict"], outputs)
+
+
+def _check(data: Any, definition: str | None) -> None:
+    from jsonschema import Draft202012Validator
+
+    schema = _schema()
+    if definition is not None:
+        schema = {"$ref": f"#/$defs/{definition}", "$defs": schema["$defs"]}
+    error = next(iter(Draft202012Validator(schema).iter_errors(data)), None)
+    if error is not None:
+        place = "/".join(map(str, error.absolute_path)) or "the top"
+        raise UserError(f"this is not a parity report: at {place}, {error.message[:200]}")
+
+
+@cache
+def _schema() -> dict[str, Any]:
+    schema: dict[str, Any] = json.loads(SCHEMA.read_text())
+    return schema

@@ -1,0 +1,78 @@
+"""What a parity run puts to the test, for a model of whole sequences or of single frames."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from temport.exporter.declare.declaration import Declaration
+from temport.exporter.declare.streams import WholeSequence, open_frames, sequence_declaration, step_model
+from temport.exporter.parity.cases import Case, default_cases
+from temport.exporter.parity.files import read_case
+from temport.exporter.parity.oracle import Truth, find_truths
+from temport.exporter.parity.result import ParityReport
+from temport.exporter.parity.run import run_parity
+from temport.exporter.parity.stream import Streamed, locate_frames
+from temport.exporter.runtimes import RUNTIMES, load
+from temport.exporter.runtimes.contract import Runtime
+from temport.exporter.runtimes.subject import Subject
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Cases, their truths, and the runtimes that face them.
+
+    subject  what the runtimes open
+    source   what the oracle opens: the same, or the sequence form of a step model
+    """
+
+    subject: Subject
+    source: Subject
+
+    @classmethod
+    def of(cls, declaration: Declaration, model_path: Path, module: nn.Module | None) -> Trial:
+        """`module` is the architecture or the user's own module; None where it is not at hand."""
+        if not declaration.streaming:
+            subject = Subject(declaration, model_path, module)
+            return cls(subject, subject)
+        whole = None if module is None else WholeSequence(module, declaration)
+        step = None if module is None else step_model(module, declaration)
+        return cls(
+            Subject(declaration, model_path, step),
+            Subject(sequence_declaration(declaration), model_path, whole),
+        )
+
+    def truths(self, cases: Sequence[Case]) -> tuple[Truth, ...]:
+        return find_truths(self.source, cases)
+
+    def run(
+        self,
+        cases: Sequence[Case],
+        runtimes: Sequence[Runtime] | None,
+        truths: Sequence[Truth] | None,
+        progress: Callable[[str, int, int], None],
+    ) -> ParityReport:
+        """Every runtime (None: all) over every case; a stream is run frame by frame."""
+        truths = self.truths(cases) if truths is None else truths
+        chosen = [load(name) for name in RUNTIMES] if runtimes is None else list(runtimes)
+        if not self.subject.declaration.streaming:
+            return run_parity(self.subject, cases, chosen, truths=truths, progress=progress)
+        streamed = [Streamed(runtime) for runtime in chosen]
+        report = run_parity(self.subject, cases, streamed, truths=truths, progress=progress)
+        return locate_frames(report, self.subject, streamed, truths)
+
+
+def cases_for(declaration: Declaration, files: Sequence[Path] = ()) -> tuple[Case, ...]:
+    """The generated cases and the user's own; those of a step model are streams."""
+    if not declaration.streaming:
+        return (*default_cases(declaration), *own_cases(declaration, files))
+    return (*default_cases(sequence_declaration(declaration)), *own_cases(declaration, files))
+
+
+def own_cases(declaration: Declaration, files: Sequence[Path]) -> tuple[Case, ...]:
+    """The user's own inputs; for a step model a stream of any length."""
+    shaped = sequence_declaration(declaration, open_frames()) if declaration.streaming else declaration
+    return tuple(read_case(path, shaped) for path in files)

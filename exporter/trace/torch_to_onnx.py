@@ -1,0 +1,146 @@
+"""torch module -> ONNX graph with `temport` nodes, before any body is attached.
+
+The trace goes through `torch.onnx.export(dynamo=True)`; each torch custom op becomes one node of domain
+`temport` by the translation its op folder provides.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import io
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import onnx_ir as ir
+import torch
+from torch import nn
+
+from temport.custom_ops.table import OPS
+from temport.exporter.declare.declaration import Axis, Declaration, TensorSpec
+from temport.exporter.errors import UserError
+from temport.exporter.trace.small_addends import keep_small_addends
+from temport.exporter.trace.translate_division import translate_division
+from temport.exporter.trace.translate_erfc import translate_erfc
+from temport.exporter.trace.translate_index import translate_index
+from temport.exporter.trace.translate_lstm import translate_lstm
+
+OLDEST_OPSET, NEWEST_OPSET = 18, 24
+
+
+def example_inputs(declaration: Declaration) -> tuple[torch.Tensor, ...]:
+    """Tensors to trace with: every symbolic axis at 2 or more, since torch specialises on 0 and 1."""
+
+    def size(axis: Axis) -> int:
+        return axis.opt if axis.static else min(max(axis.opt, 2), axis.max)
+
+    sizes = {name: size(axis) for name, axis in declaration.axes.items()}
+    generator = torch.Generator().manual_seed(declaration.seed)
+
+    def tensor(spec: TensorSpec) -> torch.Tensor:
+        shape = spec.at(**sizes)
+        if spec.dtype == "bool":
+            return torch.ones(shape, dtype=torch.bool)
+        return torch.randn(shape, generator=generator).to(getattr(torch, spec.dtype))
+
+    return tuple(tensor(spec) for spec in declaration.inputs)
+
+
+def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
+    """Torch ops that stay whole in the trace, with the ONNX node that each becomes."""
+    return {
+        **{op.torch_op: op.translate for op in OPS.values() if op.torch_op and op.translate},
+        torch.ops.temport.lstm.default: translate_lstm,
+        torch.ops.aten.erfc.default: translate_erfc,
+        torch.ops.aten.div.Tensor_mode: translate_division,
+        torch.ops.aten.index.Tensor: translate_index,
+    }
+
+
+def to_onnx(module: nn.Module, declaration: Declaration) -> ir.Model:
+    """Trace `module` (eval mode, baked) into an ONNX graph with the declaration's names, opset and axes."""
+    if not OLDEST_OPSET <= declaration.opset <= NEWEST_OPSET:
+        raise UserError(
+            f"--opset {declaration.opset} is outside what can be exported; "
+            f"give {OLDEST_OPSET} to {NEWEST_OPSET} (LayerNormalization and Split need {OLDEST_OPSET})"
+        )
+    dims = {
+        name: torch.export.Dim(name, min=axis.min, max=axis.max)
+        for name, axis in declaration.axes.items()
+        if not axis.static
+    }
+    dynamic = tuple(
+        {i: dims[d.name] for i, d in enumerate(spec.shape) if isinstance(d, Axis) and not d.static}
+        for spec in declaration.inputs
+    )
+    with _quiet():
+        program = torch.onnx.export(
+            module,
+            example_inputs(declaration),
+            dynamo=True,
+            opset_version=declaration.opset,
+            input_names=[spec.name for spec in declaration.inputs],
+            output_names=[spec.name for spec in declaration.outputs],
+            dynamic_shapes=_as_called(module, dynamic),
+            custom_translation_table=translations(),
+            verbose=False,
+            optimize=False,
+        )
+        assert program is not None
+        keep_small_addends(program.model)
+        program.optimize()
+    _part_outputs(program.model.graph, declaration)
+    _check_symbolic(program.model, declaration)
+    return program.model
+
+
+def _as_called(module: nn.Module, shapes: tuple[Any, ...]) -> tuple[Any, ...]:
+    """One entry per parameter of forward: what goes to a `*args` stands together in one entry."""
+    kinds = [p.kind for p in inspect.signature(module.forward).parameters.values()]
+    if inspect.Parameter.VAR_POSITIONAL not in kinds:
+        return shapes
+    first = kinds.index(inspect.Parameter.VAR_POSITIONAL)
+    return (*shapes[:first], shapes[first:])
+
+
+def _part_outputs(graph: ir.Graph, declaration: Declaration) -> None:
+    """An output that is an input, or another output, as a value of its own: one value has one name."""
+    taken = set(graph.inputs)
+    for index, (value, spec) in enumerate(zip(graph.outputs, declaration.outputs, strict=True)):
+        if value in taken:
+            part = ir.Value(name=spec.name, type=value.type, shape=value.shape)
+            graph.append(ir.node("Identity", [value], outputs=[part]))
+            graph.outputs[index] = part
+        taken.add(value)
+    for values, specs in ((graph.inputs, declaration.inputs), (graph.outputs, declaration.outputs)):
+        for value, spec in zip(values, specs, strict=True):
+            value.name = spec.name
+
+
+def _check_symbolic(model: ir.Model, declaration: Declaration) -> None:
+    """A dynamic axis that the trace froze to the example's size is an error, not a surprise at run time."""
+    for value, spec in zip(model.graph.inputs, declaration.inputs, strict=True):
+        if value.shape is None:
+            raise UserError(f"input {spec.name} has no shape after tracing; give it one with --shape")
+        for dim, wanted in zip(value.shape, spec.onnx_shape(), strict=True):
+            if isinstance(wanted, str) and isinstance(dim, int):
+                raise UserError(
+                    f"the module freezes axis {wanted} of {spec.name} to {dim}; "
+                    f"make it size-independent or export it with a fixed --{wanted}"
+                )
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The tracer's progress prints and torchvision notices are not the user's business; errors still raise."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
