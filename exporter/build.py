@@ -19,7 +19,7 @@ from temport.exporter.errors import UserError
 from temport.exporter.graph.flops import count_flops
 from temport.exporter.graph.masks import BakedMask, MaskError, check_masks
 from temport.exporter.graph.standard_operator import is_standard
-from temport.exporter.passes.order import PASSES, SIMPLIFYING, Pass, Work
+from temport.exporter.passes.order import PASSES, SIMPLIFYING, Pass, Work, way_out
 from temport.exporter.passes.precision import PrecisionChange
 from temport.exporter.trace.trace import Traced, trace
 from temport.exporter.version import version
@@ -107,13 +107,14 @@ def save(built: Built, path: Path, external_data: bool) -> None:
     try:
         write_model(built.model, path, external_data)
     except InvalidModelError as error:
+        told, way = _first_invalid(built)
         raise UserError(
-            f"{_first_invalid(built)} a graph that ONNX refuses ({error}); please report it"
+            f"{told} leaves a graph that ONNX refuses ({error}); {way}, and please report it"
         ) from error
 
 
-def _first_invalid(built: Built) -> str:
-    """Who left an invalid graph, as the begin of a sentence: the passes run once more, with a check after each."""
+def _first_invalid(built: Built) -> tuple[str, str]:
+    """Who left an invalid graph, and the way out: the passes run once more, with a check after each."""
     guilty: list[str] = []
 
     def keep(name: str, model: ir.Model) -> None:
@@ -125,8 +126,8 @@ def _first_invalid(built: Built) -> str:
 
     rewrite(built.traced, built.declaration, keep)
     if guilty in ([], ["traced"]):
-        return "the tracer leaves"
-    return f"the pass {guilty[0]} (--without {guilty[0]}) leaves"
+        return "the tracer", "no option mends it"
+    return f"the pass {guilty[0]}", way_out(guilty[0])
 
 
 def _run(step: Pass, work: Work) -> PassRun:
@@ -136,10 +137,9 @@ def _run(step: Pass, work: Work) -> PassRun:
     except (UserError, MaskError):
         raise
     except Exception as error:
-        way_out = f"leave it out with --without {step.name}" if step.optional else "it cannot be left out"
         raise UserError(
-            f"the pass {step.name} failed on this model ({type(error).__name__}: {error}); {way_out}, and please "
-            "report it"
+            f"the pass {step.name} failed on this model ({type(error).__name__}: {error}); {way_out(step.name)}, "
+            "and please report it"
         ) from error
     seconds = time.perf_counter() - start
     return PassRun(step.name, step.why, changed, sum(1 for _ in work.model.graph.all_nodes()), seconds)

@@ -10,7 +10,7 @@ from torch import nn
 from temport.exporter.compilers.contract import CompileOptions
 from temport.exporter.declare import weights
 from temport.exporter.declare.architectures import declare, declare_module
-from temport.exporter.declare.declaration import PRECISIONS, Declaration
+from temport.exporter.declare.declaration import DIALECTS, PRECISIONS, Declaration
 from temport.exporter.declare.streams import declare_stream
 from temport.exporter.errors import UserError
 
@@ -84,6 +84,8 @@ def declared(request: ExportRequest) -> tuple[Declaration, nn.Module]:
         source = weights.fingerprint(module)
     elif request.weights_layout != "own":
         raise UserError("--weights-layout says how to read --weights, and no --weights was given")
+    if request.ops not in DIALECTS:
+        raise UserError(f"--ops {request.ops!r} is unknown; give one of {', '.join(DIALECTS)}")
     if request.precision not in PRECISIONS:
         raise UserError(f"--precision {request.precision!r} is unknown; give {', '.join(PRECISIONS)}")
     precision = PRECISIONS[request.precision]

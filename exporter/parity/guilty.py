@@ -22,6 +22,7 @@ from temport.exporter.parity.graph_oracle import promoted
 from temport.exporter.parity.oracle import Truth
 from temport.exporter.parity.result import FAIL, ParityReport
 from temport.exporter.parity.stream import StreamSession
+from temport.exporter.passes.order import way_out
 from temport.exporter.runtimes.contract import Arrays, Closing
 from temport.exporter.runtimes.op_reference import REFERENCE_OPS, without_bodies
 
@@ -39,8 +40,8 @@ def guilty_pass(built: Built, report: ParityReport, truths: Sequence[Truth]) -> 
             if name is None:
                 return f"{truth.case.name}: the traced graph already differs from the torch source, no pass made it so"
             return (
-                f"{truth.case.name}: the pass {name} makes the graph wrong; --without {name} leaves it out, "
-                "and --keep-passes DIR writes the graph after each pass"
+                f"{truth.case.name}: the pass {name} makes the graph wrong; {way_out(name)}, "
+                "and see the graph after each pass with --keep-passes DIR"
             )
     return None
 

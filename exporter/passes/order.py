@@ -240,6 +240,12 @@ def check_order(passes: Sequence[Pass]) -> None:
 check_order(PASSES)
 
 
+def way_out(name: str) -> str:
+    """What a user can do where a pass goes wrong, as the end of a sentence."""
+    optional = any(step.optional for step in PASSES if step.name == name)
+    return f"leave it out with --without {name}" if optional else "no file can do without it"
+
+
 def left_out(names: Sequence[str]) -> tuple[str, ...]:
     """`--without` in the order of the passes; UserError for one that is not there or that no file can do without."""
     passes = {step.name: step for step in PASSES}
