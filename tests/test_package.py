@@ -1,0 +1,193 @@
+"""What is installed: one package `temport`, whatever lies beside the program that imports it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+import temport
+from temport.exporter.declare.request import ExportRequest
+from temport.exporter.errors import UserError
+from temport.exporter.export import run_export
+
+ROOT = Path(__file__).parents[1]
+SMALL = ("embed_dim=6", "hidden_size=8", "num_layers=1")
+USERS_OWN = ("graphs", "exporter", "custom_ops", "session", "errors", "trace", "report", "build")
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("bundles") / "mega"
+    run_export(
+        ExportRequest(
+            "mega", settings=SMALL, seq="1:9:20", batch="dynamic", runtimes=("onnxruntime_cpu",), out=out
+        ),
+        Console(quiet=True),
+    )
+    return out
+
+
+def run_python(code: str, cwd: Path, **environment: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=cwd, env=os.environ | environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_face() -> None:
+    assert temport.__version__.count(".") == 2
+    assert Path(temport.get_library_path()).is_file()
+    assert {"__version__", "export", "get_library_path", "load"} <= set(dir(temport))
+    with pytest.raises(AttributeError, match="module 'temport' has no attribute 'expert'"):
+        temport.expert  # noqa: B018  the attribute is what is tested
+
+
+@pytest.mark.parametrize("kind", ["modules", "packages"])
+def test_a_users_own_names_change_nothing(kind: str, bundle: Path, tmp_path: Path) -> None:
+    for name in USERS_OWN:
+        file = tmp_path / f"{name}.py" if kind == "modules" else tmp_path / name / "__init__.py"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text("MINE = 1\n")
+    code = (
+        f"import {', '.join(USERS_OWN)}\n"
+        "import temport, numpy\n"
+        "import temport.exporter.cli, temport.exporter.parity.trial, temport.graphs\n"
+        f"loaded = temport.load({str(bundle)!r})\n"
+        "print(loaded({'state_sequence': numpy.zeros((1, 9, 6), numpy.float32)})['output'].shape)\n"
+        f"print(all(module.MINE for module in ({', '.join(USERS_OWN)})))\n"
+    )
+    assert run_python(code, tmp_path).splitlines() == ["(1, 8)", "True"]
+
+
+def test_loading_imports_no_torch(bundle: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys, temport\n"
+        "temport.get_library_path()\n"
+        f"temport.load({str(bundle)!r})\n"
+        "print([name for name in ('torch', 'onnxscript') if name in sys.modules])\n"
+    )
+    assert run_python(code, tmp_path) == "[]\n"
+
+
+def test_the_face_alone_imports_nothing_heavy(tmp_path: Path) -> None:
+    code = "import sys, temport; print([n for n in ('torch', 'onnx', 'numpy') if n in sys.modules])"
+    assert run_python(code, tmp_path) == "[]\n"
+
+
+def test_a_loaded_model_gives_the_recorded_numbers(bundle: Path) -> None:
+    session = temport.load(bundle)
+    vectors = np.load(bundle / "vectors.npz")
+    cases = {name.split("/")[0] for name in vectors.files}
+    for case in cases:
+        outputs = session({"state_sequence": vectors[f"{case}/input/state_sequence"]})
+        errors = np.abs(outputs["output"] - vectors[f"{case}/output/output"])
+        assert errors.max() <= vectors[f"{case}/bound/output"].max()
+    assert session.inputs == {"state_sequence": (np.dtype("float32"), ((1, 64), (1, 20), 6))}
+
+
+@pytest.mark.parametrize(
+    ("inputs", "told"),
+    [
+        ({"x": np.zeros((1, 9, 6), np.float32)}, "the model takes state_sequence; given were x"),
+        ({}, "the model takes state_sequence; given were none"),
+        (
+            {"state_sequence": np.zeros((1, 9, 6))},
+            r"is float64 \[1, 9, 6\]; the model takes float32 \[1..64, 1..20, 6\]",
+        ),
+        ({"state_sequence": np.zeros((1, 21, 6), np.float32)}, r"is float32 \[1, 21, 6\]; the model takes"),
+        ({"state_sequence": np.zeros((9, 6), np.float32)}, r"is float32 \[9, 6\]; the model takes"),
+    ],
+)
+def test_wrong_input_is_one_sentence(inputs: dict[str, np.ndarray], told: str, bundle: Path) -> None:
+    with pytest.raises(UserError, match=told):
+        temport.load(bundle)(inputs)
+
+
+def test_loading_checks_the_files(bundle: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is not a bundle"):
+        temport.load(tmp_path)
+
+
+def test_export_is_the_command(tmp_path: Path) -> None:
+    exported = temport.export(
+        "mega", settings=SMALL, seq=9, runtimes=("onnxruntime_cpu",), out=tmp_path / "b"
+    )
+    assert exported.passed and exported.path == tmp_path / "b" and exported.report.verdict == "pass"
+    with pytest.raises(UserError, match=r"export has arch, module, .* 'sequence'"):
+        temport.export("mega", sequence=9)
+
+
+def test_bundles_of_before_are_read(bundle: Path, tmp_path: Path) -> None:
+    """Their declarations say `prune` and know nothing of passes that are left out."""
+    import shutil
+
+    old = Path(shutil.copytree(bundle, tmp_path / "old"))
+    manifest = json.loads((old / "manifest.json").read_text())
+    del manifest["declaration"]["without"]
+    manifest["declaration"]["prune"] = False
+    (old / "manifest.json").write_text(json.dumps(manifest))
+    from temport.exporter.bundle.directory import open_bundle
+
+    assert open_bundle(old).declaration.without == ("prune",)
+    temport.load(old)
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built from this checkout, without its C++ part, which takes a minute and holds no Python."""
+    out = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(out), str(ROOT)]
+    subprocess.run([*command, "-C", "wheel.cmake=false"], check=True, capture_output=True)
+    (found,) = out.iterdir()
+    return found
+
+
+def test_the_wheel_is_one_package(wheel: Path, bundle: Path, tmp_path: Path) -> None:
+    assert wheel.name.startswith("temport-") and "-py3-none-" in wheel.name
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+        archive.extractall(tmp_path / "installed")
+    assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"temport"}
+    for needed in (
+        "temport/py.typed",
+        "temport/exporter/cli.py",
+        "temport/graphs/mega.py",
+        "temport/custom_ops/table.py",
+    ):
+        assert needed in names
+    code = (
+        "import temport, sys\n"
+        f"assert temport.__file__.startswith({str(tmp_path)!r}), temport.__file__\n"
+        f"print(temport.load({str(bundle)!r}).path.name)\n"
+    )
+    # -S keeps an editable install of this checkout out of the way
+    isolated = f"import sys; sys.path.insert(0, {str(tmp_path / 'installed')!r})\n" + code
+    site = os.pathsep.join(path for path in sys.path if path.endswith("site-packages"))
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", isolated],
+        env=os.environ | {"PYTHONPATH": site},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "mega\n"
+
+
+def test_the_version_is_told(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "temport", "--version"], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.stdout == f"temport {temport.__version__}\n", done.stderr
+
+
+def test_types_are_told() -> None:
+    assert (Path(temport.__file__).parent / "py.typed").is_file()
