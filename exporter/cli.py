@@ -148,8 +148,8 @@ def export(
 ) -> None:
     """Write a bundle: one ONNX file, manifest, replayable vectors and a parity report over every runtime."""
     from temport.exporter.compilers.contract import CompileOptions
-    from temport.exporter.declare.request import ExportRequest
     from temport.exporter.export import run_export
+    from temport.exporter.request import ExportRequest
 
     request = ExportRequest(
         arch=arch,

@@ -19,7 +19,6 @@ from temport.exporter.bundle.directory import (
 )
 from temport.exporter.compilers.engines import add_engine, check_target, describe
 from temport.exporter.declare import weights
-from temport.exporter.declare.request import ExportRequest, declared, default_out
 from temport.exporter.errors import UserError
 from temport.exporter.parity.cases import Case
 from temport.exporter.parity.guilty import guilty_pass
@@ -33,6 +32,7 @@ from temport.exporter.passes.order import left_out
 from temport.exporter.progress import Progress
 from temport.exporter.report.html import write_html
 from temport.exporter.report.table import print_table
+from temport.exporter.request import ExportRequest, declared, default_out
 from temport.exporter.runtimes import load
 from temport.exporter.trace.trace import trace
 

@@ -14,9 +14,9 @@ import pytest
 from rich.console import Console
 
 import temport
-from temport.exporter.declare.request import ExportRequest
 from temport.exporter.errors import UserError
 from temport.exporter.export import run_export
+from temport.exporter.request import ExportRequest
 
 ROOT = Path(__file__).parents[1]
 SMALL = ("embed_dim=6", "hidden_size=8", "num_layers=1")

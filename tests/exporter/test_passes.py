@@ -18,11 +18,11 @@ from temport.exporter.build import rewrite, save
 from temport.exporter.cli import app
 from temport.exporter.declare.architectures import declare
 from temport.exporter.declare.declaration import Declaration
-from temport.exporter.declare.request import ExportRequest
 from temport.exporter.errors import UserError
 from temport.exporter.export import run_export
 from temport.exporter.parity.serial import read_json
 from temport.exporter.passes.order import PASSES, Pass, Work, check_order, left_out
+from temport.exporter.request import ExportRequest
 from tests.traces import build, traced
 
 SMALL = ("embed_dim=6", "window_size=4", "num_heads=2", "head_dim=4", "num_layers=2", "ffn_dim=8")
