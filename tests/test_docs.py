@@ -3,6 +3,8 @@
 import ast
 import re
 from importlib import import_module
+from importlib.util import module_from_spec, spec_from_file_location
+from inspect import cleandoc
 from itertools import pairwise
 from pathlib import Path
 
@@ -123,3 +125,29 @@ def test_questions_and_sections_of_parity_fails_have_the_same_numbers() -> None:
     ]
     assert numbers == sections
     assert all(b == a + 1 for a, b in pairwise(sections))
+
+
+def test_a_docstring_becomes_what_sphinx_reads() -> None:
+    path = DOCS / "extensions" / "docstrings.py"
+    spec = spec_from_file_location("docstrings", path)
+    assert spec is not None and spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    told = """max|error| * `x`s of a_ and `a_`
+
+    q, k       `[B, T]`, the first
+               and the second
+    the_widest what it is
+
+        stays  as it is"""
+    assert list(module.rewritten(cleandoc(told).splitlines())) == [
+        "max\\|error\\| \\* ``x``\\ s of a\\_ and ``a_``",
+        "",
+        *(".. list-table::", "   :widths: auto", "   :align: left", ""),
+        "   * - ``q, k``",
+        "     - ``[B, T]``\\ , the first and the second",
+        "   * - ``the_widest``",
+        "     - what it is",
+        "",
+        *("::", "", "    stays  as it is", ""),
+    ]

@@ -10,9 +10,10 @@ import dataclasses
 import re
 from collections.abc import Iterator, Sequence
 from itertools import groupby
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from sphinx.application import Sphinx
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
 
 ROW = re.compile(r"(?P<name>\S(?:.*?\S)?) {2,}(?P<what>\S.*)")
 CODE = re.compile(r"(`+)(.+?)\1")
