@@ -7,11 +7,13 @@ from importlib.util import module_from_spec, spec_from_file_location
 from inspect import cleandoc
 from itertools import pairwise
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 import temport
 from temport import graphs
+from temport.custom_ops.op import CustomOp
 from temport.custom_ops.table import OPS
 
 ROOT = Path(__file__).parent.parent
@@ -44,15 +46,14 @@ SAID = (
 
 
 @pytest.mark.parametrize("module", [temport, graphs], ids=["temport", "temport.graphs"])
-def test_every_public_name_is_in_the_reference(module: object) -> None:
-    name = module.__name__  # type: ignore[attr-defined]
-    assert {f"{name}.{public}" for public in module.__all__} <= set(SHOWN)  # type: ignore[attr-defined]
+def test_every_public_name_is_in_the_reference(module: ModuleType) -> None:
+    assert {f"{module.__name__}.{public}" for public in module.__all__} <= set(SHOWN)
 
 
 @pytest.mark.parametrize("op", OPS.values(), ids=lambda op: op.name)
-def test_every_op_is_in_the_reference(op: object) -> None:
-    assert f".. onnx-op:: {op.name}\n" in REFERENCE  # type: ignore[attr-defined]
-    folder = import_module(op.body.__module__.rpartition(".")[0])  # type: ignore[attr-defined]
+def test_every_op_is_in_the_reference(op: CustomOp) -> None:
+    assert f".. onnx-op:: {op.name}\n" in REFERENCE
+    folder = import_module(op.reference.__module__.rpartition(".")[0])
     functions = {f"{folder.__name__}.{public}" for public in folder.__all__ if public != "OP"}
     assert functions <= set(SHOWN)
 

@@ -18,7 +18,7 @@ def way() -> str:
     top, bottom, step = 62, 190, 170
     rows = [
         [
-            ("what was asked", "options, your module", "`exporter/declare`"),
+            ("declaration", "what was asked", "`exporter/declare`"),
             ("torch module", "layers, a registry", "`graphs`"),
             ("trace", "torch -> ONNX", "`exporter/trace`"),
             ("passes", "rewrites of the graph", "`exporter/passes`"),
