@@ -30,8 +30,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from temport.exporter.bundle.directory import open_bundle
+from temport.exporter.declare.request import ExportRequest
+from temport.exporter.export import run_export
 from temport.exporter.parity.stream import Streamed
-from temport.exporter.pipeline import ExportRequest, rebuilt_module, run_export
+from temport.exporter.recheck import rebuilt_module
 from temport.exporter.runtimes import RUNTIMES, load
 from temport.exporter.runtimes.subject import Subject
 from temport.graphs import build_mega, build_sliding_window

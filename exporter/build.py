@@ -1,62 +1,62 @@
-"""The graph half of an export: declared torch module -> checked ONNX file."""
+"""The graph half of an export: a traced module is rewritten into the file that a bundle holds."""
 
 from __future__ import annotations
 
-import copy
+import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import onnx
 import onnx_ir as ir
 from torch import nn
 
 from temport.exporter.bundle.metadata import describe
-from temport.exporter.declare.declaration import PRECISIONS, Declaration
-from temport.exporter.declare.streams import step_model
-from temport.exporter.declare.weights import fingerprint
+from temport.exporter.bundle.model_file import InvalidModelError, check, write_model
+from temport.exporter.declare.declaration import Declaration
 from temport.exporter.errors import UserError
-from temport.exporter.graph.body_domains import spread
 from temport.exporter.graph.flops import count_flops
 from temport.exporter.graph.masks import BakedMask, MaskError, check_masks
 from temport.exporter.graph.standard_operator import is_standard
-from temport.exporter.passes.absorb_keys import absorb_keys
-from temport.exporter.passes.absorb_projections import absorb_projections
-from temport.exporter.passes.attach_bodies import attach_bodies
-from temport.exporter.passes.clean import clean
-from temport.exporter.passes.flat_frames import flat_frames
-from temport.exporter.passes.flatten_rows import flatten_rows
-from temport.exporter.passes.fold_constants import fold_constants
-from temport.exporter.passes.fold_factors import fold_factors
-from temport.exporter.passes.fused_dense import fused_dense
-from temport.exporter.passes.fused_lstm import fused_lstm
-from temport.exporter.passes.join_reshapes import join_reshapes
-from temport.exporter.passes.limit_lengths import limit_lengths
-from temport.exporter.passes.moving_average import moving_average
-from temport.exporter.passes.precision import PrecisionChange, lower_precision
-from temport.exporter.passes.prune import prune
-from temport.exporter.passes.residual_layer_norm import residual_layer_norm
-from temport.exporter.passes.to_standard import to_standard
-from temport.exporter.trace.torch_to_onnx import to_onnx
+from temport.exporter.passes.order import PASSES, SIMPLIFYING, Pass, Work, way_out
+from temport.exporter.passes.precision import PrecisionChange
+from temport.exporter.trace.trace import Traced, trace
 from temport.exporter.version import version
-from temport.graphs.baking import bake
-from temport.graphs.masks import MaskTable
 
-DIALECTS = ("custom", "standard")
-PRECISION_NAMES = {element: name for name, element in PRECISIONS.items()}
 BLOCK_LINEAR = ("BlockLinearAttention", "CachedBlockLinearAttention")
-LARGEST_PROTOBUF = 2**31 - 1
+
+Keep = Callable[[str, ir.Model], None]
+"""`keep(name, model)`, called with the traced graph and after each pass; it must not write to the model."""
+
+
+@dataclass(frozen=True)
+class PassRun:
+    """What one pass did: nodes of the graph after it, and its time."""
+
+    name: str
+    why: str
+    changed: bool
+    nodes: int
+    seconds: float
 
 
 @dataclass(frozen=True)
 class Built:
-    """A checked ONNX model with what the manifest and the report say about it; `half` where precision was lowered."""
+    """A rewritten model with what the manifest and the report say about it.
 
+    traced  what it was rewritten from
+    passes  those that ran, in order
+    half    what the lowering of the precision did, where there was one
+    """
+
+    traced: Traced
+    declaration: Declaration
     model: ir.Model
     masks: list[BakedMask]
     op_counts: dict[str, dict[str, int]]
     flops: dict[str, dict[str, float]]
+    passes: tuple[PassRun, ...]
     warnings: tuple[str, ...]
     half: PrecisionChange | None
 
@@ -72,83 +72,91 @@ class Built:
 
 
 def build(module: nn.Module, declaration: Declaration) -> Built:
-    """Trace, rewrite and check; the result carries no mask computation and no machine-dependent bytes."""
-    if declaration.ops not in DIALECTS:
-        raise UserError(f"--ops {declaration.ops!r} is unknown; give one of {', '.join(DIALECTS)}")
-    longest = max((a.max for name, a in declaration.axes.items() if name != "batch"), default=1)
-    baked = step_model(module, declaration) if declaration.streaming else copy.deepcopy(module)
-    bake(baked, longest)
-    model = to_onnx(baked, declaration)
-    fold_constants(model)
-    clean(model)
-    counts = {"traced": count_ops(model)}
-    flops = {"traced": count_flops(model, declaration)}
-    warnings = _conditioning_warnings(model)
-    if declaration.precision != "float16":  # whose range a weight that was scaled can leave
-        fold_factors(model)
-    smallest = {axis.name: axis.min for axis in declaration.axes.values() if axis.name != "batch"}
-    if declaration.prune and prune(model, smallest):
-        absorb_projections(model)
-        counts["pruned"] = count_ops(model)
-    absorb_keys(model)
-    if declaration.ops == "custom" and declaration.precision == "float32":
-        moving_average(model)
-    flatten_rows(model)
-    flat_frames(model)
-    join_reshapes(model)
-    flops["exported"] = count_flops(model, declaration)
-    limit_lengths(model, declaration)
-    half = None
-    if declaration.precision != "float32":
-        half = lower_precision(model, PRECISION_NAMES[declaration.precision])
-    if declaration.ops == "standard":
-        masks = to_standard(model, declaration)
-    else:
-        for rewrite in (fused_dense, fused_lstm, residual_layer_norm):
-            rewrite(model)
-        masks = attach_bodies(model, declaration)
-    clean(model)
-    describe(model, declaration, fingerprint(module), version())
-    masks += [
-        BakedMask(f"{name}.baked", table.rule, *table.baked.shape)
-        for name, table in baked.named_modules()
-        if isinstance(table, MaskTable) and table.baked is not None
-    ]
-    _check_masks(model, masks, declaration)
-    counts["exported"] = count_ops(model)
-    return Built(model, masks, counts, flops, warnings, half)
+    """Trace and rewrite: the file of one declaration, with no mask computation and no machine-dependent bytes."""
+    return rewrite(trace(module, declaration), declaration)
 
 
-def _check_masks(model: ir.Model, masks: list[BakedMask], declaration: Declaration) -> None:
-    """A mask that our own layers compute is a defect; in somebody's module it is what that module says."""
-    try:
-        check_masks(model, masks, complete=declaration.module is None)
-    except MaskError as error:
-        if declaration.module is None:
-            raise
-        raise UserError(
-            f"{declaration.module} computes a mask in the graph ({error}); give the length of the sequence as a "
-            "number, which makes it a constant, or use the attention layers of `graphs`"
-        ) from error
+def rewrite(traced: Traced, declaration: Declaration, keep: Keep | None = None) -> Built:
+    """The traced graph after every pass that is for this declaration; `traced` stays as it is.
+
+    UserError where a pass cannot do its work on this model, with the pass's name, or where the model computes a mask.
+    """
+    work = Work(traced.model.clone(), declaration)
+    counts = {"traced": count_ops(work.model)}
+    flops = {"traced": count_flops(work.model, declaration)}
+    warnings = _conditioning_warnings(work.model)
+    if keep is not None:
+        keep("traced", work.model)
+    runs = []
+    for step in PASSES:
+        if step.is_for(declaration):
+            runs.append(_run(step, work))
+            if keep is not None:
+                keep(step.name, work.model)
+        if step is SIMPLIFYING[-1]:
+            flops["exported"] = count_flops(work.model, declaration)
+    describe(work.model, declaration, traced.weights, version())
+    work.masks += traced.masks
+    _check_masks(work)
+    counts["exported"] = count_ops(work.model)
+    return Built(traced, declaration, work.model, work.masks, counts, flops, tuple(runs), warnings, work.half)
 
 
 def save(built: Built, path: Path, external_data: bool) -> None:
-    """Write one file; weights go beside it only where the caller asked for external data."""
-    if external_data:
-        ir.save(built.model, path, external_data=f"{path.name}.data")
-        proto = onnx.load(path, load_external_data=False)
-        spread(proto)
-        path.write_bytes(proto.SerializeToString(deterministic=True))
-        return
-    proto = ir.to_proto(built.model)
-    spread(proto)
-    if proto.ByteSize() > LARGEST_PROTOBUF:
+    """Write the model; UserError where it is too large, or where `onnx.checker` refuses what a pass left behind."""
+    try:
+        write_model(built.model, path, external_data)
+    except InvalidModelError as error:
+        told, way = _first_invalid(built)
         raise UserError(
-            f"the model is {proto.ByteSize() / 2**30:.1f} GiB, over protobuf's 2 GiB for one file; "
-            "pass --external-data to write its weights beside it"
-        )
-    onnx.checker.check_model(proto, full_check=True)
-    path.write_bytes(proto.SerializeToString(deterministic=True))
+            f"{told} leaves a graph that ONNX refuses ({error}); {way}, and please report it"
+        ) from error
+
+
+def _first_invalid(built: Built) -> tuple[str, str]:
+    """Who left an invalid graph, and the way out: the passes run once more, with a check after each."""
+    guilty: list[str] = []
+
+    def keep(name: str, model: ir.Model) -> None:
+        if not guilty:
+            try:
+                check(ir.to_proto(model))
+            except InvalidModelError:
+                guilty.append(name)
+
+    rewrite(built.traced, built.declaration, keep)
+    if guilty in ([], ["traced"]):
+        return "the tracer", "no option mends it"
+    return f"the pass {guilty[0]}", way_out(guilty[0])
+
+
+def _run(step: Pass, work: Work) -> PassRun:
+    start = time.perf_counter()
+    try:
+        changed = step.run(work)
+    except (UserError, MaskError):
+        raise
+    except Exception as error:
+        raise UserError(
+            f"the pass {step.name} failed on this model ({type(error).__name__}: {error}); {way_out(step.name)}, "
+            "and please report it"
+        ) from error
+    seconds = time.perf_counter() - start
+    return PassRun(step.name, step.why, changed, sum(1 for _ in work.model.graph.all_nodes()), seconds)
+
+
+def _check_masks(work: Work) -> None:
+    """A mask that our own layers compute is a defect; in somebody's module it is what that module says."""
+    module = work.declaration.module
+    try:
+        check_masks(work.model, work.masks, complete=module is None)
+    except MaskError as error:
+        if module is None:
+            raise
+        raise UserError(
+            f"{module} computes a mask in the graph ({error}); give the length of the sequence as a "
+            "number, which makes it a constant, or use the attention layers of `temport.graphs`"
+        ) from error
 
 
 def _conditioning_warnings(model: ir.Model) -> tuple[str, ...]:

@@ -32,18 +32,22 @@ bench.command("engines")(bench_engines)
 bench.command("deploy")(bench_deploy)
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from temport.exporter.version import version
+
+        typer.echo(f"temport {version()}")
+        raise typer.Exit
+
+
 @app.callback()
 def temport(
     version: Annotated[
-        bool, typer.Option("--version", help="Print the version and end.", is_eager=True)
+        bool,
+        typer.Option("--version", help="Print the version and end.", callback=_print_version, is_eager=True),
     ] = False,
 ) -> None:
     """Temporal attention models, from torch to every runtime."""
-    if version:
-        from temport.exporter.version import version as number
-
-        typer.echo(f"temport {number()}")
-        raise typer.Exit
 
 
 Arch = Annotated[str | None, typer.Option(help="Architecture; `temport list` names them.")]
@@ -126,9 +130,15 @@ def export(
         int, typer.Option(help="Seconds after which an engine that is not built is given up.")
     ] = 1800,
     opset: Annotated[int, typer.Option(help="ai.onnx opset, 18 to 24.")] = 20,
-    prune: Annotated[
-        bool, typer.Option(help="Leave out positions that cannot reach the output (exact).")
-    ] = True,
+    without: Annotated[
+        list[str] | None, typer.Option(help="Leave out this pass of the export, such as prune; repeatable.")
+    ] = None,
+    no_prune: Annotated[
+        bool, typer.Option("--no-prune", help="Compute every position: the same as --without prune.")
+    ] = False,
+    keep_passes: Annotated[
+        Path | None, typer.Option(help="Write the graph as traced and after each pass into this directory.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seeds initial weights and parity inputs.")] = 0,
     runtime: Runtimes = None,
     input_file: Inputs = None,
@@ -138,7 +148,8 @@ def export(
 ) -> None:
     """Write a bundle: one ONNX file, manifest, replayable vectors and a parity report over every runtime."""
     from temport.exporter.compilers.contract import CompileOptions
-    from temport.exporter.pipeline import ExportRequest, run_export
+    from temport.exporter.declare.request import ExportRequest
+    from temport.exporter.export import run_export
 
     request = ExportRequest(
         arch=arch,
@@ -150,7 +161,8 @@ def export(
         memory=memory,
         ops=ops,
         opset=opset,
-        prune=prune,
+        without=(*(without or ()), *(("prune",) if no_prune else ())),
+        keep_passes=keep_passes,
         seed=seed,
         weights=weights,
         weights_layout=weights_layout,
@@ -201,7 +213,7 @@ def parity(
     ] = None,
 ) -> None:
     """Repeat the parity check of an existing bundle; exit code 1 when a runtime fails."""
-    from temport.exporter.pipeline import run_parity_of_bundle
+    from temport.exporter.recheck import run_parity_of_bundle
 
     passed = run_parity_of_bundle(
         bundle, tuple(runtime or ()), tuple(input_file or ()), out, tuple(runner or ())

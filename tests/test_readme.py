@@ -37,7 +37,8 @@ def test_command_parses(arguments: str, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_python_block_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from temport.exporter.pipeline import ExportRequest, run_export
+    from temport.exporter.declare.request import ExportRequest
+    from temport.exporter.export import run_export
 
     bundle = "bundles/mega-seq60"
     small = ("embed_dim=4", "hidden_size=8", "num_layers=1")

@@ -1,33 +1,29 @@
-"""Tracing is nearly all the time of a build, and it sees nothing of pruning, dialect and precision."""
+"""Builds that share their trace: tracing is nearly all the time of a build, and it sees nothing of the passes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 
-import onnx_ir as ir
-import pytest
 from torch import nn
 
+from temport.exporter.build import Built, rewrite
 from temport.exporter.declare.declaration import Declaration
 from temport.exporter.declare.weights import fingerprint
-from temport.exporter.trace.torch_to_onnx import to_onnx
+from temport.exporter.trace.trace import Traced, trace
+
+_traces: dict[tuple[str, str], Traced] = {}
 
 
-@contextmanager
-def one_trace_for_each_model() -> Iterator[None]:
-    """Builds of one model that differ behind the tracer alone start from copies of one traced graph."""
-    traces: dict[tuple[str, str], ir.Model] = {}
+def build(module: nn.Module, declaration: Declaration) -> Built:
+    """`temport.exporter.build.build`; a registered architecture is traced once in this process."""
+    return rewrite(traced(module, declaration), declaration)
 
-    def traced(module: nn.Module, declaration: Declaration) -> ir.Model:
-        if declaration.arch == "module":  # whose source the declaration does not hold
-            return to_onnx(module, declaration)
-        key = (fingerprint(module), repr(replace(declaration, prune=True, ops="custom", precision="float32")))
-        if key not in traces:
-            traces[key] = to_onnx(module, declaration)
-        return traces[key].clone()
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("temport.exporter.build.to_onnx", traced)
-        yield
+def traced(module: nn.Module, declaration: Declaration) -> Traced:
+    """The trace of a module, kept where the declaration says all of it."""
+    if declaration.arch == "module":  # whose source the declaration does not hold
+        return trace(module, declaration)
+    key = (fingerprint(module), repr(replace(declaration, without=(), ops="custom", precision="float32")))
+    if key not in _traces:
+        _traces[key] = trace(module, declaration)
+    return _traces[key]

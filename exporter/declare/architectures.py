@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import importlib.util
 import re
 import types
@@ -18,7 +17,7 @@ import torch
 from torch import nn
 
 from temport.exporter.declare.declaration import DYNAMIC_BATCH, DYNAMIC_SEQ, Axis, Declaration, TensorSpec
-from temport.exporter.errors import UserError
+from temport.exporter.errors import UserError, did_you_mean
 from temport.graphs.registry import ARCHITECTURES, Architecture
 
 
@@ -35,7 +34,7 @@ class Option:
 def architecture(name: str) -> Architecture:
     """The registered architecture, or a sentence with the nearest name."""
     if name not in ARCHITECTURES:
-        raise UserError(f"unknown architecture {name!r}; {_did_you_mean(name, ARCHITECTURES)}")
+        raise UserError(f"unknown architecture {name!r}; {did_you_mean(name, ARCHITECTURES)}")
     return ARCHITECTURES[name]
 
 
@@ -73,7 +72,7 @@ def configure(arch: Architecture, settings: Sequence[str], **fixed: Any) -> tupl
                 f"--set {setting} would contradict --seq; give the sequence length with --seq only"
             )
         if key not in hints:
-            raise UserError(f"{arch.name} has no option {key!r}; {_did_you_mean(key, hints)}")
+            raise UserError(f"{arch.name} has no option {key!r}; {did_you_mean(key, hints)}")
         values[key] = _parse(key, text.strip(), hints[key])
     missing = {k: v for k, v in arch.example.items() if k not in values}
     notes = tuple(f"{k} was not set: the usage example's {k}={_show(v)} is used" for k, v in missing.items())
@@ -291,9 +290,3 @@ def _show(value: Any) -> str:
         if isinstance(value, bool)
         else str(value)
     )
-
-
-def _did_you_mean(name: str, known: typing.Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1)
-    hint = f"did you mean {close[0]}? " if close else ""
-    return f"{hint}known: {', '.join(known)}"

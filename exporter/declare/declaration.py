@@ -15,6 +15,9 @@ from temport.exporter.errors import UserError
 SEMANTICS_VERSION = 1
 """Version of the numeric definitions (custom-op domain `temport`, version 1)."""
 
+DIALECTS = ("custom", "standard")
+"""`--ops`: nodes of domain `temport` with their function bodies, or operators of ai.onnx only."""
+
 PRECISIONS = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 """`--precision` -> element type that the graph computes in; inputs and outputs stay float32."""
 
@@ -96,7 +99,7 @@ class Declaration:
     opset          ai.onnx opset of the file
     ops            `custom` (nodes of domain `temport` with their function bodies) or `standard` (ai.onnx only)
     precision      element type that matrix products and attention compute in
-    prune          positions that cannot reach the output are not computed
+    without        passes of the export that are left out
     seed           seeds the initial weights (when no file is given) and the parity inputs
     weights        where the weights came from: `seed`, or the file's sha256
     module         `path.py:factory` for a user's own module
@@ -111,7 +114,7 @@ class Declaration:
     opset: int = 20
     ops: str = "custom"
     precision: str = "float32"
-    prune: bool = True
+    without: tuple[str, ...] = ()
     seed: int = 0
     weights: str = "seed"
     module: str | None = None
@@ -145,9 +148,13 @@ class Declaration:
             shape = tuple(Axis(**a) if isinstance(a, dict) else int(a) for a in d["shape"])
             return TensorSpec(d["name"], d["dtype"], shape)
 
+        data = dict(data)
+        if not data.pop("prune", True):  # as bundles before 0.2 say it
+            data["without"] = ("prune",)
         return cls(
             **{
                 **data,
+                "without": tuple(data.get("without", ())),
                 "inputs": tuple(map(spec, data["inputs"])),
                 "outputs": tuple(map(spec, data["outputs"])),
                 "notes": tuple(data["notes"]),

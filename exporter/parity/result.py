@@ -114,10 +114,22 @@ class MaskPicture:
 
 
 @dataclass(frozen=True)
+class PassRow:
+    """One pass of the export: whether it changed anything, the nodes of the graph after it, its time."""
+
+    name: str
+    why: str
+    changed: bool
+    nodes: int
+    ms: float
+
+
+@dataclass(frozen=True)
 class ParityReport:
-    """Everything one parity run established; holds no times, so equal runs give equal reports.
+    """Everything one parity run established; it holds no times but those of the passes.
 
     formula    the bound in words; `eps`, `ceiling`, `jitters` are its constants
+    passes     of the export, in order
     op_counts  operators by name per stage of the export (`traced`, `exported`)
     flops      useful floating-point operations by operator, as traced and as exported
     warnings   what a user of this model has to know
@@ -135,6 +147,7 @@ class ParityReport:
     runtimes: tuple[RuntimeRow, ...]
     verdict: str
     reasons: tuple[str, ...]
+    passes: tuple[PassRow, ...] = ()
     op_counts: dict[str, dict[str, int]] = field(default_factory=dict)
     flops: dict[str, dict[str, float]] = field(default_factory=dict)
     masks: tuple[MaskPicture, ...] = ()

@@ -16,6 +16,7 @@ from temport.exporter.parity.result import (
     MaskPicture,
     OutputRow,
     ParityReport,
+    PassRow,
     ResultRow,
     RuntimeRow,
 )
@@ -46,6 +47,7 @@ def read_json(path: Path) -> ParityReport:
             **data,
             "cases": tuple(map(_case_row, data["cases"])),
             "runtimes": tuple(map(runtime_row, data["runtimes"])),
+            "passes": tuple(PassRow(**step) for step in data.get("passes", [])),
             "masks": tuple(MaskPicture(**mask) for mask in data["masks"]),
             "reasons": tuple(data["reasons"]),
             "warnings": tuple(data["warnings"]),

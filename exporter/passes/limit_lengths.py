@@ -19,8 +19,12 @@ from temport.exporter.graph.initializers import initializer
 NO_LIMIT = np.iinfo(np.int64).max
 
 
-def limit_lengths(model: ir.Model, declaration: Declaration) -> None:
-    """Put a check behind every input for each dynamic length it has, in place; its node names the range."""
+def limit_lengths(model: ir.Model, declaration: Declaration) -> bool:
+    """Put a check behind every input for each dynamic length it has, in place; its node names the range.
+
+    False where every length is fixed.
+    """
+    found = False
     first = model.graph[0]
     for value, spec in zip(model.graph.inputs, declaration.inputs, strict=True):
         checked = value
@@ -28,6 +32,8 @@ def limit_lengths(model: ir.Model, declaration: Declaration) -> None:
         for place, axis in enumerate(spec.shape):
             if isinstance(axis, Axis) and not axis.static and axis.name != "batch" and checked.uses():
                 checked = _limit(model.graph, first, checked, place, axis)
+                found = True
+    return found
 
 
 def _limit(graph: ir.Graph, first: ir.Node, value: ir.Value, place: int, axis: Axis) -> ir.Value:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 from importlib import import_module
 
-from temport.exporter.errors import UserError
+from temport.exporter.errors import UserError, did_you_mean
 from temport.exporter.runtimes.contract import Capabilities, Runtime, Session
 
 RUNTIMES: dict[str, str] = {
@@ -35,9 +34,7 @@ def load(name: str) -> Runtime:
     """The runtime called `name`; its library is imported only when a session is opened."""
     known = RUNTIMES | ON_REQUEST
     if name not in known:
-        close = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {close[0]}? " if close else ""
-        raise UserError(f"unknown runtime {name!r}; {hint}known: {', '.join(known)}")
+        raise UserError(f"unknown runtime {name!r}; {did_you_mean(name, known)}")
     return resolve(known[name])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,20 +14,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 from small_bundles import write_bundle, write_step_bundle
 from toolchain import build
 
-from tests.traces import one_trace_for_each_model
-
 
 @pytest.fixture(scope="session")
 def runner() -> Path:
     """The C++ runner of this machine."""
     return build("test") / "temport-run"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_trace() -> Iterator[None]:
-    """The bundles that a file makes of one model in several forms share its trace."""
-    with one_trace_for_each_model():
-        yield
 
 
 @pytest.fixture(scope="session")

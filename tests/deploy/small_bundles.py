@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from temport.exporter.build import build, save
+from temport.exporter.build import save
 from temport.exporter.bundle.directory import MANIFEST, write_manifest, write_vectors
 from temport.exporter.declare.architectures import declare
 from temport.exporter.declare.streams import declare_stream
@@ -21,6 +21,7 @@ from temport.exporter.parity.oracle import find_truths
 from temport.exporter.parity.trial import Trial, cases_for
 from temport.exporter.parity.vectors import to_vectors
 from temport.exporter.runtimes.subject import Subject
+from tests.traces import build
 
 SMALL = {
     "mega": ["embed_dim=8", "hidden_size=16", "ema_dim=4", "num_layers=1", "window_size=5"],

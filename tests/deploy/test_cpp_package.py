@@ -16,7 +16,7 @@ from rich.console import Console
 from safetensors.torch import save_file
 from toolchain import CPP, build, call
 
-from temport.exporter.pipeline import run_export
+from temport.exporter.export import run_export
 from temport.exporter.runtimes.libraries import onnxruntime_library
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "basic_motions.py"

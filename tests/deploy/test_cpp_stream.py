@@ -17,11 +17,13 @@ from toolchain import CPP, build, call, run
 
 from temport.custom_ops.library import library_path
 from temport.exporter.bundle.directory import open_bundle
+from temport.exporter.declare.request import ExportRequest
+from temport.exporter.export import run_export
 from temport.exporter.parity.gate import gate
 from temport.exporter.parity.serial import runtime_row
 from temport.exporter.parity.stream import Streamed
 from temport.exporter.parity.vectors import read_vectors
-from temport.exporter.pipeline import ExportRequest, run_export, run_parity_of_bundle
+from temport.exporter.recheck import run_parity_of_bundle
 from temport.exporter.runtimes import load
 from temport.exporter.runtimes.libraries import onnxruntime_library
 from temport.exporter.runtimes.subject import Subject

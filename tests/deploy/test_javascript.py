@@ -20,11 +20,12 @@ from small_bundles import SMALL, rehash, write_bundle
 from toolchain import call
 
 from temport.exporter.bundle.directory import open_bundle
+from temport.exporter.declare.request import ExportRequest
+from temport.exporter.export import run_export
 from temport.exporter.parity.gate import gate
 from temport.exporter.parity.run import run_runtime
 from temport.exporter.parity.serial import runtime_row
 from temport.exporter.parity.vectors import read_vectors
-from temport.exporter.pipeline import ExportRequest, run_export
 from temport.exporter.runtimes import load, node
 from temport.exporter.runtimes.subject import Subject
 

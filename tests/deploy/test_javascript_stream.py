@@ -16,12 +16,14 @@ from rich.console import Console
 from small_bundles import SMALL, lose_a_channel, rehash, write_step_bundle
 
 from temport.exporter.bundle.directory import open_bundle
+from temport.exporter.declare.request import ExportRequest
+from temport.exporter.export import run_export
 from temport.exporter.parity.gate import gate
 from temport.exporter.parity.result import RuntimeRow
 from temport.exporter.parity.serial import read_json, runtime_row
 from temport.exporter.parity.stream import Streamed
 from temport.exporter.parity.vectors import read_vectors
-from temport.exporter.pipeline import ExportRequest, run_export, run_parity_of_bundle
+from temport.exporter.recheck import run_parity_of_bundle
 from temport.exporter.runtimes import load, node
 from temport.exporter.runtimes.subject import Subject
 

@@ -13,11 +13,11 @@ import pytest
 from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from temport.exporter.build import build
 from temport.exporter.declare.architectures import declare
 from temport.exporter.declare.streams import declare_stream
 from temport.exporter.passes.fused_lstm import fused_lstm
 from temport.exporter.runtimes.op_reference import REFERENCE_OPS
+from tests.traces import build
 
 FLOAT = onnx.TensorProto.FLOAT
 
@@ -59,7 +59,6 @@ def epilogues(arch: str, settings: list[str], batch: str, seq: str) -> Counter[t
     return Counter((n.attributes["activation"].as_string(), len(n.inputs)) for n in layers)
 
 
-@pytest.mark.usefixtures("one_trace")
 @pytest.mark.parametrize("seq", ["8", "dynamic"])
 @pytest.mark.parametrize(("arch", "settings"), [("mega", MEGA), ("lightning", MEGA[:2])])
 def test_open_axes_cost_no_epilogue(arch: str, settings: list[str], seq: str) -> None:

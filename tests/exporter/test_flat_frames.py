@@ -1,5 +1,7 @@
 """Step models hand their attention rows: no reshape is left inside, and every output is the same."""
 
+from dataclasses import replace
+
 import numpy as np
 import onnx
 import onnx_ir as ir
@@ -7,11 +9,11 @@ import onnxruntime
 import pytest
 
 from temport.custom_ops.library import library_path
-from temport.exporter.build import build
 from temport.exporter.declare.architectures import declare
 from temport.exporter.declare.streams import declare_stream
 from temport.exporter.graph.body_domains import spread
 from temport.exporter.passes.flat_frames import flat_frames
+from tests.traces import build
 
 SMALL = {
     "sliding_window": ("embed_dim=6", "num_heads=2", "head_dim=4", "num_layers=2", "window_size=5"),
@@ -51,12 +53,11 @@ def stream(model: ir.Model, batch: int, native: bool) -> list[list[np.ndarray]]:
 
 @pytest.mark.parametrize("batch", ["1", "dynamic"])
 @pytest.mark.parametrize("name", SMALL)
-def test_the_same_stream_without_reshapes(name: str, batch: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_same_stream_without_reshapes(name: str, batch: str) -> None:
     declaration, module, _ = declare(name, SMALL[name], batch=batch, seq="5")
     declaration = declare_stream(declaration, module)
     rows = build(module, declaration)
-    monkeypatch.setattr("temport.exporter.build.flat_frames", lambda model: False)
-    frames = build(module, declaration)
+    frames = build(module, replace(declaration, without=("flat_frames",)))
     attentions = sum(count for op, count in rows.op_counts["exported"].items() if "Cached" in op)
     assert attentions == 2
     assert rows.op_counts["exported"]["Reshape"] == 1  # of the frame that comes in

@@ -11,9 +11,9 @@ import onnx_ir as ir
 import pytest
 from onnx import helper, numpy_helper
 
-from temport.exporter.build import build
 from temport.exporter.declare.architectures import declare
 from temport.exporter.passes.moving_average import moving_average
+from tests.traces import build
 
 FLOAT = onnx.TensorProto.FLOAT
 TAPS = 3
@@ -71,7 +71,6 @@ def test_anything_else_stays(changed: dict[str, object]) -> None:
     assert "MovingAverage" not in rewritten(**changed)
 
 
-@pytest.mark.usefixtures("one_trace")
 def test_where_mega_uses_it() -> None:
     def ops(precision: str = "float32", dialect: str = "custom", seq: str = "8") -> Counter[str]:
         declaration, module, _ = declare("mega", ["embed_dim=16", "num_layers=2"], seq=seq, batch="dynamic")

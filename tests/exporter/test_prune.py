@@ -12,9 +12,10 @@ import pytest
 import torch
 from torch import nn
 
-from temport.exporter.build import Built, build
+from temport.exporter.build import Built
 from temport.exporter.declare.architectures import declare
 from temport.exporter.passes.prune import prune
+from tests.traces import build
 
 SMALL = {
     "mega": ("embed_dim=6", "hidden_size=16", "num_layers=2", "ema_dim=3"),
@@ -57,32 +58,34 @@ def agree(module: nn.Module, whole: Built, trimmed: Built, values: np.ndarray) -
     assert errors[1] <= 2 * errors[0] + 16 * np.finfo(np.float32).eps * np.abs(oracle).max()
 
 
-@pytest.mark.usefixtures("one_trace")
 @pytest.mark.parametrize("seq", ["1", "23"], ids=lambda s: f"T{s}")
 @pytest.mark.parametrize("name", SMALL)
 def test_pruned_equals_whole(name: str, seq: str) -> None:
     arch = "mega" if name == "laplace" else name
     declaration, module, _ = declare(arch, SMALL[name], batch="1:2:8", seq=seq)
-    whole = build(module, replace(declaration, prune=False))
+    whole = build(module, replace(declaration, without=("prune",)))
     trimmed = build(module, declaration)
     agree(module, whole, trimmed, np.random.default_rng(0).standard_normal((3, int(seq), 6)))
-    assert ("pruned" in trimmed.op_counts) == (int(seq) > 1)
+    assert is_pruned(trimmed) == (int(seq) > 1)
 
 
-@pytest.mark.usefixtures("one_trace")
 @pytest.mark.parametrize("seq", ["dynamic", "7:20:31"])
 @pytest.mark.parametrize("name", SMALL)
 def test_a_symbolic_length_is_pruned_too(name: str, seq: str) -> None:
     """One file for every length, down to the shortest that was declared."""
     arch = "mega" if name == "laplace" else name
     declaration, module, _ = declare(arch, SMALL[name], batch="dynamic", seq=seq)
-    whole = build(module, replace(declaration, prune=False))
+    whole = build(module, replace(declaration, without=("prune",)))
     trimmed = build(module, declaration)
     work = [sum(built.flops["exported"].values()) for built in (whole, trimmed)]
     assert work[1] < work[0]
     axis = declaration.axes["seq"]
     for length in {axis.min, axis.min + 1, 13, axis.max if axis.max < 64 else 64}:
         agree(module, whole, trimmed, np.random.default_rng(length).standard_normal((2, length, 6)))
+
+
+def is_pruned(built: Built) -> bool:
+    return any(step.changed for step in built.passes if step.name == "prune")
 
 
 def sizes(model: ir.Model, op: str, activation: str | None = None) -> Counter[int]:
@@ -106,7 +109,7 @@ def test_only_what_reaches_the_output_is_computed() -> None:
 
 def test_whole_sequence_output_is_left_alone() -> None:
     declaration, module, _ = declare("dms", ("hid_dim=8", "n_heads=2", "masked=false"), seq="9")
-    assert "pruned" not in build(module, declaration).op_counts
+    assert not is_pruned(build(module, declaration))
 
 
 def test_a_value_with_two_uses_keeps_what_both_need() -> None:

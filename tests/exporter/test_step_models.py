@@ -26,7 +26,7 @@ from temport.exporter.graph.in_place import in_place_states
 from temport.exporter.graph.masks import computed_masks
 from temport.exporter.parity.stream import initial_state
 from temport.exporter.parity.vectors import read_vectors
-from temport.exporter.pipeline import run_parity_of_bundle
+from temport.exporter.recheck import run_parity_of_bundle
 from temport.exporter.runtimes import load
 from temport.exporter.runtimes.runner import Found, RunnerRuntime
 

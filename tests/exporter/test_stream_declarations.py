@@ -11,9 +11,10 @@ from typer.testing import CliRunner
 from temport.exporter.bundle.directory import open_bundle
 from temport.exporter.cli import app
 from temport.exporter.declare.architectures import declare
+from temport.exporter.declare.request import ExportRequest
 from temport.exporter.declare.streams import declare_stream, sequence_declaration
 from temport.exporter.errors import UserError
-from temport.exporter.pipeline import ExportRequest, run_export
+from temport.exporter.export import run_export
 
 
 def test_half_precision_is_refused() -> None:

@@ -23,7 +23,7 @@ OPTIONS = ("embed_dim=12", "num_layers=2", "num_heads=2", "head_dim=8", "window_
 def subject(tmp_path_factory: pytest.TempPathFactory) -> Subject:
     """A sliding-window model: two layers, 21 steps, window 5, batch 1 to 8, whole sequence computed."""
     declaration, module, _ = declare("sliding_window", OPTIONS, batch="1:4:8", seq="21")
-    declaration = replace(declaration, prune=False)
+    declaration = replace(declaration, without=("prune",))
     path = tmp_path_factory.mktemp("model") / "model.onnx"
     save(build(module, declaration), path, external_data=False)
     return Subject(declaration, path, module)

@@ -17,7 +17,8 @@ from safetensors.numpy import load_file, save_file
 from temport.exporter import cli
 from temport.exporter.compilers.tensorrt import BACKEND
 from temport.exporter.compilers.tensorrt_rtx import BACKEND as RTX
-from temport.exporter.pipeline import ExportRequest, run_export
+from temport.exporter.declare.request import ExportRequest
+from temport.exporter.export import run_export
 
 Command = Callable[..., tuple[int, str]]
 SMALL = ["--arch", "mega", "--seq", "9", "--runtime", "onnxruntime_cpu"]

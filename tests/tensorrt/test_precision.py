@@ -21,9 +21,9 @@ from temport.exporter.declare.declaration import Declaration
 from temport.exporter.errors import UserError
 from temport.exporter.parity.overflow import find_overflow
 from temport.exporter.passes.attach_bodies import attach_bodies
-from temport.exporter.passes.clean import clean
-from temport.exporter.passes.fold_constants import fold_constants
 from temport.exporter.passes.precision import PrecisionChange, lower_precision
+from temport.exporter.trace.clean import clean
+from temport.exporter.trace.fold_constants import fold_constants
 from temport.exporter.trace.torch_to_onnx import to_onnx
 from temport.graphs.baking import bake
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from temport.custom_ops.library import get_library_path
-    from temport.exporter.pipeline import export
+    from temport.exporter.export import export
     from temport.exporter.version import version
     from temport.session import Session, load
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Session": "temport.session",
-    "export": "temport.exporter.pipeline",
+    "export": "temport.exporter.export",
     "get_library_path": "temport.custom_ops.library",
     "load": "temport.session",
 }

@@ -1,0 +1,159 @@
+"""`temport export`: from a request to a bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import onnx_ir as ir
+from rich.console import Console
+
+from temport.exporter.build import Built, rewrite, save
+from temport.exporter.bundle.directory import (
+    staged,
+    versions,
+    write_manifest,
+    write_vectors,
+)
+from temport.exporter.compilers.engines import add_engine, check_target, describe
+from temport.exporter.declare import weights
+from temport.exporter.declare.request import ExportRequest, declared, default_out
+from temport.exporter.errors import UserError
+from temport.exporter.parity.cases import Case
+from temport.exporter.parity.guilty import guilty_pass
+from temport.exporter.parity.overflow import find_overflow
+from temport.exporter.parity.result import MaskPicture, ParityReport, PassRow
+from temport.exporter.parity.serial import write_json
+from temport.exporter.parity.trial import Trial, cases_for
+from temport.exporter.parity.vectors import to_vectors
+from temport.exporter.passes.kept import kept_passes
+from temport.exporter.passes.order import left_out
+from temport.exporter.progress import Progress
+from temport.exporter.report.html import write_html
+from temport.exporter.report.table import print_table
+from temport.exporter.runtimes import load
+from temport.exporter.trace.trace import trace
+
+LARGEST_MASK_DRAWN = 512
+"""Beyond this many rows a drawing of a mask shows nothing more."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A bundle that was just written, and its parity report."""
+
+    path: Path
+    report: ParityReport
+
+    @property
+    def passed(self) -> bool:
+        """Whether every runtime that ran agrees with the oracle."""
+        return self.report.passed
+
+
+def export(arch: str | None = None, **asked: Any) -> Exported:
+    """What `temport export` does, without a word on the terminal.
+
+    `asked` are fields of `ExportRequest`; `seq`, `batch` and `memory` may be numbers. UserError for bad input.
+    """
+    texts = {key: str(value) for key, value in asked.items() if key in ("seq", "batch", "memory")}
+    try:
+        request = ExportRequest(arch, **(asked | texts))
+    except TypeError as error:
+        raise UserError(f"export has {', '.join(f.name for f in fields(ExportRequest))}; {error}") from error
+    return run_export(request, Console(quiet=True))
+
+
+def run_export(request: ExportRequest, console: Console | None = None) -> Exported:
+    """Write the bundle and say on the console how every runtime did."""
+    console = console or Console()
+    runtimes = [load(name) for name in request.runtimes] or None
+    check_target(request.target, request.compile)
+    request = replace(request, without=left_out(request.without))
+    with Progress(console) as progress:
+        progress.step("declaring")
+        declaration, module = declared(request)
+        cases = cases_for(declaration, request.inputs)
+        with staged(request.out or default_out(declaration)) as work:
+            progress.step("tracing")
+            traced = trace(module, declaration)
+            progress.step("rewriting")
+            with kept_passes(request.keep_passes) as keep:
+                built = rewrite(traced, declaration, keep)
+            save(built, work / "model.onnx", request.external_data)
+            (work / "weights.safetensors").write_bytes(weights.serialise(module))
+            told = _overflows(built, cases)
+            engine = None
+            if request.target is not None:
+                engine = add_engine(request.target, request.compile, work, declaration, progress)
+                told = (*told, *engine.warnings)
+            trial = Trial.of(declaration, work / "model.onnx", module)
+            progress.step("float64 oracle")
+            truths = trial.truths(cases)
+            write_vectors(work / "vectors.npz", to_vectors(truths))
+            report = trial.run(cases, runtimes, truths, progress.parity)
+            if not report.passed and (guilty := guilty_pass(built, report, truths)) is not None:
+                report = replace(report, reasons=(*report.reasons, guilty))
+            report = replace(
+                report,
+                passes=_passes(built),
+                op_counts=built.op_counts,
+                flops=built.flops,
+                masks=_pictures(built),
+                warnings=(*declaration.notes, *built.warnings, *told),
+                versions=versions(),
+            )
+            write_json(report, work / "report.json")
+            write_html(report, work / "report.html")
+            write_manifest(work, declaration, built.mask_records(), {"verdict": report.verdict})
+    out = (request.out or default_out(declaration)).absolute()
+    print_table(report, console)
+    if engine is not None:
+        console.print(describe(engine), soft_wrap=True, highlight=False)
+    console.print(
+        f"{'wrote' if report.passed else 'wrote, with a failed parity gate,'} {out}", soft_wrap=True
+    )
+    return Exported(out, report)
+
+
+def _overflows(built: Built, cases: Sequence[Case]) -> tuple[str, ...]:
+    """Tensors that the half type cannot hold on these very inputs, measured on the float32 graph.
+
+    In standard operators: fused ops, which float32 has and half types have not, would hide some of the tensors.
+    """
+    if built.half is None or built.declaration.streaming:
+        return ()
+    single = rewrite(built.traced, replace(built.declaration, precision="float32", ops="standard"))
+    found = find_overflow(
+        ir.to_proto(single.model),
+        built.model,
+        built.half.half,
+        {c.name: c.inputs for c in cases},
+        built.half.precision,
+    )
+    return tuple(f"overflow in {built.half.precision}: {overflow}" for overflow in found)
+
+
+def _passes(built: Built) -> tuple[PassRow, ...]:
+    """What the report says of the passes."""
+    return tuple(
+        PassRow(run.name, run.why, run.changed, run.nodes, round(run.seconds * 1e3, 1))
+        for run in built.passes
+    )
+
+
+def _pictures(built: Built) -> tuple[MaskPicture, ...]:
+    return tuple(
+        MaskPicture(
+            mask.name,
+            str(mask.rule),
+            mask.query_length,
+            mask.key_length,
+            mask.rule.svg(mask.query_length, mask.key_length)
+            if max(mask.query_length, mask.key_length) <= LARGEST_MASK_DRAWN
+            else "",
+        )
+        for mask in built.masks
+    )

@@ -1,0 +1,109 @@
+"""Which pass made a file wrong: the graph after each pass, in float64, against the oracle.
+
+A failed gate with a faulty file says which tensor is wrong; this says who did it. The passes are searched by halves,
+since evaluating a graph costs far more than rewriting it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+from onnx.reference import ReferenceEvaluator
+
+from temport.exporter.build import Built, rewrite
+from temport.exporter.declare.declaration import Declaration
+from temport.exporter.parity.compare import max_abs
+from temport.exporter.parity.graph_oracle import promoted
+from temport.exporter.parity.oracle import Truth
+from temport.exporter.parity.result import FAIL, ParityReport
+from temport.exporter.parity.stream import StreamSession
+from temport.exporter.passes.order import way_out
+from temport.exporter.runtimes.contract import Arrays, Closing
+from temport.exporter.runtimes.op_reference import REFERENCE_OPS, without_bodies
+
+
+def guilty_pass(built: Built, report: ParityReport, truths: Sequence[Truth]) -> str | None:
+    """One sentence on who made the file wrong, for the first case in which its own graph leaves the bound.
+
+    None where the graph itself, in float64, is right in every failed case: then it is a runtime that is wrong.
+    """
+    failed = {result.case for row in report.runtimes for result in row.results if result.verdict == FAIL}
+    stages = _Stages(built)
+    for truth in truths:
+        if truth.case.name in failed and not stages.is_right(-1, truth):
+            name = stages.first_wrong(truth)
+            if name is None:
+                return f"{truth.case.name}: the traced graph already differs from the torch source, no pass made it so"
+            return (
+                f"{truth.case.name}: the pass {name} makes the graph wrong; {way_out(name)}, "
+                "and see the graph after each pass with --keep-passes DIR"
+            )
+    return None
+
+
+@dataclass(frozen=True)
+class _Stage:
+    name: str
+    model: onnx.ModelProto
+
+
+class _Stages:
+    """The graph as traced and after each pass."""
+
+    def __init__(self, built: Built) -> None:
+        self.declaration = built.declaration
+        self.found: list[_Stage] = []
+        rewrite(built.traced, built.declaration, self._keep)
+
+    def _keep(self, name: str, model: ir.Model) -> None:
+        self.found.append(_Stage(name, without_bodies(ir.to_proto(model))))
+
+    def is_right(self, index: int, truth: Truth) -> bool:
+        try:
+            outputs = _run(self.found[index].model, self.declaration, truth.case.inputs)
+        except Exception:  # a graph that cannot be evaluated is no right one
+            return False
+        return all(
+            outputs[name].shape == expected.shape
+            and (allowed := truth.bounds[name].allowed) is not None
+            and max_abs(outputs[name], expected) <= allowed
+            for name, expected in truth.outputs.items()
+        )
+
+    def first_wrong(self, truth: Truth) -> str | None:
+        """A pass before which the graph is right and after which it is wrong; None where the trace is wrong."""
+        if not self.is_right(0, truth):
+            return None
+        right, wrong = 0, len(self.found) - 1
+        while wrong - right > 1:
+            middle = (right + wrong) // 2
+            if self.is_right(middle, truth):
+                right = middle
+            else:
+                wrong = middle
+        return self.found[wrong].name
+
+
+class _Float64(Closing):
+    """A graph in float64 as a session, custom ops by their definitions."""
+
+    path, version = "graph", "float64"
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        self._evaluator = ReferenceEvaluator(promoted(model), new_ops=REFERENCE_OPS)
+        self._names = [output.name for output in model.graph.output]
+
+    def run(self, inputs: Arrays) -> Arrays:
+        wide = {n: a if a.dtype.kind in "bi" else a.astype(np.float64) for n, a in inputs.items()}
+        results: Any = self._evaluator.run(self._names, wide)
+        return dict(zip(self._names, results, strict=True))
+
+
+def _run(model: onnx.ModelProto, declaration: Declaration, inputs: Arrays) -> Arrays:
+    session = _Float64(model)
+    return StreamSession(session, declaration).run(inputs) if declaration.streaming else session.run(inputs)

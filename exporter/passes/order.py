@@ -1,0 +1,257 @@
+"""The passes of an export as data: what runs, for which declaration, after what, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import onnx_ir as ir
+
+from temport.exporter.declare.declaration import DIALECTS, PRECISIONS, Declaration
+from temport.exporter.errors import UserError, did_you_mean
+from temport.exporter.graph.masks import BakedMask
+from temport.exporter.passes.absorb_keys import absorb_keys
+from temport.exporter.passes.absorb_projections import absorb_projections
+from temport.exporter.passes.attach_bodies import attach_bodies
+from temport.exporter.passes.flat_frames import flat_frames
+from temport.exporter.passes.flatten_rows import flatten_rows
+from temport.exporter.passes.fold_factors import fold_factors
+from temport.exporter.passes.fused_dense import fused_dense
+from temport.exporter.passes.fused_lstm import fused_lstm
+from temport.exporter.passes.join_reshapes import join_reshapes
+from temport.exporter.passes.limit_lengths import limit_lengths
+from temport.exporter.passes.moving_average import moving_average
+from temport.exporter.passes.precision import PrecisionChange, lower_precision
+from temport.exporter.passes.prune import prune
+from temport.exporter.passes.residual_layer_norm import residual_layer_norm
+from temport.exporter.passes.to_standard import to_standard
+from temport.exporter.trace.clean import clean
+
+ALL_DIALECTS = frozenset(DIALECTS)
+ALL_PRECISIONS = frozenset(PRECISIONS.values())
+FLOAT32 = frozenset({"float32"})
+HALF = ALL_PRECISIONS - FLOAT32
+
+
+@dataclass
+class Work:
+    """A model on its way through the passes, and what they find out about it.
+
+    masks  constants that the file must hold, with their predicates
+    half   what the lowering of the precision did
+    """
+
+    model: ir.Model
+    declaration: Declaration
+    masks: list[BakedMask] = field(default_factory=list)
+    half: PrecisionChange | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pass:
+    """One rewriting of the graph.
+
+    name        as `--without` and the report call it
+    run         rewrites the model in place; whether it changed anything
+    why         what it is good for, for the report
+    dialects    where it runs
+    precisions  where it runs
+    after       passes that have to come before it, where those run
+    optional    whether a file is right without it; no other pass can be left out
+    """
+
+    name: str
+    run: Callable[[Work], bool]
+    why: str
+    dialects: frozenset[str] = ALL_DIALECTS
+    precisions: frozenset[str] = ALL_PRECISIONS
+    after: tuple[str, ...] = ()
+    optional: bool = True
+
+    def is_for(self, declaration: Declaration) -> bool:
+        return (
+            declaration.ops in self.dialects
+            and declaration.precision in self.precisions
+            and self.name not in declaration.without
+        )
+
+
+def _prune(work: Work) -> bool:
+    axes = work.declaration.axes.values()
+    return prune(work.model, {axis.name: axis.min for axis in axes if axis.name != "batch"})
+
+
+def _limit_lengths(work: Work) -> bool:
+    return limit_lengths(work.model, work.declaration)
+
+
+def _lower_precision(work: Work) -> bool:
+    names = {element: name for name, element in PRECISIONS.items()}
+    work.half = lower_precision(work.model, names[work.declaration.precision])
+    return True
+
+
+def _to_standard(work: Work) -> bool:
+    masks = to_standard(work.model, work.declaration)
+    work.masks += masks
+    return bool(masks)
+
+
+def _attach_bodies(work: Work) -> bool:
+    work.masks += attach_bodies(work.model, work.declaration)
+    return bool(work.model.functions)
+
+
+def _clean(work: Work) -> bool:
+    clean(work.model)
+    return True
+
+
+SIMPLIFYING = (
+    Pass(
+        name="fold_factors",
+        run=lambda work: fold_factors(work.model),
+        why="constant factors go into the weights beside them",
+        precisions=ALL_PRECISIONS - {"float16"},  # whose range a weight that was scaled can leave
+    ),
+    Pass(name="prune", run=_prune, why="what cannot reach the output is not computed"),
+    Pass(
+        name="absorb_projections",
+        run=lambda work: absorb_projections(work.model),
+        why="attention of one query reads the keys' source, no key and no value is projected",
+        after=("prune",),
+    ),
+    Pass(
+        name="absorb_keys",
+        run=lambda work: absorb_keys(work.model),
+        why="attention of one head projects no keys: the product of two weights makes its queries",
+        after=("absorb_projections",),
+    ),
+    Pass(
+        name="moving_average",
+        run=lambda work: moving_average(work.model),
+        why="two causal convolutions between transposes are one op",
+        dialects=frozenset({"custom"}),
+        precisions=FLOAT32,
+        after=("prune",),
+    ),
+    Pass(
+        name="flatten_rows",
+        run=lambda work: flatten_rows(work.model),
+        why="dense layers take their rows on one axis, with the bias inside",
+        after=("absorb_keys", "moving_average"),
+    ),
+    Pass(
+        name="flat_frames",
+        run=lambda work: flat_frames(work.model),
+        why="one frame of a stream is one row",
+        after=("flatten_rows",),
+    ),
+    Pass(
+        name="join_reshapes",
+        run=lambda work: join_reshapes(work.model),
+        why="reshapes in a chain are one",
+        after=("flatten_rows", "flat_frames"),
+    ),
+)
+"""They change what is computed, not what it gives: after them the work of a model is counted."""
+
+WRITING = (
+    Pass(
+        name="limit_lengths",
+        run=_limit_lengths,
+        why="the graph itself refuses a length outside its range",
+        after=("join_reshapes",),  # which would take the checks for reshapes that rename nothing
+        optional=False,
+    ),
+    Pass(
+        name="lower_precision",
+        run=_lower_precision,
+        why="matrix products and attention compute in the half type",
+        precisions=HALF,
+        after=("limit_lengths",),
+        optional=False,
+    ),
+    Pass(
+        name="to_standard",
+        run=_to_standard,
+        why="our ops become operators of ONNX",
+        dialects=frozenset({"standard"}),
+        after=("lower_precision",),
+        optional=False,
+    ),
+    Pass(
+        name="fused_dense",
+        run=lambda work: fused_dense(work.model),
+        why="a dense layer and what follows it row by row are one op",
+        dialects=frozenset({"custom"}),
+        after=("flatten_rows", "join_reshapes", "lower_precision"),
+    ),
+    Pass(
+        name="fused_lstm",
+        run=lambda work: fused_lstm(work.model),
+        why="an LSTM keeps its weights packed",
+        dialects=frozenset({"custom"}),
+        after=("lower_precision",),
+    ),
+    Pass(
+        name="residual_layer_norm",
+        run=lambda work: residual_layer_norm(work.model),
+        why="a layer normalisation takes the sum before it along",
+        dialects=frozenset({"custom"}),
+        after=("fused_dense",),  # which takes the same sums first
+    ),
+    Pass(
+        name="attach_bodies",
+        run=_attach_bodies,
+        why="each op of ours gets a body that any runtime can run",
+        dialects=frozenset({"custom"}),
+        after=("fused_dense", "fused_lstm", "residual_layer_norm"),
+        optional=False,
+    ),
+    Pass(
+        name="clean",
+        run=_clean,
+        why="nothing in the file tells where it was made",
+        after=("to_standard", "attach_bodies"),
+        optional=False,
+    ),
+)
+"""They give the result its dialect and its element type."""
+
+PASSES = (*SIMPLIFYING, *WRITING)
+
+
+def check_order(passes: Sequence[Pass]) -> None:
+    """ValueError where two passes share a name, or one stands before a pass that it has to follow."""
+    seen: set[str] = set()
+    names = {step.name for step in passes}
+    for step in passes:
+        if step.name in seen:
+            raise ValueError(f"two passes are called {step.name}")
+        for earlier in step.after:
+            if earlier not in names:
+                raise ValueError(f"{step.name} comes after {earlier}, which is no pass")
+            if earlier not in seen:
+                raise ValueError(f"{step.name} has to come after {earlier}")
+        seen.add(step.name)
+
+
+check_order(PASSES)
+
+
+def way_out(name: str) -> str:
+    """What a user can do where a pass goes wrong, as the end of a sentence."""
+    optional = any(step.optional for step in PASSES if step.name == name)
+    return f"leave it out with --without {name}" if optional else "no file can do without it"
+
+
+def left_out(names: Sequence[str]) -> tuple[str, ...]:
+    """`--without` in the order of the passes; UserError for one that is not there or that no file can do without."""
+    passes = {step.name: step for step in PASSES}
+    for name in names:
+        if name not in passes:
+            raise UserError(f"--without {name!r} is no pass; {did_you_mean(name, passes)}")
+        if not passes[name].optional:
+            raise UserError(f"--without {name} is not possible: {passes[name].why}, and a file needs that")
+    return tuple(name for name in passes if name in names)
