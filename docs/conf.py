@@ -9,7 +9,7 @@ sys.path.insert(0, str(Path(__file__).parent / "extensions"))
 
 project = "temport"
 author = "the authors of temport"
-extensions = ["myst_parser", "sphinx.ext.autodoc", "docstrings", "links", "onnx_op"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "docstrings", "links", "onnx_op", "pass_table"]
 html_theme = "furo"
 html_title = "temport"
 html_show_copyright = False

@@ -41,6 +41,8 @@ SAID = (
     "it does not run with intermediate tensors exposed",
     "it passes when run again: it is not deterministic",
     "is the first that is wrong",
+    "makes the graph wrong; ",
+    "the traced graph already differs from the torch source, no pass made it so",
 )
 """Sentences of the parity report that docs/parity-fails.md explains."""
 
@@ -152,3 +154,12 @@ def test_a_docstring_becomes_what_sphinx_reads() -> None:
         "",
         *("::", "", "    stays  as it is", ""),
     ]
+
+
+def test_the_drawing_names_rooms_that_there_are() -> None:
+    rooms = re.findall(r'<text class="room"[^>]*>([^<]+)<', (DOCS / "pictures" / "way.svg").read_text())
+    assert {"graphs", "custom_ops", "deploy"} < set(rooms)
+    assert all((ROOT / room).is_dir() for room in rooms)
+    drawn = {room.partition("/")[2] for room in rooms if room.startswith("exporter/")}
+    there = {folder.parent.name for folder in (ROOT / "exporter").glob("*/__init__.py")}
+    assert there - drawn == {"serve", "bench"}  # beside the way of a model
