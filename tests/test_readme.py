@@ -1,4 +1,4 @@
-"""The README says only what works: its commands parse, its Python runs, its files exist."""
+"""The README and the pages of docs/ say only what works: their commands parse, their Python runs, their files exist."""
 
 import re
 import shlex
@@ -10,8 +10,8 @@ import pytest
 from temport.exporter import cli
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
+PAGES = "\n".join(page.read_text() for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))))
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", PAGES, re.DOTALL)
 COMMANDS = [
     command.strip()
     for language, text in BLOCKS
@@ -27,7 +27,7 @@ def test_ci_runs_the_readmes_test_command() -> None:
     assert (ROOT / ".ci" / "run").read_text().rstrip().endswith("exec bash tests/run.sh")
 
 
-@pytest.mark.parametrize("arguments", TEMPORT)
+@pytest.mark.parametrize("arguments", sorted(set(TEMPORT)))
 def test_command_parses(arguments: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """`--help` stops before anything is done, and after every option has been recognised."""
     monkeypatch.setattr(sys, "argv", ["temport", *shlex.split(arguments), "--help"])
@@ -52,7 +52,7 @@ def test_python_block_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         exec(compile(text, "README.md", "exec"), {})
 
 
-@pytest.mark.parametrize("path", sorted(set(re.findall(r"`((?:\w+/)+[\w.]+)`", README))))
+@pytest.mark.parametrize("path", sorted(set(re.findall(r"`((?:\w+/)+[\w.]+)`", PAGES))))
 def test_named_files_exist(path: str) -> None:
     if not path.startswith("bundles/"):
         assert (ROOT / path).exists()
