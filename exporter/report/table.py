@@ -43,8 +43,8 @@ def table(report: ParityReport) -> Group:
     for runtime in report.runtimes:
         if (at := runtime.divergence) is not None:
             writer = f" ({at.op} {at.node}".rstrip() + ")" if at.op else ""
-            place = f"{at.tensor}{writer}, " if at.tensor else ""
-            parts.append(Text(f"{runtime.name} diverges in {at.case} at {place}{at.explanation}", "red"))
+            place = f" at {at.tensor}{writer}" if at.tensor else ""
+            parts.append(Text(f"{runtime.name} diverges in {at.case}{place}: {at.explanation}", "red"))
     parts += [Text(reason, "red") for reason in report.reasons]
     parts.append(Text(f"{MARK[report.verdict]} parity {report.verdict}", STYLE[report.verdict]))
     return Group(*parts)
