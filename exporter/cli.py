@@ -211,12 +211,18 @@ def parity(
     out: Annotated[
         Path | None, typer.Option(help="Write report.json and report.html here. Default: only print.")
     ] = None,
+    module: Annotated[
+        str | None,
+        typer.Option(
+            help="The module that it was made of, path.py:factory. Default: replay what was recorded."
+        ),
+    ] = None,
 ) -> None:
     """Repeat the parity check of an existing bundle; exit code 1 when a runtime fails."""
     from temport.exporter.recheck import run_parity_of_bundle
 
     passed = run_parity_of_bundle(
-        bundle, tuple(runtime or ()), tuple(input_file or ()), out, tuple(runner or ())
+        bundle, tuple(runtime or ()), tuple(input_file or ()), out, tuple(runner or ()), source=module
     )
     raise typer.Exit(0 if passed else 1)
 

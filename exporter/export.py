@@ -12,6 +12,7 @@ from rich.console import Console
 
 from temport.exporter.build import Built, rewrite, save
 from temport.exporter.bundle.directory import (
+    sha256,
     staged,
     versions,
     write_manifest,
@@ -19,6 +20,7 @@ from temport.exporter.bundle.directory import (
 )
 from temport.exporter.compilers.engines import add_engine, check_target, describe
 from temport.exporter.declare import weights
+from temport.exporter.declare.declaration import Declaration
 from temport.exporter.errors import UserError
 from temport.exporter.parity.cases import Case
 from temport.exporter.parity.guilty import guilty_pass
@@ -107,7 +109,9 @@ def run_export(request: ExportRequest, console: Console | None = None) -> Export
             )
             write_json(report, work / "report.json")
             write_html(report, work / "report.html")
-            write_manifest(work, declaration, built.mask_records(), {"verdict": report.verdict})
+            write_manifest(
+                work, declaration, built.mask_records(), {"verdict": report.verdict} | _source(declaration)
+            )
     out = (request.out or default_out(declaration)).absolute()
     print_table(report, console)
     if engine is not None:
@@ -134,6 +138,13 @@ def _overflows(built: Built, cases: Sequence[Case]) -> tuple[str, ...]:
         built.half.precision,
     )
     return tuple(f"overflow in {built.half.precision}: {overflow}" for overflow in found)
+
+
+def _source(declaration: Declaration) -> dict[str, str]:
+    """The sha256 of the file of a user's own module, so that a later check can tell whether it changed."""
+    if declaration.module is None:
+        return {}
+    return {"source": sha256(Path(declaration.module.rpartition(":")[0]))}
 
 
 def _passes(built: Built) -> tuple[PassRow, ...]:

@@ -12,6 +12,7 @@ from torch import nn
 from temport.exporter.bundle.directory import (
     Bundle,
     open_bundle,
+    sha256,
     versions,
 )
 from temport.exporter.declare import weights
@@ -37,8 +38,12 @@ def run_parity_of_bundle(
     out: Path | None = None,
     runners: Sequence[Path] = (),
     console: Console | None = None,
+    *,
+    source: str | None = None,
 ) -> bool:
     """Repeat the parity check of a bundle, from its own weights and declaration.
+
+    `source` is the `path.py:factory` of a bundle that was made of one; without it the recorded inputs are replayed.
 
     `runners` are programs with the command line of `temport-run`; their rows join the report, judged by its bounds.
     """
@@ -49,7 +54,7 @@ def run_parity_of_bundle(
     own = own_cases(declaration, inputs)
     with Progress(console) as progress:
         progress.step("rebuilding")
-        module = rebuilt_module(bundle)
+        module = rebuilt_module(bundle, source)
         trial = Trial.of(declaration, bundle.model_path, module)
         cases, truths = _known_or_recorded(bundle, module, own)
         report = trial.run(cases, chosen, truths, progress.parity)
@@ -63,7 +68,7 @@ def run_parity_of_bundle(
         op_counts=earlier.op_counts,
         flops=earlier.flops,
         masks=earlier.masks,
-        warnings=earlier.warnings,
+        warnings=(*earlier.warnings, *_changed_source(bundle, source)),
         versions=versions(),
     )
     if out is not None:
@@ -77,20 +82,34 @@ def run_parity_of_bundle(
     return report.passed
 
 
-def rebuilt_module(bundle: Bundle) -> nn.Module | None:
-    """The torch source of a bundle: architecture or factory, filled with the bundle's weights.
+def rebuilt_module(bundle: Bundle, source: str | None = None) -> nn.Module | None:
+    """The torch source of a bundle, filled with the bundle's weights: its architecture, or what `source` makes.
 
-    None where the bundle was made from a factory whose file is not here any more.
+    source  `path.py:factory`, for a bundle that was made of one
+
+    Nothing that a manifest names is ever imported: a bundle from elsewhere would run its own code here. None where the
+    bundle was made of a factory and the caller names none.
     """
     declaration = bundle.declaration
     if declaration.module is None:
+        if source is not None:
+            raise UserError(f"the bundle was made of {declaration.arch}, not of a module; leave --module out")
         module = rebuild(declaration)
-    elif Path(declaration.module.rpartition(":")[0]).is_file():
-        module = seeded(load_factory(declaration.module), declaration.seed)[0]
-    else:
+    elif source is None:
         return None
+    else:
+        module = seeded(load_factory(source), declaration.seed)[0]
     weights.load(module, bundle.path / "weights.safetensors", "own", declaration.arch, None)
     return module
+
+
+def _changed_source(bundle: Bundle, source: str | None) -> tuple[str, ...]:
+    """A warning where the file of the module is not the one that the bundle was made of."""
+    recorded = bundle.manifest.get("source")
+    if source is None or recorded is None:
+        return ()
+    path = Path(source.rpartition(":")[0])
+    return () if sha256(path) == recorded else (f"{path} has changed since the bundle was made of it",)
 
 
 def _known_or_recorded(
@@ -101,7 +120,8 @@ def _known_or_recorded(
         return (*cases_for(bundle.declaration), *own), None
     if own:
         raise UserError(
-            f"{bundle.declaration.module} is not here, so there is no oracle for new inputs; leave --input out"
+            f"the bundle was made of {bundle.declaration.module}; without it only the recorded inputs have a truth, so "
+            "give --module PATH.py:FACTORY or leave --input out"
         )
     truths = read_vectors(bundle.path / "vectors.npz")
     return tuple(truth.case for truth in truths), truths
