@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -13,11 +14,12 @@ from temport.exporter.bench.engines_command import bench_engines
 from temport.exporter.bench.gpu_command import bench_gpu
 from temport.exporter.bench.model_command import bench_model
 from temport.exporter.bench.ops_command import bench_ops
-from temport.exporter.errors import UserError
+from temport.exporter.command import VERBOSE, Guarded, run
 from temport.exporter.serve.triton_command import triton
 
 app = typer.Typer(
     name="temport",
+    cls=Guarded,
     help="Temporal attention models, from torch to every runtime.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -46,8 +48,13 @@ def temport(
         bool,
         typer.Option("--version", help="Print the version and end.", callback=_print_version, is_eager=True),
     ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Show the trace of what fails, before the sentence.")
+    ] = False,
 ) -> None:
     """Temporal attention models, from torch to every runtime."""
+    if verbose:
+        os.environ[VERBOSE] = "1"
 
 
 Arch = Annotated[str | None, typer.Option(help="Architecture; `temport list` names them.")]
@@ -231,19 +238,11 @@ app.command("triton")(triton)
 
 
 def main() -> None:
-    """Entry point: bad input is one sentence on stderr and exit code 2, an interrupted export is 130."""
-    _run(app)
+    """Entry point; exit codes as in `temport.exporter.command`."""
+    run(app)
 
 
 def export_main() -> None:
     """The `export` command: another name of `temport export`, which is how it calls itself."""
     sys.argv[1:1] = ["export"]
-    _run(app)
-
-
-def _run(command: typer.Typer) -> None:
-    try:
-        command(prog_name="temport")
-    except UserError as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(error.exit_code)
+    run(app)

@@ -36,6 +36,7 @@ from temport.exporter.report.html import write_html
 from temport.exporter.report.table import print_table
 from temport.exporter.request import ExportRequest, declared, default_out
 from temport.exporter.runtimes import load
+from temport.exporter.terminal import Terminal
 from temport.exporter.trace.trace import trace
 
 LARGEST_MASK_DRAWN = 512
@@ -65,12 +66,12 @@ def export(arch: str | None = None, **asked: Any) -> Exported:
         request = ExportRequest(arch, **(asked | texts))
     except TypeError as error:
         raise UserError(f"export has {', '.join(f.name for f in fields(ExportRequest))}; {error}") from error
-    return run_export(request, Console(quiet=True))
+    return run_export(request, Terminal(quiet=True))
 
 
 def run_export(request: ExportRequest, console: Console | None = None) -> Exported:
     """Write the bundle and say on the console how every runtime did."""
-    console = console or Console()
+    console = console or Terminal()
     runtimes = [load(name) for name in request.runtimes] or None
     check_target(request.target, request.compile)
     request = replace(request, without=left_out(request.without))

@@ -29,6 +29,7 @@ from temport.exporter.report.html import write_html
 from temport.exporter.report.table import print_table
 from temport.exporter.runtimes import load
 from temport.exporter.runtimes.runner import replay
+from temport.exporter.terminal import Terminal
 
 
 def run_parity_of_bundle(
@@ -47,7 +48,7 @@ def run_parity_of_bundle(
 
     `runners` are programs with the command line of `temport-run`; their rows join the report, judged by its bounds.
     """
-    console = console or Console()
+    console = console or Terminal()
     chosen = [load(name) for name in runtimes] or None
     bundle = open_bundle(path)
     declaration = bundle.declaration

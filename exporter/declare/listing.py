@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from rich.console import Console
 from rich.table import Table
 
 from temport.exporter.declare.architectures import architecture, options
+from temport.exporter.terminal import Terminal
 from temport.graphs.registry import ARCHITECTURES
 
 
@@ -13,7 +13,7 @@ def print_architectures() -> None:
     table = Table("architecture", "what it is", "frame by frame (--streaming)")
     for arch in ARCHITECTURES.values():
         table.add_row(arch.name, arch.summary, arch.streams)
-    Console().print(table)
+    Terminal().print(table)
 
 
 def print_options(name: str) -> None:
@@ -21,5 +21,5 @@ def print_options(name: str) -> None:
     table = Table("option", "type", "default", "meaning", title=f"{arch.name}: {arch.summary}")
     for option in options(arch):
         table.add_row(option.name, option.type, option.default, option.help)
-    Console().print(table)
-    Console().print("Set one with --set option=value; repeat --set for several.")
+    Terminal().print(table)
+    Terminal().print("Set one with --set option=value; repeat --set for several.")
