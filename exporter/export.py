@@ -11,13 +11,8 @@ import onnx_ir as ir
 from rich.console import Console
 
 from temport.exporter.build import Built, rewrite, save
-from temport.exporter.bundle.directory import (
-    sha256,
-    staged,
-    versions,
-    write_manifest,
-    write_vectors,
-)
+from temport.exporter.bundle.directory import sha256, versions, write_manifest, write_vectors
+from temport.exporter.bundle.staging import staged
 from temport.exporter.compilers.engines import add_engine, check_target, describe
 from temport.exporter.declare import weights
 from temport.exporter.declare.declaration import Declaration
