@@ -23,8 +23,10 @@ from temport.exporter.bundle.directory import (
 from temport.exporter.compilers.contract import CompileOptions
 from temport.exporter.compilers.engines import add_engine, check_target, describe
 from temport.exporter.declare import weights
-from temport.exporter.declare.architectures import declare, declare_module, load_factory, rebuild, seeded
+from temport.exporter.declare.architectures import declare, rebuild
+from temport.exporter.declare.construct import seeded
 from temport.exporter.declare.declaration import PRECISIONS, Declaration
+from temport.exporter.declare.modules import declare_module, load_factory
 from temport.exporter.declare.streams import declare_stream
 from temport.exporter.errors import UserError
 from temport.exporter.parity.cases import Case

@@ -184,7 +184,7 @@ def test_mega_has_one_product_less_in_every_block(seq: str) -> None:
 def test_step_models_keep_their_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     found = []
     monkeypatch.setattr("temport.exporter.build.absorb_keys", lambda model: found.append(absorb_keys(model)))
-    declaration, module, _ = declare("mega", (*SMALL, "window_size=5"), seq="23")
+    declaration, module, _ = declare("mega", SMALL, seq="23")
     build(module, declare_stream(declaration, module))
     assert found == [False]
 

@@ -11,7 +11,8 @@ from onnx.reference import ReferenceEvaluator
 from torch import nn
 
 from temport.exporter.build import build
-from temport.exporter.declare.architectures import declare, declare_module
+from temport.exporter.declare.architectures import declare
+from temport.exporter.declare.modules import declare_factory
 from temport.exporter.passes import flatten_rows as subject
 from temport.exporter.passes.flatten_rows import flatten_rows
 
@@ -209,9 +210,8 @@ class Own(nn.Module):
 
 
 @pytest.mark.parametrize("axes", [("dynamic", "dynamic"), ("dynamic", "7"), ("3", "dynamic")], ids=str)
-def test_own_module_with_open_axes(axes: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("temport.exporter.declare.architectures.load_factory", lambda source: Own)
-    declaration, module = declare_module("own.py:Own", ["x=batch,seq,6"], batch=axes[0], seq=axes[1])
+def test_own_module_with_open_axes(axes: tuple[str, str]) -> None:
+    declaration, module = declare_factory(Own, "own.py:Own", ["x=batch,seq,6"], batch=axes[0], seq=axes[1])
     proto = ir.to_proto(build(module, replace(declaration, ops="standard")).model)
     assert [n.op_type for n in proto.graph.node].count("Gemm") >= 2
     for batch, seq in ((3, 7), (1, 7), (3, 1), (5, 40)):
