@@ -12,10 +12,10 @@ import torch
 from onnx import helper
 from onnx.reference import ReferenceEvaluator
 
-from temport.exporter import body_domains
 from temport.exporter.build import build, save
 from temport.exporter.declare.architectures import declare
 from temport.exporter.errors import UserError
+from temport.exporter.graph import body_domains
 
 SMALL = ["embed_dim=8", "hidden_size=16", "ema_dim=4", "num_layers=1"]
 

@@ -141,6 +141,16 @@ def test_pruning_leaves_out_work_and_changes_nothing(tmp_path: Path, name: str, 
     assert ("pruned" in trimmed.op_counts) == (work[0] < work[1]) == (name in SEQUENCES and form != "single")
 
 
+@pytest.mark.parametrize("form", ["fixed", "open", "single"])
+@pytest.mark.parametrize("name", SMALL)
+def test_rows_cost_what_sequences_cost(name: str, form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    declaration, module = declared(name, form)
+    rows = build(module, declaration)
+    monkeypatch.setattr("temport.exporter.build.flatten_rows", lambda model: False)
+    whole = build(module, declaration)
+    assert sum(rows.flops["exported"].values()) == sum(whole.flops["exported"].values())
+
+
 MASK_ARITHMETIC = {"Range", "Less", "LessOrEqual", "Greater", "GreaterOrEqual", "Trilu", "CumSum", "EyeLike"}
 POSITION_ARITHMETIC = {"Sin", "Cos", "Pow"}
 

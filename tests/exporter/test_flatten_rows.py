@@ -11,7 +11,6 @@ from onnx.reference import ReferenceEvaluator
 from torch import nn
 
 from temport.exporter.build import build
-from temport.exporter.declare.architectures import declare
 from temport.exporter.declare.modules import declare_factory
 from temport.exporter.passes import flatten_rows as subject
 from temport.exporter.passes.flatten_rows import flatten_rows
@@ -163,26 +162,6 @@ def test_a_wrong_rewrite_is_seen(fault: str, monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.setattr(subject, fault, lambda g, v, rows, inside: right(g, v, swap(rows), inside))
     with pytest.raises(Exception):  # noqa: B017  a refusal by the checker is as good as a difference
         agree(GRAPHS["features are split and joined"], 2, 3, [(2, 3)])
-
-
-ARCHITECTURES = {
-    "mega": ("embed_dim=6", "hidden_size=16", "num_layers=2", "ema_dim=3"),
-    "sliding_window": ("embed_dim=6", "num_heads=2", "head_dim=8", "num_layers=3", "window_size=5"),
-    "hybrid_mlp": ("embed_dim=6", "lstm_hidden=8", "num_heads=2", "head_dim=4", "mlp_sizes=5,3"),
-    "lightning": ("embed_dim=6", "hidden_size=16", "num_heads=2", "block_size=8", "feature_map=elu1"),
-    "dms": ("hid_dim=8", "n_heads=2", "attn_bias=true"),
-}
-
-
-@pytest.mark.usefixtures("one_trace")
-@pytest.mark.parametrize("batch", ["1", "dynamic"])
-@pytest.mark.parametrize("name", ARCHITECTURES)
-def test_flops_are_the_same(name: str, batch: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    declaration, module, _ = declare(name, ARCHITECTURES[name], batch=batch, seq="23")
-    rows = build(module, declaration)
-    monkeypatch.setattr("temport.exporter.build.flatten_rows", lambda model: False)
-    whole = build(module, declaration)
-    assert sum(rows.flops["exported"].values()) == sum(whole.flops["exported"].values())
 
 
 def test_two_inputs_that_may_disagree_keep_their_axes() -> None:
