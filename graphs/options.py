@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import field, fields
+from dataclasses import asdict, field, fields
 from typing import Any
 
 SEQ_LEN = "sequence length that the model is meant for; it runs on any other too; left out: window_size"
@@ -33,6 +33,12 @@ def ignored(default: Any, why: str) -> Any:
 def is_ignored(option: Any) -> bool:
     """Whether a dataclass field was declared by `ignored`."""
     return "ignored" in option.metadata
+
+
+def effective(config: Any) -> dict[str, Any]:
+    """The options of a configuration without the ignored ones."""
+    unused = {each.name for each in fields(config) if is_ignored(each)}
+    return {name: value for name, value in asdict(config).items() if name not in unused}
 
 
 def check_ignored(config: Any) -> None:

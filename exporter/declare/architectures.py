@@ -13,7 +13,7 @@ from temport.exporter.declare.declaration import DYNAMIC_BATCH, DYNAMIC_SEQ, Axi
 from temport.exporter.declare.options import configure
 from temport.exporter.errors import UserError, known_names
 from temport.graphs.architecture import Architecture
-from temport.graphs.options import is_ignored
+from temport.graphs.options import effective, is_ignored
 from temport.graphs.registry import ARCHITECTURES, find, offered
 from temport.plugins import PluginError
 
@@ -58,7 +58,7 @@ def declare(
     module, told = seeded(lambda: arch.build(config), seed)
     declaration = Declaration(
         arch=arch.name,
-        options=dataclasses.asdict(config),
+        options=effective(config),
         inputs=inputs,
         outputs=output_specs(module, inputs),
         opset=opset,
@@ -72,7 +72,7 @@ def declare(
 def rebuild(declaration: Declaration) -> nn.Module:
     """The module of a registered architecture from the complete options of its declaration.
 
-    What changes nothing is left out of them: earlier versions took any value of it.
+    Ignored ones are left out of them: earlier versions wrote them, with any value.
     """
     arch = architecture(declaration.arch)
     unused = {field.name for field in dataclasses.fields(arch.config) if is_ignored(field)}

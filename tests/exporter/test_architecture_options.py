@@ -135,6 +135,14 @@ def test_a_declaration_of_an_earlier_version_opens(name: str) -> None:
         rebuild(replace(declaration, options={**declaration.options, "window": 4}))
 
 
+def test_only_a_window_that_works_is_declared() -> None:
+    windows = {
+        name: SMALL[name].declare(seq="9")[0].window
+        for name in ("attention", "mega-softmax", "lightning-elu1")
+    }
+    assert windows == {"attention": 7, "mega-softmax": 0, "lightning-elu1": 0}
+
+
 def test_the_command_says_it_too() -> None:
     sentence = (
         "window_size is 4, and no value of it changes anything: every frame attends to all frames before it"
