@@ -197,11 +197,11 @@ def export(
 def list_architectures(
     arch: Annotated[str | None, typer.Argument(help="Show this one's options.")] = None,
 ) -> None:
-    """List the architectures, or the options of one."""
-    from temport.exporter.declare.listing import print_architectures, print_options
+    """List the architectures and the runtimes, or the options of one architecture."""
+    from temport.exporter.declare.listing import print_all, print_options
 
     if arch is None:
-        print_architectures()
+        print_all()
     else:
         print_options(arch)
 

@@ -16,7 +16,9 @@ from temport.exporter.bundle.directory import (
     versions,
 )
 from temport.exporter.declare import weights
-from temport.exporter.declare.architectures import load_factory, rebuild, seeded
+from temport.exporter.declare.architectures import rebuild
+from temport.exporter.declare.construct import seeded
+from temport.exporter.declare.modules import load_factory
 from temport.exporter.errors import UserError
 from temport.exporter.parity.cases import Case
 from temport.exporter.parity.gate import merge

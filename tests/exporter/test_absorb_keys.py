@@ -183,7 +183,7 @@ def test_mega_has_one_product_less_in_every_block(seq: str) -> None:
 
 
 def test_step_models_keep_their_keys() -> None:
-    declaration, module, _ = declare("mega", (*SMALL, "window_size=5"), seq="23")
+    declaration, module, _ = declare("mega", SMALL, seq="23")
     built = build(module, declare_stream(declaration, module))
     assert [step.changed for step in built.passes if step.name == "absorb_keys"] == [False]
 

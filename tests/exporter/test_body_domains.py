@@ -12,12 +12,12 @@ import torch
 from onnx import helper
 from onnx.reference import ReferenceEvaluator
 
-from temport.exporter import body_domains
 from temport.exporter.build import build, save
 from temport.exporter.declare.architectures import declare
 from temport.exporter.errors import UserError
+from temport.exporter.graph import body_domains
 
-SMALL = ["embed_dim=8", "hidden_size=16", "ema_dim=4", "num_layers=1", "window_size=5"]
+SMALL = ["embed_dim=8", "hidden_size=16", "ema_dim=4", "num_layers=1"]
 
 
 def parts(model: onnx.ModelProto) -> list[onnx.NodeProto | onnx.FunctionProto]:

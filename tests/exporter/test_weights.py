@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.numpy import save_file
 
-from temport.exporter import weights
+from temport.exporter.declare import weights
 from temport.exporter.declare.architectures import declare
 from temport.exporter.errors import UserError
 
