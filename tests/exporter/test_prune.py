@@ -15,7 +15,7 @@ from torch import nn
 from temport.exporter.build import Built, build
 from temport.exporter.declare.architectures import declare
 from temport.exporter.passes.prune import prune
-from tests.small_models import SEQUENCES, SMALL
+from tests.small_models import PRUNED, SMALL
 
 
 def outputs(model: ir.Model, x: np.ndarray) -> np.ndarray:
@@ -37,7 +37,7 @@ def agree(module: nn.Module, whole: Built, trimmed: Built, values: np.ndarray) -
 
 
 @pytest.mark.usefixtures("one_trace")
-@pytest.mark.parametrize("name", SEQUENCES)
+@pytest.mark.parametrize("name", PRUNED)
 def test_a_symbolic_length_is_pruned_too(name: str) -> None:
     """One file for every length, down to the shortest that was declared. Where that is 1: test_every_architecture."""
     declaration, module = SMALL[name].declare(batch="dynamic", seq="7:20:31")

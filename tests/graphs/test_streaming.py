@@ -1,7 +1,6 @@
 """Frame by frame equals the whole sequence at every position, over streams far longer than any window."""
 
 import copy
-import io
 
 import pytest
 import torch
@@ -13,6 +12,11 @@ from temport.graphs.position import RADIX, STREAM_FRAMES, PositionalEncoding, si
 from temport.graphs.registry import ARCHITECTURES
 from tests.small_models import SMALL, STREAMING
 
+COUNTING = [
+    name
+    for name in STREAMING
+    if any(getattr(m, "counts_frames", False) for m in SMALL[name].build().modules())
+]
 HORIZON = 9
 FRAMES = 61  # eight windows of 7, and seven blocks of 8 with a part of one more
 
@@ -164,7 +168,9 @@ def test_a_saved_state_goes_on_bit_for_bit(name):
     model, x = small_stream(name, torch.float32)
     outputs, _ = stream(model, x)
     _, state = stream(model, x[:, :30])
-    again, _ = stream(model, x[:, 30:], load(io.BytesIO(save(state)).getvalue()))
+    again, _ = stream(
+        model, x[:, 30:], load(save({key: tensor.contiguous() for key, tensor in state.items()}))
+    )
     assert torch.equal(again, outputs[:, 30:])
 
 
@@ -206,7 +212,7 @@ def test_positions_count_from_zero_again_at_the_end(windows):
     same(encoding.advance(memory)[0], sinusoid(6, 4, 0.01)[5:])
 
 
-@pytest.mark.parametrize("name", STREAMING)
+@pytest.mark.parametrize("name", COUNTING)
 @pytest.mark.parametrize("frames_before", [2, 8, 10**12])
 def test_a_wrong_counter_is_seen(name, frames_before):
     """Claims frames that never were, or forgets those that were: other rows are filled, another one is written."""
