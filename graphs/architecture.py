@@ -55,3 +55,7 @@ class Architecture:
     small: Mapping[str, Options]
     inputs: Callable[[Any], tuple[InputSpec, ...]] = state_sequence
     edifice: Callable[[Any], Names] | None = None
+
+    def __post_init__(self) -> None:
+        if not self.small:
+            raise ValueError(f"architecture {self.name} names no small model, so no test would run it")

@@ -66,4 +66,7 @@ SMALL = {
 }
 SEQUENCES = [name for name, small in SMALL.items() if hasattr(small.build(), "forward_sequence")]
 """Models of one input `[batch, seq, features]` that give an output at every frame."""
+NOT_PRUNED: dict[str, str] = {}
+"""Models of sequences that pruning cannot shorten, with what stops it; all others have to be pruned."""
+PRUNED = [name for name in SEQUENCES if name not in NOT_PRUNED]
 STREAMING = [name for name, small in SMALL.items() if small.streams]

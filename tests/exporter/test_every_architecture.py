@@ -28,7 +28,7 @@ from temport.exporter.recheck import rebuilt_module
 from temport.exporter.runtimes import load
 from temport.exporter.runtimes.subject import Subject
 from temport.exporter.trace.torch_to_onnx import to_onnx
-from tests.small_models import SEQUENCES, SMALL
+from tests.small_models import PRUNED, SMALL
 from tests.traces import build
 
 RUNTIMES = (
@@ -131,7 +131,7 @@ def test_pruning_leaves_out_work_and_changes_nothing(tmp_path: Path, name: str, 
     trimmed = build(module, declaration)
     work = [sum(built.flops["exported"].values()) for built in (trimmed, whole)]
     pruned = any(step.changed for step in trimmed.passes if step.name == "prune")
-    assert pruned == (work[0] < work[1]) == (name in SEQUENCES and form != "single")
+    assert pruned == (work[0] < work[1]) == (name in PRUNED and form != "single")
 
 
 @pytest.mark.parametrize("form", ["fixed", "open", "single"])

@@ -33,6 +33,11 @@ def test_registry_entry(name):
         assert field.metadata["help"], field.name
 
 
+def test_an_entry_without_a_small_model_is_refused():
+    with pytest.raises(ValueError, match="architecture mega names no small model"):
+        dataclasses.replace(ARCHITECTURES["mega"], small={})
+
+
 @pytest.mark.parametrize("name", SMALL)
 def test_it_is_small(name):
     """What makes it cheap to put through everything."""

@@ -1,7 +1,6 @@
 """Frame by frame equals the whole sequence at every position, over streams far longer than any window."""
 
 import copy
-import io
 
 import pytest
 import torch
@@ -13,6 +12,11 @@ from temport.graphs.position import RADIX, STREAM_FRAMES, PositionalEncoding, si
 from temport.graphs.registry import ARCHITECTURES
 from tests.small_models import SMALL, STREAMING
 
+COUNTING = [
+    name
+    for name in STREAMING
+    if any(getattr(m, "counts_frames", False) for m in SMALL[name].build().modules())
+]
 HORIZON = 9
 FRAMES = 61  # eight windows of 7, and seven blocks of 8 with a part of one more
 
@@ -108,39 +112,6 @@ def test_a_horizon_limits_what_has_no_window_and_nothing_else(name):
         same(stream(unlimited, x)[0], expected)
 
 
-class Both(torch.nn.Module):
-    """Positions that count from 0 again, and attention over all earlier frames."""
-
-    def __init__(self, window):
-        super().__init__()
-        self.position = PositionalEncoding(4)
-        self.attention = graphs.self_attention(hidden_size=4)
-        if window:
-            self.attention = graphs.sliding_window_attention(window_size=3, num_heads=1, head_dim=4)
-
-
-WINDOWED = "exact for the first --seq frames; from then on with a window of --seq frames"
-COUNTED = "2,097,152 frames"
-
-
-@pytest.mark.parametrize(
-    "model, phrase",
-    [
-        (Both(window=False), f"{WINDOWED}; after {COUNTED} positions count from 0 again"),
-        (Both(window=True), f"exact for {COUNTED}; from then on positions count from 0 again"),
-        (graphs.self_attention(hidden_size=4), WINDOWED),
-        (graphs.sliding_window_attention(window_size=3, num_heads=1, head_dim=4), "exact, however long"),
-        (
-            graphs.build_lightning_attention(hidden_size=4, num_heads=1),
-            "exact, however long; past the first block its linear branch is at work, whatever --seq is",
-        ),
-    ],
-    ids=["both", "positions", "horizon", "window", "blocks"],
-)
-def test_layers_say_how_exact_a_stream_is(model, phrase):
-    assert streaming.exactness(model) == phrase
-
-
 @pytest.mark.parametrize("name", STREAMING)
 def test_zeroed_rows_restart_one_stream_and_leave_the_others(name):
     model, x = small_stream(name)
@@ -164,7 +135,9 @@ def test_a_saved_state_goes_on_bit_for_bit(name):
     model, x = small_stream(name, torch.float32)
     outputs, _ = stream(model, x)
     _, state = stream(model, x[:, :30])
-    again, _ = stream(model, x[:, 30:], load(io.BytesIO(save(state)).getvalue()))
+    again, _ = stream(
+        model, x[:, 30:], load(save({key: tensor.contiguous() for key, tensor in state.items()}))
+    )
     assert torch.equal(again, outputs[:, 30:])
 
 
@@ -206,7 +179,7 @@ def test_positions_count_from_zero_again_at_the_end(windows):
     same(encoding.advance(memory)[0], sinusoid(6, 4, 0.01)[5:])
 
 
-@pytest.mark.parametrize("name", STREAMING)
+@pytest.mark.parametrize("name", COUNTING)
 @pytest.mark.parametrize("frames_before", [2, 8, 10**12])
 def test_a_wrong_counter_is_seen(name, frames_before):
     """Claims frames that never were, or forgets those that were: other rows are filled, another one is written."""
