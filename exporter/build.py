@@ -17,6 +17,7 @@ from temport.exporter.declare.declaration import PRECISIONS, Declaration
 from temport.exporter.declare.streams import step_model
 from temport.exporter.declare.weights import fingerprint
 from temport.exporter.errors import UserError
+from temport.exporter.graph import operators
 from temport.exporter.graph.body_domains import spread
 from temport.exporter.graph.flops import count_flops
 from temport.exporter.graph.masks import BakedMask, MaskError, check_masks
@@ -34,6 +35,7 @@ from temport.exporter.passes.fused_lstm import fused_lstm
 from temport.exporter.passes.join_reshapes import join_reshapes
 from temport.exporter.passes.limit_lengths import limit_lengths
 from temport.exporter.passes.moving_average import moving_average
+from temport.exporter.passes.notes import Notes
 from temport.exporter.passes.precision import PrecisionChange, lower_precision
 from temport.exporter.passes.prune import prune
 from temport.exporter.passes.residual_layer_norm import residual_layer_norm
@@ -45,7 +47,6 @@ from temport.graphs.masks import MaskTable
 
 DIALECTS = ("custom", "standard")
 PRECISION_NAMES = {element: name for name, element in PRECISIONS.items()}
-BLOCK_LINEAR = ("BlockLinearAttention", "CachedBlockLinearAttention")
 LARGEST_PROTOBUF = 2**31 - 1
 
 
@@ -87,7 +88,8 @@ def build(module: nn.Module, declaration: Declaration) -> Built:
     if declaration.precision != "float16":  # whose range a weight that was scaled can leave
         fold_factors(model)
     smallest = {axis.name: axis.min for axis in declaration.axes.values() if axis.name != "batch"}
-    if declaration.prune and prune(model, smallest):
+    notes = Notes()
+    if declaration.prune and prune(model, smallest, notes):
         absorb_projections(model)
         counts["pruned"] = count_ops(model)
     absorb_keys(model)
@@ -116,7 +118,7 @@ def build(module: nn.Module, declaration: Declaration) -> Built:
     ]
     _check_masks(model, masks, declaration)
     counts["exported"] = count_ops(model)
-    return Built(model, masks, counts, flops, warnings, half)
+    return Built(model, masks, counts, flops, (*warnings, *notes), half)
 
 
 def _check_masks(model: ir.Model, masks: list[BakedMask], declaration: Declaration) -> None:
@@ -155,7 +157,7 @@ def _conditioning_warnings(model: ir.Model) -> tuple[str, ...]:
     """Where the linear branch divides by a sum that can pass through 0, say so."""
     linear = []
     for node in model.graph.all_nodes():
-        if node.domain != "temport" or node.op_type not in BLOCK_LINEAR:
+        if operators.of(node).attention != "linear":
             continue
         given = {name: attribute.value for name, attribute in node.attributes.items()}
         length = node.inputs[0].shape[1] if node.inputs[0] is not None and node.inputs[0].shape else None

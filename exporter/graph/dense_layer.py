@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from temport.exporter.graph.initializers import initializer
-from temport.exporter.graph.projection import insert
+from temport.exporter.graph.edit import initializer, insert
 from temport.exporter.graph.standard_operator import is_standard
 
 
@@ -109,7 +108,12 @@ def _by_head(graph: ir.Graph, node: ir.Node, x: ir.Value, weight: ir.Value) -> D
     if rows.shape is None or len(rows.shape) != 2 or rows.shape[1] != groups * inner:
         flat = initializer(graph, f"rows/of_{groups * inner}", np.array([-1, groups * inner]))
         rows = insert(
-            graph, node, "Reshape", [rows, flat], [x.shape[0], groups * inner], f"{x.name}/side_by_side"
+            graph,
+            node,
+            "Reshape",
+            [rows, flat],
+            [x.shape[0], groups * inner],
+            f"{node.outputs[0].name}/side_by_side",
         )
     joined = after.outputs[0].shape
     is_flat = joined is not None and len(joined) == 2 and joined[1] == groups * outer

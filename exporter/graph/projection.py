@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,41 +50,6 @@ def through(inner: Projection, outer: Projection) -> Projection:
         bias = outer.bias if bias is None else bias + outer.bias
     weight = inner.weight.astype(np.float64) @ wide
     return Projection(inner.data, weight.astype(dtype), None if bias is None else bias.astype(dtype))
-
-
-def insert(
-    graph: ir.Graph,
-    before: ir.Node,
-    op: str,
-    inputs: Sequence[ir.Value],
-    shape: Sequence[int | ir.SymbolicDim],
-    name: str,
-) -> ir.Value:
-    """A new standard node with one output of this shape, in front of `before`; the dtype is the first input's."""
-    output = ir.Value(name=name, type=inputs[0].type, shape=ir.Shape(shape))
-    graph.insert_before(before, ir.node(op, list(inputs), outputs=[output], name=name))
-    return output
-
-
-def stand_in(
-    graph: ir.Graph, node: ir.Node, op: str, inputs: Sequence[ir.Value | None], attributes: Mapping[str, Any]
-) -> ir.Node:
-    """Put a `temport` node that gives the same only output in the node's place, under its name, and return it."""
-    old = node.outputs[0]
-    output = ir.Value(name=old.name, type=old.type, shape=old.shape)
-    new = ir.node(op, list(inputs), attributes, domain="temport", outputs=[output], name=node.name)
-    graph.insert_before(node, new)
-    replace(graph, node, output)
-    return new
-
-
-def replace(graph: ir.Graph, node: ir.Node, value: ir.Value) -> None:
-    """Let `value` stand for the node's only output, under its name where that is an output of the graph."""
-    old = node.outputs[0]
-    if old.is_graph_output():
-        old.name, value.name = f"{old.name}_before", old.name
-    old.replace_all_uses_with(value, replace_graph_outputs=True)
-    graph.remove(node, safe=True)
 
 
 def _product(matmul: ir.Node) -> Projection | None:

@@ -14,7 +14,7 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import common
 
-from temport.exporter.graph.initializers import initializer
+from temport.exporter.graph.edit import initializer
 from temport.exporter.graph.rows import Rows, adapt, by_row, rows_of
 
 RESHAPES_PER_LAYER = 2

@@ -17,8 +17,7 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 
 from temport.exporter.graph.dense_layer import is_bias, only_user
-from temport.exporter.graph.initializers import initializer
-from temport.exporter.graph.projection import replace
+from temport.exporter.graph.edit import initializer, replace
 from temport.exporter.graph.standard_operator import is_standard
 
 Array = npt.NDArray[Any]
@@ -143,6 +142,6 @@ def _scale(graph: ir.Graph, places: list[tuple[ir.Node, int, Array]]) -> bool:
     for (node, index, _), constants in zip(places, scaled, strict=True):
         value = node.inputs[index]
         assert value is not None
-        name = f"{value.name}/for_{node.name}/scaled"
+        name = f"{value.name}/scaled/for/{node.outputs[0].name}"
         node.replace_input_with(index, initializer(graph, name, constants))
     return True
