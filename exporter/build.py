@@ -39,6 +39,7 @@ from temport.exporter.passes.notes import Notes
 from temport.exporter.passes.precision import PrecisionChange, lower_precision
 from temport.exporter.passes.prune import prune
 from temport.exporter.passes.residual_layer_norm import residual_layer_norm
+from temport.exporter.passes.spell_dense import spell_dense
 from temport.exporter.passes.to_standard import to_standard
 from temport.exporter.trace.torch_to_onnx import to_onnx
 from temport.exporter.version import version
@@ -85,6 +86,7 @@ def build(module: nn.Module, declaration: Declaration) -> Built:
     counts = {"traced": count_ops(model)}
     flops = {"traced": count_flops(model, declaration)}
     warnings = _conditioning_warnings(model)
+    spell_dense(model)
     if declaration.precision != "float16":  # whose range a weight that was scaled can leave
         fold_factors(model)
     smallest = {axis.name: axis.min for axis in declaration.axes.values() if axis.name != "batch"}

@@ -11,8 +11,9 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 
 from temport.exporter.graph import operators
-from temport.exporter.graph.dense_layer import DenseLayer, dense_layer, has_shape, is_bias, only_user
+from temport.exporter.graph.dense_layer import DenseLayer, dense_layer, has_shape, only_user
 from temport.exporter.graph.edit import initializer, stand_in
+from temport.exporter.graph.projection import is_bias
 from temport.exporter.graph.standard_operator import is_standard
 
 

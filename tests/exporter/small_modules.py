@@ -67,6 +67,19 @@ def einsum_with_a_matrix(m, x):
     return m["out"](torch.einsum("btc,cd->btd", x, m["weight"]()))[:, -1]
 
 
+@module(one=lambda: nn.Conv1d(6, 8, 1), two=lambda: nn.Conv1d(8, 4, 1, bias=False), out=dense(4, 3))
+def one_tap_between_transposes(m, x):
+    y = m["one"](x.transpose(1, 2))
+    return m["out"](m["two"](F.relu(y)).transpose(1, 2))[:, -1], y
+
+
+@module(matrix=lambda: Table(5, 6), head=dense(5, 4), factor=lambda: Table(4, 5))
+def dense_layers_in_every_spelling(m, x):
+    y = torch.einsum("dc,btc->btd", m["matrix"](), x)
+    one = torch.addmm(m["factor"]()[:, 0], y[:, -1], m["factor"]().T, beta=0.5, alpha=2)
+    return one, m["head"](y[:, 0]), torch.relu(m["factor"]()[:, 1] + y @ m["factor"]().T)
+
+
 @module(q=dense(6, 8), k=dense(6, 4), v=dense(6, 6), out=dense(12, 6))
 def grouped_heads_and_a_window(m, x):
     y = online_softmax_attention(m["q"](x), m["k"](x), m["v"](x), num_heads=4, kv_num_heads=2, window=3)
@@ -158,14 +171,14 @@ def two_heads_of_one_trunk(m, x):
 @module(trunk=dense(), one=dense(6, 3), two=dense(3, 6))
 def cut_along_both_axes(m, x):
     h = torch.tanh(m["trunk"](x))
-    return m["one"](h)[:, -3:].sum(1), m["two"](h[:, :, -3:]).sum(1)
+    r = m["one"](h)[:, -3:].sum(1) + m["two"](h[:, :, -3:])[:, -1, :3]
+    return r, torch.sigmoid(h)[:, -1], torch.relu(h)[:, :, -1]
 
 
-@module(table=lambda: Table(9, 9), square=dense(9, 9), out=dense(9, 3))
+@module(table=lambda: Table(9, 9), one=dense(6, 9), two=dense(6, 9))
 def one_table_cut_along_both_axes(m, x):
-    h = m["square"](torch.cat([x, x[:, :, :3]], 2)) + m["table"]()
-    g = m["square"](h).transpose(1, 2) + m["table"]()
-    return m["out"](h)[:, -2:], m["out"](g)[:, -2:]
+    table = m["table"]()
+    return torch.relu(m["one"](x) + table)[:, -1], torch.relu(m["two"](x) * table)[:, :, -1]
 
 
 @module(rnn=lambda: nn.GRU(6, 5, batch_first=True), out=dense(5, 3))

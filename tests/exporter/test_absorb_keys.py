@@ -19,6 +19,7 @@ from temport.exporter.parity.cases import default_cases
 from temport.exporter.parity.run import run_parity
 from temport.exporter.passes import absorb_keys as subject
 from temport.exporter.passes.absorb_keys import absorb_keys
+from temport.exporter.passes.spell_dense import spell_dense
 from temport.exporter.runtimes import load
 from temport.exporter.runtimes.subject import Subject
 
@@ -94,7 +95,9 @@ def attention_model(
     )
     imports = [helper.make_opsetid("", 20), helper.make_opsetid("temport", 1)]
     proto = helper.make_model(graph, opset_imports=imports, ir_version=10)
-    return ir.from_proto(onnx.shape_inference.infer_shapes(proto))
+    model = ir.from_proto(onnx.shape_inference.infer_shapes(proto))
+    spell_dense(model)
+    return model
 
 
 def inputs_of(model: ir.Model, length: int = 13) -> dict[str, np.ndarray]:

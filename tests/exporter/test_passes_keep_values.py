@@ -33,6 +33,7 @@ from temport.exporter.passes.limit_lengths import limit_lengths
 from temport.exporter.passes.moving_average import moving_average
 from temport.exporter.passes.prune import prune
 from temport.exporter.passes.residual_layer_norm import residual_layer_norm
+from temport.exporter.passes.spell_dense import spell_dense
 from temport.exporter.passes.to_standard import to_standard
 from temport.exporter.trace.torch_to_onnx import to_onnx
 from temport.graphs.baking import bake
@@ -41,6 +42,7 @@ from tests.exporter.small_modules import MODULES, SEQ, WIDTH
 Pass = Callable[[ir.Model, Declaration], object]
 
 PASSES: dict[str, Pass] = {
+    "spell_dense": lambda model, _: spell_dense(model),
     "fold_factors": lambda model, _: fold_factors(model),
     "prune": lambda model, declaration: prune(model, smallest(declaration)),
     "absorb_projections": lambda model, _: absorb_projections(model),
@@ -227,6 +229,7 @@ def test_the_standard_dialect_says_the_same(name: str) -> None:
 
 
 FINDS = {
+    "spell_dense": "einsum_with_a_matrix",
     "fold_factors": "constant_factors",
     "prune": "residual_and_gelu",
     "absorb_projections": "sliding_window",
