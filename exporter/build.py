@@ -104,7 +104,7 @@ def build(module: nn.Module, declaration: Declaration) -> Built:
     limit_lengths(model, declaration)
     half = None
     if declaration.precision != "float32":
-        half = lower_precision(model, PRECISION_NAMES[declaration.precision])
+        half = lower_precision(model, PRECISION_NAMES[declaration.precision], notes)
     if declaration.ops == "standard":
         masks = to_standard(model, declaration)
     else:

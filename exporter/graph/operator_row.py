@@ -21,6 +21,10 @@ class Along(Enum):
     """The same entry along the axes before `axis`; that one and those behind it are worked through together."""
     ACROSS_AXIS = auto()
     """The same entry along every axis but `axis`."""
+    BESIDE_AXES = auto()
+    """The same entry along every axis that is not reduced."""
+    RENAMED = auto()
+    """The same entry, where an axis of the input is still an axis of the output."""
     CUT = auto()
     """The same entry along the axes that are not cut; along those, one further on."""
     PERMUTED = auto()

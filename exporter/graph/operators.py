@@ -14,9 +14,9 @@ from temport.exporter.graph.standard_operator import is_standard
 
 _ALL = Operator(along=Along.ALL)
 _WINDOW = Operator(along=Along.WINDOW)
-_REDUCES = Operator()
+_REDUCES = Operator(along=Along.BESIDE_AXES)
 _MOVES = Operator(half=Half.FOLLOWS, moves=True)
-_RENAMES = Operator(half=Half.FOLLOWS, moves=True, renames=True)
+_RENAMES = Operator(along=Along.RENAMED, half=Half.FOLLOWS, moves=True, renames=True)
 
 STANDARD: dict[str, Operator] = {
     **ELEMENTWISE,
@@ -70,7 +70,7 @@ STANDARD: dict[str, Operator] = {
     "ReduceProd": _REDUCES,
     "ReduceSum": _REDUCES,
     "ReduceSumSquare": _REDUCES,
-    "TopK": _REDUCES,
+    "TopK": Operator(),
     # pooling
     "AveragePool": _WINDOW,
     "GlobalAveragePool": _ALL,

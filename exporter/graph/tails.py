@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -154,6 +154,44 @@ def _permuted(node: ir.Node, index: int, value: ir.Value, output: ir.Value, tail
     return Tail(perm[tail.axis], tail.count)
 
 
+def _reduced(node: ir.Node, index: int, value: ir.Value, output: ir.Value, tail: Tail) -> Tail | None:
+    assert value.shape is not None
+    rank = len(value.shape)
+    if is_standard(node, "ArgMax", "ArgMin"):
+        axes: list[int] | None = [node.attributes["axis"].as_int() if "axis" in node.attributes else 0]
+    else:
+        axes = [*node.attributes["axes"].as_ints()] if "axes" in node.attributes else _constants(node, 1)
+    if index != 0 or not axes:
+        return None
+    gone = {axis % rank for axis in axes}
+    kept = "keepdims" not in node.attributes or node.attributes["keepdims"].as_int()
+    axis = tail.axis if kept else [axis for axis in range(rank) if axis not in gone][tail.axis]
+    return None if axis in gone else Tail(axis, tail.count)
+
+
+def _renamed(node: ir.Node, index: int, value: ir.Value, output: ir.Value, tail: Tail) -> Tail | None:
+    """The axis of the same size behind the same axes, apart from those of size 1."""
+    assert value.shape is not None and output.shape is not None
+    by_shape = is_standard(node, "Reshape") and (
+        _constants(node, 1) is None or "allowzero" in node.attributes
+    )
+    if index != 0 or by_shape or (is_standard(node, "Squeeze") and _constants(node, 1) is None):
+        return None
+    size, before = output.shape[tail.axis], _sizes(output.shape[: tail.axis])
+    if before is None or (isinstance(size, ir.SymbolicDim) and size.value is None):
+        return None
+    for axis, own in enumerate(value.shape):
+        if own == size and _sizes(value.shape[:axis]) == before:
+            return Tail(axis, tail.count)
+    return None
+
+
+def _sizes(shape: Sequence[int | ir.SymbolicDim]) -> list[int | ir.SymbolicDim] | None:
+    """The sizes but those that are 1; None where one is not known."""
+    known = all(isinstance(size, int) or size.value is not None for size in shape)
+    return [size for size in shape if size != 1] if known else None
+
+
 def _picked(node: ir.Node, index: int, value: ir.Value, output: ir.Value, tail: Tail) -> Tail | None:
     """An axis beside the one that is picked from; of a constant table, the indices that are not needed."""
     data, indices = node.inputs[0], node.inputs[1]
@@ -186,6 +224,8 @@ _RULES: dict[Along, Callable[[ir.Node, int, ir.Value, ir.Value, Tail], Tail | No
     Along.ROWS: _rows,
     Along.FROM_AXIS: _from_axis,
     Along.ACROSS_AXIS: _across_axis,
+    Along.BESIDE_AXES: _reduced,
+    Along.RENAMED: _renamed,
     Along.CUT: _cut,
     Along.PERMUTED: _permuted,
     Along.PICKED: _picked,

@@ -20,6 +20,7 @@ from onnx_ir.passes import common
 from temport.exporter.errors import UserError
 from temport.exporter.graph import operators
 from temport.exporter.graph.operator_row import Half
+from temport.exporter.passes.notes import Notes
 
 PRECISIONS = {"fp16": ir.DataType.FLOAT16, "bf16": ir.DataType.BFLOAT16}
 """Name on the command line -> element type (`fp32` is no pass at all)."""
@@ -42,18 +43,19 @@ class PrecisionChange:
     casts: int
 
 
-def lower_precision(model: ir.Model, precision: str) -> PrecisionChange:
+def lower_precision(model: ir.Model, precision: str, notes: Notes | None = None) -> PrecisionChange:
     """Retype the float32 graph of `model` in place; run it before bodies are attached.
 
     Raises `UserError` for an unknown precision or a weight that the half type cannot hold.
     """
     if precision not in PRECISIONS:
         raise UserError(f"--precision {precision!r} is unknown; give fp32, {', '.join(PRECISIONS)}")
-    return _Retyping(model, precision).run()
+    return _Retyping(model, precision, notes).run()
 
 
 class _Retyping:
-    def __init__(self, model: ir.Model, precision: str) -> None:
+    def __init__(self, model: ir.Model, precision: str, notes: Notes | None) -> None:
+        self.notes = notes
         self.model, self.graph, self.precision = model, model.graph, precision
         self.half_type = PRECISIONS[precision]
         self.converted: dict[tuple[str, ir.DataType], ir.Value] = {}
@@ -78,6 +80,10 @@ class _Retyping:
                         self.half.append(output.name or "")
             else:
                 self.float32[node.op_type] += 1
+                if self.notes is not None and operators.known(node) is None:
+                    self.notes.add(
+                        "precision", node, "has no row in the operator table, so it stays in float32"
+                    )
         for index, value in enumerate(self.graph.outputs):
             if value.dtype != wanted[id(value)]:
                 self._restore_output(index, value)

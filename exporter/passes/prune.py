@@ -29,7 +29,7 @@ from temport.exporter.passes.notes import Notes
 from temport.exporter.passes.single_block import as_softmax_attention, is_single_block
 from temport.exporter.passes.unpack_qkv import unpack_qkv
 
-SAVES_WORK = {Along.EACH, Along.ROWS, Along.FROM_AXIS, Along.CUT, Along.PERMUTED}
+SAVES_WORK = {Along.EACH, Along.ROWS, Along.FROM_AXIS, Along.CUT, Along.RENAMED, Along.PERMUTED}
 """Where the last entries of the output take the last ones of an input, but for what a rule does not cover."""
 
 
@@ -150,8 +150,8 @@ def _say_what_is_given_up(plan: Plan, node: ir.Node, notes: Notes | None) -> Non
     if notes is None or tail is None or output.shape is None or not _is_longer(output, tail):
         return
     flowing = [(i, v) for i, v in enumerate(node.inputs) if v is not None and v.const_value is None]
-    if not flowing or (operators.of(node).moves and all(v.is_graph_input() for _, v in flowing)):
-        return  # there is no work behind it
+    if not flowing or (operators.of(node).moves and all(_needs_all(v.producer()) for _, v in flowing)):
+        return  # there is no work behind it that could be less
     if operators.known(node) is None:
         why = "has no row in the operator table"
     elif not has_rule(node):
@@ -163,6 +163,14 @@ def _say_what_is_given_up(plan: Plan, node: ir.Node, notes: Notes | None) -> Non
     much = f"the last {tail.count} are" if tail.count > 1 else "the last one is"
     size, place = output.shape[tail.axis], "" if tail.axis == 1 else f" along axis {tail.axis}"
     notes.add("prune", node, f"{why}, so all {size} frames of it are computed{place} where {much} asked for")
+
+
+def _needs_all(node: ir.Node | None) -> bool:
+    """Whether this is an input of the graph, or what makes it takes everything in any case, moved about or not."""
+    if node is None or operators.of(node).along is Along.ALL:
+        return True
+    source = node.inputs[0] if operators.of(node).moves and node.inputs else None
+    return source is not None and _needs_all(source.producer())
 
 
 def _apply(graph: ir.Graph, plan: Plan, node: ir.Node) -> None:
@@ -186,9 +194,22 @@ def _apply(graph: ir.Graph, plan: Plan, node: ir.Node) -> None:
     if attention is not None and attention.rule.query_offset is not None:
         # an explicit alignment counts from the first query, which is now a later one
         attention.place_queries(attention.rule.query_offset + _size(output, 1) - tail.count)
+    if is_standard(node, "Reshape"):
+        _shape_with_size(graph, node, tail)
     for value in node.outputs:
         if value.shape is not None:
             value.shape = _with_size(value, tail)
+
+
+def _shape_with_size(graph: ir.Graph, node: ir.Node, tail: Tail) -> None:
+    """The size among the constants that say the shape, where it is a number there."""
+    given = node.inputs[1]
+    assert given is not None and given.const_value is not None
+    shape = given.const_value.numpy().copy()
+    if shape[tail.axis] > 0:
+        shape[tail.axis] = tail.count
+        name = named(given, "with", axis=tail.axis, count=tail.count)
+        node.replace_input_with(1, initializer(graph, name, shape))
 
 
 def _select_from_the_end(graph: ir.Graph, node: ir.Node, tail: Tail) -> None:
