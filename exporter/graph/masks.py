@@ -14,13 +14,9 @@ import numpy as np
 import onnx_ir as ir
 
 from temport.custom_ops.mask import Rule
+from temport.exporter.graph import operators
 from temport.exporter.graph.standard_operator import is_standard
 
-MOVES = {
-    "And", "Cast", "Concat", "Expand", "Flatten", "Gather", "Identity", "Not", "Pad", "Reshape", "Slice",
-    "Squeeze", "Tile", "Transpose", "Unsqueeze",
-}  # fmt: skip
-"""Operators that move or combine masks without deciding what is allowed."""
 REDUCTIONS = {"ReduceMax", "ReduceMin", "Greater"}
 """`Greater(ReduceMax(key_mask), 0)`-style questions: is any key of a *given* mask allowed. Never on positions."""
 
@@ -121,7 +117,7 @@ def _computing_node(value: ir.Value) -> ir.Node | None:
         elif node.op_type == "Greater":
             if not all(v is None or _is_count_of_mask(v) for v in node.inputs[:1]):
                 return node
-        elif node.op_type not in MOVES:
+        elif not (operators.of(node).moves or operators.of(node).joins_masks):
             return node
         # only the data input moves a mask; shapes and indices beside it are arithmetic on sizes
         data = node.inputs if node.op_type in ("And", "Concat") else node.inputs[:1]

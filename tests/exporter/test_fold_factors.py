@@ -15,6 +15,7 @@ from temport.exporter.build import build
 from temport.exporter.declare.modules import declare_factory
 from temport.exporter.passes import fold_factors as subject
 from temport.exporter.passes.fold_factors import fold_factors
+from temport.exporter.passes.spell_dense import spell_dense
 
 K, N = 5, 3
 EPS = float(np.finfo(np.float32).eps)
@@ -87,6 +88,7 @@ def run(rewritten: ir.Model, batch: int) -> np.ndarray:
 def largest_difference(body: str, batch: int) -> float:
     """Of the rewritten model from the one as it is, as a share of the largest output."""
     before, after = model(body), model(body)
+    spell_dense(after)
     fold_factors(after)
     truth = run(before, batch)
     return float(np.abs(run(after, batch) - truth).max() / np.abs(truth).max())
@@ -96,6 +98,7 @@ def largest_difference(body: str, batch: int) -> float:
 def test_the_same_function(name: str) -> None:
     body = FOLDED[name]
     after = model(body)
+    spell_dense(after)
     assert fold_factors(after)
     factors = sum(node.op_type in ("Mul", "Div") for node in after.graph)
     assert factors == (1 if "average" in name else 0)
