@@ -198,7 +198,7 @@ def list_architectures(
     arch: Annotated[str | None, typer.Argument(help="Show this one's options.")] = None,
 ) -> None:
     """List the architectures and the runtimes, or the options of one architecture."""
-    from temport.exporter.declare.listing import print_all, print_options
+    from temport.exporter.listing import print_all, print_options
 
     if arch is None:
         print_all()

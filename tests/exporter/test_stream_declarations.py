@@ -11,10 +11,10 @@ from typer.testing import CliRunner
 from temport.exporter.bundle.directory import open_bundle
 from temport.exporter.cli import app
 from temport.exporter.declare.architectures import declare
-from temport.exporter.declare.listing import streams
 from temport.exporter.declare.streams import declare_stream, sequence_declaration
 from temport.exporter.errors import UserError
 from temport.exporter.export import run_export
+from temport.exporter.listing import streams
 from temport.exporter.request import ExportRequest
 from temport.graphs.registry import ARCHITECTURES
 from tests.small_models import SMALL, STREAMING
