@@ -25,6 +25,7 @@ from temport.exporter.errors import UserError
 from temport.exporter.parity.vectors import read_vectors
 from temport.exporter.runtimes.contract import Arrays
 from temport.exporter.runtimes.libraries import onnxruntime_library, ops_library
+from temport.exporter.runtimes.native_kernels import all_native
 from temport.exporter.runtimes.onnxruntime_cpu import OrtSession
 from temport.exporter.runtimes.runner import run as run_program
 
@@ -74,7 +75,8 @@ def compare(
     if library is None:
         raise UserError("the onnxruntime package carries no shared library on this system")
     session: Any = OrtSession(bundle.model_path, "", threads, ops)
-    in_place = held_in_place(session.session).values() if ops else ()
+    native = all_native(bundle.model_path, ops)
+    in_place = held_in_place(session.session).values() if native else ()
     loops = {PLAIN: plain(bundle, session.session), BOUND: bound(bundle, session.session, in_place)}
     medians: dict[str, list[float]] = {name: [] for name in (RUNNER, *loops)}
     options = (
