@@ -14,7 +14,7 @@ from pathlib import Path
 
 import onnx
 
-from temport.custom_ops.schema import DOMAIN, VERSION
+from temport.custom_ops.domain import DOMAIN, VERSION
 
 Part = onnx.NodeProto | onnx.FunctionProto
 
