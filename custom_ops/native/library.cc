@@ -31,8 +31,8 @@ bool can_infer_shapes(const char* version) {
 }
 
 // An op: in how many domains it has kernels, since a file holds the bodies of an op in as many, temport, temport.2,
-// temport.3 and so on, and for which element types. Every session pays for each domain and each type of each op, with
-// about 20 microseconds and 8 KiB, so an op has as many domains as models have bodies of it, and no more.
+// temport.3 and so on, and for which element types. Every session pays for each domain of each op, with about 35
+// microseconds and 15 KiB, so an op has as many domains as models have bodies of it, and no more.
 struct OpRow {
   const char* name;
   int domains;

@@ -178,6 +178,14 @@ def test_nodes_of_branches_count_with_the_types_around_them(tmp_path: Path) -> N
     assert node == same == CustomNode("FusedLSTM", sys.maxsize, onnx.TensorProto.DOUBLE)
 
 
+def test_asking_does_not_import_what_only_an_export_needs(exported: Bundles) -> None:
+    program = (
+        "import sys, temport; print(temport.load(sys.argv[1]).kernels, end='');"
+        "sys.exit(any(name in sys.modules for name in ('torch', 'onnxscript')))"
+    )
+    assert call(sys.executable, "-c", program, exported("mega")) == described()
+
+
 def test_weights_are_stepped_over(exported: Bundles) -> None:
     whole = onnx.load(exported("mega") / "model.onnx").graph
     assert len(whole.initializer) > 10
