@@ -72,9 +72,9 @@ def check_masks(model: ir.Model, baked: Sequence[BakedMask], complete: bool = Tr
     """Compare every boolean mask constant with its predicate; return how many were compared.
 
     A constant matches a `BakedMask` by name (inlining prefixes names, so by the end of the name) and must equal
-    `rule.array(T, S)` bit for bit up to leading axes of size 1, or its last rows where
-    pruning left no more. Where `complete`, every other constant is a problem;
-    a module of somebody's own may bring masks that no predicate of ours says. Raises `MaskError`.
+    `rule.array(T, S)` bit for bit up to leading axes of size 1, or its last rows where pruning left no more. Where
+    `complete`, every other constant is a problem; a module of somebody's own may bring masks that no predicate of ours
+    says. Raises `MaskError`.
     """
     problems = computed_masks(model)
     expected = {mask.name: mask for mask in baked}
