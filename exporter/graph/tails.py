@@ -36,6 +36,19 @@ def has_rule(node: ir.Node) -> bool:
     return along is Along.ALL or along in _RULES
 
 
+def behind_moves(value: ir.Value) -> ir.Node | None:
+    """The node that computes what `value` holds, wherever its elements were moved since; None for an input."""
+    node = value.producer()
+    while node is not None and operators.of(node).moves and node.inputs[0] is not None:
+        node = node.inputs[0].producer()
+    return node
+
+
+def saves_nothing(node: ir.Node | None) -> bool:
+    """Whether no work is saved where the last entries of what a node computes are wanted alone."""
+    return node is None or operators.of(node).along is Along.ALL or not has_rule(node)
+
+
 def selected(node: ir.Node) -> Tail | None:
     """The tail of its first input that a node picks, a `Gather` of the last entry or a `Slice` of the last ones."""
     data = node.inputs[0] if node.inputs else None
@@ -170,12 +183,20 @@ def _reduced(node: ir.Node, index: int, value: ir.Value, output: ir.Value, tail:
 
 
 def _renamed(node: ir.Node, index: int, value: ir.Value, output: ir.Value, tail: Tail) -> Tail | None:
-    """The axis of the same size behind the same axes, apart from those of size 1."""
+    """The axis of the same size behind the same axes, apart from those of size 1.
+
+    What has no work behind it that could be less is left in one piece, as other passes look for it.
+    """
     assert value.shape is not None and output.shape is not None
     by_shape = is_standard(node, "Reshape") and (
         _constants(node, 1) is None or "allowzero" in node.attributes
     )
-    if index != 0 or by_shape or (is_standard(node, "Squeeze") and _constants(node, 1) is None):
+    if (
+        index != 0
+        or by_shape
+        or saves_nothing(behind_moves(value))
+        or (is_standard(node, "Squeeze") and _constants(node, 1) is None)
+    ):
         return None
     size, before = output.shape[tail.axis], _sizes(output.shape[: tail.axis])
     if before is None or (isinstance(size, ir.SymbolicDim) and size.value is None):

@@ -22,9 +22,10 @@ from onnx_ir.passes import common
 from temport.exporter.graph import operators
 from temport.exporter.graph.attention import Attention
 from temport.exporter.graph.edit import TO_THE_END, cut, initializer, named
+from temport.exporter.graph.masks import LAST
 from temport.exporter.graph.operator_row import Along
 from temport.exporter.graph.standard_operator import is_standard
-from temport.exporter.graph.tails import Tail, has_rule, selected, tail_of_input
+from temport.exporter.graph.tails import Tail, behind_moves, has_rule, selected, tail_of_input
 from temport.exporter.passes.notes import Notes
 from temport.exporter.passes.single_block import as_softmax_attention, is_single_block
 from temport.exporter.passes.unpack_qkv import unpack_qkv
@@ -149,28 +150,25 @@ def _say_what_is_given_up(plan: Plan, node: ir.Node, notes: Notes | None) -> Non
     tail, output = _asked_of(node, plan.asked), node.outputs[0]
     if notes is None or tail is None or output.shape is None or not _is_longer(output, tail):
         return
-    flowing = [(i, v) for i, v in enumerate(node.inputs) if v is not None and v.const_value is None]
-    if not flowing or (operators.of(node).moves and all(_needs_all(v.producer()) for _, v in flowing)):
-        return  # there is no work behind it that could be less
+    if operators.of(node).moves and node.inputs[0] is not None:
+        source = behind_moves(node.inputs[0])
+        if source is None or operators.of(source).along is Along.ALL:
+            return  # there is no work behind it that could be less
+        node = node if has_rule(source) else source
+    flowing = [i for i, v in enumerate(node.inputs) if v is not None and v.const_value is None]
+    if not flowing:
+        return
     if operators.known(node) is None:
         why = "has no row in the operator table"
     elif not has_rule(node):
         why = "has no rule along time in the operator table"
-    elif operators.of(node).along in SAVES_WORK and all((node, i) not in plan.inputs for i, _ in flowing):
+    elif operators.of(node).along in SAVES_WORK and all((node, i) not in plan.inputs for i in flowing):
         why = "is used in a way that its rule along time does not cover"
     else:
         return
     much = f"the last {tail.count} are" if tail.count > 1 else "the last one is"
     size, place = output.shape[tail.axis], "" if tail.axis == 1 else f" along axis {tail.axis}"
     notes.add("prune", node, f"{why}, so all {size} frames of it are computed{place} where {much} asked for")
-
-
-def _needs_all(node: ir.Node | None) -> bool:
-    """Whether this is an input of the graph, or what makes it takes everything in any case, moved about or not."""
-    if node is None or operators.of(node).along is Along.ALL:
-        return True
-    source = node.inputs[0] if operators.of(node).moves and node.inputs else None
-    return source is not None and _needs_all(source.producer())
 
 
 def _apply(graph: ir.Graph, plan: Plan, node: ir.Node) -> None:
@@ -234,7 +232,7 @@ def _last_of_table(graph: ir.Graph, table: ir.Value, output: ir.Value, tail: Tai
     if axis < 0 or array.shape[axis] != length:
         return table
     rows = np.take(array, np.arange(length - tail.count, length), axis=axis)
-    return initializer(graph, named(table, "last", axis=axis, count=tail.count), rows)
+    return initializer(graph, named(table, LAST, axis=axis, count=tail.count), rows)
 
 
 def _last(graph: ir.Graph, value: ir.Value, tail: Tail, before: ir.Node) -> ir.Value:

@@ -8,11 +8,14 @@ from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 
 from temport.custom_ops.table import OPS
+from temport.exporter.build import build
+from temport.exporter.declare.declaration import Axis, Declaration, TensorSpec
 from temport.exporter.graph.elementwise import ELEMENTWISE
 from temport.exporter.graph.operator_row import Along, Half
 from temport.exporter.graph.operators import OURS, STANDARD, known
 from temport.exporter.passes.notes import Notes
 from temport.exporter.passes.prune import prune
+from tests.exporter.small_modules import MODULES, SEQ, WIDTH
 
 OPSET = 24
 WITHOUT_ROW = (
@@ -143,6 +146,16 @@ def test_what_is_given_up_is_said(op: str, domain: str, sentence: str) -> None:
     model, notes = pruned(op, domain)
     assert list(notes) == [sentence]
     assert next(n for n in model.graph if n.op_type == "Mul").outputs[0].shape == ir.Shape([1, 60, 4])
+
+
+def test_what_is_given_up_reaches_the_warnings_of_a_build() -> None:
+    batch = Axis("batch", 1, 2, 4)
+    given, result = TensorSpec("x", "float32", (batch, SEQ, WIDTH)), TensorSpec("y", "float32", (batch, 3))
+    module = MODULES["causal_convolutions"]().eval()
+    (warning,) = build(module, Declaration("module", {}, (given,), (result,), module="mine.py:make")).warnings
+    assert (
+        warning.startswith("prune: Conv (node ") and "all 9 frames of it are computed along axis 2" in warning
+    )
 
 
 def test_what_needs_everything_is_not_given_up() -> None:
