@@ -40,7 +40,7 @@ ALMOST = 1e-10
 """Of the largest output: a sum in float64 in another order."""
 LIMITS = {"fused_dense": 1e-7}
 """ONNX's own Gelu knows the root of 2 in float32 only."""
-OPEN = ("sliding_window", "dms")
+OPEN = ("sliding_window", "dms-masked")
 """Models that are also traced with an open length."""
 ARCHITECTURES = [*SMALL, *(f"{name}/open" for name in OPEN), *(f"{name}/stream" for name in STREAMING)]
 
