@@ -10,6 +10,7 @@ from functools import cache
 import numpy as np
 import onnx
 import onnx_ir as ir
+import onnxruntime as ort
 import pytest
 import torch
 from torch import nn
@@ -31,6 +32,7 @@ from temport.exporter.passes.fused_lstm import fused_lstm
 from temport.exporter.passes.join_reshapes import join_reshapes
 from temport.exporter.passes.limit_lengths import limit_lengths
 from temport.exporter.passes.moving_average import moving_average
+from temport.exporter.passes.precision import lower_precision
 from temport.exporter.passes.prune import prune
 from temport.exporter.passes.residual_layer_norm import residual_layer_norm
 from temport.exporter.passes.spell_dense import spell_dense
@@ -287,3 +289,14 @@ def one_name_twice(model: ir.Model, _: Declaration) -> None:
 def test_a_broken_pass_is_found(broken: Pass) -> None:
     with pytest.raises((AssertionError, onnx.checker.ValidationError)):
         check("grouped_heads_and_a_window", {"broken": broken})
+
+
+def test_a_branch_reads_float32_in_a_half_precision_graph() -> None:
+    """What a graph inside reads keeps its type there: a runtime takes the file, and the numbers are near."""
+    graph = traced("a_branch_reads_it_whole")
+    truth, model = values(graph, graph.model), graph.model.clone()
+    change = lower_precision(model, "fp16")
+    assert change.float32["If"] == 1
+    session = ort.InferenceSession(ir.to_proto(model).SerializeToString(), providers=["CPUExecutionProvider"])
+    got = [session.run(None, inputs)[0] for inputs in graph.inputs()]
+    assert 0 < distance(truth, got) < 1e-2
