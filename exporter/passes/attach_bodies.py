@@ -1,25 +1,24 @@
 """Give every `temport` node a function body, so that the one file runs where our kernels are absent.
 
-A body is specialised to its nodes' attributes and lengths: that is what makes its masks constants. Nodes that
-agree share one body; others get a body of their own under an ONNX function *overload*.
+A body is specialised to what its op says that it depends on, attributes and lengths for instance: that is what makes
+its masks constants. Nodes that agree share one body; others get a body of their own under an ONNX function *overload*.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import onnx
 import onnx_ir as ir
 
-from temport.custom_ops.op import Specialisation
+from temport.custom_ops.op import Host
+from temport.custom_ops.schema import DOMAIN, VERSION
 from temport.custom_ops.table import OPS
 from temport.exporter.declare.declaration import Declaration
 from temport.exporter.graph.body_domains import FIRST_IR_WITH_FUNCTIONS, FIRST_IR_WITH_OVERLOADS
 from temport.exporter.graph.masks import BakedMask
-
-LENGTH, WIDTH = 1, 2
-"""Axes of queries, keys and values."""
 
 
 def attach_bodies(
@@ -29,11 +28,14 @@ def attach_bodies(
 
     `forms` chooses the form per op name; an op left out gets the one that costs less at its length.
     """
-    groups: list[tuple[str, Specialisation, list[ir.Node]]] = []
+    longest = max((axis.max for name, axis in declaration.axes.items() if name != "batch"), default=None)
+    host = Host(opset=declaration.opset, element_type=declaration.precision, max_length=longest)
+    groups: list[tuple[str, Any, list[ir.Node]]] = []
     for node in model.graph.all_nodes():
-        if node.domain != "temport":
+        if node.domain != DOMAIN:
             continue
-        at = _specialisation(node, declaration, (forms or {}).get(node.op_type, "auto"))
+        chosen = replace(host, form=(forms or {}).get(node.op_type, "auto"))
+        at = OPS[node.op_type].specialise(node, chosen)
         alike = (nodes for op, other, nodes in groups if (op, other) == (node.op_type, at))
         if (nodes := next(alike, None)) is None:
             groups.append((node.op_type, at, nodes := []))
@@ -43,7 +45,8 @@ def attach_bodies(
     for op, at, nodes in groups:
         seen[op] = seen.get(op, 0) + 1
         overload = "" if seen[op] == 1 else str(seen[op])
-        body = OPS[op].body(replace(at, overload=overload))
+        body = OPS[op].body(at)
+        body.function.overload = overload
         function = ir.serde.deserialize_function(body.function)
         model.functions[function.identifier()] = function
         for node in nodes:
@@ -51,47 +54,8 @@ def attach_bodies(
             node.resize_inputs(len(function.inputs))  # ONNX's evaluator wants as many as the function has
         masks += [BakedMask(name, *mask) for name, mask in body.masks.items()]
     if groups:
-        model.opset_imports["temport"] = 1
+        model.opset_imports[DOMAIN] = VERSION
     oldest = onnx.helper.find_min_ir_version_for([onnx.helper.make_opsetid("", declaration.opset)])
     overloaded = any(count > 1 for count in seen.values())
     model.ir_version = max(oldest, FIRST_IR_WITH_OVERLOADS if overloaded else FIRST_IR_WITH_FUNCTIONS)
     return masks
-
-
-def _specialisation(node: ir.Node, declaration: Declaration, form: str) -> Specialisation:
-    """What the node's body is made for; equal for nodes that can share one."""
-    op = OPS[node.op_type]
-    attributes = {name: attribute.value for name, attribute in node.attributes.items()}
-    anywhere = Specialisation(attributes={}, query_length=None, key_length=None, opset=declaration.opset)
-    if op.one_body:
-        return anywhere
-    inputs = {
-        parameter.name: value
-        for parameter, value in zip(op.schema.inputs, node.inputs, strict=False)
-        if value is not None
-    }
-    if op.torch_op is None:
-        return replace(anywhere, attributes=attributes, given=frozenset(inputs))
-
-    def size(value: ir.Value, axis: int) -> int | None:
-        assert value.shape is not None, f"{value.name}, an input of {node.name}, has no shape"
-        size = value.shape[axis]
-        return size if isinstance(size, int) else None
-
-    queries, *others = inputs.values()
-    packed = op.schema.inputs[1].name not in inputs
-    assert queries.shape is not None, f"{node.name} has queries of no known shape"
-    rank = len(queries.shape)
-    return Specialisation(
-        attributes=attributes,
-        query_length=size(queries, LENGTH) if rank > LENGTH + 1 else 1,
-        key_length=size(queries if packed else others[0], LENGTH),
-        key_width=None if packed else size(others[0], WIDTH),
-        max_length=max((a.max for name, a in declaration.axes.items() if name != "batch"), default=None),
-        query_rank=rank,
-        packed=packed,
-        has_key_mask="key_mask" in inputs,
-        opset=declaration.opset,
-        form=form,
-        element_type=declaration.precision,
-    )

@@ -27,7 +27,7 @@ def proto():
         dynamo=True,
         opset_version=18,
         dynamic_shapes=(axes, axes),
-        custom_translation_table={op.torch_op: op.translate for op in OPS.values()},
+        custom_translation_table={op.torch_op: op.translate() for op in OPS.values() if op.torch_op},
         verbose=False,
     )
     return program.model_proto
