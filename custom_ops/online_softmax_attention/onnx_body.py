@@ -183,8 +183,9 @@ class AttentionBody:
             )
         q, k, v = (g.op("Transpose", x, perm=[0, 2, 1, 3]) for x in self._split(*self.given))
         scale = self.scale
-        if g.dtype == np.float64:  # runtimes keep the scale of Attention in float32
-            q, scale = g.op("Mul", q, g.constant(scale)), 1.0
+        # Runtimes keep the scale of Attention in float32, take its square root, and 0 for none.
+        if g.dtype == np.float64 or scale <= 0:
+            q, scale = g.op("Mul", q, g.op("CastLike", g.constant(scale), q)), 1.0
         same_length = self.packed or (self.query_length is not None and self.query_length == self.key_length)
         # ai.onnx aligns is_causal at the first key, and runtimes disagree where T != S.
         top_left = same_length and self.rule.query_offset in (None, 0)
