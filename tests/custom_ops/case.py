@@ -47,11 +47,7 @@ class Case:
     def __str__(self) -> str:
         shapes = ["x".join(map(str, x.shape)) or "scalar" for x in self.inputs.values()]
         values = [f"{x:.3g}" if isinstance(x, float) else str(x) for x in self.attributes.values()]
-        return f"{self.name_of_inputs}{'-'.join(shapes[:2])}-{'-'.join(values)}"
-
-    @property
-    def name_of_inputs(self) -> str:
-        return "".join(name[0] for name in self.inputs)
+        return "-".join(["".join(name[0] for name in self.inputs), *shapes[:2], *values])
 
 
 @dataclass(frozen=True)
@@ -125,7 +121,7 @@ class OpCases:
     def arrays(self, case: Case) -> list[Array | None]:
         """The inputs in the op's order, None for absent ones, without a tail of them."""
         found = [case.inputs.get(name) for name in self.inputs]
-        while found[-1] is None:
+        while len(found) > 1 and found[-1] is None:
             found.pop()
         return found
 

@@ -42,7 +42,7 @@ def model(
     kinds = {n: helper.np_dtype_to_tensor_dtype(x.dtype) for n, x in case.inputs.items()}
     sizes = {n: (shapes or {}).get(n, x.shape) for n, x in case.inputs.items()}
     names = [inner.get(name, "") for name in table.inputs]
-    while not names[-1]:
+    while len(names) > 1 and not names[-1]:
         names.pop()
     outputs = table.outputs if outputs is None else list(outputs)
     results = [f"{name}_{dtype}" if half else name for name in outputs]

@@ -26,7 +26,8 @@ for op, table in TABLES.items():
         for dtype in table.dtypes:
             off = wrong(table, case, native(table, case, dtype=dtype), dtype)
             assert not off, (op, str(case), dtype, off)
-    test_the_kernel_anywhere(op)
+    if table.op.torch_op is None:  # whose named cases are few
+        test_the_kernel_anywhere(op)
 print(library_description(library_path()))
 """
 """All cases of all ops in one process, since the instruction set is chosen once in its life."""
