@@ -1,9 +1,9 @@
 """Give every `temport` node a function body, so that the one file runs where our kernels are absent.
 
 A body is specialised to what its op says that it depends on, attributes and lengths for instance: that is what makes
-its masks constants. Nodes that agree share one body; others get a body of their own under an ONNX function *overload*. Where
-that makes more bodies of an op than the native library has domains for, nodes that differ in lengths only share one for
-open lengths.
+its masks constants. Nodes that agree share one body; others get a body of their own under an ONNX function *overload*.
+Where that makes more bodies of an op than the native library has domains for, nodes that differ in lengths only share
+one for open lengths.
 """
 
 from __future__ import annotations
