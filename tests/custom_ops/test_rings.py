@@ -280,7 +280,12 @@ def test_a_state_over_what_is_still_read_is_refused(
         in_one_memory(table, of, before, f"Next{after}", later)
 
 
-@pytest.mark.parametrize(("table", "case", "one", "other"), [o for o in OVERLAPS if o[2] != o[3]], ids=str)
+APART = [(o, name) for o, name in zip(OVERLAPS, NAMED, strict=True) if o[2] != o[3]]
+
+
+@pytest.mark.parametrize(
+    ("table", "case", "one", "other"), [o for o, _ in APART], ids=[name for _, name in APART]
+)
 def test_two_states_in_one_memory_are_refused(table: OpCases, case: Any, one: str, other: str) -> None:
     with pytest.raises(Exception, match=r"Next\w+ overlaps Next\w+; it must lie in other memory"):
         in_one_memory(table, case(5, 16, frames=(7, 2)), f"Next{one}", f"Next{other}", 3)
