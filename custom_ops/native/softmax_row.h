@@ -8,14 +8,15 @@ namespace temport::TEMPORT_ISA {
 
 constexpr float kNothing = -__builtin_inff();
 
-// Scores are products of queries with keys, and the scale is met where they become weights, by exp2_nonpositive. A scale
-// that it does not take, or under which the greatest product is not the greatest score, goes to the queries instead.
+// Scores are products of queries with keys, and the scale is met where they become weights, by exp2_nonpositive; only its
+// sign goes to the queries, so that the greatest product is the greatest score, or all of it where it is out of range.
 struct Scale {
-  float queries = 1, factor = kLog2E;
+  float queries, factor = kLog2E;
 
-  explicit Scale(float scale) {
-    if (scale >= 0x1p-100f && scale <= 0x1p99f)
-      factor *= scale;
+  explicit Scale(float scale) : queries(scale < 0 ? -1.0f : 1.0f) {
+    const float size = scale * queries;
+    if (size >= 0x1p-100f && size <= 0x1p99f)
+      factor *= size;
     else
       queries = scale;
   }
