@@ -91,7 +91,7 @@ inline float shuffle(float x, int lane) {
     return other;
 }
 inline float shuffle_xor(float x, int mask) { return shuffle(x, int(emulate::lane()) ^ mask); }
-inline uint32_t ballot(bool x) {
+inline uint32_t warp_votes(bool x) {
     emulate::lanes()[emulate::lane()].value = x;
     emulate::warp_wait([] {});
     uint32_t votes = 0;

@@ -149,7 +149,7 @@ DEVICE void half_tile(const Attention& p) {
         const int row = row0 + 8 * half;
         bool done = sum > 0;
         for (int n = 0; n < kDimTiles; ++n) done = done && finite(output[n][2 * half]) && finite(output[n][2 * half + 1]);
-        const uint32_t undone = ballot(!done && row < p.query_length);
+        const uint32_t undone = warp_votes(!done && row < p.query_length);
         for (int r = 0; undone && r < 8; ++r)
             if (undone >> (4 * r) & 15) attend_row<T>(p, batch, head, first_row + warp * 16 + 8 * half + r);
         if (row >= p.query_length || (undone >> (lane & ~3) & 15)) continue;
@@ -266,7 +266,7 @@ DEVICE void float_tile(const Attention& p) {
         const int row = first_row + ty + 16 * i;
         bool done = sum > 0;
         for (int c = 0; c < kColumns; ++c) done = done && finite(output[i][c]);
-        const uint32_t undone = ballot(!done && row < p.query_length);  // 16 lanes of a row, two rows of a warp
+        const uint32_t undone = warp_votes(!done && row < p.query_length);  // 16 lanes of a row, two rows of a warp
         for (int r = 0; undone && r < 2; ++r)
             if (undone >> (16 * r) & 0xffff) attend_row<float>(p, batch, head, first_row + ty / 2 * 2 + r + 16 * i);
         if (row >= p.query_length || (undone >> (ty % 2 * 16) & 0xffff)) continue;

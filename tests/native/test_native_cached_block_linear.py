@@ -88,12 +88,13 @@ def definition(case: Case, inputs: dict[str, Array], dtype: torch.dtype) -> dict
     grown = given["Block"] + added
     ends = torch.tensor([slot == case.N - 1 for slot in slots])[:, None, None, None]
     complete = torch.where(ends, grown, 0.0)
+    earlier = given["Earlier"] + complete
     return {
         "Y": inside + before.transpose(1, 2).flatten(2),
         **after,
-        "NextEarlier": given["Earlier"] + complete,
+        "NextEarlier": earlier,
         "NextBlock": grown - complete,
-        "NextLost": (grown - given["Block"]) - added,
+        "NextLost": ((grown - given["Block"]) - added) + ((earlier - given["Earlier"]) - complete),
     }
 
 
