@@ -55,6 +55,7 @@ DEVICE void attend_row(const Attention& p, int batch, int head, int row) {
         highest = top;
         total *= shrink;
         for (int c = 0; c < kColumns; ++c) output[c] *= shrink;
+#pragma unroll 1  // unrolled, this rare way would take registers from the tiles
         for (int other = 0; other < 32; ++other) {
             const float share = shuffle(weight, other);
             if (!visible(p, batch, row, first + other)) continue;

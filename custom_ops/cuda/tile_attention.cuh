@@ -142,6 +142,7 @@ DEVICE void half_tile(const Attention& p) {
     }
 
     copies_wait();  // a tile without keys has loaded its queries for nothing
+    uint32_t undone = 0;  // bit r: row r of the warp
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
         float sum = total[half] + shuffle_xor(total[half], 1);
@@ -149,10 +150,9 @@ DEVICE void half_tile(const Attention& p) {
         const int row = row0 + 8 * half;
         bool done = sum > 0;
         for (int n = 0; n < kDimTiles; ++n) done = done && finite(output[n][2 * half]) && finite(output[n][2 * half + 1]);
-        const uint32_t undone = warp_votes(!done && row < p.query_length);
-        for (int r = 0; undone && r < 8; ++r)
-            if (undone >> (4 * r) & 15) attend_row<T>(p, batch, head, first_row + warp * 16 + 8 * half + r);
-        if (row >= p.query_length || (undone >> (lane & ~3) & 15)) continue;
+        const uint32_t votes = warp_votes(!done && row < p.query_length);
+        for (int r = 0; r < 8; ++r) undone |= uint32_t((votes >> (4 * r) & 15) != 0) << (8 * half + r);
+        if (row >= p.query_length || (undone >> (8 * half + lane / 4) & 1)) continue;
         const float inverse = 1.0f / sum;
         const int64_t at = ((int64_t(batch) * p.query_length + row) * p.heads + head) * p.value_dim;
         for (int n = 0; n < kDimTiles; ++n)
@@ -163,6 +163,9 @@ DEVICE void half_tile(const Attention& p) {
                            output[n][2 * half + e] * inverse + (p.addend ? p.addend[at + d] : 0.0f));
             }
     }
+#pragma unroll 1
+    for (int r = 0; undone >> r; ++r)
+        if (undone >> r & 1) attend_row<T>(p, batch, head, first_row + warp * 16 + r);
 }
 
 template <class T, int D, int Warps, int Keys>
@@ -260,16 +263,16 @@ DEVICE void float_tile(const Attention& p) {
     }
 
     copies_wait();
+    uint32_t undone = 0;  // bit 2 * i + r: row i of the first (r = 0) or the second half of the warp
     for (int i = 0; i < kEach; ++i) {
         float sum = total[i];
         for (int lanes = 8; lanes > 0; lanes /= 2) sum += shuffle_xor(sum, lanes);
         const int row = first_row + ty + 16 * i;
         bool done = sum > 0;
         for (int c = 0; c < kColumns; ++c) done = done && finite(output[i][c]);
-        const uint32_t undone = warp_votes(!done && row < p.query_length);  // 16 lanes of a row, two rows of a warp
-        for (int r = 0; undone && r < 2; ++r)
-            if (undone >> (16 * r) & 0xffff) attend_row<float>(p, batch, head, first_row + ty / 2 * 2 + r + 16 * i);
-        if (row >= p.query_length || (undone >> (ty % 2 * 16) & 0xffff)) continue;
+        const uint32_t votes = warp_votes(!done && row < p.query_length);
+        for (int r = 0; r < 2; ++r) undone |= uint32_t((votes >> (16 * r) & 0xffff) != 0) << (2 * i + r);
+        if (row >= p.query_length || (undone >> (2 * i + ty % 2) & 1)) continue;
         const float inverse = 1.0f / sum;
         const int64_t at = ((int64_t(batch) * p.query_length + row) * p.heads + head) * p.value_dim;
         for (int c = 0; c < kColumns; ++c) {
@@ -278,6 +281,9 @@ DEVICE void float_tile(const Attention& p) {
                 static_cast<float*>(p.y)[at + d] = output[i][c] * inverse + (p.addend ? p.addend[at + d] : 0.0f);
         }
     }
+#pragma unroll 1
+    for (int r = 0; undone >> r; ++r)
+        if (undone >> r & 1) attend_row<float>(p, batch, head, first_row + ty / 2 * 2 + r % 2 + r / 2 * 16);
 }
 
 template <int D, int Side>
