@@ -102,7 +102,7 @@ class LightningAttention(nn.Module, Stateful):
     def state_specs(self) -> tuple[StateSpec, ...]:
         """Keys and values of the current block; `earlier` and `block` are sums of phi(k)^T [v 1] over the
         blocks before it and over its own frames so far: the last column is the sum of phi(k). `lost` is what
-        rounding took from the last addition to `block`.
+        rounding gave to the last additions to both.
         """
         size = self.out.in_features
         sums = (self.num_heads, size // self.num_heads, size // self.num_heads + 1)

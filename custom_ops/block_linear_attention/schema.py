@@ -17,7 +17,9 @@ _DOC = """Causal attention in blocks of block_size rows: softmax attention insid
 plus phi(q) S_b / (phi(q).z_b + eps) over the earlier blocks, S_b = sum phi(k)^T v, z_b = sum phi(k); block 0
 has no linear part and the last block may be shorter. With feature_map identity and normalizer key_sum the
 denominator can pass through 0, so outputs can be arbitrarily large there; elu1 keeps it positive. This is not
-the decay-weighted softmax-free kernel of the Lightning Attention-2 paper (arXiv 2401.04658)."""
+the decay-weighted softmax-free kernel of the Lightning Attention-2 paper (arXiv 2401.04658). In the kernels a later key
+has no influence on a row, whatever it holds, NaN and infinity included; the function bodies multiply its value by a
+weight of 0. Infinite scores are those of OnlineSoftmaxAttention."""
 
 
 def _infer(context: shape_inference.InferenceContext) -> None:

@@ -37,8 +37,9 @@ template <typename RowsOf>
 inline void attend_single_row(const AttentionProblem& p, int64_t first, int64_t heads, const SingleRowScratch& t,
                               const RowsOf& keys, const RowsOf& values) {
   const int64_t n = p.rule.keys;
+  const Scale scale(p.scale);
   for (int64_t h = 0; h < heads; ++h)
-    load_row(p.q.data, p.dtype, (first + h) * p.dim, p.dim, p.scale * kLog2E, t.q + h * t.width);
+    load_row(p.q.data, p.dtype, (first + h) * p.dim, p.dim, scale.queries, t.q + h * t.width);
   for (int64_t j = 0; j < n; j += kTogether)
     for (int64_t h = 0; h < heads; ++h)
       score_row(t.q + h * t.width, keys(first + h), j, least(kTogether, n - j), t.width, t.s + h * t.scores + j);
@@ -46,8 +47,7 @@ inline void attend_single_row(const AttentionProblem& p, int64_t first, int64_t 
   for (int64_t h = 0; h < heads && n > 0; ++h) {
     float* s = t.s + h * t.scores;
     const float greatest = mask_and_max(s, n, 0, n, nullptr);
-    const float sum = exponentials(s, n, 1.0f, greatest == kNothing ? 0.0f : greatest);
-    const float factor = sum == 0.0f ? 1.0f : 1.0f / sum;
+    const float factor = 1.0f / exponentials(s, n, scale.factor, greatest == kNothing ? 0.0f : greatest);
     for (int64_t j = 0; j < n; j += kWidth) store(s + j, load(s + j) * factor);
   }
 

@@ -14,7 +14,8 @@ _DOC = """Attention of the newest frame of a stream to the last N, which two cac
 take row Frames mod N of the caches (floor modulus), and its query attends to rows 0..min(Frames, N-1) of what comes
 out: softmax(scale * q K^T) V by head, in float32 (float64 for double). The order of the rows does not matter. With
 negative Frames no row is filled and Y is 0. NextKeys may lie in the memory of Keys and NextValues in that of Values:
-the one row that differs is written before it is read."""
+the one row that differs is written before it is read. In the kernel a row that is not filled has no influence, whatever
+it holds; infinite scores are those of OnlineSoftmaxAttention."""
 
 
 def _infer(context: shape_inference.InferenceContext) -> None:

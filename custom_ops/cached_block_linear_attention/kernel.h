@@ -1,8 +1,9 @@
 // CachedBlockLinearAttention, the linear branch of one frame: phi(q) with the sums over the earlier blocks, and the
 // sums over this block with phi(k)^T [v 1] added to them.
 //
-// The addition is compensated (Kahan 1965): `lost` is what rounding took from the last one. Every product and sum is
-// rounded where the definition rounds it: float32 sums with the identity as phi are the definition's bit by bit.
+// Both additions, to this block's sums and of a whole block's to the earlier ones, are compensated (Kahan 1965): `lost` is
+// what rounding gave to the last ones, and the next frame takes it off. Every product and sum is rounded where the
+// definition rounds it: float32 sums with the identity as phi are the definition's bit by bit.
 #pragma once
 
 #include "../block_linear_attention/kernel.h"
@@ -98,9 +99,10 @@ class LinearStep {
       const Float added = as_rounded(k * load(values + column)) - load_some<T>(p.lost, i, count);
       const Float grown = as_held<T>(block + added);
       const Float complete = from_bits(bits(grown) & complete_block);
-      store_some<T>(p.next_earlier, i, count, earlier + complete);
+      const Float after = as_held<T>(earlier + complete);
+      store_some<T>(p.next_earlier, i, count, after);
       store_some<T>(p.next_block, i, count, grown - complete);
-      store_some<T>(p.next_lost, i, count, (grown - block) - added);
+      store_some<T>(p.next_lost, i, count, ((grown - block) - added) + ((after - earlier) - complete));
     }
   }
 

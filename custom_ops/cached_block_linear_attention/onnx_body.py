@@ -78,7 +78,7 @@ class _LinearBody:
     def with_frame(
         self, key: ir.Value, value: ir.Value, ends: ir.Value, half: bool
     ) -> tuple[ir.Value, ir.Value, ir.Value]:
-        """The sums after the frame: over the earlier blocks, over this one, and what rounding took."""
+        """The sums after the frame: over the earlier blocks, over this one, and what rounding gave to both."""
         g = self.graph
         rows = g.swap_last(self._phi(self._by_head(key)), 4)
         ones = g.op("Pad", self._by_head(value), g.integers(0, 0, 0, 0, 0, 0, 0, 1), g.constant(1))
@@ -87,11 +87,14 @@ class _LinearBody:
         if half:  # as the state will hold it, which is what the compensation is about
             grown = g.computing(g.op("CastLike", grown, g.inputs["Block"]))
         complete = g.op("Where", ends, grown, g.constant(0))
-        return (
-            g.op("Add", self.earlier, complete),
-            g.op("Sub", grown, complete),
+        after = g.op("Add", self.earlier, complete)
+        if half:
+            after = g.computing(g.op("CastLike", after, g.inputs["Earlier"]))
+        given = (
             g.op("Sub", g.op("Sub", grown, self.block), added),
+            g.op("Sub", g.op("Sub", after, self.earlier), complete),
         )
+        return after, g.op("Sub", grown, complete), g.op("Add", *given)
 
     def _by_head(self, x: ir.Value) -> ir.Value:
         return self.graph.reshape(self.graph.computing(x), 0, self.a.num_heads, 1, -1)

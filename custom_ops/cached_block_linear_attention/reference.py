@@ -20,10 +20,11 @@ def reference(inputs: Sequence[npt.NDArray[Any] | None], attributes: Mapping[str
 
     inputs    QKV `[B, 1, 3*C]` or `[B, 3*C]`, Keys and Values `[B, N, C]`: the rows of the current block of N frames,
               Earlier, Block, Lost `[B, H, D, D+1]`: sums of phi(k)^T [v 1] over the blocks before, over this block's
-              frames so far, and what rounding took from the last addition to Block; Frames int64 `[B, 1]`
+              frames so far, and what rounding gave to the last additions to both; Frames int64 `[B, 1]`
     returns   Y, of QKV's axes with C in place of 3*C, NextKeys, NextValues, NextEarlier, NextBlock, NextLost, float64
-    The frame takes row Frames mod N; at the last row its block goes over into Earlier. NextBlock is rounded to the
-    type of Block, which is what NextLost speaks of. Raises ValueError for attributes or shapes that do not fit.
+    The frame takes row Frames mod N; at the last row its block goes over into Earlier. NextEarlier and NextBlock are
+    rounded to the type of Block, which is what NextLost speaks of. Raises ValueError for attributes or shapes that do
+    not fit.
     """
     a = CachedBlockLinearAttributes.parse(attributes)
     if len(inputs) != 7 or any(x is None for x in inputs):
@@ -57,9 +58,10 @@ def reference(inputs: Sequence[npt.NDArray[Any] | None], attributes: Mapping[str
             added = np.outer(_phi(k, a.feature_map), [*v, 1.0]) - lost[b, h]
             grown = (block[b, h] + added).astype(held).astype(np.float64)
             complete = grown if slot == ring.capacity - 1 else np.zeros_like(grown)
-            next_earlier[b, h] = earlier[b, h] + complete
+            after = (earlier[b, h] + complete).astype(held).astype(np.float64)
+            next_earlier[b, h] = after
             next_block[b, h] = grown - complete
-            next_lost[b, h] = (grown - block[b, h]) - added
+            next_lost[b, h] = ((grown - block[b, h]) - added) + ((after - earlier[b, h]) - complete)
     return (
         output.reshape(*qkv.shape[:-1], ring.width),
         next_keys,

@@ -17,8 +17,9 @@ from temport.custom_ops.ring import check_sums, read_ring
 _DOC = """One frame of BlockLinearAttention with blocks of N frames. Two caches hold the keys and values of the
 current block: the frame takes row Frames mod N (floor modulus), and its query attends to rows 0 to that one:
 softmax(q K^T / sqrt(D)) V by head. To this the linear part phi(q) S / (phi(q).z + eps) over the earlier blocks is
-added, [S z] = Earlier. phi(k)^T [v 1] is added to Block by compensated summation (Kahan 1965), Lost being what
-rounding took from the last addition; at row N-1 the block's sum goes over into Earlier and Block starts again from 0.
+added, [S z] = Earlier. phi(k)^T [v 1] is added to Block; at row N-1 the block's sum goes over into Earlier and Block
+starts again from 0. Both are compensated summation (Kahan 1965): Lost is what rounding gave to the last additions, and
+the next frame takes it off, so the sums stay right to a rounding however long the stream is.
 NextKeys may lie in the memory of Keys and NextValues in that of Values; no other output may share memory."""
 
 
@@ -50,7 +51,9 @@ SCHEMA = defs.OpSchema(
         shared.parameter("Values", "T", _ROWS),
         shared.parameter("Earlier", "T", f"{_SUMS}, sum of phi(k)^T [v 1] over the blocks before this one"),
         shared.parameter("Block", "T", f"{_SUMS}, the same over the frames of this block so far"),
-        shared.parameter("Lost", "T", f"{_SUMS}, what rounding took from the last addition to Block"),
+        shared.parameter(
+            "Lost", "T", f"{_SUMS}, what rounding gave to the last additions to Earlier and Block"
+        ),
         shared.parameter("Frames", "I", "[B, 1], frames of this stream before the newest"),
     ],
     outputs=[

@@ -40,7 +40,7 @@ def cached_block_linear_attention(
                    chunks of C
     keys, values   `[B, N, C]`: the current block, frame n in row n mod N
     earlier        `[B, H, D, D+1]`, sum of phi(k)^T [v 1] over the blocks before; `block` over the frames of this one
-                   so far; `lost`, what rounding took from the last addition to it
+                   so far; `lost`, what rounding gave to the last additions to both
     frames         `[B, 1]` int64, how many frames came before
     returns        output `[B, 1, C]` or `[B, C]`, as qkv is, then keys, values, earlier, block, lost with this
                    frame in them, of qkv's dtype; sums are float32 (float64 for float64)
@@ -83,12 +83,14 @@ def _compute(
     total, divisor = weighted[..., :-1], weighted[..., -1:]
     linear = total if normalizer == "none" else total / (divisor + eps)
 
-    # Compensated summation (Kahan 1965): a block's sum is as exact frame by frame as in one matrix product.
-    # What its last addition lost goes into the next block, which is where all blocks are added up.
+    # Compensated summation (Kahan 1965): a block's sum is as exact frame by frame as in one matrix product, and so is
+    # the sum of all blocks. What the last additions of a block rounded off goes into the next one.
     added = phi(k, feature_map).mT * functional.pad(v, (0, 1), value=1.0) - lost
     grown = (sums + added).to(qkv.dtype).to(dtype)
     complete = torch.where((slot == keys.shape[1] - 1)[:, :, None, None], grown, 0.0)
-    after = (before + complete, grown - complete, (grown - sums) - added)
+    through = (before + complete).to(qkv.dtype).to(dtype)
+    given = ((grown - sums) - added) + ((through - before) - complete)
+    after = (through, grown - complete, given)
     y = inside.to(dtype) + linear.transpose(1, 2).flatten(2)
     y = y.to(qkv.dtype).reshape(*qkv.shape[:-1], keys.shape[2])
     return y, next_keys, next_values, *(x.to(qkv.dtype) for x in after)

@@ -41,6 +41,8 @@ DEVICE char* shared_memory() {
 }
 DEVICE void block_barrier() { __syncthreads(); }
 DEVICE float shuffle_xor(float x, int lanes) { return __shfl_xor_sync(0xffffffffu, x, lanes); }
+DEVICE float shuffle(float x, int lane) { return __shfl_sync(0xffffffffu, x, lane); }
+DEVICE uint32_t warp_votes(bool x) { return __ballot_sync(0xffffffffu, x); }  // bit l: that of lane l
 DEVICE float exp2_fast(float x) { return exp2f(x); }
 
 // d += a b for a 16x16 tile a, a 16x8 tile b: the fragment layouts of PTX `mma.sync.m16n8k16`.

@@ -83,12 +83,21 @@ int run(dim3 grid, int threads, size_t shared_bytes, const std::function<void()>
 
 inline char* shared_memory() { return emulate::shared(); }
 inline void block_barrier() { emulate::block_wait(); }
-inline float shuffle_xor(float x, int mask) {
+inline float shuffle(float x, int lane) {
     emulate::lanes()[emulate::lane()].value = x;
     emulate::warp_wait([] {});
-    float other = emulate::lanes()[emulate::lane() ^ mask].value;
+    float other = emulate::lanes()[lane].value;
     emulate::warp_wait([] {});
     return other;
+}
+inline float shuffle_xor(float x, int mask) { return shuffle(x, int(emulate::lane()) ^ mask); }
+inline uint32_t warp_votes(bool x) {
+    emulate::lanes()[emulate::lane()].value = x;
+    emulate::warp_wait([] {});
+    uint32_t votes = 0;
+    for (int l = 0; l < 32; ++l) votes |= uint32_t(emulate::lanes()[l].value != 0) << l;
+    emulate::warp_wait([] {});
+    return votes;
 }
 inline float exp2_fast(float x) { return std::exp2(x); }
 

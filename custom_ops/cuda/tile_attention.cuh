@@ -3,12 +3,9 @@
 // intervals are never read, and only tiles that an interval cuts are masked.
 #pragma once
 
-#include "attention.h"
+#include "row_attention.cuh"
 
 namespace temport {
-
-constexpr float kLog2e = 1.4426950408889634f;
-DEVICE float minus_infinity() { return -INFINITY; }
 
 // Copy `rows` rows of `width` elements to shared memory, rows `stride` apart there; zeros beyond the tensor.
 template <class T, int Threads, int Columns>
@@ -30,11 +27,6 @@ DEVICE void load_rows(T* to, int stride, const T* from, int64_t row_stride, int 
         }
     }
     copies_commit();
-}
-
-DEVICE bool visible(const Attention& p, int batch, int row, int key) {
-    return key >= p.first_key(row) && key <= p.last_key(row) &&
-           (!p.key_mask || p.key_mask[int64_t(batch) * p.key_length + key]);
 }
 
 // Half types: D (padded head dim) in {32, 64, 128, 256}; each warp owns 16 rows; products on tensor cores.
@@ -64,7 +56,7 @@ DEVICE void half_tile(const Attention& p) {
     const int row0 = first_row + warp * 16 + lane / 4;  // this thread's rows: row0 and row0 + 8
     float output[kDimTiles][4] = {};
     float highest[2] = {minus_infinity(), minus_infinity()}, total[2] = {0, 0};
-    const float scale = p.scale * kLog2e;
+    const Scale scale(p.scale);
 
     load_rows<T, Tile::kThreads, D>(queries, kStride, q, p.q_row, first_row, Tile::kRows, p.query_length,
                                     p.head_dim, p.vectorised);
@@ -91,6 +83,10 @@ DEVICE void half_tile(const Attention& p) {
             }
         }
 
+        if (scale.products != 1)
+            for (int n = 0; n < kKeyTiles; ++n)
+                for (int e = 0; e < 4; ++e) scores[n][e] *= scale.products;
+
         const bool whole = p.first_key(last_row) <= key && key + Keys - 1 <= p.last_key(first_row) && !p.key_mask;
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
@@ -101,21 +97,21 @@ DEVICE void half_tile(const Attention& p) {
 #pragma unroll
                 for (int e = 2 * half; e < 2 * half + 2; ++e) {
                     const int at = key + n * 8 + 2 * (lane & 3) + (e & 1);
-                    scores[n][e] = whole || (row < p.query_length && visible(p, batch, row, at)) ? scores[n][e] * scale
-                                                                                               : minus_infinity();
+                    const bool seen = whole || (row < p.query_length && visible(p, batch, row, at));
+                    scores[n][e] = seen ? scores[n][e] : minus_infinity();
                     top = fmaxf(top, scores[n][e]);
                 }
             top = fmaxf(top, shuffle_xor(top, 1));  // the 4 lanes of a row
             top = fmaxf(top, shuffle_xor(top, 2));
             const float shift = top == minus_infinity() ? 0.0f : top;  // a row that has seen no key yet
-            const float shrink = exp2_fast(highest[half] - shift);
+            const float shrink = exp2_fast((highest[half] - shift) * scale.factor);
             highest[half] = top;
             float sum = 0;
 #pragma unroll
             for (int n = 0; n < kKeyTiles; ++n)
 #pragma unroll
                 for (int e = 2 * half; e < 2 * half + 2; ++e) {
-                    scores[n][e] = exp2_fast(scores[n][e] - shift);
+                    scores[n][e] = exp2_fast((scores[n][e] - shift) * scale.factor);
                     sum += scores[n][e];
                 }
             total[half] = total[half] * shrink + sum;
@@ -146,13 +142,18 @@ DEVICE void half_tile(const Attention& p) {
     }
 
     copies_wait();  // a tile without keys has loaded its queries for nothing
+    uint32_t undone = 0;  // bit r: row r of the warp
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
         float sum = total[half] + shuffle_xor(total[half], 1);
         sum += shuffle_xor(sum, 2);
         const int row = row0 + 8 * half;
-        if (row >= p.query_length) continue;
-        const float inverse = sum > 0 ? 1.0f / sum : 0.0f;  // no allowed key: 0
+        bool done = sum > 0;
+        for (int n = 0; n < kDimTiles; ++n) done = done && finite(output[n][2 * half]) && finite(output[n][2 * half + 1]);
+        const uint32_t votes = warp_votes(!done && row < p.query_length);
+        for (int r = 0; r < 8; ++r) undone |= uint32_t((votes >> (4 * r) & 15) != 0) << (8 * half + r);
+        if (row >= p.query_length || (undone >> (8 * half + lane / 4) & 1)) continue;
+        const float inverse = 1.0f / sum;
         const int64_t at = ((int64_t(batch) * p.query_length + row) * p.heads + head) * p.value_dim;
         for (int n = 0; n < kDimTiles; ++n)
             for (int e = 0; e < 2; ++e) {
@@ -162,6 +163,9 @@ DEVICE void half_tile(const Attention& p) {
                            output[n][2 * half + e] * inverse + (p.addend ? p.addend[at + d] : 0.0f));
             }
     }
+#pragma unroll 1
+    for (int r = 0; undone >> r; ++r)
+        if (undone >> r & 1) attend_row<T>(p, batch, head, first_row + warp * 16 + r);
 }
 
 template <class T, int D, int Warps, int Keys>
@@ -193,6 +197,7 @@ DEVICE void float_tile(const Attention& p) {
     const int begin = p.first_key(first_row), end = p.last_key(last_row) + 1;
     const int ty = int(threadIdx.x) / 16, tx = int(threadIdx.x) % 16;
 
+    const Scale scale(p.scale);
     float output[kEach][kColumns] = {}, highest[kEach], total[kEach] = {};
     for (int i = 0; i < kEach; ++i) highest[i] = minus_infinity();
     load_rows<float, 256, D>(queries, kStride, q, p.q_row, first_row, Side, p.query_length, p.head_dim, p.vectorised);
@@ -222,16 +227,17 @@ DEVICE void float_tile(const Attention& p) {
             float top = highest[i];
             for (int j = 0; j < kEach; ++j) {
                 const bool seen = whole || (row < p.query_length && visible(p, batch, row, key + tx + 16 * j));
-                scores[i][j] = seen ? scores[i][j] * p.scale : minus_infinity();
+                if (scale.products != 1) scores[i][j] *= scale.products;
+                scores[i][j] = seen ? scores[i][j] : minus_infinity();
                 top = fmaxf(top, scores[i][j]);
             }
             for (int lanes = 8; lanes > 0; lanes /= 2) top = fmaxf(top, shuffle_xor(top, lanes));  // 16 lanes of a row
             const float shift = top == minus_infinity() ? 0.0f : top;
-            const float shrink = expf(highest[i] - shift);
+            const float shrink = exp2_fast((highest[i] - shift) * scale.factor);
             highest[i] = top;
             float sum = 0;
             for (int j = 0; j < kEach; ++j) {
-                const float weight = expf(scores[i][j] - shift);
+                const float weight = exp2_fast((scores[i][j] - shift) * scale.factor);
                 weights[(ty + 16 * i) * kScoreStride + tx + 16 * j] = weight;
                 sum += weight;
             }
@@ -257,12 +263,17 @@ DEVICE void float_tile(const Attention& p) {
     }
 
     copies_wait();
+    uint32_t undone = 0;  // bit 2 * i + r: row i of the first (r = 0) or the second half of the warp
     for (int i = 0; i < kEach; ++i) {
         float sum = total[i];
         for (int lanes = 8; lanes > 0; lanes /= 2) sum += shuffle_xor(sum, lanes);
         const int row = first_row + ty + 16 * i;
-        if (row >= p.query_length) continue;
-        const float inverse = sum > 0 ? 1.0f / sum : 0.0f;
+        bool done = sum > 0;
+        for (int c = 0; c < kColumns; ++c) done = done && finite(output[i][c]);
+        const uint32_t votes = warp_votes(!done && row < p.query_length);
+        for (int r = 0; r < 2; ++r) undone |= uint32_t((votes >> (16 * r) & 0xffff) != 0) << (2 * i + r);
+        if (row >= p.query_length || (undone >> (2 * i + ty % 2) & 1)) continue;
+        const float inverse = 1.0f / sum;
         const int64_t at = ((int64_t(batch) * p.query_length + row) * p.heads + head) * p.value_dim;
         for (int c = 0; c < kColumns; ++c) {
             const int d = tx + 16 * c;
@@ -270,6 +281,9 @@ DEVICE void float_tile(const Attention& p) {
                 static_cast<float*>(p.y)[at + d] = output[i][c] * inverse + (p.addend ? p.addend[at + d] : 0.0f);
         }
     }
+#pragma unroll 1
+    for (int r = 0; undone >> r; ++r)
+        if (undone >> r & 1) attend_row<float>(p, batch, head, first_row + ty / 2 * 2 + r % 2 + r / 2 * 16);
 }
 
 template <int D, int Side>

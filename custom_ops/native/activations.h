@@ -6,7 +6,7 @@
 namespace temport::TEMPORT_ISA {
 
 // exp(x) for x <= 0.
-TEMPORT_INLINE Float exp_nonpositive(Float x) { return select(x != x, x, exp2_nonpositive(x, 1.4426950408889634f)); }
+TEMPORT_INLINE Float exp_nonpositive(Float x) { return exp2_nonpositive(x, kLog2E); }
 
 TEMPORT_INLINE Float magnitude(Float x) { return from_bits(bits(x) & 0x7fffffff); }
 
@@ -36,7 +36,7 @@ TEMPORT_INLINE Float gelu(Float x) {
   return max(Float{}, x) - t * tail;
 }
 
-// x sigmoid(x). The sigmoid ends a little above 0 and not at it: times an x without bound it would grow again.
+// x sigmoid(x). The sigmoid ends at 0, and 0 times -inf would be NaN.
 TEMPORT_INLINE Float silu(Float x) { return max(broadcast(-128.0f), x) * sigmoid(x); }
 
 template <Activation A>

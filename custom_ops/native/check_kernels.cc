@@ -29,7 +29,7 @@ struct Data {
 std::vector<double> softmax_row(const AttentionProblem& p, const Data& d, int64_t b, int64_t h, int64_t t) {
   std::vector<double> row(static_cast<size_t>(p.value_dim), 0.0), score;
   const int64_t g = h / (p.heads / p.kv_heads), S = p.rule.keys, D = p.dim;
-  double top = -1e300, sum = 0;
+  double top = -__builtin_inf(), sum = 0;
   std::vector<int64_t> keys;
   for (int64_t j = p.rule.lo(t); j < p.rule.hi(t); ++j) {
     if (p.key_mask != nullptr && !p.key_mask[b * S + j]) continue;
@@ -131,6 +131,7 @@ void check(Bytes bytes) {
   d.q = draw(a.batch * a.length * a.heads * a.dim, random, lowest);
   d.k = draw(a.batch * a.rule.keys * a.kv_heads * a.dim, random, lowest);
   d.v = draw(a.batch * a.rule.keys * a.kv_heads * a.value_dim, random, -1.0f);
+  if (!linear) draw_products(bytes, random, d.q, d.k);
   d.y.assign(size_t(a.batch * a.length * a.heads * a.value_dim), __builtin_nanf(""));
   d.mask.resize(size_t(a.batch * a.rule.keys));
   for (unsigned char& m : d.mask) m = random() % 3 != 0;

@@ -31,6 +31,15 @@ inline std::vector<float> draw(int64_t n, std::mt19937& random, float lowest) {
   return x;
 }
 
+// Queries and keys of a problem. Now and then they are whole numbers times a power of two, whose products are exact in
+// float32 and whose scores reach to 1e38.
+inline void draw_products(Bytes& bytes, std::mt19937& random, std::vector<float>& q, std::vector<float>& k) {
+  if (bytes.below(4) != 0) return;
+  const float power = float(uint64_t(1) << bytes.below(58));
+  for (std::vector<float>* x : {&q, &k})
+    for (float& e : *x) e = float(int(random() % 7) - 3) * power;
+}
+
 // Starts the tasks in the order of their index, each with a scratch buffer, as the op glue does.
 inline void run(int64_t tasks, size_t scratch_floats, int threads, const std::function<void(int64_t, float*)>& body) {
   static ScratchPool pool;

@@ -13,7 +13,6 @@ namespace temport::TEMPORT_ISA {
 constexpr int64_t kMinRowBlock = 4;
 constexpr int64_t kNarrowFloats = 5120;  // 20 KiB of a first-level cache of 32
 constexpr int64_t kMaxGroup = 48;  // blocks
-constexpr float kLog2E = 1.44269504088896341f;
 
 // The parts of a task's scratch, each a whole number of cache lines.
 struct TileScratch {
@@ -82,7 +81,14 @@ class QueryTile {
  public:
   QueryTile(const AttentionProblem& p, const TileScratch& t, RowsAhead& ahead, int64_t batch, int64_t head,
             int64_t row_lo, int64_t row_hi)
-      : p_(p), t_(t), ahead_(ahead), batch_(batch), head_(head), row_lo_(row_lo), rows_(row_hi - row_lo) {
+      : p_(p),
+        t_(t),
+        ahead_(ahead),
+        scale_(p.scale),
+        batch_(batch),
+        head_(head),
+        row_lo_(row_lo),
+        rows_(row_hi - row_lo) {
     const int64_t kv_head = head / (p.heads / p.kv_heads);
     keys_at_ = batch * p.k.batch_stride + kv_head * p.dim;
     values_at_ = batch * p.v.batch_stride + kv_head * p.value_dim;
@@ -160,23 +166,20 @@ class QueryTile {
     lo_ = -1;  // nothing is packed
   }
 
-  // float32 queries are read where they are and the scale is applied to the scores; others are converted, with the
-  // scale. (A maximum of scores is one of scaled scores only under a positive scale, and a single row is read in whole
-  // vectors.)
+  // float32 queries without a scale are read where they are (a single row in whole vectors), others are converted.
   void prepare_queries() {
     const int64_t at = batch_ * p_.q.batch_stride + head_ * p_.dim + row_lo_ * p_.q.row_stride;
     const bool whole = rows_ > 1 || padded(p_.dim) == p_.dim;
-    const bool in_place = p_.dtype == DType::kFloat32 && p_.scale > 0 && whole;
+    const bool in_place = p_.dtype == DType::kFloat32 && scale_.queries == 1 && whole;
     q_ = in_place ? static_cast<const float*>(p_.q.data) + at : t_.q;
     q_stride_ = in_place ? p_.q.row_stride : padded(p_.dim);
-    factor_ = in_place ? p_.scale * kLog2E : 1.0f;
     for (int64_t r = 0; r < rows_; ++r) {
       t_.row_max[r] = kNothing;
       t_.row_sum[r] = 0;
       if (in_place)
         for (int64_t d = 0; d < p_.dim; d += 16) __builtin_prefetch(q_ + r * q_stride_ + d, 0, 2);
       else
-        load_row(p_.q.data, p_.dtype, at + r * p_.q.row_stride, p_.dim, p_.scale * kLog2E, t_.q + r * q_stride_);
+        load_row(p_.q.data, p_.dtype, at + r * p_.q.row_stride, p_.dim, scale_.queries, t_.q + r * q_stride_);
     }
   }
 
@@ -229,13 +232,13 @@ class QueryTile {
     }
     for (int i = 0; i < b.rows; ++i) {
       const int64_t r = b.first + i;
-      const float before = t_.row_max[r], here = greatest[i] * factor_, now = here > before ? here : before;
+      const float before = t_.row_max[r], now = greatest[i] > before ? greatest[i] : before;
       const bool nothing = now == kNothing;  // no key so far: all scores are -inf, and -inf - 0 gives weight 0
-      const float sum = exponentials(b.s + i * t_.s_stride, b.keys, factor_, nothing ? 0.0f : now);
+      const float sum = exponentials(b.s + i * t_.s_stride, b.keys, scale_.factor, nothing ? 0.0f : now);
       if (before == now || before == kNothing) {
         t_.row_sum[r] += sum;
       } else {
-        const float shrink = exp2_nonpositive(broadcast(before - now))[0];
+        const float shrink = exp2_nonpositive(broadcast(before - now), scale_.factor)[0];
         t_.row_sum[r] = t_.row_sum[r] * shrink + sum;
         float* o = t_.o + r * t_.o_stride;
         for (int64_t j = 0; j < t_.o_stride; j += kWidth) store(o + j, load(o + j) * shrink);
@@ -269,10 +272,10 @@ class QueryTile {
   const AttentionProblem& p_;
   const TileScratch& t_;
   RowsAhead& ahead_;
+  const Scale scale_;
   int64_t batch_, head_, row_lo_, rows_, keys_at_, values_at_;
   const float* q_ = nullptr;
   int64_t q_stride_ = 0;
-  float factor_ = 1;
   int64_t lo_ = -1, hi_ = -1;  // the packed keys
   bool masked_ = false, finite_ = true;
   RowBlock blocks_[kMaxGroup];  // the rows that go through scores, softmax and weighted sums together

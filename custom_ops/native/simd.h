@@ -135,14 +135,15 @@ struct Greater {
 TEMPORT_INLINE float sum_of(Float x) { return reduce<kWidth>(x, Sum{}); }
 TEMPORT_INLINE float max_of(Float x) { return reduce<kWidth>(x, Greater{}); }
 
-// 2^(factor * x) for factor * x <= 0, to 2e-9 before rounding; NaN for a NaN of arithmetic (one with any of its low nine
-// bits set can become a number). From -127 down, -inf included, it is 0, or below 1e-40 where a factor is given: rounded,
-// factor * x must not come out below -127.
-// factor * x = n + f with |f| <= 1/2; a degree-6 minimax polynomial with p(0) = 1 for 2^f, then n is added to the
-// exponent.
-TEMPORT_INLINE Float exp2_nonpositive(Float x, float factor = 1.0f) {
-  x = max(broadcast(factor == 1.0f ? -127.0f : -126.9999f / factor), x);
-  const Float rounder = broadcast(12582912.0f);  // 1.5 * 2^23: its sum with factor * x has n in the low bits
+constexpr float kLog2E = 1.44269504088896341f;
+
+// 2^(factor * x) for x <= 0 and a factor of 2^-100 to 2^100, to 2e-9 before rounding; NaN for NaN. From factor * x = -127
+// down, -inf included, it is 0.
+// factor * x = n + f with |f| <= 1/2; a degree-6 minimax polynomial with p(0) = 1 for 2^f, times 2^n, which is the float
+// whose exponent field is n + 127: 0 for n = -127.
+TEMPORT_INLINE Float exp2_nonpositive(Float x, float factor) {
+  x = max(broadcast(-127.0f / factor), x);
+  const Float rounder = broadcast(12582912.0f + 127.0f);  // 1.5 * 2^23: the sum with factor * x has n + 127 in the low bits
   const Float shifted = x * factor + rounder;
   const Float f = x * factor - (shifted - rounder);
   Float p = f * 0x1.41fbbcp-13f + 0x1.5f3e54p-10f;
@@ -151,7 +152,7 @@ TEMPORT_INLINE Float exp2_nonpositive(Float x, float factor = 1.0f) {
   p = p * f + 0x1.ebfbdcp-3f;
   p = p * f + 0x1.62e430p-1f;
   p = p * f + 1.0f;
-  return from_bits(bits(p) + (bits(shifted) << 23));
+  return p * from_bits(bits(shifted) << 23);
 }
 
 }  // namespace temport::TEMPORT_ISA

@@ -8,6 +8,20 @@ namespace temport::TEMPORT_ISA {
 
 constexpr float kNothing = -__builtin_inff();
 
+// Scores are products of queries with keys, and the scale is met where they become weights, by exp2_nonpositive; only its
+// sign goes to the queries, so that the greatest product is the greatest score, or all of it where it is out of range.
+struct Scale {
+  float queries, factor = kLog2E;
+
+  explicit Scale(float scale) : queries(scale < 0 ? -1.0f : 1.0f) {
+    const float size = scale * queries;
+    if (size >= 0x1p-100f && size <= 0x1p99f)
+      factor *= size;
+    else
+      queries = scale;
+  }
+};
+
 // The greatest of the scores s[0, n) that are allowed: columns [lo, hi), and of those the lanes set in `mask`
 // (unaligned, -1 = attend) where one is given. All others become -inf, up to the end of the last vector.
 inline float mask_and_max(float* s, int64_t n, int64_t lo, int64_t hi, const int32_t* mask) {
@@ -30,22 +44,23 @@ inline float mask_and_max(float* s, int64_t n, int64_t lo, int64_t hi, const int
   return max_of(max(greatest, other));
 }
 
-// s[j] = 2^(factor * s[j] - reference) up to the end of the last vector; returns their sum. `reference` is finite and
-// not below any factor * s[j].
-inline float exponentials(float* s, int64_t n, float factor, float reference) {
+// s[j] = 2^(factor * (s[j] - greatest)) up to the end of the last vector; returns their sum. `greatest` is not below any
+// s[j]. Of large scores only the difference is exact: s[j] * factor - greatest * factor would be what rounding left of the
+// second product, fused or not. A NaN and an infinite `greatest` make the sum NaN.
+inline float exponentials(float* s, int64_t n, float factor, float greatest) {
   const int64_t end = padded(n);
   Float sum{}, sum_other{};
   int64_t j = 0;
   for (; j + kWidth < end; j += 2 * kWidth) {
-    const Float a = exp2_nonpositive(load(s + j) * factor - reference);
-    const Float b = exp2_nonpositive(load(s + j + kWidth) * factor - reference);
+    const Float a = exp2_nonpositive(load(s + j) - greatest, factor);
+    const Float b = exp2_nonpositive(load(s + j + kWidth) - greatest, factor);
     store(s + j, a);
     store(s + j + kWidth, b);
     sum += a;
     sum_other += b;
   }
   if (j < end) {
-    const Float a = exp2_nonpositive(load(s + j) * factor - reference);
+    const Float a = exp2_nonpositive(load(s + j) - greatest, factor);
     store(s + j, a);
     sum += a;
   }

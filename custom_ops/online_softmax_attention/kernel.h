@@ -12,6 +12,12 @@ inline void plan_attention(AttentionProblem& p) {
   plan_tiles(p, most(kFewRows, least(kManyRows, share)), p.rule.window > 0 ? 512 : 256);
 }
 
+inline bool sees_a_key(const AttentionProblem& p, int64_t batch, int64_t row) {
+  for (int64_t key = p.rule.lo(row); key < p.rule.hi(row); ++key)
+    if (p.key_mask == nullptr || p.key_mask[batch * p.rule.keys + key]) return true;
+  return false;
+}
+
 inline void run_attention(const AttentionProblem& p, int64_t task, float* base) {
   const TileScratch t(p, base);
   // Heads innermost: they share the pages of a packed input. Last rows first: under a causal rule they cost the most.
@@ -21,7 +27,9 @@ inline void run_attention(const AttentionProblem& p, int64_t task, float* base) 
   QueryTile(p, t, ahead, batch, head, lo, hi).run([&](int64_t first, int64_t rows) {
     const StageTimer timer(kStoreStage);
     for (int64_t r = first; r < first + rows; ++r) {
-      const float factor = t.row_sum[r] == 0.0f ? 1.0f : 1.0f / t.row_sum[r];  // 0 where the row saw no key
+      // Weights that sum to 0 are those of no key, or of scores that are all -inf: 0 / 0.
+      const bool empty = t.row_sum[r] == 0.0f && !sees_a_key(p, batch, lo + r);
+      const float factor = empty ? 1.0f : 1.0f / t.row_sum[r];
       store_row(t.o + r * t.o_stride, factor, p.value_dim, p.dtype, p.y,
                 ((batch * p.length + lo + r) * p.heads + head) * p.value_dim);
     }

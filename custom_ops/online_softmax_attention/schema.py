@@ -15,7 +15,9 @@ _DOC = """softmax(scale * Q K^T over the allowed keys) V, in one pass over tiles
 maximum and sum (Rabe and Staats, arXiv 2112.05682; FlashAttention, arXiv 2205.14135): memory is O(T).
 Query row t stands at key position i = t + query_offset and may see key j when j <= i (causal, or window > 0),
 j > i - window (window > 0) and key_mask[b, j]. The softmax is taken in float32 (float64 for double).
-A query that may see no key gives 0."""
+A query that may see no key gives 0. In the kernels a key that a query may not see has no influence on it, whatever it
+holds, NaN and infinity included; the function bodies multiply its value by a weight of 0. A score beyond the range of
+float32 is an infinity: -inf has no weight, and a query with a score of +inf, or with none but -inf, gives NaN."""
 
 
 def _infer(context: shape_inference.InferenceContext) -> None:

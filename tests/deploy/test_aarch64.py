@@ -37,6 +37,16 @@ def test_replay_under_emulation(emulated: Path, exported: Callable[[str], Path],
     assert row.path.startswith("native kernel" if ops == "neon" else "function body")
 
 
+def test_random_problems_under_emulation(emulated: Path) -> None:
+    """The NEON kernels against the definition in double, at scores up to 1e38."""
+    with exclusive():
+        call("cmake", "--build", AARCH64 / "build" / "ops", "--target", "check_kernels", "-j2")
+    program = AARCH64 / "build" / "ops" / "check_kernels"
+    assert call("qemu-aarch64-static", "-L", "/usr/aarch64-linux-gnu", program, "200", "3") == (
+        "200 problems agree\n"
+    )
+
+
 def test_a_stream_under_emulation(emulated: Path, stepped: Callable[[str], Path]) -> None:
     row = runtime_row(json.loads(call(emulated, stepped("sliding_window"), "--replay"))["runtimes"][0])
     assert row.name == "cpp-aarch64" and gate([row]) == ("pass", ())

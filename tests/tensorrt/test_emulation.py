@@ -17,6 +17,7 @@ from tests.tensorrt.kept_build import build_emulated_library
 _KERNELS = Path(build.__file__).with_name("tile_attention.cuh")
 _DRIVER = Path(__file__).with_name("small_kernels.cc")
 _BARRIER = re.compile(r"block_barrier\(\);|copies_wait\(\);")
+_SECOND_WAY = re.compile(r"bool done = sum > 0;\n.*done = done && finite.*;")
 _COUNT = len(_BARRIER.findall(_KERNELS.read_text()))
 _RUN = """
 import ctypes, sys
@@ -37,8 +38,12 @@ sys.exit(f"wrong: {wrong}" if wrong else 0)
 
 
 def compiled(directory: Path, left_out: int | None) -> Path:
-    """The small kernels, without the barrier or wait number `left_out`."""
-    source = _KERNELS.read_text()
+    """The small kernels, without the barrier or wait number `left_out`.
+
+    Nor is a row that came out NaN computed anew: that would mend what a missing barrier broke.
+    """
+    source, second_ways = _SECOND_WAY.subn("bool done = sum != 0;", _KERNELS.read_text())
+    assert second_ways == 2
     if left_out is not None:
         found = list(_BARRIER.finditer(source))[left_out]
         source = source[: found.start()] + ";" + source[found.end() :]

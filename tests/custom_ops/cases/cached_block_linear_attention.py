@@ -73,7 +73,9 @@ def peer(x: Tensors, a: Mapping[str, Any]) -> list[torch.Tensor]:
     ends = torch.tensor([slot == N - 1 for slot in slots], dtype=torch.bool)[:, None, None, None]
     complete = torch.where(ends, grown, 0.0)
     y = (inside + before.flatten(1)).reshape(*x["QKV"].shape[:-1], inside.shape[1])
-    return [y, keys, values, x["Earlier"] + complete, grown - complete, (grown - x["Block"]) - added]
+    earlier = x["Earlier"] + complete
+    lost = ((grown - x["Block"]) - added) + ((earlier - x["Earlier"]) - complete)
+    return [y, keys, values, earlier, grown - complete, lost]
 
 
 SUMS = r"it must be \[2, 2, 3, 4\]"
