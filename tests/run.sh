@@ -1,24 +1,36 @@
 #!/usr/bin/env bash
 # The whole test run on a bare machine: packages, environment, format, lint, types, tests.
+# `--quick`, for the inner loop: what is installed stays as it is, and slow tests (tests/conftest.py) are left out.
+# Further words go to pytest.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-packages=$(grep -v '^#' tests/packages.txt)
-command -v npm >/dev/null || packages="$packages npm"  # some nodejs packages carry it, Debian's does not
-missing=$(for p in $packages; do dpkg-query -W -f '${Status}' "$p" 2>/dev/null | grep -q 'ok installed' || echo "$p"; done)
-# Python may have come without Debian's help
-python3 -m venv --help >/dev/null 2>&1 && missing=$(echo "$missing" | grep -v '^python3-venv$' || true)
-if [ -n "$missing" ]; then
-  sudo=$([ "$(id -u)" = 0 ] || echo sudo)
-  $sudo apt-get update -qq
-  # shellcheck disable=SC2086
-  DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends $missing >/dev/null
-fi
+install() {
+  packages=$(grep -v '^#' tests/packages.txt)
+  command -v npm >/dev/null || packages="$packages npm"  # some nodejs packages carry it, Debian's does not
+  missing=$(for p in $packages; do dpkg-query -W -f '${Status}' "$p" 2>/dev/null | grep -q 'ok installed' || echo "$p"; done)
+  # Python may have come without Debian's help
+  python3 -m venv --help >/dev/null 2>&1 && missing=$(echo "$missing" | grep -v '^python3-venv$' || true)
+  if [ -n "$missing" ]; then
+    sudo=$([ "$(id -u)" = 0 ] || echo sudo)
+    $sudo apt-get update -qq
+    # shellcheck disable=SC2086
+    DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends $missing >/dev/null
+  fi
+  [ -x .venv/bin/python ] || python3 -m venv .venv
+  .venv/bin/pip install --quiet -c tests/constraints.txt -e '.[all,dev]'
+}
 
-[ -x .venv/bin/python ] || python3 -m venv .venv
-.venv/bin/pip install --quiet -c tests/constraints.txt -e '.[all,dev]'
+tier=()
+if [ "${1:-}" = --quick ]; then
+  shift
+  tier=(-m "not slow")
+  [ -x .venv/bin/pytest ] || install
+else
+  install
+fi
 .venv/bin/ruff format --check .
 .venv/bin/ruff check .
 .venv/bin/mypy
 # one process per core, one thread per process
-OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n auto --dist worksteal "$@"
+OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n auto --dist worksteal ${tier[@]+"${tier[@]}"} "$@"

@@ -1,0 +1,41 @@
+"""The two tiers of the tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+SLOW = (
+    "bench",
+    "deploy",
+    "numerics",
+    "tensorrt",
+    "custom_ops/test_block_linear_attention.py",
+    "custom_ops/test_bodies.py",
+    "custom_ops/test_builds.py",
+    "custom_ops/test_kernels.py",
+    "custom_ops/test_online_softmax_attention.py",
+    "custom_ops/test_rings.py",
+    "custom_ops/test_torch_ops.py",
+    "exporter/test_architecture_options.py",
+    "exporter/test_every_architecture.py",
+    "exporter/test_passes_keep_values.py",
+    "exporter/test_step_models.py",
+    "graphs/test_training.py",
+    "test_package.py",
+)
+"""What builds C++ or engines, starts programs, or holds every model or op to all that it is: left out by `--quick`."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "slow: left out by `tests/run.sh --quick`")
+    for name in SLOW:
+        assert (HERE / name).exists(), f"tests/{name} is not there any more"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if any(item.path.is_relative_to(HERE / name) for name in SLOW):
+            item.add_marker(pytest.mark.slow)
