@@ -18,6 +18,7 @@ from temport.exporter.declare import weights
 from temport.exporter.declare.architectures import load_factory, rebuild, seeded
 from temport.exporter.errors import UserError
 from temport.exporter.parity.cases import Case
+from temport.exporter.parity.compare import HALF
 from temport.exporter.parity.gate import merge
 from temport.exporter.parity.oracle import Truth
 from temport.exporter.parity.serial import read_json, write_json
@@ -51,7 +52,7 @@ def run_parity_of_bundle(
         progress.step("rebuilding")
         module = rebuilt_module(bundle)
         trial = Trial.of(declaration, bundle.model_path, module)
-        cases, truths = _known_or_recorded(bundle, module, own)
+        cases, truths = _known_or_recorded(bundle, trial, own)
         report = trial.run(cases, chosen, truths, progress.parity)
         for runner in runners:
             progress.step(f"replaying in {runner.name}")
@@ -63,7 +64,7 @@ def run_parity_of_bundle(
         op_counts=earlier.op_counts,
         flops=earlier.flops,
         masks=earlier.masks,
-        warnings=earlier.warnings,
+        warnings=tuple(dict.fromkeys((*earlier.warnings, *report.warnings))),
         versions=versions(),
     )
     if out is not None:
@@ -94,14 +95,19 @@ def rebuilt_module(bundle: Bundle) -> nn.Module | None:
 
 
 def _known_or_recorded(
-    bundle: Bundle, module: nn.Module | None, own: tuple[Case, ...]
+    bundle: Bundle, trial: Trial, own: tuple[Case, ...]
 ) -> tuple[tuple[Case, ...], tuple[Truth, ...] | None]:
-    """Cases to run with their truths; without the torch source only the recorded ones have a truth."""
-    if module is not None:
+    """Cases to run with their truths (None: the torch source finds them).
+
+    Without the torch source only the recorded ones have a truth. Nor has the source one of a half-precision file, whose
+    weights were rounded after the export's passes: there the recorded ones are kept, and own inputs join them.
+    """
+    module = trial.subject.module
+    if module is not None and bundle.declaration.precision not in HALF:
         return (*cases_for(bundle.declaration), *own), None
-    if own:
+    if own and module is None:
         raise UserError(
             f"{bundle.declaration.module} is not here, so there is no oracle for new inputs; leave --input out"
         )
-    truths = read_vectors(bundle.path / "vectors.npz")
+    truths = (*read_vectors(bundle.path / "vectors.npz"), *(trial.truths(own) if own else ()))
     return tuple(truth.case for truth in truths), truths

@@ -8,23 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
 import onnx
 import onnx_ir as ir
-from onnx.reference import ReferenceEvaluator
 
 from temport.exporter.build import Built, rewrite
 from temport.exporter.declare.declaration import Declaration
+from temport.exporter.parity.before_rounding import LOWERING
 from temport.exporter.parity.compare import max_abs
-from temport.exporter.parity.graph_oracle import promoted
+from temport.exporter.parity.graph_oracle import Float64Graph
 from temport.exporter.parity.oracle import Truth
 from temport.exporter.parity.result import FAIL, ParityReport
 from temport.exporter.parity.stream import StreamSession
 from temport.exporter.passes.order import way_out
-from temport.exporter.runtimes.contract import Arrays, Closing
-from temport.exporter.runtimes.op_reference import REFERENCE_OPS, without_bodies
+from temport.exporter.runtimes.contract import Arrays
+from temport.exporter.runtimes.op_reference import without_bodies
 
 
 def guilty_pass(built: Built, report: ParityReport, truths: Sequence[Truth]) -> str | None:
@@ -32,7 +30,8 @@ def guilty_pass(built: Built, report: ParityReport, truths: Sequence[Truth]) -> 
 
     None where the graph itself, in float64, is right in every failed case: then it is a runtime that is wrong.
     """
-    failed = {result.case for row in report.runtimes for result in row.results if result.verdict == FAIL}
+    rows = (*report.checks, *report.runtimes)
+    failed = {result.case for row in rows for result in row.results if result.verdict == FAIL}
     stages = _Stages(built)
     for truth in truths:
         if truth.case.name in failed and not stages.is_right(-1, truth):
@@ -68,12 +67,18 @@ class _Stages:
             outputs = _run(self.found[index].model, self.declaration, truth.case.inputs)
         except Exception:  # a graph that cannot be evaluated is no right one
             return False
+        truth = self._truth_at(index, truth)
         return all(
             outputs[name].shape == expected.shape
-            and (allowed := truth.bounds[name].allowed) is not None
-            and max_abs(outputs[name], expected) <= allowed
+            and max_abs(outputs[name], expected) <= truth.allowed_of_file(name)
             for name, expected in truth.outputs.items()
         )
+
+    def _truth_at(self, index: int, truth: Truth) -> Truth:
+        """Before its weights are rounded the graph has to be the torch source, afterwards the source with these."""
+        names = [stage.name for stage in self.found]
+        lowered = LOWERING in names[: index % len(names) + 1]
+        return truth if lowered or truth.source is None else truth.source
 
     def first_wrong(self, truth: Truth) -> str | None:
         """A pass before which the graph is right and after which it is wrong; None where the trace is wrong."""
@@ -89,21 +94,6 @@ class _Stages:
         return self.found[wrong].name
 
 
-class _Float64(Closing):
-    """A graph in float64 as a session, custom ops by their definitions."""
-
-    path, version = "graph", "float64"
-
-    def __init__(self, model: onnx.ModelProto) -> None:
-        self._evaluator = ReferenceEvaluator(promoted(model), new_ops=REFERENCE_OPS)
-        self._names = [output.name for output in model.graph.output]
-
-    def run(self, inputs: Arrays) -> Arrays:
-        wide = {n: a if a.dtype.kind in "bi" else a.astype(np.float64) for n, a in inputs.items()}
-        results: Any = self._evaluator.run(self._names, wide)
-        return dict(zip(self._names, results, strict=True))
-
-
 def _run(model: onnx.ModelProto, declaration: Declaration, inputs: Arrays) -> Arrays:
-    session = _Float64(model)
+    session = Float64Graph(model)
     return StreamSession(session, declaration).run(inputs) if declaration.streaming else session.run(inputs)
