@@ -51,3 +51,17 @@ def library_description(path: Path) -> str:
     describe = ctypes.CDLL(str(path)).temport_ops_description
     describe.restype = ctypes.c_char_p
     return str(describe().decode())
+
+
+def library_kernels(path: Path) -> dict[str, tuple[int, frozenset[int]]] | None:
+    """What the library at `path` has kernels for: of each op, in how many domains, and for which element types.
+
+    Element types are ONNX's numbers (`TensorProto.DataType`). None where the library is too old to say it.
+    """
+    try:
+        kernels = ctypes.CDLL(str(path)).temport_ops_kernels
+    except AttributeError:
+        return None
+    kernels.restype = ctypes.c_char_p
+    rows = (line.split() for line in kernels().decode().splitlines())
+    return {op: (int(domains), frozenset(map(int, types))) for op, domains, *types in rows}

@@ -9,10 +9,10 @@ import onnx
 import onnxscript
 from onnx import defs, shape_inference
 
+from temport.custom_ops.domain import DOMAIN as DOMAIN
+from temport.custom_ops.domain import VERSION as VERSION
 from temport.custom_ops.layout import Layout, read_layout
 
-DOMAIN = "temport"
-VERSION = 1
 FLOAT_TYPES = ["tensor(float16)", "tensor(bfloat16)", "tensor(float)", "tensor(double)"]
 
 Required = defs.OpSchema.FormalParameterOption.Single

@@ -127,7 +127,9 @@ def train(model: MotionClassifier, seed: int = 0) -> float:
 def predictions(bundle_path: Path, x: np.ndarray) -> dict[str, np.ndarray | str]:
     """Class indices of every runtime over `x`, or the reason why it was not run."""
     bundle = open_bundle(bundle_path)
-    subject = Subject(bundle.declaration, bundle.model_path, rebuilt_module(bundle))
+    subject = Subject(
+        bundle.declaration, bundle.model_path, rebuilt_module(bundle, bundle.declaration.module)
+    )
     found: dict[str, np.ndarray | str] = {}
     for name in RUNTIMES:
         runtime = load(name)

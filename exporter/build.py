@@ -16,6 +16,7 @@ from temport.exporter.bundle.metadata import describe
 from temport.exporter.bundle.model_file import InvalidModelError, check, write_model
 from temport.exporter.declare.declaration import Declaration
 from temport.exporter.errors import UserError
+from temport.exporter.graph import operators
 from temport.exporter.graph.flops import count_flops
 from temport.exporter.graph.masks import BakedMask, MaskError, check_masks
 from temport.exporter.graph.standard_operator import is_standard
@@ -23,8 +24,6 @@ from temport.exporter.passes.order import PASSES, SIMPLIFYING, Pass, Work, way_o
 from temport.exporter.passes.precision import PrecisionChange
 from temport.exporter.trace.trace import Traced, trace
 from temport.exporter.version import version
-
-BLOCK_LINEAR = ("BlockLinearAttention", "CachedBlockLinearAttention")
 
 Keep = Callable[[str, ir.Model], None]
 """`keep(name, model)`, called with the traced graph and after each pass; it must not write to the model."""
@@ -99,7 +98,17 @@ def rewrite(traced: Traced, declaration: Declaration, keep: Keep | None = None) 
     work.masks += traced.masks
     _check_masks(work)
     counts["exported"] = count_ops(work.model)
-    return Built(traced, declaration, work.model, work.masks, counts, flops, tuple(runs), warnings, work.half)
+    return Built(
+        traced,
+        declaration,
+        work.model,
+        work.masks,
+        counts,
+        flops,
+        tuple(runs),
+        (*warnings, *work.notes),
+        work.half,
+    )
 
 
 def save(built: Built, path: Path, external_data: bool) -> None:
@@ -163,7 +172,7 @@ def _conditioning_warnings(model: ir.Model) -> tuple[str, ...]:
     """Where the linear branch divides by a sum that can pass through 0, say so."""
     linear = []
     for node in model.graph.all_nodes():
-        if node.domain != "temport" or node.op_type not in BLOCK_LINEAR:
+        if operators.of(node).attention != "linear":
             continue
         given = {name: attribute.value for name, attribute in node.attributes.items()}
         length = node.inputs[0].shape[1] if node.inputs[0] is not None and node.inputs[0].shape else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -13,11 +14,12 @@ from temport.exporter.bench.engines_command import bench_engines
 from temport.exporter.bench.gpu_command import bench_gpu
 from temport.exporter.bench.model_command import bench_model
 from temport.exporter.bench.ops_command import bench_ops
-from temport.exporter.errors import UserError
+from temport.exporter.command import VERBOSE, Guarded, run
 from temport.exporter.serve.triton_command import triton
 
 app = typer.Typer(
     name="temport",
+    cls=Guarded,
     help="Temporal attention models, from torch to every runtime.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -46,8 +48,13 @@ def temport(
         bool,
         typer.Option("--version", help="Print the version and end.", callback=_print_version, is_eager=True),
     ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Show the trace of what fails, before the sentence.")
+    ] = False,
 ) -> None:
     """Temporal attention models, from torch to every runtime."""
+    if verbose:
+        os.environ[VERBOSE] = "1"
 
 
 Arch = Annotated[str | None, typer.Option(help="Architecture; `temport list` names them.")]
@@ -190,11 +197,11 @@ def export(
 def list_architectures(
     arch: Annotated[str | None, typer.Argument(help="Show this one's options.")] = None,
 ) -> None:
-    """List the architectures, or the options of one."""
-    from temport.exporter.declare.listing import print_architectures, print_options
+    """List the architectures and the runtimes, or the options of one architecture."""
+    from temport.exporter.listing import print_all, print_options
 
     if arch is None:
-        print_architectures()
+        print_all()
     else:
         print_options(arch)
 
@@ -211,12 +218,18 @@ def parity(
     out: Annotated[
         Path | None, typer.Option(help="Write report.json and report.html here. Default: only print.")
     ] = None,
+    module: Annotated[
+        str | None,
+        typer.Option(
+            help="The module that it was made of, path.py:factory. Default: replay what was recorded."
+        ),
+    ] = None,
 ) -> None:
     """Repeat the parity check of an existing bundle; exit code 1 when a runtime fails."""
     from temport.exporter.recheck import run_parity_of_bundle
 
     passed = run_parity_of_bundle(
-        bundle, tuple(runtime or ()), tuple(input_file or ()), out, tuple(runner or ())
+        bundle, tuple(runtime or ()), tuple(input_file or ()), out, tuple(runner or ()), source=module
     )
     raise typer.Exit(0 if passed else 1)
 
@@ -225,19 +238,11 @@ app.command("triton")(triton)
 
 
 def main() -> None:
-    """Entry point: bad input is one sentence on stderr and exit code 2, an interrupted export is 130."""
-    _run(app)
+    """Entry point; exit codes as in `temport.exporter.command`."""
+    run(app)
 
 
 def export_main() -> None:
     """The `export` command: another name of `temport export`, which is how it calls itself."""
     sys.argv[1:1] = ["export"]
-    _run(app)
-
-
-def _run(command: typer.Typer) -> None:
-    try:
-        command(prog_name="temport")
-    except UserError as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(error.exit_code)
+    run(app)

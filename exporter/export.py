@@ -11,14 +11,11 @@ import onnx_ir as ir
 from rich.console import Console
 
 from temport.exporter.build import Built, Keep, rewrite, save
-from temport.exporter.bundle.directory import (
-    staged,
-    versions,
-    write_manifest,
-    write_vectors,
-)
+from temport.exporter.bundle.directory import sha256, versions, write_manifest, write_vectors
+from temport.exporter.bundle.staging import staged
 from temport.exporter.compilers.engines import add_engine, check_target, describe
 from temport.exporter.declare import weights
+from temport.exporter.declare.declaration import Declaration
 from temport.exporter.errors import UserError
 from temport.exporter.parity.before_rounding import BeforeRounding
 from temport.exporter.parity.cases import Case
@@ -36,6 +33,7 @@ from temport.exporter.report.html import write_html
 from temport.exporter.report.table import print_table
 from temport.exporter.request import ExportRequest, declared, default_out
 from temport.exporter.runtimes import load
+from temport.exporter.terminal import Terminal
 from temport.exporter.trace.trace import trace
 
 LARGEST_MASK_DRAWN = 512
@@ -65,12 +63,12 @@ def export(arch: str | None = None, **asked: Any) -> Exported:
         request = ExportRequest(arch, **(asked | texts))
     except TypeError as error:
         raise UserError(f"export has {', '.join(f.name for f in fields(ExportRequest))}; {error}") from error
-    return run_export(request, Console(quiet=True))
+    return run_export(request, Terminal(quiet=True))
 
 
 def run_export(request: ExportRequest, console: Console | None = None) -> Exported:
     """Write the bundle and say on the console how every runtime did."""
-    console = console or Console()
+    console = console or Terminal()
     runtimes = [load(name) for name in request.runtimes] or None
     check_target(request.target, request.compile)
     request = replace(request, without=left_out(request.without))
@@ -110,7 +108,9 @@ def run_export(request: ExportRequest, console: Console | None = None) -> Export
             )
             write_json(report, work / "report.json")
             write_html(report, work / "report.html")
-            write_manifest(work, declaration, built.mask_records(), {"verdict": report.verdict})
+            write_manifest(
+                work, declaration, built.mask_records(), {"verdict": report.verdict} | _source(declaration)
+            )
     out = (request.out or default_out(declaration)).absolute()
     print_table(report, console)
     if engine is not None:
@@ -148,6 +148,13 @@ def _overflows(built: Built, cases: Sequence[Case]) -> tuple[str, ...]:
         built.half.precision,
     )
     return tuple(f"overflow in {built.half.precision}: {overflow}" for overflow in found)
+
+
+def _source(declaration: Declaration) -> dict[str, str]:
+    """The sha256 of the file of a user's own module, so that a later check can tell whether it changed."""
+    if declaration.module is None:
+        return {}
+    return {"source": sha256(Path(declaration.module.rpartition(":")[0]))}
 
 
 def _passes(built: Built) -> tuple[PassRow, ...]:

@@ -12,10 +12,13 @@ from torch import nn
 from temport.exporter.bundle.directory import (
     Bundle,
     open_bundle,
+    sha256,
     versions,
 )
 from temport.exporter.declare import weights
-from temport.exporter.declare.architectures import load_factory, rebuild, seeded
+from temport.exporter.declare.architectures import rebuild
+from temport.exporter.declare.construct import seeded
+from temport.exporter.declare.modules import load_factory
 from temport.exporter.errors import UserError
 from temport.exporter.parity.cases import Case
 from temport.exporter.parity.compare import HALF
@@ -29,6 +32,7 @@ from temport.exporter.report.html import write_html
 from temport.exporter.report.table import print_table
 from temport.exporter.runtimes import load
 from temport.exporter.runtimes.runner import replay
+from temport.exporter.terminal import Terminal
 
 
 def run_parity_of_bundle(
@@ -38,19 +42,23 @@ def run_parity_of_bundle(
     out: Path | None = None,
     runners: Sequence[Path] = (),
     console: Console | None = None,
+    *,
+    source: str | None = None,
 ) -> bool:
     """Repeat the parity check of a bundle, from its own weights and declaration.
 
+    `source` is the `path.py:factory` of a bundle that was made of one; without it the recorded inputs are replayed.
+
     `runners` are programs with the command line of `temport-run`; their rows join the report, judged by its bounds.
     """
-    console = console or Console()
+    console = console or Terminal()
     chosen = [load(name) for name in runtimes] or None
     bundle = open_bundle(path)
     declaration = bundle.declaration
     own = own_cases(declaration, inputs)
     with Progress(console) as progress:
         progress.step("rebuilding")
-        module = rebuilt_module(bundle)
+        module = rebuilt_module(bundle, source)
         trial = Trial.of(declaration, bundle.model_path, module)
         cases, truths = _known_or_recorded(bundle, trial, own)
         report = trial.run(cases, chosen, truths, progress.parity)
@@ -64,7 +72,9 @@ def run_parity_of_bundle(
         op_counts=earlier.op_counts,
         flops=earlier.flops,
         masks=earlier.masks,
-        warnings=tuple(dict.fromkeys((*earlier.warnings, *report.warnings))),
+        warnings=tuple(
+            dict.fromkeys((*earlier.warnings, *report.warnings, *_changed_source(bundle, source)))
+        ),
         versions=versions(),
     )
     if out is not None:
@@ -78,20 +88,34 @@ def run_parity_of_bundle(
     return report.passed
 
 
-def rebuilt_module(bundle: Bundle) -> nn.Module | None:
-    """The torch source of a bundle: architecture or factory, filled with the bundle's weights.
+def rebuilt_module(bundle: Bundle, source: str | None = None) -> nn.Module | None:
+    """The torch source of a bundle, filled with the bundle's weights: its architecture, or what `source` makes.
 
-    None where the bundle was made from a factory whose file is not here any more.
+    source  `path.py:factory`, for a bundle that was made of one
+
+    Nothing that a manifest names is ever imported: a bundle from elsewhere would run its own code here. None where the
+    bundle was made of a factory and the caller names none.
     """
     declaration = bundle.declaration
     if declaration.module is None:
+        if source is not None:
+            raise UserError(f"the bundle was made of {declaration.arch}, not of a module; leave --module out")
         module = rebuild(declaration)
-    elif Path(declaration.module.rpartition(":")[0]).is_file():
-        module = seeded(load_factory(declaration.module), declaration.seed)[0]
-    else:
+    elif source is None:
         return None
+    else:
+        module = seeded(load_factory(source), declaration.seed)[0]
     weights.load(module, bundle.path / "weights.safetensors", "own", declaration.arch, None)
     return module
+
+
+def _changed_source(bundle: Bundle, source: str | None) -> tuple[str, ...]:
+    """A warning where the file of the module is not the one that the bundle was made of."""
+    recorded = bundle.manifest.get("source")
+    if source is None or recorded is None:
+        return ()
+    path = Path(source.rpartition(":")[0])
+    return () if sha256(path) == recorded else (f"{path} has changed since the bundle was made of it",)
 
 
 def _known_or_recorded(
@@ -107,7 +131,8 @@ def _known_or_recorded(
         return (*cases_for(bundle.declaration), *own), None
     if own and module is None:
         raise UserError(
-            f"{bundle.declaration.module} is not here, so there is no oracle for new inputs; leave --input out"
+            f"the bundle was made of {bundle.declaration.module}; without it only the recorded inputs have a truth, so "
+            "give --module PATH.py:FACTORY or leave --input out"
         )
     truths = (*read_vectors(bundle.path / "vectors.npz"), *(trial.truths(own) if own else ()))
     return tuple(truth.case for truth in truths), truths

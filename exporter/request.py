@@ -9,8 +9,9 @@ from torch import nn
 
 from temport.exporter.compilers.contract import CompileOptions
 from temport.exporter.declare import weights
-from temport.exporter.declare.architectures import declare, declare_module
+from temport.exporter.declare.architectures import declare
 from temport.exporter.declare.declaration import DIALECTS, PRECISIONS, Declaration
+from temport.exporter.declare.modules import declare_module
 from temport.exporter.declare.streams import declare_stream
 from temport.exporter.errors import UserError
 

@@ -1,5 +1,6 @@
 """Temporal attention architectures in torch, their layers, and the registry that names them."""
 
+from temport.graphs.architecture import Architecture, InputSpec
 from temport.graphs.attention_functions import (
     chunked_attention,
     memory_efficient_attention,
@@ -21,6 +22,8 @@ from temport.graphs.streaming import StepModel, initial_state, limited, step
 
 __all__ = [
     "ARCHITECTURES",
+    "Architecture",
+    "InputSpec",
     "LengthTable",
     "MultiHeadAttentionLayer",
     "StepModel",

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from temport.custom_ops.mask import MaskRule
 from temport.custom_ops.online_softmax_attention import online_softmax_attention
 from temport.graphs import edifice_names as names
+from temport.graphs.architecture import Architecture, InputSpec
 from temport.graphs.options import check_counts, check_flags, check_rate, head_width, option, required
 
 RULE = MaskRule(causal=True, query_offset=0)
@@ -109,3 +110,29 @@ def own_names(config: DMSConfig) -> names.Names:
     if config.attn_bias:
         keys += [f"{layer}.bias" for layer in layers[:3]]
     return {key: names.Source((key,)) for key in keys}
+
+
+def inputs(config: DMSConfig) -> tuple[InputSpec, ...]:
+    """Queries, keys and values, and a mask where the model has one."""
+    given = (
+        InputSpec("query", ("batch", "seq", config.hid_dim), "float32"),
+        InputSpec("key", ("batch", "memory", config.hid_dim), "float32"),
+        InputSpec("value", ("batch", "memory", config.hid_dim), "float32"),
+    )
+    return (*given, InputSpec("mask", ("batch", 1, 1, "memory"), "bool")) if config.masked else given
+
+
+SMALL = {"hid_dim": 8, "n_heads": 2}
+
+ARCHITECTURES = (
+    Architecture(
+        "dms",
+        "cross-attention layer of DirectMultiStep with a key mask",
+        DMSConfig,
+        build_dms,
+        example={"hid_dim": 256, "n_heads": 8},
+        small={"masked": SMALL, "causal": {**SMALL, "masked": False, "attn_bias": True}},
+        inputs=inputs,
+        edifice=own_names,
+    ),
+)

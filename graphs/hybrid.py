@@ -17,10 +17,21 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from temport.graphs import edifice_names as names
+from temport.graphs.architecture import Architecture
 from temport.graphs.attention_layers import multi_head_attention
 from temport.graphs.lstm import LSTM
 from temport.graphs.normalization import EPS, EPS_FINE
-from temport.graphs.options import check_counts, check_features, check_rate, option, required, sequence_length
+from temport.graphs.options import (
+    SEQ_LEN,
+    check_counts,
+    check_features,
+    check_ignored,
+    check_rate,
+    ignored,
+    option,
+    required,
+    sequence_length,
+)
 from temport.graphs.streaming import Memory
 
 
@@ -34,8 +45,8 @@ class HybridConfig:
     num_heads: int = option(4, "attention heads")
     head_dim: int = option(64, "features per head; num_heads * head_dim is the hidden size")
     dropout: float = option(0.1, "dropout rate while training: between LSTM layers and behind the attention")
-    window_size: int = option(60, "default of seq_len; the attention itself is fully causal")
-    seq_len: int | None = option(None, "sequence length the model is meant for; left out: window_size")
+    window_size: int = ignored(60, "every frame attends to all frames before it")
+    seq_len: int | None = option(None, SEQ_LEN)
 
     def __post_init__(self) -> None:
         check_counts(
@@ -44,10 +55,10 @@ class HybridConfig:
             lstm_layers=self.lstm_layers,
             num_heads=self.num_heads,
             head_dim=self.head_dim,
-            window_size=self.window_size,
             seq_len=sequence_length(self.seq_len, self.window_size),
         )
         check_rate("dropout", self.dropout)
+        check_ignored(self)
 
 
 @dataclass(frozen=True)
@@ -162,3 +173,27 @@ def edifice_mlp(config: HybridMLPConfig) -> names.Names:
     for i in range(len(config.mlp_sizes)):
         table |= names.dense(f"mlp.{i}", f"hybrid_mlp_{i}")
     return table
+
+
+SMALL = {"embed_dim": 6, "lstm_hidden": 5, "num_heads": 2, "head_dim": 4}
+
+ARCHITECTURES = (
+    Architecture(
+        "hybrid",
+        "LSTM followed by causal self-attention",
+        HybridConfig,
+        Hybrid,
+        example={"embed_dim": 1024},
+        small={"": {**SMALL, "lstm_layers": 2}},
+        edifice=edifice,
+    ),
+    Architecture(
+        "hybrid_mlp",
+        "hybrid with dense layers on top",
+        HybridMLPConfig,
+        HybridMLP,
+        example={"embed_dim": 1024},
+        small={"": {**SMALL, "mlp_sizes": (12, 10)}},
+        edifice=edifice_mlp,
+    ),
+)

@@ -21,14 +21,18 @@ from torch import Tensor, nn
 from temport.custom_ops.block_linear_attention import block_linear_attention
 from temport.custom_ops.cached_block_linear_attention import cached_block_linear_attention
 from temport.graphs import edifice_names as names
+from temport.graphs.architecture import Architecture
 from temport.graphs.feed_forward import FeedForward
 from temport.graphs.normalization import EPS
 from temport.graphs.options import (
+    SEQ_LEN,
     check_choice,
     check_counts,
     check_features,
+    check_ignored,
     check_rate,
     head_width,
+    ignored,
     option,
     required,
     sequence_length,
@@ -50,8 +54,8 @@ class LightningConfig:
     num_layers: int = option(4, "transformer blocks")
     block_size: int = option(64, "frames per block; clipped to seq_len")
     dropout: float = option(0.1, "dropout rate while training: behind each branch and between blocks")
-    window_size: int = option(60, "default of seq_len")
-    seq_len: int | None = option(None, "sequence length the model is meant for; left out: window_size")
+    window_size: int = ignored(60, "blocks of block_size frames stand in the place of a window")
+    seq_len: int | None = option(None, f"{SEQ_LEN}. block_size is clipped to it")
     feature_map: str = option(
         "identity", "of the linear branch; elu1 = elu(x)+1 keeps its divisor positive", choices=FEATURE_MAPS
     )
@@ -64,13 +68,13 @@ class LightningConfig:
             num_heads=self.num_heads,
             num_layers=self.num_layers,
             block_size=self.block_size,
-            window_size=self.window_size,
             seq_len=sequence_length(self.seq_len, self.window_size),
         )
         head_width("hidden_size", self.hidden_size, self.num_heads)
         check_rate("dropout", self.dropout)
         check_choice("feature_map", self.feature_map, FEATURE_MAPS)
         check_choice("normalizer", self.normalizer, NORMALIZERS)
+        check_ignored(self)
 
     @property
     def used_block_size(self) -> int:
@@ -84,6 +88,7 @@ class LightningAttention(nn.Module, Stateful):
     """
 
     counts_frames = True
+    stream_note = "past the first block its linear branch is at work, whatever --seq is"
 
     def __init__(
         self, hidden_size: int, num_heads: int, block_size: int, feature_map: str, normalizer: str
@@ -235,3 +240,29 @@ def edifice(config: LightningConfig) -> names.Names:
         table |= names.dense(f"{own}.ffn.up", f"{layer}_ffn_up")
         table |= names.dense(f"{own}.ffn.down", f"{layer}_ffn_down")
     return table
+
+
+SMALL = {
+    "embed_dim": 6,
+    "hidden_size": 8,
+    "num_heads": 2,
+    "num_layers": 2,
+    "block_size": 8,
+    "feature_map": "elu1",
+}
+
+ARCHITECTURES = (
+    Architecture(
+        "lightning",
+        "softmax attention inside blocks, linear attention across them",
+        LightningConfig,
+        Lightning,
+        example={"embed_dim": 287},
+        # Without identity and key_sum together, which no runtime can be judged by: their divisor may be next to 0.
+        small={
+            "elu1": SMALL,
+            "unnormalised": {**SMALL, "hidden_size": 6, "feature_map": "identity", "normalizer": "none"},
+        },
+        edifice=edifice,
+    ),
+)

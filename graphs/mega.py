@@ -20,17 +20,21 @@ from temport.custom_ops.mask import MaskRule
 from temport.custom_ops.online_softmax_attention import online_softmax_attention
 from temport.custom_ops.torch_ring import written
 from temport.graphs import edifice_names as names
+from temport.graphs.architecture import Architecture
 from temport.graphs.attention_kernels import l1_attention, laplace_attention
 from temport.graphs.feed_forward import GatedFeedForward
 from temport.graphs.masks import FilledRows, MaskTable
 from temport.graphs.moving_average import ExponentialMovingAverage
 from temport.graphs.normalization import EPS
 from temport.graphs.options import (
+    SEQ_LEN,
     check_choice,
     check_counts,
     check_features,
     check_flags,
+    check_ignored,
     check_rate,
+    ignored,
     option,
     required,
     sequence_length,
@@ -62,8 +66,8 @@ class MegaConfig:
     ema_dim: int = option(16, "channels of the moving average")
     num_layers: int = option(4, "Mega blocks")
     dropout: float = option(0.1, "dropout rate while training, behind each of the three branches")
-    window_size: int = option(60, "default of seq_len; the attention itself is fully causal")
-    seq_len: int | None = option(None, "sequence length the model is meant for; left out: window_size")
+    window_size: int = ignored(60, "every frame attends to all frames before it")
+    seq_len: int | None = option(None, SEQ_LEN)
     laplace_attention: bool = option(False, "the paper's Laplace function in place of softmax")
     attention_kernel: str | None = option(
         None,
@@ -78,11 +82,11 @@ class MegaConfig:
             hidden_size=self.hidden_size,
             ema_dim=self.ema_dim,
             num_layers=self.num_layers,
-            window_size=self.window_size,
             seq_len=sequence_length(self.seq_len, self.window_size),
         )
         check_rate("dropout", self.dropout)
         resolve_kernel(self.laplace_attention, self.attention_kernel)
+        check_ignored(self)
 
 
 def causal_table(kernel: str) -> MaskTable | None:
@@ -246,3 +250,22 @@ def edifice(config: MegaConfig) -> names.Names:
     for i in range(config.num_layers):
         table |= edifice_block(f"blocks.{i}", f"mega_block_{i + 1}")
     return table
+
+
+SMALL = {"embed_dim": 6, "hidden_size": 8, "ema_dim": 3, "num_layers": 2}
+
+ARCHITECTURES = (
+    Architecture(
+        "mega",
+        "moving average and gated single-head attention",
+        MegaConfig,
+        Mega,
+        example={"embed_dim": 287},
+        small={
+            "softmax": SMALL,
+            "laplace": {**SMALL, "hidden_size": 6, "laplace_attention": True},  # needs no input_projection
+            "l1": {**SMALL, "attention_kernel": "l1"},
+        },
+        edifice=edifice,
+    ),
+)

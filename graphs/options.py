@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import field
+from dataclasses import asdict, field, fields
 from typing import Any
+
+SEQ_LEN = "sequence length that the model is meant for; it runs on any other too; left out: window_size"
+"""Help of an option `seq_len`, which the exporter fills in."""
 
 
 def option(default: Any, help: str, choices: tuple[str, ...] | None = None) -> Any:
@@ -17,6 +20,36 @@ def option(default: Any, help: str, choices: tuple[str, ...] | None = None) -> A
 def required(help: str) -> Any:
     """A dataclass field that the caller must give."""
     return field(metadata={"help": help})
+
+
+def ignored(default: Any, why: str) -> Any:
+    """A field that the reference implementation has and the model does nothing with: it takes its default only.
+
+    why  what stands in its place
+    """
+    return field(default=default, metadata={"help": f"takes {default!r} only: {why}", "ignored": why})
+
+
+def is_ignored(option: Any) -> bool:
+    """Whether a dataclass field was declared by `ignored`."""
+    return "ignored" in option.metadata
+
+
+def effective(config: Any) -> dict[str, Any]:
+    """The options of a configuration without the ignored ones."""
+    unused = {each.name for each in fields(config) if is_ignored(each)}
+    return {name: value for name, value in asdict(config).items() if name not in unused}
+
+
+def check_ignored(config: Any) -> None:
+    """Every ignored option has its default; ValueError says why another value would change nothing."""
+    for each in fields(config):
+        value = getattr(config, each.name)
+        if is_ignored(each) and value != each.default:
+            raise ValueError(
+                f"{each.name} is {value!r}, and no value of it changes anything: {each.metadata['ignored']}; "
+                f"leave {each.name} out"
+            )
 
 
 def check_counts(**values: Any) -> None:

@@ -32,6 +32,7 @@ class PositionalEncoding(LengthTable, Stateful):
     """The encoding of a fixed width, `[n, width]`; in a stream, that of one position at a time."""
 
     counts_frames = True
+    exact_frames = (STREAM_FRAMES, "positions count from 0 again")
 
     def __init__(self, width: int, *, scale: float = 0.01) -> None:
         super().__init__()

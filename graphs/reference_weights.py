@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from temport.graphs.edifice_names import REFERENCE_STATE, Source
-from temport.graphs.registry import ARCHITECTURES
+from temport.graphs.registry import find
 
 
 def convert(arch: str, config: Any, tensors: Mapping[str, npt.NDArray[Any]]) -> dict[str, Tensor]:
@@ -19,7 +19,11 @@ def convert(arch: str, config: Any, tensors: Mapping[str, npt.NDArray[Any]]) -> 
 
     Raises ValueError naming every tensor that is missing, is not part of the model, or has a wrong shape.
     """
-    architecture = ARCHITECTURES[arch]
+    architecture = find(arch)
+    if architecture is None or architecture.edifice is None:
+        raise ValueError(
+            f"the reference implementation has no {arch}, so its weights are in their own layout"
+        )
     names = architecture.edifice(config)
     with torch.device("meta"):
         wanted = architecture.build(config).state_dict()

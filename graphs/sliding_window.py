@@ -15,10 +15,12 @@ from typing import Any
 from torch import Tensor, nn
 
 from temport.graphs import edifice_names as names
+from temport.graphs.architecture import Architecture
 from temport.graphs.attention_layers import sliding_window_attention
 from temport.graphs.feed_forward import FeedForward
 from temport.graphs.normalization import EPS
 from temport.graphs.options import (
+    SEQ_LEN,
     check_counts,
     check_features,
     check_rate,
@@ -37,7 +39,7 @@ class SlidingWindowConfig:
 
     embed_dim: int = required("features per frame of the input")
     window_size: int = option(60, "frames that a frame attends to, its own included")
-    seq_len: int | None = option(None, "sequence length the model is meant for; left out: window_size")
+    seq_len: int | None = option(None, SEQ_LEN)
     num_heads: int = option(4, "attention heads")
     head_dim: int = option(64, "features per head; num_heads * head_dim is the hidden size")
     num_layers: int = option(2, "transformer layers")
@@ -138,6 +140,30 @@ def edifice(config: SlidingWindowConfig) -> names.Names:
         table |= names.dense(f"{own}.ffn.down", f"{layer}_ffn2")
         table |= names.norm(f"{own}.norm2", f"{layer}_norm2")
     return table
+
+
+SMALL = {"embed_dim": 6, "window_size": 7, "num_heads": 2, "ffn_dim": 10}
+
+ARCHITECTURES = (
+    Architecture(
+        "sliding_window",
+        "transformer whose frames attend to the last window_size frames",
+        SlidingWindowConfig,
+        SlidingWindow,
+        example={"embed_dim": 1024},
+        small={"": {**SMALL, "head_dim": 4}},
+        edifice=edifice,
+    ),
+    Architecture(
+        "attention",
+        "standard entry: sliding_window with an optional hidden_size",
+        AttentionConfig,
+        SlidingWindow,
+        example={"embed_dim": 1024},
+        small={"": {**SMALL, "hidden_size": 8}},
+        edifice=edifice,
+    ),
+)
 
 
 def output_size(*, num_heads: int = 4, head_dim: int = 64) -> int:

@@ -53,6 +53,10 @@ class Stateful(ABC):
 
     counts_frames = False
     """Whether it asks how many frames came before."""
+    exact_frames: tuple[int, str] | None = None
+    """For how many frames it gives what it gives over the whole sequence, and what happens after them; None: always."""
+    stream_note = ""
+    """What else is to be known of a stream of it."""
 
     @abstractmethod
     def state_specs(self) -> tuple[StateSpec, ...]:
@@ -125,6 +129,24 @@ def needs_horizon(model: nn.Module) -> bool:
     """Whether some attention of `model` sees all earlier frames, so that only a horizon bounds its caches."""
     rules = [module.rule for module in model.modules() if isinstance(module, RuledAttention)]
     return any(rule.causal and not rule.window for rule in rules)
+
+
+def exactness(model: nn.Module) -> str:
+    """How far a stream of `model` gives what `model` gives over the whole sequence: a phrase, made of what its layers
+    say. `--seq` stands for the horizon. ValueError says why it cannot stream.
+    """
+    state_specs(limited(model, 1))
+    layers = [layer for _, layer in _stateful(model)]
+    limits = sorted({layer.exact_frames for layer in layers if layer.exact_frames})
+    if needs_horizon(model):
+        phrases = ["exact for the first --seq frames", "from then on with a window of --seq frames"]
+    elif limits:
+        count, then = limits.pop(0)
+        phrases = [f"exact for {count:,} frames", f"from then on {then}"]
+    else:
+        phrases = ["exact, however long"]
+    phrases += [f"after {count:,} frames {then}" for count, then in limits]
+    return "; ".join([*phrases, *sorted({layer.stream_note for layer in layers} - {""})])
 
 
 def state_specs(model: nn.Module) -> tuple[StateSpec, ...]:

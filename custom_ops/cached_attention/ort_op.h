@@ -13,7 +13,7 @@ class CachedAttention {
  public:
   static constexpr const char* kName = "CachedAttention";
   static constexpr size_t kInputs = 4, kOutputs = 3;
-  static constexpr OtherInput kOtherInput = {3, kInt64};
+  static constexpr OtherInput kOtherInput = {3, ort::kInt64};
   static ort::Status* infer_shapes(const ShapeInference& node) { return infer_ring_shapes(node); }
 
   CachedAttention(const NodeInfo& node, DType dtype, const Kernels& kernels) : label_(node.label()), kernels_(kernels) {

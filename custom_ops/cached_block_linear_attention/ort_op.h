@@ -13,7 +13,7 @@ class CachedBlockLinearAttention {
  public:
   static constexpr const char* kName = "CachedBlockLinearAttention";
   static constexpr size_t kInputs = 7, kOutputs = 6;
-  static constexpr OtherInput kOtherInput = {6, kInt64};
+  static constexpr OtherInput kOtherInput = {6, ort::kInt64};
 
   static ort::Status* infer_shapes(const ShapeInference& node) {
     ort::Status* status = infer_ring_shapes(node);

@@ -5,6 +5,7 @@
 #include <map>
 #include <mutex>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "../block_linear_attention/ort_op.h"
@@ -29,35 +30,49 @@ bool can_infer_shapes(const char* version) {
   return major > 1 || (major == 1 && minor >= 24);
 }
 
-// A file holds several bodies of an op in as many domains, temport, temport.2, temport.3 ...: the ops are in all of them.
-constexpr int kMostBodies = 16;
+// An op: in how many domains it has kernels, since a file holds the bodies of an op in as many, temport, temport.2,
+// temport.3 and so on, and for which element types. Every session pays for each domain of each op, with about 35
+// microseconds and 15 KiB, so an op has as many domains as models have bodies of it, and no more.
+struct OpRow {
+  const char* name;
+  int domains;
+  std::vector<DType> types;
+  const ort::CustomOp* (*make)(const ort::Api&, DType, bool infers_shapes);
+};
 
-std::vector<const ort::CustomOp*> make_ops(const ort::Api& api, bool infer) {
-  std::vector<const ort::CustomOp*> ops;
-  const auto add = [&](const ort::CustomOp* op) { ops.push_back(op); };
-  for (DType dtype : {DType::kFloat32, DType::kFloat16, DType::kBFloat16}) {
-    add(new OpEntry<OnlineSoftmaxAttention>(api, dtype, infer));
-    add(new OpEntry<BlockLinearAttention>(api, dtype, infer));
-    add(new OpEntry<CachedAttention>(api, dtype, infer));
-    add(new OpEntry<CachedBlockLinearAttention>(api, dtype, infer));
-  }
-  add(new OpEntry<FusedDense>(api, DType::kFloat32, infer));
-  add(new OpEntry<FusedLstm>(api, DType::kFloat32, infer));
-  add(new OpEntry<MovingAverage>(api, DType::kFloat32, infer));
-  add(new OpEntry<ResidualLayerNorm>(api, DType::kFloat32, infer));
-  return ops;
+template <typename Op>
+OpRow row(int domains, std::vector<DType> types) {
+  return {Op::kName, domains, std::move(types), [](const ort::Api& api, DType dtype, bool infers_shapes) {
+            return static_cast<const ort::CustomOp*>(new OpEntry<Op>(api, dtype, infers_shapes));
+          }};
+}
+
+const std::vector<OpRow>& op_table() {
+  static const std::vector<DType> single = {DType::kFloat32};
+  static const std::vector<DType> every = {DType::kFloat32, DType::kFloat16, DType::kBFloat16};
+  static const auto& table = *new std::vector<OpRow>{
+      row<OnlineSoftmaxAttention>(8, every), row<BlockLinearAttention>(4, every),
+      row<CachedAttention>(4, every),        row<CachedBlockLinearAttention>(4, every),
+      row<FusedDense>(16, single),           row<FusedLstm>(1, single),
+      row<MovingAverage>(2, single),         row<ResidualLayerNorm>(2, single),
+  };
+  return table;
 }
 
 // Domains and ops have to outlive every session, so they live as long as the process, once per runtime in it.
-ort::Status* make_domains(const ort::Api& api, bool infer, std::vector<ort::CustomOpDomain*>& domains) {
-  const std::vector<const ort::CustomOp*> ops = make_ops(api, infer);
+ort::Status* make_domains(const ort::Api& api, bool infers_shapes, std::vector<ort::CustomOpDomain*>& domains) {
   ort::Status* status = nullptr;
-  for (int body = 1; body <= kMostBodies && status == nullptr; ++body) {
-    const std::string name = body == 1 ? "temport" : "temport." + std::to_string(body);
-    status = api.call<ort::Status*>(ort::kCreateCustomOpDomain, name.c_str(), &domains.emplace_back());
-    for (const ort::CustomOp* op : ops)
-      if (status == nullptr) status = api.call<ort::Status*>(ort::kCustomOpDomainAdd, domains.back(), op);
-  }
+  for (const OpRow& op : op_table())
+    for (const DType dtype : op.types) {
+      const ort::CustomOp* entry = op.make(api, dtype, infers_shapes);
+      for (size_t i = 0; i < size_t(op.domains) && status == nullptr; ++i) {
+        if (i == domains.size()) {
+          const std::string name = i == 0 ? "temport" : "temport." + std::to_string(i + 1);
+          status = ort::CreateCustomOpDomain::call(api, name.c_str(), &domains.emplace_back());
+        }
+        if (status == nullptr) status = ort::CustomOpDomain_Add::call(api, domains[i], entry);
+      }
+    }
   return status;
 }
 
@@ -77,7 +92,7 @@ extern "C" __attribute__((visibility("default"))) temport::ort::Status* Register
   if (domains.empty()) status = temport::make_domains(*api, temport::can_infer_shapes(base->GetVersionString()), domains);
   if (status != nullptr) domains.clear();
   for (size_t i = 0; i < domains.size() && status == nullptr; ++i)
-    status = api->call<ort::Status*>(ort::kAddCustomOpDomain, options, domains[i]);
+    status = ort::AddCustomOpDomain::call(*api, options, domains[i]);
   return status;
 }
 
@@ -87,6 +102,21 @@ extern "C" __attribute__((visibility("default"))) const char* temport_ops_descri
     std::string error;
     const temport::Kernels* kernels = temport::choose_kernels(error);
     return std::string(TEMPORT_VERSION ", ") + (kernels != nullptr ? kernels->isa : "no kernel can run here");
+  }();
+  return text.c_str();
+}
+
+// What the library has kernels for, a line for each op: its name, the number of its domains, and the element types, by
+// their numbers in ONNX: "FusedDense 16 1\n".
+extern "C" __attribute__((visibility("default"))) const char* temport_ops_kernels() {
+  static const std::string text = [] {
+    std::string lines;
+    for (const temport::OpRow& op : temport::op_table()) {
+      lines += op.name + (" " + std::to_string(op.domains));
+      for (const temport::DType dtype : op.types) lines += " " + std::to_string(int(dtype));
+      lines += '\n';
+    }
+    return lines;
   }();
   return text.c_str();
 }

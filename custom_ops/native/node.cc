@@ -8,13 +8,11 @@
 
 namespace temport {
 
-using ort::Slot;
-
 namespace {
 
 // True for success; a failed status is released.
 bool succeeded(const ort::Api& api, ort::Status* status) {
-  if (status != nullptr) api.call<void>(ort::kReleaseStatus, status);
+  if (status != nullptr) ort::ReleaseStatus::call(api, status);
   return status == nullptr;
 }
 
@@ -32,19 +30,18 @@ void* present(void* data) {
 Tensor read_tensor(const ort::Api& api, const ort::Value* value, const std::string& label) {
   Tensor tensor;
   if (value == nullptr) return tensor;
-  ort::TypeAndShape* info = nullptr;
-  require(api, api.call<ort::Status*>(ort::kGetTensorTypeAndShape, value, &info), label, "an input's shape");
-  const ort::TypeAndShape* shape = info;
+  ort::TensorInfo* info = nullptr;
+  require(api, ort::GetTensorTypeAndShape::call(api, value, &info), label, "an input's shape");
   size_t rank = 0;
-  bool ok = succeeded(api, api.call<ort::Status*>(ort::kGetDimensionsCount, shape, &rank));
+  bool ok = succeeded(api, ort::GetDimensionsCount::call(api, info, &rank));
   if (ok) {
     tensor.shape.resize(rank);
-    ok = succeeded(api, api.call<ort::Status*>(ort::kGetDimensions, shape, tensor.shape.data(), rank));
+    ok = succeeded(api, ort::GetDimensions::call(api, info, tensor.shape.data(), rank));
   }
-  api.call<void>(ort::kReleaseTensorTypeAndShapeInfo, info);
+  ort::ReleaseTensorTypeAndShapeInfo::call(api, info);
   if (!ok) throw NodeError(label + ": ONNX Runtime could not give an input's shape.");
   void* data = nullptr;
-  require(api, api.call<ort::Status*>(ort::kGetTensorMutableData, const_cast<ort::Value*>(value), &data), label,
+  require(api, ort::GetTensorMutableData::call(api, const_cast<ort::Value*>(value), &data), label,
           "an input's data");
   tensor.data = present(data);
   return tensor;
@@ -86,11 +83,10 @@ std::string shape_text(const std::vector<int64_t>& shape) {
 NodeInfo::NodeInfo(const ort::Api& api, const ort::KernelInfo* info, const char* op_name)
     : api_(api), info_(info), label_(op_name) {
   size_t size = 0;
-  char* none = nullptr;
   const auto name = [&](char* to) {
-    return succeeded(api, api.call<ort::Status*>(ort::kKernelInfoGetNodeName, info, to, &size));
+    return succeeded(api, ort::KernelInfo_GetNodeName::call(api, info, to, &size));
   };
-  if (!name(none) || size < 2) return;  // size counts the terminating zero
+  if (!name(nullptr) || size < 2) return;  // size counts the terminating zero
   std::string text(size, '\0');
   if (!name(text.data())) return;
   text.resize(size - 1);
@@ -98,20 +94,18 @@ NodeInfo::NodeInfo(const ort::Api& api, const ort::KernelInfo* info, const char*
 }
 
 bool NodeInfo::read(const char* name, int64_t& value) const {
-  return succeeded(api_, api_.call<ort::Status*>(ort::kKernelInfoGetAttributeInt64, info_, name, &value));
+  return succeeded(api_, ort::KernelInfoGetAttribute_int64::call(api_, info_, name, &value));
 }
 
 bool NodeInfo::read(const char* name, float& value) const {
-  return succeeded(api_, api_.call<ort::Status*>(ort::kKernelInfoGetAttributeFloat, info_, name, &value));
+  return succeeded(api_, ort::KernelInfoGetAttribute_float::call(api_, info_, name, &value));
 }
 
 bool NodeInfo::read(const char* name, std::string& value) const {
   size_t size = 0;
-  char* none = nullptr;
-  if (!succeeded(api_, api_.call<ort::Status*>(ort::kKernelInfoGetAttributeString, info_, name, none, &size)))
-    return false;
+  if (!succeeded(api_, ort::KernelInfoGetAttribute_string::call(api_, info_, name, nullptr, &size))) return false;
   value.assign(size, '\0');
-  if (!succeeded(api_, api_.call<ort::Status*>(ort::kKernelInfoGetAttributeString, info_, name, value.data(), &size)))
+  if (!succeeded(api_, ort::KernelInfoGetAttribute_string::call(api_, info_, name, value.data(), &size)))
     return false;
   value.resize(value.empty() ? 0 : value.find('\0') == std::string::npos ? value.size() : value.find('\0'));
   return true;
@@ -169,7 +163,7 @@ int NodeInfo::choice(const char* name, std::initializer_list<const char*> option
 Tensor NodeInfo::constant(size_t index) const {
   int constant = 0;
   const ort::Value* value = nullptr;
-  if (!succeeded(api_, api_.call<ort::Status*>(ort::kKernelInfoGetConstantInput, info_, index, &constant, &value)))
+  if (!succeeded(api_, ort::KernelInfoGetConstantInput_tensor::call(api_, info_, index, &constant, &value)))
     return {};  // the node has no such input
   return read_tensor(api_, constant ? value : nullptr, label_);
 }
@@ -179,11 +173,10 @@ NodeCall::NodeCall(const ort::Api& api, ort::KernelContext* context, const std::
 
 const ort::Value* NodeCall::value(size_t index) const {
   size_t count = 0;
-  const ort::KernelContext* context = context_;
-  require(api_, api_.call<ort::Status*>(ort::kKernelContextGetInputCount, context, &count), label_, "the input count");
+  require(api_, ort::KernelContext_GetInputCount::call(api_, context_, &count), label_, "the input count");
   const ort::Value* value = nullptr;
   if (index < count)
-    require(api_, api_.call<ort::Status*>(ort::kKernelContextGetInput, context, index, &value), label_, "an input");
+    require(api_, ort::KernelContext_GetInput::call(api_, context_, index, &value), label_, "an input");
   return value;
 }
 
@@ -192,11 +185,10 @@ Tensor NodeCall::input(size_t index) const { return read_tensor(api_, value(inde
 void* NodeCall::output(size_t index, const std::vector<int64_t>& shape) const {
   ort::Value* value = nullptr;
   void* data = nullptr;
-  require(api_,
-          api_.call<ort::Status*>(ort::kKernelContextGetOutput, context_, index, shape.data(), shape.size(), &value),
-          label_, "an output");
+  require(api_, ort::KernelContext_GetOutput::call(api_, context_, index, shape.data(), shape.size(), &value), label_,
+          "an output");
   if (value == nullptr) return nullptr;
-  require(api_, api_.call<ort::Status*>(ort::kGetTensorMutableData, value, &data), label_, "an output's data");
+  require(api_, ort::GetTensorMutableData::call(api_, value, &data), label_, "an output's data");
   return present(data);
 }
 
@@ -219,11 +211,8 @@ void NodeCall::parallel(int64_t tasks, const std::function<void(int64_t)>& body)
       j.error = std::current_exception();
     }
   };
-  const ort::KernelContext* context = context_;
-  require(api_,
-          api_.call<ort::Status*>(ort::kKernelContextParallelFor, context, run, size_t(tasks), size_t{0},
-                                  static_cast<void*>(&job)),
-          label_, "its thread pool");
+  require(api_, ort::KernelContext_ParallelFor::call(api_, context_, run, size_t(tasks), 0, &job), label_,
+          "its thread pool");
   if (job.error) std::rethrow_exception(job.error);
 }
 

@@ -21,10 +21,9 @@ struct NodeError : std::runtime_error {
 // The one input that has not the element type of the others, which the op is registered with.
 struct OtherInput {
   size_t index;
-  int type;  // TensorProto.DataType
+  ort::ElementType type;
 };
-constexpr int kInt64 = 7, kBool = 9;
-constexpr OtherInput kNoOtherInput = {SIZE_MAX, 0};
+constexpr OtherInput kNoOtherInput = {SIZE_MAX, ort::kUndefined};
 
 struct Tensor {
   const void* data = nullptr;  // null: the optional input is absent

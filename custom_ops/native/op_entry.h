@@ -22,14 +22,14 @@ class OpEntry : public ort::CustomOp {
     GetName = [](const CustomOp*) { return Op::kName; };
     GetExecutionProviderType = [](const CustomOp*) -> const char* { return nullptr; };  // the CPU
     GetInputType = [](const CustomOp* op, size_t i) {
-      return i == Op::kOtherInput.index ? Op::kOtherInput.type : int(self(op).dtype_);
+      return i == Op::kOtherInput.index ? Op::kOtherInput.type : self(op).element_type();
     };
     GetInputTypeCount = [](const CustomOp*) { return Op::kInputs; };
-    GetOutputType = [](const CustomOp* op, size_t) { return int(self(op).dtype_); };
+    GetOutputType = [](const CustomOp* op, size_t) { return self(op).element_type(); };
     GetOutputTypeCount = [](const CustomOp*) -> size_t { return Op::kOutputs; };
-    GetInputCharacteristic = [](const CustomOp*, size_t i) { return int(i == 0 ? ort::kRequired : ort::kOptional); };
-    GetOutputCharacteristic = [](const CustomOp*, size_t i) { return int(i == 0 ? ort::kRequired : ort::kOptional); };
-    GetInputMemoryType = [](const CustomOp*, size_t) { return 0; };
+    GetInputCharacteristic = [](const CustomOp*, size_t i) { return i == 0 ? ort::kRequired : ort::kOptional; };
+    GetOutputCharacteristic = [](const CustomOp*, size_t i) { return i == 0 ? ort::kRequired : ort::kOptional; };
+    GetInputMemoryType = [](const CustomOp*, size_t) { return ort::kMemTypeDefault; };
     CreateKernelV2 = create;
     KernelComputeV2 = [](void* kernel, ort::KernelContext* context) {
       Kernel& k = *static_cast<Kernel*>(kernel);
@@ -57,6 +57,7 @@ class OpEntry : public ort::CustomOp {
     Op op;
   };
 
+  ort::ElementType element_type() const { return ort::ElementType(dtype_); }  // DType has ONNX's values
   static const OpEntry& self(const CustomOp* op) { return *static_cast<const OpEntry*>(op); }
 
   static ort::Status* create(const CustomOp* op, const ort::Api* api, const ort::KernelInfo* info, void** kernel) {
@@ -74,9 +75,9 @@ class OpEntry : public ort::CustomOp {
       body();
       return nullptr;
     } catch (const NodeError& e) {
-      return api.call<ort::Status*>(ort::kCreateStatus, ort::kInvalidArgument, e.what());
+      return ort::CreateStatus::call(api, ort::kInvalidArgument, e.what());
     } catch (const std::exception& e) {
-      return api.call<ort::Status*>(ort::kCreateStatus, ort::kFail, (label + ": " + e.what()).c_str());
+      return ort::CreateStatus::call(api, ort::kFail, (label + ": " + e.what()).c_str());
     }
   }
 

@@ -3,36 +3,31 @@
 namespace temport {
 
 bool ShapeInference::ok(ort::Status* status) const {
-  if (status != nullptr) api_.call<void>(ort::kReleaseStatus, status);
+  if (status != nullptr) ort::ReleaseStatus::call(api_, status);
   return status == nullptr;
 }
 
 bool ShapeInference::input(size_t index, Shape& shape) const {
   size_t count = 0;
-  const ort::ShapeInferContext* context = context_;
-  ort::TypeAndShape* info = nullptr;
-  if (!ok(api_.call<ort::Status*>(ort::kShapeInferContextGetInputCount, context, &count)) || index >= count ||
-      !ok(api_.call<ort::Status*>(ort::kShapeInferContextGetInputTypeShape, context, index, &info)) || info == nullptr)
+  ort::TensorInfo* info = nullptr;  // the runtime keeps it
+  if (!ok(ort::ShapeInferContext_GetInputCount::call(api_, context_, &count)) || index >= count ||
+      !ok(ort::ShapeInferContext_GetInputTypeShape::call(api_, context_, index, &info)) || info == nullptr)
     return false;
-  const ort::TypeAndShape* read = info;  // the runtime keeps it
   size_t rank = 0;
-  if (!ok(api_.call<ort::Status*>(ort::kGetDimensionsCount, read, &rank)) || rank == 0) return false;
+  if (!ok(ort::GetDimensionsCount::call(api_, info, &rank)) || rank == 0) return false;
   shape.sizes.assign(rank, kUnknown);
   shape.symbols.assign(rank, "");
-  return ok(api_.call<ort::Status*>(ort::kGetTensorElementType, read, &shape.element_type)) &&
-         ok(api_.call<ort::Status*>(ort::kGetDimensions, read, shape.sizes.data(), rank)) &&
-         ok(api_.call<ort::Status*>(ort::kGetSymbolicDimensions, read, shape.symbols.data(), rank));
+  return ok(ort::GetTensorElementType::call(api_, info, &shape.element_type)) &&
+         ok(ort::GetDimensions::call(api_, info, shape.sizes.data(), rank)) &&
+         ok(ort::GetSymbolicDimensions::call(api_, info, shape.symbols.data(), rank));
 }
 
 int64_t ShapeInference::attribute(const char* name, int64_t fallback) const {
-  const ort::ShapeInferContext* context = context_;
   const ort::OpAttr* attribute = nullptr;
   int64_t value = fallback;
   size_t size = 0;
-  if (!ok(api_.call<ort::Status*>(ort::kShapeInferContextGetAttribute, context, name, &attribute)) ||
-      attribute == nullptr ||
-      !ok(api_.call<ort::Status*>(ort::kReadOpAttr, attribute, ort::kAttrInt, static_cast<void*>(&value), sizeof value,
-                                  &size)))
+  if (!ok(ort::ShapeInferContext_GetAttribute::call(api_, context_, name, &attribute)) || attribute == nullptr ||
+      !ok(ort::ReadOpAttr::call(api_, attribute, ort::kAttrInt, &value, sizeof value, &size)))
     return fallback;
   return value;
 }
@@ -40,21 +35,16 @@ int64_t ShapeInference::attribute(const char* name, int64_t fallback) const {
 ort::Status* ShapeInference::set_output(size_t index, const Shape& shape) const {
   for (size_t i = 0; i < shape.sizes.size(); ++i)
     if (shape.sizes[i] < 0 && *shape.symbols[i] == 0) return nullptr;
-  ort::TypeAndShape* info = nullptr;
-  ort::Status* status = api_.call<ort::Status*>(ort::kCreateTensorTypeAndShapeInfo, &info);
+  ort::TensorInfo* info = nullptr;
+  ort::Status* status = ort::CreateTensorTypeAndShapeInfo::call(api_, &info);
   if (status != nullptr) return status;
   const size_t rank = shape.sizes.size();
-  status = api_.call<ort::Status*>(ort::kSetTensorElementType, info, shape.element_type);
-  if (status == nullptr) status = api_.call<ort::Status*>(ort::kSetDimensions, info, shape.sizes.data(), rank);
+  status = ort::SetTensorElementType::call(api_, info, shape.element_type);
+  if (status == nullptr) status = ort::SetDimensions::call(api_, info, shape.sizes.data(), rank);
   if (status == nullptr)
-    status = api_.call<ort::Status*>(ort::kSetSymbolicDimensions, info,
-                                     const_cast<const char**>(shape.symbols.data()), rank);
-  if (status == nullptr) {
-    const ort::ShapeInferContext* context = context_;
-    const ort::TypeAndShape* set = info;
-    status = api_.call<ort::Status*>(ort::kShapeInferContextSetOutputTypeShape, context, index, set);
-  }
-  api_.call<void>(ort::kReleaseTensorTypeAndShapeInfo, info);
+    status = ort::SetSymbolicDimensions::call(api_, info, const_cast<const char**>(shape.symbols.data()), rank);
+  if (status == nullptr) status = ort::ShapeInferContext_SetOutputTypeShape::call(api_, context_, index, info);
+  ort::ReleaseTensorTypeAndShapeInfo::call(api_, info);
   return status;
 }
 

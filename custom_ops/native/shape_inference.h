@@ -12,7 +12,7 @@ constexpr int64_t kUnknown = -1;
 struct Shape {
   std::vector<int64_t> sizes;        // kUnknown where only a symbol, or nothing, is known
   std::vector<const char*> symbols;  // "" where there is none
-  int element_type = 0;
+  ort::ElementType element_type = ort::kUndefined;
 
   bool has_rank(size_t rank) const { return sizes.size() == rank; }
   void append(const Shape& other, size_t axis) {

@@ -15,7 +15,7 @@ class OnlineSoftmaxAttention {
  public:
   static constexpr const char* kName = "OnlineSoftmaxAttention";
   static constexpr size_t kInputs = 4, kOutputs = 1;
-  static constexpr OtherInput kOtherInput = {3, kBool};
+  static constexpr OtherInput kOtherInput = {3, ort::kBool};
   static ort::Status* infer_shapes(const ShapeInference& node) { return infer_attention_shape(node); }
 
   OnlineSoftmaxAttention(const NodeInfo& node, DType dtype, const Kernels& kernels)

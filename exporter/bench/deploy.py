@@ -20,11 +20,13 @@ import numpy as np
 
 from temport.exporter.bench.bound import held_in_place
 from temport.exporter.bench.files import write_whole
+from temport.exporter.bench.session_cost import SessionCost, session_cost
 from temport.exporter.bundle.directory import Bundle, open_bundle
 from temport.exporter.errors import UserError
 from temport.exporter.parity.vectors import read_vectors
 from temport.exporter.runtimes.contract import Arrays
 from temport.exporter.runtimes.libraries import onnxruntime_library, ops_library
+from temport.exporter.runtimes.native_kernels import all_native
 from temport.exporter.runtimes.onnxruntime_cpu import OrtSession
 from temport.exporter.runtimes.runner import run as run_program
 
@@ -41,6 +43,7 @@ class DeployReport:
     path         which implementation of the custom ops ran
     allocations  per inference: `ours`, made by our library, and `runtime`, by ONNX Runtime inside its own run;
                  None where not counted
+    opening      what a session of ONNX Runtime in Python costs `without` and `with` the op library
     """
 
     bundle: str
@@ -50,6 +53,7 @@ class DeployReport:
     frames: int
     medians: dict[str, list[float]]
     allocations: dict[str, float] | None
+    opening: dict[str, SessionCost]
 
     def ratio(self, name: str) -> float:
         """Median over the rounds of the runner's time over that of `name`."""
@@ -74,7 +78,8 @@ def compare(
     if library is None:
         raise UserError("the onnxruntime package carries no shared library on this system")
     session: Any = OrtSession(bundle.model_path, "", threads, ops)
-    in_place = held_in_place(session.session).values() if ops else ()
+    native = all_native(bundle.model_path, ops)
+    in_place = held_in_place(session.session).values() if native else ()
     loops = {PLAIN: plain(bundle, session.session), BOUND: bound(bundle, session.session, in_place)}
     medians: dict[str, list[float]] = {name: [] for name in (RUNNER, *loops)}
     options = (
@@ -91,7 +96,8 @@ def compare(
                 medians[name].append(_median(loops[name], frames))
     counted = None if allocations is None else _allocations(allocations, path, library, ops)
     version = f"{said['runner']}, onnxruntime {said['version']}"
-    return DeployReport(path.name, said["path"], version, threads, frames, medians, counted)
+    opening = {"without": session_cost(None)} | ({"with": session_cost(ops)} if ops else {})
+    return DeployReport(path.name, said["path"], version, threads, frames, medians, counted, opening)
 
 
 def _median(loop: Loop, frames: int) -> float:

@@ -54,5 +54,9 @@ def bench_deploy(
         console.print(
             f"allocations per inference: {counts['ours']:g} ours, {counts['runtime']:g} by ONNX Runtime"
         )
+    for library, cost in report.opening.items():
+        console.print(
+            f"opening a session {library} the op library: {cost.milliseconds:.2f} ms, {cost.kib:.0f} KiB"
+        )
     report.write(out)
     console.print(f"written: {out}")

@@ -18,13 +18,16 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from temport.custom_ops.library import library_path
 from temport.exporter.bench.bound import onnxruntime_call, openvino_call
 from temport.exporter.bench.contest import Call
 from temport.exporter.bench.model_plain import plain
 from temport.exporter.bench.quiet import quiet
 from temport.exporter.declare.declaration import Declaration
+from temport.exporter.errors import UserError
 from temport.exporter.runtimes import load
 from temport.exporter.runtimes.contract import Arrays
+from temport.exporter.runtimes.native_kernels import bodies_run, custom_nodes
 from temport.exporter.runtimes.subject import Subject
 
 OURS = ("temport, native kernels", "temport, function bodies")
@@ -77,6 +80,10 @@ class Workload:
 
 
 def native(work: Workload, threads: int) -> Call:
+    """UserError where an op of the file has no kernel: its name in the table would not be true."""
+    library = library_path()
+    if library is not None and (bodies := bodies_run(custom_nodes(work.bundled), library)):
+        raise UserError(f"{library} has not all the kernels of this model: {bodies}")
     return _onnxruntime("onnxruntime_native", work, work.bundled, threads)
 
 

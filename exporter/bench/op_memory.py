@@ -4,10 +4,10 @@ run it at a short one."""
 from __future__ import annotations
 
 import multiprocessing
-import re
 from pathlib import Path
 
 from temport.exporter.bench.op_cases import OpCase
+from temport.exporter.bench.resident import status_kib
 
 SHORT = 128
 
@@ -40,15 +40,8 @@ def _measure(name: str, case: OpCase, send: multiprocessing.connection.Connectio
     prepare(replace(case, length=SHORT), 1)()
     case.qkv.sum()  # the inputs are there before the count begins
     Path("/proc/self/clear_refs").write_text("5")
-    before = _status("VmRSS")
+    before = status_kib("VmRSS")
     call = prepare(case, 1)
     call()
     call()
-    send.send((_status("VmHWM") - before) / 1024)
-
-
-def _status(field: str) -> int:
-    """A field of /proc/self/status in KiB."""
-    found = re.search(rf"^{field}:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
-    assert found is not None
-    return int(found.group(1))
+    send.send((status_kib("VmHWM") - before) / 1024)

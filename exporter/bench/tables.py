@@ -6,8 +6,9 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, TypeVar
 
-from rich.console import Console
 from rich.table import Table
+
+from temport.exporter.terminal import Terminal
 
 if TYPE_CHECKING:
     from temport.exporter.bench.timing import Timing
@@ -16,7 +17,7 @@ Row = TypeVar("Row")
 LOG_WIDTH = 120
 
 
-class Output(Console):
+class Output(Terminal):
     """A terminal as wide as it is; a log is wide enough for every table."""
 
     def __init__(self) -> None:
@@ -26,7 +27,7 @@ class Output(Console):
 
     def say(self, text: str) -> None:
         """A line in between, such as progress, dim and as it is."""
-        self.print(text, style="dim", markup=False, highlight=False, soft_wrap=True)
+        self.print(text, style="dim", soft_wrap=True)
 
 
 def table(title: str, rows: Iterable[Row], columns: Mapping[str, Callable[[Row], str]]) -> Table:

@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import json
-import os
 import platform
-import shutil
-import signal
-import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata as package
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import numpy as np
 
 from temport.exporter.bundle.metadata import recorded_signature, signature
 from temport.exporter.declare.declaration import Declaration
-from temport.exporter.errors import Interrupted, UserError
+from temport.exporter.errors import UserError
 from temport.exporter.version import version
 
 FORMAT = 1
@@ -56,35 +49,6 @@ def versions() -> dict[str, str]:
         with contextlib.suppress(package.PackageNotFoundError):
             found[name] = package.version(name)
     return found
-
-
-@contextlib.contextmanager
-def staged(out: Path) -> Iterator[Path]:
-    """A temporary directory that becomes `out` if the block succeeds and vanishes otherwise.
-
-    An existing bundle at `out` is replaced only at the very end; anything else there is never touched.
-    """
-    out = out.absolute()
-    if out.exists() and not (out / MANIFEST).is_file() and not (out.is_dir() and not any(out.iterdir())):
-        raise UserError(f"{out} exists and is not a bundle; choose another --out")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent))
-    except OSError as error:
-        raise UserError(f"cannot write to {out.parent}: {error.strerror}; choose another --out") from error
-    try:
-        with _termination_as_exception():
-            yield work
-            work.chmod(0o755)
-            _move(work, out)
-    except KeyboardInterrupt:
-        raise Interrupted("interrupted; nothing was written") from None
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EFBIG):
-            raise UserError(f"cannot finish {out}: {error.strerror}; nothing was written") from error
-        raise
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
 
 
 def write_manifest(
@@ -162,36 +126,3 @@ def write_vectors(path: Path, cases: dict[str, dict[str, dict[str, np.ndarray]]]
         for name, array in tensors.items()
     }
     np.savez(path, **arrays)
-
-
-def _move(work: Path, out: Path) -> None:
-    """`work` becomes `out`; a bundle that was there is kept until the new one stands."""
-    if not out.exists():
-        os.replace(work, out)
-        return
-    old = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".old", dir=out.parent))
-    os.replace(out, old)
-    try:
-        os.replace(work, out)
-    except OSError:
-        os.replace(old, out)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _termination_as_exception() -> Iterator[None]:
-    """SIGTERM unwinds like Ctrl-C, so that the temporary directory goes with it."""
-
-    def stop(signum: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    try:
-        previous = signal.signal(signal.SIGTERM, stop)
-    except ValueError:  # not the main thread: the caller owns the signals
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)

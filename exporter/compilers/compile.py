@@ -31,8 +31,10 @@ from temport.exporter.compilers.targets import COMPILERS, ENGINE_FILE, REPORT_FI
 from temport.exporter.declare.declaration import Declaration
 from temport.exporter.errors import UserError
 from temport.exporter.graph import body_domains
+from temport.exporter.graph.operators import OURS
 
-_OURS = frozenset({"OnlineSoftmaxAttention", "BlockLinearAttention"})
+_OURS = frozenset(name for name, op in OURS.items() if op.attention and not op.frame)
+"""Ops that the lowerings take as they are."""
 _OPSET_WITH_ATTENTION = 23
 _CHANGED_MEANING = {"GroupNormalization"}
 """ai.onnx operators whose definition (not only their types) changed between opset 18 and 23."""

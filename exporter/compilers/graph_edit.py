@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from temport.exporter.graph.edit import initializer
+
 
 class GraphEdit:
     """New nodes go in front of `anchor`; their names start with its name, so an engine's layers lead back
@@ -55,17 +57,8 @@ class GraphEdit:
         return self.shared_constant(array, self._fresh(role))
 
     def shared_constant(self, array: np.ndarray, name: str) -> ir.Value:
-        """An initializer; asking again for the same name gives the same one."""
-        if name in self._graph.initializers:
-            return self._graph.initializers[name]
-        value = ir.Value(
-            name=name,
-            shape=ir.Shape(array.shape),
-            type=ir.TensorType(ir.DataType.from_numpy(array.dtype)),
-            const_value=ir.tensor(array, name=name),
-        )
-        self._graph.register_initializer(value)
-        return value
+        """An initializer; asking again for the same name and content gives the same one."""
+        return initializer(self._graph, name, array)
 
     def replace(self, node: ir.Node, value: ir.Value) -> None:
         """`value` takes the place, name, type and shape of `node`'s output, and `node` goes."""

@@ -94,7 +94,7 @@ class Declaration:
     """What is exported.
 
     arch           registered architecture name, or `module` for a user's own factory
-    options        the architecture's typed options, complete (defaults filled in)
+    options        the architecture's typed options, complete (defaults filled in) but for the ignored ones
     inputs/outputs signature
     opset          ai.onnx opset of the file
     ops            `custom` (nodes of domain `temport` with their function bodies) or `standard` (ai.onnx only)
@@ -137,7 +137,7 @@ class Declaration:
     @property
     def window(self) -> int:
         """The attention window, 0 where the architecture has none."""
-        return int(self.options.get("window_size", 0)) if self.arch in ("sliding_window", "attention") else 0
+        return int(self.options.get("window_size", 0))
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

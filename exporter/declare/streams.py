@@ -15,9 +15,7 @@ from torch import Tensor, nn
 
 from temport.exporter.declare.declaration import AFTER, BEFORE, Axis, Declaration, TensorSpec
 from temport.exporter.errors import UserError
-from temport.graphs.position import PositionalEncoding
-from temport.graphs.registry import ARCHITECTURES, COUNTED, UNBOUNDED, WITHIN_HORIZON
-from temport.graphs.streaming import StepModel, limited, needs_horizon, state_specs
+from temport.graphs.streaming import StepModel, exactness, limited, needs_horizon, state_specs
 
 FRAME = "frame"
 WINDOWS_PER_STREAM = 4
@@ -33,23 +31,15 @@ def declare_stream(declaration: Declaration, module: nn.Module) -> Declaration:
     one's own streams where it is made of our layers and has `forward_sequence(frames, memory)`, the output at every
     frame, which hands `memory` on to them.
     """
-    if not callable(getattr(module, "forward_sequence", None)):
-        raise UserError(
-            f"{declaration.arch} cannot stream: {type(module).__name__} has no forward_sequence(frames, memory), "
-            "which gives the output at every frame"
-        )
-    seq = declaration.axes.get("seq")
-    shapes = [spec.shape for spec in declaration.inputs]
-    if seq is None or len(shapes) != 1 or len(shapes[0]) != 3 or shapes[0][1] != seq:
-        raise UserError(f"{declaration.arch} cannot stream: its input is not one sequence batch,seq,features")
-    if not seq.static:
-        raise UserError(
-            f"--seq {seq} is open, and a stream keeps a fixed number of frames; give one, as in --seq 60"
-        )
-    if declaration.precision != "float32":
-        raise UserError(f"--streaming exports float32; leave out the precision {declaration.precision}")
-    bounded = needs_horizon(module)
     try:
+        exact = how_exact(declaration, module)
+        seq = declaration.axes["seq"]
+        if not seq.static:
+            raise UserError(
+                f"--seq {seq} is open, and a stream keeps a fixed number of frames; give one, as in --seq 60"
+            )
+        if declaration.precision != "float32":
+            raise UserError(f"--streaming exports float32; leave out the precision {declaration.precision}")
         states = state_specs(limited(module, seq.max))
     except ValueError as error:
         raise UserError(f"{declaration.arch} cannot stream: {error}") from error
@@ -67,19 +57,22 @@ def declare_stream(declaration: Declaration, module: nn.Module) -> Declaration:
         inputs=(TensorSpec(FRAME, sequence.dtype, (batch, 1, features)), *tensors(BEFORE)),
         outputs=(output, *tensors(AFTER)),
         streaming=True,
-        horizon=seq.max if bounded else 0,
-        notes=(*declaration.notes, f"streaming is {_exactness(declaration.arch, module, bounded)}"),
+        horizon=seq.max if needs_horizon(module) else 0,
+        notes=(*declaration.notes, f"streaming is {exact}"),
     )
 
 
-def _exactness(arch: str, module: nn.Module, bounded: bool) -> str:
-    """How far a stream is what the model is: an architecture says so itself, a module's layers tell."""
-    if arch in ARCHITECTURES:
-        return ARCHITECTURES[arch].streams
-    if bounded:
-        return WITHIN_HORIZON
-    counts = any(isinstance(layer, PositionalEncoding) for layer in module.modules())
-    return COUNTED if counts else UNBOUNDED
+def how_exact(declaration: Declaration, module: nn.Module) -> str:
+    """How far a stream of a declared model equals the model: a phrase. ValueError says why it cannot stream."""
+    seq = declaration.axes.get("seq")
+    shapes = [spec.shape for spec in declaration.inputs]
+    if seq is None or len(shapes) != 1 or len(shapes[0]) != 3 or shapes[0][1] != seq:
+        raise ValueError("its input is not one sequence batch,seq,features")
+    if not callable(getattr(module, "forward_sequence", None)):
+        raise ValueError(
+            f"{type(module).__name__} has no forward_sequence(frames, memory), which gives the output at every frame"
+        )
+    return exactness(module)
 
 
 def step_model(module: nn.Module, declaration: Declaration) -> StepModel:

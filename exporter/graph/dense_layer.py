@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from temport.exporter.graph.initializers import initializer
-from temport.exporter.graph.projection import insert
+from temport.exporter.graph.edit import initializer, insert
+from temport.exporter.graph.projection import product_of
 from temport.exporter.graph.standard_operator import is_standard
 
 
@@ -51,9 +51,10 @@ def dense_layer(graph: ir.Graph, node: ir.Node) -> DenseLayer | None:
         return None
     if weight.const_value is None or weight.dtype != ir.DataType.FLOAT:
         return None
+    width = product_of(node)
+    if width is not None and len(x.shape) >= 1:
+        return DenseLayer([node], x, weight, bias, 1, width)
     ranks = len(x.shape), len(weight.const_value.shape)
-    if ranks[0] >= 1 and ranks[1] == 2:
-        return _of_rows(graph, node, x, weight, bias)
     return _by_head(graph, node, x, weight) if ranks == (4, 3) else None
 
 
@@ -66,32 +67,10 @@ def only_user(value: ir.Value) -> ir.Node | None:
     return user if user.graph is producer.graph else None
 
 
-def is_bias(value: ir.Value | None, width: int) -> bool:
-    """Whether `value` is a constant `[width]`."""
-    return value is not None and value.const_value is not None and list(value.const_value.shape) == [width]
-
-
 def has_shape(value: ir.Value, shape: ir.Shape) -> bool:
     """Whether these are the sizes of `value` beyond doubt; a size without a number or a name equals none."""
     known = all(isinstance(size, int) or size.value is not None for size in shape)
     return known and value.shape is not None and list(value.shape) == list(shape)
-
-
-def _of_rows(
-    graph: ir.Graph, node: ir.Node, x: ir.Value, weight: ir.Value, bias: ir.Value | None
-) -> DenseLayer | None:
-    """`[..., K] x [K, N]`; a weight that lies transposed is turned here, once."""
-    given = {name: attribute.value for name, attribute in node.attributes.items()}
-    if given.get("alpha", 1.0) != 1.0 or given.get("beta", 1.0) != 1.0 or given.get("transA", 0):
-        return None
-    assert weight.const_value is not None
-    matrix = weight.const_value.numpy().T if given.get("transB", 0) else weight.const_value.numpy()
-    width = matrix.shape[1]
-    if bias is not None and not is_bias(bias, width):
-        return None
-    if given.get("transB", 0):
-        weight = initializer(graph, f"{weight.name}/inputs_first", matrix)
-    return DenseLayer([node], x, weight, bias, 1, width)
 
 
 def _by_head(graph: ir.Graph, node: ir.Node, x: ir.Value, weight: ir.Value) -> DenseLayer | None:
@@ -109,7 +88,12 @@ def _by_head(graph: ir.Graph, node: ir.Node, x: ir.Value, weight: ir.Value) -> D
     if rows.shape is None or len(rows.shape) != 2 or rows.shape[1] != groups * inner:
         flat = initializer(graph, f"rows/of_{groups * inner}", np.array([-1, groups * inner]))
         rows = insert(
-            graph, node, "Reshape", [rows, flat], [x.shape[0], groups * inner], f"{x.name}/side_by_side"
+            graph,
+            node,
+            "Reshape",
+            [rows, flat],
+            [x.shape[0], groups * inner],
+            f"{node.outputs[0].name}/side_by_side",
         )
     joined = after.outputs[0].shape
     is_flat = joined is not None and len(joined) == 2 and joined[1] == groups * outer

@@ -5,11 +5,11 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from temport.exporter.declare.declaration import Declaration
+from temport.exporter.graph import operators
 
-CACHED_OPS = ("CachedAttention", "CachedBlockLinearAttention")
-"""Ops of domain `temport` that take one frame of a stream, their first input, and give one, their first output."""
 CACHES = (1, 2)
-"""Keys and Values among the inputs of these ops; NextKeys and NextValues have the same places among the outputs."""
+"""Keys and Values among the inputs of an op that takes a frame; NextKeys and NextValues have the same
+places among the outputs."""
 
 
 def in_place_states(model: ir.Model, declaration: Declaration) -> frozenset[str]:
@@ -31,8 +31,7 @@ def _is_cache(before: ir.Value, after: ir.Value) -> bool:
         return False
     node, index = uses[0]
     return (
-        node.domain == "temport"
-        and node.op_type in CACHED_OPS
+        operators.of(node).frame
         and index in CACHES
         and node is after.producer()
         and node.outputs[index] is after

@@ -14,13 +14,11 @@ import numpy as np
 import onnx_ir as ir
 
 from temport.custom_ops.mask import Rule
+from temport.exporter.graph import operators
 from temport.exporter.graph.standard_operator import is_standard
 
-MOVES = {
-    "And", "Cast", "Concat", "Expand", "Flatten", "Gather", "Identity", "Not", "Pad", "Reshape", "Slice",
-    "Squeeze", "Tile", "Transpose", "Unsqueeze",
-}  # fmt: skip
-"""Operators that move or combine masks without deciding what is allowed."""
+LAST = "last"
+"""What `named` is told of the last entries of a table; pruning cuts them, and the check below has to read it."""
 REDUCTIONS = {"ReduceMax", "ReduceMin", "Greater"}
 """`Greater(ReduceMax(key_mask), 0)`-style questions: is any key of a *given* mask allowed. Never on positions."""
 
@@ -74,8 +72,9 @@ def check_masks(model: ir.Model, baked: Sequence[BakedMask], complete: bool = Tr
     """Compare every boolean mask constant with its predicate; return how many were compared.
 
     A constant matches a `BakedMask` by name (inlining prefixes names, so by the end of the name) and must equal
-    `rule.array(T, S)` bit for bit up to leading axes of size 1. Where `complete`, every other constant is a problem;
-    a module of somebody's own may bring masks that no predicate of ours says. Raises `MaskError`.
+    `rule.array(T, S)` bit for bit up to leading axes of size 1, or its last rows where pruning left no more. Where
+    `complete`, every other constant is a problem; a module of somebody's own may bring masks that no predicate of ours
+    says. Raises `MaskError`.
     """
     problems = computed_masks(model)
     expected = {mask.name: mask for mask in baked}
@@ -83,12 +82,16 @@ def check_masks(model: ir.Model, baked: Sequence[BakedMask], complete: bool = Tr
     for name, array in boolean_constants(model):
         if array.size <= 1:
             continue
-        mask = next((m for key, m in expected.items() if name.endswith(key)), None)
+        whole, _, cut = name.partition(f"/{LAST}/")
+        mask = next((m for key, m in expected.items() if whole.endswith(key)), None)
         if mask is None:
             if complete:
                 problems.append(f"boolean constant {name} {list(array.shape)} has no predicate")
             continue
         truth = mask.rule.array(mask.query_length, mask.key_length)
+        if cut:
+            axis, count = (int(part.partition("=")[2]) for part in cut.split("/"))
+            truth = np.take(truth, range(-count, 0), axis=axis - array.ndim)
         if array.size != truth.size or not np.array_equal(array.reshape(truth.shape), truth):
             problems.append(f"mask {name} {list(array.shape)} differs from {mask.rule}")
         compared += 1
@@ -121,7 +124,7 @@ def _computing_node(value: ir.Value) -> ir.Node | None:
         elif node.op_type == "Greater":
             if not all(v is None or _is_count_of_mask(v) for v in node.inputs[:1]):
                 return node
-        elif node.op_type not in MOVES:
+        elif not (operators.of(node).moves or operators.of(node).joins_masks):
             return node
         # only the data input moves a mask; shapes and indices beside it are arithmetic on sizes
         data = node.inputs if node.op_type in ("And", "Concat") else node.inputs[:1]

@@ -1,8 +1,11 @@
-"""A dense layer as the tracer writes it: `MatMul` with a constant weight, then `Add` of a constant bias."""
+"""A dense layer in its one spelling, `MatMul` or `Gemm` with the weight `[inputs, outputs]` second, and what it says.
+
+`spell_dense` writes every dense layer so, whichever way the tracer wrote it. A bias is a constant `[outputs]`, the
+second operand of an `Add` or the third one of the `Gemm`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +14,33 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from temport.exporter.graph.standard_operator import is_standard
+
+PLAIN = {"alpha": 1.0, "beta": 1.0, "transA": 0, "transB": 0}
+"""Attributes of a `Gemm` in the one spelling."""
+
+
+@dataclass(frozen=True)
+class Dense:
+    """The nodes of a dense layer.
+
+    product   the node that takes the data and, as its second input, the weight
+    bias      the node that takes the bias, and at which input; None for no bias
+    """
+
+    product: ir.Node
+    bias: tuple[ir.Node, int] | None
+
+    @property
+    def data(self) -> ir.Value:
+        value = self.product.inputs[0]
+        assert value is not None
+        return value
+
+    @property
+    def weight(self) -> ir.Value:
+        value = self.product.inputs[1]
+        assert value is not None
+        return value
 
 
 @dataclass(frozen=True)
@@ -22,22 +52,54 @@ class Projection:
     bias: npt.NDArray[Any] | None
 
 
-def projection_behind(value: ir.Value) -> Projection | None:
+def dense_behind(value: ir.Value) -> Dense | None:
     """The dense layer that makes `value`, whoever else uses it."""
     node = value.producer()
-    if node is None or not is_standard(node):
+    if node is None:
         return None
-    if node.op_type == "MatMul":
-        return _product(node)
-    if node.op_type != "Add":
+    if product_of(node) is not None:
+        has_bias = len(node.inputs) > 2 and node.inputs[2] is not None
+        return Dense(node, (node, 2) if has_bias else None)
+    product = node.inputs[0].producer() if is_standard(node, "Add") and node.inputs[0] is not None else None
+    width = product_of(product) if product is not None and is_standard(product, "MatMul") else None
+    if product is None or width is None or not is_bias(node.inputs[1], width):
         return None
-    for product, bias in (node.inputs, reversed(node.inputs)):
-        matmul = product.producer() if product is not None else None
-        constant = _constant(bias)
-        layer = _product(matmul) if matmul is not None and matmul.op_type == "MatMul" else None
-        if layer is not None and constant is not None and constant.shape == layer.weight.shape[1:]:
-            return Projection(layer.data, layer.weight, constant)
-    return None
+    return Dense(product, (node, 1))
+
+
+def product_of(node: ir.Node) -> int | None:
+    """The number of outputs of the dense layer whose product is this node; None where it is none."""
+    if (
+        not is_standard(node, "MatMul", "Gemm")
+        or node.inputs[0] is None
+        or node.inputs[0].const_value is not None
+    ):
+        return None
+    weight, bias = [*node.inputs, None][1:3]
+    given = {name: attribute.value for name, attribute in node.attributes.items()}
+    if (
+        weight is None
+        or weight.const_value is None
+        or len(weight.const_value.shape) != 2
+        or PLAIN | given != PLAIN
+    ):
+        return None
+    width = int(weight.const_value.numpy().shape[1])
+    return width if bias is None or is_bias(bias, width) else None
+
+
+def is_bias(value: ir.Value | None, width: int) -> bool:
+    """Whether `value` is a constant `[width]`."""
+    return value is not None and value.const_value is not None and list(value.const_value.shape) == [width]
+
+
+def projection_behind(value: ir.Value) -> Projection | None:
+    """The dense layer that makes `value` in numbers, whoever else uses it."""
+    layer = dense_behind(value)
+    if layer is None:
+        return None
+    weight = _constant(layer.weight)
+    return Projection(layer.data, weight, None if layer.bias is None else _constant(_input(*layer.bias)))
 
 
 def through(inner: Projection, outer: Projection) -> Projection:
@@ -53,47 +115,12 @@ def through(inner: Projection, outer: Projection) -> Projection:
     return Projection(inner.data, weight.astype(dtype), None if bias is None else bias.astype(dtype))
 
 
-def insert(
-    graph: ir.Graph,
-    before: ir.Node,
-    op: str,
-    inputs: Sequence[ir.Value],
-    shape: Sequence[int | ir.SymbolicDim],
-    name: str,
-) -> ir.Value:
-    """A new standard node with one output of this shape, in front of `before`; the dtype is the first input's."""
-    output = ir.Value(name=name, type=inputs[0].type, shape=ir.Shape(shape))
-    graph.insert_before(before, ir.node(op, list(inputs), outputs=[output], name=name))
-    return output
+def _input(node: ir.Node, index: int) -> ir.Value:
+    value = node.inputs[index]
+    assert value is not None
+    return value
 
 
-def stand_in(
-    graph: ir.Graph, node: ir.Node, op: str, inputs: Sequence[ir.Value | None], attributes: Mapping[str, Any]
-) -> ir.Node:
-    """Put a `temport` node that gives the same only output in the node's place, under its name, and return it."""
-    old = node.outputs[0]
-    output = ir.Value(name=old.name, type=old.type, shape=old.shape)
-    new = ir.node(op, list(inputs), attributes, domain="temport", outputs=[output], name=node.name)
-    graph.insert_before(node, new)
-    replace(graph, node, output)
-    return new
-
-
-def replace(graph: ir.Graph, node: ir.Node, value: ir.Value) -> None:
-    """Let `value` stand for the node's only output, under its name where that is an output of the graph."""
-    old = node.outputs[0]
-    if old.is_graph_output():
-        old.name, value.name = f"{old.name}_before", old.name
-    old.replace_all_uses_with(value, replace_graph_outputs=True)
-    graph.remove(node, safe=True)
-
-
-def _product(matmul: ir.Node) -> Projection | None:
-    data, weight = matmul.inputs[0], _constant(matmul.inputs[1])
-    if data is None or weight is None or weight.ndim != 2:
-        return None
-    return Projection(data, weight, None)
-
-
-def _constant(value: ir.Value | None) -> npt.NDArray[np.generic] | None:
-    return value.const_value.numpy() if value is not None and value.const_value is not None else None
+def _constant(value: ir.Value) -> npt.NDArray[Any]:
+    assert value.const_value is not None, "checked where the layer was found"
+    return value.const_value.numpy()

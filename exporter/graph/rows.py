@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from temport.exporter.graph.initializers import initializer
+from temport.exporter.graph import operators
+from temport.exporter.graph.edit import initializer
 from temport.exporter.graph.standard_operator import is_standard
-from temport.exporter.passes.prune import ELEMENTWISE
 
 Size = int | ir.SymbolicDim
 
@@ -55,7 +55,7 @@ def by_row(node: ir.Node) -> bool:
     if not is_standard(node) or any(rows_of(output) is None for output in node.outputs):
         return False
     rows, given = rows_of(node.inputs[0]) if node.inputs else None, node.inputs
-    if node.op_type in ELEMENTWISE:
+    if operators.of(node).elementwise:
         return _is_elementwise(node)
     if node.op_type == "Concat":
         return _axis(node) in (-1, 2) and _one_shape([rows_of(v) for v in given])
@@ -77,7 +77,7 @@ def by_row(node: ir.Node) -> bool:
 
 def adapt(graph: ir.Graph, node: ir.Node) -> None:
     """Give a node that is `by_row` the axes and constants of flat rows; its inputs are still on three axes."""
-    if node.op_type in ELEMENTWISE:
+    if operators.of(node).elementwise:
         rows = rows_of(node.outputs[0])
         assert rows is not None
         for index, value in enumerate(node.inputs):

@@ -23,7 +23,7 @@ from temport.exporter.parity.result import (
     ResultRow,
     RuntimeRow,
 )
-from temport.exporter.runtimes import RUNTIMES, load
+from temport.exporter.runtimes import every
 from temport.exporter.runtimes.contract import Runtime, Session
 from temport.exporter.runtimes.subject import Subject
 
@@ -48,7 +48,7 @@ def run_parity(
     """
     if not cases:
         raise UserError("a parity run needs at least one case")
-    runtimes = [load(name) for name in RUNTIMES] if runtimes is None else runtimes
+    runtimes = every() if runtimes is None else runtimes
     notify = progress or (lambda what, step, steps: None)
     steps = len(runtimes) + 1
     notify("torch_float64 (oracle)", 0, steps)
@@ -82,7 +82,12 @@ def run_parity(
 
 def run_runtime(subject: Subject, runtime: Runtime, truths: Sequence[Truth], threads: int = 1) -> RuntimeRow:
     """One row of the report; an exception inside the runtime is a failure of that runtime, not of the run."""
-    refusal = runtime.unavailable() or runtime.capabilities.refusal(subject.declaration)
+    try:
+        refusal = runtime.unavailable() or runtime.capabilities.refusal(subject.declaration)
+    except Exception as error:
+        return RuntimeRow(
+            runtime.name, "", "", FAIL, f"it cannot say whether it runs here: {_summary(error)}"
+        )
     if refusal is not None:
         return RuntimeRow(runtime.name, "", "", NOT_RUN, refusal)
     try:

@@ -22,7 +22,7 @@ from temport.exporter.parity.oracle import Truth, find_truths
 from temport.exporter.parity.result import ParityReport
 from temport.exporter.parity.run import run_parity
 from temport.exporter.parity.stream import Streamed, locate_frames
-from temport.exporter.runtimes import RUNTIMES, load
+from temport.exporter.runtimes import every
 from temport.exporter.runtimes.contract import Runtime
 from temport.exporter.runtimes.subject import Subject
 
@@ -77,7 +77,7 @@ class Trial:
     ) -> ParityReport:
         """Every runtime (None: all) over every case; a stream is run frame by frame."""
         truths = self.truths(cases) if truths is None else truths
-        chosen = [load(name) for name in RUNTIMES] if runtimes is None else list(runtimes)
+        chosen = every() if runtimes is None else list(runtimes)
         if not self.subject.declaration.streaming:
             report = run_parity(self.subject, cases, chosen, truths=truths, progress=progress)
             return self._checked(report, truths)

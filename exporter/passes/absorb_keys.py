@@ -19,50 +19,47 @@ from __future__ import annotations
 import onnx_ir as ir
 from onnx_ir.passes import common
 
-from temport.exporter.graph.initializers import initializer
-from temport.exporter.graph.projection import Projection, insert, projection_behind, through
-from temport.exporter.passes.unpack_qkv import is_packed, unpack_qkv
+from temport.exporter.graph.attention import Attention
+from temport.exporter.graph.edit import initializer, insert, named
+from temport.exporter.graph.projection import Projection, projection_behind, through
+from temport.exporter.passes.unpack_qkv import unpack_qkv
 
 
 def absorb_keys(model: ir.Model) -> bool:
     """Rewrite in place; False where nothing was found. Run it before bodies are attached."""
-    found = [node for node in model.graph if _is_attention(node) and _absorb(model.graph, node)]
+    graph = model.graph
+    found = [node for node in graph if (x := Attention.of(node)) is not None and _absorb(graph, x)]
     if found:
         common.RemoveUnusedNodesPass()(model)
     return bool(found)
 
 
-def _is_attention(node: ir.Node) -> bool:
-    return node.domain == "temport" and node.op_type == "OnlineSoftmaxAttention"
-
-
-def _absorb(graph: ir.Graph, node: ir.Node) -> bool:
-    layers = _packed_layers(node) if is_packed(node) else _layers(node)
-    if node.attributes["num_heads"].as_int() != 1 or layers is None:
+def _absorb(graph: ir.Graph, attention: Attention) -> bool:
+    node, q = attention.node, attention.q
+    layers = _packed_layers(q) if attention.packed else _layers(attention)
+    if attention.heads != 1 or layers is None or q.shape is None:
         return False
     queries, keys = layers
     source, width = keys.weight.shape
     if source != width:
         return False
-    if is_packed(node):
-        unpack_qkv(graph, node)
-    q = node.inputs[0]
-    assert q is not None and q.shape is not None
+    if attention.packed:
+        unpack_qkv(graph, attention)
     both = through(queries, Projection(keys.data, keys.weight.T, None))
-    name, shape = f"{node.outputs[0].name}_query", [*q.shape[:2], width]
-    weight = initializer(graph, f"{name}_weight", both.weight)
+    name, shape = named(node.outputs[0], "query"), [*q.shape[:2], width]
+    weight = initializer(graph, f"{name}/weight", both.weight)
     result = insert(graph, node, "MatMul", [both.data, weight], shape, name)
     if both.bias is not None:
-        bias = initializer(graph, f"{name}_bias", both.bias)
-        result = insert(graph, node, "Add", [result, bias], shape, f"{name}_biased")
+        bias = initializer(graph, f"{name}/bias", both.bias)
+        result = insert(graph, node, "Add", [result, bias], shape, f"{name}/biased")
     node.replace_input_with(0, result)
     node.replace_input_with(1, keys.data)
     return True
 
 
-def _packed_layers(node: ir.Node) -> tuple[Projection, Projection] | None:
-    """The dense layers of queries and keys inside the one that makes packed QKV for this node alone."""
-    packed = _own_layer(node.inputs[0])
+def _packed_layers(value: ir.Value) -> tuple[Projection, Projection] | None:
+    """The dense layers of queries and keys inside the one that makes packed QKV for one node alone."""
+    packed = _own_layer(value)
     if packed is None:
         return None
     width = packed.weight.shape[1] // 3
@@ -73,9 +70,9 @@ def _packed_layers(node: ir.Node) -> tuple[Projection, Projection] | None:
     return queries, keys
 
 
-def _layers(node: ir.Node) -> tuple[Projection, Projection] | None:
+def _layers(attention: Attention) -> tuple[Projection, Projection] | None:
     """The dense layers that make queries and keys for this node alone."""
-    queries, keys = _own_layer(node.inputs[0]), _own_layer(node.inputs[1])
+    queries, keys = _own_layer(attention.q), _own_layer(attention.k)
     return None if queries is None or keys is None else (queries, keys)
 
 

@@ -22,52 +22,46 @@ import numpy.typing as npt
 import onnx_ir as ir
 from onnx_ir.passes import common
 
-from temport.custom_ops.mask import MaskRule
+from temport.exporter.graph.attention import Attention
 from temport.exporter.graph.dense_layer import only_user
-from temport.exporter.graph.initializers import initializer
-from temport.exporter.graph.projection import Projection, insert, projection_behind, replace, through
+from temport.exporter.graph.edit import initializer, insert, named, replace
+from temport.exporter.graph.projection import Projection, projection_behind, through
 
 
 def absorb_projections(model: ir.Model) -> bool:
     """Rewrite in place; False where nothing was found. Run it after pruning, which makes single queries."""
-    found = [node for node in model.graph if _is_single_query(node) and _absorb(model.graph, node)]
+    graph = model.graph
+    found = [
+        n for n in graph if (x := Attention.of(n)) is not None and _is_single_query(x) and _absorb(graph, x)
+    ]
     if found:
         common.RemoveUnusedNodesPass()(model)
     return bool(found)
 
 
-def _is_single_query(node: ir.Node) -> bool:
+def _is_single_query(attention: Attention) -> bool:
     """One query per sequence with K and V of its own, and no way that it sees no key (its bias would be 0)."""
-    if node.domain != "temport" or node.op_type != "OnlineSoftmaxAttention" or len(node.inputs) < 3:
+    q, k, v = attention.q, attention.k, attention.v
+    if attention.key_mask is not None or attention.scale is None or k is None or v is None:
         return False
-    q, k, v, *mask = node.inputs
-    if any(mask) or any(x is None or x.shape is None or len(x.shape) != 3 for x in (q, k, v)):
+    if any(x.shape is None or len(x.shape) != 3 for x in (q, k, v)):
         return False
-    assert q is not None and q.shape is not None and k is not None and k.shape is not None
-    keys, offset = k.shape[1], node.attributes["query_offset"].as_int()
-    if q.shape[1] != 1 or not isinstance(keys, int):
-        return False
-    rule = MaskRule(
-        bool(node.attributes["causal"].as_int()),
-        node.attributes["window"].as_int(),
-        None if offset == -1 else offset,
-    )
-    return not rule.has_empty_rows(1, keys)
+    keys = attention.key_length
+    return attention.query_length == 1 and keys is not None and not attention.rule.has_empty_rows(1, keys)
 
 
-def _absorb(graph: ir.Graph, node: ir.Node) -> bool:
-    q, k, v = node.inputs[:3]
-    assert q is not None and k is not None and v is not None and k.shape is not None
+def _absorb(graph: ir.Graph, attention: Attention) -> bool:
+    node, q, k, v = attention.node, attention.q, attention.k, attention.v
+    assert k is not None and v is not None and attention.key_length is not None
     keys, values = (projection_behind(x) if len(x.uses()) == 1 else None for x in (k, v))
     if keys is None or values is None:
         return False
-    inner = _layer_for_these_alone(keys.data, values.data)
+    inner = _layer_for_these_alone(graph, keys.data, values.data)
     if inner is not None:
         source = keys.data
         keys, values = through(inner, keys), through(inner, values)
-    heads, groups = node.attributes["num_heads"].as_int(), node.attributes["kv_num_heads"].as_int()
-    assert isinstance(k.shape[1], int)
-    if not _pays(heads, k.shape[1], keys, values):
+    heads, groups = attention.heads, attention.kv_heads
+    if not _pays(heads, attention.key_length, keys, values):
         return False
     if inner is not None:
         for use in source.uses():
@@ -76,29 +70,31 @@ def _absorb(graph: ir.Graph, node: ir.Node) -> bool:
     to_source = _by_head(keys.weight, heads, groups).transpose(0, 2, 1)  # [H, D, C]
     from_source = _by_head(values.weight, heads, groups)  # [H, C, Dv]
     output = node.outputs[0]
-    rows = _query(graph, node, q, to_source, f"{output.name}_query")
+    rows = _query(graph, node, q, to_source, named(output, "query"))
     read = _attend(graph, node, rows, keys.data, values.data)
-    result = _per_head(graph, node, read, from_source, f"{output.name}_values")
+    result = _per_head(graph, node, read, from_source, named(output, "values"))
     if values.bias is not None:
         bias = np.repeat(values.bias.reshape(groups, -1), heads // groups, axis=0).ravel()
-        constant = initializer(graph, f"{output.name}_values_bias", bias)
-        result = insert(graph, node, "Add", [result, constant], _dims(result), f"{output.name}_biased")
+        constant = initializer(graph, named(output, "values/bias"), bias)
+        result = insert(graph, node, "Add", [result, constant], _dims(result), named(output, "biased"))
     replace(graph, node, result)
     return True
 
 
-def _layer_for_these_alone(source: ir.Value, other: ir.Value) -> Projection | None:
+def _layer_for_these_alone(graph: ir.Graph, source: ir.Value, other: ir.Value) -> Projection | None:
     """The dense layer that makes the common source of K and V, where all its other uses take later rows of it."""
     if source is not other or source.is_graph_output():
         return None
     others = [use.node for use in source.uses() if use.node.op_type != "MatMul"]
-    if len(source.uses()) - len(others) != 2 or not all(_takes_rows(node) for node in others):
+    if len(source.uses()) - len(others) != 2 or not all(_takes_rows(graph, node) for node in others):
         return None
     return projection_behind(source)
 
 
-def _takes_rows(node: ir.Node) -> bool:
-    """Whether the node slices along the sequence axis only."""
+def _takes_rows(graph: ir.Graph, node: ir.Node) -> bool:
+    """Whether the node slices along the sequence axis only, and stands in this graph and none inside it."""
+    if node.graph is not graph:
+        return False
     axes = node.inputs[3] if node.op_type == "Slice" and len(node.inputs) == 4 else None
     return axes is not None and axes.const_value is not None and axes.const_value.numpy().tolist() == [1]
 
@@ -109,12 +105,14 @@ def _slice_first(graph: ir.Graph, cut: ir.Node, layer: Projection) -> None:
     batch, count, _ = _dims(output)
     width, wide = layer.weight.shape
     bounds = [bound for bound in cut.inputs[1:] if bound is not None]
-    rows = insert(graph, cut, "Slice", [layer.data, *bounds], [batch, count, width], f"{output.name}_rows")
-    weight = initializer(graph, f"{output.name}_weight", layer.weight)
-    result = insert(graph, cut, "MatMul", [rows, weight], [batch, count, wide], f"{output.name}_product")
+    rows = insert(
+        graph, cut, "Slice", [layer.data, *bounds], [batch, count, width], named(output, "source_rows")
+    )
+    weight = initializer(graph, named(output, "weight"), layer.weight)
+    result = insert(graph, cut, "MatMul", [rows, weight], [batch, count, wide], named(output, "product"))
     if layer.bias is not None:
-        bias = initializer(graph, f"{output.name}_bias", layer.bias)
-        result = insert(graph, cut, "Add", [result, bias], [batch, count, wide], f"{output.name}_sum")
+        bias = initializer(graph, named(output, "bias"), layer.bias)
+        result = insert(graph, cut, "Add", [result, bias], [batch, count, wide], named(output, "sum"))
     replace(graph, cut, result)
 
 
@@ -143,8 +141,8 @@ def _query(graph: ir.Graph, before: ir.Node, q: ir.Value, weights: npt.NDArray[A
     result = _per_head(graph, before, both.data, both.weight[None], name)
     if both.bias is None:
         return result
-    bias = initializer(graph, f"{name}_bias", both.bias)
-    return insert(graph, before, "Add", [result, bias], _dims(result), f"{name}_biased")
+    bias = initializer(graph, f"{name}/bias", both.bias)
+    return insert(graph, before, "Add", [result, bias], _dims(result), f"{name}/biased")
 
 
 def _per_head(
@@ -154,13 +152,13 @@ def _per_head(
     H, inner, outer = weights.shape
     batch = _dims(x)[0]
     if H == 1:
-        constant = initializer(graph, f"{name}_weight", weights[0])
+        constant = initializer(graph, f"{name}/weight", weights[0])
         return insert(graph, before, "MatMul", [x, constant], [batch, 1, outer], name)
-    constant = initializer(graph, f"{name}_weight", weights)
-    split = initializer(graph, f"{name}_split", np.array([-1, H, 1, inner]))
-    join = initializer(graph, f"{name}_join", np.array([-1, 1, H * outer]))
-    rows = insert(graph, before, "Reshape", [x, split], [batch, H, 1, inner], f"{name}_rows")
-    product = insert(graph, before, "MatMul", [rows, constant], [batch, H, 1, outer], f"{name}_heads")
+    constant = initializer(graph, f"{name}/weight", weights)
+    split = initializer(graph, f"{name}/split", np.array([-1, H, 1, inner]))
+    join = initializer(graph, f"{name}/join", np.array([-1, 1, H * outer]))
+    rows = insert(graph, before, "Reshape", [x, split], [batch, H, 1, inner], f"{name}/apart")
+    product = insert(graph, before, "MatMul", [rows, constant], [batch, H, 1, outer], f"{name}/heads")
     return insert(graph, before, "Reshape", [product, join], [batch, 1, H * outer], name)
 
 
@@ -169,7 +167,7 @@ def _attend(graph: ir.Graph, node: ir.Node, q: ir.Value, k: ir.Value, v: ir.Valu
     attributes = {name: attribute.value for name, attribute in node.attributes.items()}
     heads = attributes["num_heads"]
     shape = ir.Shape([_dims(q)[0], 1, heads * _dims(v)[2]])
-    output = ir.Value(name=f"{node.outputs[0].name}_source", type=q.type, shape=shape)
+    output = ir.Value(name=named(node.outputs[0], "source"), type=q.type, shape=shape)
     attention = ir.node(
         node.op_type,
         [q, k, v],

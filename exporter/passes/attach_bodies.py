@@ -1,13 +1,16 @@
 """Give every `temport` node a function body, so that the one file runs where our kernels are absent.
 
 A body is specialised to its nodes' attributes and lengths: that is what makes its masks constants. Nodes that
-agree share one body; others get a body of their own under an ONNX function *overload*.
+agree share one body; others get a body of their own under an ONNX function *overload*. Where that makes more bodies of
+an op than the native library has domains for, nodes that differ in lengths only share one for open lengths.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import replace
+from typing import TypeVar
 
 import onnx
 import onnx_ir as ir
@@ -15,11 +18,19 @@ import onnx_ir as ir
 from temport.custom_ops.op import Specialisation
 from temport.custom_ops.table import OPS
 from temport.exporter.declare.declaration import Declaration
-from temport.exporter.graph.body_domains import FIRST_IR_WITH_FUNCTIONS, FIRST_IR_WITH_OVERLOADS
+from temport.exporter.graph.body_domains import (
+    FIRST_IR_WITH_FUNCTIONS,
+    FIRST_IR_WITH_OVERLOADS,
+    KERNEL_DOMAINS,
+)
 from temport.exporter.graph.masks import BakedMask
 
 LENGTH, WIDTH = 1, 2
 """Axes of queries, keys and values."""
+
+Group = tuple[str, Specialisation, list[ir.Node]]
+"""The nodes of an op that share a body, and what it is made for."""
+Value = TypeVar("Value", bound=Hashable)
 
 
 def attach_bodies(
@@ -29,7 +40,7 @@ def attach_bodies(
 
     `forms` chooses the form per op name; an op left out gets the one that costs less at its length.
     """
-    groups: list[tuple[str, Specialisation, list[ir.Node]]] = []
+    groups: list[Group] = []
     for node in model.graph.all_nodes():
         if node.domain != "temport":
             continue
@@ -40,7 +51,7 @@ def attach_bodies(
         nodes.append(node)
     seen: dict[str, int] = {}
     masks = []
-    for op, at, nodes in groups:
+    for op, at, nodes in _within_domains(groups):
         seen[op] = seen.get(op, 0) + 1
         overload = "" if seen[op] == 1 else str(seen[op])
         body = OPS[op].body(replace(at, overload=overload))
@@ -56,6 +67,39 @@ def attach_bodies(
     overloaded = any(count > 1 for count in seen.values())
     model.ir_version = max(oldest, FIRST_IR_WITH_OVERLOADS if overloaded else FIRST_IR_WITH_FUNCTIONS)
     return masks
+
+
+def _within_domains(groups: list[Group]) -> list[Group]:
+    """The groups, where an op has more than the library has domains for it, joined if only lengths tell them apart."""
+    count = Counter(op for op, _, _ in groups)
+    joined: list[Group] = []
+    for op, at, nodes in groups:
+        alike = [other for name, other, _ in groups if name == op and _but_lengths(other) == _but_lengths(at)]
+        if count[op] <= KERNEL_DOMAINS.get(op, count[op]) or len(alike) == 1:
+            joined.append((op, at, nodes))
+            continue
+        lengths = [(a.query_length, a.key_length, a.max_length) for a in alike]
+        shared = replace(
+            at,
+            query_length=_common(a.query_length for a in alike),
+            key_length=_common(a.key_length for a in alike),
+            max_length=max(length for row in lengths for length in row if length is not None),
+        )
+        same = (members for name, other, members in joined if (name, other) == (op, shared))
+        if (members := next(same, None)) is None:
+            joined.append((op, shared, members := []))
+        members += nodes
+    return joined
+
+
+def _but_lengths(at: Specialisation) -> Specialisation:
+    return replace(at, query_length=None, key_length=None, max_length=None)
+
+
+def _common(values: Iterable[Value]) -> Value | None:
+    """The value that they all are, or None."""
+    different = set(values)
+    return different.pop() if len(different) == 1 else None
 
 
 def _specialisation(node: ir.Node, declaration: Declaration, form: str) -> Specialisation:

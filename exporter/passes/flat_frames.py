@@ -9,8 +9,8 @@ from __future__ import annotations
 import onnx_ir as ir
 from onnx_ir.passes import common
 
-from temport.exporter.graph.in_place import CACHED_OPS
-from temport.exporter.graph.projection import replace
+from temport.exporter.graph import operators
+from temport.exporter.graph.edit import replace
 from temport.exporter.graph.standard_operator import is_standard
 
 
@@ -23,11 +23,13 @@ def flat_frames(model: ir.Model) -> bool:
 
 
 def _flatten(graph: ir.Graph, node: ir.Node) -> bool:
-    if node.domain != "temport" or node.op_type not in CACHED_OPS:
+    if not operators.of(node).frame:
         return False
     frame, output = node.inputs[0], node.outputs[0]
     before = frame.producer() if frame is not None else None
     behind = [use.node for use in output.uses()]
+    if any(user.graph is not graph for user in behind):
+        return False
     if before is None or output.is_graph_output() or not is_standard(before, "Reshape"):
         return False
     row = before.inputs[0]

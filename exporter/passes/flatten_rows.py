@@ -14,8 +14,11 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import common
 
-from temport.exporter.graph.initializers import initializer
+from temport.exporter.graph.dense_layer import only_user
+from temport.exporter.graph.edit import initializer
+from temport.exporter.graph.projection import Dense, dense_behind
 from temport.exporter.graph.rows import Rows, adapt, by_row, rows_of
+from temport.exporter.graph.standard_operator import is_standard
 
 RESHAPES_PER_LAYER = 2
 """What ONNX Runtime puts around a dense layer on three axes, to compute it as a `Gemm`."""
@@ -86,22 +89,15 @@ def _gains(island: list[ir.Node]) -> bool:
     inside = set(island)
     values = {v for node in island for v in (*node.inputs, *node.outputs) if v is not None and rows_of(v)}
     borders = sum(_crosses(value, inside) for value in values)
-    return borders < RESHAPES_PER_LAYER * sum(_bias(node) is not None for node in island)
+    return borders < RESHAPES_PER_LAYER * sum(_layer(node) is not None for node in island)
 
 
-def _bias(add: ir.Node) -> tuple[ir.Node, ir.Value] | None:
-    """The product and the bias of a dense layer that ends in this node."""
-    if add.op_type != "Add":
+def _layer(add: ir.Node) -> Dense | None:
+    """The dense layer that ends in this node, where nothing else takes its product."""
+    layer = dense_behind(add.outputs[0]) if is_standard(add, "Add") else None
+    if layer is None or not by_row(layer.product) or only_user(layer.product.outputs[0]) is not add:
         return None
-    for product, bias in (add.inputs, tuple(reversed(add.inputs))):
-        matmul, rows = (product.producer() if product is not None else None), rows_of(product)
-        if matmul is None or rows is None or matmul.op_type != "MatMul" or not by_row(matmul):
-            continue
-        alone = len(matmul.outputs[0].uses()) == 1 and not matmul.outputs[0].is_graph_output()
-        constant = bias.const_value if bias is not None else None
-        if bias is not None and constant is not None and tuple(constant.shape) == (rows.width,) and alone:
-            return matmul, bias
-    return None
+    return layer
 
 
 def _can_return(graph: ir.Graph, island: list[ir.Node]) -> bool:
@@ -137,7 +133,7 @@ def _like(graph: ir.Graph, value: ir.Value) -> ir.Value | None:
 def _flatten(graph: ir.Graph, island: list[ir.Node], flat: dict[ir.Value, ir.Value]) -> None:
     """Rewrite one island; `flat` holds the rows of what comes from outside, which islands share."""
     inside = set(island)
-    layers = {node: found for node in island if (found := _bias(node)) is not None}
+    layers = {node: found for node in island if (found := _layer(node)) is not None}
     made = [(v, rows) for node in island for v in node.outputs if (rows := rows_of(v)) is not None]
     left = [(v, rows) for v, rows in made if _crosses(v, inside)]
     for node in island:
@@ -154,8 +150,8 @@ def _flatten(graph: ir.Graph, island: list[ir.Node], flat: dict[ir.Value, ir.Val
         _return(graph, value, rows, inside)
     for value, rows in made:
         value.shape = rows.flat
-    for add, (matmul, bias) in layers.items():
-        _one_gemm(graph, add, matmul, bias)
+    for add, layer in layers.items():
+        _one_gemm(graph, add, layer)
 
 
 def _rows(graph: ir.Graph, value: ir.Value, rows: Rows) -> ir.Value:
@@ -208,11 +204,10 @@ def _sizes(graph: ir.Graph, value: ir.Value, rows: Rows, before: ir.Node) -> ir.
     return whole
 
 
-def _one_gemm(graph: ir.Graph, add: ir.Node, matmul: ir.Node, bias: ir.Value) -> None:
-    data, weight = matmul.inputs
+def _one_gemm(graph: ir.Graph, add: ir.Node, layer: Dense) -> None:
     old = add.outputs[0]
     output = ir.Value(name=old.name, type=old.type, shape=old.shape)
-    gemm = ir.node("Gemm", [data, weight, bias], outputs=[output], name=add.name)
+    gemm = ir.node("Gemm", [layer.data, layer.weight, add.inputs[1]], outputs=[output], name=add.name)
     graph.insert_before(add, gemm)
     old.replace_all_uses_with(output)
-    graph.remove([add, matmul], safe=True)
+    graph.remove([add, layer.product], safe=True)

@@ -10,13 +10,11 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import common
 
-from temport.exporter.graph.dense_layer import DenseLayer, dense_layer, has_shape, is_bias, only_user
-from temport.exporter.graph.initializers import initializer
-from temport.exporter.graph.projection import stand_in
+from temport.exporter.graph import operators
+from temport.exporter.graph.dense_layer import DenseLayer, dense_layer, has_shape, only_user
+from temport.exporter.graph.edit import initializer, stand_in
+from temport.exporter.graph.projection import is_bias
 from temport.exporter.graph.standard_operator import is_standard
-
-ACTIVATIONS = {"Relu": "relu", "Gelu": "gelu", "Sigmoid": "sigmoid"}
-"""ai.onnx operator -> attribute `activation` of FusedDense."""
 
 
 def fused_dense(model: ir.Model) -> bool:
@@ -57,9 +55,11 @@ def _take_activation(layer: DenseLayer) -> None:
         if gated is not None:
             layer.nodes += gated
             layer.activation = "silu"
-    elif is_standard(node, *ACTIVATIONS) and _approximate(node) == "none":
+        return
+    activation = operators.of(node).activation
+    if activation is not None and _approximate(node) == "none":
         layer.nodes.append(node)
-        layer.activation = ACTIVATIONS[node.op_type]
+        layer.activation = activation
 
 
 def _approximate(node: ir.Node) -> str:

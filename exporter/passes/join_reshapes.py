@@ -10,11 +10,9 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import common
 
-from temport.exporter.graph.initializers import initializer
-from temport.exporter.graph.projection import insert, replace
+from temport.exporter.graph import operators
+from temport.exporter.graph.edit import initializer, insert, replace
 from temport.exporter.graph.standard_operator import is_standard
-
-RENAMING = {"Flatten", "Reshape", "Squeeze", "Unsqueeze"}
 
 
 def join_reshapes(model: ir.Model) -> bool:
@@ -32,7 +30,7 @@ def _keeps_order(node: ir.Node) -> bool:
         return False
     if node.inputs[0].const_value is not None:
         return False
-    if node.op_type in RENAMING:
+    if operators.of(node).renames:
         return True
     shape = node.inputs[0].shape
     if shape is None:

@@ -14,7 +14,7 @@ import numpy as np
 import onnx_ir as ir
 
 from temport.exporter.declare.declaration import Axis, Declaration
-from temport.exporter.graph.initializers import initializer
+from temport.exporter.graph.edit import initializer
 
 NO_LIMIT = np.iinfo(np.int64).max
 

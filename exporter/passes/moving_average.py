@@ -9,8 +9,7 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 
 from temport.exporter.graph.dense_layer import only_user
-from temport.exporter.graph.initializers import initializer
-from temport.exporter.graph.projection import insert, replace
+from temport.exporter.graph.edit import initializer, insert, replace
 from temport.exporter.graph.standard_operator import is_standard
 
 FRAMES_LAST, FRAMES_FIRST = [0, 3, 1, 2], [0, 2, 3, 1]
@@ -99,8 +98,8 @@ def _replace(graph: ir.Graph, average: _Average) -> None:
     channels, _, _, taps = weights.numpy().shape
     shape = [given.shape[0], given.shape[2], given.shape[3]]
     one = initializer(graph, "frames/axis", np.array([1], np.int64))
-    rows = insert(graph, last, "Squeeze", [given, one], shape, f"{given.name}/frames")
     name = last.outputs[0].name
+    rows = insert(graph, last, "Squeeze", [given, one], shape, f"{name}/given")
     node = ir.node(
         "MovingAverage",
         [rows, average.near, average.far],

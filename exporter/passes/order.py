@@ -21,9 +21,11 @@ from temport.exporter.passes.fused_lstm import fused_lstm
 from temport.exporter.passes.join_reshapes import join_reshapes
 from temport.exporter.passes.limit_lengths import limit_lengths
 from temport.exporter.passes.moving_average import moving_average
+from temport.exporter.passes.notes import Notes
 from temport.exporter.passes.precision import PrecisionChange, lower_precision
 from temport.exporter.passes.prune import prune
 from temport.exporter.passes.residual_layer_norm import residual_layer_norm
+from temport.exporter.passes.spell_dense import spell_dense
 from temport.exporter.passes.to_standard import to_standard
 from temport.exporter.trace.clean import clean
 
@@ -39,12 +41,14 @@ class Work:
 
     masks  constants that the file must hold, with their predicates
     half   what the lowering of the precision did
+    notes  what a pass gave up, for the report
     """
 
     model: ir.Model
     declaration: Declaration
     masks: list[BakedMask] = field(default_factory=list)
     half: PrecisionChange | None = None
+    notes: Notes = field(default_factory=Notes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +82,7 @@ class Pass:
 
 def _prune(work: Work) -> bool:
     axes = work.declaration.axes.values()
-    return prune(work.model, {axis.name: axis.min for axis in axes if axis.name != "batch"})
+    return prune(work.model, {axis.name: axis.min for axis in axes if axis.name != "batch"}, work.notes)
 
 
 def _limit_lengths(work: Work) -> bool:
@@ -87,7 +91,7 @@ def _limit_lengths(work: Work) -> bool:
 
 def _lower_precision(work: Work) -> bool:
     names = {element: name for name, element in PRECISIONS.items()}
-    work.half = lower_precision(work.model, names[work.declaration.precision])
+    work.half = lower_precision(work.model, names[work.declaration.precision], work.notes)
     return True
 
 
@@ -109,12 +113,20 @@ def _clean(work: Work) -> bool:
 
 SIMPLIFYING = (
     Pass(
+        name="spell_dense",
+        run=lambda work: spell_dense(work.model),
+        why="every dense layer is written in one way, which the passes after it know",
+    ),
+    Pass(
         name="fold_factors",
         run=lambda work: fold_factors(work.model),
         why="constant factors go into the weights beside them",
+        after=("spell_dense",),
         precisions=ALL_PRECISIONS - {"float16"},  # whose range a weight that was scaled can leave
     ),
-    Pass(name="prune", run=_prune, why="what cannot reach the output is not computed"),
+    Pass(
+        name="prune", run=_prune, why="what cannot reach the output is not computed", after=("spell_dense",)
+    ),
     Pass(
         name="absorb_projections",
         run=lambda work: absorb_projections(work.model),

@@ -3,8 +3,9 @@ says.
 
 Matrix products and attention compute in the half type (attention takes its softmax in float32 inside);
 element-wise operators and data movement follow their inputs; everything else stays float32: softmax,
-normalisation, reductions, the depthwise convolution of a moving average, recurrences, exponentials and
-divisions, and any operator not named here. Inputs and outputs of the model keep their types.
+normalisation, reductions, the depthwise convolution of a moving average, recurrences, exponentials and divisions,
+graphs inside a node, and any operator whose row in the operator table says no more. Inputs and outputs of the model
+keep their types.
 """
 
 from __future__ import annotations
@@ -17,20 +18,13 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 
 from temport.exporter.errors import UserError
+from temport.exporter.graph import operators
+from temport.exporter.graph.operator_row import Half
+from temport.exporter.passes.notes import Notes
 
 PRECISIONS = {"fp16": ir.DataType.FLOAT16, "bf16": ir.DataType.BFLOAT16}
 """Name on the command line -> element type (`fp32` is no pass at all)."""
 
-HALF = {"Attention", "BlockLinearAttention", "Conv", "Gemm", "MatMul", "OnlineSoftmaxAttention"}
-"""Operators that sum products with a float32 accumulator wherever half types are fast."""
-FOLLOW = {
-    "Abs", "Add", "Clip", "Concat", "Einsum", "Elu", "Expand", "Flatten", "Gather", "Gelu", "Identity", "Max",
-    "Min", "Mul", "Neg", "Pad", "Relu", "Reshape", "Sigmoid", "Slice", "Split", "Squeeze", "Sub", "Tanh", "Tile",
-    "Transpose", "Unsqueeze", "Where",
-}  # fmt: skip
-"""Operators that round once per element, or not at all."""
-UNTYPED = {"Cast", "IsInf", "IsNaN", "Shape", "Size"}
-"""Operators that take any float and whose result does not depend on its type."""
 _FLOATS = {ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16}
 
 
@@ -49,18 +43,19 @@ class PrecisionChange:
     casts: int
 
 
-def lower_precision(model: ir.Model, precision: str) -> PrecisionChange:
+def lower_precision(model: ir.Model, precision: str, notes: Notes | None = None) -> PrecisionChange:
     """Retype the float32 graph of `model` in place; run it before bodies are attached.
 
     Raises `UserError` for an unknown precision or a weight that the half type cannot hold.
     """
     if precision not in PRECISIONS:
         raise UserError(f"--precision {precision!r} is unknown; give fp32, {', '.join(PRECISIONS)}")
-    return _Retyping(model, precision).run()
+    return _Retyping(model, precision, notes).run()
 
 
 class _Retyping:
-    def __init__(self, model: ir.Model, precision: str) -> None:
+    def __init__(self, model: ir.Model, precision: str, notes: Notes | None) -> None:
+        self.notes = notes
         self.model, self.graph, self.precision = model, model.graph, precision
         self.half_type = PRECISIONS[precision]
         self.converted: dict[tuple[str, ir.DataType], ir.Value] = {}
@@ -71,6 +66,7 @@ class _Retyping:
     def run(self) -> PrecisionChange:
         wanted = {id(value): value.dtype for value in self.graph.outputs}
         for node in list(self.graph):
+            self._keep_inside(node)
             kind = self._kind(node)
             if kind is None:
                 continue
@@ -84,21 +80,36 @@ class _Retyping:
                         self.half.append(output.name or "")
             else:
                 self.float32[node.op_type] += 1
+                if self.notes is not None and operators.known(node) is None:
+                    self.notes.add(
+                        "precision", node, "has no row in the operator table, so it stays in float32"
+                    )
         for index, value in enumerate(self.graph.outputs):
             if value.dtype != wanted[id(value)]:
                 self._restore_output(index, value)
         common.RemoveUnusedNodesPass()(self.model)
         return PrecisionChange(self.precision, tuple(self.half), dict(self.float32.most_common()), self.casts)
 
+    def _keep_inside(self, node: ir.Node) -> None:
+        """The graphs inside a node stay in float32, and what they read of this graph is given to them so."""
+        inside = [n for graph in graphs_inside(node) for n in graph.all_nodes()]
+        for user in inside:
+            for index, value in enumerate(user.inputs):
+                if value is not None and value.dtype == self.half_type and value.graph is self.graph:
+                    user.replace_input_with(index, self._as(value, ir.DataType.FLOAT, node))
+        if inside and self._kind(node) is None:
+            self.float32[node.op_type] += 1
+
     def _kind(self, node: ir.Node) -> ir.DataType | None:
         """The type `node` computes in; None where no float flows through it."""
         floats = [v for v in node.inputs if v is not None and v.dtype in _FLOATS]
-        if not floats or node.op_type in UNTYPED:
+        half = operators.of(node).half
+        if not floats or half is Half.UNTYPED:
             return None
-        if node.op_type in HALF and not _depthwise(node):
+        if half is Half.SUMS and not _depthwise(node):
             return self.half_type
         flowing = [v for v in floats if not _is_constant(v)]
-        if node.op_type in FOLLOW and any(v.dtype == self.half_type for v in flowing):
+        if half is Half.FOLLOWS and any(v.dtype == self.half_type for v in flowing):
             constants = [v for v in floats if _is_constant(v)]
             return self.half_type if all(self._holds(v) for v in constants) else ir.DataType.FLOAT
         return ir.DataType.FLOAT
@@ -158,6 +169,17 @@ class _Retyping:
         out = self._cast(value, ir.DataType.FLOAT, producer)
         out.name = name
         self.graph.outputs[index] = out
+
+
+def graphs_inside(node: ir.Node) -> list[ir.Graph]:
+    """The branches or the body of a node of control flow."""
+    graphs = []
+    for attribute in node.attributes.values():
+        if attribute.type == ir.AttributeType.GRAPH:
+            graphs.append(attribute.as_graph())
+        elif attribute.type == ir.AttributeType.GRAPHS:
+            graphs += attribute.as_graphs()
+    return graphs
 
 
 def _depthwise(node: ir.Node) -> bool:

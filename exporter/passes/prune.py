@@ -5,8 +5,9 @@ normalisation and feed-forward only there; and where windows are shorter than th
 early blocks reach nothing at all. Both are one rule: a value is needed for the last `count` entries of one axis,
 and every operator says what that takes of its inputs. The rewrite is exact: it removes work, never terms of a sum.
 
-The demand spreads backward from the place that selects the last position; what no rule covers is needed whole.
-A symbolic length is cut to a tail that its smallest value still fills, so that sizes stay known.
+The demand spreads backward from the place that selects the last positions. What no rule covers is needed whole, and
+so is what a graph inside reads; where that keeps work that a rule would save, the pass says so. A symbolic length is
+cut to a tail that its smallest value still fills, so that sizes stay known.
 """
 
 from __future__ import annotations
@@ -18,24 +19,19 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import common
 
-from temport.exporter.graph.initializers import initializer
+from temport.exporter.graph import operators
+from temport.exporter.graph.attention import Attention
+from temport.exporter.graph.edit import TO_THE_END, cut, initializer, named
+from temport.exporter.graph.masks import LAST
+from temport.exporter.graph.operator_row import Along
 from temport.exporter.graph.standard_operator import is_standard
+from temport.exporter.graph.tails import Tail, behind_moves, has_rule, selected, tail_of_input
+from temport.exporter.passes.notes import Notes
 from temport.exporter.passes.single_block import as_softmax_attention, is_single_block
-from temport.exporter.passes.unpack_qkv import is_packed, unpack_qkv
+from temport.exporter.passes.unpack_qkv import unpack_qkv
 
-ELEMENTWISE = {
-    "Add", "Cast", "Clip", "Div", "Elu", "Erf", "Exp", "Gelu", "Identity", "Max", "Min", "Mul", "Neg", "Pow",
-    "Reciprocal", "Relu", "Sigmoid", "Sqrt", "Sub", "Tanh",
-}  # fmt: skip
-TO_THE_END = np.iinfo(np.int64).max
-
-
-@dataclass(frozen=True)
-class Tail:
-    """The last `count` entries along `axis`."""
-
-    axis: int
-    count: int
+SAVES_WORK = {Along.EACH, Along.ROWS, Along.FROM_AXIS, Along.CUT, Along.RENAMED, Along.PERMUTED}
+"""Where the last entries of the output take the last ones of an input, but for what a rule does not cover."""
 
 
 @dataclass
@@ -43,14 +39,18 @@ class Plan:
     """What a graph needs: the tail of each input of each node, and the outputs that get shorter by it.
 
     smallest   the smallest value of each symbolic size, by name
+    asked      the tail of each value that serves all who take it; None for the whole
+    selected   the tail of its first input that a node picks
     """
 
     smallest: Mapping[str, int]
     inputs: dict[tuple[ir.Node, int], Tail] = field(default_factory=dict)
     outputs: dict[ir.Value, Tail] = field(default_factory=dict)
+    asked: dict[ir.Value, Tail | None] = field(default_factory=dict)
+    selected: dict[ir.Node, Tail] = field(default_factory=dict)
 
 
-def prune(model: ir.Model, smallest: Mapping[str, int]) -> bool:
+def prune(model: ir.Model, smallest: Mapping[str, int], notes: Notes | None = None) -> bool:
     """Trim `model` in place; False where there is nothing to trim. Run it before bodies are attached.
 
     `smallest` gives the smallest value of each symbolic size that may be cut.
@@ -62,12 +62,15 @@ def prune(model: ir.Model, smallest: Mapping[str, int]) -> bool:
         as_softmax_attention(graph, node)
     if single:
         plan = _plan(graph, smallest)
-    packed = [n for n in graph if _is_attention(n) and is_packed(n) and n.outputs[0] in plan.outputs]
-    for node in packed:
-        unpack_qkv(graph, node)
+    attentions = [found for node in graph if (found := Attention.of(node)) is not None]
+    packed = [x for x in attentions if x.packed and x.node.outputs[0] in plan.outputs]
+    for attention in packed:
+        unpack_qkv(graph, attention)
     if packed:
         common.RemoveUnusedNodesPass()(model)  # the packed projections, which nobody asks for anything now
         plan = _plan(graph, smallest)
+    for node in graph:
+        _say_what_is_given_up(plan, node, notes)
     for node in list(graph):
         _apply(graph, plan, node)
     common.RemoveUnusedNodesPass()(model)
@@ -76,13 +79,16 @@ def prune(model: ir.Model, smallest: Mapping[str, int]) -> bool:
 
 def _plan(graph: ir.Graph, smallest: Mapping[str, int]) -> Plan:
     plan = Plan(smallest)
-    asked: dict[ir.Value, Tail | None] = {value: None for value in graph.outputs}
+    values = [*graph.inputs, *(value for node in graph for value in node.outputs)]
+    whole = (v for v in values if v.is_graph_output() or any(use.node.graph is not graph for use in v.uses()))
+    asked = plan.asked
+    asked |= dict.fromkeys(whole)
     for node in reversed(list(graph)):
         tail = _asked_of(node, asked)
-        demands = {i: _demand(plan, node, i, v, tail) for i, v in enumerate(node.inputs) if v is not None}
+        demands = _demands(plan, node, tail)
         plan.inputs |= {(node, i): demand for i, demand in demands.items() if demand is not None}
-        if tail is not None and _shortens(plan, node, tail, demands):
-            plan.outputs[node.outputs[0]] = tail
+        if tail is not None and node not in plan.selected and _shortens(plan, node, tail, demands):
+            plan.outputs |= dict.fromkeys(node.outputs, tail)
         for i, demand in demands.items():
             value = node.inputs[i]
             assert value is not None
@@ -90,10 +96,28 @@ def _plan(graph: ir.Graph, smallest: Mapping[str, int]) -> Plan:
     return plan
 
 
+def _demands(plan: Plan, node: ir.Node, tail: Tail | None) -> dict[int, Tail | None]:
+    """What `tail` of the outputs takes of each input; None for all of it."""
+    inputs = {i: value for i, value in enumerate(node.inputs) if value is not None}
+    demands: dict[int, Tail | None] = dict.fromkeys(inputs)
+    picked = selected(node)
+    if picked is not None and _is_known(plan, inputs[0], picked):
+        plan.selected[node] = picked
+        demands[0] = picked
+    elif tail is not None:
+        wanted = {i: tail_of_input(node, i, tail) for i in inputs}
+        demands = {i: t if t is None or _is_known(plan, inputs[i], t) else None for i, t in wanted.items()}
+        # operands of one length are cut together or not at all; the rows of queries and of keys are two lengths
+        for length in ([0], [1, 2, 3]) if operators.of(node).along is Along.QUERIES else (list(inputs),):
+            if any(wanted.get(i) is not None and demands[i] is None for i in length):
+                demands |= {i: None for i in length if i in demands}
+    return demands
+
+
 def _shortens(plan: Plan, node: ir.Node, tail: Tail, demands: Mapping[int, Tail | None]) -> bool:
-    """Whether the node's output gets shorter; attention has as many rows as queries, whatever keys it needs."""
+    """Whether the node's outputs get shorter; attention has as many rows as queries, whatever keys it needs."""
     output = node.outputs[0]
-    known = _is_known(plan, output, tail) if _is_attention(node) else any(demands.values())
+    known = _is_known(plan, output, tail) if Attention.of(node) is not None else any(demands.values())
     return known and _is_longer(output, tail)
 
 
@@ -103,9 +127,15 @@ def _is_cut(plan: Plan, value: ir.Value) -> bool:
     return bool(tails) and all(tail is not None and _is_longer(value, tail) for tail in tails)
 
 
-def _asked_of(node: ir.Node, asked: dict[ir.Value, Tail | None]) -> Tail | None:
-    """The tail that consumers want of the node's only used output; None for all of it."""
-    return asked.get(node.outputs[0]) if len([v for v in node.outputs if v.uses()]) == 1 else None
+def _asked_of(node: ir.Node, asked: Mapping[ir.Value, Tail | None]) -> Tail | None:
+    """The tail that serves whoever takes any of the node's outputs; None for all of them."""
+    used = [asked[value] for value in node.outputs if value in asked]
+    if not used:
+        return None
+    tail = used[0]
+    for other in used[1:]:
+        tail = _merge(tail, other)
+    return tail
 
 
 def _merge(one: Tail | None, other: Tail | None) -> Tail | None:
@@ -115,94 +145,82 @@ def _merge(one: Tail | None, other: Tail | None) -> Tail | None:
     return max(one, other, key=lambda tail: tail.count)
 
 
-def _demand(plan: Plan, node: ir.Node, index: int, value: ir.Value, tail: Tail | None) -> Tail | None:
-    """What `tail` of the output takes of input `index`; None for all of it."""
-    demand = _rule(node, index, value, tail)
-    return demand if demand is not None and _is_known(plan, value, demand) else None
-
-
-def _rule(node: ir.Node, index: int, value: ir.Value, tail: Tail | None) -> Tail | None:
-    """The operator rules."""
-    output = node.outputs[0]
-    if value.shape is None or output.shape is None or value.const_value is not None:
-        return None
-    if is_standard(node, "Gather"):
-        return Tail(_gather_axis(node), 1) if index == 0 and _selects_last(node) else None
-    if tail is None:
-        return None
-    if _is_attention(node):
-        explicit = node.attributes["query_offset"].as_int() != -1
-        if tail.axis != 1 or index > 2 or (explicit and _size(output, 1) == 0):
-            return None
-        if index == 0 and not is_packed(node):
-            return tail
-        keys = _keys_for(node, tail.count)
-        return None if keys is None else Tail(1, keys)
-    if not is_standard(node):
-        return None
-    if node.op_type in ELEMENTWISE:
-        axis = tail.axis - len(output.shape) + len(value.shape)
-        if not all(_fits(other, output, tail.axis) for other in node.inputs if other is not None):
-            return None
-        # an input with one entry for all positions is broadcast, and stays as it is
-        return Tail(axis, tail.count) if axis >= 0 and value.shape[axis] == output.shape[tail.axis] else None
-    if node.op_type == "MatMul":
-        weights = node.inputs[1]
-        rows = index == 0 and tail.axis < len(output.shape) - 1 and len(value.shape) == len(output.shape)
-        return tail if rows and weights is not None and weights.const_value is not None else None
-    if node.op_type == "LayerNormalization":
-        first = node.attributes["axis"].as_int() if "axis" in node.attributes else -1
-        return tail if index == 0 and first % len(value.shape) > tail.axis else None
-    if node.op_type == "Transpose":
-        return Tail(node.attributes["perm"].as_ints()[tail.axis], tail.count)
-    return None
-
-
-def _is_attention(node: ir.Node) -> bool:
-    return node.domain == "temport" and node.op_type == "OnlineSoftmaxAttention"
-
-
-def _gather_axis(node: ir.Node) -> int:
-    return node.attributes["axis"].as_int() if "axis" in node.attributes else 0
-
-
-def _selects_last(node: ir.Node) -> bool:
-    data, index = node.inputs[0], node.inputs[1]
-    if data is None or data.shape is None or index is None or index.const_value is None:
-        return False
-    size, position = data.shape[_gather_axis(node)], index.const_value.numpy()
-    ends = (-1, size - 1) if isinstance(size, int) else (-1,)
-    return size != 1 and position.ndim == 0 and int(position) in ends
-
-
-def _keys_for(node: ir.Node, queries: int) -> int | None:
-    """How many trailing keys the last `queries` queries may see; None for all of them."""
-    window = node.attributes["window"].as_int()
-    unlimited = node.attributes["query_offset"].as_int() != -1 or not window
-    return None if unlimited else queries + window - 1
+def _say_what_is_given_up(plan: Plan, node: ir.Node, notes: Notes | None) -> None:
+    """A node whose last entries alone are asked for, and that computes them all because no rule says more."""
+    tail, output = _asked_of(node, plan.asked), node.outputs[0]
+    if notes is None or tail is None or output.shape is None or not _is_longer(output, tail):
+        return
+    if operators.of(node).moves and node.inputs[0] is not None:
+        source = behind_moves(node.inputs[0])
+        if source is None or operators.of(source).along is Along.ALL:
+            return  # there is no work behind it that could be less
+        node = node if has_rule(source) else source
+    flowing = [i for i, v in enumerate(node.inputs) if v is not None and v.const_value is None]
+    if not flowing:
+        return
+    if operators.known(node) is None:
+        why = "has no row in the operator table"
+    elif not has_rule(node):
+        why = "has no rule along time in the operator table"
+    elif operators.of(node).along in SAVES_WORK and all((node, i) not in plan.inputs for i in flowing):
+        why = "is used in a way that its rule along time does not cover"
+    else:
+        return
+    much = f"the last {tail.count} are" if tail.count > 1 else "the last one is"
+    size, place = output.shape[tail.axis], "" if tail.axis == 1 else f" along axis {tail.axis}"
+    notes.add("prune", node, f"{why}, so all {size} frames of it are computed{place} where {much} asked for")
 
 
 def _apply(graph: ir.Graph, plan: Plan, node: ir.Node) -> None:
     """Shorten the inputs of one node as planned; nodes come in topological order."""
+    if node in plan.selected:
+        _select_from_the_end(graph, node, plan.selected[node])
+        return
     output = node.outputs[0]
     tail = plan.outputs.get(output)
-    before = {i: v for i, v in enumerate(node.inputs) if v is not None}
-    for index, value in before.items():
+    attention = Attention.of(node)
+    for index, value in enumerate(node.inputs):
         demand = plan.inputs.get((node, index))
+        if value is None:
+            continue
         if demand is not None:
             node.replace_input_with(index, _last(graph, value, demand, node))
-        elif tail is not None and node.op_type in ELEMENTWISE and value.const_value is not None:
+        elif tail is not None and value.const_value is not None and _takes_tables(node):
             node.replace_input_with(index, _last_of_table(graph, value, output, tail))
-    if node.op_type == "Gather" and (node, 0) in plan.inputs:
-        # counted from the end, since the data may be shorter now
-        node.replace_input_with(1, initializer(graph, f"{output.name}_last", np.array(-1, np.int64)))
     if tail is None:
         return
-    if _is_attention(node) and node.attributes["query_offset"].as_int() != -1:
+    if attention is not None and attention.rule.query_offset is not None:
         # an explicit alignment counts from the first query, which is now a later one
-        later = node.attributes["query_offset"].as_int() + _size(output, 1) - tail.count
-        node.attributes["query_offset"] = ir.AttrInt64("query_offset", later)
-    output.shape = _with_size(output, tail)
+        attention.place_queries(attention.rule.query_offset + _size(output, 1) - tail.count)
+    if is_standard(node, "Reshape"):
+        _shape_with_size(graph, node, tail)
+    for value in node.outputs:
+        if value.shape is not None:
+            value.shape = _with_size(value, tail)
+
+
+def _shape_with_size(graph: ir.Graph, node: ir.Node, tail: Tail) -> None:
+    """The size among the constants that say the shape, where it is a number there."""
+    given = node.inputs[1]
+    assert given is not None and given.const_value is not None
+    shape = given.const_value.numpy().copy()
+    if shape[tail.axis] > 0:
+        shape[tail.axis] = tail.count
+        name = named(given, "with", axis=tail.axis, count=tail.count)
+        node.replace_input_with(1, initializer(graph, name, shape))
+
+
+def _select_from_the_end(graph: ir.Graph, node: ir.Node, tail: Tail) -> None:
+    """Let the node count from the end, since the data may be shorter now."""
+    if is_standard(node, "Gather"):
+        node.replace_input_with(1, initializer(graph, "last/entry", np.array(-1)))
+    else:
+        node.replace_input_with(1, initializer(graph, f"bound/{-tail.count}", np.array([-tail.count])))
+
+
+def _takes_tables(node: ir.Node) -> bool:
+    """Whether a constant operand may have an entry for each position."""
+    return operators.of(node).elementwise or is_standard(node, "Concat")
 
 
 def _last_of_table(graph: ir.Graph, table: ir.Value, output: ir.Value, tail: Tail) -> ir.Value:
@@ -214,31 +232,14 @@ def _last_of_table(graph: ir.Graph, table: ir.Value, output: ir.Value, tail: Tai
     if axis < 0 or array.shape[axis] != length:
         return table
     rows = np.take(array, np.arange(length - tail.count, length), axis=axis)
-    return initializer(graph, f"{table.name}_last{tail.count}", rows)
+    return initializer(graph, named(table, LAST, axis=axis, count=tail.count), rows)
 
 
 def _last(graph: ir.Graph, value: ir.Value, tail: Tail, before: ir.Node) -> ir.Value:
     """The `tail` of `value`, cut once and shared; `value` itself where it has no more than that."""
     if _size(value, tail.axis) == tail.count:
         return value
-    name = f"{value.name}_last{tail.count}"
-    for consumer, _ in value.uses():
-        if consumer.outputs[0].name == name:
-            return consumer.outputs[0]
-    bounds = {"start": -tail.count, "stop": TO_THE_END, "axis": tail.axis}
-    constants = [initializer(graph, f"{name}_{k}", np.array([n], np.int64)) for k, n in bounds.items()]
-    cut = ir.Value(name=name, type=value.type, shape=_with_size(value, tail))
-    graph.insert_before(before, ir.node("Slice", [value, *constants], outputs=[cut], name=name))
-    return cut
-
-
-def _fits(value: ir.Value, output: ir.Value, axis: int) -> bool:
-    """Whether an operand surely has as many entries as the output along its `axis`, or one for all of them."""
-    assert output.shape is not None
-    if value.shape is None:
-        return False
-    own = axis - len(output.shape) + len(value.shape)
-    return own < 0 or value.shape[own] in (1, output.shape[axis])
+    return cut(graph, before, value, tail.axis, -tail.count, TO_THE_END)
 
 
 def _is_known(plan: Plan, value: ir.Value, tail: Tail) -> bool:

@@ -8,9 +8,9 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from temport.exporter.graph.dense_layer import has_shape, is_bias, only_user
-from temport.exporter.graph.initializers import initializer
-from temport.exporter.graph.projection import stand_in
+from temport.exporter.graph.dense_layer import has_shape, only_user
+from temport.exporter.graph.edit import initializer, stand_in
+from temport.exporter.graph.projection import is_bias
 from temport.exporter.graph.standard_operator import is_standard
 
 DEFAULT_EPSILON = 1e-5

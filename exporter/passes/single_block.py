@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from temport.exporter.graph.projection import stand_in
+from temport.exporter.graph.edit import stand_in
 
 
 def is_single_block(node: ir.Node) -> bool:

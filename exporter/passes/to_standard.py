@@ -7,11 +7,10 @@ from onnx_ir.passes import common
 
 from temport.exporter.declare.declaration import Declaration
 from temport.exporter.graph.masks import BakedMask
+from temport.exporter.graph.operators import OURS
 from temport.exporter.passes.attach_bodies import attach_bodies
 
 FIRST_OPSET_WITH_ATTENTION = 23
-SOFTMAX = ("OnlineSoftmaxAttention", "CachedAttention", "CachedBlockLinearAttention")
-"""Ops whose softmax part has a body of one `ai.onnx::Attention`."""
 
 
 def to_standard(model: ir.Model, declaration: Declaration) -> list[BakedMask]:
@@ -20,7 +19,7 @@ def to_standard(model: ir.Model, declaration: Declaration) -> list[BakedMask]:
     From opset 23 on attention becomes one `ai.onnx::Attention` node; before, its decomposition.
     """
     newer = declaration.opset >= FIRST_OPSET_WITH_ATTENTION
-    fused = dict.fromkeys(SOFTMAX, "attention") if newer else {}
+    fused = {name: "attention" for name, op in OURS.items() if op.standard_attention and newer}
     masks = attach_bodies(model, declaration, fused)
     for step in (
         common.InlinePass(),

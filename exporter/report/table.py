@@ -9,6 +9,7 @@ from rich.text import Text
 
 from temport.exporter.parity.result import CHECKS, FAIL, ILL, NOT_RUN, PASS, Bound, ParityReport
 from temport.exporter.report.html import figure, matrix
+from temport.exporter.terminal import Terminal
 
 STYLE = {PASS: "green", FAIL: "bold red", ILL: "yellow", NOT_RUN: "dim"}
 MARK = {PASS: "✓", FAIL: "✗", ILL: "~", NOT_RUN: "·"}
@@ -52,7 +53,7 @@ def table(report: ParityReport) -> Group:
 
 
 def print_table(report: ParityReport, console: Console | None = None) -> None:
-    (console or Console()).print(table(report))
+    (console or Terminal()).print(table(report))
 
 
 def _cell(verdict: str, share: float | None) -> str:

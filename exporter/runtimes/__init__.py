@@ -6,6 +6,9 @@ from importlib import import_module
 
 from temport.exporter.errors import UserError, did_you_mean
 from temport.exporter.runtimes.contract import Capabilities, Runtime, Session
+from temport.exporter.runtimes.foreign import Unusable, checked
+from temport.plugins import RUNTIMES as GROUP
+from temport.plugins import Plugin, PluginError, plugins
 
 RUNTIMES: dict[str, str] = {
     "torch_float32": "temport.exporter.runtimes.torch_eager:FLOAT32",
@@ -18,7 +21,7 @@ RUNTIMES: dict[str, str] = {
     "tensorrt": "temport.exporter.runtimes.tensorrt:RUNTIME",
     "tensorrt_rtx": "temport.exporter.runtimes.tensorrt_rtx:RUNTIME",
 }
-"""`name -> module:attribute`. A new runtime is one file and one line here."""
+"""`name -> module:attribute`. A new runtime is one file and one line here, or an entry point (`temport.plugins`)."""
 
 ON_REQUEST: dict[str, str] = {
     "node": "temport.exporter.runtimes.node:RUNTIME",
@@ -32,10 +35,35 @@ ORACLE = "temport.exporter.runtimes.torch_eager:FLOAT64"
 
 def load(name: str) -> Runtime:
     """The runtime called `name`; its library is imported only when a session is opened."""
-    known = RUNTIMES | ON_REQUEST
-    if name not in known:
-        raise UserError(f"unknown runtime {name!r}; {did_you_mean(name, known)}")
-    return resolve(known[name])
+    ours = RUNTIMES | ON_REQUEST
+    if name in ours:
+        return resolve(ours[name])
+    foreign = {plugin.name: plugin for plugin in offered()}
+    if name not in foreign:
+        raise UserError(f"unknown runtime {name!r}; {did_you_mean(name, [*ours, *filter(None, foreign)])}")
+    try:
+        return checked(foreign[name])
+    except PluginError as error:
+        raise UserError(str(error)) from error
+
+
+def offered() -> tuple[Plugin, ...]:
+    """Runtimes that other distributions bring, none of them loaded yet."""
+    return plugins(GROUP, RUNTIMES | ON_REQUEST)
+
+
+def every() -> list[Runtime]:
+    """All that run unless some are named: ours, and those of other distributions. One that cannot be loaded is among
+    them and says why.
+    """
+    return [load(name) for name in RUNTIMES] + [_usable(plugin) for plugin in offered()]
+
+
+def _usable(plugin: Plugin) -> Runtime:
+    try:
+        return checked(plugin)
+    except PluginError as error:
+        return Unusable(f"{plugin.name} of {plugin.origin}".removeprefix(" of "), str(error))
 
 
 def resolve(target: str) -> Runtime:
@@ -45,4 +73,15 @@ def resolve(target: str) -> Runtime:
     return runtime
 
 
-__all__ = ["ON_REQUEST", "ORACLE", "RUNTIMES", "Capabilities", "Runtime", "Session", "load", "resolve"]
+__all__ = [
+    "ON_REQUEST",
+    "ORACLE",
+    "RUNTIMES",
+    "Capabilities",
+    "Runtime",
+    "Session",
+    "every",
+    "load",
+    "offered",
+    "resolve",
+]

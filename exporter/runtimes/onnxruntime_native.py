@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import onnx
-
-from temport.custom_ops.library import library_description, library_path
+from temport.custom_ops.library import library_path
 from temport.exporter.errors import UserError
 from temport.exporter.runtimes.contract import Capabilities
+from temport.exporter.runtimes.native_kernels import custom_nodes, native_path
 from temport.exporter.runtimes.onnxruntime_cpu import CAPABILITIES, OrtSession
 from temport.exporter.runtimes.onnxruntime_cpu import RUNTIME as PLAIN
-from temport.exporter.runtimes.op_reference import has_custom_ops
 from temport.exporter.runtimes.subject import Subject
 
 
 class OnnxRuntimeNative:
-    """With the library registered ORT prefers its kernels to the bodies, so a body cannot stand in unseen."""
+    """With the library registered ORT prefers its kernels to the bodies; a node that it has none for is named."""
 
     name = "onnxruntime_native"
     capabilities: Capabilities = replace(CAPABILITIES, custom_domain=True)
@@ -32,12 +30,10 @@ class OnnxRuntimeNative:
     def open(self, subject: Subject, threads: int = 1) -> OrtSession:
         library = library_path()
         assert library is not None, "unavailable() has to be asked first"
-        model = onnx.load(subject.model_path, load_external_data=False)
-        if not has_custom_ops(model):
+        nodes = custom_nodes(subject.model_path)
+        if not nodes:
             raise UserError("the model has no custom ops, so onnxruntime_cpu says the same")
-        return OrtSession(
-            subject.model_path, f"native kernels {library_description(library)}", threads, library
-        )
+        return OrtSession(subject.model_path, native_path(nodes, library), threads, library)
 
 
 RUNTIME = OnnxRuntimeNative()

@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from temport.exporter.bundle.directory import Bundle, sha256, staged
+from temport.exporter.bundle.directory import Bundle, sha256
+from temport.exporter.bundle.staging import staged
 from temport.exporter.declare.declaration import Axis, Declaration, TensorSpec
 from temport.exporter.errors import UserError
 

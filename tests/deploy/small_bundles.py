@@ -24,7 +24,7 @@ from temport.exporter.runtimes.subject import Subject
 from tests.traces import build
 
 SMALL = {
-    "mega": ["embed_dim=8", "hidden_size=16", "ema_dim=4", "num_layers=1", "window_size=5"],
+    "mega": ["embed_dim=8", "hidden_size=16", "ema_dim=4", "num_layers=1"],
     "lightning": ["embed_dim=8", "hidden_size=16", "num_heads=2", "num_layers=1", "block_size=5"],
     "dms": ["hid_dim=16", "n_heads=2", "masked=true"],
     "sliding_window": [

@@ -43,8 +43,10 @@ def test_command(runner: Path, exported: Bundles, stepped: Bundles, tmp_path: Pa
         written = json.loads((tmp_path / "bench.json").read_text())
         assert all(len(written["medians"][name]) == 2 for name in (RUNNER, PLAIN, BOUND))
         assert written["ratios"].keys() == {PLAIN, BOUND} and written["allocations"]["ours"] == 0
+        assert "opening a session with the op library: " in done.output
+        assert all(written["opening"][library]["milliseconds"] > 0 for library in ("without", "with"))
 
 
 def test_ratio_is_taken_within_rounds() -> None:
     medians = {RUNNER: [1.0, 20.0, 3.0], PLAIN: [2.0, 40.0, 3.0], BOUND: [1.0, 1.0, 1.0]}
-    assert DeployReport("", "", "", 1, 1, medians, None).ratio(PLAIN) == 0.5
+    assert DeployReport("", "", "", 1, 1, medians, None, {}).ratio(PLAIN) == 0.5

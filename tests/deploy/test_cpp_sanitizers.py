@@ -9,8 +9,15 @@ from pathlib import Path
 import pytest
 from toolchain import CPP, build, call, need
 
-READERS = ("npy", "npz", "manifest", "state", "bundle")
-RUNS = {"npy": 200_000, "npz": 100_000, "manifest": 5_000, "state": 20_000, "bundle": 500}
+READERS = ("npy", "npz", "manifest", "state", "nodes", "bundle")
+RUNS = {
+    "npy": 200_000,
+    "npz": 100_000,
+    "manifest": 5_000,
+    "state": 20_000,
+    "nodes": 50_000,
+    "bundle": 500,
+}
 """Executions per reader, a few seconds each; longer runs are a matter of one option."""
 
 

@@ -22,6 +22,7 @@ PACKAGES = {
     "qemu-aarch64-static": "qemu-user-static",
     "chromium": "chromium",
     "chromedriver": "chromium-driver",
+    "npm": "npm",
 }
 """Debian packages of the programs that the tests need beside cmake and a compiler."""
 

@@ -10,7 +10,6 @@ import onnxruntime as ort
 from torch import nn
 
 from temport.exporter.build import build, save
-from temport.exporter.declare.architectures import declare
 from temport.exporter.declare.declaration import Declaration
 from temport.exporter.declare.streams import declare_stream
 from temport.exporter.parity.oracle import Truth
@@ -19,18 +18,9 @@ from temport.exporter.parity.stream import initial_state
 from temport.exporter.parity.trial import Trial, cases_for
 from temport.exporter.runtimes import load
 from temport.exporter.runtimes.contract import Arrays
+from tests.small_models import SMALL
 
 SEQ = "9"
-SMALL = {
-    "sliding_window": ("embed_dim=6", "window_size=7", "num_heads=2", "head_dim=4", "ffn_dim=10"),
-    "attention": ("embed_dim=6", "window_size=7", "num_heads=2", "hidden_size=8", "ffn_dim=10"),
-    "hybrid": ("embed_dim=6", "lstm_hidden=5", "lstm_layers=2", "num_heads=2", "head_dim=4"),
-    "hybrid_mlp": ("embed_dim=6", "lstm_hidden=5", "num_heads=2", "head_dim=4", "mlp_sizes=12,10"),
-    "mega": ("embed_dim=6", "hidden_size=8", "ema_dim=3", "num_layers=2"),
-    "lightning": (
-        "embed_dim=6", "hidden_size=8", "num_heads=2", "num_layers=2", "block_size=8", "feature_map=elu1",
-    ),
-}  # fmt: skip
 FAST = ("torch_float32", "onnxruntime_cpu")
 WITHOUT_PROCESSES = (*FAST, "onnx_reference", "op_reference", "onnxruntime_native", "openvino")
 
@@ -67,11 +57,9 @@ class Exported:
         return replace(self, path=path)
 
 
-def export(arch: str, folder: Path, *extra: str, batch: str = "1", ops: str = "custom") -> Exported:
-    """`arch` with small options (`extra` replaces some of them) as a step model in `folder`."""
-    given = dict(setting.split("=") for setting in (*SMALL[arch], *extra))
-    settings = [f"{key}={value}" for key, value in given.items()]
-    declaration, module, _ = declare(arch, settings, batch=batch, seq=SEQ, ops=ops)
+def export(name: str, folder: Path, *extra: str, batch: str = "1", ops: str = "custom") -> Exported:
+    """A small model (`extra` replaces some of its options) as a step model in `folder`."""
+    declaration, module = SMALL[name].declare(*extra, batch=batch, seq=SEQ, ops=ops)
     declaration = declare_stream(declaration, module)
     path = folder / "model.onnx"
     save(build(module, declaration), path, False)

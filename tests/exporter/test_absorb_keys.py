@@ -13,12 +13,13 @@ from onnx import TensorProto, helper, numpy_helper
 from temport.exporter.build import save
 from temport.exporter.declare.architectures import declare
 from temport.exporter.declare.streams import declare_stream
+from temport.exporter.graph.attention import Attention
 from temport.exporter.graph.projection import Projection
 from temport.exporter.parity.cases import default_cases
 from temport.exporter.parity.run import run_parity
 from temport.exporter.passes import absorb_keys as subject
 from temport.exporter.passes.absorb_keys import absorb_keys
-from temport.exporter.passes.unpack_qkv import is_packed
+from temport.exporter.passes.spell_dense import spell_dense
 from temport.exporter.runtimes import load
 from temport.exporter.runtimes.subject import Subject
 from tests.traces import build
@@ -95,7 +96,9 @@ def attention_model(
     )
     imports = [helper.make_opsetid("", 20), helper.make_opsetid("temport", 1)]
     proto = helper.make_model(graph, opset_imports=imports, ir_version=10)
-    return ir.from_proto(onnx.shape_inference.infer_shapes(proto))
+    model = ir.from_proto(onnx.shape_inference.infer_shapes(proto))
+    spell_dense(model)
+    return model
 
 
 def inputs_of(model: ir.Model, length: int = 13) -> dict[str, np.ndarray]:
@@ -177,13 +180,13 @@ def test_mega_has_one_product_less_in_every_block(seq: str) -> None:
     declaration, module, _ = declare("mega", SMALL, seq=seq)
     built = build(module, replace(declaration, without=("prune",)))
     attention = [n for n in built.model.graph if n.op_type == "OnlineSoftmaxAttention"]
-    assert len(attention) == 3 and not any(is_packed(n) for n in attention)
+    assert len(attention) == 3 and not any(Attention.of(n).packed for n in attention)
     saved = sum(built.flops["traced"].values()) - sum(built.flops["exported"].values())
     assert saved == 3 * 2 * 23 * 16 * 16
 
 
 def test_step_models_keep_their_keys() -> None:
-    declaration, module, _ = declare("mega", (*SMALL, "window_size=5"), seq="23")
+    declaration, module, _ = declare("mega", SMALL, seq="23")
     built = build(module, declare_stream(declaration, module))
     assert [step.changed for step in built.passes if step.name == "absorb_keys"] == [False]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,20 @@ import torch
 from onnx import helper
 from onnx.reference import ReferenceEvaluator
 
-from temport.exporter import body_domains
+from temport.custom_ops.library import library_kernels, library_path
+from temport.custom_ops.table import OPS
 from temport.exporter.build import build, save
 from temport.exporter.declare.architectures import declare
-from temport.exporter.errors import UserError
+from temport.exporter.declare.declaration import Declaration, TensorSpec
+from temport.exporter.graph import body_domains
+from temport.exporter.parity.cases import default_cases
+from temport.exporter.parity.run import run_parity
+from temport.exporter.runtimes import load
+from temport.exporter.runtimes.native_kernels import bodies_run, custom_nodes
+from temport.exporter.runtimes.subject import Subject
+from temport.graphs.attention_layers import sliding_window_attention
 
-SMALL = ["embed_dim=8", "hidden_size=16", "ema_dim=4", "num_layers=1", "window_size=5"]
+SMALL = ["embed_dim=8", "hidden_size=16", "ema_dim=4", "num_layers=1"]
 
 
 def parts(model: onnx.ModelProto) -> list[onnx.NodeProto | onnx.FunctionProto]:
@@ -92,11 +101,62 @@ def test_nodes_inside_branches_follow_their_bodies() -> None:
     assert model == before
 
 
-def test_more_bodies_than_the_library_has_domains_for_are_refused() -> None:
-    body_domains.spread(several(body_domains.MOST_BODIES))
-    library = Path(__file__).parents[2] / "custom_ops" / "native" / "library.cc"
-    assert f"kMostBodies = {body_domains.MOST_BODIES};" in library.read_text()
-    with pytest.raises(
-        UserError, match=r"needs 17 different bodies of one op, and a file has at most 16; pass --ops"
-    ):
-        body_domains.spread(several(17))
+def test_the_table_is_the_library_s() -> None:
+    library = library_path()
+    assert library is not None
+    kernels = library_kernels(library)
+    assert kernels is not None and kernels.keys() == OPS.keys()
+    assert {op: domains for op, (domains, _) in kernels.items()} == body_domains.KERNEL_DOMAINS
+
+
+def bodies(model: onnx.ModelProto, op: str) -> int:
+    return sum(function.name == op for function in model.functions)
+
+
+def test_bodies_that_differ_in_lengths_become_one_where_they_are_too_many(tmp_path: Path) -> None:
+    """Every layer of a pruned model has lengths of its own, and each of them a kernel all the same."""
+    op, layers = "OnlineSoftmaxAttention", body_domains.KERNEL_DOMAINS["OnlineSoftmaxAttention"] + 1
+    settings = ["embed_dim=8", "window_size=3", "num_heads=2", "head_dim=8", "ffn_dim=8"]
+    found = {}
+    for count in (layers - 1, layers):
+        declaration, module, _ = declare("sliding_window", [*settings, f"num_layers={count}"], seq="41")
+        save(build(module, declaration), tmp_path / "model.onnx", external_data=False)
+        model = onnx.load(tmp_path / "model.onnx")
+        assert len([node for node in model.graph.node if node.op_type == op]) == count
+        found[count] = bodies(model, op)
+        library = library_path()
+        assert library is not None and bodies_run(custom_nodes(tmp_path / "model.onnx"), library) == ""
+    assert found[layers - 1] > 4 and found[layers] <= 2
+
+    subject = Subject(declaration, tmp_path / "model.onnx", module)
+    runtimes = ("onnx_reference", "op_reference", "onnxruntime_cpu", "onnxruntime_native", "openvino")
+    rows = run_parity(subject, default_cases(declaration), [load(name) for name in runtimes]).runtimes
+    assert {row.name: row.verdict for row in rows} == dict.fromkeys(runtimes, "pass")
+
+
+class Windows(torch.nn.Module):
+    """Attention with another window in every layer: no two of them can share a body, whatever their lengths."""
+
+    def __init__(self, layers: int) -> None:
+        super().__init__()
+        self.layers = torch.nn.ModuleList(
+            sliding_window_attention(window_size=window, num_heads=2, head_dim=4)
+            for window in range(2, layers + 2)
+        )
+
+    def forward(self, frames: torch.Tensor) -> torch.Tensor:
+        for layer in self.layers:
+            frames = torch.tanh(layer(frames))
+        return frames
+
+
+def test_a_model_with_more_bodies_than_kernels_says_which_nodes_have_none(tmp_path: Path) -> None:
+    layers = body_domains.KERNEL_DOMAINS["OnlineSoftmaxAttention"] + 1
+    spec = TensorSpec("frames", "float32", (1, 9, 8))
+    declaration = Declaration("module", {}, (spec,), (replace(spec, name="output"),))
+    module = Windows(layers).eval()
+    save(build(module, declaration), tmp_path / "model.onnx", external_data=False)
+    subject = Subject(declaration, tmp_path / "model.onnx", module)
+    (row,) = run_parity(subject, default_cases(declaration), [load("onnxruntime_native")]).runtimes
+    assert row.verdict == "pass"
+    assert row.path.endswith(f"; OnlineSoftmaxAttention as its body in 1 of {layers} nodes")

@@ -7,11 +7,14 @@ import subprocess
 import sys
 import textwrap
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from temport.exporter.bundle.directory import MANIFEST, open_bundle, staged, write_manifest
+from temport.exporter.bundle import staging
+from temport.exporter.bundle.directory import MANIFEST, open_bundle, write_manifest
+from temport.exporter.bundle.staging import staged
 from temport.exporter.declare.declaration import Axis, Declaration, TensorSpec
 from temport.exporter.errors import UserError
 
@@ -74,12 +77,13 @@ def test_full_disk_is_one_sentence(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_sigterm_during_export_leaves_nothing(tmp_path: Path) -> None:
+def writing(out: Path) -> subprocess.Popen[bytes]:
+    """A process that writes a bundle and does not get done."""
     script = textwrap.dedent(f"""
-        import sys, time
+        import time
         from pathlib import Path
-        from temport.exporter.bundle.directory import staged
-        with staged(Path({str(tmp_path / "b")!r})) as work:
+        from temport.exporter.bundle.staging import staged
+        with staged(Path({str(out)!r})) as work:
             (work / "model.onnx").write_bytes(b"half")
             print("writing", flush=True)
             time.sleep(60)
@@ -87,10 +91,47 @@ def test_sigterm_during_export_leaves_nothing(tmp_path: Path) -> None:
     process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout is not None
     assert process.stdout.readline() == b"writing\n"
-    process.send_signal(signal.SIGTERM)
+    return process
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=lambda s: s.name)
+def test_termination_leaves_nothing(number: signal.Signals, tmp_path: Path) -> None:
+    process = writing(tmp_path / "b")
+    process.send_signal(number)
     process.communicate(timeout=20)
     assert process.returncode != 0
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_export_left_is_cleared_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """But not what a living one is writing, nor what is not ours."""
+    killed, living = writing(tmp_path / "b"), writing(tmp_path / "b")
+    killed.kill()
+    killed.communicate(timeout=20)
+    (tmp_path / ".b.notes").mkdir()
+    assert len(list(tmp_path.glob(".b.*.partial"))) == 2
+    monkeypatch.setattr(staging, "ABANDONED", 0)
+    make(tmp_path / "b")
+    assert len(list(tmp_path.glob(".b.*.partial"))) == 1
+    living.terminate()
+    living.communicate(timeout=20)
+    assert {path.name for path in tmp_path.iterdir()} == {"b", ".b.notes"}
+
+
+def test_of_many_exports_into_one_directory_one_stays_whole(tmp_path: Path) -> None:
+    out = tmp_path / "b"
+    contents = [bytes([i]) * 1000 for i in range(64)]
+    with ThreadPoolExecutor(8) as pool:
+        for made in pool.map(lambda content: make(out, content), contents):
+            assert made == out
+    assert open_bundle(out).model_path.read_bytes() in contents
+    assert [p.name for p in tmp_path.iterdir()] == ["b"]
+
+
+def test_a_link_is_not_written_through(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(UserError, match="is a symbolic link; give the directory itself as --out"):
+        make(tmp_path / "link")
 
 
 @pytest.mark.parametrize("damage", ["flip", "truncate", "remove", "symlink", "grow"])

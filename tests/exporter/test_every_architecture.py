@@ -1,19 +1,35 @@
-"""Every architecture through every CPU runtime, at lengths where no branch is idle.
+"""The small models of every architecture through every CPU runtime, at lengths where no branch is idle.
 
-At the reference defaults (length 60, window 60, block 64) windows never cut and the linear branch never runs; so
-here windows are shorter than the sequence, blocks are at least three, and lengths divide by nothing.
+At the reference defaults (length 60, window 60, block 64) windows never cut and the linear branch never runs; in the
+small models windows are shorter than the sequence, blocks are at least three, and lengths divide by nothing. A new
+architecture is put through all of this by its entry in the registry.
 """
 
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
 
-from temport.exporter.build import build, save
+from temport.exporter.build import Built, save
+from temport.exporter.bundle.directory import open_bundle, staged, write_manifest
+from temport.exporter.declare import weights
 from temport.exporter.declare.architectures import declare
+from temport.exporter.declare.declaration import Declaration
 from temport.exporter.parity.cases import default_cases
+from temport.exporter.parity.result import ParityReport
 from temport.exporter.parity.run import run_parity
+from temport.exporter.recheck import rebuilt_module
 from temport.exporter.runtimes import load
 from temport.exporter.runtimes.subject import Subject
+from temport.exporter.trace.torch_to_onnx import to_onnx
+from tests.small_models import PRUNED, SMALL
+from tests.traces import build
 
 RUNTIMES = (
     "torch_float32",
@@ -23,81 +39,181 @@ RUNTIMES = (
     "onnxruntime_native",
     "openvino",
 )
-NARROW = ("embed_dim=10", "hidden_size=16", "num_layers=2")
-WIDE = ("embed_dim=10", "hidden_size=128", "num_layers=2")
-WINDOWED = ("embed_dim=10", "num_heads=2", "head_dim=8", "ffn_dim=12", "window_size=7")
-LIGHTNING = (*NARROW, "num_heads=2", "block_size=9", "feature_map=elu1")
-HYBRID = ("embed_dim=10", "lstm_hidden=12", "lstm_layers=2", "num_heads=2", "head_dim=8")
+FORMS = {
+    "fixed": {"batch": "1:2:5", "seq": "41", "memory": "23", "opset": 20},
+    "open": {"batch": "1:2:5", "seq": "1:20:61", "memory": "1:13:61", "opset": 18},
+    "single": {"batch": "1", "seq": "1", "memory": "9", "opset": 20},
+    "newest": {"batch": "1:2:5", "seq": "41", "memory": "23", "opset": 24},  # with an Attention of its own
+}
+"""Axes and opset of every model that is traced."""
 
-MODELS = {
-    "sliding_window-T41": ("sliding_window", WINDOWED, {"seq": "41"}),
-    "sliding_window-T1": ("sliding_window", WINDOWED, {"seq": "1"}),
-    "sliding_window-dynamic": ("sliding_window", WINDOWED, {"seq": "1:20:61"}),
-    "attention-T23": (
-        "attention",
-        ("embed_dim=10", "hidden_size=16", "num_heads=4", "window_size=5"),
-        {"seq": "23"},
-    ),
-    "hybrid-T23": ("hybrid", HYBRID, {"seq": "23"}),
-    "hybrid_mlp-dynamic": ("hybrid_mlp", (*HYBRID, "mlp_sizes=6,3"), {"seq": "1:20:61"}),
-    "mega-T41": ("mega", NARROW, {"seq": "41"}),
-    "mega-dynamic": ("mega", NARROW, {"seq": "1:20:61"}),
-    "mega-laplace-T23": ("mega", (*NARROW, "laplace_attention=true"), {"seq": "23"}),
-    "mega-l1-T23": ("mega", (*NARROW, "attention_kernel=l1"), {"seq": "23"}),
-    "lightning-T41": ("lightning", LIGHTNING, {"seq": "41"}),
-    "lightning-dynamic": ("lightning", LIGHTNING, {"seq": "1:20:61"}),
-    "lightning-unnormalised-T41": ("lightning", (*LIGHTNING, "normalizer=none"), {"seq": "41"}),
-    # wide enough for the op of dense layers over one row, which there is where the batch is 1
-    "attention-wide-T23": ("attention", (*WIDE, "num_heads=4", "window_size=7"), {"seq": "23", "batch": "1"}),
-    "mega-wide-T60": ("mega", ("embed_dim=10", "num_layers=1"), {"seq": "60", "batch": "1"}),
-    "lightning-wide-T23": (
-        "lightning",
-        (*WIDE, "block_size=9", "feature_map=elu1"),
-        {"seq": "23", "batch": "1"},
-    ),
-    "hybrid-wide-T23": (
-        "hybrid",
-        ("embed_dim=10", "lstm_hidden=128", "num_heads=2"),
-        {"seq": "23", "batch": "1"},
-    ),
-    "dms-masked-T7-S41": ("dms", ("hid_dim=16", "n_heads=4"), {"seq": "7", "memory": "41"}),
-    "dms-causal-T23-S9": ("dms", ("hid_dim=16", "n_heads=4", "masked=false"), {"seq": "23", "memory": "9"}),
-    "dms-dynamic": ("dms", ("hid_dim=16", "n_heads=4"), {"seq": "1:7:30", "memory": "1:20:41"}),
+
+@cache
+def declared(name: str, form: str) -> tuple[Declaration, nn.Module]:
+    return SMALL[name].declare(**FORMS[form])
+
+
+def parity(
+    built: Built,
+    declaration: Declaration,
+    module: nn.Module,
+    folder: Path,
+    runtimes: tuple[str, ...] = RUNTIMES,
+) -> ParityReport:
+    save(built, folder / "model.onnx", external_data=False)
+    subject = Subject(declaration, folder / "model.onnx", module)
+    return run_parity(subject, default_cases(declaration), [load(runtime) for runtime in runtimes])
+
+
+def assert_all_agree(declaration: Declaration, module: nn.Module, folder: Path) -> Built:
+    built = build(module, declaration)
+    report = parity(built, declaration, module, folder)
+    assert report.passed, report.reasons
+    expected = dict.fromkeys(RUNTIMES, "pass")
+    if not any(node.domain == "temport" for node in built.model.graph):
+        # nothing for our kernels or op definitions to do
+        expected |= dict.fromkeys(("op_reference", "onnxruntime_native"), "not run")
+    assert {row.name: row.verdict for row in report.runtimes} == expected
+    return built
+
+
+@pytest.mark.parametrize(
+    ("form", "ops"),
+    [("fixed", "custom"), ("newest", "standard"), ("open", "custom"), ("single", "custom")],
+    ids=lambda value: value,
+)
+@pytest.mark.parametrize("name", SMALL)
+def test_all_runtimes_agree_with_the_oracle(tmp_path: Path, name: str, form: str, ops: str) -> None:
+    declaration, module = declared(name, form)
+    assert_all_agree(replace(declaration, ops=ops), module, tmp_path)
+
+
+WIDE = {
+    "attention": ("hidden_size=128", "num_layers=2", "num_heads=4", "window_size=7"),
+    "mega": ("num_layers=1",),
+    "lightning": ("hidden_size=128", "num_layers=2", "block_size=9", "feature_map=elu1"),
+    "hybrid": ("lstm_hidden=128", "num_heads=2"),
 }
 
 
-CUSTOM = [pytest.param(name, "custom", 20, id=name) for name in MODELS]
-# dynamic standard graphs hold the same forms as the bodies of dynamic custom ones
-STANDARD = [
-    pytest.param(n, "standard", 23, id=f"{n}-standard") for n in MODELS if n.endswith(("T41", "T23", "S9"))
-]
+@pytest.mark.parametrize("dialect", ["custom", "standard"])
+@pytest.mark.parametrize("arch", WIDE)
+def test_wide_models(tmp_path: Path, arch: str, dialect: str) -> None:
+    """Wide enough for whole tiles of the kernels, whose small models have only remainders."""
+    seq = "60" if arch == "mega" else "23"
+    declaration, module, _ = declare(arch, ("embed_dim=10", *WIDE[arch]), batch="1", seq=seq)
+    assert_all_agree(replace(declaration, ops=dialect), module, tmp_path)
 
 
-@pytest.mark.parametrize(("name", "dialect", "opset"), [*CUSTOM, *STANDARD])
-def test_all_runtimes_agree_with_the_oracle(tmp_path: Path, name: str, dialect: str, opset: int) -> None:
-    arch, options, axes = MODELS[name]
-    declaration, module, _ = declare(arch, options, **({"batch": "1:2:5"} | axes), ops=dialect, opset=opset)
-    built = build(module, declaration)
-    save(built, tmp_path / "model.onnx", external_data=False)
-    subject = Subject(declaration, tmp_path / "model.onnx", module)
-    report = run_parity(subject, default_cases(declaration), [load(runtime) for runtime in RUNTIMES])
+@pytest.mark.parametrize(
+    ("precision", "runtimes"),
+    [("float16", ("onnx_reference", "onnxruntime_cpu")), ("bfloat16", ("onnx_reference",))],
+    ids=["float16", "bfloat16"],
+)
+@pytest.mark.parametrize("name", SMALL)
+def test_half_precision(tmp_path: Path, name: str, precision: str, runtimes: tuple[str, ...]) -> None:
+    declaration, module = declared(name, "fixed")
+    declaration = replace(declaration, precision=precision)
+    report = parity(build(module, declaration), declaration, module, tmp_path, runtimes)
     assert report.passed, report.reasons
-    custom = any(node.domain == "temport" for node in built.model.graph)
-    expected = dict.fromkeys(RUNTIMES, "pass")
-    if not custom:  # nothing for our kernels or op definitions to do
-        expected |= dict.fromkeys(("op_reference", "onnxruntime_native"), "not run")
-    assert {row.name: row.verdict for row in report.runtimes} == expected
+    for row in report.runtimes:  # large inputs may be too much for a half type to be judged by
+        assert [result.verdict for result in row.results].count("pass") >= 3, row.name
+
+
+@pytest.mark.parametrize("form", ["fixed", "open", "single"])
+@pytest.mark.parametrize("name", SMALL)
+def test_pruning_leaves_out_work_and_changes_nothing(tmp_path: Path, name: str, form: str) -> None:
+    """What is pruned is held to the oracle above; here the whole graph is, and it is the longer one."""
+    declaration, module = declared(name, form)
+    whole = build(module, replace(declaration, without=("prune",)))
+    report = parity(whole, declaration, module, tmp_path, ("onnxruntime_cpu",))
+    assert report.passed, report.reasons
+    trimmed = build(module, declaration)
+    work = [sum(built.flops["exported"].values()) for built in (trimmed, whole)]
+    pruned = any(step.changed for step in trimmed.passes if step.name == "prune")
+    assert pruned == (work[0] < work[1]) == (name in PRUNED and form != "single")
+
+
+@pytest.mark.parametrize("form", ["fixed", "open", "single"])
+@pytest.mark.parametrize("name", SMALL)
+def test_rows_cost_what_sequences_cost(name: str, form: str) -> None:
+    declaration, module = declared(name, form)
+    rows = build(module, declaration)
+    whole = build(module, replace(declaration, without=("flatten_rows",)))
+    assert sum(rows.flops["exported"].values()) == sum(whole.flops["exported"].values())
+
+
+MASK_ARITHMETIC = {"Range", "Less", "LessOrEqual", "Greater", "GreaterOrEqual", "Trilu", "CumSum", "EyeLike"}
+POSITION_ARITHMETIC = {"Sin", "Cos", "Pow"}
+
+
+@pytest.mark.parametrize("form", ["fixed", "open"])
+@pytest.mark.parametrize("name", SMALL)
+def test_no_mask_and_no_position_is_computed(name: str, form: str) -> None:
+    declaration, module = declared(name, form)
+    built = build(module, declaration)
+    assert not (MASK_ARITHMETIC | POSITION_ARITHMETIC) & set(built.op_counts["traced"])
+    for value, spec in zip(built.model.graph.inputs, declaration.inputs, strict=True):
+        assert value.shape is not None
+        assert [isinstance(dim, int) for dim in value.shape] == [
+            isinstance(d, int) for d in spec.onnx_shape()
+        ]
+
+
+def test_a_trace_without_tables_computes_its_positions() -> None:
+    """What baking is for: without it the check above fails."""
+    declaration, module = declared("sliding_window", "open")
+    assert {"Range", "Sin"} <= {node.op_type for node in to_onnx(module, declaration).graph}
+
+
+@pytest.mark.parametrize(
+    ("name", "ops"),
+    [
+        ("sliding_window", {"temport::OnlineSoftmaxAttention": 2}),
+        ("hybrid", {"temport::OnlineSoftmaxAttention": 1, "LSTM": 2}),
+        ("lightning-elu1", {"temport::BlockLinearAttention": 2}),
+        ("dms-masked", {"temport::OnlineSoftmaxAttention": 1}),
+        # an Exp is the Laplace function's tail, one per block; a decay's would be another
+        ("mega-softmax", {"temport::OnlineSoftmaxAttention": 2, "Conv": 4, "Exp": 0}),
+        ("mega-laplace", {"temport::OnlineSoftmaxAttention": 0, "Conv": 4, "Exp": 2}),
+        ("mega-l1", {"temport::OnlineSoftmaxAttention": 0, "Conv": 4, "Exp": 0}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_layers_are_traced_whole(name: str, ops: dict[str, int]) -> None:
+    declaration, module = declared(name, "open")
+    traced = build(module, declaration).op_counts["traced"]
+    assert {op: traced.get(op, 0) for op in ops} == ops
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_bundle_gives_its_model_back(tmp_path: Path, name: str) -> None:
+    declaration, module = declared(name, "fixed")
+    built = build(module, declaration)
+    trained = copy.deepcopy(module)
+    with torch.no_grad():
+        next(trained.parameters()).add_(1)  # weights that no seed gives
+    with staged(tmp_path / "bundle") as work:
+        save(built, work / "model.onnx", external_data=False)
+        (work / "weights.safetensors").write_bytes(weights.serialise(trained))
+        write_manifest(work, declaration, built.mask_records(), {})
+    bundle = open_bundle(tmp_path / "bundle")
+    assert (
+        bundle.declaration.inputs == declaration.inputs and bundle.declaration.outputs == declaration.outputs
+    )
+    again = rebuilt_module(bundle)
+    assert again is not None
+    x = SMALL[name].inputs(batch=2, seq=41, memory=23)
+    with torch.no_grad():
+        assert torch.equal(again(*x), trained(*x))
 
 
 def test_ill_conditioned_default_of_lightning_is_told(tmp_path: Path) -> None:
     """identity with key_sum over several blocks: the warning is there, and no case is called a pass unjudged."""
-    options = tuple(o for o in LIGHTNING if not o.startswith("feature_map"))
-    declaration, module, _ = declare("lightning", options, seq="41")
+    declaration, module = SMALL["lightning-elu1"].declare("feature_map=identity", batch="1", seq="41")
     built = build(module, declaration)
     assert any("ill-conditioned" in warning for warning in built.warnings)
-    save(built, tmp_path / "model.onnx", external_data=False)
-    subject = Subject(declaration, tmp_path / "model.onnx", module)
-    report = run_parity(subject, default_cases(declaration), [load("onnxruntime_cpu")])
+    report = parity(built, declaration, module, tmp_path, ("onnxruntime_cpu",))
     for case, result in zip(report.cases, report.runtimes[0].results, strict=True):
         assert (result.verdict == "pass") <= case.bounds["output"].judgeable
         assert case.bounds["output"].conditioning is not None

@@ -10,7 +10,7 @@ import torch
 from onnx.reference import ReferenceEvaluator
 from torch import nn
 
-from temport.exporter.declare.architectures import declare, declare_module
+from temport.exporter.declare.modules import declare_factory
 from temport.exporter.passes import flatten_rows as subject
 from temport.exporter.passes.flatten_rows import flatten_rows
 from tests.traces import build
@@ -164,24 +164,6 @@ def test_a_wrong_rewrite_is_seen(fault: str, monkeypatch: pytest.MonkeyPatch) ->
         agree(GRAPHS["features are split and joined"], 2, 3, [(2, 3)])
 
 
-ARCHITECTURES = {
-    "mega": ("embed_dim=6", "hidden_size=16", "num_layers=2", "ema_dim=3"),
-    "sliding_window": ("embed_dim=6", "num_heads=2", "head_dim=8", "num_layers=3", "window_size=5"),
-    "hybrid_mlp": ("embed_dim=6", "lstm_hidden=8", "num_heads=2", "head_dim=4", "mlp_sizes=5,3"),
-    "lightning": ("embed_dim=6", "hidden_size=16", "num_heads=2", "block_size=8", "feature_map=elu1"),
-    "dms": ("hid_dim=8", "n_heads=2", "attn_bias=true"),
-}
-
-
-@pytest.mark.parametrize("batch", ["1", "dynamic"])
-@pytest.mark.parametrize("name", ARCHITECTURES)
-def test_flops_are_the_same(name: str, batch: str) -> None:
-    declaration, module, _ = declare(name, ARCHITECTURES[name], batch=batch, seq="23")
-    rows = build(module, declaration)
-    whole = build(module, replace(declaration, without=("flatten_rows",)))
-    assert sum(rows.flops["exported"].values()) == sum(whole.flops["exported"].values())
-
-
 def test_two_inputs_that_may_disagree_keep_their_axes() -> None:
     """2 sequences of 6 and 3 of 4 have as many rows, and no meaning together."""
     body = "{a}  j = Concat<axis=-1>(h, x2)  k = Slice(j, one, six, two)  {bk}"
@@ -207,9 +189,8 @@ class Own(nn.Module):
 
 
 @pytest.mark.parametrize("axes", [("dynamic", "dynamic"), ("dynamic", "7"), ("3", "dynamic")], ids=str)
-def test_own_module_with_open_axes(axes: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("temport.exporter.declare.architectures.load_factory", lambda source: Own)
-    declaration, module = declare_module("own.py:Own", ["x=batch,seq,6"], batch=axes[0], seq=axes[1])
+def test_own_module_with_open_axes(axes: tuple[str, str]) -> None:
+    declaration, module = declare_factory(Own, "own.py:Own", ["x=batch,seq,6"], batch=axes[0], seq=axes[1])
     proto = ir.to_proto(build(module, replace(declaration, ops="standard")).model)
     assert [n.op_type for n in proto.graph.node].count("Gemm") >= 2
     for batch, seq in ((3, 7), (1, 7), (3, 1), (5, 40)):

@@ -12,9 +12,10 @@ from onnx.reference import ReferenceEvaluator
 from torch import nn
 
 from temport.exporter.build import build
-from temport.exporter.declare.architectures import declare_module
+from temport.exporter.declare.modules import declare_factory
 from temport.exporter.passes import fold_factors as subject
 from temport.exporter.passes.fold_factors import fold_factors
+from temport.exporter.passes.spell_dense import spell_dense
 
 K, N = 5, 3
 EPS = float(np.finfo(np.float32).eps)
@@ -87,6 +88,7 @@ def run(rewritten: ir.Model, batch: int) -> np.ndarray:
 def largest_difference(body: str, batch: int) -> float:
     """Of the rewritten model from the one as it is, as a share of the largest output."""
     before, after = model(body), model(body)
+    spell_dense(after)
     fold_factors(after)
     truth = run(before, batch)
     return float(np.abs(run(after, batch) - truth).max() / np.abs(truth).max())
@@ -96,6 +98,7 @@ def largest_difference(body: str, batch: int) -> float:
 def test_the_same_function(name: str) -> None:
     body = FOLDED[name]
     after = model(body)
+    spell_dense(after)
     assert fold_factors(after)
     factors = sum(node.op_type in ("Mul", "Div") for node in after.graph)
     assert factors == (1 if "average" in name else 0)
@@ -140,10 +143,9 @@ class Own(nn.Module):
 
 
 @pytest.mark.parametrize("batch", ["dynamic", "3"])
-def test_own_module(batch: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_own_module(batch: str) -> None:
     torch.manual_seed(2)
-    monkeypatch.setattr("temport.exporter.declare.architectures.load_factory", lambda source: Own)
-    declaration, module = declare_module("own.py:Own", ["x=batch,6"], batch=batch, seq="3")
+    declaration, module = declare_factory(Own, "own.py:Own", ["x=batch,6"], batch=batch, seq="3")
     proto = ir.to_proto(build(module, declaration).model)
     assert [node.op_type for node in proto.graph.node].count("Mul") == 1
     x = np.random.default_rng(1).standard_normal((3, 6)).astype(np.float32)
@@ -153,14 +155,11 @@ def test_own_module(batch: str, monkeypatch: pytest.MonkeyPatch) -> None:
     np.testing.assert_allclose(got, truth, rtol=0, atol=32 * EPS * np.abs(truth).max())
 
 
-def test_no_weight_leaves_the_range_of_float16(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_weight_leaves_the_range_of_float16() -> None:
     """A factor that brings what a layer takes or gives into the range would take the weight out of it."""
     large = nn.Sequential(nn.Linear(6, 6), nn.ReLU())
     torch.nn.init.normal_(large[0].weight, std=100.0)
-    monkeypatch.setattr(
-        "temport.exporter.declare.architectures.load_factory", lambda source: lambda: Scaled(large, 1e4)
-    )
-    declaration, module = declare_module("own.py:make", ["x=batch,6"], seq="3")
+    declaration, module = declare_factory(lambda: Scaled(large, 1e4), "own.py:make", ["x=batch,6"], seq="3")
     halves = build(module, replace(declaration, precision="float16"))
     assert any(node.op_type == "Mul" for node in halves.model.graph)
     assert not any(node.op_type == "Mul" for node in build(module, declaration).model.graph)

@@ -19,6 +19,7 @@ from temport.exporter.parity.cases import default_cases
 from temport.exporter.parity.result import FAIL
 from temport.exporter.parity.run import run_parity
 from temport.exporter.passes import fused_dense as rewrite
+from temport.exporter.passes.spell_dense import spell_dense
 from temport.exporter.runtimes import load
 from temport.exporter.runtimes.op_reference import REFERENCE_OPS
 from temport.exporter.runtimes.subject import Subject
@@ -86,6 +87,7 @@ def run(model: ir.Model, rows: int) -> list[np.ndarray]:
 def largest_difference(body: str, rows: str | int, outputs: str = "y") -> float:
     """Between the graph before and after the rewrite, relative to the largest number before."""
     before, after = graph(body, rows, outputs), graph(body, rows, outputs)
+    spell_dense(after)
     rewrite.fused_dense(after)
     count = rows if isinstance(rows, int) else 7
     worst = 0.0
@@ -158,6 +160,7 @@ TAKEN = {
 def test_epilogues_that_are_taken(case: str, rows: str | int) -> None:
     body, expected = TAKEN[case]
     model = graph(body, rows)
+    spell_dense(model)
     assert rewrite.fused_dense(model)
     assert sorted(said(model)) == sorted(expected.split())
     assert largest_difference(body, rows) < 1e-6
@@ -236,6 +239,7 @@ def test_transposed_a_and_double_stay() -> None:
 
 def test_a_weight_is_turned_once() -> None:
     model = graph("h = Gemm<transB = 1>(x, wt)  k = Gemm<transB = 1>(x2, wt)  y = Add(h, k)", 5)
+    spell_dense(model)
     rewrite.fused_dense(model)
     assert len({node.inputs[1] for node in model.graph}) == 1
 

@@ -13,44 +13,30 @@ import torch
 
 from temport.exporter import build as subject_module
 from temport.exporter.build import build, save
-from temport.exporter.declare.architectures import declare
 from temport.exporter.declare.declaration import Axis, Declaration, TensorSpec
 from temport.exporter.parity.cases import Array
 from temport.exporter.runtimes import load
 from temport.exporter.runtimes.contract import Session
 from temport.exporter.runtimes.subject import Subject
 from temport.graphs.moving_average import DecayKernel
+from tests.small_models import SMALL
 
 SHORTEST, LONGEST = 3, 17
-NARROW = ("embed_dim=10", "hidden_size=16", "num_layers=2")
-HEADS = ("embed_dim=10", "num_heads=2", "head_dim=8")
-MODELS = {
-    "sliding_window": ("sliding_window", (*HEADS, "ffn_dim=12", "window_size=4")),
-    "attention": ("attention", ("embed_dim=10", "hidden_size=16", "num_heads=4", "window_size=5")),
-    "hybrid": ("hybrid", (*HEADS, "lstm_hidden=12")),
-    "hybrid_mlp": ("hybrid_mlp", (*HEADS, "lstm_hidden=12", "mlp_sizes=6,3")),
-    "mega": ("mega", NARROW),
-    "mega-l1": ("mega", (*NARROW, "attention_kernel=l1")),  # without a mask that would be too short
-    "lightning": ("lightning", (*NARROW, "num_heads=2", "block_size=5", "feature_map=elu1")),
-    "dms": ("dms", ("hid_dim=16", "n_heads=4")),
-}
-WITHOUT_CUSTOM_OPS = ("mega-l1",)
 
 
-def exported(tmp_path: Path, name: str, **given: str) -> Subject:
-    arch, options = MODELS[name]
-    declaration, module, _ = declare(
-        arch, options, **{"batch": "1:2:3", "seq": f"{SHORTEST}:9:{LONGEST}", **given}
-    )
+def exported(tmp_path: Path, name: str, *settings: str, **given: str) -> Subject:
+    axes = {"batch": "1:2:3", "seq": f"{SHORTEST}:9:{LONGEST}", "memory": f"{SHORTEST}:9:{LONGEST}", **given}
+    declaration, module = SMALL[name].declare(*settings, **axes)
     for average in (layer for layer in module.modules() if isinstance(layer, DecayKernel)):
         average.alpha.data.fill_(4)  # a slow one, so that early frames weigh
     save(build(module, declaration), tmp_path / "model.onnx", external_data=False)
     return Subject(declaration, tmp_path / "model.onnx", module)
 
 
-def runtimes(name: str) -> tuple[str, ...]:
+def runtimes(subject: Subject) -> tuple[str, ...]:
     every = ("onnx_reference", "onnxruntime_cpu", "openvino")
-    return every if name in WITHOUT_CUSTOM_OPS else (*every, "onnxruntime_native")
+    custom = any(node.domain == "temport" for node in onnx.load(subject.model_path).graph.node)
+    return (*every, "onnxruntime_native") if custom else every
 
 
 def run(session: Session, declaration: Declaration, **sizes: int) -> Array:
@@ -60,14 +46,15 @@ def run(session: Session, declaration: Declaration, **sizes: int) -> Array:
 
 
 @pytest.mark.parametrize(
-    ("name", "batch"), [*((name, "1:2:3") for name in MODELS), ("mega", "1"), ("dms", "1")]
+    ("name", "batch"),
+    [*((name, "1:2:3") for name in SMALL), ("mega-softmax", "1"), ("dms-masked", "1")],
 )
 def test_another_length_is_an_error(tmp_path: Path, name: str, batch: str) -> None:
     subject = exported(tmp_path, name, batch=batch)
     lengths = [axis for axis in subject.declaration.axes if axis != "batch"]
     longest = dict.fromkeys(lengths, LONGEST)
     outside = (LONGEST + 1, 3 * LONGEST, SHORTEST - 1, 1)
-    for runtime in runtimes(name):
+    for runtime in runtimes(subject):
         with load(runtime).open(subject) as session:
             within = run(session, subject.declaration, **longest)
             for axis, length in itertools.product(lengths, outside):
@@ -81,9 +68,9 @@ def test_another_length_is_an_error(tmp_path: Path, name: str, batch: str) -> No
 def test_without_the_check_an_average_ends_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the check is for: numbers, and not those of the model."""
     monkeypatch.setattr(subject_module, "limit_lengths", lambda model, declaration: None)
-    subject = exported(tmp_path, "mega")
+    subject = exported(tmp_path, "mega-softmax")
     assert subject.module is not None
-    x = torch.from_numpy(np.random.default_rng(0).standard_normal((1, 60, 10), np.float32))
+    x = torch.from_numpy(np.random.default_rng(0).standard_normal((1, 60, 6), np.float32))
     with load("onnxruntime_native").open(subject) as session, torch.no_grad():
         numbers = session.run({"state_sequence": x.numpy()})["output"]
         truth = subject.module(x).numpy()
@@ -99,20 +86,22 @@ def test_without_the_check_rows_of_short_sequences_join(
         with monkeypatch.context() as patch:
             if not checked:
                 patch.setattr(subject_module, "limit_lengths", lambda model, declaration: None)
-            subject = exported(tmp_path, "sliding_window", batch="1:2:4", seq=f"12:14:{LONGEST}")
+            subject = exported(
+                tmp_path, "sliding_window", "window_size=4", batch="1:2:4", seq=f"12:14:{LONGEST}"
+            )
         with load("onnxruntime_native").open(subject) as session:
             if checked:
                 with pytest.raises(Exception, match=f"state_sequence/12<=seq<={LONGEST}"):
                     run(session, subject.declaration, **sizes)
             else:
-                assert run(session, subject.declaration, **sizes).shape == (3, 16)
+                assert run(session, subject.declaration, **sizes).shape == (3, 8)
 
 
 @pytest.mark.parametrize("length", [LONGEST + 1, SHORTEST - 1])
 def test_the_message_names_the_input_its_length_and_the_range(tmp_path: Path, length: int) -> None:
-    subject = exported(tmp_path, "dms")
+    subject = exported(tmp_path, "dms-masked")
     session = load("onnxruntime_native").open(subject)
-    said = rf"query/{SHORTEST}<=seq<={LONGEST}.*\{{2,{length},16\}}"
+    said = rf"query/{SHORTEST}<=seq<={LONGEST}.*\{{2,{length},8\}}"
     with session, pytest.raises(Exception, match=said):
         run(session, subject.declaration, seq=length, memory=LONGEST)
 
@@ -134,20 +123,21 @@ def test_a_length_too_long_does_not_make_up_for_another_too_short(tmp_path: Path
         (TensorSpec("output", "float32", (1, 5)),),
     )
     save(build(TwoLengths().eval(), declaration), tmp_path / "model.onnx", external_data=False)
-    for runtime in runtimes("mega-l1"):
-        with load(runtime).open(Subject(declaration, tmp_path / "model.onnx", TwoLengths())) as session:
+    subject = Subject(declaration, tmp_path / "model.onnx", TwoLengths())
+    for runtime in runtimes(subject):
+        with load(runtime).open(subject) as session:
             run(session, declaration, rows=2, columns=6)
             with pytest.raises(Exception, match=r"(?i)reshape"):
                 run(session, declaration, rows=4, columns=3)
 
 
 def test_fixed_lengths_need_no_check(tmp_path: Path) -> None:
-    model = onnx.load(exported(tmp_path, "mega", seq=str(LONGEST)).model_path)
+    model = onnx.load(exported(tmp_path, "mega-softmax", seq=str(LONGEST)).model_path)
     assert not [
         node for node in model.graph.node if "<=" in node.name or node.op_type in ("Shape", "Min", "Max")
     ]
 
 
 def test_work_is_counted_before_sizes_hide_behind_the_check() -> None:
-    declaration, module, _ = declare("mega", NARROW, seq=f"3:9:{LONGEST}")
+    declaration, module = SMALL["mega-softmax"].declare(seq=f"3:9:{LONGEST}")
     assert build(module, declaration).flops["exported"]

@@ -133,3 +133,20 @@ def test_mask_from_a_shape_is_computed() -> None:
     ]
     constants = {"zero": np.array(0), "one": np.array(1), "axes": np.array([1])}
     assert computed_masks(model(nodes, constants))
+
+
+@pytest.mark.parametrize("wrong", [False, True])
+def test_a_mask_that_pruning_cut_is_compared_with_its_last_rows(wrong: bool) -> None:
+    rows = MaskRule(causal=True).array(5, 5)[-2:]
+    rows[1, 0] ^= wrong
+    table = ir.Value(
+        name="m.baked/last/axis=1/count=2", const_value=ir.tensor(rows[None]), shape=ir.Shape([1, 2, 5])
+    )
+    graph = ir.Graph([], [], nodes=[], initializers=[table], opset_imports={"": 20}, name="g")
+    model = ir.Model(graph, ir_version=10)
+    baked = [BakedMask("m.baked", MaskRule(causal=True), 5, 5)]
+    if wrong:
+        with pytest.raises(MaskError, match="differs"):
+            check_masks(model, baked)
+    else:
+        assert check_masks(model, baked) == 1

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from temport.exporter.build import build, save
-from temport.exporter.declare.architectures import declare_module
+from temport.exporter.declare.modules import declare_factory
 from temport.exporter.declare.streams import declare_stream
 from temport.graphs.streaming import Stateful, StateSpec
 
@@ -40,12 +40,11 @@ class Carries(nn.Module, Stateful):
 
 @pytest.mark.parametrize("ops", ["custom", "standard"])
 @pytest.mark.parametrize("name", CARRIED)
-def test_states_keep_their_names(name, ops, tmp_path, monkeypatch):
+def test_states_keep_their_names(name, ops, tmp_path):
     torch.manual_seed(3)
-    monkeypatch.setattr(
-        "temport.exporter.declare.architectures.load_factory", lambda source: lambda: Carries(CARRIED[name])
+    declaration, module = declare_factory(
+        lambda: Carries(CARRIED[name]), "own.py:make", ["x=batch,seq,3"], batch="dynamic", seq="4", ops=ops
     )
-    declaration, module = declare_module("own.py:make", ["x=batch,seq,3"], batch="dynamic", seq="4", ops=ops)
     declaration = declare_stream(declaration, module)
     save(build(module, declaration), tmp_path / "step.onnx", False)
     session = onnxruntime.InferenceSession(tmp_path / "step.onnx")

@@ -15,29 +15,8 @@ from torch import nn
 from temport.exporter.build import Built
 from temport.exporter.declare.architectures import declare
 from temport.exporter.passes.prune import prune
+from tests.small_models import PRUNED, SMALL
 from tests.traces import build
-
-SMALL = {
-    "mega": ("embed_dim=6", "hidden_size=16", "num_layers=2", "ema_dim=3"),
-    "sliding_window": (
-        "embed_dim=6",
-        "num_heads=2",
-        "head_dim=8",
-        "num_layers=3",
-        "window_size=5",
-        "ffn_dim=12",
-    ),
-    "hybrid_mlp": ("embed_dim=6", "lstm_hidden=8", "num_heads=2", "head_dim=4", "mlp_sizes=5,3"),
-    "lightning": (
-        "embed_dim=6",
-        "hidden_size=16",
-        "num_heads=2",
-        "num_layers=2",
-        "block_size=8",
-        "feature_map=elu1",
-    ),
-    "laplace": ("embed_dim=6", "hidden_size=16", "num_layers=2", "laplace_attention=true"),
-}
 
 
 def outputs(model: ir.Model, x: np.ndarray) -> np.ndarray:
@@ -58,30 +37,17 @@ def agree(module: nn.Module, whole: Built, trimmed: Built, values: np.ndarray) -
     assert errors[1] <= 2 * errors[0] + 16 * np.finfo(np.float32).eps * np.abs(oracle).max()
 
 
-@pytest.mark.parametrize("seq", ["1", "23"], ids=lambda s: f"T{s}")
-@pytest.mark.parametrize("name", SMALL)
-def test_pruned_equals_whole(name: str, seq: str) -> None:
-    arch = "mega" if name == "laplace" else name
-    declaration, module, _ = declare(arch, SMALL[name], batch="1:2:8", seq=seq)
-    whole = build(module, replace(declaration, without=("prune",)))
-    trimmed = build(module, declaration)
-    agree(module, whole, trimmed, np.random.default_rng(0).standard_normal((3, int(seq), 6)))
-    assert is_pruned(trimmed) == (int(seq) > 1)
-
-
-@pytest.mark.parametrize("seq", ["dynamic", "7:20:31"])
-@pytest.mark.parametrize("name", SMALL)
-def test_a_symbolic_length_is_pruned_too(name: str, seq: str) -> None:
-    """One file for every length, down to the shortest that was declared."""
-    arch = "mega" if name == "laplace" else name
-    declaration, module, _ = declare(arch, SMALL[name], batch="dynamic", seq=seq)
+@pytest.mark.parametrize("name", PRUNED)
+def test_a_symbolic_length_is_pruned_too(name: str) -> None:
+    """One file for every length, down to the shortest that was declared. Where that is 1: test_every_architecture."""
+    declaration, module = SMALL[name].declare(batch="dynamic", seq="7:20:31")
     whole = build(module, replace(declaration, without=("prune",)))
     trimmed = build(module, declaration)
     work = [sum(built.flops["exported"].values()) for built in (whole, trimmed)]
     assert work[1] < work[0]
-    axis = declaration.axes["seq"]
-    for length in {axis.min, axis.min + 1, 13, axis.max if axis.max < 64 else 64}:
-        agree(module, whole, trimmed, np.random.default_rng(length).standard_normal((2, length, 6)))
+    width = SMALL[name].config().embed_dim
+    for length in (7, 8, 13, 31):
+        agree(module, whole, trimmed, np.random.default_rng(length).standard_normal((2, length, width)))
 
 
 def is_pruned(built: Built) -> bool:
@@ -100,7 +66,8 @@ def sizes(model: ir.Model, op: str, activation: str | None = None) -> Counter[in
 
 def test_only_what_reaches_the_output_is_computed() -> None:
     """Three layers of window 5 over 23 positions: the last position hangs on 5, 9 and 13 positions below it."""
-    declaration, module, _ = declare("sliding_window", SMALL["sliding_window"], seq="23")
+    settings = ("embed_dim=6", "num_heads=2", "head_dim=8", "num_layers=3", "window_size=5", "ffn_dim=12")
+    declaration, module, _ = declare("sliding_window", settings, seq="23")
     model = build(module, declaration).model
     assert set(sizes(model, "FusedDense", activation="gelu")) == {1, 5, 9}
     assert set(sizes(model, "OnlineSoftmaxAttention")) == {1, 5, 9}

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from streams import FAST, SMALL
+from streams import FAST
 from typer.testing import CliRunner
 
 from temport.exporter.bundle.directory import open_bundle
@@ -14,11 +14,14 @@ from temport.exporter.declare.architectures import declare
 from temport.exporter.declare.streams import declare_stream, sequence_declaration
 from temport.exporter.errors import UserError
 from temport.exporter.export import run_export
+from temport.exporter.listing import streams
 from temport.exporter.request import ExportRequest
+from temport.graphs.registry import ARCHITECTURES
+from tests.small_models import SMALL, STREAMING
 
 
 def test_half_precision_is_refused() -> None:
-    declaration, module, _ = declare("mega", SMALL["mega"], seq="9")
+    declaration, module = SMALL["mega-softmax"].declare(seq="9")
     with pytest.raises(UserError, match="--streaming exports float32"):
         declare_stream(replace(declaration, precision="float16"), module)
 
@@ -27,7 +30,7 @@ def test_half_precision_is_refused() -> None:
     "arch, settings, seq, sentence",
     [
         ("mega", ["attention_kernel=l1"], "9", "mega cannot stream: attention_kernel=l1 sees later frames"),
-        ("dms", [], "9", "dms cannot stream: MultiHeadAttentionLayer has no forward_sequence"),
+        ("dms", [], "9", "dms cannot stream: its input is not one sequence"),
         ("mega", [], "dynamic", "is open, and a stream keeps a fixed number of frames"),
     ],
 )
@@ -86,24 +89,23 @@ def test_a_module_of_ones_own(tmp_path: Path) -> None:
         export_own("carries_nothing", "x=batch,9,6")
 
 
-@pytest.mark.parametrize(
-    "arch, exactness",
-    [
-        ("lightning", "exact, however long"),
-        ("sliding_window", "positions count"),
-        ("mega", "a window of --seq"),
-    ],
-)
-def test_layers_of_a_module_tell_how_exact_its_stream_is(arch: str, exactness: str) -> None:
-    declaration, module, _ = declare(arch, SMALL[arch], seq="9")
-    (note,) = declare_stream(replace(declaration, arch="module", notes=()), module).notes
-    assert exactness in note and note.count("exact") == 1
+@pytest.mark.parametrize("arch", ["lightning", "sliding_window", "mega", "dms"])
+def test_list_says_of_an_architecture_what_its_stream_says(arch: str) -> None:
+    """The phrase of the table is that of the declaration, which its layers make."""
+    phrases = streams(ARCHITECTURES[arch])
+    for name, small in SMALL.items():
+        if small.arch.name == arch and name in STREAMING:
+            (note,) = (n for n in small.declare_stream(seq="9")[0].notes if n.startswith("streaming is "))
+            assert note.removeprefix("streaming is ") in phrases
+            assert note.count("exact") == 1
+    assert ("no: " in phrases) == (arch in ("mega", "dms"))
 
 
-def test_list_says_how_exact_a_stream_is() -> None:
+def test_list_shows_architectures_and_runtimes() -> None:
     result = CliRunner().invoke(app, ["list"], env={"COLUMNS": "200"})
     assert "exact, however long" in result.output
-    assert "no: its memory is given whole" in result.output
+    assert "l1: no: attention_kernel=l1 sees later frames" in result.output
+    assert "onnxruntime_native" in result.output
 
 
 def test_a_parity_stream_outlasts_any_cache_whatever_its_name() -> None:

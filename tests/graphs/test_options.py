@@ -7,20 +7,27 @@ import pytest
 from temport import graphs
 from temport.graphs.registry import ARCHITECTURES
 
-SEQUENCE = [name for name in ARCHITECTURES if name != "dms"]
-
 
 def configure(name, **options):
     return ARCHITECTURES[name].config(**{**ARCHITECTURES[name].example, **options})
 
 
-@pytest.mark.parametrize("name", SEQUENCE)
+@pytest.mark.parametrize("option", ["window_size", "embed_dim"])
 @pytest.mark.parametrize("value", [0, -1, 2.5, "60", True, None], ids=repr)
-def test_a_window_size_that_is_no_count(name, value):
+def test_what_is_no_count(option, value):
     with pytest.raises(
-        ValueError, match=r"(window_size|seq_len) is .*; it must be a whole number of at least 1"
+        ValueError, match=rf"({option}|seq_len) is .*; it must be a whole number of at least 1"
     ):
-        configure(name, window_size=value)
+        configure("sliding_window", **{option: value})
+
+
+@pytest.mark.parametrize("name", ["hybrid", "hybrid_mlp", "mega", "lightning"])
+def test_a_window_that_the_model_does_not_have(name):
+    """The reference implementation takes any value and does nothing with it."""
+    assert configure(name, window_size=60) == configure(name)
+    said = r"window_size is 4, and no value of it changes anything: .*; leave window_size out"
+    with pytest.raises(ValueError, match=said):
+        configure(name, window_size=4)
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)

@@ -204,9 +204,9 @@ def test_table_shows_every_row_and_reason(report):
 @pytest.mark.parametrize(
     ("op", "node", "place"),
     [
-        ("Gelu", "n7", "output (Gelu n7), "),
-        ("step model", "", "output (step model), "),
-        ("", "", "output, "),
+        ("Gelu", "n7", "output (Gelu n7)"),
+        ("step model", "", "output (step model)"),
+        ("", "", "output"),
     ],
 )
 def test_a_divergence_names_what_wrote_its_tensor(report, op, node, place):
@@ -215,7 +215,7 @@ def test_a_divergence_names_what_wrote_its_tensor(report, op, node, place):
     report = replace(report, runtimes=(replace(report.runtimes[-1], divergence=at),))
     console = Console(width=200, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
     console.print(table(report))
-    assert f" at {place}frame 3 is wrong" in console.export_text()
+    assert f" at {place}: frame 3 is wrong" in console.export_text()
     page = " ".join(re.sub(r"<[^>]*>", "", render(report)).split())
     writer = f", written by {op} {node}".rstrip() if op else ""
     assert f"tensor is output{writer} (error" in page

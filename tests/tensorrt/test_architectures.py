@@ -12,7 +12,7 @@ from temport.exporter.build import build, save
 from temport.exporter.compilers.compile import compile_model
 from temport.exporter.compilers.contract import EngineReport
 from temport.exporter.declare.architectures import declare
-from temport.exporter.passes.unpack_qkv import is_packed
+from temport.exporter.graph.attention import Attention
 from tests.tensorrt.test_precision import SEQ, SETTINGS, models
 
 ATTENTION = {"sliding_window": 2, "hybrid": 1, "mega": 1, "lightning": 1, "dms": 1}
@@ -53,7 +53,7 @@ def test_one_head_over_the_source_of_its_keys_is_fused(tmp_path: Path) -> None:
     declaration, module, _ = declare("mega", settings, batch="2", seq="20")
     built = build(module, replace(declaration, precision="float16"))
     first = next(n for n in built.model.graph if n.op_type == "OnlineSoftmaxAttention")
-    assert not is_packed(first) and first.inputs[1] is not first.inputs[2]
+    assert not Attention.of(first).packed and first.inputs[1] is not first.inputs[2]
     save(built, tmp_path / "model.onnx", external_data=False)
     report = compile_model("tensorrt-rtx", tmp_path / "model.onnx", declaration, tmp_path)
     assert outcomes(report)[0] == "fused"

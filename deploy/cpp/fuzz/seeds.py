@@ -57,6 +57,18 @@ def state() -> bytes:
     return content + hashlib.sha256(content).digest()
 
 
+def nodes() -> bytes:
+    """A model with a node of ours in a branch, and the type of its input."""
+
+    def field(number: int, content: bytes) -> bytes:
+        return bytes([number << 3 | 2, len(content)]) + content
+
+    ours = field(1, field(1, b"x") + field(4, b"Sum") + field(7, b"temport.2"))
+    choice = field(1, field(4, b"If") + field(5, field(6, ours)))
+    typed = field(1, b"x") + field(2, field(1, bytes([1 << 3, 1])))
+    return field(7, choice + field(11, typed))
+
+
 def stream() -> bytes:
     """A recorded stream of the step model in tiny_bundle.h."""
     return npz(
@@ -80,6 +92,7 @@ def main(root: Path) -> None:
         "npz": [npz(), npz(a=arrays[0]), npz(a=arrays[0], b=arrays[1])],
         "manifest": [manifest(), step_manifest()],
         "state": [bytes([flag]) + state() for flag in (0, 1)],
+        "nodes": [nodes()],
         "bundle": [bytes([2]) + manifest(), bytes([129]) + npz(a=arrays[0]), bytes([193]) + stream()],
     }
     for reader, contents in seeds.items():

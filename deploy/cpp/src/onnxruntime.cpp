@@ -1,9 +1,6 @@
 // The ONNX Runtime backend: the bundle's model in one session, the request's buffers as its tensors.
-#include <cstdlib>
-#include <dlfcn.h>
-#include <link.h>
-
-#include "file.h"
+#include "custom_nodes.h"
+#include "op_library.h"
 #include "ort_library.h"
 #include "runtime.h"
 
@@ -90,34 +87,6 @@ class OrtModel final : public Model {
   bool in_place_;
 };
 
-struct OpLibrary {
-  std::string path;         // as the loader resolves it; empty where it was not asked for and is not there
-  std::string description;  // version and instruction set of its kernels, or its file name where it does not say them
-  bool in_place = false;    // its kernels of the cached ops may be given one buffer for a cache before and after a frame
-};
-
-Result<OpLibrary> find_ops(const std::string& asked) {
-  if (asked == "none") return OpLibrary();
-  const char* variable = std::getenv("TEMPORT_OPS_LIBRARY");
-  const bool named = !asked.empty() || (variable && *variable);
-  const std::string name = !asked.empty() ? asked : named ? variable : "libtemport_ops.so";
-  void* handle = ::dlopen(name.c_str(), RTLD_NOW | RTLD_LOCAL);
-  if (!handle) {
-    const std::string reason = ::dlerror();
-    if (named) return unavailable("the op library cannot be loaded: " + reason);
-    return OpLibrary();
-  }
-  link_map* map = nullptr;
-  const bool known = ::dlinfo(handle, RTLD_DI_LINKMAP, &map) == 0;
-  OpLibrary found{known ? map->l_name : name, file_name(name), false};
-  if (auto describe = reinterpret_cast<const char* (*)()>(::dlsym(handle, "temport_ops_description")))
-    found.description = describe();
-  if (auto in_place = reinterpret_cast<int (*)()>(::dlsym(handle, "temport_ops_write_in_place")))
-    found.in_place = in_place() != 0;
-  ::dlclose(handle);
-  return found;
-}
-
 // Weights beside the model, as the bundle verified them: ONNX Runtime is given their bytes and opens no file itself. Given
 // no file at all it would look in the working directory, so there is always one, of a name that no model can refer to.
 Result<std::vector<Bytes>> give_weights(const ort::Library& library, const BundleDirectory& bundle,
@@ -159,7 +128,7 @@ Result<ort::OptionsOwner> make_options(const ort::Library& library, const Sessio
       !set)
     return set.error();
   if (!ops.empty())
-    if (auto set = library.check<ort::RegisterCustomOpsLibrary>(raw, ops.c_str()); !set) return set.error();
+    if (auto set = library.check<ort::RegisterCustomOpsLibrary_V2>(raw, ops.c_str()); !set) return set.error();
   return options;
 }
 
@@ -211,7 +180,7 @@ Result<void> check_side(const ort::Library& library, const ort::Session* session
 Result<std::unique_ptr<Model>> load_onnxruntime(const BundleDirectory& bundle, const SessionConfig& config) {
   const auto library = ort::Library::load(config.library);
   if (!library) return library.error();
-  const auto ops = bundle.manifest().custom_ops ? find_ops(config.ops) : Result<OpLibrary>(OpLibrary());
+  const auto ops = bundle.manifest().custom_ops ? OpLibrary::find(config.ops) : Result<OpLibrary>(OpLibrary());
   if (!ops) return ops.error();
 
   ort::Env* raw_env = nullptr;
@@ -247,12 +216,20 @@ Result<std::unique_ptr<Model>> load_onnxruntime(const BundleDirectory& bundle, c
       !made)
     return made.error();
   auto memory = library->own<ort::ReleaseMemoryInfo>(raw_memory);
+  // A node without a kernel runs as its body, which cannot write where it reads.
   std::string path = !bundle.manifest().custom_ops ? "standard operators"
                      : ops->path.empty()           ? "function body"
                                                    : "native kernels " + ops->description;
+  bool in_place = false;
+  if (!ops->path.empty()) {
+    const auto nodes = read_custom_nodes(model->data(), model->size());
+    if (!nodes) return nodes.error();
+    const std::string bodies = ops->bodies(*nodes);
+    if (!bodies.empty()) path += "; " + bodies;
+    in_place = ops->in_place && bodies.empty();
+  }
   return std::unique_ptr<internal::Model>(std::make_unique<OrtModel>(*library, std::move(env), std::move(session),
-                                                                     std::move(memory), std::move(path),
-                                                                     ops->in_place));
+                                                                     std::move(memory), std::move(path), in_place));
 }
 
 }  // namespace temport::internal

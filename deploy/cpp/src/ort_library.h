@@ -5,10 +5,12 @@
 #include <memory>
 #include <string>
 
-#include "ort_api.h"
+#include "ort_abi.h"
 #include "temport/result.hpp"
 
 namespace temport::internal::ort {
+
+using namespace temport::ort;
 
 // Copying is cheap; the shared library itself is never unloaded, because ONNX Runtime's threads may outlive a session.
 class Library {
@@ -24,11 +26,11 @@ class Library {
   // Calls a slot whose result is a status; success allocates nothing.
   template <class S, class... Args>
   Result<void> check(Args... args) const {
-    Status* status = S::call(api_, args...);
+    Status* status = S::call(*api_, args...);
     if (!status) return {};
-    std::string message = GetErrorMessage::call(api_, status);
-    const bool no_kernel = GetErrorCode::call(api_, status) == kNotImplemented;
-    ReleaseStatus::call(api_, status);
+    std::string message = GetErrorMessage::call(*api_, status);
+    const bool no_kernel = GetErrorCode::call(*api_, status) == kNotImplemented;
+    ReleaseStatus::call(*api_, status);
     std::replace(message.begin(), message.end(), '\n', ' ');
     message.insert(0, "ONNX Runtime: ");
     return no_kernel ? unsupported(std::move(message)) : failed(std::move(message));
@@ -36,8 +38,8 @@ class Library {
 
   template <class T, class Release>
   struct Releaser {
-    const void* const* api;
-    void operator()(T* object) const { Release::call(api, object); }
+    const Api* api;
+    void operator()(T* object) const { Release::call(*api, object); }
   };
   template <class T, class Release>
   using Owner = std::unique_ptr<T, Releaser<T, Release>>;
@@ -47,11 +49,11 @@ class Library {
   }
 
  private:
-  Library(const ApiBase* base, const void* const* api, std::string version, std::string file)
+  Library(const ApiBase* base, const Api* api, std::string version, std::string file)
       : base_(base), api_(api), version_(std::move(version)), file_(std::move(file)) {}
 
   const ApiBase* base_;
-  const void* const* api_;
+  const Api* api_;
   std::string version_, file_;
 };
 

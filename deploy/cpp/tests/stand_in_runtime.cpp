@@ -8,9 +8,9 @@
 #include <string_view>
 #include <vector>
 
-#include "ort_api.h"
+#include "ort_abi.h"
 
-namespace temport::internal::ort {
+namespace temport::ort {
 
 struct Status {
   std::string message;
@@ -40,9 +40,9 @@ struct Value {
   int64_t* counts() const { return static_cast<int64_t*>(data); }
 };
 
-}  // namespace temport::internal::ort
+}  // namespace temport::ort
 
-using namespace temport::internal::ort;
+using namespace temport::ort;
 
 namespace {
 
@@ -233,13 +233,13 @@ Table make_table() {
   put<ReleaseTypeInfo>(table, release<TypeInfo>);
   put<ReleaseSessionOptions>(table, release<SessionOptions>);
   put<AddSessionConfigEntry>(table, add_entry);
-  put<RegisterCustomOpsLibrary>(table, register_ops);
+  put<RegisterCustomOpsLibrary_V2>(table, register_ops);
   return slots;
 }
 
-const void* const* get_api(uint32_t version) {
+const Api* get_api(uint32_t version) {
   static const Table table = make_table();
-  return version == kApiVersion ? table.data() : nullptr;
+  return version == kApiVersion ? reinterpret_cast<const Api*>(table.data()) : nullptr;
 }
 
 const char* get_version() { return "stand-in"; }
@@ -253,6 +253,7 @@ extern "C" __attribute__((visibility("default"))) const ApiBase* OrtGetApiBase()
 
 extern "C" {
 __attribute__((visibility("default"))) int temport_ops_write_in_place() { return 1; }
+__attribute__((visibility("default"))) const char* temport_ops_kernels() { return "Sum 2 1 10\nCache 1 1\n"; }
 __attribute__((visibility("default"))) int stand_in_live_objects() { return live; }
 __attribute__((visibility("default"))) int stand_in_copied_caches() { return copied; }
 }

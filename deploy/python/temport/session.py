@@ -12,6 +12,7 @@ import numpy.typing as npt
 from temport.custom_ops.library import library_path
 from temport.exporter.bundle.directory import Bundle, open_bundle
 from temport.exporter.errors import UserError
+from temport.exporter.runtimes.native_kernels import custom_nodes, native_path
 from temport.exporter.runtimes.onnxruntime_cpu import OrtSession
 
 Array = npt.NDArray[Any]
@@ -23,13 +24,19 @@ class Session:
     path       the bundle's directory
     inputs     name -> (dtype, shape) of each input; a dynamic axis is `(min, max)`
     outputs    the same of each output
+    kernels    what runs the custom ops: "native kernels 0.1.0, avx2", with a word on each op that runs as its body all
+               the same, "function body" or, where the model has none, "standard operators"
     """
 
     def __init__(self, bundle: Bundle, threads: int) -> None:
         self.path = bundle.path
         signature = bundle.manifest["signature"]
         self.inputs, self.outputs = (_tensors(signature[side]) for side in ("inputs", "outputs"))
-        self._session = OrtSession(bundle.model_path, "native kernels", threads, library_path())
+        nodes = custom_nodes(bundle.model_path)
+        library = library_path() if nodes else None
+        without = "function body" if nodes else "standard operators"
+        self.kernels = native_path(nodes, library) if library else without
+        self._session = OrtSession(bundle.model_path, self.kernels, threads, library)
 
     def __call__(self, inputs: Mapping[str, npt.ArrayLike]) -> dict[str, Array]:
         """The outputs for these inputs, both by name.

@@ -122,7 +122,8 @@ TEMPORT_API const char* temport_session_version(const temport_session* session);
 /* File name of the runtime's shared library. */
 TEMPORT_API const char* temport_session_library(const temport_session* session);
 /* Which path runs the custom operators: "native kernels <version>, <instruction set>" (the file name of an op library that
- * does not say them), "function body", "standard operators" or, in TensorRT, "engine". */
+ * does not say them), "function body", "standard operators" or, in TensorRT, "engine". Where the op library has not all
+ * the kernels of the model, a word on each operator that runs as its body follows: "; MovingAverage as its body". */
 TEMPORT_API const char* temport_session_path(const temport_session* session);
 
 typedef struct temport_axis_size {

@@ -1,0 +1,4 @@
+"""The ONNX domain of our ops and its version."""
+
+DOMAIN = "temport"
+VERSION = 1

@@ -1,0 +1,97 @@
+"""How a graph is changed: new constants and nodes under names of their own, and one value in the place of another."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+Size = int | ir.SymbolicDim
+TO_THE_END = np.iinfo(np.int64).max
+
+
+def named(value: ir.Value, what: str, **at: int) -> str:
+    """The name of what is made of `value`, as `x/last/axis=1/count=3`.
+
+    Names of values are unique in a graph; so is this one, if `what` is said by one pass only, and the numbers say all
+    else that it depends on.
+    """
+    return "/".join([value.name or "", what, *(f"{key}={number}" for key, number in at.items())])
+
+
+def initializer(graph: ir.Graph, name: str, array: npt.NDArray[Any]) -> ir.Value:
+    """The initializer called `name` with this content, registered where the graph has none yet.
+
+    ValueError where the graph has another constant of that name: then the name does not say what it depends on.
+    """
+    array = np.asarray(array, order="C")
+    if name in graph.initializers:
+        found = graph.initializers[name]
+        held = None if found.const_value is None else found.const_value.numpy()
+        if held is None or (held.dtype, held.shape, held.tobytes()) != (
+            array.dtype,
+            array.shape,
+            array.tobytes(),
+        ):
+            raise ValueError(f"two different constants are called {name}")
+        return found
+    tensor = ir.tensor(array, name=name)
+    value = ir.Value(name=name, type=ir.TensorType(tensor.dtype), const_value=tensor)
+    value.shape = ir.Shape(array.shape)
+    graph.register_initializer(value)
+    return value
+
+
+def insert(
+    graph: ir.Graph,
+    before: ir.Node,
+    op: str,
+    inputs: Sequence[ir.Value],
+    shape: Sequence[Size],
+    name: str,
+) -> ir.Value:
+    """A new standard node with one output of this shape, in front of `before`; the dtype is the first input's."""
+    output = ir.Value(name=name, type=inputs[0].type, shape=ir.Shape(shape))
+    graph.insert_before(before, ir.node(op, list(inputs), outputs=[output], name=name))
+    return output
+
+
+def cut(graph: ir.Graph, before: ir.Node, value: ir.Value, axis: int, start: int, stop: int) -> ir.Value:
+    """`value[start:stop]` along one axis, in front of `before`; made once for all who ask in the order of the graph.
+
+    A negative start counts from the end, and goes with `TO_THE_END`.
+    """
+    at = {"axis": axis, "start": start, **({} if stop == TO_THE_END else {"stop": stop})}
+    name = named(value, "cut", **at)
+    for node, _ in value.uses():
+        if node.graph is graph and node.outputs[0].name == name:
+            return node.outputs[0]
+    bounds = [initializer(graph, f"bound/{n}", np.array([n])) for n in (start, stop, axis)]
+    assert value.shape is not None
+    count = -start if stop == TO_THE_END else stop - start
+    shape = [count if i == axis else size for i, size in enumerate(value.shape)]
+    return insert(graph, before, "Slice", [value, *bounds], shape, name)
+
+
+def stand_in(
+    graph: ir.Graph, node: ir.Node, op: str, inputs: Sequence[ir.Value | None], attributes: Mapping[str, Any]
+) -> ir.Node:
+    """Put a `temport` node that gives the same only output in the node's place, under its name, and return it."""
+    old = node.outputs[0]
+    output = ir.Value(name=old.name, type=old.type, shape=old.shape)
+    new = ir.node(op, list(inputs), attributes, domain="temport", outputs=[output], name=node.name)
+    graph.insert_before(node, new)
+    replace(graph, node, output)
+    return new
+
+
+def replace(graph: ir.Graph, node: ir.Node, value: ir.Value) -> None:
+    """Let `value` stand for the node's only output, under its name where that is an output of the graph."""
+    old = node.outputs[0]
+    if old.is_graph_output():
+        old.name, value.name = f"{old.name}_before", old.name
+    old.replace_all_uses_with(value, replace_graph_outputs=True)
+    graph.remove(node, safe=True)

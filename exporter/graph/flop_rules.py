@@ -1,0 +1,115 @@
+"""Multiplications and additions of matrix products in one node, from the shapes of its inputs and first output.
+
+A multiply-add counts 2. Attention counts the scores and sums of allowed keys only, whatever a kernel does with
+the others.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import onnx_ir as ir
+
+from temport.custom_ops.layout import read_layout
+from temport.custom_ops.mask import MaskRule
+
+Shape = tuple[int, ...]
+FlopRule = Callable[[ir.Node, list[Shape | None], Shape], int]
+
+
+def matmul(node: ir.Node, shapes: list[Shape | None], output: Shape) -> int:
+    return 2 * math.prod(output) * _given(shapes[0])[-1]
+
+
+def gemm(node: ir.Node, shapes: list[Shape | None], output: Shape) -> int:
+    inner = 0 if _int(node, "transA", 0) else 1
+    return 2 * math.prod(output) * _given(shapes[0])[inner]
+
+
+def conv(node: ir.Node, shapes: list[Shape | None], output: Shape) -> int:
+    """Taps that fall on the zeros of the padding count too."""
+    return 2 * math.prod(output) * math.prod(_given(shapes[1])[1:])
+
+
+def recurrence(node: ir.Node, shapes: list[Shape | None], output: Shape) -> int:
+    """Y `[T, directions, B, hidden]`, W `[directions, gates*hidden, input]`, R `[directions, gates*hidden, hidden]`.
+
+    For LSTM, GRU and RNN, which differ in the number of gates.
+    """
+    T, _, B, _ = output
+    return 2 * T * B * (math.prod(_given(shapes[1])) + math.prod(_given(shapes[2])))
+
+
+def standard_attention(node: ir.Node, shapes: list[Shape | None], output: Shape) -> int:
+    """ai.onnx Attention, `[B, T, H*D]` with head counts as attributes or `[B, H, T, D]`."""
+    q, v = _given(shapes[0]), _given(shapes[2])
+    heads = q[1] if len(q) == 4 else _int(node, "q_num_heads", 1)
+    width = q[-1] if len(q) == 4 else q[-1] // heads
+    value_width = output[-1] if len(q) == 4 else output[-1] // heads
+    rule = MaskRule(causal=bool(_int(node, "is_causal", 0)), query_offset=0)
+    return 2 * q[0] * heads * (width + value_width) * _allowed(rule, q[-2], v[-2])
+
+
+def online_softmax(node: ir.Node, shapes: list[Shape | None], output: Shape) -> int:
+    q, k, v = [*shapes, None, None][:3]
+    heads, offset = node.attributes["num_heads"].as_int(), node.attributes["query_offset"].as_int()
+    sizes = read_layout(
+        node.op_type,
+        _given(q),
+        k,
+        v,
+        num_heads=heads,
+        kv_num_heads=node.attributes["kv_num_heads"].as_int(),
+    )
+    rule = MaskRule(
+        bool(node.attributes["causal"].as_int()),
+        node.attributes["window"].as_int(),
+        None if offset == -1 else offset,
+    )
+    pairs = _allowed(rule, sizes.query_length, sizes.key_length)
+    return 2 * sizes.batch * heads * (sizes.head_dim + sizes.value_dim) * pairs
+
+
+def block_linear(node: ir.Node, shapes: list[Shape | None], output: Shape) -> int:
+    """Causal attention inside each block, and per row one update and one product of the D x Dv state."""
+    q, k, v = [*shapes, None, None][:3]
+    heads, block = node.attributes["num_heads"].as_int(), node.attributes["block_size"].as_int()
+    sizes = read_layout(node.op_type, _given(q), k, v, num_heads=heads, kv_num_heads=heads)
+    full, rest = divmod(sizes.query_length, block)
+    causal = MaskRule(causal=True)
+    pairs = full * _allowed(causal, block, block) + _allowed(causal, rest, rest)
+    later_rows = max(0, sizes.query_length - block)
+    state_rows = (full if rest else full - 1) * block if later_rows else 0
+    state = (later_rows + state_rows) * sizes.head_dim * sizes.value_dim
+    return int(2 * sizes.batch * heads * ((sizes.head_dim + sizes.value_dim) * pairs + state))
+
+
+def cached(node: ir.Node, shapes: list[Shape | None], output: Shape) -> int:
+    """One query against every row of the caches, the second input."""
+    return 4 * math.prod(_given(shapes[1]))
+
+
+def cached_block_linear(node: ir.Node, shapes: list[Shape | None], output: Shape) -> int:
+    """Attention to the block's rows, and one update and one product of the D x D state."""
+    B, H, D, _ = _given(shapes[3])
+    return 4 * (math.prod(_given(shapes[1])) + B * H * D * D)
+
+
+def moving_average(node: ir.Node, shapes: list[Shape | None], output: Shape) -> int:
+    """Two convolutions; taps before the first frame count too."""
+    return 2 * 2 * math.prod(output) * _int(node, "taps", 1)
+
+
+def _allowed(rule: MaskRule, T: int, S: int) -> int:
+    """Pairs of a query and a key that it may see."""
+    return sum(hi - lo for lo, hi in (rule.key_range(t, t + 1, T, S) for t in range(T)))
+
+
+def _given(shape: Shape | None) -> Shape:
+    assert shape is not None, "checked by the schema"
+    return shape
+
+
+def _int(node: ir.Node, name: str, default: int) -> int:
+    return node.attributes[name].as_int() if name in node.attributes else default

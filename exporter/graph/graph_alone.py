@@ -1,0 +1,70 @@
+"""The graph of a model file without its weights, which are not read."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterator
+from pathlib import Path
+
+import onnx
+
+from temport.exporter.errors import UserError
+
+GRAPH, INITIALIZER = (
+    kind.DESCRIPTOR.fields_by_name[name].number
+    for kind, name in ((onnx.ModelProto, "graph"), (onnx.GraphProto, "initializer"))
+)
+
+
+def graph_alone(path: Path) -> onnx.GraphProto:
+    """The main graph of the file at `path` but for its initializers, whose bytes are stepped over.
+
+    A model's weights are most of its file, and whoever asks for this has loaded them elsewhere. UserError where it is
+    not a model.
+    """
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            kept = [
+                content[start:end]
+                for number, _, begin, stop in _fields(content, 0, len(content))
+                if number == GRAPH
+                for inner, start, _, end in _fields(content, begin, stop)
+                if inner != INITIALIZER
+            ]
+            return onnx.GraphProto.FromString(b"".join(kept))
+    except (OSError, ValueError, IndexError) as error:  # protobuf's own error is a ValueError
+        raise UserError(f"{path} is not an ONNX model") from error
+
+
+def _fields(content: mmap.mmap, at: int, end: int) -> Iterator[tuple[int, int, int, int]]:
+    """Number, begin, begin of the content and end of each field of a protobuf message in `content[at:end]`."""
+    while at < end:
+        start = at
+        tag, at = _varint(content, at)
+        match tag & 7:
+            case 0:
+                begin, (_, at) = at, _varint(content, at)
+            case 1:
+                begin, at = at, at + 8
+            case 2:
+                size, begin = _varint(content, at)
+                at = begin + size
+            case 5:
+                begin, at = at, at + 4
+            case kind:
+                raise ValueError(f"wire type {kind}")
+        if at > end:
+            raise ValueError("a field that ends beyond its message")
+        yield tag >> 3, start, begin, at
+
+
+def _varint(content: mmap.mmap, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = content[at]
+        value |= (byte & 127) << shift
+        at, shift = at + 1, shift + 7
+        if byte < 128:
+            return value, at
+        if shift > 63:
+            raise ValueError("a number of more than ten bytes")

@@ -1,0 +1,138 @@
+"""The one table of operators: whatever a pass, a check or a count knows of an operator stands in its row here.
+
+An operator without a row is no error. A pass that meets one assumes the worst of it, and says so in its `Notes`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from temport.exporter.graph import flop_rules
+from temport.exporter.graph.elementwise import ELEMENTWISE
+from temport.exporter.graph.operator_row import Along, Half, Operator
+from temport.exporter.graph.standard_operator import is_standard
+
+_ALL = Operator(along=Along.ALL)
+_WINDOW = Operator(along=Along.WINDOW)
+_REDUCES = Operator(along=Along.BESIDE_AXES)
+_MOVES = Operator(half=Half.FOLLOWS, moves=True)
+_RENAMES = Operator(along=Along.RENAMED, half=Half.FOLLOWS, moves=True, renames=True)
+
+STANDARD: dict[str, Operator] = {
+    **ELEMENTWISE,
+    # sums of products
+    "Attention": Operator(half=Half.SUMS, flops=flop_rules.standard_attention),
+    "Conv": Operator(along=Along.WINDOW, half=Half.SUMS, flops=flop_rules.conv),
+    "ConvTranspose": _WINDOW,
+    "Einsum": Operator(half=Half.FOLLOWS),
+    "Gemm": Operator(along=Along.ROWS, half=Half.SUMS, flops=flop_rules.gemm),
+    "MatMul": Operator(along=Along.ROWS, half=Half.SUMS, flops=flop_rules.matmul),
+    # elements in other places
+    "Concat": Operator(along=Along.ACROSS_AXIS, half=Half.FOLLOWS, moves=True),
+    "DepthToSpace": Operator(),
+    "Expand": _MOVES,
+    "Flatten": _RENAMES,
+    "Gather": Operator(along=Along.PICKED, half=Half.FOLLOWS, moves=True),
+    "GatherElements": Operator(),
+    "GatherND": Operator(),
+    "Pad": _MOVES,
+    "Reshape": _RENAMES,
+    "ScatterElements": Operator(),
+    "ScatterND": Operator(),
+    "Slice": Operator(along=Along.CUT, half=Half.FOLLOWS, moves=True),
+    "SpaceToDepth": Operator(),
+    "Split": Operator(along=Along.ACROSS_AXIS, half=Half.FOLLOWS, moves=True),
+    "Squeeze": _RENAMES,
+    "Tile": _MOVES,
+    "Transpose": Operator(along=Along.PERMUTED, half=Half.FOLLOWS, moves=True),
+    "Trilu": Operator(),
+    "Unsqueeze": _RENAMES,
+    # softmax and normalisation
+    "BatchNormalization": Operator(),
+    "GroupNormalization": Operator(),
+    "Hardmax": Operator(along=Along.ACROSS_AXIS),
+    "InstanceNormalization": Operator(),
+    "LayerNormalization": Operator(along=Along.FROM_AXIS),
+    "LogSoftmax": Operator(along=Along.ACROSS_AXIS),
+    "LpNormalization": Operator(along=Along.ACROSS_AXIS),
+    "RMSNormalization": Operator(along=Along.FROM_AXIS),
+    "Softmax": Operator(along=Along.ACROSS_AXIS),
+    # reductions
+    "ArgMax": _REDUCES,
+    "ArgMin": _REDUCES,
+    "ReduceL1": _REDUCES,
+    "ReduceL2": _REDUCES,
+    "ReduceLogSum": _REDUCES,
+    "ReduceLogSumExp": _REDUCES,
+    "ReduceMax": _REDUCES,
+    "ReduceMean": _REDUCES,
+    "ReduceMin": _REDUCES,
+    "ReduceProd": _REDUCES,
+    "ReduceSum": _REDUCES,
+    "ReduceSumSquare": _REDUCES,
+    "TopK": Operator(),
+    # pooling
+    "AveragePool": _WINDOW,
+    "GlobalAveragePool": _ALL,
+    "GlobalMaxPool": _ALL,
+    "MaxPool": _WINDOW,
+    # all entries before
+    "CumSum": _ALL,
+    "GRU": Operator(along=Along.ALL, flops=flop_rules.recurrence),
+    "LSTM": Operator(along=Along.ALL, flops=flop_rules.recurrence),
+    "RNN": Operator(along=Along.ALL, flops=flop_rules.recurrence),
+    # sizes and constants
+    "Constant": Operator(),
+    "ConstantOfShape": Operator(),
+    "OneHot": Operator(),
+    "Range": Operator(),
+    "Shape": Operator(half=Half.UNTYPED),
+    "Size": Operator(half=Half.UNTYPED),
+    # graphs inside
+    "If": _ALL,
+    "Loop": _ALL,
+    "Scan": _ALL,
+}
+
+OURS: dict[str, Operator] = {
+    "BlockLinearAttention": Operator(
+        along=Along.ALL, half=Half.SUMS, flops=flop_rules.block_linear, attention="linear"
+    ),
+    "CachedAttention": Operator(
+        along=Along.ALL, flops=flop_rules.cached, attention="softmax", frame=True, standard_attention=True
+    ),
+    "CachedBlockLinearAttention": Operator(
+        along=Along.ALL,
+        flops=flop_rules.cached_block_linear,
+        attention="linear",
+        frame=True,
+        standard_attention=True,
+    ),
+    "FusedDense": Operator(along=Along.ROWS),
+    "FusedLSTM": _ALL,
+    "MovingAverage": Operator(along=Along.WINDOW, flops=flop_rules.moving_average),
+    "OnlineSoftmaxAttention": Operator(
+        along=Along.QUERIES,
+        half=Half.SUMS,
+        flops=flop_rules.online_softmax,
+        attention="softmax",
+        standard_attention=True,
+    ),
+    "ResidualLayerNorm": Operator(along=Along.FROM_AXIS),
+}
+"""Domain `temport`."""
+
+UNKNOWN = Operator()
+"""What is assumed of an operator without a row."""
+
+
+def known(node: Any) -> Operator | None:
+    """The row of a node, of onnx_ir or a NodeProto; None where its operator has none."""
+    if is_standard(node):
+        return STANDARD.get(node.op_type)
+    return OURS.get(node.op_type) if node.domain == "temport" else None
+
+
+def of(node: Any) -> Operator:
+    """The row of a node, `UNKNOWN` where its operator has none."""
+    return known(node) or UNKNOWN

@@ -1,0 +1,33 @@
+"""What a pass has to say to the reader of the report, above all where it gave something up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import onnx_ir as ir
+
+
+@dataclass
+class Notes:
+    """One sentence for each pass, operator and reason, with the number of its nodes; the first one is named.
+
+    A pass takes one as its last, optional argument: `run(model, ..., notes)`.
+    """
+
+    _nodes: dict[tuple[str, str, str], list[str]] = field(default_factory=dict)
+
+    def add(self, rewrite: str, node: ir.Node, why: str) -> None:
+        """The pass `rewrite` met this node, and `why` is what follows: a sentence after the operator's name."""
+        names = self._nodes.setdefault((rewrite, node.op_type, why), [])
+        name = node.name or node.outputs[0].name or ""
+        if name not in names:
+            names.append(name)
+
+    def __iter__(self) -> Iterator[str]:
+        for (rewrite, operator, why), (first, *others) in self._nodes.items():
+            where = f"node {first}" + (f" and {len(others)} more" if others else "")
+            yield f"{rewrite}: {operator} ({where}) {why}"
+
+    def __len__(self) -> int:
+        return len(self._nodes)

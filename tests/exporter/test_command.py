@@ -1,0 +1,122 @@
+"""Exit codes and sentences: 1 means that a runtime disagrees, and nothing else does."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import typer
+from rich.text import Text
+
+from temport.exporter.command import Guarded
+from temport.exporter.errors import UserError
+from temport.exporter.terminal import Terminal, printable
+
+COMMAND = [sys.executable, "-m", "temport"]
+ESCAPE = "\x1b[31mred\x1b]0;title\x07\u202egnp"
+
+
+def outcome(error: BaseException, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+    """What the command group makes of an exception in a command."""
+    app = typer.Typer(cls=Guarded)
+
+    @app.command()
+    def fails() -> None:
+        raise error
+
+    @app.command()
+    def other() -> None:
+        """A group has two."""
+
+    with pytest.raises(SystemExit) as ending:
+        app(["fails"])
+    return int(ending.value.code or 0), capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "told"),
+    [
+        (UserError("give another"), 2, "error: give another\n"),
+        (UserError(f"no {ESCAPE}"), 2, r"error: no \x1b[31mred\x1b]0;title\x07\u202egnp" + "\n"),
+        (FileNotFoundError(2, "No such file", "x.npz"), 2, "error: x.npz: No such file\n"),
+        (
+            KeyError("sha256"),
+            70,
+            "error: this is a fault of temport, please report it (KeyError: 'sha256'); --verbose",
+        ),
+        (
+            AssertionError(),
+            70,
+            "error: this is a fault of temport, please report it (AssertionError: ); --verbose",
+        ),
+        (KeyboardInterrupt(), 130, "error: interrupted\n"),
+        (typer.Exit(1), 1, ""),
+    ],
+    ids=repr,
+)
+def test_what_goes_wrong_is_one_sentence(
+    error: BaseException, code: int, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found, text = outcome(error, capsys)
+    assert found == code and text.startswith(told) and "Traceback" not in text
+
+
+def test_verbose_shows_the_trace(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("TEMPORT_VERBOSE", "1")
+    code, text = outcome(KeyError("x"), capsys)
+    assert code == 70 and text.startswith("Traceback") and "in fails" in text
+
+
+@pytest.mark.parametrize("words", [["--verbose", "parity", "nowhere"], ["-v", "parity", "nowhere"]])
+def test_the_option_verbose(words: list[str]) -> None:
+    done = subprocess.run([*COMMAND, *words], capture_output=True, text=True)
+    assert (
+        done.returncode == 2
+        and done.stderr.startswith("Traceback")
+        and "nowhere is not a bundle" in done.stderr
+    )
+
+
+@pytest.mark.parametrize("redirection", ["> /dev/full", "| true"])
+def test_output_that_is_lost_is_no_success(redirection: str) -> None:
+    """`true` ends without reading; many lines so that no buffer of a pipe holds them all."""
+    many = "app.command('many')(lambda: [print('x' * 99) for _ in range(9999)])"
+    code = f"from temport.exporter.cli import app, main; {many}; main()"
+    script = f'"{sys.executable}" -c "{code}" many {redirection}; exit ${{PIPESTATUS[0]}}'
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
+    assert done.returncode == 74, done.stderr
+    assert done.stderr.startswith("error: the output did not get out: ") and "Traceback" not in done.stderr
+
+
+def test_a_terminal_without_our_signs_is_no_error() -> None:
+    done = subprocess.run(
+        [*COMMAND, "list"], capture_output=True, env=os.environ | {"PYTHONIOENCODING": "ascii"}
+    )
+    assert done.returncode == 0 and b"sliding_window" in done.stdout
+
+
+def test_an_interrupt_is_130_and_leaves_nothing(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [*COMMAND, "export", "--arch", "mega", "--out", "b"], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.iterdir()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130
+    assert process.stderr is not None and process.stderr.read().startswith("error: interrupted")
+    assert not list(tmp_path.iterdir())
+
+
+def test_words_from_outside_stay_words(capsys: pytest.CaptureFixture[str]) -> None:
+    terminal = Terminal(force_terminal=True, width=100)
+    terminal.print(Text(ESCAPE, "red"), "wrote", "x[/bold]", "[red]:smile:")
+    out = capsys.readouterr().out
+    assert r"\x1b[31mred" in out and "x[/bold]" in out and "[red]:smile:" in out
+    assert "\x1b]0;" not in out and "\x07" not in out and "\u202e" not in out
+    assert printable("two\nlines\tand tabs, ✓ and ü") == "two\nlines\tand tabs, ✓ and ü"

@@ -1,0 +1,87 @@
+"""`temport parity` on a bundle that was made of a user's module: it runs nothing that a manifest names."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from temport.exporter.bundle.directory import MANIFEST
+from temport.exporter.errors import UserError
+from temport.exporter.export import run_export
+from temport.exporter.parity.serial import read_json
+from temport.exporter.recheck import run_parity_of_bundle
+from temport.exporter.request import ExportRequest
+
+SOURCE = """
+from torch import nn
+
+class Own(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(3, 2)
+
+    def forward(self, x):
+        return self.layer(x)
+"""
+MARK = "\nfrom pathlib import Path\nPath(__file__).with_suffix('.ran').touch()\n"
+QUIET = Console(quiet=True)
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    (tmp_path / "own.py").write_text(SOURCE)
+    request = ExportRequest(
+        module=f"{tmp_path / 'own.py'}:Own",
+        shapes=("x=batch,3",),
+        runtimes=("onnxruntime_cpu",),
+        out=tmp_path / "bundle",
+    )
+    assert run_export(request, QUIET).passed
+    return tmp_path / "bundle"
+
+
+@pytest.mark.parametrize("inside", [False, True], ids=["beside", "in the bundle"])
+def test_a_manifest_runs_no_code(inside: bool, bundle: Path, tmp_path: Path) -> None:
+    """Neither the file that it was made of, nor one that somebody put into the bundle."""
+    evil = (bundle if inside else tmp_path) / "own.py"
+    evil.write_text(SOURCE + MARK)
+    manifest = json.loads((bundle / MANIFEST).read_text())
+    manifest["declaration"]["module"] = f"{evil}:Own"
+    (bundle / MANIFEST).write_text(json.dumps(manifest))
+    assert run_parity_of_bundle(bundle, ("onnxruntime_cpu",), console=QUIET)
+    assert not evil.with_suffix(".ran").exists()
+    assert run_parity_of_bundle(bundle, ("onnxruntime_cpu",), console=QUIET, source=f"{evil}:Own")
+    assert evil.with_suffix(".ran").exists()  # the mark itself works
+
+
+def test_without_the_module_only_recorded_inputs_have_a_truth(bundle: Path, tmp_path: Path) -> None:
+    own = tmp_path / "x.npy"
+    np.save(own, np.ones((1, 3), np.float32))
+    with pytest.raises(UserError, match=r"own.py:Own; without it only .* --module PATH.py:FACTORY"):
+        run_parity_of_bundle(bundle, ("onnxruntime_cpu",), (own,), console=QUIET)
+
+
+def test_a_source_that_changed_is_told(bundle: Path, tmp_path: Path) -> None:
+    source, out = f"{tmp_path / 'own.py'}:Own", tmp_path / "report"
+
+    def warnings() -> tuple[str, ...]:
+        assert run_parity_of_bundle(bundle, ("onnxruntime_cpu",), (), out, console=QUIET, source=source)
+        return read_json(out / "report.json").warnings
+
+    assert not any("has changed" in warning for warning in warnings())
+    (tmp_path / "own.py").write_text(SOURCE + "\n# a comment\n")
+    assert any("own.py has changed since the bundle was made of it" in warning for warning in warnings())
+
+
+def test_an_architecture_has_no_module(tmp_path: Path) -> None:
+    settings = ("hid_dim=4", "n_heads=2", "masked=false")
+    request = ExportRequest(
+        "dms", settings=settings, seq="3", runtimes=("onnxruntime_cpu",), out=tmp_path / "b"
+    )
+    run_export(request, QUIET)
+    with pytest.raises(UserError, match="the bundle was made of dms, not of a module; leave --module out"):
+        run_parity_of_bundle(tmp_path / "b", console=QUIET, source="own.py:Own")

@@ -1,0 +1,72 @@
+"""The small models that every architecture names: what a new one is put through without a test of its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from temport.exporter.declare.architectures import declare
+from temport.exporter.declare.declaration import Declaration
+from temport.exporter.declare.options import as_settings
+from temport.exporter.declare.streams import declare_stream, how_exact
+from temport.graphs.architecture import Architecture, Options
+from temport.graphs.registry import ARCHITECTURES
+
+
+@dataclass(frozen=True)
+class SmallModel:
+    """One architecture with some of its small options."""
+
+    arch: Architecture
+    variant: str
+    options: Options
+
+    def config(self, **more: Any) -> Any:
+        return self.arch.config(**{**self.options, **more})
+
+    def build(self, dtype: torch.dtype = torch.float32, **more: Any) -> Any:
+        """In eval mode, weights by torch's generator."""
+        return self.arch.build(self.config(**more)).to(dtype).eval()
+
+    def inputs(
+        self, batch: int = 3, seq: int = 61, memory: int = 9, dtype: torch.dtype = torch.float32
+    ) -> list[Tensor]:
+        sizes = {"batch": batch, "seq": seq, "memory": memory}
+        shapes = [
+            (spec.dtype, [sizes.get(a, a) for a in spec.axes]) for spec in self.arch.inputs(self.config())
+        ]
+        return [torch.rand(s) < 0.5 if kind == "bool" else torch.randn(s, dtype=dtype) for kind, s in shapes]
+
+    def declare(self, *settings: str, **axes: Any) -> tuple[Declaration, nn.Module]:
+        if not any("memory" in spec.axes for spec in self.arch.inputs(self.config())):
+            axes.pop("memory", None)
+        declaration, module, _ = declare(self.arch.name, [*as_settings(self.options), *settings], **axes)
+        return declaration, module
+
+    def declare_stream(self, **axes: Any) -> tuple[Declaration, nn.Module]:
+        declaration, module = self.declare(**axes)
+        return declare_stream(declaration, module), module
+
+    @property
+    def streams(self) -> bool:
+        """Whether it runs frame by frame, by its own layers' word."""
+        try:
+            return bool(how_exact(*self.declare(seq="9")))
+        except ValueError:
+            return False
+
+
+SMALL = {
+    f"{arch.name}-{variant}".removesuffix("-"): SmallModel(arch, variant, options)
+    for arch in ARCHITECTURES.values()
+    for variant, options in arch.small.items()
+}
+SEQUENCES = [name for name, small in SMALL.items() if hasattr(small.build(), "forward_sequence")]
+"""Models of one input `[batch, seq, features]` that give an output at every frame."""
+NOT_PRUNED: dict[str, str] = {}
+"""Models of sequences that pruning cannot shorten, with what stops it; all others have to be pruned."""
+PRUNED = [name for name in SEQUENCES if name not in NOT_PRUNED]
+STREAMING = [name for name, small in SMALL.items() if small.streams]
