@@ -20,8 +20,8 @@ ROW_FACTOR, ROW_ULPS = 3, 4
 ELEMENT_FACTOR, ELEMENT_ULPS = 6, 2
 RULES = (
     f"rms e <= ({RMS_FACTOR} + {RMS_OF_FEW}/sqrt(n)) r + eps rms y; "
-    f"in each row max|e| <= {ROW_FACTOR} sqrt(max E^2 + r^2) + {ROW_ULPS} eps max|y|; "
-    f"at each element |e| <= {ELEMENT_FACTOR} sqrt(mean E^2 + r^2/4) + {ELEMENT_ULPS} eps |y|"
+    f"in each row max|e| <= {ROW_FACTOR} sqrt(max E^2 + 4 r^2) + {ROW_ULPS} eps max|y|; "
+    f"at each element |e| <= {ELEMENT_FACTOR} sqrt(mean E^2 + r^2) + {ELEMENT_ULPS} eps |y|"
 )
 """e: a runtime's error; E: torch's own in the model's type, over the case and its copies; r: the largest rms E of them;
 y: the oracle, of n elements. A few elements say little about the spread of errors, and copies of inputs that hardly
@@ -62,11 +62,11 @@ class Noise:
     def limits(self, oracle: Array, eps: float) -> Limits:
         """The rules as numbers, for an oracle of the errors' shape."""
         size = np.abs(oracle)
-        noise = np.sqrt(self._squares / self._copies + self._rms**2 / 4)
+        noise = np.sqrt(self._squares / self._copies + self._rms**2)
         of_few = RMS_OF_FEW / np.sqrt(max(oracle.size, 1))
         return Limits(
             (RMS_FACTOR + of_few) * self._rms + RMS_ULPS * eps * rms(size),
-            ROW_FACTOR * np.hypot(in_rows(self._peaks), self._rms) + ROW_ULPS * eps * in_rows(size),
+            ROW_FACTOR * np.hypot(in_rows(self._peaks), 2 * self._rms) + ROW_ULPS * eps * in_rows(size),
             ELEMENT_FACTOR * noise + ELEMENT_ULPS * eps * size,
         )
 

@@ -1,4 +1,4 @@
-"""What the gate makes of each structural fault: `python -m tests.parity.fault_table > docs/gate-table.md`.
+"""What the gate makes of each structural fault. `python -m tests.parity.fault_table docs/gate.md` writes the tables.
 
 A number is the worst error as a share of its bound, over all cases: above 1 the fault is caught. Three places, since a
 fault can sit in three:
@@ -10,6 +10,7 @@ fault can sit in three:
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -31,6 +32,7 @@ from temport.exporter.runtimes.contract import Session
 from tests.parity.faults import FAULTS, STEP_FAULTS, Fault
 from tests.parity.small_models import MODELS, STEP_MODELS, Small, small
 
+MARK = "<!-- below: python -m tests.parity.fault_table docs/gate.md -->"
 PRECISIONS = ("float32", *HALF)
 Shares = dict[str, float]
 """Place of the fault -> worst share of the bound."""
@@ -42,6 +44,8 @@ class Judge:
 
     model: Small
     truths: tuple[Truth, ...]
+    before: BeforeRounding
+    right: Path
     folder: Path
 
     @classmethod
@@ -55,7 +59,7 @@ class Judge:
         save(rewrite(model.traced, model.declaration, before), path, external_data=False)
         trial = Trial.of(model.declaration, path, model.module, before)
         cases = [case for case in cases_for(model.declaration) if not kinds or case.kind in kinds]
-        return cls(model, trial.truths(cases), folder)
+        return cls(model, trial.truths(cases), before, path, folder)
 
     def shares(self, fault: Fault) -> Shares | None:
         """None where the architecture has no place for the fault."""
@@ -118,15 +122,21 @@ def table(archs: Sequence[str], faults: dict[str, Fault], streaming: bool) -> li
 def _cell(share: float) -> str:
     if share == float("inf"):
         return "not finite"
-    return f"{share:.2g}" if share < 100 else f"{share:.0e}"
+    return f"{share:.2g}" if share < 100 else f"{share:.0f}" if share < 1e4 else f"{share:.0e}"
 
 
-def main() -> None:
-    print("Whole models:\n")
-    print("\n".join(table(list(MODELS), FAULTS, streaming=False)))
-    print("\nStep models, frame by frame:\n")
-    print("\n".join(table(STEP_MODELS, STEP_FAULTS, streaming=True)))
+def main(page: Path) -> None:
+    """Write the tables behind the mark in `page`; what stands before it is kept."""
+    text, mark, _ = page.read_text().partition(MARK)
+    parts = [
+        text + mark,
+        "## Whole models",
+        "\n".join(table(list(MODELS), FAULTS, streaming=False)),
+        "## Step models, frame by frame",
+        "\n".join(table(STEP_MODELS, STEP_FAULTS, streaming=True)),
+    ]
+    page.write_text("\n\n".join(parts) + "\n")
 
 
 if __name__ == "__main__":
-    main()
+    main(Path(sys.argv[1]))
