@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from temport.exporter.parity.result import FAIL, ILL, PASS, Bound, OutputRow
-from temport.exporter.parity.rounding_noise import RULES, Limits, in_rows, rms
+from temport.exporter.parity.rounding_noise import Limits, in_rows, rms
 
 EPS = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
 """Spacing of floating-point numbers at 1."""
@@ -18,7 +18,7 @@ CEILING = {"float64": 1e-3, "float32": 1e-3, "float16": 5e-2, "bfloat16": 5e-2}
 """torch error, relative to the output's scale, beyond which torch itself cannot say what is right."""
 TORCH_FACTOR = 2
 FLOOR_ULPS = 16
-FORMULA = f"max|error| <= {TORCH_FACTOR} * torch_error + {FLOOR_ULPS} * eps * max|oracle|; {RULES}"
+FORMULA = f"max|error| <= {TORCH_FACTOR} * torch_error + {FLOOR_ULPS} * eps * max|oracle|"
 EXACT = 1e-9
 """Of the scale: how far two float64 evaluations of one model may be apart, whatever its precision."""
 ABOVE_CEILING = "torch's own error is above the ceiling here"

@@ -45,7 +45,7 @@ WEIGHTS_ULPS = 2
 class Truth:
     """One case with its oracle outputs (float64) and what each output of a runtime may be off.
 
-    limits  how large errors may be besides the largest; none where only that was recorded
+    limits  half precision: how large errors may be besides the largest
     source  half precision: the truth of the graph before its weights were rounded, judged as float32
     of_file half precision: the outputs are the file's own, in float64, so they say nothing about the file
     """
@@ -98,15 +98,20 @@ def find_truths(
 
 
 def find_truth(case: Case, oracle: Session, torch: Session, precision: str) -> Truth:
-    """`torch_error` is the worst over the case and its copies, so that one lucky rounding does not rule."""
+    """`torch_error` is the worst over the case and its copies, so that one lucky rounding does not rule.
+
+    In a half type more copies say how torch's errors are spread, and the truth has limits made of that. float32 needs
+    none: there the least of structural faults is a hundred times the largest error allowed.
+    """
     truth = {name: np.ascontiguousarray(output) for name, output in oracle.run(case.inputs).items()}
     scales = {name: float(np.abs(output).max(initial=0.0)) for name, output in truth.items()}
     noise = {name: Noise(output.shape) for name, output in truth.items()}
+    copies = JITTERS_OF_NOISE if precision in HALF else JITTERS
     errors = _errors(torch.run(case.inputs), truth, noise)
     responses = dict.fromkeys(truth, 0.0)
     for draw in range(JITTERS_OF_SENSITIVE):
         rules = draw < JITTERS or any(_sensitive(errors[n], scales[n], precision) for n in truth)
-        if not rules and draw >= JITTERS_OF_NOISE:
+        if not rules and draw >= copies:
             break
         inputs = jittered(case, draw, precision)
         moved = oracle.run(inputs)
@@ -114,18 +119,18 @@ def find_truth(case: Case, oracle: Session, torch: Session, precision: str) -> T
         if rules:
             errors = _worse(errors, found)
             responses = _worse(responses, _distances(moved, truth))
-    limits = {name: noise[name].limits(output, EPS[precision]) for name, output in truth.items()}
+    limits = {n: noise[n].limits(o, EPS[precision]) for n, o in truth.items()} if precision in HALF else {}
     bounds = {
         name: bound(
             output,
             errors[name],
             amplification(responses[name], scales[name], precision),
             precision,
-            limits[name],
+            limits.get(name),
         )
         for name, output in truth.items()
     }
-    return Truth(case, truth, bounds, {name: limits[name] for name in truth if bounds[name].judgeable})
+    return Truth(case, truth, bounds, {n: limit for n, limit in limits.items() if bounds[n].judgeable})
 
 
 def _half_truth(

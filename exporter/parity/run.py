@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from temport.exporter.errors import UserError
 from temport.exporter.parity.bisect import locate
 from temport.exporter.parity.cases import Case
-from temport.exporter.parity.compare import CEILING, EPS, FORMULA, judge, worst
+from temport.exporter.parity.compare import CEILING, EPS, FORMULA, HALF, judge, worst
 from temport.exporter.parity.conditioning import JITTERS
 from temport.exporter.parity.gate import gate
 from temport.exporter.parity.oracle import Truth, find_truths
@@ -23,6 +23,7 @@ from temport.exporter.parity.result import (
     ResultRow,
     RuntimeRow,
 )
+from temport.exporter.parity.rounding_noise import RULES
 from temport.exporter.runtimes import every
 from temport.exporter.runtimes.contract import Runtime, Session
 from temport.exporter.runtimes.subject import Subject
@@ -68,7 +69,7 @@ def run_parity(
             "sha256": hashlib.sha256(content).hexdigest(),
         },
         precision=precision,
-        formula=FORMULA,
+        formula=f"{FORMULA}; {RULES}" if precision in HALF else FORMULA,
         eps=EPS[precision],
         ceiling=CEILING[precision],
         jitters=JITTERS,

@@ -106,7 +106,7 @@ def test_no_torch_source_no_oracle(subject, cases):
 
 
 @pytest.mark.parametrize(
-    ("error_in_ulps", "runs"), [(0, 12), (15, 12), (17, 24), (8000, 24), (9000, 12), (float("nan"), 12)]
+    ("error_in_ulps", "runs"), [(0, 4), (15, 4), (17, 24), (8000, 24), (9000, 4), (float("nan"), 4)]
 )
 def test_copies_are_drawn_where_they_can_change_the_bound(error_in_ulps, runs):
     """Below the fixed floor and above the ceiling (1e-3 = 8389 ulps of float32) a few are enough."""
@@ -128,13 +128,13 @@ def test_copies_for_the_noise_allow_no_larger_error():
     errors = iter([1, 3, 2, 0, *[15] * 8])
 
     def torch(inputs):
-        return {"output": np.full(4, 2.0) * (1 + next(errors) * EPS["float32"])}
+        return {"output": np.full(4, 2.0) * (1 + next(errors) * EPS["float16"])}
 
     oracle = SimpleNamespace(run=lambda inputs: {"output": np.full(4, 2.0)})
     case = Case("c", "normal", {"x": np.ones(3, np.float32)})
-    truth = find_truth(case, oracle, SimpleNamespace(run=torch), "float32")
-    assert truth.bounds["output"].torch_error == 2 * 3 * EPS["float32"]
-    assert truth.limits["output"].rms == pytest.approx(((2 + 4 / 2) * 2 * 15 + 2) * EPS["float32"])
+    truth = find_truth(case, oracle, SimpleNamespace(run=torch), "float16")
+    assert truth.bounds["output"].torch_error == 2 * 3 * EPS["float16"]
+    assert truth.limits["output"].rms == pytest.approx(((2 + 2 / 2) * 2 * 15 + 2) * EPS["float16"])
 
 
 def test_two_cases_of_one_name_are_refused(cancelling):
