@@ -12,7 +12,7 @@ import onnx_ir as ir
 from onnx import defs
 
 from temport.custom_ops.mask import Rule
-from temport.custom_ops.op import Specialisation
+from temport.custom_ops.op import Host
 
 OLDEST_OPSET = 18
 
@@ -24,20 +24,15 @@ class BodyGraph:
     softmax of half types is taken in float32 whatever the runtime does with half-precision products.
     """
 
-    def __init__(self, schema: defs.OpSchema, at: Specialisation, forms: Sequence[str]) -> None:
-        """`forms` are those that the op knows; ValueError for another one, an attribute left out, an old opset."""
+    def __init__(self, schema: defs.OpSchema, host: Host, forms: Sequence[str]) -> None:
+        """`forms` are those that the op knows; ValueError for another one or an old opset."""
         op = schema.name
-        for name in schema.attributes:  # one left to a default could differ from the node's
-            if name not in at.attributes:
-                raise ValueError(
-                    f"{op}: the body needs the attribute {name}; every node must write all of them."
-                )
-        if at.form not in ("auto", *forms):
-            raise ValueError(f"{op}: the body form is {at.form!r}; it must be auto, {', '.join(forms)}.")
-        if at.opset < OLDEST_OPSET:
-            raise ValueError(f"{op}: a body needs opset {OLDEST_OPSET} or newer; it is {at.opset}.")
-        self.schema, self.opset, self.overload = schema, at.opset, at.overload
-        self.dtype = np.dtype("float64" if at.element_type == "float64" else "float32")
+        if host.form not in ("auto", *forms):
+            raise ValueError(f"{op}: the body form is {host.form!r}; it must be auto, {', '.join(forms)}.")
+        if host.opset < OLDEST_OPSET:
+            raise ValueError(f"{op}: a body needs opset {OLDEST_OPSET} or newer; it is {host.opset}.")
+        self.schema, self.opset = schema, host.opset
+        self.dtype = np.dtype("float64" if host.element_type == "float64" else "float32")
         self.inputs = {p.name: ir.Value(name=p.name) for p in schema.inputs}
         self.masks: dict[str, tuple[Rule, int, int]] = {}
         self._nodes: list[ir.Node] = []
@@ -122,9 +117,7 @@ class BodyGraph:
         attributes = [
             ir.Attr(name, _ATTRIBUTE_TYPES[a.type], None) for name, a in self.schema.attributes.items()
         ]
-        function = ir.Function(
-            self.schema.domain, self.schema.name, self.overload, graph=graph, attributes=attributes
-        )
+        function = ir.Function(self.schema.domain, self.schema.name, graph=graph, attributes=attributes)
         return ir.to_proto(function)
 
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import onnx
+import onnx_ir as ir
 import torch
 from onnx import defs
 
 from temport.custom_ops.mask import Rule
+from temport.custom_ops.translation import translation
 
 
 @dataclass(frozen=True)
@@ -20,72 +22,73 @@ class Body:
     """An ONNX function body, specialised to attributes and lengths so that its masks are constants.
 
     function   the FunctionProto; its inputs are the op's inputs, its attributes the op's attributes
-    form       how it computes: `dense`, `banded`, `blocked` or `attention`; `standard` of an op that stands for
-               standard operators
     masks      name of each mask constant -> (rule, T, S); the constant equals `rule.array(T, S)` bit for bit
     """
 
     function: onnx.FunctionProto
-    form: str
     masks: dict[str, tuple[Rule, int, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Specialisation:
-    """What one body is made for.
+class Host:
+    """The model that will hold a body.
 
-    attributes      every attribute of the node, by name
-    query_length    T and S where they are fixed, None where they are dynamic
-    key_width       features of K where they are fixed
-    max_length      the longest dynamic length; masks are baked to it and sliced by shape
-    query_rank      axes of the first input; 2 where the one row of a frame has no axis of its own
-    packed          Q carries packed QKV, K and V are absent (then S = T)
-    has_key_mask    the node has a key_mask
-    opset           ai.onnx opset of the model that will hold the body
-    form            one of the op's forms, or `auto`: the one that costs less at that length
-    overload        ONNX function overload, where a model holds several bodies of one op
-    element_type    `float64` keeps the body in double; any other type computes in float32
-    given           names of the inputs that the node has, for an op whose body depends on them
+    opset          its ai.onnx opset
+    element_type   `float64` keeps the body in double; any other type computes in float32
+    max_length     the longest dynamic length; masks are baked to it and sliced by shape
+    form           one of the op's forms, or `auto`: the one that costs less
     """
 
-    attributes: Mapping[str, Any]
-    query_length: int | None
-    key_length: int | None
-    key_width: int | None = None
-    max_length: int | None = None
-    query_rank: int = 3
-    packed: bool = False
-    has_key_mask: bool = False
     opset: int
-    form: str = "auto"
-    overload: str = ""
     element_type: str = "float32"
-    given: frozenset[str] = frozenset()
+    max_length: int | None = None
+    form: str = "auto"
 
 
 Outputs = npt.NDArray[np.float64] | tuple[npt.NDArray[np.float64], ...]
+Specialisation = TypeVar("Specialisation")
 
 
 @dataclass(frozen=True)
-class CustomOp:
+class CustomOp(Generic[Specialisation]):
     """One op of domain `temport` in all its forms.
 
     schema       registered with onnx when the op is imported
     reference    the naive float64 definition that everything else is compared with
-    body         builds the ONNX function body; ValueError with one sentence where it cannot
-    torch_op     the overload that `torch.export` keeps as one node; None where a model does not call the op, but a
-                 rewrite of the exported graph puts it in the place of standard operators, which are then its
-                 body
-    translate    the entry of `torch_op` in `torch.onnx.export(custom_translation_table=...)`; writes every attribute
-    one_body     whether the body is the same for every node, whatever its attributes and inputs
+    specialise   what of a node and its model the body depends on, as a value: nodes for which it is equal share a
+                 body; ValueError for a node that no body can serve
+    body         builds the ONNX function body for such a value; ValueError with one sentence where it cannot
+    join         one value that serves the nodes of two, at open lengths; None where more than lengths tells them apart.
+                 Left out where the body does not depend on lengths
+    torch_op     the overload that `torch.export` keeps as one node, its attributes named as the node's; None where a
+                 model does not call the op, but a rewrite of the exported graph puts it in the place of standard
+                 operators, which are then its body
     """
 
-    name: str
     schema: defs.OpSchema
     reference: Callable[[Sequence[npt.NDArray[Any] | None], Mapping[str, Any]], Outputs]
+    specialise: Callable[[ir.Node, Host], Specialisation]
     body: Callable[[Specialisation], Body]
     torch_op: torch._ops.OpOverload | None = None
-    translate: Callable[..., Any] | None = None
-    one_body: bool = False
-    domain: str = "temport"
-    version: int = 1
+    join: Callable[[Specialisation, Specialisation], Specialisation | None] | None = None
+
+    @property
+    def name(self) -> str:
+        return str(self.schema.name)
+
+    @property
+    def domain(self) -> str:
+        return str(self.schema.domain)
+
+    @property
+    def version(self) -> int:
+        return int(self.schema.since_version)
+
+    def body_of(self, node: ir.Node, host: Host) -> Body:
+        """The body for one node of a model."""
+        return self.body(self.specialise(node, host))
+
+    def translate(self) -> Callable[..., Any]:
+        """The entry of `torch_op` in `torch.onnx.export(custom_translation_table=...)`."""
+        assert self.torch_op is not None, f"{self.name} has no torch op"
+        return translation(self.schema, self.torch_op)

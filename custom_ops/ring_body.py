@@ -2,11 +2,42 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 import onnx_ir as ir
+from onnx import defs
 
+from temport.custom_ops import node as read
 from temport.custom_ops.body_graph import BodyGraph
 from temport.custom_ops.mask import MaskRule
+from temport.custom_ops.op import Host
+
+
+@dataclass(frozen=True)
+class RingNode:
+    """What of a node over caches `[batch, capacity, width]` its body is made for.
+
+    attributes   every attribute of the node, by name
+    row          QKV is `[batch, 3*width]`: the one frame has no axis of its own
+    host         the model around it
+    """
+
+    attributes: dict[str, Any]
+    capacity: int
+    width: int
+    row: bool
+    host: Host
+
+    @classmethod
+    def of(cls, node: ir.Node, schema: defs.OpSchema, host: Host) -> RingNode:
+        """ValueError where the caches are not of a fixed size."""
+        given = read.inputs(node, schema)
+        _, capacity, width = read.shape(given["Keys"])
+        if capacity is None or width is None:
+            raise ValueError(f"{schema.name}: the caches must have a fixed number of rows and of columns.")
+        return cls(read.attributes(node, schema), capacity, width, len(read.shape(given["QKV"])) == 2, host)
 
 
 class RingBody:

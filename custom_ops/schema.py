@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import onnx
-import onnxscript
 from onnx import defs, shape_inference
 
 from temport.custom_ops.domain import DOMAIN as DOMAIN
@@ -29,11 +28,6 @@ def parameter(
 def attribute_with_default(name: str, default: int | float | str, doc: str) -> defs.OpSchema.Attribute:
     """An optional attribute with a default value."""
     return defs.OpSchema.Attribute(name, onnx.helper.make_attribute(name, default), doc)
-
-
-def operator(schema: defs.OpSchema) -> onnxscript.values.Op:
-    """The op as onnxscript calls it, which is how a torch translation emits a node."""
-    return onnxscript.values.Op(onnxscript.values.Opset(DOMAIN, VERSION), schema.name, schema)
 
 
 def attribute_value(context: shape_inference.InferenceContext, name: str) -> Any:

@@ -1,26 +1,23 @@
 """Every custom op by its ONNX name."""
 
-from temport.custom_ops.block_linear_attention import OP as _BLOCK_LINEAR
-from temport.custom_ops.cached_attention import OP as _CACHED
-from temport.custom_ops.cached_block_linear_attention import OP as _CACHED_BLOCK_LINEAR
-from temport.custom_ops.fused_dense import OP as _FUSED_DENSE
-from temport.custom_ops.fused_lstm import OP as _FUSED_LSTM
-from temport.custom_ops.moving_average import OP as _MOVING_AVERAGE
-from temport.custom_ops.online_softmax_attention import OP as _ONLINE_SOFTMAX
-from temport.custom_ops.op import CustomOp
-from temport.custom_ops.residual_layer_norm import OP as _RESIDUAL_LAYER_NORM
+from importlib import import_module
+from typing import Any
 
-OPS: dict[str, CustomOp] = {
-    op.name: op
-    for op in (
-        _ONLINE_SOFTMAX,
-        _BLOCK_LINEAR,
-        _CACHED,
-        _CACHED_BLOCK_LINEAR,
-        _FUSED_DENSE,
-        _FUSED_LSTM,
-        _MOVING_AVERAGE,
-        _RESIDUAL_LAYER_NORM,
-    )
+from temport.custom_ops.op import CustomOp
+
+FOLDERS = (
+    "online_softmax_attention",
+    "block_linear_attention",
+    "cached_attention",
+    "cached_block_linear_attention",
+    "fused_dense",
+    "fused_lstm",
+    "moving_average",
+    "residual_layer_norm",
+)
+"""One for each op; its `OP` says the rest."""
+
+OPS: dict[str, CustomOp[Any]] = {
+    op.name: op for op in (import_module(f"temport.custom_ops.{folder}").OP for folder in FOLDERS)
 }
 """Every op by its ONNX name."""

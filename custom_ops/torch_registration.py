@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from temport.custom_ops.schema import DOMAIN
+
 Gradients = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 
@@ -33,7 +35,7 @@ def register(
     `torch.library.define` keeps the op one node under `torch.export`, and its eager dispatch is cheap.
     """
     count = tensors.count("Tensor")
-    own, gradient = f"temport::{name}", f"temport::{name}_backward"
+    own, gradient = f"{DOMAIN}::{name}", f"{DOMAIN}::{name}_backward"
     torch.library.define(own, f"({tensors}, {attributes}) -> Tensor")
     torch.library.define(gradient, f"(Tensor grad, {tensors}, {attributes}) -> (Tensor, Tensor, Tensor)")
 
@@ -64,7 +66,7 @@ def register(
         torch.library.register_fake(defined)(shapes)
     torch.library.register_autograd(own, differentiate, setup_context=save)
     torch.library.register_autograd(gradient, no_second_derivative)
-    differentiated = getattr(torch.ops.temport, f"{name}_backward")
+    differentiated = getattr(getattr(torch.ops, DOMAIN), f"{name}_backward")
 
 
 def second_derivative(op: str) -> NotImplementedError:

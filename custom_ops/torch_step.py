@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from temport.custom_ops.schema import DOMAIN
 from temport.custom_ops.torch_registration import second_derivative
 
 
@@ -27,7 +28,7 @@ def register_step(
     shapes    all inputs -> shapes of the outputs, which have the dtype of the first input; ValueError where the
               inputs do not fit
     """
-    own = f"temport::{name}"
+    own = f"{DOMAIN}::{name}"
     torch.library.define(own, schema)
 
     def fake(*inputs: Any) -> tuple[torch.Tensor, ...]:

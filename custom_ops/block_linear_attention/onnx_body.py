@@ -13,7 +13,8 @@ from temport.custom_ops.block_linear_attention.attributes import OP_NAME, BlockL
 from temport.custom_ops.block_linear_attention.schema import SCHEMA
 from temport.custom_ops.body_graph import BodyGraph, resolved_length
 from temport.custom_ops.mask import BlockRule, MaskRule
-from temport.custom_ops.op import Body, Specialisation
+from temport.custom_ops.op import Body, Host
+from temport.custom_ops.sequence_node import SequenceNode
 
 FORMS = ("dense", "blocked")
 HEAD_DIM = 64  # the head dim is no attribute; the choice of form assumes this one
@@ -22,14 +23,17 @@ BLOCKED_OVERHEAD = (
 )
 
 
-def body(at: Specialisation) -> Body:
-    """The body for one specialisation; ValueError where the form cannot serve it."""
-    graph = BodyGraph(SCHEMA, at, FORMS)
+def specialise(node: ir.Node, host: Host) -> SequenceNode:
+    """Every attribute, the length, and which inputs there are."""
+    return SequenceNode.of(node, SCHEMA, host)
+
+
+def body(at: SequenceNode) -> Body:
+    """ValueError where the form cannot serve such nodes."""
+    graph = BodyGraph(SCHEMA, at.host, FORMS)
     a = BlockLinearAttributes.parse(at.attributes)
-    length, form = at.query_length, at.form
-    if at.has_key_mask:
-        raise ValueError(f"{OP_NAME}: there is no key_mask; its inputs are Q, K and V.")
-    if not at.packed and length != at.key_length:
+    length, form = at.query_length, at.host.form
+    if length != at.key_length:
         raise ValueError(f"{OP_NAME}: Q has {length} rows but K has {at.key_length}; they must be equal.")
     if form == "auto":
         form = "blocked" if length is not None and _blocked_is_cheaper(length, a) else "dense"
@@ -41,8 +45,8 @@ def body(at: Specialisation) -> Body:
             )
         result = build.blocked(length)
     else:
-        result = build.dense(length, at.max_length)
-    return Body(graph.function(result, like=graph.inputs["Q"]), form, graph.masks)
+        result = build.dense(length, at.host.max_length)
+    return Body(graph.function(result, like=graph.inputs["Q"]), graph.masks)
 
 
 def _blocked_is_cheaper(length: int, a: BlockLinearAttributes) -> bool:

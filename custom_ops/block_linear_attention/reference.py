@@ -44,7 +44,9 @@ def reference(
     a.check_lengths(sizes)
     if k is None or v is None:
         q, k, v = np.split(q, 3, axis=2)
-    qh, kh, vh = (x.astype(np.float64).reshape(B, T, H, -1).transpose(0, 2, 1, 3) for x in (q, k, v))
+    qh, kh, vh = (
+        x.astype(np.float64).reshape(B, T, H, x.shape[2] // H).transpose(0, 2, 1, 3) for x in (q, k, v)
+    )
     scale = a.scale_for(D)
 
     state = np.zeros((B, H, D, sizes.value_dim))  # S_b
@@ -65,7 +67,7 @@ def reference(
             output[:, :, rows] += inter
         state = state + phi_k.swapaxes(-1, -2) @ vb
         key_sum = key_sum + phi_k.sum(axis=2)
-    return output.transpose(0, 2, 1, 3).reshape(B, T, -1)
+    return output.transpose(0, 2, 1, 3).reshape(B, T, H * sizes.value_dim)
 
 
 def _phi(x: npt.NDArray[np.float64], feature_map: str) -> npt.NDArray[np.float64]:

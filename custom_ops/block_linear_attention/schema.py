@@ -61,33 +61,5 @@ SCHEMA = defs.OpSchema(
 )
 
 
-def translate(
-    q: Any,
-    k: Any,
-    v: Any,
-    num_heads: int,
-    block_size: int,
-    scale: float,
-    feature_map: str,
-    normalizer: str,
-    eps: float,
-) -> Any:
-    """The torch op as one ONNX node, for `torch.onnx.export(custom_translation_table=...)`.
-
-    Every attribute is written: a native kernel or a function body never sees a schema's defaults.
-    """
-    return shared.operator(SCHEMA)(
-        q,
-        k,
-        v,
-        num_heads=num_heads,
-        block_size=block_size,
-        scale=scale,
-        feature_map=feature_map,
-        normalizer=normalizer,
-        eps=eps,
-    )
-
-
 SCHEMA.set_type_and_shape_inference_function(_infer)
 defs.register_schema(SCHEMA)

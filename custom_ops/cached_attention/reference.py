@@ -30,7 +30,9 @@ def reference(
         raise ValueError(f"{OP_NAME}: QKV, Keys, Values and Frames must all be given.")
     qkv, keys, values, frames = (np.asarray(x) for x in inputs)
     ring = read_ring(OP_NAME, qkv.shape, keys.shape, values.shape, frames.shape, num_heads=a.num_heads)
-    queries, newest_keys, newest_values = np.split(qkv.reshape(ring.batch, -1).astype(np.float64), 3, axis=1)
+    queries, newest_keys, newest_values = np.split(
+        qkv.reshape(ring.batch, 3 * ring.width).astype(np.float64), 3, axis=1
+    )
     next_keys, next_values = keys.astype(np.float64), values.astype(np.float64)
     output = np.zeros((ring.batch, ring.width))
     head_dim = ring.width // a.num_heads

@@ -57,13 +57,5 @@ SCHEMA = defs.OpSchema(
 )
 
 
-def translate(qkv: Any, keys: Any, values: Any, frames: Any, num_heads: int, scale: float) -> Any:
-    """The torch op as one ONNX node, for `torch.onnx.export(custom_translation_table=...)`.
-
-    Every attribute is written: a native kernel or a function body never sees a schema's defaults.
-    """
-    return shared.operator(SCHEMA)(qkv, keys, values, frames, num_heads=num_heads, scale=scale)
-
-
 SCHEMA.set_type_and_shape_inference_function(_infer)
 defs.register_schema(SCHEMA)

@@ -11,49 +11,49 @@ import math
 import onnx_ir as ir
 
 from temport.custom_ops.body_graph import BodyGraph
-from temport.custom_ops.cached_block_linear_attention.attributes import OP_NAME, CachedBlockLinearAttributes
+from temport.custom_ops.cached_block_linear_attention.attributes import CachedBlockLinearAttributes
 from temport.custom_ops.cached_block_linear_attention.schema import SCHEMA
 from temport.custom_ops.online_softmax_attention.attributes import OnlineSoftmaxAttributes
-from temport.custom_ops.online_softmax_attention.onnx_body import AttentionBody
-from temport.custom_ops.op import Body, Specialisation
-from temport.custom_ops.ring_body import RingBody
+from temport.custom_ops.online_softmax_attention.onnx_body import AttentionBody, Lengths
+from temport.custom_ops.op import Body, Host
+from temport.custom_ops.ring_body import RingBody, RingNode
 
 FORMS = ("dense", "attention")
 HALF_TYPES = ("float16", "bfloat16")
 
 
-def body(at: Specialisation) -> Body:
-    """The body for one specialisation, whose `key_length` is the number of frames of a block.
+def specialise(node: ir.Node, host: Host) -> RingNode:
+    """Every attribute, and the caches."""
+    return RingNode.of(node, SCHEMA, host)
 
-    ValueError where that or the width of a head is not fixed.
-    """
-    if at.key_length is None or at.key_width is None:
-        raise ValueError(f"{OP_NAME}: the caches must have a fixed number of rows and of columns.")
-    g = BodyGraph(SCHEMA, at, FORMS)
+
+def body(at: RingNode) -> Body:
+    """A block has as many frames as the caches have rows."""
+    g = BodyGraph(SCHEMA, at.host, FORMS)
     a = CachedBlockLinearAttributes.parse(at.attributes)
-    ring = RingBody(g, at.key_length, g.inputs["Frames"])
+    ring = RingBody(g, at.capacity, g.inputs["Frames"])
     query, key, value = ring.parts(g.inputs["QKV"])
     next_keys = ring.written(g.inputs["Keys"], key, "NextKeys")
     next_values = ring.written(g.inputs["Values"], value, "NextValues")
-    head_dim = at.key_width // a.num_heads
+    head_dim = at.width // a.num_heads
     attention = AttentionBody(
         g,
         OnlineSoftmaxAttributes(a.num_heads),
-        at,
         [query, next_keys, next_values],
         # as many frames as its block has before this one: no row of the block before is read
         ring.filled_since(ring.slot),
         1.0 / math.sqrt(head_dim),
+        Lengths(1, at.capacity),
     )
-    form = "attention" if at.form == "attention" else "dense"
-    inside = g.computing(attention.attention()) if form == "attention" else attention.dense()
+    fused = at.host.form == "attention"
+    inside = g.computing(attention.attention()) if fused else attention.dense()
     linear = _LinearBody(g, a, head_dim)
     y = g.op("Add", inside, linear.of_earlier(query))
-    if at.query_rank == 2:
+    if at.row:
         y = g.reshape(y, 0, -1)
-    ends = g.op("Equal", ring.slot, g.integers(at.key_length - 1))
-    sums = linear.with_frame(key, value, g.unsqueeze(ends, 2, 3), at.element_type in HALF_TYPES)
-    return Body(g.function(y, next_keys, next_values, *sums, like=g.inputs["QKV"]), form, g.masks)
+    ends = g.op("Equal", ring.slot, g.integers(at.capacity - 1))
+    sums = linear.with_frame(key, value, g.unsqueeze(ends, 2, 3), at.host.element_type in HALF_TYPES)
+    return Body(g.function(y, next_keys, next_values, *sums, like=g.inputs["QKV"]), g.masks)
 
 
 class _LinearBody:

@@ -32,7 +32,9 @@ def reference(inputs: Sequence[npt.NDArray[Any] | None], attributes: Mapping[str
     held = block.dtype
     ring = read_ring(OP_NAME, qkv.shape, keys.shape, values.shape, frames.shape, num_heads=a.num_heads)
     check_sums(OP_NAME, ring, a.num_heads, Earlier=earlier.shape, Block=block.shape, Lost=lost.shape)
-    queries, newest_keys, newest_values = np.split(qkv.reshape(ring.batch, -1).astype(np.float64), 3, axis=1)
+    queries, newest_keys, newest_values = np.split(
+        qkv.reshape(ring.batch, 3 * ring.width).astype(np.float64), 3, axis=1
+    )
     next_keys, next_values, earlier, block, lost = (
         x.astype(np.float64) for x in (keys, values, earlier, block, lost)
     )

@@ -74,27 +74,5 @@ SCHEMA = defs.OpSchema(
 )
 
 
-def translate(
-    qkv: Any,
-    keys: Any,
-    values: Any,
-    earlier: Any,
-    block: Any,
-    lost: Any,
-    frames: Any,
-    num_heads: int,
-    feature_map: str,
-    normalizer: str,
-    eps: float,
-) -> Any:
-    """The torch op as one ONNX node, for `torch.onnx.export(custom_translation_table=...)`.
-
-    Every attribute is written: a native kernel or a function body never sees a schema's defaults.
-    """
-    inputs = (qkv, keys, values, earlier, block, lost, frames)
-    attributes = {"feature_map": feature_map, "normalizer": normalizer, "eps": eps}
-    return shared.operator(SCHEMA)(*inputs, num_heads=num_heads, **attributes)
-
-
 SCHEMA.set_type_and_shape_inference_function(_infer)
 defs.register_schema(SCHEMA)

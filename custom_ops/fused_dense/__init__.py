@@ -1,10 +1,10 @@
 """FusedDense: a dense layer, or several side by side, with what follows it row by row: activation, factor, addend."""
 
-from temport.custom_ops.fused_dense.onnx_body import body
+from temport.custom_ops.fused_dense.onnx_body import body, specialise
 from temport.custom_ops.fused_dense.reference import reference
-from temport.custom_ops.fused_dense.schema import OP_NAME, SCHEMA
+from temport.custom_ops.fused_dense.schema import SCHEMA
 from temport.custom_ops.op import CustomOp
 
-OP = CustomOp(OP_NAME, SCHEMA, reference, body)
+OP = CustomOp(SCHEMA, reference, specialise, body)
 
 __all__ = ["OP"]

@@ -2,20 +2,22 @@
 
 `MatMul` and `Add` say it for any number of axes; runtimes make the `Gemm` of them where there are two.
 
-A body cannot leave out a step whose input its node has not, so there is one body per activation, number of groups
-and set of inputs.
+There is one body per activation, number of groups and set of steps that follow.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import onnx
+import onnx_ir as ir
 from onnx import helper
 
+from temport.custom_ops import node as read
 from temport.custom_ops.fused_dense.schema import ACTIVATIONS, SCHEMA
-from temport.custom_ops.op import Body, Specialisation
+from temport.custom_ops.op import Body, Host
 from temport.custom_ops.plain_body import plain_body
 
 FIRST_OPSET_WITH_GELU = 20
@@ -23,19 +25,35 @@ FIRST_OPSET_WITH_GELU = 20
 Nodes = list[onnx.NodeProto]
 
 
-def body(at: Specialisation) -> Body:
+@dataclass(frozen=True)
+class DenseNode:
+    """`follows` names the optional inputs that a node has: a body cannot leave out a step."""
+
+    activation: str
+    groups: int
+    follows: frozenset[str]
+    opset: int
+
+
+def specialise(node: ir.Node, host: Host) -> DenseNode:
+    """Every attribute, the steps that follow, and the opset, of which the oldest has no Gelu."""
+    follows = frozenset(read.inputs(node, SCHEMA)) & {name for _, name, _ in _EPILOGUE}
+    return DenseNode(**read.attributes(node, SCHEMA), follows=follows, opset=host.opset)
+
+
+def body(at: DenseNode) -> Body:
     """ValueError for an activation that there is not, no group at all, or an opset older than any body's."""
-    activation, groups = at.attributes["activation"], at.attributes["groups"]
+    activation, groups = at.activation, at.groups
     if activation not in ACTIVATIONS or groups < 1:
         raise ValueError(f"FusedDense: there is no body for activation {activation!r} and {groups} groups.")
     nodes, value = (_dense() if groups == 1 else _grouped(groups)), "dense"
     steps = [(_ACTIVATIONS[activation], "active")] if activation != "none" else []
-    steps += [(_with(op, name), result) for op, name, result in _EPILOGUE if name in at.given]
+    steps += [(_with(op, name), result) for op, name, result in _EPILOGUE if name in at.follows]
     for step, result in steps:
         nodes += step(value, result, at.opset)
         value = result
     nodes[-1].output[0] = "Y"
-    return plain_body(SCHEMA, at, nodes)
+    return plain_body(SCHEMA, at.opset, nodes)
 
 
 def _dense() -> Nodes:

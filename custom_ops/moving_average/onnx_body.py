@@ -6,16 +6,24 @@ They have two axes, one of size 1, since runtimes are slow at depthwise convolut
 from __future__ import annotations
 
 import onnx
+import onnx_ir as ir
 from onnx import helper
 
+from temport.custom_ops import node as read
 from temport.custom_ops.moving_average.schema import SCHEMA
-from temport.custom_ops.op import Body, Specialisation
+from temport.custom_ops.op import Body, Host
 from temport.custom_ops.plain_body import plain_body
 
 
-def body(at: Specialisation) -> Body:
+def specialise(node: ir.Node, host: Host) -> tuple[int, int, int]:
+    """channels, taps and the opset: a Conv has its sizes as attributes of its own."""
+    attributes = read.attributes(node, SCHEMA)
+    return attributes["channels"], attributes["taps"], host.opset
+
+
+def body(at: tuple[int, int, int]) -> Body:
     """ValueError for no channels or no taps."""
-    channels, taps = at.attributes["channels"], at.attributes["taps"]
+    channels, taps, opset = at
     if channels < 1 or taps < 1:
         raise ValueError(f"MovingAverage: there is no body for {channels} channels and {taps} taps.")
 
@@ -32,4 +40,4 @@ def body(at: Specialisation) -> Body:
         helper.make_node("Transpose", ["average"], ["by_frame"], perm=[0, 2, 3, 1]),
         helper.make_node("Squeeze", ["by_frame", "one"], ["Y"]),
     ]
-    return plain_body(SCHEMA, at, nodes)
+    return plain_body(SCHEMA, opset, nodes)

@@ -16,7 +16,8 @@ from temport.custom_ops.body_graph import BodyGraph, resolved_length
 from temport.custom_ops.mask import MaskRule
 from temport.custom_ops.online_softmax_attention.attributes import OP_NAME, OnlineSoftmaxAttributes
 from temport.custom_ops.online_softmax_attention.schema import SCHEMA
-from temport.custom_ops.op import Body, Specialisation
+from temport.custom_ops.op import Body, Host
+from temport.custom_ops.sequence_node import SequenceNode
 
 FORMS = ("dense", "banded", "attention")
 ATTENTION_OPSET = 23
@@ -26,14 +27,20 @@ BANDED_OVERHEAD = (
 )
 
 
-def body(at: Specialisation) -> Body:
-    """The body for one specialisation; ValueError where the form cannot serve it."""
-    graph = BodyGraph(SCHEMA, at, FORMS)
+def specialise(node: ir.Node, host: Host) -> SequenceNode:
+    """Every attribute, the lengths, and which inputs there are."""
+    return SequenceNode.of(node, SCHEMA, host)
+
+
+def body(at: SequenceNode) -> Body:
+    """ValueError where the form cannot serve such nodes."""
+    graph = BodyGraph(SCHEMA, at.host, FORMS)
     a = OnlineSoftmaxAttributes.parse(at.attributes)
     given = [graph.inputs[name] for name in (("Q",) if at.packed else ("Q", "K", "V"))]
-    key_mask = graph.inputs["key_mask"] if at.has_key_mask else None
-    build = AttentionBody(graph, a, at, given, key_mask, float(np.float32(a.scale or 0)))
-    bands, form = Bands.of(a.rule, build.query_length, build.key_length), at.form
+    key_mask = graph.inputs["key_mask"] if at.key_mask else None
+    lengths = Lengths(at.query_length, at.key_length, at.host.max_length)
+    build = AttentionBody(graph, a, given, key_mask, float(np.float32(a.scale or 0)), lengths)
+    bands, form = Bands.of(a.rule, at.query_length, at.key_length), at.host.form
     if form == "auto":
         form = "banded" if bands is not None and bands.cost + BANDED_OVERHEAD < bands.dense_cost else "dense"
     if form == "banded":
@@ -47,7 +54,7 @@ def body(at: Specialisation) -> Body:
         result = build.attention()
     else:
         result = build.dense()
-    return Body(graph.function(result, like=graph.inputs["Q"]), form, graph.masks)
+    return Body(graph.function(result, like=graph.inputs["Q"]), graph.masks)
 
 
 @dataclass(frozen=True)
@@ -94,6 +101,15 @@ class Bands:
         return self.T * self.S
 
 
+@dataclass(frozen=True)
+class Lengths:
+    """Numbers of queries and keys where they are fixed, and the longest dynamic one."""
+
+    queries: int | None
+    keys: int | None
+    longest: int | None = None
+
+
 class AttentionBody:
     """The forms over one set of inputs. Values by head are `[B, Hkv, (G,) T, D]`; G only where H > Hkv.
 
@@ -106,16 +122,15 @@ class AttentionBody:
         self,
         graph: BodyGraph,
         a: OnlineSoftmaxAttributes,
-        at: Specialisation,
         given: list[ir.Value],
         key_mask: ir.Value | None,
         scale: float,
+        lengths: Lengths,
     ) -> None:
-        self.graph, self.rule, self.packed, self.given = graph, a.rule, at.packed, given
+        self.graph, self.rule, self.packed, self.given = graph, a.rule, len(given) == 1, given
         self.heads, self.kv_heads, self.groups = a.num_heads, a.kv_heads, a.num_heads // a.kv_heads
         self.scale = scale
-        self.query_length, self.max_length = at.query_length, at.max_length
-        self.key_length = at.query_length if at.packed else at.key_length
+        self.query_length, self.key_length, self.max_length = lengths.queries, lengths.keys, lengths.longest
         self.key_mask = key_mask
         self.rank = 4 if self.groups == 1 else 5
 
@@ -168,8 +183,9 @@ class AttentionBody:
             )
         q, k, v = (g.op("Transpose", x, perm=[0, 2, 1, 3]) for x in self._split(*self.given))
         scale = self.scale
-        if g.dtype == np.float64:  # runtimes keep the scale of Attention in float32
-            q, scale = g.op("Mul", q, g.constant(scale)), 1.0
+        # Runtimes keep the scale of Attention in float32, take its square root, and 0 for none.
+        if g.dtype == np.float64 or scale <= 0:
+            q, scale = g.op("Mul", q, g.op("CastLike", g.constant(scale), q)), 1.0
         same_length = self.packed or (self.query_length is not None and self.query_length == self.key_length)
         # ai.onnx aligns is_causal at the first key, and runtimes disagree where T != S.
         top_left = same_length and self.rule.query_offset in (None, 0)

@@ -41,7 +41,7 @@ def reference(
         q, k, v = np.split(q, [heads * D, (heads + kv_heads) * D], axis=2)
 
     def by_head(x: npt.NDArray[Any], n: int) -> npt.NDArray[np.float64]:
-        rows = x.astype(np.float64).reshape(B, x.shape[1], n, -1).transpose(0, 2, 1, 3)
+        rows = x.astype(np.float64).reshape(B, x.shape[1], n, x.shape[2] // n).transpose(0, 2, 1, 3)
         return np.repeat(rows, heads // n, axis=1)
 
     qh, kh, vh = by_head(q, heads), by_head(k, kv_heads), by_head(v, kv_heads)
@@ -54,4 +54,4 @@ def reference(
     weights = np.where(allowed, np.exp(scores - highest), 0.0)
     total = weights.sum(axis=-1, keepdims=True)
     output = (weights / np.where(total == 0, 1.0, total)) @ vh
-    return output.transpose(0, 2, 1, 3).reshape(B, T, -1)
+    return output.transpose(0, 2, 1, 3).reshape(B, T, heads * sizes.value_dim)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from onnx import defs, shape_inference
 
 from temport.custom_ops import schema as shared
@@ -60,36 +58,6 @@ SCHEMA = defs.OpSchema(
         _ATTRIBUTE("scale", _FLOAT, "factor on Q K^T; default 1/sqrt(D)", required=False),
     ],
 )
-
-
-def translate(
-    q: Any,
-    k: Any,
-    v: Any,
-    key_mask: Any,
-    num_heads: int,
-    kv_num_heads: int,
-    causal: bool,
-    window: int,
-    query_offset: int,
-    scale: float,
-) -> Any:
-    """The torch op as one ONNX node, for `torch.onnx.export(custom_translation_table=...)`.
-
-    Every attribute is written: a native kernel or a function body never sees a schema's defaults.
-    """
-    return shared.operator(SCHEMA)(
-        q,
-        k,
-        v,
-        key_mask,
-        num_heads=num_heads,
-        kv_num_heads=kv_num_heads,
-        causal=int(causal),
-        window=window,
-        query_offset=query_offset,
-        scale=scale,
-    )
 
 
 SCHEMA.set_type_and_shape_inference_function(_infer)

@@ -16,12 +16,13 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import onnx.inliner
+import onnx_ir as ir
 import onnxruntime
 import torch
 from onnx import TensorProto, helper
 
 from temport.custom_ops.library import library_path
-from temport.custom_ops.op import Specialisation
+from temport.custom_ops.op import Host
 from temport.exporter.bench.bound import onnxruntime_call, openvino_call
 from temport.exporter.bench.contest import Call
 from temport.exporter.bench.op_cases import OpCase
@@ -33,21 +34,12 @@ OPSET, IR_VERSION = 23, 11
 
 def node_model(case: OpCase, form: str | None) -> onnx.ModelProto:
     """The custom node alone over packed QKV, or its function body of that form, inlined."""
-    node = helper.make_node(case.op.name, ["Q"], ["Y"], domain="temport", **case.attributes)
+    node = helper.make_node(case.op.name, ["Q"], ["Y"], domain=case.op.domain, **case.attributes)
     model = _model([node], {"Q": case.qkv.shape}, {"Y": (1, case.length, case.heads * case.dim)})
     if form is None:
         return model
-    made = case.op.body(
-        Specialisation(
-            attributes=case.attributes,
-            query_length=case.length,
-            key_length=case.length,
-            packed=True,
-            opset=OPSET,
-            form=form,
-        )
-    )
-    model.functions.append(made.function)
+    (made,) = ir.from_proto(model).graph
+    model.functions.append(case.op.body_of(made, Host(opset=OPSET, form=form)).function)
     return onnx.inliner.inline_local_functions(model)
 
 

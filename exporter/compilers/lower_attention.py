@@ -15,13 +15,13 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from temport.custom_ops.layout import Layout, read_layout
+from temport.custom_ops.layout import Layout
 from temport.custom_ops.mask import MaskRule
-from temport.custom_ops.online_softmax_attention.attributes import OP_NAME, OnlineSoftmaxAttributes
 from temport.exporter.compilers import attention_forms as forms
 from temport.exporter.compilers.contract import Backend, CompileError
 from temport.exporter.compilers.graph_edit import GraphEdit
 from temport.exporter.compilers.head_width import cut
+from temport.exporter.graph.attention import Attention
 
 SMALLEST_ROW_KERNEL = 4
 """Batch times heads from which TensorRT builds an Attention node of a single query row (measured)."""
@@ -67,8 +67,7 @@ class LoweredAttention:
 class _Site:
     """One attention node with everything its replacement depends on; a length is None when it is dynamic."""
 
-    node: ir.Node
-    attributes: OnlineSoftmaxAttributes
+    attention: Attention
     layout: Layout
     element_type: ir.DataType
     query_length: int | None
@@ -78,12 +77,12 @@ class _Site:
     @property
     def lone(self) -> bool:
         """One head of one sequence."""
-        return self.layout.batch == 1 and self.attributes.num_heads == 1
+        return self.layout.batch == 1 and self.attention.heads == 1
 
     @property
     def one_row(self) -> bool:
         """A single query row of too few heads for an Attention node."""
-        together = (self.layout.batch or 1) * self.attributes.num_heads
+        together = (self.layout.batch or 1) * self.attention.heads
         return self.query_length == 1 and together < SMALLEST_ROW_KERNEL
 
     def unfused(self, backend: Backend, key_mask: bool) -> str:
@@ -105,42 +104,30 @@ def lower_attention(
     lowered: list[LoweredAttention] = []
     masks: dict[str, MaskConstant] = {}
     for node in list(model.graph):
-        if node.domain == "temport" and node.op_type == OP_NAME:
-            lowered.append(_lower(model.graph, _read(node), longest, backend, masks))
+        if (attention := Attention.of(node)) is not None:
+            lowered.append(_lower(model.graph, _read(attention), longest, backend, masks))
     return lowered, list(masks.values())
 
 
-def _read(node: ir.Node) -> _Site:
-    attributes = OnlineSoftmaxAttributes.parse({name: a.value for name, a in node.attributes.items()})
-    shapes = []
-    for value in [*node.inputs, None, None, None][:4]:
-        if value is not None and value.shape is None:
-            raise CompileError(f"{node.name}: input {value.name} has no shape; export the model again")
-        shapes.append(None if value is None or value.shape is None else list(value.shape))
-    q = node.inputs[0]
-    assert q is not None and shapes[0] is not None
-    known = [
-        None if shape is None else [d if isinstance(d, int) else None for d in shape] for shape in shapes
-    ]
-    assert known[0] is not None
-    layout = read_layout(
-        OP_NAME, known[0], known[1], known[2], key_mask=known[3],
-        num_heads=attributes.num_heads, kv_num_heads=attributes.kv_heads,
-    )  # fmt: skip
+def _read(attention: Attention) -> _Site:
+    try:
+        layout = attention.layout
+    except ValueError as error:
+        raise CompileError(f"{attention.node.name}: {error}; export the model again") from error
+    q, keys = attention.q, attention.k or attention.q
     if q.dtype not in EXCLUDED:
         raise CompileError(
-            f"{node.name} computes in {q.dtype}; TensorRT attention takes float32, float16, bfloat16"
+            f"{attention.node.name} computes in {q.dtype}; TensorRT attention takes float32, float16, bfloat16"
         )
-    keys = shapes[0] if layout.packed else shapes[1]
-    assert keys is not None
-    same = str(shapes[0][1]) == str(keys[1])
-    return _Site(node, attributes, layout, q.dtype, layout.query_length, layout.key_length, same)
+    assert q.shape is not None and keys.shape is not None
+    same = str(q.shape[1]) == str(keys.shape[1])
+    return _Site(attention, layout, q.dtype, layout.query_length, layout.key_length, same)
 
 
 def _lower(
     graph: ir.Graph, site: _Site, longest: int | None, backend: Backend, masks: dict[str, MaskConstant]
 ) -> LoweredAttention:
-    node, a = site.node, site.attributes
+    node, a = site.attention.node, site.attention
     dim, value_dim = site.layout.head_dim, site.layout.value_dim
     key_mask = node.inputs[3] if len(node.inputs) > 3 else None
     why = site.unfused(backend, key_mask is not None)
@@ -154,7 +141,7 @@ def _lower(
         extra = _given_mask(edit, key_mask, table)
     elif not causal_by_flag and not table.all_allowed:
         extra = table.additive()
-    operands = forms.Operands(q, k, v, extra, a.num_heads, a.kv_heads, dim, value_dim, a.scale_for(dim))
+    operands = forms.Operands(q, k, v, extra, a.heads, a.kv_heads, dim, value_dim, a.scale_for(dim))
     name = node.name or ""
     if site.one_row or (why and value_dim != dim):
         y = forms.products(edit, operands, site.query_length, site.element_type, name)
@@ -167,11 +154,11 @@ def _lower(
             y = forms.halves_as_heads(edit, equal, site.query_length or 0, name)
         else:
             y = forms.one_node(edit, equal, causal_by_flag, name)
-        y = cut(edit, y, a.num_heads, value_dim, operands.widest)
+        y = cut(edit, y, a.heads, value_dim, operands.widest)
     y = _zero_empty_rows(edit, y, key_mask, table)
     edit.replace(node, y)
     return LoweredAttention(
-        name, site.element_type.name, a.num_heads, a.kv_heads, dim, value_dim,
+        name, site.element_type.name, a.heads, a.kv_heads, dim, value_dim,
         "decomposed" if why else "fused",
         "is_causal" if causal_by_flag else "none" if table.all_allowed else table.name,
         key_mask is not None, why,
@@ -179,12 +166,12 @@ def _lower(
 
 
 def _split(edit: GraphEdit, site: _Site) -> tuple[ir.Value, ir.Value, ir.Value]:
-    q, a, dim = site.node.inputs[0], site.attributes, site.layout.head_dim
+    q, a, dim = site.attention.node.inputs[0], site.attention, site.layout.head_dim
     if not site.layout.packed:
-        k, v = site.node.inputs[1:3]
+        k, v = site.attention.node.inputs[1:3]
         assert q is not None and k is not None and v is not None
         return q, k, v
-    sizes = edit.constant(np.array([a.num_heads * dim, a.kv_heads * dim, a.kv_heads * dim]), "sizes")
+    sizes = edit.constant(np.array([a.heads * dim, a.kv_heads * dim, a.kv_heads * dim]), "sizes")
     parts = edit.ops("Split", [q, sizes], {"axis": 2}, outputs=3)
     return parts[0], parts[1], parts[2]
 
@@ -198,10 +185,10 @@ class _Table:
         lengths = site.query_length, site.key_length
         if longest is None and None in lengths:
             raise CompileError(
-                f"{site.node.name} has a dynamic length and the declaration gives it no maximum"
+                f"{site.attention.node.name} has a dynamic length and the declaration gives it no maximum"
             )
         self.edit, self.site, self.masks = edit, site, masks
-        self.rule = site.attributes.rule
+        self.rule = site.attention.rule
         self.T, self.S = (length or longest or 0 for length in lengths)
         self.dynamic = None in lengths
         self.allowed = self.rule.array(self.T, self.S)
@@ -251,7 +238,7 @@ class _Table:
         """Bottom-right aligned rules are cut from the end, others from the beginning: both keep the predicate."""
         if not self.dynamic:
             return table
-        inputs = self.site.node.inputs
+        inputs = self.site.attention.node.inputs
         keys = inputs[0 if self.site.layout.packed else 1]
         lengths = [self.edit.op("Shape", [value], {"start": 1, "end": 2}) for value in (inputs[0], keys)]
         size = self.edit.op("Concat", lengths, {"axis": 0})

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from temport.custom_ops.layout import Layout, read_layout
 from temport.custom_ops.mask import MaskRule
 from temport.custom_ops.online_softmax_attention.attributes import OnlineSoftmaxAttributes
 
@@ -40,6 +42,10 @@ class Attention:
         a = OnlineSoftmaxAttributes.parse({name: given.value for name, given in node.attributes.items()})
         return Attention(node, q, k, v, key_mask, a.num_heads, a.kv_heads, a.rule, a.scale)
 
+    def scale_for(self, head_dim: int) -> float:
+        """`scale` with its default resolved."""
+        return 1.0 / math.sqrt(head_dim) if self.scale is None else self.scale
+
     @property
     def packed(self) -> bool:
         return self.k is None
@@ -55,6 +61,17 @@ class Attention:
         return _size(self.q if self.k is None else self.k, 1)
 
     @property
+    def layout(self) -> Layout:
+        """Batch, lengths and head widths; a size that is not fixed is None. ValueError where an input has no shape."""
+        q, k, v, key_mask = (
+            None if value is None else _sizes(value) for value in (self.q, self.k, self.v, self.key_mask)
+        )
+        assert q is not None
+        return read_layout(
+            self.node.op_type, q, k, v, key_mask=key_mask, num_heads=self.heads, kv_num_heads=self.kv_heads
+        )
+
+    @property
     def edges(self) -> list[int]:
         """Where q, k and v begin and end on the last axis of packed QKV."""
         width = _size(self.q, 2)
@@ -65,6 +82,12 @@ class Attention:
     def place_queries(self, offset: int) -> None:
         """Let query row t stand at key position `t + offset`."""
         self.node.attributes["query_offset"] = ir.AttrInt64("query_offset", offset)
+
+
+def _sizes(value: ir.Value) -> list[int | None]:
+    if value.shape is None:
+        raise ValueError(f"{value.name} has no shape")
+    return [size if isinstance(size, int) else None for size in value.shape]
 
 
 def _size(value: ir.Value, axis: int) -> int | None:

@@ -13,6 +13,7 @@ import onnx_ir as ir
 
 from temport.custom_ops.layout import read_layout
 from temport.custom_ops.mask import MaskRule
+from temport.exporter.graph.attention import Attention
 
 Shape = tuple[int, ...]
 FlopRule = Callable[[ir.Node, list[Shape | None], Shape], int]
@@ -52,23 +53,11 @@ def standard_attention(node: ir.Node, shapes: list[Shape | None], output: Shape)
 
 
 def online_softmax(node: ir.Node, shapes: list[Shape | None], output: Shape) -> int:
-    q, k, v = [*shapes, None, None][:3]
-    heads, offset = node.attributes["num_heads"].as_int(), node.attributes["query_offset"].as_int()
-    sizes = read_layout(
-        node.op_type,
-        _given(q),
-        k,
-        v,
-        num_heads=heads,
-        kv_num_heads=node.attributes["kv_num_heads"].as_int(),
-    )
-    rule = MaskRule(
-        bool(node.attributes["causal"].as_int()),
-        node.attributes["window"].as_int(),
-        None if offset == -1 else offset,
-    )
-    pairs = _allowed(rule, sizes.query_length, sizes.key_length)
-    return 2 * sizes.batch * heads * (sizes.head_dim + sizes.value_dim) * pairs
+    attention = Attention.of(node)
+    assert attention is not None, "the table gives this rule to no other operator"
+    sizes = attention.layout
+    pairs = _allowed(attention.rule, sizes.query_length, sizes.key_length)
+    return 2 * sizes.batch * attention.heads * (sizes.head_dim + sizes.value_dim) * pairs
 
 
 def block_linear(node: ir.Node, shapes: list[Shape | None], output: Shape) -> int:

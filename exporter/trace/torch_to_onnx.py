@@ -52,7 +52,7 @@ def example_inputs(declaration: Declaration) -> tuple[torch.Tensor, ...]:
 def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
     """Torch ops that stay whole in the trace, with the ONNX node that each becomes."""
     return {
-        **{op.torch_op: op.translate for op in OPS.values() if op.torch_op and op.translate},
+        **{op.torch_op: op.translate() for op in OPS.values() if op.torch_op},
         torch.ops.temport.lstm.default: translate_lstm,
         torch.ops.aten.erfc.default: translate_erfc,
         torch.ops.aten.div.Tensor_mode: translate_division,

@@ -1,178 +1,188 @@
-"""Models of one custom node with its body, and the runtimes that run them; inputs drawn for a case."""
+"""Models of one custom node, with the native kernel or with a body, and the runtimes that run them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import onnx
 import onnx.inliner
+import onnx_ir as ir
 import onnxruntime
-from onnx import helper
+from case import Array, Case, OpCases
+from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from temport.custom_ops.op import Body, Specialisation
-from temport.custom_ops.table import OPS
+from temport.custom_ops.library import library_path
+from temport.custom_ops.op import Body, Host
 
-NAMES = ("Q", "K", "V", "key_mask")
-EPS = {"float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7, "float64": 2.0**-52}
-
-
-@dataclass(frozen=True)
-class Attention:
-    """One case of OnlineSoftmaxAttention: sizes, attributes and how the inputs are given."""
-
-    T: int
-    S: int
-    heads: int = 2
-    groups: int = 1
-    D: int = 4
-    Dv: int = 4
-    causal: bool = False
-    window: int = 0
-    query_offset: int = -1
-    packed: bool = False
-    key_mask: bool = False
-    batch: int = 2
-    magnitude: float = 1.0
-    seed: int = 0
-
-    @property
-    def attributes(self) -> dict[str, Any]:
-        return {
-            "num_heads": self.heads * self.groups,
-            "kv_num_heads": self.heads,
-            "causal": int(self.causal),
-            "window": self.window,
-            "query_offset": self.query_offset,
-            "scale": float(np.float32(self.D**-0.5)),
-        }
-
-    @property
-    def keys(self) -> int:
-        return self.T if self.packed else self.S
-
-    def inputs(self, dtype: str = "float32") -> list[np.ndarray | None]:
-        """Q, K, V, key_mask; the first row of a key_mask excludes every key."""
-        rng = np.random.default_rng(self.seed)
-        H, kv = self.heads * self.groups, self.heads
-
-        def draw(*shape: int) -> np.ndarray:
-            return (self.magnitude * rng.standard_normal(shape)).astype(dtype)
-
-        mask = None
-        if self.key_mask:
-            mask = rng.random((self.batch, self.keys)) > 0.5
-            mask[0] = False
-        if self.packed:
-            return [draw(self.batch, self.T, (H + 2 * kv) * self.D), None, None, mask]
-        q, k = draw(self.batch, self.T, H * self.D), draw(self.batch, self.S, kv * self.D)
-        return [q, k, draw(self.batch, self.S, kv * self.Dv), mask]
-
-    def __str__(self) -> str:
-        rule = f"window{self.window}" if self.window else "causal" if self.causal else "full"
-        parts = [f"T{self.T}-S{self.keys}-H{self.heads * self.groups}", rule]
-        parts += [f"offset{self.query_offset}"] if self.query_offset >= 0 else []
-        parts += [word for word, on in (("packed", self.packed), ("key_mask", self.key_mask)) if on]
-        parts += [f"groups{self.groups}"] if self.groups > 1 else []
-        return "-".join(parts)
+NODE = "layer_7"
+LONGEST = 720
+"""What masks of models at open lengths are baked to."""
+ONNX = {"float16": TensorProto.FLOAT16, "bfloat16": TensorProto.BFLOAT16}
 
 
 def model(
-    op: str,
-    attributes: dict[str, Any],
-    inputs: list[np.ndarray | None],
-    body: Body | None,
+    table: OpCases,
+    case: Case,
     *,
-    opset: int,
-    outputs: str = "Y",
+    dtype: str = "float32",
+    opset: int = 20,
+    shapes: Mapping[str, Sequence[Any]] | None = None,
+    constants: Collection[str] = (),
+    outputs: Collection[str] | None = None,
 ) -> onnx.ModelProto:
-    """One node whose batch and lengths are symbolic, with its body attached."""
-    given = [(name, x) for name, x in zip(NAMES, inputs, strict=False) if x is not None]
-    present = {name for name, _ in given}
-    names = [name if name in present else "" for name in NAMES[: len(inputs)]]
-    while not names[-1]:
+    """The node alone. Half types stand between Casts from and to float32, of which numpy has all.
+
+    `shapes` replaces those of the inputs; `constants` names inputs that are initialisers.
+    """
+    half = dtype in ONNX
+    inner = {n: f"{n}_{dtype}" if half and x.dtype == np.float32 else n for n, x in case.inputs.items()}
+    kinds = {n: helper.np_dtype_to_tensor_dtype(x.dtype) for n, x in case.inputs.items()}
+    sizes = {n: (shapes or {}).get(n, x.shape) for n, x in case.inputs.items()}
+    names = [inner.get(name, "") for name in table.inputs]
+    while len(names) > 1 and not names[-1]:
         names.pop()
-    infos = [
-        helper.make_tensor_value_info(
-            name,
-            helper.np_dtype_to_tensor_dtype(x.dtype),
-            ["batch", f"length_{name}", *x.shape[2:]],
-        )
-        for name, x in given
+    outputs = table.outputs if outputs is None else list(outputs)
+    results = [f"{name}_{dtype}" if half else name for name in outputs]
+    casts = [helper.make_node("Cast", [n], [m], to=ONNX[dtype]) for n, m in inner.items() if n != m]
+    node = helper.make_node(table.op.name, names, results, NODE, domain=table.op.domain, **case.attributes)
+    back = [
+        helper.make_node("Cast", [m], [n], to=TensorProto.FLOAT)
+        for m, n in zip(results, outputs, strict=True)
+        if half
     ]
-    kind = helper.np_dtype_to_tensor_dtype(given[0][1].dtype)
-    output = helper.make_tensor_value_info(outputs, kind, ["batch", "length_Q", None])
-    node = helper.make_node(op, names, [outputs], domain="temport", **attributes)
-    imports = [helper.make_opsetid("", opset), helper.make_opsetid("temport", 1)]
-    graph = helper.make_graph([node], "one_node", infos, [output])
-    functions = [] if body is None else [body.function]
-    return helper.make_model(graph, opset_imports=imports, functions=functions, ir_version=10)
-
-
-def build(case: Attention, form: str, *, opset: int = 18, fixed: bool = True, dtype: str = "float32") -> Body:
-    """The body for a case, with its own lengths fixed or dynamic up to 160."""
-    return OPS["OnlineSoftmaxAttention"].body(
-        Specialisation(
-            attributes=case.attributes,
-            query_length=case.T if fixed else None,
-            key_length=case.keys if fixed else None,
-            max_length=160,
-            packed=case.packed,
-            has_key_mask=case.key_mask,
-            opset=opset,
-            form=form,
-            element_type=dtype,
-        )
+    kind = (
+        TensorProto.DOUBLE if any(x.dtype == np.float64 for x in case.inputs.values()) else TensorProto.FLOAT
     )
+    graph = helper.make_graph(
+        [*casts, node, *back],
+        "one_node",
+        [helper.make_tensor_value_info(n, kinds[n], sizes[n]) for n in case.inputs if n not in constants],
+        [helper.make_tensor_value_info(n, kind, None) for n in outputs],
+        [numpy_helper.from_array(x, n) for n, x in case.inputs.items() if n in constants],
+        value_info=[
+            helper.make_tensor_value_info(m, ONNX[dtype], sizes[n]) for n, m in inner.items() if n != m
+        ],
+    )
+    opsets = [helper.make_opsetid("", opset), helper.make_opsetid(table.op.domain, table.op.version)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=10)
 
 
-def feeds(proto: onnx.ModelProto, inputs: list[np.ndarray | None]) -> dict[str, np.ndarray]:
-    """The inputs that there are by name; the graph lists them in the order of the op."""
-    given = [x for x in inputs if x is not None]
-    return {info.name: x for info, x in zip(proto.graph.input, given, strict=True)}
+def open_shapes(table: OpCases, case: Case) -> dict[str, Sequence[int | str]]:
+    """Of a model that serves any batch and length."""
+    return {name: table.open_shape(name, x.shape) for name, x in case.inputs.items()}
 
 
-def run_onnxruntime(proto: onnx.ModelProto, inputs: list[np.ndarray | None]) -> np.ndarray:
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(
+def body_of(table: OpCases, proto: onnx.ModelProto, form: str = "auto", dtype: str = "float32") -> Body:
+    """The body for the node of the model."""
+    node = next(node for node in ir.from_proto(proto).graph if node.domain == table.op.domain)
+    (standard,) = (opset.version for opset in proto.opset_import if not opset.domain)
+    host = Host(opset=standard, element_type=dtype, max_length=LONGEST, form=form)
+    return table.op.body_of(node, host)
+
+
+def body_model(
+    table: OpCases,
+    case: Case,
+    form: str = "auto",
+    *,
+    dtype: str = "float32",
+    open_: bool = False,
+    **options: Any,
+) -> onnx.ModelProto:
+    """The node with its body attached."""
+    shapes = open_shapes(table, case) if open_ else None
+    proto = model(table, case, dtype=dtype, shapes=shapes, **options)
+    proto.functions.append(body_of(table, proto, form, dtype).function)
+    return proto
+
+
+def session_options(threads: int = 1) -> onnxruntime.SessionOptions:
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads = threads
+    settings.log_severity_level = 4
+    return settings
+
+
+def native_options(threads: int = 1) -> onnxruntime.SessionOptions:
+    """With the op library; a checkout or an install without it is an error, not a reason to skip."""
+    path = library_path()
+    assert path is not None, (
+        "the native op library is not built: pip install ., or cmake --preset default && "
+        "cmake --build --preset default in custom_ops/native"
+    )
+    settings = session_options(threads)
+    settings.register_custom_ops_library(str(path))
+    return settings
+
+
+def session(proto: onnx.ModelProto, options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession:
+    return onnxruntime.InferenceSession(
         proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
-    return session.run(None, feeds(proto, inputs))[0]
 
 
-def run_reference_evaluator(proto: onnx.ModelProto, inputs: list[np.ndarray | None]) -> np.ndarray:
-    inlined = onnx.inliner.inline_local_functions(proto)
-    return ReferenceEvaluator(inlined).run(None, feeds(proto, inputs))[0]
+def native_session(
+    table: OpCases, case: Case, threads: int = 1, **options: Any
+) -> onnxruntime.InferenceSession:
+    return session(model(table, case, **options), native_options(threads))
 
 
-def run_openvino(proto: onnx.ModelProto, inputs: list[np.ndarray | None]) -> np.ndarray:
+def native(table: OpCases, case: Case, threads: int = 1, **options: Any) -> dict[str, Array]:
+    """What the kernel computes, by output; the options are those of `model`."""
+    return run_session(native_session(table, case, threads, **options), case)
+
+
+def run_session(runner: onnxruntime.InferenceSession, case: Case) -> dict[str, Array]:
+    feed = {i.name: case.inputs[i.name] for i in runner.get_inputs()}
+    return dict(zip((o.name for o in runner.get_outputs()), runner.run(None, feed), strict=True))
+
+
+def bound_native(
+    table: OpCases, case: Case, places: Mapping[str, onnxruntime.OrtValue | str], threads: int = 1
+) -> dict[str, Array]:
+    """The kernel's outputs where `places` binds some to memory: a value, or the input of that name."""
+    runner = native_session(table, case, threads)
+    binding = runner.io_binding()
+    held = {n: onnxruntime.OrtValue.ortvalue_from_numpy(x.copy()) for n, x in case.inputs.items()}
+    for name, value in held.items():
+        binding.bind_ortvalue_input(name, value)
+    for name in table.outputs:
+        place = places.get(name)
+        if place is None:
+            binding.bind_output(name)
+        else:
+            binding.bind_ortvalue_output(name, held[place] if isinstance(place, str) else place)
+    runner.run_with_iobinding(binding)
+    return dict(zip(table.outputs, binding.copy_outputs_to_cpu(), strict=True))
+
+
+def in_onnxruntime(proto: onnx.ModelProto, case: Case) -> dict[str, Array]:
+    return run_session(session(proto, session_options()), case)
+
+
+def in_reference_evaluator(proto: onnx.ModelProto, case: Case) -> dict[str, Array]:
+    evaluator = ReferenceEvaluator(onnx.inliner.inline_local_functions(proto))
+    names = [o.name for o in proto.graph.output]
+    feed = {i.name: case.inputs[i.name] for i in proto.graph.input}
+    return dict(zip(names, evaluator.run(None, feed), strict=True))
+
+
+def in_openvino(proto: onnx.ModelProto, case: Case) -> dict[str, Array]:
     import openvino
 
     inlined = onnx.inliner.inline_local_functions(proto)
     settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
     core = openvino.Core()
     compiled = core.compile_model(core.read_model(inlined.SerializeToString(), b""), "CPU", settings)
-    return compiled(feeds(proto, inputs))[0]
+    results = compiled({i.name: case.inputs[i.name] for i in proto.graph.input})
+    return {o.name: results[i] for i, o in enumerate(proto.graph.output)}
 
 
 RUNTIMES = {
-    "onnxruntime": run_onnxruntime,
-    "reference_evaluator": run_reference_evaluator,
-    "openvino": run_openvino,
+    "onnxruntime": in_onnxruntime,
+    "reference_evaluator": in_reference_evaluator,
+    "openvino": in_openvino,
 }
-
-
-def bound(truth: np.ndarray, own: np.ndarray, dtype: str) -> float:
-    """Twice torch's own error in that dtype, plus 4 units in the last place of the largest output."""
-    own_error = float(np.max(np.abs(own.astype(np.float64) - truth), initial=0.0))
-    return 2 * own_error + 4 * EPS[dtype] * max(1.0, float(np.max(np.abs(truth), initial=0.0)))
-
-
-def error(output: np.ndarray, truth: np.ndarray) -> float:
-    """Largest absolute difference; a NaN counts as infinite."""
-    difference = np.abs(output.astype(np.float64) - truth)
-    return float(np.max(np.where(np.isnan(difference), np.inf, difference), initial=0.0))

@@ -17,7 +17,8 @@ import torch
 from torch import nn
 
 from temport.exporter.build import Built, save
-from temport.exporter.bundle.directory import open_bundle, staged, write_manifest
+from temport.exporter.bundle.directory import open_bundle, write_manifest
+from temport.exporter.bundle.staging import staged
 from temport.exporter.declare import weights
 from temport.exporter.declare.architectures import declare
 from temport.exporter.declare.declaration import Declaration

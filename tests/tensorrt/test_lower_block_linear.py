@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 
 from temport.custom_ops.block_linear_attention.reference import reference
-from temport.custom_ops.op import Specialisation
+from temport.custom_ops.op import Host
 from temport.custom_ops.table import OPS
 from temport.exporter.compilers.compile import compile_model, lower
 from temport.exporter.compilers.tensorrt_rtx import BACKEND
@@ -42,12 +42,8 @@ def block_model(
     )
     opsets = [helper.make_opsetid("", 20), helper.make_opsetid("temport", 1)]
     model = helper.make_model(graph, opset_imports=opsets, ir_version=10)
-    attributes = {"num_heads": 2, "block_size": block, **values}
-    at = Specialisation(
-        attributes=attributes, query_length=length, key_length=length, packed=packed, opset=20
-    )
-    body = OPS["BlockLinearAttention"].body(at)
-    model.functions.append(body.function)
+    (made,) = ir.from_proto(model).graph
+    model.functions.append(OPS["BlockLinearAttention"].body_of(made, Host(opset=20)).function)
     return model
 
 

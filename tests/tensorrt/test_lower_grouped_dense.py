@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from temport.custom_ops.fused_dense.reference import reference
-from temport.custom_ops.op import Specialisation
+from temport.custom_ops.op import Host
 from temport.custom_ops.table import OPS
 from temport.exporter.compilers.compile import compile_model, lower
 from temport.exporter.compilers.tensorrt_rtx import BACKEND
@@ -43,11 +43,8 @@ def dense(groups: int, bias: bool, activation: str = "none", sizes: tuple[int, i
     opsets = [helper.make_opsetid("", 20), helper.make_opsetid("temport", 1)]
     graph = helper.make_graph([node], "g", info[:1], info[1:], constants)
     model = helper.make_model(graph, opset_imports=opsets, ir_version=10)
-    at = Specialisation(
-        attributes=attributes, query_length=None, key_length=None, packed=False, opset=20,
-        given=frozenset("XWB"),
-    )  # fmt: skip
-    model.functions.append(OPS["FusedDense"].body(at).function)
+    (made,) = ir.from_proto(model).graph
+    model.functions.append(OPS["FusedDense"].body_of(made, Host(opset=20)).function)
     return model
 
 

@@ -11,31 +11,26 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-from native_sessions import library
+from one_node import native_options
 
 ROOT = Path(__file__).parents[2]
 NATIVE = ROOT / "custom_ops" / "native"
 LEVELS = {"sse42": "sse4_2", "avx2": "avx2", "avx512": "avx512f", "neon": "asimd"}
 FORCED = """
+from cases import TABLES
+from one_node import native
+from test_kernels import test_the_kernel_anywhere, wrong
 from temport.custom_ops.library import library_description, library_path
-import test_native_attention as attention, test_native_block_linear as linear, test_native_dense as dense
-import test_native_layer_norm as layer_norm, test_native_lstm as lstm, test_native_moving_average as average
-import test_native_cached_attention as cached, test_native_cached_block_linear as cached_linear
-for dtype in attention.TORCH:
-    for case in attention.CASES:
-        attention.check(case, dtype)
-    for case in linear.CASES:
-        linear.check(case, dtype, threads=1)
-    for step in (cached, cached_linear):
-        for case in step.CASES:
-            step.check(case, dtype)
-dense.test_fused_dense()
-layer_norm.test_rows()
-average.test_definition_body_and_kernel()
-for case in lstm.LSTM_CASES:
-    lstm.test_lstm(*case, "bias", threads=2)
+for op, table in TABLES.items():
+    for case in table.cases:
+        for dtype in table.dtypes:
+            off = wrong(table, case, native(table, case, dtype=dtype), dtype)
+            assert not off, (op, str(case), dtype, off)
+    if table.op.torch_op is None:  # whose named cases are few
+        test_the_kernel_anywhere(op)
 print(library_description(library_path()))
 """
+"""All cases of all ops in one process, since the instruction set is chosen once in its life."""
 
 
 def cpu_flags() -> set[str]:
@@ -45,7 +40,7 @@ def cpu_flags() -> set[str]:
 
 
 def run_python(code: str, isa: str) -> subprocess.CompletedProcess[str]:
-    paths = os.pathsep.join((str(ROOT), str(Path(__file__).parent)))
+    paths = os.pathsep.join((str(ROOT / "deploy" / "python"), str(Path(__file__).parent)))
     environment = os.environ | {"TEMPORT_ISA": isa, "PYTHONPATH": paths}
     return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
 
@@ -53,7 +48,7 @@ def run_python(code: str, isa: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize("isa", LEVELS)
 def test_every_instruction_set_of_this_machine(isa: str) -> None:
     """Forced by TEMPORT_ISA, the library says so; one this processor has not is an error that names what it has."""
-    library()
+    native_options()
     result = run_python(FORCED, isa)
     if LEVELS[isa] in cpu_flags():
         assert result.stdout.strip() == f"{version('temport')}, {isa}", result.stderr
