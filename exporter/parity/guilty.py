@@ -34,8 +34,9 @@ def guilty_pass(built: Built, report: ParityReport, truths: Sequence[Truth]) -> 
     failed = {result.case for row in rows for result in row.results if result.verdict == FAIL}
     stages = _Stages(built)
     for truth in truths:
-        if truth.case.name in failed and not stages.is_right(-1, truth):
-            name = stages.first_wrong(truth)
+        end = stages.wrong_end(truth) if truth.case.name in failed else None
+        if end is not None:
+            name = stages.first_wrong(truth, end)
             if name is None:
                 return f"{truth.case.name}: the traced graph already differs from the torch source, no pass made it so"
             return (
@@ -58,6 +59,8 @@ class _Stages:
         self.declaration = built.declaration
         self.found: list[_Stage] = []
         rewrite(built.traced, built.declaration, self._keep)
+        names = [stage.name for stage in self.found]
+        self.lowered = names.index(LOWERING) if LOWERING in names else len(names)
 
     def _keep(self, name: str, model: ir.Model) -> None:
         self.found.append(_Stage(name, without_bodies(ir.to_proto(model))))
@@ -67,24 +70,24 @@ class _Stages:
             outputs = _run(self.found[index].model, self.declaration, truth.case.inputs)
         except Exception:  # a graph that cannot be evaluated is no right one
             return False
-        truth = self._truth_at(index, truth)
+        # before its weights are rounded the graph has to be the torch source, afterwards the source with these
+        truth = truth.source if truth.source is not None and index < self.lowered else truth
         return all(
             outputs[name].shape == expected.shape
             and max_abs(outputs[name], expected) <= truth.allowed_of_file(name)
             for name, expected in truth.outputs.items()
         )
 
-    def _truth_at(self, index: int, truth: Truth) -> Truth:
-        """Before its weights are rounded the graph has to be the torch source, afterwards the source with these."""
-        names = [stage.name for stage in self.found]
-        lowered = LOWERING in names[: index % len(names) + 1]
-        return truth if lowered or truth.source is None else truth.source
+    def wrong_end(self, truth: Truth) -> int | None:
+        """The last stage where that is wrong, or the last before rounding: what is rounded is wrong since then."""
+        ends = (self.lowered - 1, len(self.found) - 1)
+        return next((end for end in dict.fromkeys(ends) if not self.is_right(end, truth)), None)
 
-    def first_wrong(self, truth: Truth) -> str | None:
+    def first_wrong(self, truth: Truth, wrong: int) -> str | None:
         """A pass before which the graph is right and after which it is wrong; None where the trace is wrong."""
         if not self.is_right(0, truth):
             return None
-        right, wrong = 0, len(self.found) - 1
+        right = 0
         while wrong - right > 1:
             middle = (right + wrong) // 2
             if self.is_right(middle, truth):

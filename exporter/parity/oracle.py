@@ -37,7 +37,7 @@ from temport.exporter.runtimes.contract import Arrays, Session
 from temport.exporter.runtimes.subject import Subject
 from temport.exporter.runtimes.torch_eager import TorchEager
 
-WEIGHTS_ULPS = 2
+WEIGHTS_ULPS = 4
 """Of the scale: what rounding weights may cost where torch's own happen to cost nothing."""
 
 
