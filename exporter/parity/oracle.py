@@ -111,7 +111,7 @@ def find_truth(case: Case, oracle: Session, torch: Session, precision: str) -> T
     responses = dict.fromkeys(truth, 0.0)
     for draw in range(JITTERS_OF_SENSITIVE):
         rules = draw < JITTERS or any(_sensitive(errors[n], scales[n], precision) for n in truth)
-        if not rules and draw >= copies:
+        if not rules and draw >= copies and (precision not in HALF or all(n.settled for n in noise.values())):
             break
         inputs = jittered(case, draw, precision)
         moved = oracle.run(inputs)

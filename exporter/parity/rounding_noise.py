@@ -18,6 +18,7 @@ Array = npt.NDArray[Any]
 RMS_FACTOR, RMS_OF_FEW, RMS_ULPS = 2, 2, 1
 ROW_FACTOR, ROW_ULPS = 3, 4
 ELEMENT_FACTOR, ELEMENT_ULPS = 6, 2
+UNSETTLED = 2
 PEAK = 4
 """Normal errors reach about PEAK times their root mean square; where most outputs are 0, the others reach far more."""
 RULES = (
@@ -49,27 +50,30 @@ class Noise:
     """Errors of torch, gathered copy by copy. Elements where an error is not finite allow everything."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
-        self._copies = 0
-        self._rms = 0.0
+        self._sizes: list[float] = []
         self._peaks = np.zeros(shape)
         self._squares = np.zeros(shape)
 
     def add(self, error: Array) -> None:
         """The errors (float64) of one more copy."""
         size = np.abs(error)
-        self._copies += 1
-        self._rms = max(self._rms, rms(size))
+        self._sizes.append(rms(size))
         self._peaks = np.maximum(self._peaks, size)
         self._squares += size**2
 
+    @property
+    def settled(self) -> bool:
+        """Whether the copies agree on how large errors are: where a near tie decides, few of them are far larger."""
+        return not max(self._sizes) > UNSETTLED * float(np.median(self._sizes))
+
     def limits(self, oracle: Array, eps: float) -> Limits:
         """The rules as numbers, for an oracle of the errors' shape."""
-        size = np.abs(oracle)
-        spread = max(self._rms, float(self._peaks.max(initial=0.0)) / PEAK)
-        noise = np.sqrt(self._squares / self._copies + spread**2)
+        size, largest = np.abs(oracle), max(self._sizes)
+        spread = max(largest, float(self._peaks.max(initial=0.0)) / PEAK)
+        noise = np.sqrt(self._squares / len(self._sizes) + spread**2)
         of_few = RMS_OF_FEW / np.sqrt(max(oracle.size, 1))
         return Limits(
-            (RMS_FACTOR + of_few) * self._rms + RMS_ULPS * eps * rms(size),
+            (RMS_FACTOR + of_few) * largest + RMS_ULPS * eps * rms(size),
             ROW_FACTOR * np.hypot(in_rows(self._peaks), 2 * spread) + ROW_ULPS * eps * in_rows(size),
             ELEMENT_FACTOR * noise + ELEMENT_ULPS * eps * size,
         )
