@@ -10,14 +10,16 @@ from typing import Any
 import onnx_ir as ir
 from rich.console import Console
 
-from temport.exporter.build import Built, rewrite, save
+from temport.exporter.build import Built, Keep, rewrite, save
 from temport.exporter.bundle.directory import sha256, versions, write_manifest, write_vectors
 from temport.exporter.bundle.staging import staged
 from temport.exporter.compilers.engines import add_engine, check_target, describe
 from temport.exporter.declare import weights
 from temport.exporter.declare.declaration import Declaration
 from temport.exporter.errors import UserError
+from temport.exporter.parity.before_rounding import BeforeRounding
 from temport.exporter.parity.cases import Case
+from temport.exporter.parity.compare import HALF
 from temport.exporter.parity.guilty import guilty_pass
 from temport.exporter.parity.overflow import find_overflow
 from temport.exporter.parity.result import MaskPicture, ParityReport, PassRow
@@ -78,8 +80,9 @@ def run_export(request: ExportRequest, console: Console | None = None) -> Export
             progress.step("tracing")
             traced = trace(module, declaration)
             progress.step("rewriting")
+            before = BeforeRounding() if declaration.precision in HALF else None
             with kept_passes(request.keep_passes) as keep:
-                built = rewrite(traced, declaration, keep)
+                built = rewrite(traced, declaration, _both(keep, before))
             save(built, work / "model.onnx", request.external_data)
             (work / "weights.safetensors").write_bytes(weights.serialise(module))
             told = _overflows(built, cases)
@@ -87,7 +90,7 @@ def run_export(request: ExportRequest, console: Console | None = None) -> Export
             if request.target is not None:
                 engine = add_engine(request.target, request.compile, work, declaration, progress)
                 told = (*told, *engine.warnings)
-            trial = Trial.of(declaration, work / "model.onnx", module)
+            trial = Trial.of(declaration, work / "model.onnx", module, before)
             progress.step("float64 oracle")
             truths = trial.truths(cases)
             write_vectors(work / "vectors.npz", to_vectors(truths))
@@ -100,7 +103,7 @@ def run_export(request: ExportRequest, console: Console | None = None) -> Export
                 op_counts=built.op_counts,
                 flops=built.flops,
                 masks=_pictures(built),
-                warnings=(*declaration.notes, *built.warnings, *told),
+                warnings=(*declaration.notes, *built.warnings, *told, *report.warnings),
                 versions=versions(),
             )
             write_json(report, work / "report.json")
@@ -116,6 +119,17 @@ def run_export(request: ExportRequest, console: Console | None = None) -> Export
         f"{'wrote' if report.passed else 'wrote, with a failed parity gate,'} {out}", soft_wrap=True
     )
     return Exported(out, report)
+
+
+def _both(*watchers: Keep | None) -> Keep:
+    """What to call with each graph of a rewriting: all of the watchers that there are."""
+
+    def keep(name: str, model: ir.Model) -> None:
+        for watcher in watchers:
+            if watcher is not None:
+                watcher(name, model)
+
+    return keep
 
 
 def _overflows(built: Built, cases: Sequence[Case]) -> tuple[str, ...]:

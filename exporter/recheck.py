@@ -21,6 +21,7 @@ from temport.exporter.declare.construct import seeded
 from temport.exporter.declare.modules import load_factory
 from temport.exporter.errors import UserError
 from temport.exporter.parity.cases import Case
+from temport.exporter.parity.compare import HALF
 from temport.exporter.parity.gate import merge
 from temport.exporter.parity.oracle import Truth
 from temport.exporter.parity.serial import read_json, write_json
@@ -59,7 +60,7 @@ def run_parity_of_bundle(
         progress.step("rebuilding")
         module = rebuilt_module(bundle, source)
         trial = Trial.of(declaration, bundle.model_path, module)
-        cases, truths = _known_or_recorded(bundle, module, own)
+        cases, truths = _known_or_recorded(bundle, trial, own)
         report = trial.run(cases, chosen, truths, progress.parity)
         for runner in runners:
             progress.step(f"replaying in {runner.name}")
@@ -71,7 +72,9 @@ def run_parity_of_bundle(
         op_counts=earlier.op_counts,
         flops=earlier.flops,
         masks=earlier.masks,
-        warnings=(*earlier.warnings, *_changed_source(bundle, source)),
+        warnings=tuple(
+            dict.fromkeys((*earlier.warnings, *report.warnings, *_changed_source(bundle, source)))
+        ),
         versions=versions(),
     )
     if out is not None:
@@ -116,15 +119,20 @@ def _changed_source(bundle: Bundle, source: str | None) -> tuple[str, ...]:
 
 
 def _known_or_recorded(
-    bundle: Bundle, module: nn.Module | None, own: tuple[Case, ...]
+    bundle: Bundle, trial: Trial, own: tuple[Case, ...]
 ) -> tuple[tuple[Case, ...], tuple[Truth, ...] | None]:
-    """Cases to run with their truths; without the torch source only the recorded ones have a truth."""
-    if module is not None:
+    """Cases to run with their truths (None: the torch source finds them).
+
+    Without the torch source only the recorded ones have a truth. Nor has the source one of a half-precision file, whose
+    weights were rounded after the export's passes: there the recorded ones are kept, and own inputs join them.
+    """
+    module = trial.subject.module
+    if module is not None and bundle.declaration.precision not in HALF:
         return (*cases_for(bundle.declaration), *own), None
-    if own:
+    if own and module is None:
         raise UserError(
             f"the bundle was made of {bundle.declaration.module}; without it only the recorded inputs have a truth, so "
             "give --module PATH.py:FACTORY or leave --input out"
         )
-    truths = read_vectors(bundle.path / "vectors.npz")
+    truths = (*read_vectors(bundle.path / "vectors.npz"), *(trial.truths(own) if own else ()))
     return tuple(truth.case for truth in truths), truths

@@ -27,7 +27,8 @@ MARKDOWN = [
 ]
 SAID = (
     "values are NaN or infinite where the oracle is finite",
-    "nothing could be judged, torch itself is too far off",
+    "cases could be judged",
+    "torch's own error is above the ceiling here",
     "no runtime was run",
     "the model does not load: ",
     "the run fails: ",

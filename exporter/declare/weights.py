@@ -19,6 +19,8 @@ from temport.graphs.reference_weights import convert
 
 LAYOUTS = ("own", "edifice")
 _PICKLES = (b"PK\x03\x04", b"\x80")  # torch.save writes a zip of pickles, older versions a bare pickle
+_LENGTH = 8
+"""Bytes of a safetensors file before its header, which is JSON: the header's length, little endian."""
 
 
 def read(path: Path) -> dict[str, np.ndarray]:
@@ -26,8 +28,8 @@ def read(path: Path) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise UserError(f"weights file {path} does not exist")
     with path.open("rb") as file:
-        head = file.read(8)
-    if head.startswith(_PICKLES):
+        head = file.read(_LENGTH + 1)
+    if head.startswith(_PICKLES) and not _has_header(head, path.stat().st_size):
         raise UserError(
             f"{path} is a pickled file, and loading one runs code; "
             "save it with safetensors.torch.save_file(model.state_dict(), ...)"
@@ -37,9 +39,15 @@ def read(path: Path) -> dict[str, np.ndarray]:
     except (SafetensorError, ValueError, KeyError, OSError) as error:
         raise UserError(f"{path} is not a complete safetensors file: {error}") from error
     for name, tensor in tensors.items():
-        if np.issubdtype(tensor.dtype, np.floating) and not np.isfinite(tensor).all():
-            raise UserError(f"tensor {name} in {path} holds NaN or infinity; weights must be finite")
+        if np.issubdtype(tensor.dtype, np.floating) and np.isnan(tensor).any():
+            raise UserError(f"tensor {name} in {path} holds NaN")
     return tensors
+
+
+def _has_header(head: bytes, size: int) -> bool:
+    """Whether a file begins as safetensors: headers of every 32nd length (a multiple of 8) start like a pickle."""
+    length = int.from_bytes(head[:_LENGTH], "little")
+    return head[_LENGTH:] == b"{" and _LENGTH + length <= size
 
 
 def load(module: nn.Module, path: Path, layout: str, arch: str, config: Any) -> None:
@@ -53,7 +61,15 @@ def load(module: nn.Module, path: Path, layout: str, arch: str, config: Any) -> 
     else:
         state = {name: torch.from_numpy(array.copy()) for name, array in tensors.items()}
     _match(module.state_dict(), state, path)
+    _finite(state, {name for name, _ in module.named_buffers()}, path)
     module.load_state_dict(state)
+
+
+def _finite(state: Mapping[str, torch.Tensor], buffers: set[str], path: Path) -> None:
+    """Parameters are finite; a buffer may hold infinity, as a causal mask of scores does."""
+    for name, tensor in state.items():
+        if name not in buffers and tensor.is_floating_point() and tensor.isinf().any():
+            raise UserError(f"weight {name} in {path} holds infinity; only a buffer, such as a mask, may")
 
 
 def _match(expected: Mapping[str, torch.Tensor], given: Mapping[str, torch.Tensor], path: Path) -> None:

@@ -10,10 +10,10 @@ import numpy as np
 import onnx
 
 from temport.exporter.graph import body_domains
-from temport.exporter.parity.compare import CEILING, EPS, FLOOR_ULPS, max_abs
+from temport.exporter.parity.compare import CEILING, EPS, FLOOR_ULPS, judge, max_abs
 from temport.exporter.parity.graph_oracle import evaluate, inside_fused_ops
 from temport.exporter.parity.oracle import Truth
-from temport.exporter.parity.result import Divergence
+from temport.exporter.parity.result import FAIL, Divergence
 from temport.exporter.parity.torch_trace import find, trace
 from temport.exporter.runtimes.contract import Arrays, Runtime
 from temport.exporter.runtimes.subject import Subject
@@ -39,20 +39,39 @@ def locate(subject: Subject, runtime: Runtime, truth: Truth, threads: int = 1) -
 def _locate(subject: Subject, runtime: Runtime, truth: Truth, threads: int) -> Divergence:
     model = body_domains.load(subject.model_path)
     exact = evaluate(model, truth.case.inputs, double=True)
-    wrong = [name for name in truth.outputs if not _agrees(exact.get(name), truth, name)]
-    if wrong:
+    if wrong := _wrong(exact, truth):
         return _fault_of_file(subject, model, exact, truth, wrong[0])
     return _fault_of_runtime(subject, runtime, model, exact, truth, threads)
 
 
-def _agrees(value: np.ndarray | None, truth: Truth, name: str) -> bool:
-    bound = truth.bounds[name]
-    allowed = bound.allowed if bound.allowed is not None else np.inf
+def locate_in_file(subject: Subject, truth: Truth) -> Divergence | None:
+    """Find the fault of a file that is wrong in float64; None where it is not."""
+    try:
+        model = body_domains.load(subject.model_path)
+        exact = evaluate(model, truth.case.inputs, double=True)
+        wrong = _wrong(exact, truth)
+        return _fault_of_file(subject, model, exact, truth, wrong[0]) if wrong else None
+    except Exception as error:  # evaluating a faulty file may raise anything
+        return _unlocated(truth, f"it cannot be evaluated node by node: {type(error).__name__}: {error}")
+
+
+def _wrong(exact: Arrays, truth: Truth) -> list[str]:
+    """Outputs in which the file, in float64, is not the truth."""
+    return [n for n in truth.outputs if not _agrees(exact.get(n), truth, n, truth.allowed_of_file(n))]
+
+
+def _agrees(value: np.ndarray | None, truth: Truth, name: str, allowed: float) -> bool:
     return (
         value is not None
         and value.shape == truth.outputs[name].shape
         and (max_abs(value, truth.outputs[name]) <= allowed)
     )
+
+
+def _fails(value: np.ndarray, truth: Truth, name: str, subject: Subject) -> bool:
+    precision = subject.declaration.precision
+    row = judge(value, truth.outputs[name], truth.bounds[name], precision, truth.limits.get(name))
+    return row.verdict == FAIL
 
 
 def _fault_of_runtime(
@@ -85,7 +104,7 @@ def _fault_of_runtime(
                         "the function body in the file differs from the op's reference",
                     )
             return _divergence(truth, where, name, node, error, allowed, explanation)
-    if any(not _agrees(got.get(name), truth, name) for name in truth.outputs):
+    if any(name not in got or _fails(got[name], truth, name, subject) for name in truth.outputs):
         return _unlocated(
             truth, "no single node is wrong: rounding accumulates until the output leaves its bound"
         )
@@ -124,7 +143,7 @@ def _fault_of_file(
         output,
         _producer(model, output),
         error,
-        truth.bounds[output].allowed,
+        truth.allowed_of_file(output),
         "the graph, evaluated in float64, differs from the torch source",
     )
 
@@ -172,7 +191,8 @@ def _divergence(
 ) -> Divergence:
     op = f"{node.domain}::{node.op_type}" if node.domain else node.op_type or "initializer or input"
     finite = error if np.isfinite(error) else None
-    return Divergence(truth.case.name, where, tensor, op, node.name, finite, allowed, explanation)
+    limit = allowed if allowed is not None and np.isfinite(allowed) else None
+    return Divergence(truth.case.name, where, tensor, op, node.name, finite, limit, explanation)
 
 
 def _unlocated(truth: Truth, explanation: str) -> Divergence:

@@ -15,11 +15,16 @@ from temport.exporter.errors import UserError
 from temport.exporter.runtimes.contract import Arrays
 
 Array = npt.NDArray[Any]
-Fill = Callable[[np.random.Generator, tuple[int, ...]], Array]
+Fill = Callable[[np.random.Generator, tuple[int, ...], Declaration], Array]
+"""`fill(rng, shape, declaration)`: float64 values of one input, its last axis features, its second axis time."""
 
 UNLIKE = {"batch": (3, 1, 5, 2), "other": (7, 1, 37, 61)}
 """Sizes tried on open axes besides the example's: small, odd, no multiple of any block."""
 FLOATS = ("float16", "bfloat16", "float32", "float64")
+RAW = (1e5, 1e7)
+"""Magnitudes of sensors whose numbers nobody scaled: pascals, metres of a map, 24-bit audio."""
+OFFSET, SPIKE = 100.0, 30.0
+"""Where a sensor stays, and how far an impulse leaves it, in units of its noise."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,7 @@ def default_cases(declaration: Declaration) -> tuple[Case, ...]:
     cases = [
         _case(declaration, kind, "random", _sizes(declaration, turn))
         for turn, kind in enumerate(DISTRIBUTIONS)
+        if kind != "raw" or declaration.precision != "float16"  # which ends at 65504
     ]
     if any(not axis.static for axis in declaration.axes.values() if axis.name != "batch"):
         cases.append(_case(declaration, "normal", "random", _longest(declaration)))
@@ -56,7 +62,7 @@ def _case(declaration: Declaration, kind: str, mask: str, sizes: dict[str, int])
     inputs = {
         spec.name: _mask(rng, spec.at(**sizes), mask)
         if spec.dtype == "bool"
-        else _values(rng, spec, kind, sizes)
+        else _values(rng, spec, kind, sizes, declaration)
         for spec in declaration.inputs
     }
     has_mask = any(spec.dtype == "bool" for spec in declaration.inputs)
@@ -64,24 +70,26 @@ def _case(declaration: Declaration, kind: str, mask: str, sizes: dict[str, int])
     return Case("-".join(parts), kind, inputs)
 
 
-def _values(rng: np.random.Generator, spec: TensorSpec, kind: str, sizes: dict[str, int]) -> Array:
+def _values(
+    rng: np.random.Generator, spec: TensorSpec, kind: str, sizes: dict[str, int], declaration: Declaration
+) -> Array:
     if spec.dtype not in FLOATS:
         raise UserError(
             f"input {spec.name} is {spec.dtype}; cases can be generated for floating-point and bool inputs only"
         )
-    return DISTRIBUTIONS[kind](rng, spec.at(**sizes)).astype(spec.dtype, order="C")
+    return DISTRIBUTIONS[kind](rng, spec.at(**sizes), declaration).astype(spec.dtype, order="C")
 
 
-def _normal(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+def _normal(rng: np.random.Generator, shape: tuple[int, ...], declaration: Declaration) -> Array:
     return rng.standard_normal(shape)
 
 
-def _constant(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+def _constant(rng: np.random.Generator, shape: tuple[int, ...], declaration: Declaration) -> Array:
     """A sensor at rest: each feature keeps one value over batch and time."""
     return np.broadcast_to(rng.standard_normal(shape[-1:]), shape)
 
 
-def _ramp(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+def _ramp(rng: np.random.Generator, shape: tuple[int, ...], declaration: Declaration) -> Array:
     """Every feature moves from -1 to 1 along the second axis (time), each with a slope of its own."""
     if len(shape) < 2:
         return np.linspace(-1.0, 1.0, shape[0])
@@ -89,12 +97,37 @@ def _ramp(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
     return np.broadcast_to(steps * rng.standard_normal(shape[-1:]), shape)
 
 
+def _raw(rng: np.random.Generator, shape: tuple[int, ...], declaration: Declaration) -> Array:
+    """Each feature in its own unit, 1e5 to 1e7: scores of attention reach 1e10, and one key takes all."""
+    low, high = np.log10(RAW)
+    return rng.standard_normal(shape) * 10.0 ** rng.uniform(low, high, shape[-1:])
+
+
+def _impulse(rng: np.random.Generator, shape: tuple[int, ...], declaration: Declaration) -> Array:
+    """Sensors at an offset with a little noise, which leave it for a frame at each edge of what is attended."""
+    values = OFFSET * rng.standard_normal(shape[-1:]) + rng.standard_normal(shape)
+    if len(shape) > 1 and shape[1]:
+        values[:, edges(declaration, shape[1])] += SPIKE * rng.choice([-1.0, 1.0], shape[-1:])
+    return values
+
+
+def edges(declaration: Declaration, length: int) -> list[int]:
+    """The first and the last frame, and the frames on both sides of where the last one's window or block begins."""
+    block = int(declaration.options.get("block_size") or 0)
+    last_block = (length - 1) % block + 1 if block else 0
+    reach = declaration.window or last_block or declaration.horizon or length // 2
+    begins = length - reach
+    return sorted({0, length - 1, *(t for t in (begins - 1, begins) if 0 <= t < length)})
+
+
 DISTRIBUTIONS: dict[str, Fill] = {
     "normal": _normal,
-    "large": lambda rng, shape: 100.0 * _normal(rng, shape),
-    "tiny": lambda rng, shape: 1e-6 * _normal(rng, shape),
+    "large": lambda *given: 100.0 * _normal(*given),
+    "tiny": lambda *given: 1e-6 * _normal(*given),
     "constant": _constant,
     "ramp": _ramp,
+    "raw": _raw,
+    "impulse": _impulse,
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -12,18 +13,35 @@ from temport.exporter.parity.result import FAIL, ILL, NOT_RUN, PASS, ParityRepor
 from temport.exporter.parity.serial import runtime_row
 
 
-def gate(rows: Sequence[RuntimeRow]) -> tuple[str, tuple[str, ...]]:
-    """Red when a runtime that was run failed, judged nothing, or when none was run at all."""
+def gate(rows: Sequence[RuntimeRow], checks: Sequence[RuntimeRow] = ()) -> tuple[str, tuple[str, ...]]:
+    """Red when a runtime that was run failed or less than half of its cases could be judged, or when none was run.
+
+    checks  of the file itself: they count like runtimes, but where only they were run, none was
+    """
     executed = [row for row in rows if row.verdict != NOT_RUN]
-    reasons = [_why(row) for row in executed if row.verdict == FAIL]
-    reasons += [
-        f"{row.name}: nothing could be judged, torch itself is too far off in every case"
-        for row in executed
-        if row.verdict != FAIL and row.results and all(result.verdict == ILL for result in row.results)
-    ]
+    judging = [*checks, *executed]
+    reasons = [_why(row) for row in judging if row.verdict == FAIL]
+    reasons += [_too_few(row) for row in judging if row.verdict != FAIL and _judged_share(row) < 0.5]
     if not executed:
         reasons.append("no runtime was run")
     return (FAIL if reasons else PASS), tuple(reasons)
+
+
+def _judged_share(row: RuntimeRow) -> float:
+    """The share of its cases in which a row is right or wrong."""
+    judged = sum(result.verdict != ILL for result in row.results)
+    return judged / len(row.results) if row.results else 0.0
+
+
+def _too_few(row: RuntimeRow) -> str:
+    unjudged = [
+        next(o.reason for o in result.outputs.values() if o.verdict == ILL)
+        for result in row.results
+        if result.verdict == ILL
+    ]
+    whys = "; ".join(f"in {count}: {why}" for why, count in Counter(unjudged).most_common())
+    total = len(row.results)
+    return f"{row.name}: only {total - len(unjudged)} of {total} cases could be judged ({whys or 'there is none'})"
 
 
 def merge(report: ParityReport, rows: Sequence[dict[str, Any]]) -> ParityReport:
@@ -36,7 +54,7 @@ def merge(report: ParityReport, rows: Sequence[dict[str, Any]]) -> ParityReport:
     fresh = {row.name: row for row in judged}
     kept = tuple(fresh.pop(row.name, row) for row in report.runtimes)
     runtimes = (*kept, *fresh.values())
-    verdict, reasons = gate(runtimes)
+    verdict, reasons = gate(runtimes, report.checks)
     return replace(report, runtimes=runtimes, verdict=verdict, reasons=reasons)
 
 
@@ -55,7 +73,9 @@ def _judged(report: ParityReport, row: RuntimeRow) -> RuntimeRow:
             raise UserError(
                 f"{row.name} reports outputs {sorted(result.outputs)}; the model has {sorted(bounds)}"
             )
-        outputs = {name: rejudge(output, bounds[name]) for name, output in result.outputs.items()}
+        outputs = {
+            name: rejudge(output, bounds[name], report.precision) for name, output in result.outputs.items()
+        }
         results.append(ResultRow(result.case, worst([o.verdict for o in outputs.values()]), outputs))
     return replace(row, verdict=worst([r.verdict for r in results]), results=tuple(results))
 

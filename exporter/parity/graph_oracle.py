@@ -15,7 +15,7 @@ from onnx.reference import ReferenceEvaluator
 
 from temport.custom_ops.table import OPS
 from temport.exporter.parity.compare import EPS
-from temport.exporter.runtimes.contract import Arrays
+from temport.exporter.runtimes.contract import Arrays, Closing
 from temport.exporter.runtimes.op_reference import REFERENCE_OPS, without_bodies
 from temport.exporter.runtimes.prepare import inline
 
@@ -33,13 +33,31 @@ def evaluate(model: onnx.ModelProto, inputs: Arrays, *, double: bool, bodies: bo
         model = promoted(model)
         inputs = {n: a if a.dtype.kind in "bi" else a.astype(np.float64) for n, a in inputs.items()}
     evaluator = ReferenceEvaluator(model, new_ops=None if bodies else REFERENCE_OPS)
-    # run() is annotated for the list that it gives without `intermediate`
-    results = cast(dict[str, Any], evaluator.run(None, inputs, intermediate=True))
+    with np.errstate(all="ignore"):  # what is not finite shows in the numbers
+        # run() is annotated for the list that it gives without `intermediate`
+        results = cast(dict[str, Any], evaluator.run(None, inputs, intermediate=True))
     return {
         name: value
         for name, value in results.items()
         if isinstance(value, np.ndarray) and value.dtype.name in EPS
     }
+
+
+class Float64Graph(Closing):
+    """A graph in float64 as a session: custom ops by their definitions, weights as the graph holds them."""
+
+    path, version = "float64, ops by their definitions", f"onnx {onnx.__version__}"
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        self._evaluator = ReferenceEvaluator(promoted(without_bodies(model)), new_ops=REFERENCE_OPS)
+        self._names = [output.name for output in model.graph.output]
+
+    def run(self, inputs: Arrays) -> Arrays:
+        """Outputs by name, float64."""
+        wide = {n: a if a.dtype.kind in "bi" else a.astype(np.float64) for n, a in inputs.items()}
+        with np.errstate(all="ignore"):  # what is not finite shows in the numbers
+            results: Any = self._evaluator.run(self._names, wide)
+        return dict(zip(self._names, results, strict=True))
 
 
 def inside_fused_ops(model: onnx.ModelProto, inputs: Arrays) -> tuple[Arrays, dict[str, str]]:

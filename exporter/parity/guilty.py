@@ -8,23 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
 import onnx
 import onnx_ir as ir
-from onnx.reference import ReferenceEvaluator
 
 from temport.exporter.build import Built, rewrite
 from temport.exporter.declare.declaration import Declaration
+from temport.exporter.parity.before_rounding import LOWERING
 from temport.exporter.parity.compare import max_abs
-from temport.exporter.parity.graph_oracle import promoted
+from temport.exporter.parity.graph_oracle import Float64Graph
 from temport.exporter.parity.oracle import Truth
 from temport.exporter.parity.result import FAIL, ParityReport
 from temport.exporter.parity.stream import StreamSession
 from temport.exporter.passes.order import way_out
-from temport.exporter.runtimes.contract import Arrays, Closing
-from temport.exporter.runtimes.op_reference import REFERENCE_OPS, without_bodies
+from temport.exporter.runtimes.contract import Arrays
+from temport.exporter.runtimes.op_reference import without_bodies
 
 
 def guilty_pass(built: Built, report: ParityReport, truths: Sequence[Truth]) -> str | None:
@@ -32,11 +30,13 @@ def guilty_pass(built: Built, report: ParityReport, truths: Sequence[Truth]) -> 
 
     None where the graph itself, in float64, is right in every failed case: then it is a runtime that is wrong.
     """
-    failed = {result.case for row in report.runtimes for result in row.results if result.verdict == FAIL}
+    rows = (*report.checks, *report.runtimes)
+    failed = {result.case for row in rows for result in row.results if result.verdict == FAIL}
     stages = _Stages(built)
     for truth in truths:
-        if truth.case.name in failed and not stages.is_right(-1, truth):
-            name = stages.first_wrong(truth)
+        end = stages.wrong_end(truth) if truth.case.name in failed else None
+        if end is not None:
+            name = stages.first_wrong(truth, end)
             if name is None:
                 return f"{truth.case.name}: the traced graph already differs from the torch source, no pass made it so"
             return (
@@ -59,6 +59,8 @@ class _Stages:
         self.declaration = built.declaration
         self.found: list[_Stage] = []
         rewrite(built.traced, built.declaration, self._keep)
+        names = [stage.name for stage in self.found]
+        self.lowered = names.index(LOWERING) if LOWERING in names else len(names)
 
     def _keep(self, name: str, model: ir.Model) -> None:
         self.found.append(_Stage(name, without_bodies(ir.to_proto(model))))
@@ -68,18 +70,24 @@ class _Stages:
             outputs = _run(self.found[index].model, self.declaration, truth.case.inputs)
         except Exception:  # a graph that cannot be evaluated is no right one
             return False
+        # before its weights are rounded the graph has to be the torch source, afterwards the source with these
+        truth = truth.source if truth.source is not None and index < self.lowered else truth
         return all(
             outputs[name].shape == expected.shape
-            and (allowed := truth.bounds[name].allowed) is not None
-            and max_abs(outputs[name], expected) <= allowed
+            and max_abs(outputs[name], expected) <= truth.allowed_of_file(name)
             for name, expected in truth.outputs.items()
         )
 
-    def first_wrong(self, truth: Truth) -> str | None:
+    def wrong_end(self, truth: Truth) -> int | None:
+        """The last stage where that is wrong, or the last before rounding: what is rounded is wrong since then."""
+        ends = (self.lowered - 1, len(self.found) - 1)
+        return next((end for end in dict.fromkeys(ends) if not self.is_right(end, truth)), None)
+
+    def first_wrong(self, truth: Truth, wrong: int) -> str | None:
         """A pass before which the graph is right and after which it is wrong; None where the trace is wrong."""
         if not self.is_right(0, truth):
             return None
-        right, wrong = 0, len(self.found) - 1
+        right = 0
         while wrong - right > 1:
             middle = (right + wrong) // 2
             if self.is_right(middle, truth):
@@ -89,21 +97,6 @@ class _Stages:
         return self.found[wrong].name
 
 
-class _Float64(Closing):
-    """A graph in float64 as a session, custom ops by their definitions."""
-
-    path, version = "graph", "float64"
-
-    def __init__(self, model: onnx.ModelProto) -> None:
-        self._evaluator = ReferenceEvaluator(promoted(model), new_ops=REFERENCE_OPS)
-        self._names = [output.name for output in model.graph.output]
-
-    def run(self, inputs: Arrays) -> Arrays:
-        wide = {n: a if a.dtype.kind in "bi" else a.astype(np.float64) for n, a in inputs.items()}
-        results: Any = self._evaluator.run(self._names, wide)
-        return dict(zip(self._names, results, strict=True))
-
-
 def _run(model: onnx.ModelProto, declaration: Declaration, inputs: Arrays) -> Arrays:
-    session = _Float64(model)
+    session = Float64Graph(model)
     return StreamSession(session, declaration).run(inputs) if declaration.streaming else session.run(inputs)

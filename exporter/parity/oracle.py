@@ -1,34 +1,77 @@
-"""The truth for each case: the torch source in float64, and how far torch itself strays from it."""
+"""The truth for each case: the torch source in float64, and how far torch itself strays from it.
+
+A half-precision file holds weights that were rounded, and what that costs is no error of a runtime. So there the truth
+of a runtime is the graph with its weights as rounded, in float64, and the truth of the graph is the torch source.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from temport.exporter.errors import UserError
 from temport.exporter.parity.cases import Case
-from temport.exporter.parity.compare import CEILING, EPS, FLOOR_ULPS, bound, max_abs
-from temport.exporter.parity.conditioning import JITTERS, JITTERS_OF_SENSITIVE, amplification, jittered
+from temport.exporter.parity.compare import (
+    CEILING,
+    EPS,
+    EXACT,
+    FLOOR_ULPS,
+    HALF,
+    TORCH_FACTOR,
+    bound,
+    max_abs,
+)
+from temport.exporter.parity.conditioning import (
+    JITTERS,
+    JITTERS_OF_NOISE,
+    JITTERS_OF_SENSITIVE,
+    amplification,
+    jittered,
+)
 from temport.exporter.parity.result import Bound
+from temport.exporter.parity.rounding_noise import Limits, Noise
 from temport.exporter.runtimes import ORACLE, resolve
 from temport.exporter.runtimes.contract import Arrays, Session
 from temport.exporter.runtimes.subject import Subject
 from temport.exporter.runtimes.torch_eager import TorchEager
 
+WEIGHTS_ULPS = 4
+"""Of the scale: what rounding weights may cost where torch's own happen to cost nothing."""
+
 
 @dataclass(frozen=True)
 class Truth:
-    """One case with its oracle outputs (float64) and the bound of each output."""
+    """One case with its oracle outputs (float64) and what each output of a runtime may be off.
+
+    limits  half precision: how large errors may be besides the largest
+    source  half precision: the truth of the graph before its weights were rounded, judged as float32
+    of_file half precision: the outputs are the file's own, in float64, so they say nothing about the file
+    """
 
     case: Case
     outputs: Arrays
     bounds: dict[str, Bound]
+    limits: dict[str, Limits] = field(default_factory=dict)
+    source: Truth | None = None
+    of_file: bool = False
+
+    def allowed_of_file(self, name: str) -> float:
+        """How far the file may be from this truth where it is evaluated in float64; inf where nothing can be said."""
+        bound = self.bounds[name]
+        if self.source is not None:
+            return np.inf if bound.scale is None else EXACT * bound.scale
+        return np.inf if bound.allowed is None else bound.allowed
 
 
-def find_truths(subject: Subject, cases: Sequence[Case], threads: int = 1) -> tuple[Truth, ...]:
-    """Run torch in float64 and in the model's precision over every case and its jittered copies."""
+def find_truths(
+    subject: Subject, cases: Sequence[Case], threads: int = 1, rounded: Session | None = None
+) -> tuple[Truth, ...]:
+    """Run torch in float64 and in the model's precision over every case and its jittered copies.
+
+    rounded  half precision: the graph with its weights as rounded, in float64
+    """
     if subject.module is None:
         raise UserError(
             "the torch source of this model is not at hand, so there is no oracle; "
@@ -40,34 +83,109 @@ def find_truths(subject: Subject, cases: Sequence[Case], threads: int = 1) -> tu
     precision = subject.declaration.precision
     with (
         resolve(ORACLE).open(subject, threads) as oracle,
+        TorchEager("float32" if precision in HALF else precision).open(subject, threads) as torch,
+    ):
+        truths = tuple(
+            find_truth(case, oracle, torch, "float32" if precision in HALF else precision) for case in cases
+        )
+    if precision not in HALF:
+        return truths
+    with (
+        TorchEager("float64", rounded=precision).open(subject, threads) as oracle,
         TorchEager(precision).open(subject, threads) as torch,
     ):
-        return tuple(find_truth(case, oracle, torch, precision) for case in cases)
+        return tuple(_half_truth(source, oracle, torch, rounded, precision) for source in truths)
 
 
 def find_truth(case: Case, oracle: Session, torch: Session, precision: str) -> Truth:
-    """`torch_error` is the worst over the case and its copies, so that one lucky rounding does not rule."""
+    """`torch_error` is the worst over the case and its copies, so that one lucky rounding does not rule.
+
+    In a half type more copies say how torch's errors are spread, and the truth has limits made of that. float32 needs
+    none: there the least of structural faults is a hundred times the largest error allowed.
+    """
     truth = {name: np.ascontiguousarray(output) for name, output in oracle.run(case.inputs).items()}
     scales = {name: float(np.abs(output).max(initial=0.0)) for name, output in truth.items()}
-    errors = _distances(torch.run(case.inputs), truth)
+    noise = {name: Noise(output.shape) for name, output in truth.items()}
+    copies = JITTERS_OF_NOISE if precision in HALF else JITTERS
+    errors = _errors(torch.run(case.inputs), truth, noise)
     responses = dict.fromkeys(truth, 0.0)
     for draw in range(JITTERS_OF_SENSITIVE):
-        if draw >= JITTERS and not any(_sensitive(errors[n], scales[n], precision) for n in truth):
+        rules = draw < JITTERS or any(_sensitive(errors[n], scales[n], precision) for n in truth)
+        if not rules and draw >= copies and (precision not in HALF or all(n.settled for n in noise.values())):
             break
         inputs = jittered(case, draw, precision)
         moved = oracle.run(inputs)
-        errors = _worse(errors, _distances(torch.run(inputs), moved))
-        responses = _worse(responses, _distances(moved, truth))
+        found = _errors(torch.run(inputs), moved, noise)
+        if rules:
+            errors = _worse(errors, found)
+            responses = _worse(responses, _distances(moved, truth))
+    limits = {n: noise[n].limits(o, EPS[precision]) for n, o in truth.items()} if precision in HALF else {}
     bounds = {
-        name: bound(output, errors[name], amplification(responses[name], scales[name], precision), precision)
+        name: bound(
+            output,
+            errors[name],
+            amplification(responses[name], scales[name], precision),
+            precision,
+            limits.get(name),
+        )
         for name, output in truth.items()
     }
-    return Truth(case, truth, bounds)
+    return Truth(case, truth, bounds, {n: limit for n, limit in limits.items() if bounds[n].judgeable})
+
+
+def _half_truth(
+    source: Truth, oracle: Session, torch: Session, rounded: Session | None, precision: str
+) -> Truth:
+    """The truth of a half-precision runtime.
+
+    Errors of torch are measured against torch with its own weights rounded, so what rounding the weights costs is in
+    no bound; it is a number of its own, and may be what it costs torch.
+    """
+    truth = find_truth(source.case, oracle, torch, precision)
+    outputs = _graph_outputs(truth, rounded)
+    bounds = {}
+    for name, limit in truth.bounds.items():
+        scale = source.bounds[name].scale
+        cost = max_abs(truth.outputs[name], source.outputs[name])
+        if scale is None or not np.isfinite(cost):
+            bounds[name] = limit
+            continue
+        bounds[name] = replace(
+            limit,
+            weights=_finite_distance(outputs[name], source.outputs[name]),
+            allowed_weights=TORCH_FACTOR * cost + WEIGHTS_ULPS * EPS[precision] * scale,
+        )
+    return Truth(source.case, outputs, bounds, truth.limits, source)
+
+
+def _graph_outputs(truth: Truth, rounded: Session | None) -> Arrays:
+    """What the rounded graph gives; torch's own where there is no graph, or none that can be evaluated."""
+    if rounded is None:
+        return truth.outputs
+    try:
+        outputs = rounded.run(truth.case.inputs)
+    except Exception:  # the check of the graph says so; a runtime may still be right
+        return truth.outputs
+    fits = all(outputs[name].shape == output.shape for name, output in truth.outputs.items())
+    return outputs if fits else truth.outputs
+
+
+def _finite_distance(actual: np.ndarray, expected: np.ndarray) -> float | None:
+    distance = max_abs(actual, expected)
+    return distance if np.isfinite(distance) else None
 
 
 def _sensitive(torch_error: float, scale: float, precision: str) -> bool:
     """Above the bound's fixed floor and below the ceiling: more copies can change what is allowed."""
     return FLOOR_ULPS * EPS[precision] * scale < torch_error <= CEILING[precision] * scale
+
+
+def _errors(actual: Arrays, expected: Arrays, noise: dict[str, Noise]) -> dict[str, float]:
+    """The largest error of each output; all of them go into `noise`."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        for name, output in expected.items():
+            noise[name].add(actual[name].astype(np.float64) - output)
+    return _distances(actual, expected)
 
 
 def _worse(a: dict[str, float], b: dict[str, float]) -> dict[str, float]:

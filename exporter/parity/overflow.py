@@ -57,7 +57,7 @@ def find_overflow(
     worst: dict[str, Overflow] = {}
     for case, feeds in cases.items():
         for name, value in zip(watched, session.run(watched, dict(feeds)), strict=True):
-            largest = float(np.abs(value).max(initial=0.0))
+            largest = float(np.abs(np.where(np.isnan(value), np.inf, value)).max(initial=0.0))
             if largest > LARGEST[precision] and (name not in worst or largest > worst[name].largest):
                 node = told.get(name, producers[name])
                 worst[name] = Overflow(name, node.name or "", node.op_type, largest, case)

@@ -13,17 +13,28 @@ ILL = "ill-conditioned"
 """Torch's own error is so large that neither a pass nor a failure would mean anything."""
 NOT_RUN = "not run"
 
+CHECKS = {
+    "graph": "the graph before its weights were rounded, against the torch source, as float32 is judged",
+    "source": "the torch source, against what it gave when this was exported",
+    "weights": "how far rounding the weights moved the output, against what it costs torch",
+    "file": "the file in float64, against the graph with its weights as rounded",
+}
+"""What the rows about the file itself mean."""
+
 
 @dataclass(frozen=True)
 class Bound:
     """The numbers behind one verdict: `allowed = 2*torch_error + 16*eps*scale`.
 
-    scale         max |oracle|
-    torch_error   torch's max abs error in the model's precision, worst over the case and its jittered copies;
-                  None where torch itself gave NaN or infinity
-    allowed       the largest error that passes; None where `judgeable` is False
-    conditioning  relative response of the oracle to input changes of one ulp, in ulps
-    judgeable     False where torch_error exceeds the ceiling or the oracle is not finite
+    scale              max |oracle|; None where the oracle is not finite
+    torch_error        torch's max abs error in the model's precision, worst over the case and its jittered copies;
+                       None where torch itself gave NaN or infinity
+    allowed            the largest error that passes; None where `judgeable` is False
+    conditioning       relative response of the oracle to input changes of one ulp, in ulps
+    judgeable          False where torch_error exceeds the ceiling or the oracle is not finite
+    allowed_rms_ratio  the largest rms(error) / rms(oracle) that passes; None where only the largest error is judged
+    weights            half precision: how far the oracle is from the torch source, because weights were rounded
+    allowed_weights    half precision: how far it may be, by what rounding the source's own weights costs
     """
 
     scale: float | None
@@ -31,6 +42,9 @@ class Bound:
     allowed: float | None
     conditioning: float | None
     judgeable: bool
+    allowed_rms_ratio: float | None = None
+    weights: float | None = None
+    allowed_weights: float | None = None
 
 
 @dataclass(frozen=True)
@@ -48,6 +62,7 @@ class OutputRow:
     """How one output compares with the oracle; measures are None where they are undefined.
 
     quantiles  5, 25, 50, 75, 95 and 100 % quantiles of |error|
+    share      the worst error as a share of its bound, over all rules; up to 1 passes
     """
 
     verdict: str
@@ -57,6 +72,7 @@ class OutputRow:
     rms_ratio: float | None = None
     cosine: float | None = None
     quantiles: tuple[float, ...] = ()
+    share: float | None = None
 
 
 @dataclass(frozen=True)
@@ -134,6 +150,7 @@ class ParityReport:
     flops      useful floating-point operations by operator, as traced and as exported
     warnings   what a user of this model has to know
     reasons    why the verdict is `fail`
+    checks     half precision: the file itself, in float64 and without any runtime
     """
 
     declaration: dict[str, Any]
@@ -147,6 +164,7 @@ class ParityReport:
     runtimes: tuple[RuntimeRow, ...]
     verdict: str
     reasons: tuple[str, ...]
+    checks: tuple[RuntimeRow, ...] = ()
     passes: tuple[PassRow, ...] = ()
     op_counts: dict[str, dict[str, int]] = field(default_factory=dict)
     flops: dict[str, dict[str, float]] = field(default_factory=dict)

@@ -9,10 +9,11 @@ from collections.abc import Callable, Sequence
 from temport.exporter.errors import UserError
 from temport.exporter.parity.bisect import locate
 from temport.exporter.parity.cases import Case
-from temport.exporter.parity.compare import CEILING, EPS, FORMULA, judge, worst
+from temport.exporter.parity.compare import CEILING, EPS, FORMULA, HALF, judge, worst
 from temport.exporter.parity.conditioning import JITTERS
 from temport.exporter.parity.gate import gate
 from temport.exporter.parity.oracle import Truth, find_truths
+from temport.exporter.parity.remarks import remarks
 from temport.exporter.parity.result import (
     FAIL,
     NOT_RUN,
@@ -22,6 +23,7 @@ from temport.exporter.parity.result import (
     ResultRow,
     RuntimeRow,
 )
+from temport.exporter.parity.rounding_noise import RULES
 from temport.exporter.runtimes import every
 from temport.exporter.runtimes.contract import Runtime, Session
 from temport.exporter.runtimes.subject import Subject
@@ -67,7 +69,7 @@ def run_parity(
             "sha256": hashlib.sha256(content).hexdigest(),
         },
         precision=precision,
-        formula=FORMULA,
+        formula=f"{FORMULA}; {RULES}" if precision in HALF else FORMULA,
         eps=EPS[precision],
         ceiling=CEILING[precision],
         jitters=JITTERS,
@@ -75,6 +77,7 @@ def run_parity(
         runtimes=tuple(rows),
         verdict=verdict,
         reasons=reasons,
+        warnings=remarks(truths, precision),
     )
 
 
@@ -111,15 +114,19 @@ def run_case(session: Session, truth: Truth, precision: str) -> ResultRow:
     try:
         actual = session.run(truth.case.inputs)
     except Exception as error:
-        rows = {name: OutputRow(FAIL, f"the run fails: {_summary(error)}") for name in truth.outputs}
+        rows = {name: OutputRow(FAIL, run_failure(error)) for name in truth.outputs}
         return ResultRow(truth.case.name, FAIL, rows)
     rows = {
-        name: judge(actual[name], oracle, truth.bounds[name], precision)
+        name: judge(actual[name], oracle, truth.bounds[name], precision, truth.limits.get(name))
         if name in actual
         else OutputRow(FAIL, f"there is no output {name}")
         for name, oracle in truth.outputs.items()
     }
     return ResultRow(truth.case.name, worst([row.verdict for row in rows.values()]), rows)
+
+
+def run_failure(error: Exception) -> str:
+    return f"the run fails: {_summary(error)}"
 
 
 def _summary(error: Exception) -> str:

@@ -47,6 +47,7 @@ def read_json(path: Path) -> ParityReport:
             **data,
             "cases": tuple(map(_case_row, data["cases"])),
             "runtimes": tuple(map(runtime_row, data["runtimes"])),
+            "checks": tuple(map(runtime_row, data.get("checks", []))),
             "passes": tuple(PassRow(**step) for step in data.get("passes", [])),
             "masks": tuple(MaskPicture(**mask) for mask in data["masks"]),
             "reasons": tuple(data["reasons"]),

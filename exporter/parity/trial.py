@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import nn
 
 from temport.exporter.declare.declaration import Declaration
 from temport.exporter.declare.streams import WholeSequence, open_frames, sequence_declaration, step_model
+from temport.exporter.graph import body_domains
+from temport.exporter.parity.before_rounding import BeforeRounding
 from temport.exporter.parity.cases import Case, default_cases
+from temport.exporter.parity.compare import HALF
+from temport.exporter.parity.file_checks import check_file
 from temport.exporter.parity.files import read_case
+from temport.exporter.parity.gate import gate
+from temport.exporter.parity.graph_oracle import Float64Graph
 from temport.exporter.parity.oracle import Truth, find_truths
 from temport.exporter.parity.result import ParityReport
 from temport.exporter.parity.run import run_parity
@@ -27,17 +33,25 @@ class Trial:
 
     subject  what the runtimes open
     source   what the oracle opens: the same, or the sequence form of a step model
+    before   half precision: the graph before its weights were rounded, where this is an export
     """
 
     subject: Subject
     source: Subject
+    before: BeforeRounding | None = None
 
     @classmethod
-    def of(cls, declaration: Declaration, model_path: Path, module: nn.Module | None) -> Trial:
+    def of(
+        cls,
+        declaration: Declaration,
+        model_path: Path,
+        module: nn.Module | None,
+        before: BeforeRounding | None = None,
+    ) -> Trial:
         """`module` is the architecture or the user's own module; None where it is not at hand."""
         if not declaration.streaming:
             subject = Subject(declaration, model_path, module)
-            return cls(subject, subject)
+            return cls(subject, subject, before if declaration.precision in HALF else None)
         whole = None if module is None else WholeSequence(module, declaration)
         step = None if module is None else step_model(module, declaration)
         return cls(
@@ -46,7 +60,13 @@ class Trial:
         )
 
     def truths(self, cases: Sequence[Case]) -> tuple[Truth, ...]:
-        return find_truths(self.source, cases)
+        if self.subject.declaration.precision not in HALF:
+            return find_truths(self.source, cases)
+        if self.before is not None:
+            return find_truths(self.source, cases, rounded=Float64Graph(self.before.rounded()))
+        # without the graph before rounding, the file has to say itself what its weights give
+        file = Float64Graph(body_domains.load(self.subject.model_path))
+        return tuple(replace(t, of_file=True) for t in find_truths(self.source, cases, rounded=file))
 
     def run(
         self,
@@ -59,10 +79,19 @@ class Trial:
         truths = self.truths(cases) if truths is None else truths
         chosen = every() if runtimes is None else list(runtimes)
         if not self.subject.declaration.streaming:
-            return run_parity(self.subject, cases, chosen, truths=truths, progress=progress)
+            report = run_parity(self.subject, cases, chosen, truths=truths, progress=progress)
+            return self._checked(report, truths)
         streamed = [Streamed(runtime) for runtime in chosen]
         report = run_parity(self.subject, cases, streamed, truths=truths, progress=progress)
         return locate_frames(report, self.subject, streamed, truths)
+
+    def _checked(self, report: ParityReport, truths: Sequence[Truth]) -> ParityReport:
+        """The report with what the file itself says, which has a part in the verdict."""
+        if self.subject.declaration.precision not in HALF:
+            return report
+        checks = check_file(self.subject, truths, self.before)
+        verdict, reasons = gate(report.runtimes, checks)
+        return replace(report, checks=checks, verdict=verdict, reasons=reasons)
 
 
 def cases_for(declaration: Declaration, files: Sequence[Path] = ()) -> tuple[Case, ...]:

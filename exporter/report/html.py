@@ -10,7 +10,15 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from temport.exporter.parity.result import NOT_RUN, Bound, MaskPicture, ParityReport, ResultRow, RuntimeRow
+from temport.exporter.parity.result import (
+    CHECKS,
+    NOT_RUN,
+    Bound,
+    MaskPicture,
+    ParityReport,
+    ResultRow,
+    RuntimeRow,
+)
 from temport.exporter.report.chart import distribution, strips
 
 TEMPLATE = "report.html.jinja"
@@ -38,6 +46,7 @@ def render(report: ParityReport) -> str:
         charts=charts,
         operators=operators(report.op_counts),
         NOT_RUN=NOT_RUN,
+        CHECKS=CHECKS,
     )
 
 
@@ -55,10 +64,10 @@ class Cell:
 
 
 def matrix(report: ParityReport) -> list[tuple[RuntimeRow, list[Cell]]]:
-    """Per runtime one cell per case, in report order."""
+    """Per check of the file and per runtime one cell per case, in report order."""
     bounds = {case.name: case.bounds for case in report.cases}
     table = []
-    for runtime in report.runtimes:
+    for runtime in (*report.checks, *report.runtimes):
         results = {result.case: result for result in runtime.results}
         cells = [
             _cell(results[name], limits) if name in results else Cell(NOT_RUN, None, runtime.reason)
@@ -72,7 +81,9 @@ def _cell(result: ResultRow, limits: dict[str, Bound]) -> Cell:
     shares, words = [], []
     for name, row in result.outputs.items():
         allowed = limits[name].allowed
-        if row.max_abs is not None and allowed:
+        if row.share is not None:
+            shares.append(row.share)
+        elif row.max_abs is not None and allowed:
             shares.append(row.max_abs / allowed)
         words.append(f"{name}: {row.reason or f'max abs error {figure(row.max_abs)}'}")
     return Cell(result.verdict, max(shares, default=None), "; ".join(words))

@@ -7,7 +7,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from temport.exporter.parity.result import FAIL, ILL, NOT_RUN, PASS, Bound, ParityReport
+from temport.exporter.parity.result import CHECKS, FAIL, ILL, NOT_RUN, PASS, Bound, ParityReport
 from temport.exporter.report.html import figure, matrix
 from temport.exporter.terminal import Terminal
 
@@ -36,12 +36,13 @@ def table(report: ParityReport) -> Group:
     ]
     parts += [_case(number, case.name, case.bounds) for number, case in enumerate(report.cases, 1)]
     parts += [Text(f"{r.name} not run: {r.reason}", "dim") for r in report.runtimes if r.verdict == NOT_RUN]
+    parts += [Text(f"{r.name}: {CHECKS.get(r.name, r.path)}", "dim") for r in report.checks]
     parts += [Text(f"{r.name}: {r.version}, {r.path}", "dim") for r in report.runtimes if r.path]
     if report.flops:
         stages = ", ".join(f"{sum(f.values()) / 1e6:.4g} MFLOP {stage}" for stage, f in report.flops.items())
         parts.append(Text(f"work: {stages}", "dim"))
     parts += [Text(f"warning: {warning}", "yellow") for warning in report.warnings]
-    for runtime in report.runtimes:
+    for runtime in (*report.checks, *report.runtimes):
         if (at := runtime.divergence) is not None:
             writer = f" ({at.op} {at.node}".rstrip() + ")" if at.op else ""
             place = f" at {at.tensor}{writer}" if at.tensor else ""

@@ -21,15 +21,20 @@ if TYPE_CHECKING:
 
 
 class TorchSession(Closing):
-    """`module` converted to `dtype`; floating-point inputs are converted too, others are left alone."""
+    """`module` converted to `dtype`; floating-point inputs are converted too, others are left alone.
+
+    rounded  a type that the module's parameters and buffers are rounded to before
+    """
 
     path = "torch eager"
 
-    def __init__(self, module: nn.Module, declaration: Declaration, dtype: str, threads: int) -> None:
+    def __init__(
+        self, module: nn.Module, declaration: Declaration, dtype: str, rounded: str, threads: int
+    ) -> None:
         import torch
 
         self.dtype = getattr(torch, dtype)
-        self.module = copy.deepcopy(module).eval().to(self.dtype)
+        self.module = copy.deepcopy(module).eval().to(getattr(torch, rounded)).to(self.dtype)
         self.declaration, self.threads = declaration, threads
         self.version = f"torch {torch.__version__}"
 
@@ -65,8 +70,8 @@ class TorchEager:
         intermediates=False,
     )
 
-    def __init__(self, dtype: str) -> None:
-        self.name, self.dtype = f"torch_{dtype}", dtype
+    def __init__(self, dtype: str, rounded: str | None = None) -> None:
+        self.name, self.dtype, self.rounded = f"torch_{dtype}", dtype, rounded or dtype
 
     def unavailable(self) -> str | None:
         return None if importlib.util.find_spec("torch") else "torch is not installed"
@@ -74,7 +79,7 @@ class TorchEager:
     def open(self, subject: Subject, threads: int = 1) -> TorchSession:
         if subject.module is None:
             raise UserError("the torch source of this model is not at hand, so torch cannot run it")
-        return TorchSession(subject.module, subject.declaration, self.dtype, threads)
+        return TorchSession(subject.module, subject.declaration, self.dtype, self.rounded, threads)
 
 
 FLOAT32 = TorchEager("float32")

@@ -1,5 +1,6 @@
 """Weights in: every tensor accounted for, nothing that runs code is opened."""
 
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -94,6 +95,50 @@ def test_truncated_file(tmp_path: Path) -> None:
 def test_nan_is_named(tmp_path: Path) -> None:
     save_file({"a.b": np.array([1, np.nan], np.float32)}, tmp_path / "w.safetensors")
     with pytest.raises(UserError, match=r"a\.b .* NaN"):
+        weights.read(tmp_path / "w.safetensors")
+
+
+class Masked(torch.nn.Module):
+    """A layer and the float mask of a causal attention."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = torch.nn.Linear(3, 3)
+        self.register_buffer("mask", torch.full((4, 4), float("-inf")).triu(1))
+
+
+def test_a_buffer_may_hold_infinity(tmp_path: Path) -> None:
+    """What an export wrote, its own reader takes."""
+    module, other = Masked(), Masked()
+    (tmp_path / "w.safetensors").write_bytes(weights.serialise(module))
+    weights.load(other, tmp_path / "w.safetensors", "own", "module", None)
+    assert weights.fingerprint(other) == weights.fingerprint(module)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("layer.bias", np.inf), ("layer.bias", np.nan), ("mask", np.nan)]
+)
+def test_a_weight_that_is_not_finite_is_named(tmp_path: Path, name: str, value: float) -> None:
+    module = Masked()
+    with torch.no_grad():
+        module.state_dict()[name][0] = value
+    (tmp_path / "w.safetensors").write_bytes(weights.serialise(module))
+    with pytest.raises(UserError, match=rf"{name} in .* holds (NaN|infinity)"):
+        weights.load(Masked(), tmp_path / "w.safetensors", "own", "module", None)
+
+
+@pytest.mark.parametrize("letters", range(1, 257, 5))
+def test_a_header_of_any_length_is_no_pickle(tmp_path: Path, letters: int) -> None:
+    """A header of 128, 384, ... bytes begins with the byte 0x80, as a pickle does."""
+    tensors = {"x" * letters: np.ones(2, np.float32)}
+    save_file(tensors, tmp_path / "w.safetensors")
+    assert weights.read(tmp_path / "w.safetensors").keys() == tensors.keys()
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_a_bare_pickle_is_refused(tmp_path: Path, protocol: int) -> None:
+    (tmp_path / "w.safetensors").write_bytes(pickle.dumps({"x": [1.0] * 50}, protocol))
+    with pytest.raises(UserError, match="pickled"):
         weights.read(tmp_path / "w.safetensors")
 
 

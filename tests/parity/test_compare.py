@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -63,9 +64,14 @@ def test_one_nonfinite_value_fails_whatever_the_bound(oracle, data):
     actual = oracle.copy()
     place = data.draw(st.integers(0, oracle.size - 1))
     actual.flat[place] = data.draw(st.sampled_from([np.nan, np.inf, -np.inf]))
-    for limit in (LIMIT, Bound(1.0, None, None, None, judgeable=False)):
+    overflow = Bound(1.0, None, None, None, judgeable=False)
+    for limit in (LIMIT, overflow, Bound(1.0, 0.1, None, None, judgeable=False)):
         row = judge(actual, oracle, limit, "float32")
         assert (row.verdict, row.max_abs) == (FAIL, None)
+    assert judge(actual, oracle, LIMIT, "float16").verdict == FAIL
+    for whatever in (actual, oracle):  # torch overflows in the half type: then nobody is judged
+        row = judge(whatever, oracle, overflow, "float16")
+        assert (row.verdict, row.reason) == (ILL, "torch itself gives NaN or infinity in float16")
 
 
 @given(arrays.arrays(np.float64, SHAPES, elements=VALUES))
@@ -97,11 +103,13 @@ def test_torch_that_leaves_the_finite_numbers_judges_nothing(torch_error):
     assert (limit.judgeable, limit.torch_error) == (False, None)
 
 
-def test_oracle_that_is_not_finite_is_ill_conditioned():
-    oracle = np.array([1.0, np.inf])
+@pytest.mark.parametrize(("value", "word"), [(np.inf, "infinity"), (np.nan, "NaN")])
+def test_oracle_that_is_not_finite_says_so(value, word):
+    oracle = np.array([1.0, value])
     limit = bound(oracle, 0.0, 1.0, "float32")
     assert not limit.judgeable
-    assert judge(np.ones(2), oracle, limit, "float32").verdict == ILL
+    row = judge(np.ones(2), oracle, limit, "float32")
+    assert (row.verdict, row.reason) == (ILL, f"the torch source itself gives {word} here")
 
 
 def test_zero_output_needs_zero_error():
@@ -117,10 +125,25 @@ def test_shapes_must_agree():
 
 
 def test_rejudging_believes_no_pass_and_every_failure():
-    assert rejudge(OutputRow(PASS, "", max_abs=1e-3), LIMIT).verdict == FAIL
-    assert rejudge(OutputRow(PASS, ""), LIMIT).verdict == FAIL
-    assert rejudge(OutputRow(FAIL, "NaN"), LIMIT).verdict == FAIL
-    assert rejudge(OutputRow(ILL, "", max_abs=1e-7), LIMIT).verdict == PASS
+    assert rejudge(OutputRow(PASS, "", max_abs=1e-3), LIMIT, "float32").verdict == FAIL
+    assert rejudge(OutputRow(PASS, ""), LIMIT, "float32").verdict == FAIL
+    assert rejudge(OutputRow(FAIL, "NaN"), LIMIT, "float32").verdict == FAIL
+    assert rejudge(OutputRow(ILL, "", max_abs=1e-7), LIMIT, "float32").verdict == PASS
+
+
+def test_rejudging_by_the_root_mean_square():
+    limit = replace(LIMIT, allowed_rms_ratio=1e-8)
+    row = OutputRow(PASS, "", max_abs=1e-7, rms_ratio=2e-8)
+    judged = rejudge(row, limit, "float32")
+    assert (judged.verdict, judged.share) == (FAIL, 2.0)
+    assert judged.reason == "rms ratio 2e-08 is above 1e-08"
+    assert rejudge(replace(row, rms_ratio=5e-9), limit, "float32").share == 0.5
+
+
+def test_rejudging_keeps_to_what_nobody_can_judge():
+    overflow = Bound(1.0, None, None, None, judgeable=False)
+    assert rejudge(OutputRow(FAIL, "NaN"), overflow, "float16").verdict == ILL
+    assert rejudge(OutputRow(FAIL, "NaN"), overflow, "float32").verdict == FAIL
 
 
 def test_worst_verdict():

@@ -21,7 +21,7 @@ from temport.exporter.parity.cases import Case, default_cases
 from temport.exporter.parity.compare import EPS
 from temport.exporter.parity.conditioning import amplification, jittered
 from temport.exporter.parity.oracle import find_truth, find_truths
-from temport.exporter.parity.result import FAIL, ILL, PASS
+from temport.exporter.parity.result import FAIL, ILL, PASS, ParityReport
 from temport.exporter.parity.run import run_parity
 from temport.exporter.runtimes import load
 from temport.exporter.runtimes.subject import Subject
@@ -55,19 +55,26 @@ def cancelling(tmp_path_factory: pytest.TempPathFactory) -> Subject:
     return Subject(declaration, path, Cancelling())
 
 
+def judged(subject: Subject, *kinds: str) -> ParityReport:
+    cases = {case.kind: case for case in default_cases(subject.declaration)}
+    return run_parity(subject, [cases[kind] for kind in kinds], [load("onnxruntime_cpu")])
+
+
 def test_well_conditioned_cases_decide_the_gate(cancelling):
-    report = run_parity(cancelling, default_cases(cancelling.declaration), [load("onnxruntime_cpu")])
+    report = judged(cancelling, "normal", "tiny", "large", "raw")
     verdicts = {result.case.split("-")[0]: result.verdict for result in report.runtimes[0].results}
-    assert verdicts["normal"] == verdicts["tiny"] == ILL
-    assert verdicts["large"] == PASS
+    assert verdicts == {"normal": ILL, "tiny": ILL, "large": PASS, "raw": PASS}
     assert report.passed
 
 
-def test_gate_fails_when_nothing_could_be_judged(cancelling):
-    normal = [case for case in default_cases(cancelling.declaration) if case.kind == "normal"]
-    report = run_parity(cancelling, normal, [load("onnxruntime_cpu")])
+@pytest.mark.parametrize(
+    ("kinds", "judged_cases"), [(("normal",), "0 of 1"), (("normal", "tiny", "large"), "1 of 3")]
+)
+def test_gate_fails_when_less_than_half_could_be_judged(cancelling, kinds, judged_cases):
+    report = judged(cancelling, *kinds)
     assert report.verdict == FAIL
-    assert "nothing could be judged" in report.reasons[0]
+    why = f"in {len(kinds) - ('large' in kinds)}: torch's own error is above the ceiling here"
+    assert report.reasons == (f"onnxruntime_cpu: only {judged_cases} cases could be judged ({why})",)
 
 
 def test_jittered_copies_count_in_the_torch_error(cancelling):
@@ -114,6 +121,20 @@ def test_copies_are_drawn_where_they_can_change_the_bound(error_in_ulps, runs):
     truth = find_truth(case, oracle, SimpleNamespace(run=torch), "float32")
     assert len(calls) == runs
     assert truth.bounds["output"].judgeable == (error_in_ulps <= 8000)
+
+
+def test_copies_for_the_noise_allow_no_larger_error():
+    """The first four runs rule the largest error; those after them only the statistics."""
+    errors = iter([1, 3, 2, 0, *[15] * 8])
+
+    def torch(inputs):
+        return {"output": np.full(4, 2.0) * (1 + next(errors) * EPS["float16"])}
+
+    oracle = SimpleNamespace(run=lambda inputs: {"output": np.full(4, 2.0)})
+    case = Case("c", "normal", {"x": np.ones(3, np.float32)})
+    truth = find_truth(case, oracle, SimpleNamespace(run=torch), "float16")
+    assert truth.bounds["output"].torch_error == 2 * 3 * EPS["float16"]
+    assert truth.limits["output"].rms == pytest.approx(((2 + 2 / 2) * 2 * 15 + 2) * EPS["float16"])
 
 
 def test_two_cases_of_one_name_are_refused(cancelling):

@@ -24,7 +24,7 @@ const char* const kUsage =
     "                   [--ops libtemport_ops.so|none] [--threads N]\n"
     "--host-noise times arithmetic of the same length between the frames: what the machine itself adds to a latency.\n"
     "Prints one JSON object on stdout. Exit code 0: done and every judged case passed; 1: a case failed\n"
-    "or none could be judged; 2: bad input, a refused bundle or a missing runtime, with one sentence on stderr.\n";
+    "or more than half could not be judged; 2: bad input, a refused bundle or a missing runtime, with one sentence on stderr.\n";
 
 Result<Arguments> parse_arguments(int count, char** values) {
   Arguments arguments;

@@ -13,7 +13,7 @@ struct Opened {
   Session session;
 };
 
-// Runs every recorded case; true where no case failed and at least one could be judged.
+// Runs every recorded case; true where no case failed and at least half could be judged.
 Result<bool> replay(const Opened& opened, Json& report);
 
 // The row of a runtime that has no kernel for the model: `not run`, with the reason.

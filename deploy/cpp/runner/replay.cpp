@@ -110,11 +110,11 @@ Result<bool> replay(const Opened& opened, Json& report) {
   if (!vectors) return vectors.error();
   Json results = Json::array(), divergence;
   std::string verdict = "pass";
-  bool judged = false;
+  size_t judged = 0;
   for (const auto& name : vectors->cases()) {
     auto result = run_case(opened, *vectors, name);
     if (!result) return result.error();
-    judged = judged || result->verdict != "ill-conditioned";
+    judged += result->verdict != "ill-conditioned";
     verdict = worst(verdict, result->verdict);
     results.push_back(std::move(result->row));
     if (divergence.is_null()) divergence = std::move(result->divergence);
@@ -128,7 +128,7 @@ Result<bool> replay(const Opened& opened, Json& report) {
                                      {"reason", ""},
                                      {"results", std::move(results)},
                                      {"divergence", std::move(divergence)}}});
-  return judged && verdict != "fail";
+  return judged && 2 * judged >= vectors->cases().size() && verdict != "fail";
 }
 
 }  // namespace temport::runner

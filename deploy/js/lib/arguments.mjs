@@ -3,7 +3,7 @@
 export const USAGE = `usage: temport-run BUNDLE [--replay] [--bench [--frames N]] [--threads N]
                    [--input [NAME=]x.npy ... --output [NAME=]y.npy ... [--restore STATE] [--save STATE]]
 Prints one JSON object on stdout. Exit code 0: done and every judged case passed; 1: a case failed or
-none could be judged; 2: bad input, a refused bundle or a missing runtime, with one sentence on stderr.`;
+more than half could not be judged; 2: bad input, a refused bundle or a missing runtime, with one sentence on stderr.`;
 
 const MAX_FRAMES = 1e7;
 
