@@ -12,7 +12,7 @@ from typing import Any
 import onnx_ir as ir
 from torch import nn
 
-from temport.exporter.bundle.metadata import describe
+from temport.exporter.bundle.description import describe
 from temport.exporter.bundle.model_file import InvalidModelError, check, write_model
 from temport.exporter.declare.declaration import Declaration
 from temport.exporter.errors import UserError

@@ -90,7 +90,7 @@ def test_a_loaded_model_gives_the_recorded_numbers(bundle: Path) -> None:
     for case in cases:
         outputs = session({"state_sequence": vectors[f"{case}/input/state_sequence"]})
         errors = np.abs(outputs["output"] - vectors[f"{case}/output/output"])
-        assert errors.max() <= vectors[f"{case}/bound/output"].max()
+        assert errors.max() <= vectors[f"{case}/bound/output"][0]
     assert session.inputs == {"state_sequence": (np.dtype("float32"), ((1, 64), (1, 20), 6))}
 
 

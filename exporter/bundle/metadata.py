@@ -8,10 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import onnx
-import onnx_ir as ir
 
 from temport.exporter.declare.declaration import Declaration
-from temport.exporter.graph.in_place import in_place_states
 
 PREFIX = "temport."
 
@@ -45,23 +43,3 @@ def recorded_signature(path: Path) -> dict[str, Any]:
     recorded = {p.key: p.value for p in onnx.load(path, load_external_data=False).metadata_props}
     found: dict[str, Any] = json.loads(recorded[PREFIX + "signature"])
     return found
-
-
-def describe(model: ir.Model, declaration: Declaration, weights: str, version: str) -> None:
-    """Write the model's own description into `metadata_props`."""
-    model.producer_name, model.producer_version = "temport", version
-    model.doc_string = None
-    model.metadata_props.clear()
-    given = signature(declaration, in_place_states(model, declaration))
-    entries = {
-        "architecture": declaration.arch,
-        "options": json.dumps(declaration.options, sort_keys=True),
-        "signature": json.dumps(given, sort_keys=True),
-        "window": str(declaration.window),
-        "semantics": str(declaration.semantics),
-        "weights": weights,
-        "version": version,
-    }
-    if declaration.streaming:
-        entries["horizon"] = str(declaration.horizon)
-    model.metadata_props.update({PREFIX + key: value for key, value in entries.items()})

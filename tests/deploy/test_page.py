@@ -57,7 +57,7 @@ def test_the_page_replays_measures_and_streams(page: Browser, served: str) -> No
     verdicts = page.evaluate(
         "[...document.querySelectorAll('#cases tbody td:last-child')].map(c => c.textContent)"
     )
-    assert verdicts == ["pass"] * 5
+    assert verdicts and set(verdicts) == {"pass"}
     assert page.evaluate("document.querySelectorAll('#latency-plot rect').length") > 10
     page.evaluate("document.getElementById('stream-toggle').click()")
     page.wait("document.querySelectorAll('#stream-output polyline').length == 16")

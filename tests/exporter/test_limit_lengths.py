@@ -11,10 +11,11 @@ import onnx
 import pytest
 import torch
 
-from temport.exporter import build as subject_module
+from temport.exporter import build as building
 from temport.exporter.build import build, save
 from temport.exporter.declare.declaration import Axis, Declaration, TensorSpec
 from temport.exporter.parity.cases import Array
+from temport.exporter.passes.order import PASSES
 from temport.exporter.runtimes import load
 from temport.exporter.runtimes.contract import Session
 from temport.exporter.runtimes.subject import Subject
@@ -22,6 +23,11 @@ from temport.graphs.moving_average import DecayKernel
 from tests.small_models import SMALL
 
 SHORTEST, LONGEST = 3, 17
+
+
+def unchecked(patch: pytest.MonkeyPatch) -> None:
+    """Builds without the pass, which `--without` does not allow."""
+    patch.setattr(building, "PASSES", tuple(step for step in PASSES if step.name != "limit_lengths"))
 
 
 def exported(tmp_path: Path, name: str, *settings: str, **given: str) -> Subject:
@@ -67,7 +73,7 @@ def test_another_length_is_an_error(tmp_path: Path, name: str, batch: str) -> No
 
 def test_without_the_check_an_average_ends_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the check is for: numbers, and not those of the model."""
-    monkeypatch.setattr(subject_module, "limit_lengths", lambda model, declaration: None)
+    unchecked(monkeypatch)
     subject = exported(tmp_path, "mega-softmax")
     assert subject.module is not None
     x = torch.from_numpy(np.random.default_rng(0).standard_normal((1, 60, 6), np.float32))
@@ -85,7 +91,7 @@ def test_without_the_check_rows_of_short_sequences_join(
     for checked in (False, True):
         with monkeypatch.context() as patch:
             if not checked:
-                patch.setattr(subject_module, "limit_lengths", lambda model, declaration: None)
+                unchecked(patch)
             subject = exported(
                 tmp_path, "sliding_window", "window_size=4", batch="1:2:4", seq=f"12:14:{LONGEST}"
             )

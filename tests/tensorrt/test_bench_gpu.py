@@ -194,7 +194,6 @@ class Absent:
 sys.meta_path.insert(0, Absent())
 from temport.exporter.bench import gpu, gpu_aot, gpu_engines
 print(gpu_engines.attempt('tensorrt-rtx').reason)
-gpu_aot._packages_without_their_imports()
 from temport.custom_ops.cuda import aot_kernels, aot_plugin
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
