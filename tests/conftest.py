@@ -21,9 +21,14 @@ SLOW = (
     "custom_ops/test_torch_ops.py",
     "exporter/test_architecture_options.py",
     "exporter/test_every_architecture.py",
+    "exporter/test_faster_ops.py",
+    "exporter/test_limit_lengths.py",
     "exporter/test_passes_keep_values.py",
+    "exporter/test_prune.py",
     "exporter/test_step_models.py",
     "graphs/test_training.py",
+    "parity/test_every_runtime.py",
+    "parity/test_faults.py",
     "test_package.py",
 )
 """What builds C++ or engines, starts programs, or holds every model or op to all that it is: left out by `--quick`."""
