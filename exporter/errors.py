@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-from collections.abc import Iterable
+import sysconfig
+import traceback
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from temport.plugins import first_line
+
+_LIBRARIES = tuple(str(Path(sysconfig.get_path(name))) for name in ("stdlib", "purelib", "platlib"))
+_OURS = str(Path(__file__).parents[1])
 
 
 class UserError(Exception):
@@ -23,3 +32,24 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     names = list(known)
     close = difflib.get_close_matches(name, names, n=1)
     return f"{f'did you mean {close[0]}? ' if close else ''}known: {', '.join(names)}"
+
+
+@contextlib.contextmanager
+def users_code(what: str) -> Iterator[None]:
+    """Whatever a user's own code raises inside is one sentence that begins with `what` and ends with their own line."""
+    try:
+        yield
+    except UserError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise UserError(f"{what}: {told(error)}") from error
+
+
+def told(error: BaseException) -> str:
+    """What was raised at the root of `error`, and where in the user's own files, if it was there."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [f for f in frames if not f.filename.startswith((*_LIBRARIES, _OURS, "<")) and f.lineno]
+    where = f" ({own[-1].filename}, line {own[-1].lineno})" if own else ""
+    return f"{first_line(error)}{where}"

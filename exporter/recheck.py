@@ -19,7 +19,7 @@ from temport.exporter.declare import weights
 from temport.exporter.declare.architectures import rebuild
 from temport.exporter.declare.construct import seeded
 from temport.exporter.declare.modules import load_factory
-from temport.exporter.errors import UserError
+from temport.exporter.errors import UserError, users_code
 from temport.exporter.parity.cases import Case
 from temport.exporter.parity.compare import HALF
 from temport.exporter.parity.gate import merge
@@ -104,7 +104,9 @@ def rebuilt_module(bundle: Bundle, source: str | None = None) -> nn.Module | Non
     elif source is None:
         return None
     else:
-        module = seeded(load_factory(source), declaration.seed)[0]
+        make = load_factory(source)
+        with users_code(f"{source} makes no module"):
+            module = seeded(make, declaration.seed)[0]
     weights.load(module, bundle.path / "weights.safetensors", "own", declaration.arch, None)
     return module
 

@@ -39,6 +39,7 @@ def staged(out: Path) -> Iterator[Path]:
         _is_foreign(out) for _ in range(3)
     ):  # once is not enough while another export is replacing its bundle
         raise UserError(f"{out} exists and is not a bundle; choose another --out")
+    alone = not out.parent.exists()
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         _clear_abandoned(out)
@@ -58,6 +59,9 @@ def staged(out: Path) -> Iterator[Path]:
         raise
     finally:
         shutil.rmtree(work, ignore_errors=True)
+        if alone:  # a folder that was made for nothing goes too; one that holds the bundle stays
+            with contextlib.suppress(OSError):
+                out.parent.rmdir()
 
 
 def _is_foreign(out: Path) -> bool:

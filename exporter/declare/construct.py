@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from temport.exporter.declare.declaration import TensorSpec
-from temport.exporter.errors import UserError
+from temport.exporter.errors import UserError, told
 
 
 def seeded(make: Callable[[], nn.Module], seed: int) -> tuple[nn.Module, tuple[str, ...]]:
@@ -37,7 +37,9 @@ def output_specs(module: nn.Module, inputs: tuple[TensorSpec, ...]) -> tuple[Ten
     first, second = ({name: prime * factor for name, prime in primes.items()} for factor in (1, 7))
     try:
         outputs = _output(module, inputs, first), _output(module, inputs, second)
-    except RuntimeError:
+    except UserError:
+        raise
+    except Exception:  # an assertion about its length as well as a product that does not fit
         fixed = {name: axis.max for name, axis in axes.items() if axis.static}
         outputs = (
             _output_or_refusal(module, inputs, first | fixed),
@@ -63,9 +65,11 @@ def _output_or_refusal(
 ) -> torch.Tensor:
     try:
         return _output(module, inputs, sizes)
-    except RuntimeError as error:
+    except UserError:
+        raise
+    except Exception as error:
         shown = ", ".join(f"{name} {size}" for name, size in sizes.items())
         raise UserError(
-            f"the module does not run with {shown}: {str(error).splitlines()[0]}; give --shape, --batch and --seq as "
+            f"the module does not run with {shown}: {told(error)}; give --shape, --batch and --seq as "
             "it takes them"
         ) from error

@@ -12,7 +12,7 @@ from torch import nn
 
 from temport.exporter.declare.construct import output_specs, seeded
 from temport.exporter.declare.declaration import DYNAMIC_BATCH, DYNAMIC_SEQ, Axis, Declaration, TensorSpec
-from temport.exporter.errors import UserError
+from temport.exporter.errors import UserError, users_code
 
 
 def declare_module(
@@ -53,7 +53,8 @@ def declare_factory(
             "--module needs the inputs of forward, for example --shape state_sequence=batch,seq,24"
         )
     inputs = tuple(_shape(text, axes) for text in shapes)
-    module, told = seeded(make, seed)
+    with users_code(f"{source} makes no module"):
+        module, told = seeded(make, seed)
     declaration = Declaration(
         "module",
         {},
@@ -77,10 +78,11 @@ def load_factory(source: str) -> Any:
     if spec is None or spec.loader is None:
         raise UserError(f"{path} is not a Python file; --module wants FILE.py:FACTORY")
     loaded = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(loaded)
-    except SyntaxError as error:
-        raise UserError(f"{path} is not valid Python: {error}") from error
+    with users_code(f"{path} cannot be loaded"):
+        try:
+            spec.loader.exec_module(loaded)
+        except SyntaxError as error:
+            raise UserError(f"{path} is not valid Python: {error}") from error
     if not callable(getattr(loaded, name, None)):
         raise UserError(f"{path} has no callable {name!r}")
     return getattr(loaded, name)

@@ -20,7 +20,7 @@ from torch import nn
 
 from temport.custom_ops.table import OPS
 from temport.exporter.declare.declaration import Axis, Declaration, TensorSpec
-from temport.exporter.errors import UserError
+from temport.exporter.errors import UserError, users_code
 from temport.exporter.trace.small_addends import keep_small_addends
 from temport.exporter.trace.torch_translations import translations_read_once
 from temport.exporter.trace.translate_division import translate_division
@@ -76,7 +76,12 @@ def to_onnx(module: nn.Module, declaration: Declaration) -> ir.Model:
         {i: dims[d.name] for i, d in enumerate(spec.shape) if isinstance(d, Axis) and not d.static}
         for spec in declaration.inputs
     )
-    with _quiet(), translations_read_once():
+    own = (
+        contextlib.nullcontext()
+        if declaration.module is None
+        else users_code(f"{declaration.module} cannot be traced")
+    )
+    with own, _quiet(), translations_read_once():
         program = torch.onnx.export(
             module,
             example_inputs(declaration),

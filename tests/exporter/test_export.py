@@ -223,7 +223,7 @@ BAD = {
     ),
     "module-length": (
         ["--module", "mine.py:for_one_length", "--shape", "signal=batch,seq,12", "--seq", "9"],
-        "does not run with batch 1, seq 9: The size",
+        "does not run with batch 1, seq 9: RuntimeError: The size",
     ),
     "kernel-conflict": (
         [*MEGA, "--set", "laplace_attention=true", "--set", "attention_kernel=l1"],

@@ -1,0 +1,86 @@
+"""What a user's own file raises is one sentence with their own line, exit code 2, and nothing written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from temport.exporter.errors import UserError
+from temport.exporter.export import run_export
+from temport.exporter.request import ExportRequest
+
+SOURCE = """
+import torch
+from torch import nn
+
+class Asserts(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(3, 2)
+
+    def forward(self, x):
+        assert x.shape[1] == 11, "made for eleven frames"
+        return self.layer(x)
+
+class Raises(Asserts):
+    def forward(self, x):
+        raise KeyError("own")
+
+class Branches(Asserts):
+    def forward(self, x):
+        return self.layer(x) if x.sum() >= 0 else self.layer(-x)
+
+def no_module():
+    raise ValueError("not today")
+"""
+
+
+def export(path: Path, factory: str) -> bool:
+    request = ExportRequest(
+        module=f"{path}:{factory}",
+        shapes=("x=batch,seq,3",),
+        seq="11",
+        runtimes=("onnxruntime_cpu",),
+        out=path.parent / "made" / "bundle",
+    )
+    return run_export(request, Console(quiet=True)).passed
+
+
+@pytest.mark.parametrize(
+    ("factory", "told"),
+    [
+        ("no_module", r"own.py:no_module makes no module: ValueError: not today \(.*own.py, line 23\)"),
+        ("Raises", r"does not run with batch 1, seq 11: KeyError: 'own' \(.*own.py, line 16\); give --shape"),
+        ("Branches", r"own.py:Branches cannot be traced: .*\(.*own.py, line 20\)"),
+    ],
+)
+def test_what_it_raises_is_a_sentence_with_its_line(factory: str, told: str, tmp_path: Path) -> None:
+    path = tmp_path / "own.py"
+    path.write_text(SOURCE)
+    with pytest.raises(UserError, match=told):
+        export(path, factory)
+    assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("1 / 0", r"own.py cannot be loaded: ZeroDivisionError: division by zero \(.*own.py, line 1\)"),
+        ("raise SystemExit(1)", r"own.py cannot be loaded: SystemExit: 1 \(.*own.py, line 1\)"),
+        ("import nowhere_at_all", "cannot be loaded: ModuleNotFoundError: No module named 'nowhere_at_all'"),
+        ("def f(:", "own.py is not valid Python"),
+    ],
+)
+def test_a_file_that_does_not_load(text: str, told: str, tmp_path: Path) -> None:
+    path = tmp_path / "own.py"
+    path.write_text(text)
+    with pytest.raises(UserError, match=told):
+        export(path, "make")
+
+
+def test_a_module_that_asserts_its_length_is_exported_at_that_length(tmp_path: Path) -> None:
+    path = tmp_path / "own.py"
+    path.write_text(SOURCE)
+    assert export(path, "Asserts")
