@@ -12,7 +12,7 @@ from typing import Any
 import onnx_ir as ir
 from torch import nn
 
-from temport.exporter.bundle.description import describe
+from temport.exporter.bundle.description import write_metadata
 from temport.exporter.bundle.model_file import InvalidModelError, check, write_model
 from temport.exporter.declare.declaration import Declaration
 from temport.exporter.errors import UserError
@@ -94,7 +94,7 @@ def rewrite(traced: Traced, declaration: Declaration, keep: Keep | None = None) 
                 keep(step.name, work.model)
         if step is SIMPLIFYING[-1]:
             flops["exported"] = count_flops(work.model, declaration)
-    describe(work.model, declaration, traced.weights, version())
+    write_metadata(work.model, declaration, traced.weights, version())
     work.masks += traced.masks
     _check_masks(work)
     counts["exported"] = count_ops(work.model)

@@ -13,13 +13,12 @@ from rich.console import Console
 from temport.exporter.build import Built, Keep, rewrite, save
 from temport.exporter.bundle.directory import sha256, versions, write_manifest, write_vectors
 from temport.exporter.bundle.staging import staged
-from temport.exporter.compilers.engines import add_engine, check_target, describe
+from temport.exporter.compilers.engines import add_engine, check_target, summary
 from temport.exporter.declare import weights
-from temport.exporter.declare.declaration import Declaration
+from temport.exporter.declare.declaration import HALF, Declaration
 from temport.exporter.errors import UserError
 from temport.exporter.parity.before_rounding import BeforeRounding
 from temport.exporter.parity.cases import Case
-from temport.exporter.parity.compare import HALF
 from temport.exporter.parity.guilty import guilty_pass
 from temport.exporter.parity.overflow import find_overflow
 from temport.exporter.parity.result import MaskPicture, ParityReport, PassRow
@@ -32,7 +31,7 @@ from temport.exporter.progress import Progress
 from temport.exporter.report.html import write_html
 from temport.exporter.report.table import print_table
 from temport.exporter.request import ExportRequest, declared, default_out
-from temport.exporter.runtimes import load
+from temport.exporter.runtimes import runtime_named
 from temport.exporter.terminal import Terminal
 from temport.exporter.trace.trace import trace
 
@@ -69,7 +68,7 @@ def export(arch: str | None = None, **asked: Any) -> Exported:
 def run_export(request: ExportRequest, console: Console | None = None) -> Exported:
     """Write the bundle and say on the console how every runtime did."""
     console = console or Terminal()
-    runtimes = [load(name) for name in request.runtimes] or None
+    runtimes = [runtime_named(name) for name in request.runtimes] or None
     check_target(request.target, request.compile)
     request = replace(request, without=left_out(request.without))
     with Progress(console) as progress:
@@ -114,7 +113,7 @@ def run_export(request: ExportRequest, console: Console | None = None) -> Export
     out = (request.out or default_out(declaration)).absolute()
     print_table(report, console)
     if engine is not None:
-        console.print(describe(engine), soft_wrap=True, highlight=False)
+        console.print(summary(engine), soft_wrap=True, highlight=False)
     console.print(
         f"{'wrote' if report.passed else 'wrote, with a failed parity gate,'} {out}", soft_wrap=True
     )

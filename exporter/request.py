@@ -81,7 +81,7 @@ def declared(request: ExportRequest) -> tuple[Declaration, nn.Module]:
         )
     source = "seed"
     if request.weights is not None:
-        weights.load(module, request.weights, request.weights_layout, declaration.arch, config)
+        weights.fill(module, request.weights, request.weights_layout, declaration.arch, config)
         source = weights.fingerprint(module)
     elif request.weights_layout != "own":
         raise UserError("--weights-layout says how to read --weights, and no --weights was given")

@@ -19,7 +19,9 @@ DIALECTS = ("custom", "standard")
 """`--ops`: nodes of domain `temport` with their function bodies, or operators of ai.onnx only."""
 
 PRECISIONS = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
-"""`--precision` -> element type that the graph computes in; inputs and outputs stay float32."""
+"""`--precision` -> element type that the graph computes in; inputs and outputs stay float32. Behind the command line a
+precision is called by its element type."""
+HALF = ("float16", "bfloat16")
 
 DYNAMIC_BATCH = (1, 8, 64)
 """min, opt, max batch of `--batch dynamic`."""

@@ -15,7 +15,7 @@ from safetensors.numpy import load_file, save
 from torch import nn
 
 from temport.exporter.errors import UserError
-from temport.graphs.reference_weights import convert
+from temport.graphs.edifice_weights import convert
 
 LAYOUTS = ("own", "edifice")
 _PICKLES = (b"PK\x03\x04", b"\x80")  # torch.save writes a zip of pickles, older versions a bare pickle
@@ -50,7 +50,7 @@ def _has_header(head: bytes, size: int) -> bool:
     return head[_LENGTH:] == b"{" and _LENGTH + length <= size
 
 
-def load(module: nn.Module, path: Path, layout: str, arch: str, config: Any) -> None:
+def fill(module: nn.Module, path: Path, layout: str, arch: str, config: Any) -> None:
     """Fill `module` from a safetensors file in its own names, or in those of the reference implementation."""
     tensors = read(path)
     if layout == "edifice":

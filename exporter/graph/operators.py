@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from temport.custom_ops.domain import DOMAIN
 from temport.exporter.graph import flop_rules
 from temport.exporter.graph.elementwise import ELEMENTWISE
 from temport.exporter.graph.operator_row import Along, Half, Operator
@@ -130,7 +131,7 @@ def known(node: Any) -> Operator | None:
     """The row of a node, of onnx_ir or a NodeProto; None where its operator has none."""
     if is_standard(node):
         return STANDARD.get(node.op_type)
-    return OURS.get(node.op_type) if node.domain == "temport" else None
+    return OURS.get(node.op_type) if node.domain == DOMAIN else None
 
 
 def of(node: Any) -> Operator:

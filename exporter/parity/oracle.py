@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from temport.exporter.declare.declaration import HALF
 from temport.exporter.errors import UserError
 from temport.exporter.parity.cases import Case
 from temport.exporter.parity.compare import (
@@ -18,7 +19,6 @@ from temport.exporter.parity.compare import (
     EPS,
     EXACT,
     FLOOR_ULPS,
-    HALF,
     TORCH_FACTOR,
     bound,
     max_abs,
