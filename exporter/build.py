@@ -17,7 +17,7 @@ from temport.exporter.bundle.model_file import InvalidModelError, check, write_m
 from temport.exporter.declare.declaration import Declaration
 from temport.exporter.errors import UserError
 from temport.exporter.graph import operators
-from temport.exporter.graph.flops import count_flops
+from temport.exporter.graph.flops import count_flops, uncounted
 from temport.exporter.graph.masks import BakedMask, MaskError, check_masks
 from temport.exporter.graph.standard_operator import is_standard
 from temport.exporter.passes.order import PASSES, SIMPLIFYING, Pass, Work, way_out
@@ -54,7 +54,7 @@ class Built:
     model: ir.Model
     masks: list[BakedMask]
     op_counts: dict[str, dict[str, int]]
-    flops: dict[str, dict[str, float]]
+    flops: dict[str, dict[str, float] | None]
     passes: tuple[PassRun, ...]
     warnings: tuple[str, ...]
     half: PrecisionChange | None
@@ -84,6 +84,8 @@ def rewrite(traced: Traced, declaration: Declaration, keep: Keep | None = None) 
     counts = {"traced": count_ops(work.model)}
     flops = {"traced": count_flops(work.model, declaration)}
     warnings = _conditioning_warnings(work.model)
+    for node in uncounted(work.model):
+        work.notes.add("work", node, "has no row in the operator table, so what it computes is not counted")
     if keep is not None:
         keep("traced", work.model)
     runs = []

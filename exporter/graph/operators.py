@@ -24,8 +24,8 @@ STANDARD: dict[str, Operator] = {
     # sums of products
     "Attention": Operator(half=Half.SUMS, flops=flop_rules.standard_attention),
     "Conv": Operator(along=Along.WINDOW, half=Half.SUMS, flops=flop_rules.conv),
-    "ConvTranspose": _WINDOW,
-    "Einsum": Operator(half=Half.FOLLOWS),
+    "ConvTranspose": Operator(along=Along.WINDOW, flops=flop_rules.transposed_conv),
+    "Einsum": Operator(half=Half.FOLLOWS, flops=flop_rules.einsum),
     "Gemm": Operator(along=Along.ROWS, half=Half.SUMS, flops=flop_rules.gemm),
     "MatMul": Operator(along=Along.ROWS, half=Half.SUMS, flops=flop_rules.matmul),
     # elements in other places

@@ -147,7 +147,7 @@ SIMPLIFYING = (
     ),
     Pass(
         name="flatten_rows",
-        run=lambda work: flatten_rows(work.model),
+        run=lambda work: flatten_rows(work.model, work.notes),
         why="dense layers take their rows on one axis, with the bias inside",
         after=("absorb_keys", "moving_average"),
     ),
