@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +80,7 @@ def rewrite(traced: Traced, declaration: Declaration, keep: Keep | None = None) 
 
     UserError where a pass cannot do its work on this model, with the pass's name, or where the model computes a mask.
     """
+    declaration = replace(declaration, outputs=traced.outputs)
     work = Work(traced.model.clone(), declaration)
     counts = {"traced": count_ops(work.model)}
     flops = {"traced": count_flops(work.model, declaration)}

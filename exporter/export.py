@@ -16,6 +16,7 @@ from temport.exporter.bundle.staging import staged
 from temport.exporter.compilers.engines import add_engine, check_target, summary
 from temport.exporter.declare import weights
 from temport.exporter.declare.declaration import HALF, Declaration
+from temport.exporter.declare.loading import source_file
 from temport.exporter.errors import UserError
 from temport.exporter.parity.before_rounding import BeforeRounding
 from temport.exporter.parity.cases import Case
@@ -82,6 +83,7 @@ def run_export(request: ExportRequest, console: Console | None = None) -> Export
             before = BeforeRounding() if declaration.precision in HALF else None
             with kept_passes(request.keep_passes) as keep:
                 built = rewrite(traced, declaration, _both(keep, before))
+            declaration = built.declaration
             save(built, work / "model.onnx", request.external_data)
             (work / "weights.safetensors").write_bytes(weights.serialise(module))
             told = _overflows(built, cases)
@@ -151,9 +153,8 @@ def _overflows(built: Built, cases: Sequence[Case]) -> tuple[str, ...]:
 
 def _source(declaration: Declaration) -> dict[str, str]:
     """The sha256 of the file of a user's own module, so that a later check can tell whether it changed."""
-    if declaration.module is None:
-        return {}
-    return {"source": sha256(Path(declaration.module.rpartition(":")[0]))}
+    path = None if declaration.module is None else source_file(declaration.module)
+    return {} if path is None else {"source": sha256(path)}
 
 
 def _passes(built: Built) -> tuple[PassRow, ...]:

@@ -19,7 +19,8 @@ from temport.exporter.declare import weights
 from temport.exporter.declare.architectures import rebuild
 from temport.exporter.declare.construct import seeded
 from temport.exporter.declare.declaration import HALF
-from temport.exporter.declare.modules import load_factory
+from temport.exporter.declare.loading import load_factory, source_file
+from temport.exporter.declare.modules import called_as
 from temport.exporter.errors import UserError, users_code
 from temport.exporter.parity.cases import Case
 from temport.exporter.parity.gate import merge
@@ -107,6 +108,8 @@ def rebuilt_module(bundle: Bundle, source: str | None = None) -> nn.Module | Non
         make = load_factory(source)
         with users_code(f"{source} makes no module"):
             module = seeded(make, declaration.seed)[0]
+        if not declaration.streaming:
+            module = called_as(module, declaration)
     weights.fill(module, bundle.path / "weights.safetensors", "own", declaration.arch, None)
     return module
 
@@ -116,8 +119,10 @@ def _changed_source(bundle: Bundle, source: str | None) -> tuple[str, ...]:
     recorded = bundle.manifest.get("source")
     if source is None or recorded is None:
         return ()
-    path = Path(source.rpartition(":")[0])
-    return () if sha256(path) == recorded else (f"{path} has changed since the bundle was made of it",)
+    path = source_file(source)
+    if path is None or sha256(path) == recorded:
+        return ()
+    return (f"{path} has changed since the bundle was made of it",)
 
 
 def _known_or_recorded(

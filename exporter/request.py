@@ -10,6 +10,7 @@ from torch import nn
 from temport.exporter.compilers.contract import CompileOptions
 from temport.exporter.declare import weights
 from temport.exporter.declare.architectures import declare
+from temport.exporter.declare.call import own
 from temport.exporter.declare.declaration import DIALECTS, PRECISIONS, Declaration
 from temport.exporter.declare.modules import declare_module
 from temport.exporter.declare.streams import declare_stream
@@ -27,6 +28,9 @@ class ExportRequest:
     batch: str = "1"
     seq: str = "60"
     memory: str | None = None
+    axes: tuple[str, ...] = ()
+    output_names: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
     ops: str = "custom"
     opset: int = 20
     without: tuple[str, ...] = ()
@@ -39,7 +43,7 @@ class ExportRequest:
     inputs: tuple[Path, ...] = ()
     external_data: bool = False
     streaming: bool = False
-    precision: str = "fp32"
+    precision: str | None = None
     target: str | None = None
     compile: CompileOptions = field(default_factory=CompileOptions)
 
@@ -63,12 +67,19 @@ def declared(request: ExportRequest) -> tuple[Declaration, nn.Module]:
             request.shapes,
             batch=request.batch,
             seq=request.seq,
+            axes=_axes(request.axes),
             opset=request.opset,
             ops=request.ops,
             seed=request.seed,
+            names=request.output_names,
+            dropped=request.dropped,
         )
     else:
         assert request.arch is not None
+        if request.axes or request.shapes or request.output_names or request.dropped:
+            raise UserError(
+                "--shape, --axis, --output-names and --drop-output belong to --module; leave them out with --arch"
+            )
         declaration, module, config = declare(
             request.arch,
             request.settings,
@@ -87,15 +98,34 @@ def declared(request: ExportRequest) -> tuple[Declaration, nn.Module]:
         raise UserError("--weights-layout says how to read --weights, and no --weights was given")
     if request.ops not in DIALECTS:
         raise UserError(f"--ops {request.ops!r} is unknown; give one of {', '.join(DIALECTS)}")
-    if request.precision not in PRECISIONS:
-        raise UserError(f"--precision {request.precision!r} is unknown; give {', '.join(PRECISIONS)}")
-    precision = PRECISIONS[request.precision]
+    precision = declaration.precision
+    if request.precision is not None:
+        if request.precision not in PRECISIONS:
+            raise UserError(f"--precision {request.precision!r} is unknown; give {', '.join(PRECISIONS)}")
+        precision = PRECISIONS[request.precision]
     declaration = replace(declaration, weights=source, without=request.without, precision=precision)
-    return (declare_stream(declaration, module) if request.streaming else declaration), module
+    if request.streaming:
+        module = own(module)
+        return declare_stream(declaration, module), module
+    return declaration, module
 
 
 def default_out(declaration: Declaration) -> Path:
     name = declaration.module.rpartition(":")[2] if declaration.module else declaration.arch
     if declaration.streaming:
         return Path("bundles") / f"{name}-streaming"
-    return Path("bundles") / f"{name}-seq{str(declaration.axes['seq']).replace(':', '-')}"
+    seq = declaration.axes.get("seq")
+    return Path("bundles") / (name if seq is None else f"{name}-seq{str(seq).replace(':', '-')}")
+
+
+def _axes(texts: tuple[str, ...]) -> dict[str, str]:
+    """`--axis past=0:16:256` by name."""
+    axes = {}
+    for text in texts:
+        name, equals, sizes = text.partition("=")
+        if not equals or not name.isidentifier():
+            raise UserError(f"--axis {text!r} is not NAME=SIZE, such as past=0:16:256 or past=dynamic")
+        if name in axes or name in ("batch", "seq"):
+            raise UserError(f"--axis {name} is given twice; batch and seq have options of their own")
+        axes[name] = sizes
+    return axes

@@ -12,6 +12,7 @@ from temport.exporter.parity.bisect import locate
 from temport.exporter.parity.cases import Case
 from temport.exporter.parity.compare import CEILING, EPS, FORMULA, judge, worst
 from temport.exporter.parity.conditioning import JITTERS
+from temport.exporter.parity.decided import settled
 from temport.exporter.parity.gate import gate
 from temport.exporter.parity.oracle import Truth, find_truths
 from temport.exporter.parity.remarks import remarks
@@ -117,6 +118,7 @@ def run_case(session: Session, truth: Truth, precision: str) -> ResultRow:
     except Exception as error:
         rows = {name: OutputRow(FAIL, run_failure(error)) for name in truth.outputs}
         return ResultRow(truth.case.name, FAIL, rows)
+    actual = settled(actual, truth.outputs, truth.undecided)
     rows = {
         name: judge(actual[name], oracle, truth.bounds[name], precision, truth.limits.get(name))
         if name in actual
