@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import onnx_ir as ir
 from rich.console import Console
+from torch import nn
 
 from temport.exporter.build import Built, Keep, rewrite, save
 from temport.exporter.bundle.directory import sha256, versions, write_manifest, write_vectors
@@ -16,6 +17,7 @@ from temport.exporter.bundle.staging import staged
 from temport.exporter.compilers.engines import add_engine, check_target, summary
 from temport.exporter.declare import weights
 from temport.exporter.declare.declaration import HALF, Declaration
+from temport.exporter.declare.live import Range, input_specs
 from temport.exporter.declare.loading import source_file
 from temport.exporter.errors import UserError
 from temport.exporter.parity.before_rounding import BeforeRounding
@@ -53,14 +55,35 @@ class Exported:
         return self.report.passed
 
 
-def export(arch: str | None = None, **asked: Any) -> Exported:
+def export(
+    model: str | nn.Module | None = None,
+    inputs: Any = None,
+    *,
+    axes: Mapping[str, Mapping[int, str]] | None = None,
+    ranges: Mapping[str, Range] | None = None,
+    **asked: Any,
+) -> Exported:
     """What `temport export` does, without a word on the terminal.
 
-    `asked` are fields of `ExportRequest`; `seq`, `batch` and `memory` may be numbers. UserError for bad input.
+    model   an architecture's name, or a module, which is copied and put into eval mode
+    inputs  of a module: example tensors by name (dictionaries and lists of tensors too), or a tuple in forward's order;
+            floating-point values do not matter, integers take the range of values that the example has
+    axes    of a module: which axes are open, `{"frames": {0: "batch", 1: "seq"}}`
+    ranges  of a module: a size or `(min, opt, max)` for each named axis, `{"seq": (1, 60, 1024)}`
+    asked   fields of `ExportRequest`; `seq`, `batch` and `memory` may be numbers, paths may be texts
+
+    UserError for bad input, TypeError for an unknown argument.
     """
+    if isinstance(model, nn.Module):
+        asked |= {"live": (model, input_specs(model, inputs if inputs is not None else {}, axes, ranges))}
+    else:
+        asked |= {"arch": model or asked.get("arch")}
+        if inputs is not None or axes or ranges:
+            raise UserError("inputs, axes and ranges belong to a module; an architecture has its own")
     texts = {key: str(value) for key, value in asked.items() if key in ("seq", "batch", "memory")}
+    paths = {key: Path(asked[key]) for key in ("out", "weights", "keep_passes") if asked.get(key) is not None}
     try:
-        request = ExportRequest(arch, **(asked | texts))
+        request = ExportRequest(**(asked | texts | paths))
     except TypeError as error:
         raise UserError(f"export has {', '.join(f.name for f in fields(ExportRequest))}; {error}") from error
     return run_export(request, Terminal(quiet=True))

@@ -77,6 +77,8 @@ class Axis:
                 "give a number, 'dynamic', or min:opt:max like 1:8:64"
             )
         low, *rest = (int(n) for n in numbers)
+        if not option and not low:
+            raise UserError(f"--{name} {text!r} begins at 0, and there has to be one; give 1 or more")
         return cls(name, low, *(rest or (low, low)))
 
     def __str__(self) -> str:

@@ -18,7 +18,7 @@ _CHOICES = {"Max": "max", "Min": "min", "max": "max", "min": "min"}
 
 def normal(text: str) -> str:
     """The expression in one spelling, from ours or from torch's (`PythonMod(-seq, 4)`); ValueError for any other."""
-    return ast.unparse(_checked(_parsed(text)))
+    return ast.unparse(_ordered(_checked(_parsed(text))))
 
 
 def size(text: str, sizes: Mapping[str, int]) -> int:
@@ -28,8 +28,9 @@ def size(text: str, sizes: Mapping[str, int]) -> int:
 
 def names(text: str) -> set[str]:
     """The axes that an expression depends on."""
-    inside = {node.func for node in ast.walk(_parsed(text)) if isinstance(node, ast.Call)}
-    return {n.id for n in ast.walk(_parsed(text)) if isinstance(n, ast.Name) and n not in inside}
+    nodes = list(ast.walk(_parsed(text)))
+    functions = {node.func for node in nodes if isinstance(node, ast.Call)}
+    return {node.id for node in nodes if isinstance(node, ast.Name) and node not in functions}
 
 
 def reach(text: str, ranges: Mapping[str, tuple[int, int]]) -> tuple[int, int]:
@@ -108,6 +109,27 @@ def _checked(node: ast.expr) -> ast.expr:
         case ast.Call(func=ast.Name(id=name), args=[_, _, *_] as args, keywords=[]) if name in _CHOICES:
             return ast.Call(ast.Name(_CHOICES[name]), [_checked(arg) for arg in args], [])
     raise ValueError(f"{ast.unparse(node)} is no expression of axes")
+
+
+def _ordered(node: ast.expr) -> ast.expr:
+    """Sums and products in one order, whatever torch's is: numbers last in a sum, first in a product."""
+    for field, value in ast.iter_fields(node):
+        if isinstance(value, ast.expr):
+            setattr(node, field, _ordered(value))
+        elif isinstance(value, list):
+            setattr(node, field, [_ordered(part) for part in value])
+    if not isinstance(node, ast.BinOp) or not isinstance(node.op, ast.Add | ast.Mult):
+        return node
+    parts = _parts(node, type(node.op))
+    last = isinstance(node.op, ast.Add)
+    parts.sort(key=lambda part: (isinstance(part, ast.Constant) == last, ast.unparse(part)))
+    return reduce(lambda left, right: ast.BinOp(left, node.op, right), parts)
+
+
+def _parts(node: ast.expr, op: type[ast.operator]) -> list[ast.expr]:
+    if isinstance(node, ast.BinOp) and isinstance(node.op, op):
+        return [*_parts(node.left, op), *_parts(node.right, op)]
+    return [node]
 
 
 _OPERATORS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {

@@ -20,7 +20,8 @@ from temport.exporter.errors import UserError
 Array = npt.NDArray[Any]
 
 WHOLE = {"int8": (-128, 128), "uint8": (0, 256), "int16": (-(2**15), 2**15), "uint16": (0, 2**16)}
-"""Integers of few values take all of them unless told otherwise; `int32` and `int64` have to be told."""
+"""Integers of few values take all of them unless told otherwise; a user has to tell those of `int32` and `int64`, and
+states of ours begin at 0."""
 INTEGERS = (*WHOLE, "int32", "int64")
 MEANINGS = ("any", "prefix", "attend", "ignore")
 
@@ -65,7 +66,9 @@ class Values:
     def limits(self, dtype: str, sizes: Mapping[str, int]) -> tuple[float, float]:
         """Least and largest value, both included."""
         if dtype in INTEGERS:
-            low, high = (size(b, sizes) for b in (self.low, self.high)) if self.high else WHOLE[dtype]
+            low, high = (
+                (size(b, sizes) for b in (self.low, self.high)) if self.high else WHOLE.get(dtype, (0, 1))
+            )
             return low, high - 1
         return float(self.low or -np.inf), float(self.high or np.inf)
 

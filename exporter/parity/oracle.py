@@ -111,7 +111,7 @@ def find_truth(case: Case, oracle: Session, torch: Session, precision: str) -> T
     In a half type more copies say how torch's errors are spread, and the truth has limits made of that. float32 needs
     none: there the least of structural faults is a hundred times the largest error allowed.
     """
-    truth = {name: np.ascontiguousarray(output) for name, output in oracle.run(case.inputs).items()}
+    truth = {name: np.asarray(output, order="C") for name, output in oracle.run(case.inputs).items()}
     scales = {name: float(np.abs(output).max(initial=0.0)) for name, output in truth.items()}
     noise = {name: Noise(output.shape) for name, output in truth.items()}
     copies = JITTERS_OF_NOISE if precision in HALF else JITTERS

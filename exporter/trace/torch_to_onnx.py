@@ -129,7 +129,8 @@ def _check_symbolic(model: ir.Model, declaration: Declaration) -> None:
             if isinstance(wanted, str) and isinstance(dim, int):
                 raise UserError(
                     f"the module freezes axis {wanted} of {spec.name} to {dim}; "
-                    f"make it size-independent or export it with a fixed --{wanted}"
+                    f"make it independent of the size (a Python loop over frames is not), or export it with a fixed "
+                    f"--{wanted}"
                 )
 
 
