@@ -126,7 +126,7 @@ OTHERS = [
     "parity bundle --module own.py:Net", "parity bundle --runner nowhere", "parity bundle --runner own.py",
     "parity bundle --out own.py", "parity bundle --out own.py/inside", "parity bundle extra", "parity '' ",
     "triton", "triton nowhere", "triton bundle", "triton bundle --out", "triton folder --out repository",
-    "triton bundle --out own.py", "bench", "bench nothing", "bench model --arch meg", "bench model --seconds x",
+    "triton bundle --out own.py", "bench nothing", "bench model --arch meg", "bench model --seconds x",
     "bench ops --nothing", "bench engines --precision fp8", "bench engines --seq 0", "bench deploy --arch meg",
 ]  # fmt: skip
 

@@ -84,7 +84,7 @@ def test_a_checkpoint_of_tensors(key: str | None, tmp_path: Path) -> None:
     assert weights.read(tmp_path / "w.ckpt").keys() == tensors.keys()
     found = weights.read(tmp_path / "w.ckpt", "net.")
     assert found.keys() == {"w", "b"} and found["w"].tolist() == [1, 1]
-    with pytest.raises(UserError, match="no tensor of .* begins with 'model.'; its first is 'net.w'"):
+    with pytest.raises(UserError, match=r"no tensor of .* begins with 'model.'; its first is 'net.w'"):
         weights.read(tmp_path / "w.ckpt", "model.")
 
 
