@@ -10,7 +10,7 @@ from temport.exporter.declare.declaration import HALF
 from temport.exporter.errors import UserError
 from temport.exporter.parity.bisect import locate
 from temport.exporter.parity.cases import Case
-from temport.exporter.parity.compare import CEILING, EPS, FORMULA, judge, worst
+from temport.exporter.parity.compare import CEILING, CONDITIONED, EPS, FORMULA, judge, worst
 from temport.exporter.parity.conditioning import JITTERS
 from temport.exporter.parity.decided import settled
 from temport.exporter.parity.gate import gate
@@ -71,7 +71,7 @@ def run_parity(
             "sha256": hashlib.sha256(content).hexdigest(),
         },
         precision=precision,
-        formula=f"{FORMULA}; {RULES}" if precision in HALF else FORMULA,
+        formula=f"{FORMULA}; {RULES}" if precision in HALF else CONDITIONED,
         eps=EPS[precision],
         ceiling=CEILING[precision],
         jitters=JITTERS,
