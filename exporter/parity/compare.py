@@ -27,8 +27,7 @@ CONDITIONED = (
     f"max({FLOOR_ULPS}, {CONDITIONING_FACTOR} * conditioning) * eps * max|oracle|"
 )
 """In float32 and float64. A model that answers to one ulp of its inputs by many, as to a recurrent state far outside
-its range, answers so to any order of a sum, and torch's own order may be a lucky one. The half types have stricter rules.
-"""
+its range, answers so to any order of a sum, and torch's may be a lucky one. The half types have stricter rules."""
 EXACT = 1e-9
 """Of the scale: how far two float64 evaluations of one model may be apart, whatever its precision."""
 ABOVE_CEILING = "torch's own error is above the ceiling here"
