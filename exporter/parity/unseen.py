@@ -1,8 +1,9 @@
 """Frames and keys that an output does not see: whatever they hold, NaN and infinity too, it must stay as it is.
 
-Which these are is asked of the torch source: other numbers there leave elements of the output as they are, to the
-last bit. Plain operators multiply a masked key by a weight of 0, which NaN survives; torch, function bodies and other
-vendors' runtimes do so, and the report says it. Native kernels do not read such a key, and are held to that.
+Which these are is asked of the torch source: other numbers there leave rows of the output as they are, to the last
+bit, which other numbers everywhere do not. Plain operators multiply a masked key by a weight of 0, which NaN
+survives; torch, function bodies and other vendors' runtimes do so, and the report says it. Native kernels do not read
+such a key, and are held to that.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from temport.exporter.runtimes.subject import Subject
 from temport.graphs.registry import ARCHITECTURES
 
 POISON = {"NaN": np.nan, "infinity": np.inf}
+Array = npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]
 
 
@@ -34,7 +36,7 @@ class Place:
 
     what    the rows in words
     rows    bool `[batch, time]` by input
-    apart   bool, of each output's shape: the elements that stay as they are
+    apart   bool, of each output's shape: what stays as it is
     """
 
     what: str
@@ -93,11 +95,16 @@ def find_unseen(subject: Subject, truth: Truth) -> Unseen | None:
     inputs = truth.case.inputs
     with resolve(ORACLE).open(subject) as oracle:
         clean = oracle.run(inputs)
+        everywhere = {
+            spec.name: np.ones(inputs[spec.name].shape[:2], bool) for spec in _sequences(subject.declaration)
+        }
+        answers = oracle.run(_replaced(inputs, everywhere, None))
         found = []
         for what, rows in _candidates(subject.declaration, inputs):
             moved = oracle.run(_replaced(inputs, rows, None))
             apart = {
-                spec.name: (clean[spec.name] == moved[spec.name]) & ~_own(subject.declaration, spec, rows)
+                spec.name: _stays(clean[spec.name], moved[spec.name], answers[spec.name])
+                & ~_own(subject.declaration, spec, rows)
                 for spec in subject.declaration.outputs
             }
             if any(same.any() for same in apart.values()):
@@ -107,11 +114,10 @@ def find_unseen(subject: Subject, truth: Truth) -> Unseen | None:
 
 def _candidates(declaration: Declaration, inputs: Arrays) -> Iterator[tuple[str, dict[str, Mask]]]:
     """Rows that a mask excludes, and the first and the last row of every axis of time."""
-    sequences: dict[Axis, dict[str, Mask]] = {}
-    for spec in declaration.inputs:
-        if len(spec.shape) == 3 and isinstance(spec.shape[1], Axis) and spec.dtype != "bool":
-            of_axis = sequences.setdefault(spec.shape[1], {})
-            of_axis[spec.name] = np.zeros(inputs[spec.name].shape[:2], bool)
+    sequences: dict[Axis | int, dict[str, Mask]] = {}
+    for spec in _sequences(declaration):
+        of_axis = sequences.setdefault(spec.shape[1], {})
+        of_axis[spec.name] = np.zeros(inputs[spec.name].shape[:2], bool)
     for spec in declaration.inputs:
         if spec.dtype == "bool" and spec.shape and spec.shape[-1] in sequences:
             given = inputs[spec.name]
@@ -131,9 +137,23 @@ def _candidates(declaration: Declaration, inputs: Arrays) -> Iterator[tuple[str,
             yield f"the {word} row of {' and '.join(chosen)}", chosen
 
 
+def _sequences(declaration: Declaration) -> Iterator[TensorSpec]:
+    """Inputs `[batch, time, features]` of numbers."""
+    for spec in declaration.inputs:
+        if len(spec.shape) == 3 and isinstance(spec.shape[1], Axis) and spec.dtype != "bool":
+            yield spec
+
+
+def _stays(clean: Array, moved: Array, answers: Array) -> Mask:
+    """Rows that are as they were, of those that answer to anything: a relu may hold an element at 0 whatever it sees."""
+    same, alive = clean == moved, clean != answers
+    rows = same.all(-1, keepdims=True) & alive.any(-1, keepdims=True) if clean.ndim > 1 else same & alive
+    return np.broadcast_to(rows, clean.shape)
+
+
 def _own(declaration: Declaration, output: TensorSpec, rows: dict[str, Mask]) -> Mask:
-    """The rows of an output that belong to these rows of the inputs: a lone key has its whole weight whatever the query
-    holds, yet NaN in the query is its own affair.
+    """The rows of an output that belong to these rows of the inputs: a lone key has its whole weight whatever its
+    query holds, and still NaN of the query is in its row.
     """
     specs = [spec for spec in declaration.inputs if spec.name in rows and spec.shape[:2] == output.shape[:2]]
     own = [rows[spec.name] for spec in specs]
@@ -143,11 +163,12 @@ def _own(declaration: Declaration, output: TensorSpec, rows: dict[str, Mask]) ->
 
 
 def _replaced(inputs: Arrays, rows: dict[str, Mask], value: float | None) -> Arrays:
-    """The inputs with other numbers in these rows: `value`, or where it is None each number plus 1."""
-    changed = dict(inputs)
+    """The inputs with `value` in these rows; where it is None, with other numbers than before, drawn anew."""
+    changed, rng = dict(inputs), np.random.default_rng(0)
     for name, mask in rows.items():
-        array: npt.NDArray[Any] = inputs[name].copy()
-        array[mask] = array[mask] + 1 if value is None else value
+        array = inputs[name].copy()
+        drawn = rng.standard_normal((np.count_nonzero(mask), *array.shape[2:]))
+        array[mask] = drawn if value is None else value
         changed[name] = array
     return changed
 

@@ -18,6 +18,7 @@ from temport.exporter.parity.cases import default_cases
 from temport.exporter.parity.oracle import find_truths
 from temport.exporter.parity.result import FAIL, PASS, ParityReport
 from temport.exporter.parity.run import SEVERAL_THREADS, run_parity
+from temport.exporter.parity.unseen import find_unseen
 from temport.exporter.runtimes import load
 from temport.exporter.runtimes.contract import Arrays
 from temport.exporter.runtimes.subject import Subject
@@ -129,6 +130,15 @@ def test_only_what_attends_natively_is_held_to_it(tmp_path: Path) -> None:
     """Plain operators attend where each query has a mask of its own."""
     report = judged(of_dms(tmp_path, "mask_shape=B1LM"), CalledNative(right))
     assert report.passed and report.warnings[0].endswith(", in spoiled: a weight of 0 does not stop it")
+
+
+def test_an_output_that_a_relu_holds_at_zero_is_no_place(tmp_path: Path) -> None:
+    """Such elements do not move with any frame, and yet see all of them."""
+    options = ["embed_dim=6", "lstm_hidden=5", "num_heads=2", "head_dim=4", "mlp_sizes=12,10"]
+    declaration, module, _ = declare("hybrid_mlp", options, batch="2", seq="9")
+    (truth,) = find_truths(Subject(declaration, tmp_path, module), default_cases(declaration)[:1])
+    assert (truth.outputs["output"] == 0).any()
+    assert find_unseen(Subject(declaration, tmp_path, module), truth) is None
 
 
 def test_frames_that_left_the_window_are_not_seen(subject, cases, truths) -> None:
