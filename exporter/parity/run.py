@@ -31,7 +31,7 @@ from temport.exporter.runtimes import every
 from temport.exporter.runtimes.contract import Runtime, Session
 from temport.exporter.runtimes.subject import Subject
 
-SEVERAL_THREADS = 4
+SEVERAL_THREADS = 3
 """Threads of one more run, of the first case: work that is divided otherwise must not change what comes out."""
 Progress = Callable[[str, int, int], None]
 """`progress(what, step, steps)`, called before each runtime."""

@@ -98,10 +98,12 @@ def find_unseen(subject: Subject, truth: Truth) -> Unseen | None:
         everywhere = {
             spec.name: np.ones(inputs[spec.name].shape[:2], bool) for spec in _sequences(subject.declaration)
         }
-        answers = oracle.run(_replaced(inputs, everywhere, None))
-        found = []
+        found, answers = [], None
         for what, rows in _candidates(subject.declaration, inputs):
             moved = oracle.run(_replaced(inputs, rows, None))
+            if not any((output == moved[name]).any() for name, output in clean.items()):
+                continue
+            answers = answers or oracle.run(_replaced(inputs, everywhere, None))
             apart = {
                 spec.name: _stays(clean[spec.name], moved[spec.name], answers[spec.name])
                 & ~_own(subject.declaration, spec, rows)
@@ -145,7 +147,7 @@ def _sequences(declaration: Declaration) -> Iterator[TensorSpec]:
 
 
 def _stays(clean: Array, moved: Array, answers: Array) -> Mask:
-    """Rows that are as they were, of those that answer to anything: a relu may hold an element at 0 whatever it sees."""
+    """Rows that are as they were, of those that answer to anything: a relu may hold elements at 0 whatever it sees."""
     same, alive = clean == moved, clean != answers
     rows = same.all(-1, keepdims=True) & alive.any(-1, keepdims=True) if clean.ndim > 1 else same & alive
     return np.broadcast_to(rows, clean.shape)

@@ -33,8 +33,7 @@ class Capabilities:
     intermediates   any tensor of the ONNX graph can be made an output, so a divergence can be located
     streams         a session answers call after call, so a step model can run frame by frame
     whole_streams   a session of a step model takes a whole stream `[batch, frames, ...]` and keeps the state itself
-    threads         a session divides its work among as many threads as it is opened with, and a second one to try that
-                    opens in some milliseconds (OpenVINO compiles for up to half a second)
+    threads         kernels of ours divide their work among as many threads as a session is opened with
     """
 
     custom_domain: bool

@@ -19,7 +19,6 @@ CAPABILITIES = Capabilities(
     dtypes=frozenset({"bool", "float16", "float32", "float64", "int64"}),
     dynamic_axes=True,
     intermediates=True,
-    threads=True,
 )
 DISABLED_OPTIMIZERS = ["SkipLayerNormFusion"]
 """ORT's fused residual + LayerNorm CPU kernel is about ten times slower than LayerNormalization alone."""

@@ -68,7 +68,6 @@ class TorchEager:
         dtypes=frozenset({"bool", "float16", "bfloat16", "float32", "float64", "int64"}),
         dynamic_axes=True,
         intermediates=False,
-        threads=True,
     )
 
     def __init__(self, dtype: str, rounded: str | None = None) -> None:
