@@ -15,7 +15,7 @@ from temport.exporter.build import build, save
 from temport.exporter.declare.streams import WholeSequence
 from temport.exporter.parity.compare import FLOOR_ULPS
 from temport.exporter.parity.stream import Streamed
-from temport.exporter.runtimes import load
+from temport.exporter.runtimes import runtime_named
 from temport.exporter.runtimes.subject import Subject
 from tests.numerics.one_node import EPS, Array, Node
 from tests.small_models import SMALL
@@ -94,7 +94,9 @@ def test_a_stream_of_20000_frames_is_as_exact_as_a_window(name: str, tmp_path: P
     save(build(module, declaration), tmp_path / "model.onnx", external_data=False)
     frames = np.random.default_rng(0).standard_normal((2, LONG, 6)).astype(np.float32)
     frames[0] = frames[0, :1]
-    with Streamed(load("onnxruntime_native")).open(Subject(declaration, tmp_path / "model.onnx")) as session:
+    with Streamed(runtime_named("onnxruntime_native")).open(
+        Subject(declaration, tmp_path / "model.onnx")
+    ) as session:
         outputs = session.run({"frame": frames})["output"][:, -SETTLED:]
     needed = frames if name.startswith("lightning") else frames[:, -4 * SETTLED :]
     model = WholeSequence(module, declaration).double()

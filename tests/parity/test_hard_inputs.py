@@ -19,7 +19,7 @@ from temport.exporter.parity.oracle import find_truths
 from temport.exporter.parity.result import FAIL, PASS, ParityReport
 from temport.exporter.parity.run import SEVERAL_THREADS, run_parity
 from temport.exporter.parity.unseen import find_unseen
-from temport.exporter.runtimes import load
+from temport.exporter.runtimes import runtime_named
 from temport.exporter.runtimes.contract import Arrays
 from temport.exporter.runtimes.subject import Subject
 from tests.parity.test_parity_gate import ORT, Spoiled
@@ -80,7 +80,9 @@ def test_what_only_several_threads_make_wrong_is_seen(subject, cases, truths, fa
     assert report.verdict == FAIL
     assert f"on {SEVERAL_THREADS} threads: " in report.reasons[0]
     assert [result.verdict for result in report.runtimes[0].results] == [FAIL, PASS]
-    assert load("onnxruntime_native").capabilities.threads and load("cpp").capabilities.threads
+    assert (
+        runtime_named("onnxruntime_native").capabilities.threads and runtime_named("cpp").capabilities.threads
+    )
 
 
 class CalledNative(Spoiled):
@@ -121,7 +123,7 @@ def test_native_kernels_that_let_nan_through_fail(
     tmp_path: Path, settings: tuple[str, ...], place: str
 ) -> None:
     subject = of_dms(tmp_path, *settings)
-    report = judged(subject, CalledNative(right), ORT, load("onnxruntime_native"))
+    report = judged(subject, CalledNative(right), ORT, runtime_named("onnxruntime_native"))
     assert [row.verdict for row in report.runtimes] == [FAIL, PASS, PASS]
     told = f"{place} reaches output, which does not see it"
     assert report.reasons == (f"spoiled: {report.cases[0].name}, output: {told}",)
@@ -145,9 +147,9 @@ def test_an_output_that_a_relu_holds_at_zero_is_no_place(tmp_path: Path) -> None
 
 def test_frames_that_left_the_window_are_not_seen(subject, cases, truths) -> None:
     """Two windows of 5 reach 9 frames back; torch multiplies the frames before by 0, native kernels read none."""
-    native = load("onnxruntime_native")
+    native = runtime_named("onnxruntime_native")
     report = run_parity(
-        subject, cases[:1], [load("torch_float32"), native, CalledNative(right)], truths=truths[:1]
+        subject, cases[:1], [runtime_named("torch_float32"), native, CalledNative(right)], truths=truths[:1]
     )
     told = "NaN in the first row of state_sequence reaches output, which does not see it"
     assert [row.verdict for row in report.runtimes] == [PASS, PASS, FAIL]
