@@ -31,7 +31,7 @@ def evaluate(model: onnx.ModelProto, inputs: Arrays, *, double: bool, bodies: bo
     model = inline(model) if bodies else without_bodies(model)
     if double:
         model = promoted(model)
-        inputs = {n: a if a.dtype.kind in "bi" else a.astype(np.float64) for n, a in inputs.items()}
+        inputs = {n: a if a.dtype.kind in "biu" else a.astype(np.float64) for n, a in inputs.items()}
     evaluator = ReferenceEvaluator(model, new_ops=None if bodies else REFERENCE_OPS)
     with np.errstate(all="ignore"):  # what is not finite shows in the numbers
         # run() is annotated for the list that it gives without `intermediate`
@@ -54,7 +54,7 @@ class Float64Graph(Closing):
 
     def run(self, inputs: Arrays) -> Arrays:
         """Outputs by name, float64."""
-        wide = {n: a if a.dtype.kind in "bi" else a.astype(np.float64) for n, a in inputs.items()}
+        wide = {n: a if a.dtype.kind in "biu" else a.astype(np.float64) for n, a in inputs.items()}
         with np.errstate(all="ignore"):  # what is not finite shows in the numbers
             results: Any = self._evaluator.run(self._names, wide)
         return dict(zip(self._names, results, strict=True))

@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 from onnx.reference import ReferenceEvaluator
 
+from temport.exporter.declare.values import INTEGERS
 from temport.exporter.runtimes.contract import Arrays, Capabilities, Closing, named
 from temport.exporter.runtimes.prepare import custom_path, prepare
 from temport.exporter.runtimes.subject import Subject
@@ -35,7 +36,7 @@ class OnnxReference:
         custom_domain=False,
         functions=False,
         opsets=(1, onnx.defs.onnx_opset_version()),
-        dtypes=frozenset({"bool", "float16", "bfloat16", "float32", "float64", "int64"}),
+        dtypes=frozenset({"bool", "float16", "bfloat16", "float32", "float64", *INTEGERS}),
         dynamic_axes=True,
         intermediates=True,
     )

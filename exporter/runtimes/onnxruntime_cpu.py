@@ -8,6 +8,7 @@ from typing import Any
 
 import onnx
 
+from temport.exporter.declare.values import INTEGERS
 from temport.exporter.runtimes.contract import Arrays, Capabilities, Closing, named
 from temport.exporter.runtimes.prepare import custom_path
 from temport.exporter.runtimes.subject import Subject
@@ -16,7 +17,7 @@ CAPABILITIES = Capabilities(
     custom_domain=False,
     functions=True,
     opsets=(7, 25),
-    dtypes=frozenset({"bool", "float16", "float32", "float64", "int64"}),
+    dtypes=frozenset({"bool", "float16", "float32", "float64", *INTEGERS}),
     dynamic_axes=True,
     intermediates=True,
 )

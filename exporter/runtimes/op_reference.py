@@ -15,6 +15,7 @@ from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
 from temport.custom_ops.table import OPS
+from temport.exporter.declare.values import INTEGERS
 from temport.exporter.errors import UserError
 from temport.exporter.graph import body_domains
 from temport.exporter.runtimes.contract import Capabilities
@@ -57,7 +58,7 @@ class OpReference:
         custom_domain=True,
         functions=False,
         opsets=(1, onnx.defs.onnx_opset_version()),
-        dtypes=frozenset({"bool", "float16", "bfloat16", "float32", "float64", "int64"}),
+        dtypes=frozenset({"bool", "float16", "bfloat16", "float32", "float64", *INTEGERS}),
         dynamic_axes=True,
         intermediates=True,
     )

@@ -10,6 +10,7 @@ from typing import Any
 
 import onnx
 
+from temport.exporter.declare.values import INTEGERS
 from temport.exporter.runtimes.contract import Arrays, Capabilities, Closing, named
 from temport.exporter.runtimes.prepare import custom_path, prepare
 from temport.exporter.runtimes.subject import Subject
@@ -48,7 +49,7 @@ class OpenVino:
         custom_domain=False,
         functions=False,
         opsets=(7, 24),
-        dtypes=frozenset({"bool", "float16", "float32", "int64"}),
+        dtypes=frozenset({"bool", "float16", "float32", *INTEGERS}),
         dynamic_axes=True,
         intermediates=True,
     )

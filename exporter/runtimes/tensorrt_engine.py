@@ -27,7 +27,7 @@ CAPABILITIES = Capabilities(
     custom_domain=False,
     functions=False,
     opsets=backend("tensorrt-rtx").opsets,
-    dtypes=frozenset({"bool", "float16", "bfloat16", "float32", "int32", "int64"}),
+    dtypes=frozenset({"bool", "float16", "bfloat16", "float32", "int8", "uint8", "int32", "int64"}),
     dynamic_axes=True,
     intermediates=False,
 )

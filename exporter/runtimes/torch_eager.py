@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from temport.exporter.declare.declaration import Declaration
+from temport.exporter.declare.values import INTEGERS
 from temport.exporter.errors import UserError
 from temport.exporter.runtimes.contract import Arrays, Capabilities, Closing
 from temport.exporter.runtimes.subject import Subject
@@ -67,7 +68,7 @@ class TorchEager:
         custom_domain=True,
         functions=False,
         opsets=(1, 10**6),
-        dtypes=frozenset({"bool", "float16", "bfloat16", "float32", "float64", "int64"}),
+        dtypes=frozenset({"bool", "float16", "bfloat16", "float32", "float64", *INTEGERS}),
         dynamic_axes=True,
         intermediates=False,
     )

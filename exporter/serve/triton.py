@@ -26,6 +26,7 @@ from temport.exporter.errors import UserError
 
 DTYPES = {
     "bool": "TYPE_BOOL",
+    **{f"{sign}int{bits}": f"TYPE_{sign.upper()}INT{bits}" for sign in ("", "u") for bits in (8, 16)},
     "int32": "TYPE_INT32",
     "int64": "TYPE_INT64",
     "float16": "TYPE_FP16",
