@@ -45,13 +45,12 @@ Result<Bytes> BundleDirectory::read(const std::string& name) const {
   const auto entry = manifest_.files.find(name);
   if (entry == manifest_.files.end()) return refused(directory_ + " has no " + name + " in its manifest");
   const std::string path = directory_ + "/" + name;
-  auto bytes = read_file(path, entry->second.bytes, Links::kRefuse);
+  Sha256 digest;
+  auto bytes = read_file(path, entry->second.bytes, Links::kRefuse, &digest);
   if (!bytes) return bytes.error();
   if (bytes->size() != entry->second.bytes)
     return refused(path + " has " + std::to_string(bytes->size()) + " bytes where the manifest says " +
                    std::to_string(entry->second.bytes));
-  Sha256 digest;
-  digest.update(bytes->data(), bytes->size());
   if (digest.hex() != entry->second.sha256)
     return refused(path + " differs from its manifest: its SHA-256 is another one");
   return bytes;
