@@ -201,7 +201,7 @@ def test_the_browser_ends_with_its_runner(exported: Exported, end: signal.Signal
         runner.wait(30)
         until(lambda: not browsers(Path(scratch)))
         if end == signal.SIGTERM:
-            assert runner.returncode == 2 and os.listdir(scratch) == []
+            assert runner.returncode == 130 and os.listdir(scratch) == []
 
 
 def browsers(profiles: Path) -> list[str]:

@@ -56,10 +56,10 @@ Result<Judged> judge(const ArrayView& produced, const Vectors& vectors, const st
   if (produced.shape != view_of(*oracle).shape)
     return refused("case " + name + ": output " + output + " has another shape than the recorded one");
   const auto values = to_doubles(produced), expected = to_doubles(view_of(*oracle));
-  const double allowed = *bound->as<double>();
-  const auto row = compare(values, expected, allowed, produced.dtype);
+  const Bound limit = bound_of(view_of(*bound));
+  const auto row = compare(values, expected, limit, produced.dtype);
   Json divergence;
-  if (stream && row.verdict == "fail") divergence = first_wrong_frame(name, output, values, expected, produced, allowed);
+  if (stream && row.verdict == "fail") divergence = first_wrong_frame(name, output, values, expected, produced, limit.allowed);
   return Judged{{{"verdict", row.verdict},
                  {"reason", row.reason},
                  {"max_abs", as_json(row.max_abs)},
