@@ -26,7 +26,7 @@ HEADER = len(MAGIC) + DIGEST
 
 
 def identity(files: Mapping[str, Mapping[str, Any]]) -> bytes:
-    """SHA-256 over the manifest's hashes, as text, of model.onnx and the weights beside it, in the order of their names."""
+    """SHA-256 over the manifest's hashes, as text, of model.onnx and the weights beside it, by name."""
     hashes = [str(files[name]["sha256"]) for name in sorted(files) if name.startswith("model.onnx")]
     return hashlib.sha256("".join(hashes).encode()).digest()
 
