@@ -135,5 +135,7 @@ def _entries(axis: int | dict[str, Any], batch: int | None) -> int:
     low, best, high = (axis, axis, axis) if isinstance(axis, int) else (axis["min"], axis["opt"], axis["max"])
     wanted = best if batch is None else batch
     if not low <= wanted <= high:
-        raise UserError(f"{wanted} streams at once; the model takes {low if low == high else f'{low} to {high}'}")
+        raise UserError(
+            f"{wanted} streams at once; the model takes {low if low == high else f'{low} to {high}'}"
+        )
     return int(wanted)
