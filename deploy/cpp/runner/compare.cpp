@@ -38,8 +38,8 @@ std::vector<double> convert(const internal::ArrayView& array, Convert to_double)
   return values;
 }
 
-double spacing_at_one(temport_dtype dtype) {
-  switch (dtype) {
+double spacing_at_one(temport_dtype precision) {
+  switch (precision) {
     case TEMPORT_FLOAT64: return 0x1p-52;
     case TEMPORT_FLOAT16: return 0x1p-10;
     case TEMPORT_BFLOAT16: return 0x1p-7;
@@ -136,7 +136,7 @@ Bound bound_of(const internal::ArrayView& recorded) {
 }
 
 Comparison compare(const std::vector<double>& output, const std::vector<double>& oracle, const Bound& bound,
-                   temport_dtype dtype) {
+                   temport_dtype precision) {
   Comparison result;
   const auto not_finite = [](double value) { return !std::isfinite(value); };
   if (std::any_of(oracle.begin(), oracle.end(), not_finite)) {
@@ -144,10 +144,10 @@ Comparison compare(const std::vector<double>& output, const std::vector<double>&
     result.reason = "the oracle itself is not finite here";
     return result;
   }
-  const bool half = dtype == TEMPORT_FLOAT16 || dtype == TEMPORT_BFLOAT16;
+  const bool half = precision == TEMPORT_FLOAT16 || precision == TEMPORT_BFLOAT16;
   if (half && std::isnan(bound.torch_error) && !std::isnan(bound.scale)) {
     result.verdict = "ill-conditioned";
-    result.reason = std::string("torch itself gives NaN or infinity in ") + internal::dtype_name(dtype);
+    result.reason = std::string("torch itself gives NaN or infinity in ") + internal::dtype_name(precision);
     return result;
   }
   if (const auto bad = std::count_if(output.begin(), output.end(), not_finite)) {
@@ -156,7 +156,7 @@ Comparison compare(const std::vector<double>& output, const std::vector<double>&
                     " values are NaN or infinite where the oracle is finite";
     return result;
   }
-  measure(output, oracle, spacing_at_one(dtype), result);
+  measure(output, oracle, spacing_at_one(precision), result);
   if (std::isnan(bound.allowed)) {
     result.verdict = "ill-conditioned";
     result.reason = "torch's own error is above the ceiling here";

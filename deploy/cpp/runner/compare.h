@@ -31,9 +31,9 @@ Bound bound_of(const internal::ArrayView& recorded);
 // Any element type as float64.
 std::vector<double> to_doubles(const internal::ArrayView& array);
 
-// `dtype` is that of the output before it was widened. Both vectors have the same length. Where torch itself overflows in
+// `precision` is what the model computes in. Both vectors have the same length. Where torch itself overflows in
 // a half type nobody is judged; NaN and infinity where only the oracle is finite are wrong.
 Comparison compare(const std::vector<double>& output, const std::vector<double>& oracle, const Bound& bound,
-                   temport_dtype dtype);
+                   temport_dtype precision);
 
 }  // namespace temport::runner

@@ -49,7 +49,7 @@ struct Judged {
 };
 
 Result<Judged> judge(const ArrayView& produced, const Vectors& vectors, const std::string& name, const char* output,
-                     bool stream) {
+                     temport_dtype precision, bool stream) {
   const auto oracle = vectors.tensor(name, "output", output), bound = vectors.tensor(name, "bound", output);
   if (!oracle) return oracle.error();
   if (!bound) return bound.error();
@@ -57,7 +57,7 @@ Result<Judged> judge(const ArrayView& produced, const Vectors& vectors, const st
     return refused("case " + name + ": output " + output + " has another shape than the recorded one");
   const auto values = to_doubles(produced), expected = to_doubles(view_of(*oracle));
   const Bound limit = bound_of(view_of(*bound));
-  const auto row = compare(values, expected, limit, produced.dtype);
+  const auto row = compare(values, expected, limit, precision);
   Json divergence;
   if (stream && row.verdict == "fail") divergence = first_wrong_frame(name, output, values, expected, produced, limit.allowed);
   return Judged{{{"verdict", row.verdict},
@@ -88,7 +88,8 @@ Result<Judged> run_case(const Opened& opened, const Vectors& vectors, const std:
                 produced->stream ? as_json(*produced->stream) : Json(nullptr)};
   const auto specs = data_outputs(opened.bundle);
   for (size_t i = 0; i < specs.size(); ++i) {
-    auto own = judge(produced->outputs[i].view, vectors, name, specs[i].name, !opened.bundle.states().empty());
+    auto own = judge(produced->outputs[i].view, vectors, name, specs[i].name, opened.bundle.precision(),
+                     !opened.bundle.states().empty());
     if (!own) return own.error();
     result.verdict = worst(result.verdict, own->verdict);
     result.row["outputs"][specs[i].name] = std::move(own->row);

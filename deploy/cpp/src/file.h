@@ -15,6 +15,8 @@ enum class Links { kFollow, kRefuse };
 // The whole file, and where asked for its digest, taken while it is read; refused where it is not a regular file, cannot
 // be read or is larger than `limit` bytes.
 Result<Bytes> read_file(const std::string& path, uint64_t limit, Links links, Sha256* digest = nullptr);
+// The size of the file, and its digest, without holding it.
+Result<uint64_t> hash_file(const std::string& path, uint64_t limit, Links links, Sha256& digest);
 std::string file_name(const std::string& path);
 
 }  // namespace temport::internal

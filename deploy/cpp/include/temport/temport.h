@@ -96,6 +96,8 @@ TEMPORT_API size_t temport_bundle_outputs(const temport_bundle* bundle, const te
 /* None where the model takes whole sequences; a bundle that has some is a step model (temport export --streaming). */
 TEMPORT_API size_t temport_bundle_states(const temport_bundle* bundle, const temport_state_spec** specs);
 TEMPORT_API const char* temport_bundle_architecture(const temport_bundle* bundle);
+/* What the model computes in; one of a half type may still take and give TEMPORT_FLOAT32. */
+TEMPORT_API temport_dtype temport_bundle_precision(const temport_bundle* bundle);
 
 /* The recorded test vectors: inputs in the model's dtypes, float64 outputs, float64 bounds on the absolute error. Those of
  * a step model are whole streams: the frame [batch, 1, ...] is recorded as [batch, frames, ...], the output [batch, ...]

@@ -124,6 +124,7 @@ class Bundle {
     return {specs, specs + count};
   }
   std::string architecture() const { return temport_bundle_architecture(handle_.get()); }
+  temport_dtype precision() const { return temport_bundle_precision(handle_.get()); }
   Result<Vectors> vectors() const {
     temport_vectors* vectors = nullptr;
     temport_error error;
