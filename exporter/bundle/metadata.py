@@ -39,7 +39,7 @@ def signature(declaration: Declaration, in_place: Collection[str] = ()) -> dict[
 
 
 def recorded_signature(path: Path) -> dict[str, Any]:
-    """The signature that `describe` wrote into the model file at `path`."""
+    """The signature that `write_metadata` wrote into the model file at `path`."""
     recorded = {p.key: p.value for p in onnx.load(path, load_external_data=False).metadata_props}
     found: dict[str, Any] = json.loads(recorded[PREFIX + "signature"])
     return found

@@ -14,8 +14,9 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 from torch import nn
 
+from temport.exporter.declare.call import own
 from temport.exporter.errors import UserError
-from temport.graphs.reference_weights import convert
+from temport.graphs.edifice_weights import convert
 
 LAYOUTS = ("own", "edifice")
 _PICKLES = (b"PK\x03\x04", b"\x80")  # torch.save writes a zip of pickles, older versions a bare pickle
@@ -50,9 +51,9 @@ def _has_header(head: bytes, size: int) -> bool:
     return head[_LENGTH:] == b"{" and _LENGTH + length <= size
 
 
-def load(module: nn.Module, path: Path, layout: str, arch: str, config: Any) -> None:
+def fill(module: nn.Module, path: Path, layout: str, arch: str, config: Any) -> None:
     """Fill `module` from a safetensors file in its own names, or in those of the reference implementation."""
-    tensors = read(path)
+    module, tensors = own(module), read(path)
     if layout == "edifice":
         try:
             state = convert(arch, config, tensors)
@@ -89,14 +90,14 @@ def serialise(module: nn.Module) -> bytes:
 
     The format's own writer orders its metadata by hash; tensors are given sorted and no metadata is written.
     """
-    state = module.state_dict()
+    state = own(module).state_dict()
     return save({name: state[name].detach().cpu().contiguous().numpy() for name in sorted(state)})
 
 
 def fingerprint(module: nn.Module) -> str:
     """sha256 over names, dtypes, shapes and values of all parameters."""
     digest = hashlib.sha256()
-    for name, tensor in sorted(module.state_dict().items()):
+    for name, tensor in sorted(own(module).state_dict().items()):
         array = tensor.detach().cpu().contiguous().numpy()
         digest.update(json.dumps([name, str(array.dtype), list(array.shape)]).encode())
         digest.update(array.tobytes())

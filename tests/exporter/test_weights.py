@@ -29,7 +29,7 @@ def golden_parameters() -> dict[str, np.ndarray]:
 def test_reference_layout_gives_the_reference_output(tmp_path: Path) -> None:
     module, config = mega()
     save_file(golden_parameters(), tmp_path / "w.safetensors")
-    weights.load(module, tmp_path / "w.safetensors", "edifice", "mega", config)
+    weights.fill(module, tmp_path / "w.safetensors", "edifice", "mega", config)
     with np.load(GOLDEN / "mega.npz") as archive, torch.no_grad():
         error = np.abs(module(torch.from_numpy(archive["input"])).numpy() - archive["output"]).max()
     assert error < 1e-5
@@ -40,7 +40,7 @@ def test_own_layout_round_trip(tmp_path: Path) -> None:
     (tmp_path / "w.safetensors").write_bytes(weights.serialise(module))
     _, other, _ = declare("mega", MEGA, seed=1)
     assert weights.fingerprint(other) != weights.fingerprint(module)
-    weights.load(other, tmp_path / "w.safetensors", "own", "mega", None)
+    weights.fill(other, tmp_path / "w.safetensors", "own", "mega", None)
     assert weights.fingerprint(other) == weights.fingerprint(module)
     assert weights.serialise(other) == weights.serialise(module)
 
@@ -63,7 +63,7 @@ def test_misfits_are_named(tmp_path: Path, damage: str, layout: str) -> None:
         tensors[name] = np.zeros((7, 7), np.float32)
     save_file(tensors, tmp_path / "w.safetensors")
     with pytest.raises(UserError, match=name.replace(".", r"\.")):
-        weights.load(module, tmp_path / "w.safetensors", layout, "mega", config)
+        weights.fill(module, tmp_path / "w.safetensors", layout, "mega", config)
 
 
 def test_pickle_is_refused_unopened(tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_a_buffer_may_hold_infinity(tmp_path: Path) -> None:
     """What an export wrote, its own reader takes."""
     module, other = Masked(), Masked()
     (tmp_path / "w.safetensors").write_bytes(weights.serialise(module))
-    weights.load(other, tmp_path / "w.safetensors", "own", "module", None)
+    weights.fill(other, tmp_path / "w.safetensors", "own", "module", None)
     assert weights.fingerprint(other) == weights.fingerprint(module)
 
 
@@ -124,7 +124,7 @@ def test_a_weight_that_is_not_finite_is_named(tmp_path: Path, name: str, value: 
         module.state_dict()[name][0] = value
     (tmp_path / "w.safetensors").write_bytes(weights.serialise(module))
     with pytest.raises(UserError, match=rf"{name} in .* holds (NaN|infinity)"):
-        weights.load(Masked(), tmp_path / "w.safetensors", "own", "module", None)
+        weights.fill(Masked(), tmp_path / "w.safetensors", "own", "module", None)
 
 
 @pytest.mark.parametrize("letters", range(1, 257, 5))

@@ -4,6 +4,7 @@
 #include <set>
 
 #include "json.h"
+#include "sizes.h"
 
 namespace temport::internal {
 namespace {
@@ -24,7 +25,7 @@ std::optional<Axis> read_axis(const Json& json) {
   const std::string* name = string_member(json, "name");
   const auto min = size_member(json, "min"), opt = size_member(json, "opt"), max = size_member(json, "max");
   if (!name || name->empty() || name->size() > kMaxName || !min || !opt || !max) return std::nullopt;
-  if (!(1 <= *min && *min <= *opt && *opt <= *max)) return std::nullopt;
+  if (!(0 <= *min && 1 <= *max && *min <= *opt && *opt <= *max)) return std::nullopt;
   return Axis{*name, *min, *opt, *max};
 }
 
@@ -74,12 +75,15 @@ Result<void> check_names(const Signature& signature) {
     }
   for (const auto& spec : signature.outputs)
     for (const auto& axis : spec.axes) {
-      const auto same = [&](const Axis& other) { return other.name == axis.name; };
-      const bool known = std::any_of(
-          signature.inputs.begin(), signature.inputs.end(),
-          [&](const TensorSpec& input) { return std::any_of(input.axes.begin(), input.axes.end(), same); });
-      if (!axis.name.empty() && !known)
-        return refused("its signature has the output axis " + axis.name + ", which no input has");
+      const auto opt = [&](std::string_view name) -> std::optional<int64_t> {
+        for (const auto& input : signature.inputs)
+          for (const auto& other : input.axes)
+            if (other.name == name) return other.opt;
+        return std::nullopt;
+      };
+      if (!axis.name.empty() && evaluate(axis.name, opt) != axis.opt)
+        return refused("its signature has the output axis " + axis.name +
+                       ", which is no expression of input axes with the size " + std::to_string(axis.opt));
     }
   return {};
 }

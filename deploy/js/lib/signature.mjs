@@ -40,7 +40,7 @@ function kindOf(specs, wanted) {
 
 function isSpec(spec) {
   return typeof spec?.name === 'string' && spec.name && typeof spec.dtype === 'string' && Array.isArray(spec.shape) &&
-    spec.shape.every((axis) => isSize(axis) || (typeof axis?.name === 'string' && [axis.min, axis.opt, axis.max].every(isSize)));
+    spec.shape.every((axis) => isSize(axis) || (typeof axis?.name === 'string' && isSize(axis.max) && [axis.min, axis.opt].every((size) => size === 0 || isSize(size))));
 }
 
 const isSize = (value) => Number.isSafeInteger(value) && value >= 1;
