@@ -78,10 +78,11 @@ void read_frame(const Tensor& buffer, Array& output, int64_t frame) {
 
 // The row of a frame that was refused: NaN, as every byte set is in each of the floating-point types, or else 0.
 void spoil_frame(Array& output, int64_t frame) {
-  const bool integer = output.view.dtype == TEMPORT_BOOL || output.view.dtype == TEMPORT_INT32 || output.view.dtype == TEMPORT_INT64;
+  const temport_dtype type = output.view.dtype;
+  const bool has_nan = type == TEMPORT_FLOAT16 || type == TEMPORT_BFLOAT16 || type == TEMPORT_FLOAT32 || type == TEMPORT_FLOAT64;
   const Row row = row_of(output.view.shape, output.view.bytes, frame);
   for (size_t i = 0; i < row.count; ++i)
-    std::memset(output.bytes.data() + i * row.stride + row.offset, integer ? 0 : 0xff, row.bytes);
+    std::memset(output.bytes.data() + i * row.stride + row.offset, has_nan ? 0xff : 0, row.bytes);
 }
 
 Result<Stream> stream_for(const Opened& opened, const std::vector<ArrayView>& inputs) {

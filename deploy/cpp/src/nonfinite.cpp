@@ -26,11 +26,8 @@ std::optional<NonFinite> first_nonfinite(temport_dtype dtype, const void* data, 
     case TEMPORT_BFLOAT16: return find<uint16_t>(data, bytes, 0x7f80);
     case TEMPORT_FLOAT32: return find<uint32_t>(data, bytes, 0x7f800000);
     case TEMPORT_FLOAT64: return find<uint64_t>(data, bytes, 0x7ff0000000000000);
-    case TEMPORT_BOOL:
-    case TEMPORT_INT32:
-    case TEMPORT_INT64: break;
+    default: return std::nullopt;
   }
-  return std::nullopt;
 }
 
 }  // namespace temport::internal

@@ -169,7 +169,7 @@ Result<void> check_signature(const nvinfer1::ICudaEngine& engine, const Signatur
     for (const auto& spec : *side) {
       const auto mode = side == &signature.inputs ? nvinfer1::TensorIOMode::kINPUT : nvinfer1::TensorIOMode::kOUTPUT;
       const char* name = spec.name.c_str();
-      if (spec.dtype == TEMPORT_FLOAT64 || engine.getTensorIOMode(name) != mode ||
+      if (engine.getTensorIOMode(name) != mode ||
           engine.getTensorDataType(name) != data_type(spec.dtype) ||
           engine.getTensorShape(name).nbDims != static_cast<int32_t>(spec.axes.size()))
         return refused("the engine's tensor " + spec.name + " is not what the signature says");

@@ -34,7 +34,7 @@ TEST_CASE("a half-written file goes with the program, whatever ends it") {
   const std::string path = directory.string() + "/half";
   const auto half_written = [&](auto end) {
     return code_of([&] {
-      Unfinished unfinished(path);
+      const Unfinished file(path);
       tiny::write(path, "half");
       end();
     });

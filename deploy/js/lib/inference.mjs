@@ -51,7 +51,7 @@ async function stream(ort, session, bundle, inputs, tell, state) {
     await tell();
   }
   data ??= elements(zeros(dtype, shape));
-  for (const t of refused) for (let b = 0; b < batch; ++b) spoil(data, (b * length + t) * width, width);
+  for (const t of refused) for (let b = 0; b < batch; ++b) spoil(dtype, data, (b * length + t) * width, width);
   const poisoned = await running.poisoned();
   await state.save?.(await running.save());
   const told = { frames: length, refused: refused.length, refused_frames: refused.slice(0, MAX_REFUSED_NAMED), poisoned };
@@ -64,9 +64,10 @@ const unlessRefused = (pushed) => pushed.catch((error) => {
 });
 
 // NaN, as a 16-bit pattern where half floats are such, or 0 in integers.
-function spoil(data, start, count) {
-  const isInteger = data instanceof BigInt64Array ? 0n : data instanceof Int32Array || data instanceof Uint8Array ? 0 : null;
-  data.fill(isInteger ?? (data instanceof Uint16Array ? 0x7e00 : NaN), start, start + count);
+function spoil(dtype, data, start, count) {
+  const nan = dtype === 'float16' && data instanceof Uint16Array ? 0x7e00 : NaN;
+  const zero = data instanceof BigInt64Array ? 0n : 0;
+  data.fill(dtype.startsWith('float') ? nan : zero, start, start + count);
 }
 
 // Row t of each of `batch` sequences.

@@ -9,7 +9,7 @@
 
 namespace nvinfer1 {
 
-enum class DataType : int32_t { kFLOAT, kHALF, kINT32, kBOOL, kINT64, kBF16 };
+enum class DataType : int32_t { kFLOAT, kHALF, kINT8, kINT32, kBOOL, kUINT8, kINT64, kBF16 };
 enum class TensorIOMode : int32_t { kNONE, kINPUT, kOUTPUT };
 enum class TensorFormat : int32_t { kLINEAR, kCHW32 };
 enum class TensorLocation : int32_t { kDEVICE, kHOST };

@@ -29,7 +29,8 @@ Result<std::vector<float>> doubled(const std::string& plan, int64_t batch) {
   const auto model = load_stand_in_tensorrt(*bundle, config, "tensorrt");
   if (!model) return model.error();
   const Signature& signature = bundle->manifest().signature;
-  auto x = allocate(signature.inputs[0], {{"batch", batch}}), y = allocate(signature.outputs[0], {{"batch", batch}});
+  auto x = allocate(signature, signature.inputs[0], {{"batch", batch}});
+  auto y = allocate(signature, signature.outputs[0], {{"batch", batch}});
   auto* values = static_cast<float*>(x->binding.data);
   for (int64_t i = 0; i < 3 * batch; ++i) values[i] = static_cast<float>(i);
   const auto execution = (*model)->prepare({x->binding}, {y->binding});
