@@ -156,7 +156,9 @@ def request(factory: Callable[[], nn.Module], folder: Path, **changes: Any) -> E
 def classes_by_frame(bundle_path: Path, x: np.ndarray) -> np.ndarray:
     """Class indices `[batch, frames]` of streams `x [batch, frames, 6]`, frame by frame in ONNX Runtime."""
     bundle = open_bundle(bundle_path)
-    with Streamed(runtime_named("onnxruntime_cpu")).open(Subject(bundle.declaration, bundle.model_path)) as session:
+    with Streamed(runtime_named("onnxruntime_cpu")).open(
+        Subject(bundle.declaration, bundle.model_path)
+    ) as session:
         return session.run({"frame": x})["output"].argmax(axis=2)
 
 
