@@ -107,7 +107,13 @@ def export(
     drop_output: Annotated[
         list[str] | None, typer.Option(help="Leave out this output of --module; repeatable.")
     ] = None,
-    weights: Annotated[Path | None, typer.Option(help="Weights, safetensors only. Default: seeded.")] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(help="Weights: safetensors, or a torch checkpoint of tensors alone. Default: seeded."),
+    ] = None,
+    weights_prefix: Annotated[
+        str, typer.Option(help="Take only the tensors under this prefix, without it: model.")
+    ] = "",
     weights_layout: Annotated[
         str, typer.Option(help="Names in --weights: own, or edifice (the reference implementation's).")
     ] = "own",
@@ -196,6 +202,7 @@ def export(
         seed=seed,
         weights=weights,
         weights_layout=weights_layout,
+        weights_prefix=weights_prefix,
         out=out,
         runtimes=tuple(runtime or ()),
         inputs=tuple(input_file or ()),

@@ -44,6 +44,7 @@ class ExportRequest:
     seed: int = 0
     weights: Path | None = None
     weights_layout: str = "own"
+    weights_prefix: str = ""
     out: Path | None = None
     runtimes: tuple[str, ...] = ()
     inputs: tuple[Path, ...] = ()
@@ -86,10 +87,14 @@ def declared(request: ExportRequest) -> tuple[Declaration, nn.Module]:
         )
     source = "seed" if request.live is None else weights.fingerprint(module)
     if request.weights is not None:
-        weights.fill(module, request.weights, request.weights_layout, declaration.arch, config)
+        weights.fill(
+            module, request.weights, request.weights_layout, declaration.arch, config, request.weights_prefix
+        )
         source = weights.fingerprint(module)
-    elif request.weights_layout != "own":
-        raise UserError("--weights-layout says how to read --weights, and no --weights was given")
+    elif request.weights_layout != "own" or request.weights_prefix:
+        raise UserError(
+            "--weights-layout and --weights-prefix say how to read --weights, and no --weights was given"
+        )
     if request.ops not in DIALECTS:
         raise UserError(f"--ops {request.ops!r} is unknown; give one of {', '.join(DIALECTS)}")
     precision = declaration.precision

@@ -17,7 +17,12 @@ from temport.graphs.normalization import qk_layer_norm
 from temport.graphs.position import add_positional_encoding
 from temport.graphs.registry import ARCHITECTURES
 from temport.graphs.rope import apply_rope, rope_tables
-from temport.graphs.sliding_window import build_sliding_window, output_size, recommended_defaults
+from temport.graphs.sliding_window import (
+    build_attention,
+    build_sliding_window,
+    output_size,
+    recommended_defaults,
+)
 from temport.graphs.streaming import StepModel, initial_state, limited, step
 
 __all__ = [
@@ -30,6 +35,7 @@ __all__ = [
     "add_positional_encoding",
     "apply_rope",
     "bake",
+    "build_attention",
     "build_hybrid",
     "build_hybrid_mlp",
     "build_lightning",

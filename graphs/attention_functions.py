@@ -13,7 +13,10 @@ import torch
 from torch import Tensor
 
 from temport.custom_ops.mask import MaskRule
-from temport.graphs.options import check_counts
+from temport.graphs.options import check_choice, check_counts
+
+ALIGNMENTS = ("start", "end")
+"""Where queries stand among more or fewer keys: the first at the first key, or the last at the last."""
 
 
 def scaled_dot_product_attention(
@@ -56,19 +59,28 @@ def chunked_attention(
 
 
 def memory_efficient_attention(
-    query: Tensor, key: Tensor, value: Tensor, *, chunk_size: int = 32, causal: bool = False, window: int = 0
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    *,
+    chunk_size: int = 32,
+    causal: bool = False,
+    window: int = 0,
+    alignment: str = "start",
 ) -> Tensor:
     """The same result with a running maximum and sum over `chunk_size` keys at a time (Rabe & Staats 2021,
     arXiv 2112.05682): memory O(T * chunk_size).
 
-    `causal` and `window` follow `MaskRule`: where T != S the last query stands at the last key. The loop runs
-    over S, so an export needs a fixed length; the attention layers use the fused op for the same algorithm
+    `causal` and `window` follow `MaskRule`. Where T != S, `alignment="start"` puts the first query at the first key,
+    as the reference implementation does, and `"end"` the last query at the last key, as the op's default does. The
+    loop runs over S, so an export needs a fixed length; the attention layers use the fused op for the same algorithm
     instead.
     """
     check_counts(chunk_size=chunk_size)
-    rule = MaskRule(causal=causal, window=window)
+    check_choice("alignment", alignment, ALIGNMENTS)
     T, S = query.shape[-2], key.shape[-2]
-    rows = torch.arange(T, device=query.device)[:, None] + (S - T)
+    rule = MaskRule(causal=causal, window=window, query_offset=0 if alignment == "start" else None)
+    rows = torch.arange(T, device=query.device)[:, None] + rule.offset(T, S)
     columns = torch.arange(S, device=query.device)[None, :]
     dtype = torch.promote_types(query.dtype, torch.float32)
     lowest = torch.finfo(dtype).min

@@ -1,4 +1,5 @@
-"""Single-head attention weights other than softmax, for Mega: the paper's Laplace function and the L1 kernel.
+"""Single-head attention weights other than softmax, for Mega: the paper's Laplace function, with its rows normalised
+or as it stands there, and the L1 kernel.
 
 Both are plain torch; score memory is O(seq^2) per batch entry.
 """
@@ -21,15 +22,27 @@ L1_FEATURES = 32
 def laplace_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
     """Weights 0.5 (1 + erf((x - mu) / (sigma sqrt 2))) of x = q.k / sqrt(dim), rows normalised to sum 1.
 
-    The Laplace function of Ma et al. (arXiv 2209.10655, section 3.3). query `[batch, T, dim]`, key and value
-    `[batch, S, dim]`, mask bool, broadcastable to `[batch, T, S]`, True where a query may see a key. The weight
-    of a very negative score is 0, so a row of only such scores gives 0, like a row with no allowed key.
+    The Laplace function of Ma et al. (arXiv 2209.10655, section 3.3), but scaled and normalised as softmax
+    attention is. The paper does neither: `paper_laplace_attention`. Nor is it what the reference implementation
+    computes under this name: `l1_attention`. query `[batch, T, dim]`, key and value `[batch, S, dim]`, mask bool,
+    broadcastable to `[batch, T, S]`, True where a query may see a key. The weight of a very negative score is 0, so
+    a row of only such scores gives 0, like a row with no allowed key.
     """
-    dtype = torch.promote_types(query.dtype, torch.float32)
-    x = query.to(dtype) @ key.to(dtype).transpose(1, 2) / math.sqrt(query.shape[-1])
-    # erfc(-z) is 1 + erf(z) without its cancellation: a row of low scores is normalised, so small weights count
-    weights = 0.5 * torch.erfc((LAPLACE_MU - x) / (LAPLACE_SIGMA * math.sqrt(2)))
-    return _weighted(torch.where(mask, weights, 0.0), value)
+    scores = _scores(query, key) / math.sqrt(query.shape[-1])
+    return _weighted(torch.where(mask, _laplace(scores), 0.0), value)
+
+
+def paper_laplace_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
+    """Weights 0.5 (1 + erf((x - mu) / (sigma sqrt 2))) of x = q.k / n, n the keys that the query may see.
+
+    Exactly as in Ma et al. (arXiv 2209.10655, section 3.3) and their code, without the relative position bias that
+    they add to x: the sum of a row's weights is what it is, nothing normalises it. Shapes as in
+    `laplace_attention`; a row with no allowed key gives 0.
+    """
+    scores = _scores(query, key)
+    seen = mask.sum(dim=-1, keepdim=True).clamp(min=1).to(scores.dtype)
+    weights = torch.where(mask, _laplace(scores / seen), 0.0)
+    return (weights @ value.to(weights.dtype)).to(value.dtype)
 
 
 def l1_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -47,6 +60,16 @@ def l1_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     parts = ((q.unsqueeze(2) - k.unsqueeze(1)).abs().sum(dim=-1) for q, k in groups)
     distance = reduce(torch.add, parts)
     return _weighted(1 / (1 + distance), value)
+
+
+def _scores(query: Tensor, key: Tensor) -> Tensor:
+    dtype = torch.promote_types(query.dtype, torch.float32)
+    return query.to(dtype) @ key.to(dtype).transpose(1, 2)
+
+
+def _laplace(x: Tensor) -> Tensor:
+    # erfc(-z) is 1 + erf(z) without its cancellation: where a row of low scores is normalised, small weights count
+    return 0.5 * torch.erfc((LAPLACE_MU - x) / (LAPLACE_SIGMA * math.sqrt(2)))
 
 
 def _weighted(weights: Tensor, value: Tensor) -> Tensor:

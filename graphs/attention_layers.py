@@ -216,6 +216,7 @@ def sliding_window_attention(
     window_size: int = 60,
     num_heads: int = 4,
     head_dim: int = 64,
+    hidden_size: int | None = None,
     mask: Tensor | None = None,
     qk_layernorm: bool = False,
     chunked: bool = False,
@@ -224,11 +225,11 @@ def sliding_window_attention(
 ) -> MultiHeadSelfAttention:
     """Self-attention over the last `window_size` frames, the query's own included; no output projection.
 
-    `[batch, seq, input_size]` -> `[batch, seq, num_heads*head_dim]`. Every way to compute honours the window;
-    `mask` replaces it (see `MultiHeadSelfAttention`).
+    `[batch, seq, input_size]` -> `[batch, seq, num_heads*head_dim]`; a `hidden_size` overrides head_dim and must
+    divide by num_heads. Every way to compute honours the window; `mask` replaces it (see `MultiHeadSelfAttention`).
     """
     check_counts(window_size=window_size, num_heads=num_heads, head_dim=head_dim)
-    hidden_size = num_heads * head_dim
+    hidden_size = num_heads * head_dim if hidden_size is None else hidden_size
     return MultiHeadSelfAttention(
         input_size=hidden_size if input_size is None else input_size,
         hidden_size=hidden_size,

@@ -3,9 +3,10 @@ mask.
 
     query [B,L,D], key and value [B,M,D], mask [B,1,1,M] -> [B,L,D]
 
-With a mask, every query sees the keys where it is True. Without one the attention is causal from the top
-left: row t sees keys j <= t, also where L != M. In training, and only then, dropout falls on the attention
-weights.
+With a mask, every query sees the keys where it is True. It may also be [1,1,1,M], one for the whole batch, or
+[B,1,L,M] or [1,1,L,M], one for each query; these two are no key mask, so their scores are in memory. Without a mask
+the attention is causal from the top left: row t sees keys j <= t, also where L != M. In training, and only then,
+dropout falls on the attention weights.
 """
 
 from __future__ import annotations
@@ -20,9 +21,24 @@ from temport.custom_ops.mask import MaskRule
 from temport.custom_ops.online_softmax_attention import online_softmax_attention
 from temport.graphs import edifice_names as names
 from temport.graphs.architecture import Architecture, InputSpec
-from temport.graphs.options import check_counts, check_flags, check_rate, head_width, option, required
+from temport.graphs.attention_functions import scaled_dot_product_attention
+from temport.graphs.options import (
+    check_choice,
+    check_counts,
+    check_flags,
+    check_rate,
+    head_width,
+    option,
+    required,
+)
 
 RULE = MaskRule(causal=True, query_offset=0)
+MASK_AXES: dict[str, tuple[str | int, ...]] = {
+    "B11M": ("batch", 1, 1, "memory"),
+    "111M": (1, 1, 1, "memory"),
+    "B1LM": ("batch", 1, "seq", "memory"),
+    "11LM": (1, 1, "seq", "memory"),
+}
 
 
 @dataclass(frozen=True)
@@ -34,12 +50,20 @@ class DMSConfig:
     dropout: float = option(0.1, "dropout rate on the attention weights while training")
     attn_bias: bool = option(False, "bias in the query, key and value layers; the projection always has one")
     masked: bool = option(True, "the model has a fourth input, mask; without it the attention is causal")
+    mask_shape: str = option(
+        "B11M",
+        "axes of the mask: batch or 1, 1, queries or 1, keys; with LM each query has a mask of its own",
+        choices=tuple(MASK_AXES),
+    )
 
     def __post_init__(self) -> None:
         check_counts(hid_dim=self.hid_dim, n_heads=self.n_heads)
         head_width("hid_dim", self.hid_dim, self.n_heads)
         check_rate("dropout", self.dropout)
         check_flags(attn_bias=self.attn_bias, masked=self.masked)
+        check_choice("mask_shape", self.mask_shape, tuple(MASK_AXES))
+        if not self.masked and self.mask_shape != "B11M":
+            raise ValueError(f"mask_shape is {self.mask_shape!r} and masked false; leave one of them out")
 
 
 class MultiHeadAttentionLayer(nn.Module):
@@ -65,13 +89,21 @@ class MultiHeadAttentionLayer(nn.Module):
             return self.projection(self._attend_with_dropout(q, k, v, mask_B11M))
         if mask_B11M is None:
             attended = online_softmax_attention(q, k, v, num_heads=self.n_heads, causal=True, query_offset=0)
+        elif _is_one(mask_B11M.shape[2]):
+            of_keys = mask_B11M[:, 0, 0].expand(q.shape[0], -1)
+            attended = online_softmax_attention(q, k, v, of_keys, num_heads=self.n_heads)
         else:
-            attended = online_softmax_attention(q, k, v, mask_B11M[:, 0, 0], num_heads=self.n_heads)
+            heads = scaled_dot_product_attention(*self._by_head(q, k, v), mask=mask_B11M)
+            attended = heads.transpose(1, 2).flatten(2)
         return self.projection(attended)
+
+    def _by_head(self, *tensors: Tensor) -> list[Tensor]:
+        """`[B, rows, D]` as `[B, H, rows, D/H]`."""
+        return [x.unflatten(-1, (self.n_heads, -1)).transpose(1, 2) for x in tensors]
 
     def _attend_with_dropout(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
         """The same attention with its weights in memory, `[B, H, L, M]`, where dropout can reach them."""
-        q, k, v = (x.unflatten(-1, (self.n_heads, -1)).transpose(1, 2) for x in (q, k, v))
+        q, k, v = self._by_head(q, k, v)
         dtype = torch.promote_types(q.dtype, torch.float32)
         scores = q.to(dtype) @ k.to(dtype).transpose(-1, -2) / math.sqrt(q.shape[-1])
         if mask is None:
@@ -94,8 +126,23 @@ class MultiHeadAttentionLayer(nn.Module):
             raise ValueError(
                 f"mask has dtype {mask.dtype}; give torch.bool, True where a key may be attended"
             )
-        if mask.dim() != 4 or mask.shape[1] != 1 or mask.shape[2] != 1 or mask.shape[3] != key.shape[1]:
-            raise ValueError(f"mask has shape {list(mask.shape)}; it must be [B, 1, 1, {key.shape[1]}]")
+        B, L, M = *query.shape[:2], key.shape[1]
+        fits = mask.dim() == 4 and _is_one(mask.shape[1]) and mask.shape[3] == M
+        if not (fits and _spans(mask.shape[0], B) and _spans(mask.shape[2], L)):
+            raise ValueError(
+                f"mask has shape {list(mask.shape)}; it must be [{B}, 1, 1, {M}], one for each sequence; its first "
+                f"axis may be 1, and its third may be {L}, one for each query"
+            )
+
+
+def _is_one(size: int) -> bool:
+    """Asked of a size that is a number only: a trace at an open length must not depend on the answer."""
+    return isinstance(size, int) and size == 1
+
+
+def _spans(size: int, full: int) -> bool:
+    """Whether an axis is that long or broadcast to it."""
+    return _is_one(size) or size == full
 
 
 def build_dms(config: DMSConfig) -> MultiHeadAttentionLayer:
@@ -119,7 +166,7 @@ def inputs(config: DMSConfig) -> tuple[InputSpec, ...]:
         InputSpec("key", ("batch", "memory", config.hid_dim), "float32"),
         InputSpec("value", ("batch", "memory", config.hid_dim), "float32"),
     )
-    return (*given, InputSpec("mask", ("batch", 1, 1, "memory"), "bool")) if config.masked else given
+    return (*given, InputSpec("mask", MASK_AXES[config.mask_shape], "bool")) if config.masked else given
 
 
 SMALL = {"hid_dim": 8, "n_heads": 2}

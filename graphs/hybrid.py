@@ -154,6 +154,17 @@ def build_hybrid_mlp(**options: Any) -> HybridMLP:
     return HybridMLP(HybridMLPConfig(**options))
 
 
+def output_size(**options: Any) -> int:
+    """Width of the output of a model with these options: num_heads * head_dim; with `mlp_sizes`, the options of
+    `HybridMLPConfig`, the last of them.
+    """
+    given = {"embed_dim": 1, **options}
+    if "mlp_sizes" in given:
+        return HybridMLPConfig(**given).mlp_sizes[-1]
+    config = HybridConfig(**given)
+    return config.num_heads * config.head_dim
+
+
 def edifice(config: HybridConfig, prefix: str = "") -> names.Names:
     """Own parameter names of `hybrid` (behind `prefix`) -> the reference's."""
     table = names.norm(f"{prefix}backbone.input_ln", "input_ln")

@@ -210,6 +210,11 @@ def build_lightning(**options: Any) -> Lightning:
     return Lightning(LightningConfig(**options))
 
 
+def output_size(**options: Any) -> int:
+    """Width of the output of a model with these options of `LightningConfig`: hidden_size."""
+    return LightningConfig(**{"embed_dim": 1, **options}).hidden_size
+
+
 def build_lightning_attention(
     *,
     hidden_size: int = 256,

@@ -21,7 +21,7 @@ from temport.custom_ops.online_softmax_attention import online_softmax_attention
 from temport.custom_ops.torch_ring import written
 from temport.graphs import edifice_names as names
 from temport.graphs.architecture import Architecture
-from temport.graphs.attention_kernels import l1_attention, laplace_attention
+from temport.graphs.attention_kernels import l1_attention, laplace_attention, paper_laplace_attention
 from temport.graphs.feed_forward import GatedFeedForward
 from temport.graphs.masks import FilledRows, MaskTable
 from temport.graphs.moving_average import ExponentialMovingAverage
@@ -41,7 +41,8 @@ from temport.graphs.options import (
 )
 from temport.graphs.streaming import Memory, RuledAttention, StateSpec
 
-KERNELS = ("softmax", "laplace", "l1")
+LAPLACE = {"laplace": laplace_attention, "laplace_paper": paper_laplace_attention}
+KERNELS = ("softmax", *LAPLACE, "l1")
 
 
 def resolve_kernel(laplace: bool, kernel: str | None) -> str:
@@ -50,7 +51,7 @@ def resolve_kernel(laplace: bool, kernel: str | None) -> str:
     if kernel is None:
         return "laplace" if laplace else "softmax"
     check_choice("attention_kernel", kernel, KERNELS)
-    if laplace and kernel != "laplace":
+    if laplace and kernel not in LAPLACE:
         raise ValueError(
             f"laplace_attention asks for laplace and attention_kernel for {kernel}; give one of them"
         )
@@ -68,11 +69,14 @@ class MegaConfig:
     dropout: float = option(0.1, "dropout rate while training, behind each of the three branches")
     window_size: int = ignored(60, "every frame attends to all frames before it")
     seq_len: int | None = option(None, SEQ_LEN)
-    laplace_attention: bool = option(False, "the paper's Laplace function in place of softmax")
+    laplace_attention: bool = option(
+        False, "the paper's Laplace function in place of softmax, with its rows normalised as softmax's are"
+    )
     attention_kernel: str | None = option(
         None,
-        "softmax and laplace are causal; l1, 1/(1+|q-k|), sees later frames too and is for weights trained "
-        "with it; left out: as laplace_attention says",
+        "softmax and laplace are causal; laplace_paper is laplace of q.k/n with no row normalised, as in the paper; "
+        "l1, 1/(1+|q-k|), sees later frames too and is for weights trained with it; left out: as "
+        "laplace_attention says",
         choices=KERNELS,
     )
 
@@ -90,8 +94,8 @@ class MegaConfig:
 
 
 def causal_table(kernel: str) -> MaskTable | None:
-    """The causal rule as a table, for the one kernel that needs it; softmax has it in the op, l1 has none."""
-    return MaskTable(MaskRule(causal=True)) if kernel == "laplace" else None
+    """The causal rule as a table, for the kernels that need it; softmax has it in the op, l1 has none."""
+    return MaskTable(MaskRule(causal=True)) if kernel in LAPLACE else None
 
 
 class GatedAttention(nn.Module, RuledAttention):
@@ -111,7 +115,7 @@ class GatedAttention(nn.Module, RuledAttention):
         if self.kernel == "l1":
             raise ValueError(
                 "attention_kernel=l1 sees later frames, so the model cannot run frame by frame; "
-                "softmax and laplace can"
+                "the other kernels can"
             )
         size = self.gate.in_features
         return StateSpec("keys", (self.capacity(), size)), StateSpec("values", (self.capacity(), size))
@@ -137,7 +141,7 @@ class GatedAttention(nn.Module, RuledAttention):
             return online_softmax_attention(qkv, num_heads=1, causal=True, window=self.rule.window)
         q, k, v = qkv.chunk(3, dim=-1)
         if self.causal is not None:
-            return laplace_attention(q, k, v, self.causal(qkv.shape[1]))
+            return LAPLACE[self.kernel](q, k, v, self.causal(qkv.shape[1]))
         return l1_attention(q, k, v)
 
     def attend_cached(self, qkv: Tensor, memory: Memory) -> Tensor:
@@ -149,7 +153,7 @@ class GatedAttention(nn.Module, RuledAttention):
             q, k, v = qkv.chunk(3, dim=-1)
             slot = frames % self.capacity()
             keys, values = written(keys, k, slot), written(values, v, slot)
-            y = laplace_attention(q, keys, values, self.filled.at(frames))
+            y = LAPLACE[self.kernel](q, keys, values, self.filled.at(frames))
         memory.write(self, "keys", keys)
         memory.write(self, "values", values)
         return y
@@ -221,6 +225,23 @@ def build_mega_block(
     check_counts(hidden_size=hidden_size, ema_dim=ema_dim)
     kernel = resolve_kernel(laplace_attention, attention_kernel)
     return MegaBlock(hidden_size, ema_dim, dropout, kernel, causal_table(kernel))
+
+
+def output_size(**options: Any) -> int:
+    """Width of the output of a model with these options of `MegaConfig`: hidden_size."""
+    return MegaConfig(**{"embed_dim": 1, **options}).hidden_size
+
+
+def recommended_defaults() -> dict[str, Any]:
+    """Options recommended for sequences of about one second at 60 frames a second."""
+    return {
+        "hidden_size": 256,
+        "ema_dim": 16,
+        "num_layers": 4,
+        "window_size": 60,
+        "dropout": 0.1,
+        "laplace_attention": False,
+    }
 
 
 def edifice_block(own: str, layer: str) -> names.Names:

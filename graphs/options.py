@@ -52,11 +52,11 @@ def check_ignored(config: Any) -> None:
             )
 
 
-def check_counts(**values: Any) -> None:
-    """Each value must be a whole number of at least 1; ValueError names the first that is not."""
+def check_counts(*, at_least: int = 1, **values: Any) -> None:
+    """Each value must be a whole number of at least `at_least`; ValueError names the first that is not."""
     for name, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name} is {value!r}; it must be a whole number of at least 1")
+        if isinstance(value, bool) or not isinstance(value, int) or value < at_least:
+            raise ValueError(f"{name} is {value!r}; it must be a whole number of at least {at_least}")
 
 
 def check_rate(name: str, value: Any) -> None:

@@ -129,6 +129,11 @@ def build_sliding_window(**options: Any) -> SlidingWindow:
     return SlidingWindow(SlidingWindowConfig(**options))
 
 
+def build_attention(**options: Any) -> SlidingWindow:
+    """The standard entry: `SlidingWindow` from the options of `AttentionConfig`."""
+    return SlidingWindow(AttentionConfig(**options))
+
+
 def edifice(config: SlidingWindowConfig) -> names.Names:
     """Own parameter names -> the reference's."""
     table = names.dense("input_proj", "input_proj")
@@ -166,10 +171,12 @@ ARCHITECTURES = (
 )
 
 
-def output_size(*, num_heads: int = 4, head_dim: int = 64) -> int:
-    """Width of the output of the multi-head models: num_heads * head_dim."""
-    check_counts(num_heads=num_heads, head_dim=head_dim)
-    return num_heads * head_dim
+def output_size(**options: Any) -> int:
+    """Width of the output of a model with these options of `AttentionConfig`: hidden_size, or num_heads * head_dim
+    where it is left out.
+    """
+    config = AttentionConfig(**{"embed_dim": 1, **options})
+    return config.num_heads * config.head_size
 
 
 def recommended_defaults() -> dict[str, Any]:

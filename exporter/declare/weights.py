@@ -1,4 +1,4 @@
-"""Weights in: safetensors only, every tensor accounted for by name and shape."""
+"""Weights from safetensors or a checkpoint, every tensor accounted for by name and shape; written as safetensors."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from safetensors.numpy import load_file, save
 from torch import nn
 
 from temport.exporter.declare.call import own
+from temport.exporter.declare.checkpoint import SUFFIXES, read_checkpoint
 from temport.exporter.errors import UserError
 from temport.graphs.edifice_weights import convert
 
@@ -24,25 +25,40 @@ _LENGTH = 8
 """Bytes of a safetensors file before its header, which is JSON: the header's length, little endian."""
 
 
-def read(path: Path) -> dict[str, np.ndarray]:
-    """All tensors of a safetensors file; anything else is refused before it is parsed."""
+def read(path: Path, prefix: str = "") -> dict[str, np.ndarray]:
+    """All tensors of a safetensors file or a checkpoint; of those under `prefix` only, without it.
+
+    A pickle under another name than a checkpoint's is refused before it is parsed.
+    """
     if not path.is_file():
         raise UserError(f"weights file {path} does not exist")
     with path.open("rb") as file:
         head = file.read(_LENGTH + 1)
-    if head.startswith(_PICKLES) and not _has_header(head, path.stat().st_size):
+    pickled = head.startswith(_PICKLES) and not _has_header(head, path.stat().st_size)
+    if pickled and path.suffix not in SUFFIXES:
         raise UserError(
-            f"{path} is a pickled file, and loading one runs code; "
+            f"{path} is a pickled file, which only a checkpoint ({', '.join(SUFFIXES)}) may be; "
             "save it with safetensors.torch.save_file(model.state_dict(), ...)"
         )
-    try:
-        tensors = load_file(path)
-    except (SafetensorError, ValueError, KeyError, OSError) as error:
-        raise UserError(f"{path} is not a complete safetensors file: {error}") from error
+    tensors = read_checkpoint(path, prefix) if pickled else _under(prefix, _read_safetensors(path), path)
     for name, tensor in tensors.items():
         if np.issubdtype(tensor.dtype, np.floating) and np.isnan(tensor).any():
             raise UserError(f"tensor {name} in {path} holds NaN")
     return tensors
+
+
+def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
+    try:
+        return load_file(path)
+    except (SafetensorError, ValueError, KeyError, OSError) as error:
+        raise UserError(f"{path} is not a complete safetensors file: {error}") from error
+
+
+def _under(prefix: str, tensors: dict[str, np.ndarray], path: Path) -> dict[str, np.ndarray]:
+    chosen = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+    if tensors and not chosen:
+        raise UserError(f"no tensor of {path} begins with {prefix!r}; its first is {next(iter(tensors))!r}")
+    return chosen
 
 
 def _has_header(head: bytes, size: int) -> bool:
@@ -51,9 +67,9 @@ def _has_header(head: bytes, size: int) -> bool:
     return head[_LENGTH:] == b"{" and _LENGTH + length <= size
 
 
-def fill(module: nn.Module, path: Path, layout: str, arch: str, config: Any) -> None:
+def fill(module: nn.Module, path: Path, layout: str, arch: str, config: Any, prefix: str = "") -> None:
     """Fill `module` from a safetensors file in its own names, or in those of the reference implementation."""
-    module, tensors = own(module), read(path)
+    module, tensors = own(module), read(path, prefix)
     if layout == "edifice":
         try:
             state = convert(arch, config, tensors)

@@ -121,7 +121,9 @@ def find_truth(case: Case, oracle: Session, torch: Session, precision: str) -> T
     errors = _errors(rounded, truth, noise)
     responses = dict.fromkeys(truth, 0.0)
     for draw in range(JITTERS_OF_SENSITIVE):
-        rules = draw < JITTERS or any(_sensitive(errors[n], scales[n], precision) for n in truth)
+        rules = draw < JITTERS or any(
+            _sensitive(errors[n], responses[n], scales[n], precision) for n in truth
+        )
         if not rules and draw >= copies and (precision not in HALF or all(n.settled for n in noise.values())):
             break
         inputs = jittered(case, draw, precision)
@@ -215,9 +217,12 @@ def _finite_distance(actual: np.ndarray, expected: np.ndarray) -> float | None:
     return distance if np.isfinite(distance) else None
 
 
-def _sensitive(torch_error: float, scale: float, precision: str) -> bool:
-    """Above the bound's fixed floor and below the ceiling: more copies can change what is allowed."""
-    return FLOOR_ULPS * EPS[precision] * scale < torch_error <= CEILING[precision] * scale
+def _sensitive(torch_error: float, response: float, scale: float, precision: str) -> bool:
+    """Torch's error, or what the output makes of its inputs' rounding, is above the bound's fixed floor and below the
+    ceiling: more copies can change what is allowed.
+    """
+    floor = FLOOR_ULPS * EPS[precision] * scale
+    return floor < max(torch_error, response) and torch_error <= CEILING[precision] * scale
 
 
 def _errors(actual: Arrays, expected: Arrays, noise: dict[str, Noise]) -> dict[str, float]:

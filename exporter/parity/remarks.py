@@ -27,7 +27,7 @@ def _constant(truths: Sequence[Truth]) -> list[str]:
             moved = np.ptp(rows, axis=0).max()
         if moved <= EXACT * np.abs(rows).max():
             found.append(
-                f"{name} is the same in every case, whatever the input: parity says little of such a model"
+                f"{name} is constant: nothing was tested; it is the same in every case, whatever the input"
             )
     return found
 

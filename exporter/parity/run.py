@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from temport.exporter.declare.declaration import HALF
 from temport.exporter.errors import UserError
 from temport.exporter.parity.bisect import locate
 from temport.exporter.parity.cases import Case
-from temport.exporter.parity.compare import CEILING, EPS, FORMULA, judge, worst
+from temport.exporter.parity.compare import CEILING, CONDITIONED, EPS, FORMULA, judge, worst
 from temport.exporter.parity.conditioning import JITTERS
 from temport.exporter.parity.decided import settled
 from temport.exporter.parity.gate import gate
@@ -19,6 +20,7 @@ from temport.exporter.parity.remarks import remarks
 from temport.exporter.parity.result import (
     FAIL,
     NOT_RUN,
+    PASS,
     CaseRow,
     OutputRow,
     ParityReport,
@@ -26,10 +28,13 @@ from temport.exporter.parity.result import (
     RuntimeRow,
 )
 from temport.exporter.parity.rounding_noise import RULES
+from temport.exporter.parity.unseen import Unseen, find_unseen
 from temport.exporter.runtimes import every
 from temport.exporter.runtimes.contract import Runtime, Session
 from temport.exporter.runtimes.subject import Subject
 
+SEVERAL_THREADS = 3
+"""Threads of one more run, of the first case: work that is divided otherwise must not change what comes out."""
 OnRuntime = Callable[[str, int, int], None]
 """`progress(what, step, steps)`, called before each runtime."""
 
@@ -56,10 +61,11 @@ def run_parity(
     steps = len(runtimes) + 1
     notify("torch_float64 (oracle)", 0, steps)
     truths = find_truths(subject, cases, threads) if truths is None else truths
+    unseen = find_unseen(subject, truths[0])
     rows = []
     for step, runtime in enumerate(runtimes, 1):
         notify(runtime.name, step, steps)
-        rows.append(run_runtime(subject, runtime, truths, threads))
+        rows.append(run_runtime(subject, runtime, truths, threads, unseen))
     verdict, reasons = gate(rows)
     precision = subject.declaration.precision
     content = subject.model_path.read_bytes()
@@ -71,7 +77,7 @@ def run_parity(
             "sha256": hashlib.sha256(content).hexdigest(),
         },
         precision=precision,
-        formula=f"{FORMULA}; {RULES}" if precision in HALF else FORMULA,
+        formula=f"{FORMULA}; {RULES}" if precision in HALF else CONDITIONED,
         eps=EPS[precision],
         ceiling=CEILING[precision],
         jitters=JITTERS,
@@ -79,12 +85,21 @@ def run_parity(
         runtimes=tuple(rows),
         verdict=verdict,
         reasons=reasons,
-        warnings=remarks(truths, precision),
+        warnings=(*remarks(truths, precision), *(unseen.remarks() if unseen is not None else ())),
     )
 
 
-def run_runtime(subject: Subject, runtime: Runtime, truths: Sequence[Truth], threads: int = 1) -> RuntimeRow:
-    """One row of the report; an exception inside the runtime is a failure of that runtime, not of the run."""
+def run_runtime(
+    subject: Subject,
+    runtime: Runtime,
+    truths: Sequence[Truth],
+    threads: int = 1,
+    unseen: Unseen | None = None,
+) -> RuntimeRow:
+    """One row of the report; an exception inside the runtime is a failure of that runtime, not of the run.
+
+    unseen  where NaN and infinity must have no influence; it notes what comes through in whom it does not fail
+    """
     try:
         refusal = runtime.unavailable() or runtime.capabilities.refusal(subject.declaration)
     except Exception as error:
@@ -101,14 +116,42 @@ def run_runtime(subject: Subject, runtime: Runtime, truths: Sequence[Truth], thr
         return RuntimeRow(runtime.name, "", "", FAIL, f"the model does not load: {_summary(error)}")
     with session:
         results = tuple(run_case(session, truth, subject.declaration.precision) for truth in truths)
-        verdict = worst([result.verdict for result in results])
-        row = RuntimeRow(runtime.name, session.version, session.path, verdict, "", results)
+        row = RuntimeRow(runtime.name, session.version, session.path, PASS, "", results)
+        right = bool(results) and all(result.verdict != FAIL for result in results)
+        leak = unseen.check(runtime.name, session, subject) if unseen is not None and right else ""
+    if leak:
+        return replace(row, verdict=FAIL, results=(_failed(results[0], leak), *results[1:]))
+    if right and runtime.capabilities.threads:
+        divided = _on_several_threads(subject, runtime, truths[0])
+        if divided.verdict == FAIL:
+            results, threads = (divided, *results[1:]), SEVERAL_THREADS
+    verdict = worst([result.verdict for result in results])
     if verdict != FAIL:
-        return row
+        return replace(row, verdict=verdict)
     failed = next(t for t, r in zip(truths, results, strict=True) if r.verdict == FAIL)
-    return RuntimeRow(
-        row.name, row.version, row.path, verdict, "", results, locate(subject, runtime, failed, threads)
-    )
+    divergence = locate(subject, runtime, failed, threads)
+    return replace(row, verdict=verdict, results=results, divergence=divergence)
+
+
+def _failed(result: ResultRow, reason: str) -> ResultRow:
+    """A result whose numbers are right, failed for another reason."""
+    outputs = {name: replace(row, verdict=FAIL, reason=reason) for name, row in result.outputs.items()}
+    return replace(result, verdict=FAIL, outputs=outputs)
+
+
+def _on_several_threads(subject: Subject, runtime: Runtime, truth: Truth) -> ResultRow:
+    """The case judged by the same bounds as on one thread; the reasons of a failure say that it is of threads."""
+    try:
+        with runtime.open(subject, SEVERAL_THREADS) as session:
+            result = run_case(session, truth, subject.declaration.precision)
+    except Exception as error:
+        told = OutputRow(FAIL, f"the model does not load: {_summary(error)}")
+        result = ResultRow(truth.case.name, FAIL, dict.fromkeys(truth.outputs, told))
+    outputs = {
+        name: replace(row, reason=f"on {SEVERAL_THREADS} threads: {row.reason}") if row.reason else row
+        for name, row in result.outputs.items()
+    }
+    return replace(result, outputs=outputs)
 
 
 def run_case(session: Session, truth: Truth, precision: str) -> ResultRow:

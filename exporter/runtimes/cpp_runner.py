@@ -33,6 +33,13 @@ def find() -> Found:
 
 RUNTIME = RunnerRuntime(
     "cpp",
-    replace(CAPABILITIES, custom_domain=True, intermediates=False, streams=False, whole_streams=True),
+    replace(
+        CAPABILITIES,
+        custom_domain=True,
+        intermediates=False,
+        streams=False,
+        whole_streams=True,
+        threads=True,
+    ),
     find,
 )

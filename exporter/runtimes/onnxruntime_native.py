@@ -17,7 +17,7 @@ class OnnxRuntimeNative:
     """With the library registered ORT prefers its kernels to the bodies; a node that it has none for is named."""
 
     name = "onnxruntime_native"
-    capabilities: Capabilities = replace(CAPABILITIES, custom_domain=True)
+    capabilities: Capabilities = replace(CAPABILITIES, custom_domain=True, threads=True)
 
     def unavailable(self) -> str | None:
         if reason := PLAIN.unavailable():

@@ -24,12 +24,20 @@ from temport.exporter.declare.observe import drawn
 from temport.exporter.declare.slow_path import slow_path
 from temport.exporter.errors import UserError, users_code
 from temport.exporter.trace.advice import advice
+from temport.exporter.trace.recurrent import whole_layers
 from temport.exporter.trace.small_addends import keep_small_addends
 from temport.exporter.trace.torch_translations import translations_read_once
 from temport.exporter.trace.translate_division import translate_division
 from temport.exporter.trace.translate_erfc import translate_erfc
 from temport.exporter.trace.translate_index import translate_index
 from temport.exporter.trace.translate_lstm import translate_lstm
+from temport.exporter.trace.translate_recurrent import (
+    GRU,
+    RNN_RELU,
+    RNN_TANH,
+    translate_lstm_layers,
+    translate_one_state,
+)
 
 OLDEST_OPSET, NEWEST_OPSET = 18, 24
 
@@ -49,6 +57,10 @@ def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
     return {
         **{op.torch_op: op.translate() for op in OPS.values() if op.torch_op},
         torch.ops.temport.lstm.default: translate_lstm,
+        torch.ops.temport.lstm_layers.default: translate_lstm_layers,
+        torch.ops.temport.gru_layers.default: translate_one_state(GRU),
+        torch.ops.temport.rnn_tanh_layers.default: translate_one_state(RNN_TANH),
+        torch.ops.temport.rnn_relu_layers.default: translate_one_state(RNN_RELU),
         torch.ops.aten.erfc.default: translate_erfc,
         torch.ops.aten.div.Tensor_mode: translate_division,
         torch.ops.aten.index.Tensor: translate_index,
@@ -76,7 +88,7 @@ def to_onnx(module: nn.Module, declaration: Declaration) -> ir.Model:
         if declaration.module is None
         else users_code(f"{declaration.module} cannot be traced", advice)
     )
-    with own, _quiet(), slow_path(), translations_read_once():
+    with own, _quiet(), slow_path(), whole_layers(), translations_read_once():
         program = torch.onnx.export(
             module,
             example_inputs(declaration),

@@ -7,6 +7,7 @@ import re
 import typing
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,8 @@ from temport.exporter.declare.architectures import declare, rebuild
 from temport.exporter.declare.construct import seeded
 from temport.exporter.declare.options import as_settings, configure, options
 from temport.exporter.errors import UserError
+from temport.exporter.export import export
+from temport.exporter.parity.result import PASS
 from temport.graphs.architecture import Architecture
 from temport.graphs.registry import ARCHITECTURES
 from tests.small_models import SMALL, SmallModel
@@ -133,6 +136,30 @@ def test_a_declaration_of_an_earlier_version_opens(name: str) -> None:
         assert torch.equal(mine, theirs)
     with pytest.raises(UserError, match="do not fit this version"):
         rebuild(replace(declaration, options={**declaration.options, "window": 4}))
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "asked"),
+    [
+        ("dms-masked", ["mask_shape=111M"], {"batch": "1:2:5", "seq": "4", "memory": "1:7:9"}),
+        ("dms-masked", ["mask_shape=B1LM"], {"batch": "1:2:5", "seq": "1:4:9", "memory": "1:7:9"}),
+        ("dms-masked", ["mask_shape=11LM"], {"seq": "4", "memory": "7", "precision": "fp16"}),
+        ("mega-softmax", ["attention_kernel=laplace_paper", "num_layers=1"], {"seq": "9"}),
+        ("mega-softmax", ["attention_kernel=laplace_paper", "num_layers=1"], {"seq": "9", "streaming": True}),
+    ],
+    ids=lambda value: "-".join(map(str, value)) if not isinstance(value, str) else value,
+)
+def test_options_that_no_small_model_has(
+    name: str, settings: list[str], asked: dict[str, Any], tmp_path: Path
+) -> None:
+    """From `--set` to every runtime."""
+    small = SMALL[name]
+    done = export(
+        small.arch.name, settings=(*as_settings(small.options), *settings), out=tmp_path / "b", **asked
+    )
+    assert done.passed, done.report.reasons
+    ran = {row.name for row in done.report.runtimes if row.verdict == PASS}
+    assert {"onnx_reference", "onnxruntime_cpu"} <= ran
 
 
 def test_only_a_window_that_works_is_declared() -> None:

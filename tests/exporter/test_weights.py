@@ -72,7 +72,25 @@ def test_pickle_is_refused_unopened(tmp_path: Path) -> None:
             return exec, ("raise SystemExit('the pickle ran')",)
 
     torch.save(Bomb(), tmp_path / "w.pt")
-    with pytest.raises(UserError, match="pickled"):
+    with pytest.raises(UserError, match="no checkpoint of tensors alone"):
+        weights.read(tmp_path / "w.pt")
+
+
+@pytest.mark.parametrize("key", [None, "state_dict", "model_state_dict"])
+def test_a_checkpoint_of_tensors(key: str | None, tmp_path: Path) -> None:
+    """As it is, inside what a training loop keeps, and under a prefix, in any float type."""
+    tensors = {"net.w": torch.ones(2, dtype=torch.bfloat16), "net.b": torch.zeros(1), "other": torch.zeros(3)}
+    torch.save(tensors if key is None else {key: tensors, "epoch": 3}, tmp_path / "w.ckpt")
+    assert weights.read(tmp_path / "w.ckpt").keys() == tensors.keys()
+    found = weights.read(tmp_path / "w.ckpt", "net.")
+    assert found.keys() == {"w", "b"} and found["w"].tolist() == [1, 1]
+    with pytest.raises(UserError, match=r"no tensor of .* begins with 'model.'; its first is 'net.w'"):
+        weights.read(tmp_path / "w.ckpt", "model.")
+
+
+def test_a_checkpoint_without_weights(tmp_path: Path) -> None:
+    torch.save({"epoch": 3}, tmp_path / "w.pt")
+    with pytest.raises(UserError, match="holds no state_dict"):
         weights.read(tmp_path / "w.pt")
 
 

@@ -124,12 +124,6 @@ def test_attention_takes_its_head_size_from_hidden_size(small):
     assert graphs.output_size(num_heads=2, head_dim=4) == one(x).shape[1]
 
 
-def test_recommended_defaults_are_options():
-    defaults = graphs.recommended_defaults()
-    config = graphs.build_sliding_window(embed_dim=4, **defaults)
-    assert len(config.layers) == defaults["num_layers"] and defaults["window_size"] == 60
-
-
 @pytest.mark.parametrize("name", SEQUENCES)
 def test_wrong_input_is_one_sentence(name):
     model, width = SMALL[name].build(), SMALL[name].config().embed_dim

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from temport import graphs
-from temport.graphs.attention_kernels import l1_attention, laplace_attention
+from temport.graphs.attention_kernels import l1_attention, laplace_attention, paper_laplace_attention
 
 
 def by_loops(q, k, v, mask):
@@ -36,17 +36,20 @@ def draw(B, T, S, D, scale=1.0, dtype=torch.float64):
     chunk=st.integers(1, 21),
     window=st.integers(0, 22),
     causal=st.booleans(),
+    alignment=st.sampled_from(["start", "end"]),
     scale=st.sampled_from([1e-3, 1.0, 100.0]),
 )
-def test_memory_efficient_equals_the_definition(T, S, D, chunk, window, causal, scale):
+def test_memory_efficient_equals_the_definition(T, S, D, chunk, window, causal, alignment, scale):
     q, k, v = draw(2, T, S, D, scale)
-    i, j = np.arange(T)[:, None] + S - T, np.arange(S)[None, :]
+    i, j = np.arange(T)[:, None] + (S - T if alignment == "end" else 0), np.arange(S)[None, :]
     mask = np.ones((T, S), bool)
     if causal or window:
         mask &= j <= i
     if window:
         mask &= j > i - window
-    actual = graphs.memory_efficient_attention(q, k, v, chunk_size=chunk, causal=causal, window=window)
+    actual = graphs.memory_efficient_attention(
+        q, k, v, chunk_size=chunk, causal=causal, window=window, alignment=alignment
+    )
     expected = by_loops(*(x.numpy() for x in (q, k, v)), mask)
     # exp turns an absolute error of a score into a relative one of a weight: scores reach ~scale^2 * D * 10.
     bound = 1e-15 * (10 + 10 * D * scale * scale) * S * scale * 10
@@ -125,6 +128,24 @@ def test_laplace_kernel_by_loops(scale):
     np.testing.assert_allclose(actual.numpy(), out, rtol=0, atol=1e-15 / 1e-8 * scale * 10)
 
 
-def test_laplace_of_hopeless_scores_is_zero():
+@pytest.mark.parametrize("scale", [1.0, 3.0], ids="scale{}".format)
+def test_laplace_of_the_paper_by_loops(scale):
+    """Scores are divided by the keys that a row may see, and nothing is normalised."""
+    q, k, v = draw(2, 9, 9, 5, scale)
+    mu, sigma = math.sqrt(0.5), math.sqrt(1 / (4 * math.pi))
+    out = np.zeros((2, 9, 5))
+    for b, t in np.ndindex(2, 9):
+        for s in range(t + 1):
+            x = float(q[b, t] @ k[b, s]) / (t + 1)
+            out[b, t] += 0.5 * (1 + math.erf((x - mu) / (sigma * math.sqrt(2)))) * v[b, s].numpy()
+    actual = paper_laplace_attention(q, k, v, graphs.causal_mask(9))
+    np.testing.assert_allclose(actual.numpy(), out, rtol=0, atol=1e-13 * scale)
+    sums = paper_laplace_attention(q, k, torch.ones(2, 9, 1, dtype=torch.float64), graphs.causal_mask(9))
+    assert (sums - 1).abs().max() > 0.5
+
+
+@pytest.mark.parametrize("kernel", [laplace_attention, paper_laplace_attention])
+def test_laplace_of_hopeless_scores_is_zero(kernel):
     q = torch.full((1, 3, 4), 20.0)
-    assert torch.equal(laplace_attention(q, -q, q, graphs.causal_mask(3)), torch.zeros(1, 3, 4))
+    assert torch.equal(kernel(q, -q, q, graphs.causal_mask(3)), torch.zeros(1, 3, 4))
+    assert torch.equal(kernel(q, q, q, graphs.window_mask(3, 0)), torch.zeros(1, 3, 4))

@@ -53,8 +53,10 @@ def test_bottom_right_alignment_would_be_seen():
     [
         ((8, 8, 7), None, r"value has shape \[2, 4, 7\]; it must be \[B, M, 8\]"),
         ((8, 8, 8), MASK.float(), r"give torch\.bool"),
-        ((8, 8, 8), MASK[..., :3], r"it must be \[B, 1, 1, 4\]"),
-        ((8, 8, 8), MASK[:, 0, 0], r"it must be \[B, 1, 1, 4\]"),
+        ((8, 8, 8), MASK[..., :3], r"mask has shape \[2, 1, 1, 3\]; it must be \[2, 1, 1, 4\]"),
+        ((8, 8, 8), MASK[:, 0, 0], r"it must be \[2, 1, 1, 4\]"),
+        ((8, 8, 8), MASK.expand(2, 2, 4, 4), r"its first axis may be 1, and its third may be 4"),
+        ((8, 8, 8), MASK.expand(2, 1, 3, 4), r"mask has shape \[2, 1, 3, 4\]"),
     ],
 )
 def test_wrong_inputs(shapes, mask, message):

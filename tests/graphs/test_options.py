@@ -56,9 +56,11 @@ def test_a_dropout_that_is_no_rate(name, value):
         ("hybrid", dict(lstm_layers=0), "lstm_layers is 0"),
         ("sliding_window", dict(embed_dim=0), "embed_dim is 0"),
         ("sliding_window", dict(seq_len=0), "seq_len is 0"),
-        ("mega", dict(attention_kernel="relu"), "it must be one of softmax, laplace, l1"),
+        ("mega", dict(attention_kernel="relu"), "it must be one of softmax, laplace, laplace_paper, l1"),
         ("mega", dict(attention_kernel="l1", laplace_attention=True), "asks for laplace and .* for l1"),
         ("mega", dict(attention_kernel="softmax", laplace_attention=True), "give one of them"),
+        ("dms", dict(masked=False, mask_shape="B1LM"), "mask_shape is 'B1LM' and masked false"),
+        ("dms", dict(mask_shape="BHLM"), "it must be one of B11M, 111M, B1LM, 11LM"),
         ("mega", dict(laplace_attention="no"), "laplace_attention is 'no'; it must be true or false"),
     ],
 )
@@ -67,16 +69,8 @@ def test_a_bad_option(name, options, message):
         configure(name, **options)
 
 
-def test_documented_defaults():
-    config = configure("sliding_window")
-    assert (config.window_size, config.num_heads, config.head_dim, config.num_layers) == (60, 4, 64, 2)
-    assert (config.ffn_dim, config.dropout) == (256, 0.1)
-    config = configure("hybrid_mlp")
-    assert (config.lstm_hidden, config.lstm_layers, config.mlp_sizes) == (256, 1, (256, 256))
-    config = configure("mega")
-    assert (config.hidden_size, config.ema_dim, config.num_layers, config.window_size) == (256, 16, 4, 60)
+def test_a_block_is_no_longer_than_the_sequence():
     config = configure("lightning")
-    assert (config.hidden_size, config.num_heads, config.num_layers, config.block_size) == (256, 8, 4, 64)
     assert (config.feature_map, config.normalizer, config.used_block_size) == ("identity", "key_sum", 60)
 
 
@@ -84,8 +78,9 @@ def test_mega_kernels_and_inner_size():
     block = graphs.build_mega_block()
     assert block.attention.kernel == "softmax" and block.ffn.gate.out_features == 688
     assert graphs.build_mega_block(laplace_attention=True).attention.kernel == "laplace"
-    both = graphs.build_mega_block(laplace_attention=True, attention_kernel="laplace")
-    assert both.attention.kernel == "laplace"
+    for kernel in ("laplace", "laplace_paper"):
+        both = graphs.build_mega_block(laplace_attention=True, attention_kernel=kernel)
+        assert both.attention.kernel == kernel
 
 
 def test_an_idle_linear_branch_is_told():

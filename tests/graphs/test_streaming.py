@@ -77,6 +77,7 @@ def test_every_position_in_float32(name):
     "arch, options",
     [
         ("mega", dict(hidden_size=6)),
+        ("mega", dict(attention_kernel="laplace_paper")),
         ("lightning", dict(block_size=1)),
         ("lightning", dict(block_size=59)),
         ("sliding_window", dict(window_size=1)),

@@ -1,8 +1,9 @@
-"""The sums that a stream of block-linear attention keeps do not drift: after many blocks as exact as after one."""
+"""What a stream keeps does not drift: after thousands of frames as exact as after one window."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,12 +11,20 @@ import torch
 
 from temport.custom_ops.cached_block_linear_attention import cached_block_linear_attention
 from temport.custom_ops.table import OPS
+from temport.exporter.build import build, save
+from temport.exporter.declare.streams import WholeSequence
+from temport.exporter.parity.compare import FLOOR_ULPS
+from temport.exporter.parity.stream import Streamed
+from temport.exporter.runtimes import runtime_named
+from temport.exporter.runtimes.subject import Subject
 from tests.numerics.one_node import EPS, Array, Node
+from tests.small_models import SMALL
 
 OP = "CachedBlockLinearAttention"
 STATE = ("Keys", "Values", "Earlier", "Block", "Lost")
 ATTRIBUTES = {"num_heads": 1, "feature_map": "elu1", "normalizer": "key_sum", "eps": 1e-8}
 FRAMES, ROWS, DIM = 3000, 2, 2
+LONG, SETTLED = 20_000, 150
 Step = Callable[[Mapping[str, Array]], list[Array]]
 
 
@@ -72,3 +81,25 @@ def test_sums_do_not_drift(made: Callable[[str], Step], moves: bool, dtype: str)
     assert np.abs(inputs["Earlier"][0, 0] - exact).max() <= allowed
     if dtype == "float32" and not moves:
         assert np.abs(plain - exact).max() > 20 * allowed
+
+
+@pytest.mark.parametrize("name", ["hybrid", "mega-softmax", "lightning-elu1"])
+def test_a_stream_of_20000_frames_is_as_exact_as_a_window(name: str, tmp_path: Path) -> None:
+    """Two streams at once, one of a sensor at rest and one of noise, in the native kernels.
+
+    What an LSTM and a moving average keep of a frame is gone after some hundred, so float64 needs the last ones only;
+    the sums of block-linear attention need all.
+    """
+    declaration, module = SMALL[name].declare_stream(batch="2", seq="9")
+    save(build(module, declaration), tmp_path / "model.onnx", external_data=False)
+    frames = np.random.default_rng(0).standard_normal((2, LONG, 6)).astype(np.float32)
+    frames[0] = frames[0, :1]
+    with Streamed(runtime_named("onnxruntime_native")).open(
+        Subject(declaration, tmp_path / "model.onnx")
+    ) as session:
+        outputs = session.run({"frame": frames})["output"][:, -SETTLED:]
+    needed = frames if name.startswith("lightning") else frames[:, -4 * SETTLED :]
+    model = WholeSequence(module, declaration).double()
+    with torch.no_grad():
+        exact = model(torch.from_numpy(needed).double()).numpy()[:, -SETTLED:]
+    assert np.abs(outputs - exact).max() <= FLOOR_ULPS * EPS["float32"] * np.abs(exact).max()

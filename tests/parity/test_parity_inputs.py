@@ -82,6 +82,8 @@ def test_distributions_are_what_they_say():
     assert 100 < np.abs(cases["large"]).max() < 1000
     assert np.abs(cases["tiny"]).max() < 1e-5
     assert np.all(cases["constant"] == cases["constant"][:, :1])
+    frames, count = np.unique(cases["peaked"][0], axis=0, return_counts=True)
+    assert len(frames) < count.sum() and np.ptp(frames, axis=0).max() > 10
     steps = np.diff(cases["ramp"], axis=1)
     assert np.allclose(steps, steps[:, :1], rtol=1e-5)
 
