@@ -34,7 +34,7 @@ from temport.exporter.export import run_export
 from temport.exporter.parity.stream import Streamed
 from temport.exporter.recheck import rebuilt_module
 from temport.exporter.request import ExportRequest
-from temport.exporter.runtimes import RUNTIMES, load
+from temport.exporter.runtimes import RUNTIMES, runtime_named
 from temport.exporter.runtimes.subject import Subject
 from temport.graphs import build_mega, build_sliding_window
 from temport.graphs.streaming import Memory
@@ -132,7 +132,7 @@ def predictions(bundle_path: Path, x: np.ndarray) -> dict[str, np.ndarray | str]
     )
     found: dict[str, np.ndarray | str] = {}
     for name in RUNTIMES:
-        runtime = load(name)
+        runtime = runtime_named(name)
         reason = runtime.unavailable() or runtime.capabilities.refusal(subject.declaration)
         if reason is not None:
             found[name] = reason
@@ -156,7 +156,9 @@ def request(factory: Callable[[], nn.Module], folder: Path, **changes: Any) -> E
 def classes_by_frame(bundle_path: Path, x: np.ndarray) -> np.ndarray:
     """Class indices `[batch, frames]` of streams `x [batch, frames, 6]`, frame by frame in ONNX Runtime."""
     bundle = open_bundle(bundle_path)
-    with Streamed(load("onnxruntime_cpu")).open(Subject(bundle.declaration, bundle.model_path)) as session:
+    with Streamed(runtime_named("onnxruntime_cpu")).open(
+        Subject(bundle.declaration, bundle.model_path)
+    ) as session:
         return session.run({"frame": x})["output"].argmax(axis=2)
 
 

@@ -1,7 +1,8 @@
 """Run the engine that a compiler put into the bundle; shared by both TensorRT flavours.
 
-The engine is native code: its sha256 is compared with `engine.json` before it is read, and host code inside an
-engine stays forbidden.
+The engine is native code for the GPU that TensorRT trusts: its sha256 is compared with `engine.json` before it is
+read, which shows that nothing was damaged; one from a stranger is a stranger's program. Lean runtimes inside an engine
+("host code") stay forbidden.
 """
 
 from __future__ import annotations

@@ -103,3 +103,8 @@ def test_what_it_cannot_read_gets_a_sentence(
     ):
         done = fed(program, bundle, names, text)
         assert done.returncode == 2 and sentence in done.stderr and done.stderr.count("\n") == 1
+    frames = np.ones((3, 8))
+    frames[1, 5] = np.nan
+    done = fed(program, stepped("mega"), classes, csv(frames))
+    assert done.returncode == 0 and done.stdout.count("frame ") == 2
+    assert done.stderr.startswith("line 2: the frame is refused: frame holds NaN in row 0 of the batch")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from toolchain import CPP, build, call, need
 
+PROGRAMS = ("temport_tests", "temport_tensorrt_tests")
 READERS = ("npy", "npz", "manifest", "state", "nodes", "bundle")
 RUNS = {
     "npy": 200_000,
@@ -23,7 +24,8 @@ RUNS = {
 
 def test_cpp_tests() -> None:
     tests = build("test") / "tests"
-    assert "Status: SUCCESS" in call(tests / "temport_tests")
+    for program in PROGRAMS:
+        assert "Status: SUCCESS" in call(tests / program)
     assert '"ours": 0, "runtime": 0' in call(tests / "temport_allocations")
 
 
@@ -31,11 +33,12 @@ def test_cpp_tests() -> None:
 def instrumented() -> Path:
     """Fuzzers and C++ tests under AddressSanitizer and UndefinedBehaviorSanitizer, one build for both."""
     need("clang++")
-    return build("fuzz", "fuzzers", "temport_tests")
+    return build("fuzz", "fuzzers", *PROGRAMS)
 
 
 def test_address_and_undefined_behaviour(instrumented: Path) -> None:
-    assert "Status: SUCCESS" in call(instrumented / "tests" / "temport_tests")
+    for program in PROGRAMS:
+        assert "Status: SUCCESS" in call(instrumented / "tests" / program)
 
 
 def test_threads() -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import toolchain
 from javascript import PROGRAMS, SWIFTSHADER, install, refusal, run
 from rich.console import Console
 from small_bundles import SMALL, rehash, write_bundle
@@ -21,6 +22,7 @@ from toolchain import call
 
 from temport.exporter.bundle.directory import open_bundle
 from temport.exporter.export import run_export
+from temport.exporter.parity.compare import judge
 from temport.exporter.parity.gate import gate
 from temport.exporter.parity.run import run_runtime
 from temport.exporter.parity.serial import runtime_row
@@ -150,12 +152,38 @@ def half(tmp_path: Path, precision: str) -> Path:
     return tmp_path / precision
 
 
-def test_half_floats_and_external_data(tmp_path: Path) -> None:
+def assert_overflow_is_no_wrong_number(bundle: Path, runner: Path) -> None:
+    """Two cases whose outputs are NaN: torch overflows in one of them, as its bound says, and not in the other."""
+    with np.load(bundle / "vectors.npz") as archive:
+        arrays = dict(archive)
+    recorded = (bundle / "vectors.npz").read_bytes(), (bundle / "manifest.json").read_bytes()
+    overflowing, wrong = sorted({key.split("/")[0] for key in arrays})[:2]
+    for case in (overflowing, wrong):
+        arrays[f"{case}/input/state_sequence"].fill(np.nan)
+    arrays[f"{overflowing}/bound/output"][:2] = np.nan  # what passes, and torch's own error
+    np.savez(bundle / "vectors.npz", **arrays)
+    rehash(bundle)
+    named = {truth.case.name: truth for truth in read_vectors(bundle / "vectors.npz")}
+    for done in (run("node", bundle, "--replay"), toolchain.run(runner, bundle, "--replay", "--ops", "none")):
+        row = runtime_row(json.loads(done.stdout)["runtimes"][0])
+        told = {result.case: result.outputs["output"] for result in row.results}
+        for case, verdict in ((overflowing, "ill-conditioned"), (wrong, "fail")):
+            truth = named[case]
+            nan = np.full_like(truth.outputs["output"], np.nan).astype(np.float16)
+            judged = judge(nan, truth.outputs["output"], truth.bounds["output"], "float16")
+            assert (told[case].verdict, told[case].reason) == (judged.verdict, judged.reason)
+            assert judged.verdict == verdict
+    for name, content in zip(("vectors.npz", "manifest.json"), recorded, strict=True):
+        (bundle / name).write_bytes(content)
+
+
+def test_half_floats_and_external_data(tmp_path: Path, runner: Path) -> None:
     bundle = half(tmp_path, "fp16")
     for where in PROGRAMS:
         done = run(where, bundle, "--replay")
         assert done.returncode == 0, done.stderr
         assert runtime_row(json.loads(done.stdout)["runtimes"][0]).verdict == "pass"
+    assert_overflow_is_no_wrong_number(bundle, runner)
     with (bundle / "model.onnx.data").open("r+b") as file:
         file.write(b"\xff")
     assert "model.onnx.data differs from its manifest" in refusal("node", bundle)
@@ -201,7 +229,7 @@ def test_the_browser_ends_with_its_runner(exported: Exported, end: signal.Signal
         runner.wait(30)
         until(lambda: not browsers(Path(scratch)))
         if end == signal.SIGTERM:
-            assert runner.returncode == 2 and os.listdir(scratch) == []
+            assert runner.returncode == 130 and os.listdir(scratch) == []
 
 
 def browsers(profiles: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""A stream saved by one runner goes on in another: C++, node and the browser share one form of bytes."""
+"""A stream saved in one place goes on in another: C++, node, the browser and Python share one form of bytes."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ import pytest
 import toolchain
 from small_bundles import write_step_bundle
 
+import temport
 from temport.custom_ops.library import library_path
 
 PLACES = ("cpp", "node", "web")
+HANDED_ON = (*itertools.permutations(PLACES, 2), ("python", "cpp"), ("cpp", "python"), ("node", "python"))
 CUT, FRAMES = 23, 40
 
 
@@ -30,6 +32,8 @@ def fed(runner: Path, tmp_path: Path) -> Callable[..., np.ndarray]:
     """Outputs of a stream of `frames`; `words` say where its state comes from and goes."""
 
     def feed(where: str, bundle: Path, frames: np.ndarray, *words: str | Path) -> np.ndarray:
+        if where == "python":
+            return in_python(bundle, frames, dict(zip(words[::2], words[1::2], strict=True)))
         np.save(tmp_path / "x.npy", frames)
         done = run(
             runner, where, bundle, "--input", tmp_path / "x.npy", "--output", tmp_path / "y.npy", *words
@@ -38,6 +42,16 @@ def fed(runner: Path, tmp_path: Path) -> Callable[..., np.ndarray]:
         return np.asarray(np.load(tmp_path / "y.npy"))
 
     return feed
+
+
+def in_python(bundle: Path, frames: np.ndarray, files: dict[str | Path, str | Path]) -> np.ndarray:
+    stream = temport.load(bundle).stream(len(frames))
+    if "--restore" in files:
+        stream.restore(Path(files["--restore"]).read_bytes())
+    outputs = [stream(frames[:, t]) for t in range(frames.shape[1])]
+    if "--save" in files:
+        Path(files["--save"]).write_bytes(stream.save())
+    return np.stack(outputs, axis=1)
 
 
 # sliding_window has rings of keys and values, lightning sums of three axes, and both count frames (int64)
@@ -49,11 +63,12 @@ def test_a_state_goes_on_elsewhere(
     frames = np.random.default_rng(5).standard_normal((1, FRAMES, 8)).astype(np.float32)
     whole = fed("cpp", bundle, frames)
     fresh = fed("cpp", bundle, frames[:, CUT:])
-    states = {where: tmp_path / f"{where}.state" for where in PLACES}
+    states = {where: tmp_path / f"{where}.state" for where in (*PLACES, "python")}
     for where, state in states.items():
         fed(where, bundle, frames[:, :CUT], "--save", state)
     assert len({state.stat().st_size for state in states.values()}) == 1
-    for saved, restored in itertools.permutations(PLACES, 2):
+    assert states["python"].read_bytes() == states["cpp"].read_bytes(), "the same kernels, the same bytes"
+    for saved, restored in HANDED_ON:
         again = tmp_path / "again.state"
         rest = fed(restored, bundle, frames[:, CUT:], "--restore", states[saved], "--save", again)
         np.testing.assert_allclose(rest, whole[:, CUT:], rtol=0, atol=16 * 2.0**-23 * np.abs(whole).max())

@@ -6,13 +6,20 @@
 namespace temport::runner {
 namespace {
 
-constexpr int kMaxThreads = 1024, kMaxFrames = 10000000;
+constexpr int kMaxThreads = 1024, kMaxFrames = 10000000, kMaxSeconds = 1000000;
 
 // A whole decimal number from 1 to `most`, or 0.
 int count_of(const std::string& text, int most) {
   int value = 0;
   const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), value);
   return failure == std::errc() && end == text.data() + text.size() && value <= most ? std::max(value, 0) : 0;
+}
+
+// A positive decimal number of at most `most`, or 0.
+double seconds_of(const std::string& text, double most) {
+  double value = 0;
+  const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), value, std::chars_format::fixed);
+  return failure == std::errc() && end == text.data() + text.size() && value > 0 && value <= most ? value : 0;
 }
 
 }  // namespace
@@ -22,9 +29,13 @@ const char* const kUsage =
     "                   [--input [NAME=]x.npy ... --output [NAME=]y.npy ... [--restore STATE] [--save STATE]]\n"
     "                   [--runtime onnxruntime|tensorrt|tensorrt-rtx] [--library libonnxruntime.so]\n"
     "                   [--ops libtemport_ops.so|none] [--threads N]\n"
+    "                   [--on-nonfinite refuse|pass] [--timeout SECONDS]\n"
     "--host-noise times arithmetic of the same length between the frames: what the machine itself adds to a latency.\n"
-    "Prints one JSON object on stdout. Exit code 0: done and every judged case passed; 1: a case failed\n"
-    "or more than half could not be judged; 2: bad input, a refused bundle or a missing runtime, with one sentence on stderr.\n";
+    "--on-nonfinite says what a stream does with a frame that holds NaN or infinity: refuse (the default) leaves its state\n"
+    "as it was and writes NaN as its output, pass computes it.\n"
+    "Prints one JSON object on stdout. Exit code 0: done and every judged case passed; 1: a case failed or more than half\n"
+    "could not be judged. Else one sentence on stderr, and 2: bad input, a refused bundle or a missing runtime; 70: a fault\n"
+    "of temport-run; 74: output that did not get out; 124: --timeout; 130: interrupted.";
 
 Result<Arguments> parse_arguments(int count, char** values) {
   Arguments arguments;
@@ -54,6 +65,13 @@ Result<Arguments> parse_arguments(int count, char** values) {
         arguments.session.threads = count_of(value, kMaxThreads);
         if (arguments.session.threads == 0)
           return invalid_argument("--threads " + value + " is not a number from 1 to " + std::to_string(kMaxThreads));
+      } else if (word == "--on-nonfinite") {
+        if (value != "refuse" && value != "pass") return invalid_argument("--on-nonfinite is refuse or pass, not " + value);
+        arguments.stream.on_nonfinite = value == "pass" ? TEMPORT_PASS_NONFINITE : TEMPORT_REFUSE_NONFINITE;
+      } else if (word == "--timeout") {
+        arguments.timeout = seconds_of(value, kMaxSeconds);
+        if (arguments.timeout == 0)
+          return invalid_argument("--timeout " + value + " is not a number of seconds up to " + std::to_string(kMaxSeconds));
       } else if (word == "--restore") {
         arguments.state.restore = value;
       } else if (word == "--save") {

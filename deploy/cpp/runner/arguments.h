@@ -20,6 +20,8 @@ struct Arguments {
   // Tensor name (empty: the only one on its side) and file.
   std::vector<std::pair<std::string, std::string>> inputs, outputs;
   StateFiles state;
+  StreamOptions stream;
+  double timeout = 0;  // seconds; 0: none
   int frames = 0;  // of --bench; 0: its default
   bool replay = false, bench = false, host_noise = false, help = false;
 };

@@ -95,7 +95,7 @@ Result<Samples> measure(const Opened& opened, int frames, bool host_noise) {
     auto request = opened.session.request();
     return request ? measure(opened, *request, false, frames, host_noise) : Result<Samples>(request.error());
   }
-  auto stream = opened.session.stream();
+  auto stream = opened.session.stream({}, opened.stream);
   return stream ? measure(opened, *stream, true, frames, host_noise) : Result<Samples>(stream.error());
 }
 

@@ -38,8 +38,8 @@ std::vector<double> convert(const internal::ArrayView& array, Convert to_double)
   return values;
 }
 
-double spacing_at_one(temport_dtype dtype) {
-  switch (dtype) {
+double spacing_at_one(temport_dtype precision) {
+  switch (precision) {
     case TEMPORT_FLOAT64: return 0x1p-52;
     case TEMPORT_FLOAT16: return 0x1p-10;
     case TEMPORT_BFLOAT16: return 0x1p-7;
@@ -92,6 +92,12 @@ std::vector<double> quantiles_of(std::vector<double> values) {
   return result;
 }
 
+std::string above(const char* measure, double value, double allowed) {
+  char text[96];
+  std::snprintf(text, sizeof text, "%s %.3g is above %.3g", measure, value, allowed);
+  return text;
+}
+
 void measure(const std::vector<double>& output, const std::vector<double>& oracle, double eps, Comparison& result) {
   const double scale = largest(oracle);
   std::vector<double> error(output.size());
@@ -127,13 +133,25 @@ std::vector<double> to_doubles(const internal::ArrayView& array) {
   return convert<float>(array, plain);
 }
 
-Comparison compare(const std::vector<double>& output, const std::vector<double>& oracle, double allowed,
-                   temport_dtype dtype) {
+Bound bound_of(const internal::ArrayView& recorded) {
+  const auto numbers = to_doubles(recorded);
+  const auto at = [&](size_t i) { return i < numbers.size() ? numbers[i] : std::nan(""); };
+  return {at(0), at(1), at(2), at(4)};
+}
+
+Comparison compare(const std::vector<double>& output, const std::vector<double>& oracle, const Bound& bound,
+                   temport_dtype precision) {
   Comparison result;
   const auto not_finite = [](double value) { return !std::isfinite(value); };
   if (std::any_of(oracle.begin(), oracle.end(), not_finite)) {
     result.verdict = "ill-conditioned";
     result.reason = "the oracle itself is not finite here";
+    return result;
+  }
+  const bool half = precision == TEMPORT_FLOAT16 || precision == TEMPORT_BFLOAT16;
+  if (half && std::isnan(bound.torch_error) && !std::isnan(bound.scale)) {
+    result.verdict = "ill-conditioned";
+    result.reason = std::string("torch itself gives NaN or infinity in ") + internal::dtype_name(precision);
     return result;
   }
   if (const auto bad = std::count_if(output.begin(), output.end(), not_finite)) {
@@ -142,17 +160,18 @@ Comparison compare(const std::vector<double>& output, const std::vector<double>&
                     " values are NaN or infinite where the oracle is finite";
     return result;
   }
-  measure(output, oracle, spacing_at_one(dtype), result);
-  if (std::isnan(allowed)) {
+  measure(output, oracle, spacing_at_one(precision), result);
+  if (std::isnan(bound.allowed)) {
     result.verdict = "ill-conditioned";
     result.reason = "torch's own error is above the ceiling here";
-  } else if (*result.max_abs <= allowed) {
-    result.verdict = "pass";
-  } else {
-    char text[96];
-    std::snprintf(text, sizeof text, "max abs error %.3g is above %.3g", *result.max_abs, allowed);
+  } else if (!(*result.max_abs <= bound.allowed)) {
     result.verdict = "fail";
-    result.reason = text;
+    result.reason = above("max abs error", *result.max_abs, bound.allowed);
+  } else if (result.rms_ratio && *result.rms_ratio > bound.rms_ratio) {
+    result.verdict = "fail";
+    result.reason = above("rms ratio", *result.rms_ratio, bound.rms_ratio);
+  } else {
+    result.verdict = "pass";
   }
   return result;
 }

@@ -17,12 +17,23 @@ struct Comparison {
   std::vector<double> quantiles;
 };
 
+// What an output may be off, as recorded beside it; NaN where there is no such number.
+struct Bound {
+  double allowed;      // the largest absolute error that passes; NaN where the case cannot be judged
+  double torch_error;  // of torch itself in the model's type; NaN where torch left the finite numbers
+  double scale;        // the largest value of the oracle
+  double rms_ratio;    // the largest root mean square of the error that passes, by that of the oracle
+};
+
+// The recorded array; bundles written before 0.2 know no root mean square.
+Bound bound_of(const internal::ArrayView& recorded);
+
 // Any element type as float64.
 std::vector<double> to_doubles(const internal::ArrayView& array);
 
-// `allowed` is the largest absolute error that passes; NaN where the case cannot be judged. `dtype` is that of the
-// output before it was widened. Both vectors have the same length.
-Comparison compare(const std::vector<double>& output, const std::vector<double>& oracle, double allowed,
-                   temport_dtype dtype);
+// `precision` is what the model computes in. Both vectors have the same length. Where torch itself overflows in
+// a half type nobody is judged; NaN and infinity where only the oracle is finite are wrong.
+Comparison compare(const std::vector<double>& output, const std::vector<double>& oracle, const Bound& bound,
+                   temport_dtype precision);
 
 }  // namespace temport::runner

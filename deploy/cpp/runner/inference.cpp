@@ -4,11 +4,13 @@
 #include <cstring>
 
 #include "file.h"
+#include "output.h"
 
 namespace temport::runner {
 namespace {
 
 constexpr uint64_t kMaxState = uint64_t{1} << 30;
+constexpr size_t kMaxRefusedNamed = 100;
 
 template <const char* temport_state_spec::* side>
 std::vector<temport_tensor_spec> without_states(const Bundle& bundle, std::vector<temport_tensor_spec> specs) {
@@ -74,6 +76,15 @@ void read_frame(const Tensor& buffer, Array& output, int64_t frame) {
                 static_cast<const uint8_t*>(buffer.data) + i * row.bytes, row.bytes);
 }
 
+// The row of a frame that was refused: NaN, as every byte set is in each of the floating-point types, or else 0.
+void spoil_frame(Array& output, int64_t frame) {
+  const temport_dtype type = output.view.dtype;
+  const bool has_nan = type == TEMPORT_FLOAT16 || type == TEMPORT_BFLOAT16 || type == TEMPORT_FLOAT32 || type == TEMPORT_FLOAT64;
+  const Row row = row_of(output.view.shape, output.view.bytes, frame);
+  for (size_t i = 0; i < row.count; ++i)
+    std::memset(output.bytes.data() + i * row.stride + row.offset, has_nan ? 0xff : 0, row.bytes);
+}
+
 Result<Stream> stream_for(const Opened& opened, const std::vector<ArrayView>& inputs) {
   const auto specs = data_inputs(opened.bundle);
   std::vector<std::vector<int64_t>> one_frame;
@@ -89,7 +100,7 @@ Result<Stream> stream_for(const Opened& opened, const std::vector<ArrayView>& in
   }
   const auto sizes = sizes_of(specs, one_frame);
   if (!sizes) return sizes.error();
-  return opened.session.stream(*sizes);
+  return opened.session.stream(*sizes, opened.stream);
 }
 
 Result<void> restore(Stream& stream, const std::string& file) {
@@ -102,11 +113,10 @@ Result<void> restore(Stream& stream, const std::string& file) {
 Result<void> save(const Stream& stream, const std::string& file) {
   const auto state = stream.save();
   if (!state) return state.error();
-  return internal::write_file(file, *state);
+  return write_file(file, *state);
 }
 
-Result<std::vector<Array>> infer_stream(const Opened& opened, const std::vector<ArrayView>& inputs,
-                                        const StateFiles& state) {
+Result<Inferred> infer_stream(const Opened& opened, const std::vector<ArrayView>& inputs, const StateFiles& state) {
   auto stream = stream_for(opened, inputs);
   if (!stream) return stream.error();
   if (!(state.restore + state.save).empty() && stream->entries() != 1)
@@ -114,6 +124,7 @@ Result<std::vector<Array>> infer_stream(const Opened& opened, const std::vector<
   if (!state.restore.empty())
     if (auto done = restore(*stream, state.restore); !done) return done.error();
   const int64_t frames = inputs[0].shape[1];
+  StreamReport report{frames, {}, false};
   std::vector<Tensor> frame_buffers, output_buffers;
   std::vector<Array> outputs;
   for (const auto& spec : data_inputs(opened.bundle)) frame_buffers.push_back(*stream->tensor(spec.name));
@@ -127,12 +138,17 @@ Result<std::vector<Array>> infer_stream(const Opened& opened, const std::vector<
   }
   for (int64_t frame = 0; frame < frames; ++frame) {
     for (size_t i = 0; i < inputs.size(); ++i) write_frame(frame_buffers[i], inputs[i], frame);
-    if (auto done = stream->run(); !done) return failed("frame " + std::to_string(frame) + ": " + done.error().message);
-    for (size_t i = 0; i < outputs.size(); ++i) read_frame(output_buffers[i], outputs[i], frame);
+    const auto done = stream->run();
+    const bool refused = !done && done.error().code == TEMPORT_NONFINITE;
+    if (!done && !refused) return failed("frame " + std::to_string(frame) + ": " + done.error().message);
+    if (refused) report.refused.push_back(frame);
+    for (size_t i = 0; i < outputs.size(); ++i)
+      refused ? spoil_frame(outputs[i], frame) : read_frame(output_buffers[i], outputs[i], frame);
   }
+  report.poisoned = stream->poisoned();
   if (!state.save.empty())
     if (auto done = save(*stream, state.save); !done) return done.error();
-  return outputs;
+  return Inferred{std::move(outputs), std::move(report)};
 }
 
 }  // namespace
@@ -149,7 +165,15 @@ ArrayView view_of(const Tensor& tensor) {
   return {tensor.dtype, {tensor.shape, tensor.shape + tensor.rank}, static_cast<const uint8_t*>(tensor.data), tensor.bytes};
 }
 
-Result<std::vector<Array>> infer(const Opened& opened, const std::vector<ArrayView>& inputs, const StateFiles& state) {
+Json as_json(const StreamReport& stream) {
+  const size_t named = std::min(stream.refused.size(), kMaxRefusedNamed);
+  return {{"frames", stream.frames},
+          {"refused", stream.refused.size()},
+          {"refused_frames", std::vector<int64_t>(stream.refused.begin(), stream.refused.begin() + static_cast<std::ptrdiff_t>(named))},
+          {"poisoned", stream.poisoned}};
+}
+
+Result<Inferred> infer(const Opened& opened, const std::vector<ArrayView>& inputs, const StateFiles& state) {
   if (!opened.bundle.states().empty()) return infer_stream(opened, inputs, state);
   if (!(state.restore + state.save).empty())
     return invalid_argument("--restore and --save need a step model (temport export --streaming)");
@@ -173,7 +197,7 @@ Result<std::vector<Array>> infer(const Opened& opened, const std::vector<ArrayVi
     outputs.push_back(like(spec, {buffer->shape, buffer->shape + buffer->rank}));
     std::memcpy(outputs.back().bytes.data(), buffer->data, buffer->bytes);
   }
-  return outputs;
+  return Inferred{std::move(outputs), std::nullopt};
 }
 
 }  // namespace temport::runner

@@ -1,6 +1,7 @@
 // What a bundle computes on given arrays: one inference, or for a step model the frames of a stream.
 #pragma once
 
+#include <optional>
 #include <vector>
 
 #include "modes.h"
@@ -27,9 +28,23 @@ std::vector<temport_tensor_spec> data_outputs(const Bundle& bundle);
 
 ArrayView view_of(const Tensor& tensor);
 
-// `inputs` in the order of data_inputs, with the element types of the signature; outputs in the order of data_outputs.
-// For a step model the inputs are [batch, frames, ...] and so are the outputs, its state starting at zero or, of a
-// single stream, where a saved one left off.
-Result<std::vector<Array>> infer(const Opened& opened, const std::vector<ArrayView>& inputs, const StateFiles& state = {});
+// What became of a stream: the frames that were refused, by their numbers, and whether its state ended up not finite.
+struct StreamReport {
+  int64_t frames = 0;
+  std::vector<int64_t> refused;
+  bool poisoned = false;
+};
+
+Json as_json(const StreamReport& stream);
+
+struct Inferred {
+  std::vector<Array> outputs;          // in the order of data_outputs
+  std::optional<StreamReport> stream;  // of a step model
+};
+
+// `inputs` in the order of data_inputs, with the element types of the signature. For a step model the inputs are
+// [batch, frames, ...] and so are the outputs, its state starting at zero or, of a single stream, where a saved one left
+// off. The outputs of a refused frame are NaN, or 0 where they are integers.
+Result<Inferred> infer(const Opened& opened, const std::vector<ArrayView>& inputs, const StateFiles& state = {});
 
 }  // namespace temport::runner

@@ -3,7 +3,10 @@
 #include <exception>
 
 #include "arguments.h"
+#include "endings.h"
+#include "exit_codes.h"
 #include "modes.h"
+#include "output.h"
 
 using namespace temport;
 using namespace temport::runner;
@@ -12,9 +15,9 @@ namespace {
 
 constexpr int kDefaultFrames = 1000;
 
-int complain(const Error& error) {
-  std::fprintf(stderr, "error: %s\n", error.message.c_str());
-  return 2;
+int complain(const std::string& sentence, ExitCode code) {
+  std::fprintf(stderr, "error: %s\n", sentence.c_str());
+  return code;
 }
 
 const char* machine() {
@@ -42,7 +45,7 @@ Result<bool> run(const Arguments& arguments, Json& report) {
     return false;
   }
   if (!session) return session.error();
-  const Opened opened{*std::move(bundle), *std::move(session)};
+  const Opened opened{*std::move(bundle), *std::move(session), arguments.stream};
   report.update({{"runtime", opened.session.runtime()},
                  {"version", opened.session.version()},
                  {"library", opened.session.library()},
@@ -64,17 +67,21 @@ Result<bool> run(const Arguments& arguments, Json& report) {
 }  // namespace
 
 int main(int argc, char** argv) try {
+  end_on_signals();
   const auto arguments = parse_arguments(argc, argv);
-  if (!arguments) return complain(arguments.error());
+  if (!arguments) return complain(arguments.error().message, kBadInput);
   if (arguments->help) {
-    std::fputs(kUsage, stdout);
-    return 0;
+    print(kUsage);
+    return kDone;
   }
+  if (arguments->timeout > 0) end_after(arguments->timeout);
   Json report;
   const auto passed = run(*arguments, report);
-  if (!passed) return complain(passed.error());
-  std::puts(report.dump(1, ' ', false, Json::error_handler_t::replace).c_str());
-  return *passed ? 0 : 1;
+  if (!passed) return complain(passed.error().message, kBadInput);
+  print(report.dump(1, ' ', false, Json::error_handler_t::replace));
+  return *passed ? kDone : kDisagrees;
+} catch (const OutputLost& lost) {
+  return complain(lost.what(), kLostOutput);
 } catch (const std::exception& thrown) {  // the library throws nothing; the standard library may, without memory
-  return complain(failed(std::string("temport-run failed: ") + thrown.what()));
+  return complain(std::string("temport-run failed: ") + thrown.what(), kFault);
 }

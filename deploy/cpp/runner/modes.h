@@ -11,6 +11,7 @@ using internal::Json;
 struct Opened {
   Bundle bundle;
   Session session;
+  StreamOptions stream;
 };
 
 // Runs every recorded case; true where no case failed and at least half could be judged.

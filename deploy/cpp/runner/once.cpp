@@ -3,6 +3,7 @@
 #include "file.h"
 #include "inference.h"
 #include "npy.h"
+#include "output.h"
 
 namespace temport::runner {
 namespace {
@@ -68,12 +69,13 @@ Result<void> run_once(const Opened& opened, const Arguments& arguments, Json& re
   }
   const auto results = infer(opened, arrays, arguments.state);
   if (!results) return results.error();
+  if (results->stream) report["stream"] = as_json(*results->stream);
   report["outputs"] = Json::object();
   for (size_t i = 0; i < outputs.size(); ++i) {
     const std::string* path = file_of(arguments.outputs, outputs[i], outputs);
     if (!path) continue;
-    const ArrayView& result = (*results)[i].view;
-    if (auto written = internal::write_file(*path, internal::write_npy(result)); !written) return written;
+    const ArrayView& result = results->outputs[i].view;
+    if (auto written = write_file(*path, internal::write_npy(result)); !written) return written;
     report["outputs"][outputs[i].name] = {{"file", *path}, {"dtype", internal::dtype_name(result.dtype)},
                                           {"shape", result.shape}};
   }

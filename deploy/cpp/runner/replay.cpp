@@ -45,20 +45,21 @@ struct Judged {
   Json row;
   std::string verdict;
   Json divergence;
+  Json stream;
 };
 
 Result<Judged> judge(const ArrayView& produced, const Vectors& vectors, const std::string& name, const char* output,
-                     bool stream) {
+                     temport_dtype precision, bool stream) {
   const auto oracle = vectors.tensor(name, "output", output), bound = vectors.tensor(name, "bound", output);
   if (!oracle) return oracle.error();
   if (!bound) return bound.error();
   if (produced.shape != view_of(*oracle).shape)
     return refused("case " + name + ": output " + output + " has another shape than the recorded one");
   const auto values = to_doubles(produced), expected = to_doubles(view_of(*oracle));
-  const double allowed = *bound->as<double>();
-  const auto row = compare(values, expected, allowed, produced.dtype);
+  const Bound limit = bound_of(view_of(*bound));
+  const auto row = compare(values, expected, limit, precision);
   Json divergence;
-  if (stream && row.verdict == "fail") divergence = first_wrong_frame(name, output, values, expected, produced, allowed);
+  if (stream && row.verdict == "fail") divergence = first_wrong_frame(name, output, values, expected, produced, limit.allowed);
   return Judged{{{"verdict", row.verdict},
                  {"reason", row.reason},
                  {"max_abs", as_json(row.max_abs)},
@@ -67,7 +68,8 @@ Result<Judged> judge(const ArrayView& produced, const Vectors& vectors, const st
                  {"cosine", as_json(row.cosine)},
                  {"quantiles", row.quantiles}},
                 row.verdict,
-                std::move(divergence)};
+                std::move(divergence),
+                nullptr};
 }
 
 // One case: its row, and where it is the first to fail, where that is.
@@ -80,10 +82,14 @@ Result<Judged> run_case(const Opened& opened, const Vectors& vectors, const std:
   }
   const auto produced = infer(opened, inputs);
   if (!produced) return Error{produced.error().code, "case " + name + ": " + produced.error().message};
-  Judged result{{{"case", name}, {"outputs", Json::object()}}, "pass", nullptr};
+  Judged result{{{"case", name}, {"outputs", Json::object()}},
+                "pass",
+                nullptr,
+                produced->stream ? as_json(*produced->stream) : Json(nullptr)};
   const auto specs = data_outputs(opened.bundle);
   for (size_t i = 0; i < specs.size(); ++i) {
-    auto own = judge((*produced)[i].view, vectors, name, specs[i].name, !opened.bundle.states().empty());
+    auto own = judge(produced->outputs[i].view, vectors, name, specs[i].name, opened.bundle.precision(),
+                     !opened.bundle.states().empty());
     if (!own) return own.error();
     result.verdict = worst(result.verdict, own->verdict);
     result.row["outputs"][specs[i].name] = std::move(own->row);
@@ -114,6 +120,7 @@ Result<bool> replay(const Opened& opened, Json& report) {
   for (const auto& name : vectors->cases()) {
     auto result = run_case(opened, *vectors, name);
     if (!result) return result.error();
+    if (!result->stream.is_null()) report["streams"][name] = std::move(result->stream);
     judged += result->verdict != "ill-conditioned";
     verdict = worst(verdict, result->verdict);
     results.push_back(std::move(result->row));

@@ -32,9 +32,12 @@ Result<BundleDirectory> BundleDirectory::open(const std::string& directory) {
 
   BundleDirectory bundle(directory, *std::move(manifest));
   for (const auto& [name, entry] : bundle.manifest_.files) {
+    if (name != kModelFile) {
+      if (auto checked = bundle.check(name, entry); !checked) return checked.error();
+      continue;
+    }
     const auto bytes = bundle.read(name);
     if (!bytes) return bytes.error();
-    if (name != kModelFile) continue;
     if (auto model = check_model(*bytes, bundle.manifest_.signature); !model)
       return refused(directory + "/" + name + " is refused: " + model.error().message);
   }
@@ -44,17 +47,28 @@ Result<BundleDirectory> BundleDirectory::open(const std::string& directory) {
 Result<Bytes> BundleDirectory::read(const std::string& name) const {
   const auto entry = manifest_.files.find(name);
   if (entry == manifest_.files.end()) return refused(directory_ + " has no " + name + " in its manifest");
-  const std::string path = directory_ + "/" + name;
-  auto bytes = read_file(path, entry->second.bytes, Links::kRefuse);
-  if (!bytes) return bytes.error();
-  if (bytes->size() != entry->second.bytes)
-    return refused(path + " has " + std::to_string(bytes->size()) + " bytes where the manifest says " +
-                   std::to_string(entry->second.bytes));
   Sha256 digest;
-  digest.update(bytes->data(), bytes->size());
-  if (digest.hex() != entry->second.sha256)
-    return refused(path + " differs from its manifest: its SHA-256 is another one");
+  auto bytes = read_file(directory_ + "/" + name, entry->second.bytes, Links::kRefuse, &digest);
+  if (!bytes) return bytes.error();
+  if (auto same = compare(name, entry->second, bytes->size(), digest); !same) return same.error();
   return bytes;
+}
+
+Result<void> BundleDirectory::check(const std::string& name, const FileEntry& entry) const {
+  Sha256 digest;
+  const auto bytes = hash_file(directory_ + "/" + name, entry.bytes, Links::kRefuse, digest);
+  if (!bytes) return bytes.error();
+  return compare(name, entry, *bytes, digest);
+}
+
+Result<void> BundleDirectory::compare(const std::string& name, const FileEntry& entry, uint64_t bytes,
+                                      Sha256& digest) const {
+  const std::string path = directory_ + "/" + name;
+  if (bytes != entry.bytes)
+    return refused(path + " has " + std::to_string(bytes) + " bytes where the manifest says " +
+                   std::to_string(entry.bytes));
+  if (digest.hex() != entry.sha256) return refused(path + " differs from its manifest: its SHA-256 is another one");
+  return {};
 }
 
 }  // namespace temport::internal

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "manifest.h"
+#include "sha256.h"
 #include "temport/result.hpp"
 #include "tensor.h"
 
@@ -24,6 +25,10 @@ class BundleDirectory {
  private:
   BundleDirectory(std::string directory, Manifest manifest)
       : directory_(std::move(directory)), manifest_(std::move(manifest)) {}
+
+  // The same, in pieces and without keeping it.
+  Result<void> check(const std::string& name, const FileEntry& entry) const;
+  Result<void> compare(const std::string& name, const FileEntry& entry, uint64_t bytes, Sha256& digest) const;
 
   std::string directory_;
   Manifest manifest_;

@@ -81,6 +81,8 @@ const char* temport_bundle_architecture(const temport_bundle* bundle) {
   return bundle->directory.manifest().architecture.c_str();
 }
 
+temport_dtype temport_bundle_precision(const temport_bundle* bundle) { return bundle->directory.manifest().precision; }
+
 temport_code temport_vectors_read(const temport_bundle* bundle, temport_vectors** vectors, temport_error* error) {
   return guarded(error, [&]() -> Result<void> {
     auto read = TestVectors::read(bundle->directory);

@@ -12,9 +12,11 @@ struct temport_stream {
 extern "C" {
 
 temport_code temport_stream_create(const temport_session* session, const temport_axis_size* sizes, size_t count,
-                                   temport_stream** stream, temport_error* error) {
+                                   const temport_stream_options* options, temport_stream** stream,
+                                   temport_error* error) {
   return guarded(error, [&]() -> Result<void> {
-    auto buffers = StreamBuffers::create(session->model, plain(sizes, count));
+    auto buffers = StreamBuffers::create(session->model, plain(sizes, count),
+                                         options ? options->on_nonfinite : TEMPORT_REFUSE_NONFINITE);
     if (!buffers) return buffers.error();
     *stream = new temport_stream{*std::move(buffers)};
     return {};
@@ -43,6 +45,18 @@ void temport_stream_reset(temport_stream* stream) { stream->buffers->reset(); }
 
 temport_code temport_stream_reset_entry(temport_stream* stream, size_t entry, temport_error* error) {
   return guarded(error, [&] { return stream->buffers->reset(entry); });
+}
+
+int temport_stream_poisoned(const temport_stream* stream) { return stream->buffers->poisoned(); }
+
+temport_code temport_stream_poisoned_entry(const temport_stream* stream, size_t entry, int* poisoned,
+                                           temport_error* error) {
+  return guarded(error, [&]() -> Result<void> {
+    const auto found = stream->buffers->poisoned(entry);
+    if (!found) return found.error();
+    *poisoned = *found;
+    return {};
+  });
 }
 
 temport_code temport_stream_state_bytes(const temport_stream* stream, size_t* bytes, temport_error* error) {

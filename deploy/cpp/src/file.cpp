@@ -1,7 +1,7 @@
 #include "file.h"
 
+#include <algorithm>
 #include <cerrno>
-#include <cstdio>
 #include <cstring>
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -9,6 +9,8 @@
 
 namespace temport::internal {
 namespace {
+
+constexpr size_t kPiece = 256 << 10;  // stays in the cache between its reading and its hashing
 
 // Opened with O_NONBLOCK so that a FIFO put in a file's place cannot hang the reader.
 struct Descriptor {
@@ -22,10 +24,7 @@ struct Descriptor {
   int fd;
 };
 
-}  // namespace
-
-Result<Bytes> read_file(const std::string& path, uint64_t limit, Links links) {
-  const Descriptor file(path, links);
+Result<uint64_t> size_of(const Descriptor& file, const std::string& path, uint64_t limit) {
   struct stat status {};
   if (file.fd < 0 && errno == ELOOP) return refused(path + " is a symbolic link; a bundle holds its files itself");
   if (file.fd < 0 || ::fstat(file.fd, &status) != 0)
@@ -35,30 +34,50 @@ Result<Bytes> read_file(const std::string& path, uint64_t limit, Links links) {
   if (size > limit)
     return refused(path + " has " + std::to_string(size) + " bytes where at most " + std::to_string(limit) +
                    " are expected");
-  Bytes bytes(size);
-  for (size_t done = 0; done < bytes.size();) {
-    const ssize_t got = ::read(file.fd, bytes.data() + done, bytes.size() - done);
+  return size;
+}
+
+// The next `bytes` of the file.
+Result<void> read_piece(const Descriptor& file, const std::string& path, uint8_t* to, size_t bytes) {
+  while (bytes > 0) {
+    const ssize_t got = ::read(file.fd, to, bytes);
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) return refused(path + " cannot be read: " + std::strerror(errno));
     if (got == 0) return refused(path + " ended while it was being read");
-    done += static_cast<size_t>(got);
+    to += got;
+    bytes -= static_cast<size_t>(got);
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<Bytes> read_file(const std::string& path, uint64_t limit, Links links, Sha256* digest) {
+  const Descriptor file(path, links);
+  const auto size = size_of(file, path, limit);
+  if (!size) return size.error();
+  Bytes bytes(*size);
+  for (size_t done = 0; done < bytes.size(); done += kPiece) {
+    const size_t count = std::min(kPiece, bytes.size() - done);
+    if (auto read = read_piece(file, path, bytes.data() + done, count); !read) return read.error();
+    if (digest) digest->update(bytes.data() + done, count);
   }
   return bytes;
 }
 
-std::string file_name(const std::string& path) { return path.substr(path.rfind('/') + 1); }
-
-Result<void> write_file(const std::string& path, const Bytes& bytes) {
-  struct stat status {};
-  const bool special = ::stat(path.c_str(), &status) == 0 && !S_ISREG(status.st_mode);  // such as /dev/stdout
-  // A file takes its place when it is whole; what stood there before stays until then.
-  const std::string work = special ? path : path + ".part";
-  std::FILE* file = std::fopen(work.c_str(), "wb");
-  if (!file) return failed(path + " cannot be written: " + std::strerror(errno));
-  const bool written = std::fwrite(bytes.data(), 1, bytes.size(), file) == bytes.size();
-  if (std::fclose(file) == 0 && written && (special || std::rename(work.c_str(), path.c_str()) == 0)) return {};
-  if (!special) ::unlink(work.c_str());
-  return failed(path + " could not be written completely");
+Result<uint64_t> hash_file(const std::string& path, uint64_t limit, Links links, Sha256& digest) {
+  const Descriptor file(path, links);
+  const auto size = size_of(file, path, limit);
+  if (!size) return size.error();
+  Bytes piece(std::min<uint64_t>(kPiece, *size));
+  for (uint64_t done = 0; done < *size; done += kPiece) {
+    const size_t count = std::min<uint64_t>(kPiece, *size - done);
+    if (auto read = read_piece(file, path, piece.data(), count); !read) return read.error();
+    digest.update(piece.data(), count);
+  }
+  return *size;
 }
+
+std::string file_name(const std::string& path) { return path.substr(path.rfind('/') + 1); }
 
 }  // namespace temport::internal

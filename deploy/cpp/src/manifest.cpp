@@ -177,6 +177,7 @@ Result<Manifest> read_manifest(std::string_view text) {
   const Json* declaration = member(json, "declaration");
   const std::string* arch = declaration ? string_member(*declaration, "arch") : nullptr;
   const std::string* ops = declaration ? string_member(*declaration, "ops") : nullptr;
+  const std::string* precision = declaration ? string_member(*declaration, "precision") : nullptr;
   if (!arch || !ops) return refused("its declaration is malformed");
   const Json* signature_json = member(json, "signature");
   if (!signature_json) return refused("it has no signature");
@@ -184,7 +185,8 @@ Result<Manifest> read_manifest(std::string_view text) {
   if (!signature) return signature.error();
   auto files = read_files(json);
   if (!files) return files.error();
-  return Manifest{*arch, *ops == "custom", *std::move(signature), *std::move(files)};
+  return Manifest{*arch, *ops == "custom", dtype_from_name(precision ? *precision : "").value_or(TEMPORT_FLOAT32),
+                  *std::move(signature), *std::move(files)};
 }
 
 }  // namespace temport::internal

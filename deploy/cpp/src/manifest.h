@@ -22,6 +22,7 @@ struct FileEntry {
 struct Manifest {
   std::string architecture;
   bool custom_ops;  // the graph has nodes of domain `temport`
+  temport_dtype precision;  // what it computes in; a half model may still take and give float32
   Signature signature;
   std::map<std::string, FileEntry> files;
 };

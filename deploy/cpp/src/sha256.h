@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <string>
 
+#include "sha256_blocks.h"
+
 namespace temport::internal {
 
 using Digest = std::array<uint8_t, 32>;
@@ -18,10 +20,10 @@ class Sha256 {
   std::string hex();
 
  private:
-  void compress(const uint8_t* block);
+  void compress(const uint8_t* blocks, size_t count);
 
-  std::array<uint32_t, 8> state_{0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
-                                 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
+  Sha256State state_{0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
+                     0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
   std::array<uint8_t, 64> block_{};
   size_t filled_ = 0;
   uint64_t total_ = 0;

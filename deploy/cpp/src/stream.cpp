@@ -1,15 +1,20 @@
 #include "stream.h"
 
+#include <algorithm>
 #include <cstring>
+
+#include "nonfinite.h"
 
 namespace temport::internal {
 Result<std::unique_ptr<StreamBuffers>> StreamBuffers::create(std::shared_ptr<const LoadedModel> model,
-                                                             const AxisSizes& sizes) {
+                                                             const AxisSizes& sizes,
+                                                             temport_on_nonfinite on_nonfinite) {
   if (model->signature.states.empty())
     return invalid_argument("the model takes whole sequences; a stream needs a step model (temport export --streaming)");
   if (auto known = check_axes(model->signature, sizes); !known) return known.error();
   auto stream = std::make_unique<StreamBuffers>();
   stream->model_ = std::move(model);
+  stream->on_nonfinite_ = on_nonfinite;
   if (auto allocated = stream->allocate_all(sizes); !allocated) return allocated.error();
   for (const int turn : {0, 1})
     if (auto prepared = stream->prepare(turn); !prepared) return prepared.error();
@@ -71,6 +76,8 @@ Result<const Binding*> StreamBuffers::tensor(const std::string& name) const {
 }
 
 Result<void> StreamBuffers::run() {
+  if (on_nonfinite_ != TEMPORT_PASS_NONFINITE)
+    if (auto finite = check_finite(); !finite) return finite;
   auto done = executions_[turn_]->run();
   if (done) turn_ = 1 - turn_;
   return done;
@@ -86,6 +93,20 @@ Result<void> StreamBuffers::reset(size_t entry) {
   if (auto known = check_entry(entry); !known) return known;
   for (const auto& row : rows(entry)) std::memset(row.data, 0, row.bytes);
   return {};
+}
+
+bool StreamBuffers::poisoned() const {
+  return std::any_of(states_[turn_].begin(), states_[turn_].end(), [](const Buffer& buffer) {
+    return first_nonfinite(buffer.binding.dtype, buffer.binding.data, buffer.binding.bytes).has_value();
+  });
+}
+
+Result<bool> StreamBuffers::poisoned(size_t entry) const {
+  if (auto known = check_entry(entry); !known) return known.error();
+  const auto state = rows(entry);
+  return std::any_of(state.begin(), state.end(), [](const StateRow& row) {
+    return first_nonfinite(row.dtype, row.data, row.bytes).has_value();
+  });
 }
 
 Result<void> StreamBuffers::save(size_t entry, uint8_t* bytes, size_t size) const {
@@ -105,6 +126,18 @@ Result<void> StreamBuffers::restore(size_t entry, const uint8_t* bytes, size_t s
 Result<void> StreamBuffers::check_entry(size_t entry) const {
   if (entry < entries()) return {};
   return invalid_argument("there is no stream " + std::to_string(entry) + " among " + std::to_string(entries()));
+}
+
+Result<void> StreamBuffers::check_finite() const {
+  for (const auto& [memory, binding] : inputs_) {
+    const auto found = first_nonfinite(binding.dtype, binding.data, binding.bytes);
+    if (!found) continue;
+    const size_t row = found->element * element_size(binding.dtype) / (binding.bytes / entries());
+    return Error{TEMPORT_NONFINITE, std::string("the frame is refused: ") + binding.name + " holds " +
+                                        (found->is_nan ? "NaN" : "infinity") + " in row " + std::to_string(row) +
+                                        " of the batch; the state is as it was"};
+  }
+  return {};
 }
 
 std::vector<StateRow> StreamBuffers::rows(size_t entry) const {

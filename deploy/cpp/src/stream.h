@@ -19,13 +19,13 @@ namespace temport::internal {
 // which held a frame that is out of reach by now; the next frame writes the row again before it is read.
 class StreamBuffers {
  public:
-  static Result<std::unique_ptr<StreamBuffers>> create(std::shared_ptr<const LoadedModel> model,
-                                                       const AxisSizes& sizes);
+  static Result<std::unique_ptr<StreamBuffers>> create(std::shared_ptr<const LoadedModel> model, const AxisSizes& sizes,
+                                                       temport_on_nonfinite on_nonfinite);
 
   // What is no state: the frame and the output, which keep their place.
   Result<const Binding*> tensor(const std::string& name) const;
 
-  // One frame. After a failure the state is the one before this frame.
+  // One frame. After a failure the state is the one before this frame; a refused one never reaches the runtime.
   Result<void> run();
 
   // How many independent streams there are: the size of the first axis.
@@ -33,6 +33,10 @@ class StreamBuffers {
   // All streams, or one of them, as before their first frame: zeros.
   void reset();
   Result<void> reset(size_t entry);
+
+  // Whether the state of any stream, or of one, holds NaN or infinity.
+  bool poisoned() const;
+  Result<bool> poisoned(size_t entry) const;
 
   size_t state_bytes() const { return state_size(rows(0)); }
   Result<void> save(size_t entry, uint8_t* bytes, size_t size) const;
@@ -42,6 +46,7 @@ class StreamBuffers {
   Result<void> allocate_all(const AxisSizes& sizes);
   Result<void> prepare(int turn);
   Result<void> check_entry(size_t entry) const;
+  Result<void> check_finite() const;
   // The rows of one stream in the state that the next frame reads.
   std::vector<StateRow> rows(size_t entry) const;
 
@@ -51,6 +56,7 @@ class StreamBuffers {
   std::array<std::vector<Buffer>, 2> states_;
   std::array<std::unique_ptr<Execution>, 2> executions_;  // executions_[t] reads states_[t] and writes states_[1 - t]
   int turn_ = 0;
+  temport_on_nonfinite on_nonfinite_ = TEMPORT_REFUSE_NONFINITE;
 };
 
 }  // namespace temport::internal

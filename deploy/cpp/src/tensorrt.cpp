@@ -80,6 +80,8 @@ class TensorrtExecution final : public Execution {
     for (const auto* side : {&inputs, &outputs})
       for (const auto& binding : *side)
         if (auto added = add(binding, side == &inputs); !added) return added;
+    for (const auto& output : outputs)
+      if (auto fits = check_size(output); !fits) return fits;
     return {};
   }
   Result<void> rebind(size_t index, const Binding& binding) override {
@@ -114,6 +116,16 @@ class TensorrtExecution final : public Execution {
     if ((input && !context_->setInputShape(binding.name, dims)) || !context_->setTensorAddress(binding.name, memory))
       return failed(std::string("TensorRT: ") + binding.name + ": " + engine_->logger.last());
     return {};
+  }
+
+  // The engine's own size of an output, now that it knows those of its inputs, against the memory that it will write to.
+  Result<void> check_size(const Binding& output) const {
+    const nvinfer1::Dims own = context_->getTensorShape(output.name);
+    std::vector<int64_t> shape;
+    for (int32_t d = 0; d < own.nbDims; ++d) shape.push_back(own.d[d]);
+    if (shape == output.shape) return {};
+    return refused("the engine gives " + std::string(output.name) + " the shape " + shape_text(shape) +
+                   "; the signature says " + shape_text(output.shape));
   }
 
   std::shared_ptr<const Engine> engine_;
@@ -156,10 +168,16 @@ Result<void> check_signature(const nvinfer1::ICudaEngine& engine, const Signatur
   for (const auto* side : {&signature.inputs, &signature.outputs})
     for (const auto& spec : *side) {
       const auto mode = side == &signature.inputs ? nvinfer1::TensorIOMode::kINPUT : nvinfer1::TensorIOMode::kOUTPUT;
-      if (engine.getTensorIOMode(spec.name.c_str()) != mode ||
-          engine.getTensorDataType(spec.name.c_str()) != data_type(spec.dtype) ||
-          engine.getTensorShape(spec.name.c_str()).nbDims != static_cast<int32_t>(spec.axes.size()))
+      const char* name = spec.name.c_str();
+      if (engine.getTensorIOMode(name) != mode ||
+          engine.getTensorDataType(name) != data_type(spec.dtype) ||
+          engine.getTensorShape(name).nbDims != static_cast<int32_t>(spec.axes.size()))
         return refused("the engine's tensor " + spec.name + " is not what the signature says");
+      // A padded format takes more memory than its shape says, and a tensor that the engine wants in the host's memory
+      // would be given the GPU's.
+      if (engine.getTensorFormat(name) != nvinfer1::TensorFormat::kLINEAR ||
+          engine.getTensorLocation(name) != nvinfer1::TensorLocation::kDEVICE)
+        return refused("the engine's tensor " + spec.name + " is not plain memory of the GPU");
     }
   return {};
 }
@@ -186,7 +204,8 @@ Result<std::unique_ptr<Model>> load_tensorrt(const BundleDirectory& bundle, cons
   engine->library = file_name(name);
   engine->runtime.reset(static_cast<nvinfer1::IRuntime*>(create(&engine->logger, NV_TENSORRT_VERSION)));
   if (!engine->runtime) return unavailable("TensorRT: " + engine->logger.last());
-  // Host code inside an engine stays forbidden: `setEngineHostCodeAllowed` is never called.
+  // `setEngineHostCodeAllowed` is never called, which keeps lean runtimes out of engines and is no protection: an engine is
+  // native code for the GPU that TensorRT trusts, so one from a stranger is a stranger's program.
   engine->engine.reset(engine->runtime->deserializeCudaEngine(plan->data(), plan->size()));
   if (!engine->engine) return failed("TensorRT: " + engine->logger.last());
   if (auto same = check_signature(*engine->engine, bundle.manifest().signature); !same) return same.error();

@@ -1,5 +1,7 @@
 #include <doctest/doctest.h>
 
+#include <random>
+
 #include "json.h"
 #include "npz.h"
 #include "onnx_metadata.h"
@@ -32,6 +34,27 @@ TEST_CASE("sha256 of the FIPS 180-4 examples") {
   CHECK(tiny::digest("abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq") ==
         "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1");
   CHECK(tiny::digest(std::string(1000000, 'a')) == "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0");
+}
+
+TEST_CASE("the processor's own instructions give what the standard says, however the bytes come") {
+  std::mt19937 random(7);
+  std::vector<uint8_t> bytes(64 * 40);
+  for (auto& byte : bytes) byte = static_cast<uint8_t>(random());
+  const auto fast = sha256_blocks_of_processor();
+  for (size_t count = 0; fast && count <= 40; ++count) {
+    Sha256State plain, own;
+    for (auto& word : plain) word = static_cast<uint32_t>(random());
+    own = plain;
+    sha256_blocks_plain(plain, bytes.data(), count);
+    fast(own, bytes.data(), count);
+    CHECK(own == plain);
+  }
+  for (size_t size = 0; size < 200; ++size) {
+    Sha256 whole, parts;
+    whole.update(bytes.data(), size);
+    for (size_t at = 0, step = 1; at < size; at += step) parts.update(bytes.data() + at, step = std::min(size - at, 1 + random() % 70));
+    CHECK(whole.hex() == parts.hex());
+  }
 }
 
 TEST_CASE("npy round trip keeps shape, type and bytes") {

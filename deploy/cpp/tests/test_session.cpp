@@ -112,15 +112,28 @@ TEST_CASE("one session serves several threads, each with its request") {
 }
 
 TEST_CASE("verdicts of a comparison") {
-  const auto verdict = [](std::vector<double> y, double allowed) {
-    return runner::compare(y, {1, -2, 0}, allowed, TEMPORT_FLOAT32).verdict;
+  const auto verdict = [](std::vector<double> y, double allowed, double rms = NAN) {
+    return runner::compare(y, {1, -2, 0}, {allowed, 1e-6, 2, rms}, TEMPORT_FLOAT32).verdict;
   };
   CHECK(verdict({1, -2, 0.25}, 0.25) == "pass");
   CHECK(verdict({1, -2, 0.25}, 0.2) == "fail");
   CHECK(verdict({1, -2, NAN}, 0.2) == "fail");
   CHECK(verdict({1, -2, NAN}, NAN) == "fail");
   CHECK(verdict({1, -2, 9}, NAN) == "ill-conditioned");
-  CHECK(runner::compare({1}, {INFINITY}, 1, TEMPORT_FLOAT32).verdict == "ill-conditioned");
+  CHECK(verdict({1.2, -1.8, 0.2}, 0.25, 0.16) == "pass");  // sqrt(0.04 / (5 / 3)) = 0.155
+  CHECK(verdict({1.2, -1.8, 0.2}, 0.25, 0.15) == "fail");
+  CHECK(runner::compare({1}, {INFINITY}, {1, 0, NAN, NAN}, TEMPORT_FLOAT32).verdict == "ill-conditioned");
+}
+
+TEST_CASE("where torch itself overflows in a half type nobody is judged, and a wrong number still fails") {
+  const runner::Bound overflow{NAN, NAN, 2, NAN}, judged{0.1, 0.05, 2, NAN};
+  for (const auto dtype : {TEMPORT_FLOAT16, TEMPORT_BFLOAT16}) {
+    const auto row = runner::compare({1, NAN}, {1, -2}, overflow, dtype);
+    CHECK(row.verdict == "ill-conditioned");
+    CHECK(row.reason.find("torch itself gives NaN or infinity in") == 0);
+    CHECK(runner::compare({1, NAN}, {1, -2}, judged, dtype).verdict == "fail");
+  }
+  CHECK(runner::compare({1, NAN}, {1, -2}, overflow, TEMPORT_FLOAT32).verdict == "fail");
 }
 
 TEST_CASE("half types widen exactly") {

@@ -4,42 +4,20 @@
 #include <thread>
 
 #include "bundle.h"
-#include "stand_in.h"
 #include "state_bytes.h"
-#include "tiny_bundle.h"
+#include "step_model.h"
 
 using namespace temport;
 using temport::internal::Sha256;
+using tiny::Opened, tiny::Rows, tiny::feed;
 
 namespace {
-
-struct Opened {
-  explicit Opened(const SessionOptions& options = stand_in(), const std::string& signature = tiny::kStepSignature)
-      : directory(signature, tiny::step_vectors()), bundle(*Bundle::open(directory.string())),
-        session(*Session::create(bundle, options)) {}
-
-  tiny::Directory directory;
-  Bundle bundle;
-  Session session;
-};
 
 std::string replaced(std::string text, const std::string& from, const std::string& to) {
   const size_t at = text.rfind(from);
   REQUIRE(at != std::string::npos);
   return text.replace(at, from.size(), to);
 }
-
-// The outputs after one frame that holds `value` everywhere, one per stream of the batch.
-std::vector<float> feed(Stream& stream, float value) {
-  const auto frame = stream.tensor("frame"), output = stream.tensor("output");
-  for (size_t i = 0; i < frame->size(); ++i) frame->as<float>()[i] = value;
-  if (!stream.run()) return {};
-  std::vector<float> rows;
-  for (size_t row = 0; row < stream.entries(); ++row) rows.push_back(output->as<float>()[3 * row]);
-  return rows;
-}
-
-using Rows = std::vector<float>;
 
 // The sentence with which a changed state is refused; `rehash` makes its digest agree again.
 std::string refusal(std::vector<uint8_t> state, size_t at, uint8_t flip, bool rehash) {

@@ -2,20 +2,26 @@
 
 export const USAGE = `usage: temport-run BUNDLE [--replay] [--bench [--frames N]] [--threads N]
                    [--input [NAME=]x.npy ... --output [NAME=]y.npy ... [--restore STATE] [--save STATE]]
-Prints one JSON object on stdout. Exit code 0: done and every judged case passed; 1: a case failed or
-more than half could not be judged; 2: bad input, a refused bundle or a missing runtime, with one sentence on stderr.`;
+                   [--on-nonfinite refuse|pass] [--timeout SECONDS]
+--on-nonfinite says what a stream does with a frame that holds NaN or infinity: refuse (the default) leaves its state
+as it was and writes NaN as its output, pass computes it.
+Prints one JSON object on stdout. Exit code 0: done and every judged case passed; 1: a case failed or more than half
+could not be judged. Else one sentence on stderr, and 2: bad input, a refused bundle or a missing runtime; 70: a fault
+of the runner; 74: output that did not get out; 124: --timeout; 130: interrupted.`;
 
-const MAX_FRAMES = 1e7;
+const MAX_FRAMES = 1e7, MAX_SECONDS = 1e6;
 
 export function parseArguments(words) {
   const parsed = {
     bundle: null, replay: false, bench: false, help: false, frames: null, threads: 1, inputs: [], outputs: [], restore: null, save: null,
+    onNonfinite: 'refuse', timeout: null,
   };
   for (let i = 0; i < words.length; ++i) {
     const word = words[i];
     if (word === '-h') parsed.help = true;
     else if (word === '--replay' || word === '--bench' || word === '--help') parsed[word.slice(2)] = true;
-    else if (word === '--threads' || word === '--frames') parsed[word.slice(2)] = Number(words[++i]);
+    else if (word === '--threads' || word === '--frames' || word === '--timeout') parsed[word.slice(2)] = Number(words[++i]);
+    else if (word === '--on-nonfinite') parsed.onNonfinite = words[++i];
     else if (word === '--restore' || word === '--save') {
       parsed[word.slice(2)] = words[++i];
       if (!words[i]) throw new Error(`${word} needs a file`);
@@ -33,6 +39,9 @@ export function parseArguments(words) {
   if (parsed.frames !== null && !parsed.bench) throw new Error('--frames says how long --bench runs; give both');
   if (parsed.frames !== null && !isCount(parsed.frames, MAX_FRAMES))
     throw new Error(`--frames takes a number from 1 to ${MAX_FRAMES}`);
+  if (parsed.onNonfinite !== 'refuse' && parsed.onNonfinite !== 'pass') throw new Error('--on-nonfinite takes refuse or pass');
+  if (parsed.timeout !== null && !(parsed.timeout > 0 && parsed.timeout <= MAX_SECONDS))
+    throw new Error(`--timeout takes a number of seconds up to ${MAX_SECONDS}`);
   if (!parsed.inputs.length !== !parsed.outputs.length) throw new Error('--input and --output go together');
   if ((parsed.restore || parsed.save) && !parsed.inputs.length)
     throw new Error('--restore and --save hold the state of the stream that --input feeds; give both');

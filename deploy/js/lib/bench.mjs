@@ -11,12 +11,12 @@ const WARM_UP = 20, LEAST = 50, BINS_PER_DECADE = 20;
 /**
  * Latency on the first recorded case: of whole windows as recorded, or of a step model's frames in one stream of the
  * declared optimum that never resets. Writing a frame is not part of it.
- * @param {{frames?: number, seconds?: number, progress?: (done: number) => unknown}} limits  stops at so many frames,
+ * @param {{frames?: number, seconds?: number, onNonfinite?: string, progress?: (done: number) => unknown}} limits  stops at so many frames,
  *   or after so many seconds and 50 frames; `progress` is awaited now and then, between frames
  */
-export async function bench(ort, session, bundle, { frames = 1000, seconds = Infinity, progress } = {}) {
+export async function bench(ort, session, bundle, { frames = 1000, seconds = Infinity, onNonfinite, progress } = {}) {
   const [{ input }] = await readVectors(bundle);
-  const { next, run } = isStep(bundle.signature) ? frameByFrame(ort, session, bundle, input) : wholeWindow(ort, session, bundle, input);
+  const { next, run } = isStep(bundle.signature) ? frameByFrame(ort, session, bundle, input, onNonfinite) : wholeWindow(ort, session, bundle, input);
   for (let i = 0; i < WARM_UP; ++i) await run(next());
   const samples = new Float64Array(frames);
   const start = performance.now(), tell = paced(progress);
@@ -61,11 +61,11 @@ function wholeWindow(ort, session, bundle, input) {
   return { next: () => feeds, run: (given) => session.run(given) };
 }
 
-function frameByFrame(ort, session, bundle, input) {
+function frameByFrame(ort, session, bundle, input, onNonfinite) {
   const { inputs: [{ name, shape: [axis] }], outputs: [{ name: output }] } = bundle.signature;
   const { shape: [, length, features], ...array } = input.get(name);
   const frames = elements(array), batch = axis.opt ?? axis;
-  const stream = new Stream(ort, session, bundle, batch);
+  const stream = new Stream(ort, session, bundle, batch, { onNonfinite });
   let t = 0;
   const next = () => {
     const at = (t++ % length) * features;

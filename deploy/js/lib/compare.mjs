@@ -3,13 +3,18 @@
 const EPS = { float64: 2 ** -52, float32: 2 ** -23, float16: 2 ** -10, bfloat16: 2 ** -7 };
 const QUANTILES = [0.05, 0.25, 0.5, 0.75, 0.95, 1];
 
-/** One row of the report; `allowed` is the largest absolute error that passes, NaN where nobody can judge. */
-export function compare(output, oracle, allowed, dtype) {
+/**
+ * One row of the report. `bound` is recorded: the largest absolute error that passes (NaN: nobody can judge), torch's own
+ * error, the oracle's scale, the conditioning, the largest root mean square of the error by the oracle's.
+ */
+export function compare(output, oracle, [allowed, torchError, scale, , allowedRms], dtype) {
   const row = { max_abs: null, max_rel: null, rms_ratio: null, cosine: null, quantiles: [] };
   if (output.length !== oracle.length)
     return { ...row, verdict: 'fail', reason: `${output.length} values where ${oracle.length} are right` };
   if (oracle.some((value) => !Number.isFinite(value)))
     return { ...row, verdict: 'ill-conditioned', reason: 'the oracle itself is not finite here' };
+  if (dtype.endsWith('float16') && Number.isNaN(torchError) && !Number.isNaN(scale))
+    return { ...row, verdict: 'ill-conditioned', reason: `torch itself gives NaN or infinity in ${dtype}` };
   const bad = output.filter((value) => !Number.isFinite(value)).length;
   if (bad) {
     const reason = `${bad} of ${output.length} values are NaN or infinite where the oracle is finite`;
@@ -18,9 +23,11 @@ export function compare(output, oracle, allowed, dtype) {
   const measures = measure(output, oracle, EPS[dtype] ?? EPS.float32);
   if (Number.isNaN(allowed))
     return { ...measures, verdict: 'ill-conditioned', reason: "torch's own error is above the ceiling here" };
-  if (measures.max_abs <= allowed) return { ...measures, verdict: 'pass', reason: '' };
-  const reason = `max abs error ${measures.max_abs.toPrecision(3)} is above ${allowed.toPrecision(3)}`;
-  return { ...measures, verdict: 'fail', reason };
+  const above = (measure, value, most) =>
+    ({ ...measures, verdict: 'fail', reason: `${measure} ${value.toPrecision(3)} is above ${most.toPrecision(3)}` });
+  if (!(measures.max_abs <= allowed)) return above('max abs error', measures.max_abs, allowed);
+  if (measures.rms_ratio > allowedRms) return above('rms ratio', measures.rms_ratio, allowedRms);
+  return { ...measures, verdict: 'pass', reason: '' };
 }
 
 /** `fail` over `ill-conditioned` over `pass`. */

@@ -1,8 +1,10 @@
 // What a bundle computes on given arrays: one inference, or for a step model the frames of a stream.
-import { elements } from './npy.mjs';
+import { elements, zeros } from './npy.mjs';
 import { toFeeds } from './session.mjs';
 import { isStep } from './signature.mjs';
-import { Stream } from './stream.mjs';
+import { RefusedFrame, Stream } from './stream.mjs';
+
+const MAX_REFUSED_NAMED = 100;
 
 /** The inputs and outputs that callers give and get: the state of a step model is not among them. */
 export function dataSpecs({ inputs, outputs, ...rest }) {
@@ -10,11 +12,12 @@ export function dataSpecs({ inputs, outputs, ...rest }) {
 }
 
 /**
- * Outputs [{name, dtype, shape, data}] for `inputs`, a Map from name to array. A step model takes frames
- * [batch, frames, features] and gives outputs [batch, frames, ...], its state zero before the first.
+ * {outputs: [{name, dtype, shape, data}]} for `inputs`, a Map from name to array. A step model takes frames
+ * [batch, frames, features] and gives outputs [batch, frames, ...], its state zero before the first; the outputs of a
+ * refused frame are NaN, and `stream` says which they are: {frames, refused, refused_frames, poisoned}.
  * @param {() => Promise<void>} tell awaited between frames
- * @param {{restore?: Uint8Array, save?: (state: Uint8Array) => Promise<unknown>}} state of a single stream: what it goes
- *   on from, and who gets what it left
+ * @param {{onNonfinite?: string, restore?: Uint8Array, save?: (state: Uint8Array) => Promise<unknown>}} state what the
+ *   stream does with a frame that is not finite; of a single stream what it goes on from, and who gets what it left
  */
 export async function infer(ort, session, bundle, inputs, tell, state = {}) {
   if (isStep(bundle.signature)) return stream(ort, session, bundle, inputs, tell, state);
@@ -25,30 +28,46 @@ export async function infer(ort, session, bundle, inputs, tell, state = {}) {
 async function once(ort, session, bundle, inputs, tell) {
   const produced = await session.run(toFeeds(ort, bundle, inputs));
   await tell();
-  return bundle.signature.outputs.map(({ name, dtype }) => ({ name, dtype, shape: produced[name].dims, data: produced[name].data }));
+  return { outputs: bundle.signature.outputs.map(({ name, dtype }) => ({ name, dtype, shape: produced[name].dims, data: produced[name].data })) };
 }
 
 async function stream(ort, session, bundle, inputs, tell, state) {
-  const { inputs: [spec], outputs: [{ name, dtype }] } = dataSpecs(bundle.signature);
+  const { inputs: [spec], outputs: [{ name, dtype, shape: [, ...rest] }] } = dataSpecs(bundle.signature);
   const array = inputs.get(spec.name), { shape: [batch, length, features] } = array;
   if (array.dtype !== spec.dtype || array.shape.length !== 3 || !length || features !== spec.shape[2])
     throw new Error(`a stream of this model is ${spec.dtype} [batch, frames, ${spec.shape[2]}], not ${array.dtype} [${array.shape}]`);
-  const running = new Stream(ort, session, bundle, batch);
+  const running = new Stream(ort, session, bundle, batch, { onNonfinite: state.onNonfinite });
   if ((state.restore || state.save) && batch !== 1)
     throw new Error(`a saved state is that of one stream; the input holds ${batch}`);
   if (state.restore) await running.restore(state.restore);
-  const frames = elements(array);
-  let data, rest;
+  const frames = elements(array), shape = [batch, length, ...rest], refused = [];
+  const width = rest.reduce((product, size) => product * size, 1);
+  let data;
   for (let t = 0; t < length; ++t) {
-    const output = await running.push(rows(frames, batch, length, t));
-    const width = output.data.length / batch;
-    rest ??= output.dims.slice(1);
-    data ??= new output.data.constructor(length * output.data.length);
-    for (let b = 0; b < batch; ++b) data.set(output.data.subarray(b * width, (b + 1) * width), (b * length + t) * width);
+    const output = await unlessRefused(running.push(rows(frames, batch, length, t)));
+    if (!output) refused.push(t);
+    else data ??= new output.data.constructor(batch * length * width);
+    for (let b = 0; output && b < batch; ++b) data.set(output.data.subarray(b * width, (b + 1) * width), (b * length + t) * width);
     await tell();
   }
+  data ??= elements(zeros(dtype, shape));
+  for (const t of refused) for (let b = 0; b < batch; ++b) spoil(dtype, data, (b * length + t) * width, width);
+  const poisoned = await running.poisoned();
   await state.save?.(await running.save());
-  return [{ name, dtype, shape: [batch, length, ...rest], data }];
+  const told = { frames: length, refused: refused.length, refused_frames: refused.slice(0, MAX_REFUSED_NAMED), poisoned };
+  return { outputs: [{ name, dtype, shape, data }], stream: told };
+}
+
+const unlessRefused = (pushed) => pushed.catch((error) => {
+  if (error instanceof RefusedFrame) return null;
+  throw error;
+});
+
+// NaN, as a 16-bit pattern where half floats are such, or 0 in integers.
+function spoil(dtype, data, start, count) {
+  const nan = dtype === 'float16' && data instanceof Uint16Array ? 0x7e00 : NaN;
+  const zero = data instanceof BigInt64Array ? 0n : 0;
+  data.fill(dtype.startsWith('float') ? nan : zero, start, start + count);
 }
 
 // Row t of each of `batch` sequences.

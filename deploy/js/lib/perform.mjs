@@ -6,6 +6,7 @@ import { readNpy, writeNpy } from './npy.mjs';
 import { paced } from './pace.mjs';
 import { notRun, replay } from './replay.mjs';
 import { createSession, refusal } from './session.mjs';
+import { isStep } from './signature.mjs';
 
 /**
  * The runner's report.
@@ -27,10 +28,14 @@ export async function perform(ort, bundle, place, options, files) {
     return { ...report, runtimes: [notRun(identity, why)] };
   if (why) throw new Error(why);
   const session = await createSession(ort, bundle, provider, options.threads);
-  if (options.replay) report.runtimes = [await replay(ort, session, bundle, identity, files.progress)];
-  if (options.inputs.length) await runFiles(ort, session, bundle, options, files);
+  if (options.replay) {
+    const { row, streams } = await replay(ort, session, bundle, identity, { onNonfinite: options.onNonfinite, progress: files.progress });
+    report.runtimes = [row];
+    if (isStep(bundle.signature)) report.streams = streams;
+  }
+  if (options.inputs.length) report.stream = await runFiles(ort, session, bundle, options, files);
   if (options.bench) {
-    const limits = { frames: options.frames ?? undefined, progress: files.progress };
+    const limits = { frames: options.frames ?? undefined, onNonfinite: options.onNonfinite, progress: files.progress };
     report.latency = await bench(ort, session, bundle, limits);
   }
   return report;
@@ -59,14 +64,17 @@ async function runFiles(ort, session, bundle, options, files) {
     }
   }
   const state = {
+    onNonfinite: options.onNonfinite,
     restore: options.restore ? await files.read(options.restore) : null,
     save: options.save ? (bytes) => files.write(options.save, bytes) : null,
   };
-  for (const { name, dtype, shape, data } of await infer(ort, session, bundle, arrays, paced(files.progress), state)) {
+  const { outputs: made, stream } = await infer(ort, session, bundle, arrays, paced(files.progress), state);
+  for (const { name, dtype, shape, data } of made) {
     const file = fileOf(options.outputs, name, outputs.length);
     const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
     if (file) await files.write(file, writeNpy({ dtype, shape, bytes }));
   }
+  return stream;
 }
 
 // Every file belongs to one tensor, and no tensor has two.

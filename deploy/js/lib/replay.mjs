@@ -6,25 +6,31 @@ import { paced } from './pace.mjs';
 import { isStep } from './signature.mjs';
 import { readVectors } from './vectors.mjs';
 
-/** Runs every recorded case, a step model's as a stream from zero state; `identity` is {name, version, path}. */
-export async function replay(ort, session, bundle, identity, progress) {
+/**
+ * Runs every recorded case, a step model's as a stream from zero state; `identity` is {name, version, path}. `streams` of
+ * the answer says what became of the frames of each, by case.
+ */
+export async function replay(ort, session, bundle, identity, { onNonfinite, progress } = {}) {
   const tell = paced(progress);
-  const results = [];
+  const results = [], streams = {};
   let divergence = null;
   for (const one of await readVectors(bundle)) {
     const outputs = {};
-    for (const { name, dtype, shape, data } of await infer(ort, session, bundle, one.input, tell)) {
+    const inferred = await infer(ort, session, bundle, one.input, tell, { onNonfinite });
+    if (inferred.stream) streams[one.name] = inferred.stream;
+    for (const { name, dtype, shape, data } of inferred.outputs) {
       const oracle = one.output.get(name), truth = elements(oracle), values = toDoubles(dtype, data);
-      const [allowed] = elements(one.bound.get(name));
-      outputs[name] = compare(values, truth, allowed, bundle.manifest.declaration.precision);
+      const bound = elements(one.bound.get(name));
+      outputs[name] = compare(values, truth, bound, bundle.manifest.declaration.precision);
       if (`${shape}` !== `${oracle.shape}`)
         outputs[name] = { ...outputs[name], verdict: 'fail', reason: `shape [${shape}] where [${oracle.shape}] is right` };
       else if (isStep(bundle.signature) && outputs[name].verdict === 'fail')
-        divergence ??= { case: one.name, tensor: name, ...firstWrongFrame(shape, values, truth, allowed) };
+        divergence ??= { case: one.name, tensor: name, ...firstWrongFrame(shape, values, truth, bound[0]) };
     }
     results.push({ case: one.name, verdict: worst(Object.values(outputs).map((row) => row.verdict)), outputs });
   }
-  return { ...identity, verdict: worst(results.map((result) => result.verdict)), reason: '', results, divergence };
+  const row = { ...identity, verdict: worst(results.map((result) => result.verdict)), reason: '', results, divergence };
+  return { row, streams };
 }
 
 /** The row of a model that cannot run here. */

@@ -1,19 +1,27 @@
 // A step model running frame by frame, its state kept inside.
+import { firstNonFinite } from './nonfinite.mjs';
 import { elements, zeros } from './npy.mjs';
 import { identityOf, readState, writeState } from './state_bytes.mjs';
+
+/** A frame that holds NaN or infinity: the stream never saw it and goes on with the next one. */
+export class RefusedFrame extends Error {}
 
 /**
  * `batch` independent streams. The tensors that a frame leaves are the next frame's input as they are, nothing is
  * copied between; in WebGPU they never leave the GPU. A frame that fails leaves the state as it was.
+ * @param {{onNonfinite?: 'refuse' | 'pass'}} policy what becomes of a frame that is not finite: one that is passed ends up
+ *   in the state, and in most architectures every later output of that stream is NaN
  */
 export class Stream {
-  #ort; #session; #manifest; #signature; #frame; #state; #busy = false;
+  #ort; #session; #manifest; #signature; #frame; #state; #passes; #busy = false;
 
-  constructor(ort, session, { signature, manifest }, batch = 1) {
+  constructor(ort, session, { signature, manifest }, batch = 1, { onNonfinite = 'refuse' } = {}) {
     const [{ shape: [axis, , features] }] = signature.inputs;
     const { min, max } = typeof axis === 'number' ? { min: axis, max: axis } : axis;
     if (batch < min || batch > max)
       throw new Error(`${batch} streams at once; the model takes ${min === max ? min : `${min} to ${max}`}`);
+    if (onNonfinite !== 'refuse' && onNonfinite !== 'pass') throw new Error(`onNonfinite is refuse or pass, not ${onNonfinite}`);
+    this.#passes = onNonfinite === 'pass';
     [this.#ort, this.#session, this.#signature, this.#manifest] = [ort, session, signature, manifest];
     this.#frame = [batch, 1, features];
     this.reset();
@@ -28,15 +36,36 @@ export class Stream {
       [name, new this.#ort.Tensor(dtype, elements(zeros(dtype, [batch, ...rest])), [batch, ...rest])]));
   }
 
-  /** One frame of every stream, `values` of [batch, features]; the output tensor [batch, ...]. */
+  /** The stream at `entry` starts anew, the others go on. */
+  resetEntry(entry) {
+    return this.#alone(async () => this.#change(await this.#download(entry), entry, (row) => row.fill(0)));
+  }
+
+  /** One frame of every stream, `values` of [batch, features]; the output tensor [batch, ...]. Rejects with RefusedFrame. */
   push(values) {
     const { inputs: [{ name, dtype }], outputs: [{ name: output }], states } = this.#signature;
     return this.#alone(async () => {
+      const bad = this.#passes ? null : firstNonFinite(dtype, values);
+      if (bad) {
+        const row = Math.floor(bad.index / (values.length / this.#frame[0]));
+        throw new RefusedFrame(`the frame is refused: ${name} holds ${bad.what} in row ${row} of the batch; the state is as it was`);
+      }
       const before = this.#state;
       const after = await this.#session.run({ [name]: new this.#ort.Tensor(dtype, values, this.#frame), ...before });
       this.#state = Object.fromEntries(states.map(({ input, output: next }) => [input, after[next]]));
       for (const tensor of Object.values(before)) tensor.dispose();
       return after[output];
+    });
+  }
+
+  /** Whether the state of any stream, or of the one at `entry`, holds NaN or infinity. */
+  poisoned(entry) {
+    return this.#alone(async () => {
+      const tensors = await this.#download(entry ?? 0);
+      return tensors.some((tensor) => {
+        const bytes = entry === undefined ? tensor.bytes : this.#row(tensor, entry);
+        return firstNonFinite(tensor.dtype, elements({ ...tensor, bytes })) !== null;
+      });
     });
   }
 
@@ -53,13 +82,19 @@ export class Stream {
     return this.#alone(async () => {
       const tensors = await this.#download(entry), identity = await identityOf(this.#manifest);
       const rows = tensors.map((tensor) => ({ dtype: tensor.dtype, bytes: this.#row(tensor, entry).length }));
-      const given = await readState(identity, state, rows), before = Object.values(this.#state);
-      this.#state = Object.fromEntries(tensors.map((tensor, i) => {
-        this.#row(tensor, entry).set(given[i]);
-        return [tensor.name, new this.#ort.Tensor(tensor.dtype, elements(tensor), tensor.shape)];
-      }));
-      for (const tensor of before) tensor.dispose();
+      const given = await readState(identity, state, rows);
+      this.#change(tensors, entry, (row, i) => row.set(given[i]));
     });
+  }
+
+  // The state becomes `tensors` after `write` has changed the row of one stream in each.
+  #change(tensors, entry, write) {
+    const before = Object.values(this.#state);
+    this.#state = Object.fromEntries(tensors.map((tensor, i) => {
+      write(this.#row(tensor, entry), i);
+      return [tensor.name, new this.#ort.Tensor(tensor.dtype, elements(tensor), tensor.shape)];
+    }));
+    for (const tensor of before) tensor.dispose();
   }
 
   // Copies of all state tensors in the order of the signature, wherever they are.

@@ -1,11 +1,15 @@
 #!/usr/bin/env node
 // temport-run in node: onnxruntime-node on the bundle's function bodies.
-import { readFile, writeFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { arch, version } from 'node:process';
+import { fileURLToPath } from 'node:url';
 import { USAGE, parseArguments } from '../lib/arguments.mjs';
 import { openBundle } from '../lib/bundle.mjs';
 import { exitCode, perform } from '../lib/perform.mjs';
+import { underDeadline } from './deadline.mjs';
+import { endWith, print } from './endings.mjs';
 import { readBundleFile } from './files.mjs';
+import { writeOutput } from './output.mjs';
 
 async function loadRuntime() {
   try {
@@ -17,7 +21,8 @@ async function loadRuntime() {
 
 async function main(words) {
   const options = parseArguments(words);
-  if (options.help) return console.log(USAGE);
+  if (options.help) return (await print(USAGE)) ?? 0;
+  if (options.timeout) return underDeadline(options.timeout, fileURLToPath(import.meta.url), words);
   const ort = await loadRuntime();
   const bundle = await openBundle((name) => readBundleFile(options.bundle, name));
   const place = {
@@ -29,13 +34,10 @@ async function main(words) {
     version: ort.env.versions.node,
     machine: arch,
   };
-  const files = { read: async (file) => new Uint8Array(await readFile(file)), write: writeFile };
+  const files = { read: async (file) => new Uint8Array(await readFile(file)), write: writeOutput };
   const report = await perform(ort, bundle, place, options, files);
-  process.exitCode = exitCode(report);
-  console.log(JSON.stringify(report, null, 1));
+  await print(JSON.stringify(report, null, 1));
+  return exitCode(report);
 }
 
-main(process.argv.slice(2)).catch((error) => {
-  console.error(`error: ${error.message.split('\n')[0]}`);
-  process.exitCode = 2;
-});
+await endWith(() => main(process.argv.slice(2)));

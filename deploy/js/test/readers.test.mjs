@@ -84,12 +84,24 @@ test('metadata of an ONNX file', () => {
 });
 
 test('verdicts of a comparison', () => {
-  const verdict = (values, allowed) => compare(Float64Array.from(values), Float64Array.of(1, -2, 0), allowed, 'float32').verdict;
+  const verdict = (values, ...bound) => compare(Float64Array.from(values), Float64Array.of(1, -2, 0), bound, 'float32').verdict;
   assert.equal(verdict([1, -2, 0.25], 0.25), 'pass');
   assert.equal(verdict([1, -2, 0.25], 0.2), 'fail');
   assert.equal(verdict([1, -2, NaN], NaN), 'fail');
   assert.equal(verdict([1, -2, 9], NaN), 'ill-conditioned');
   assert.equal(verdict([1, -2], 1), 'fail');
+  assert.equal(verdict([1.2, -1.8, 0.2], 0.25, 0, 2, 1, 0.16), 'pass'); // sqrt(0.04 / (5 / 3)) = 0.155
+  assert.equal(verdict([1.2, -1.8, 0.2], 0.25, 0, 2, 1, 0.15), 'fail');
+});
+
+test('where torch itself overflows in a half type nobody is judged, and a wrong number still fails', () => {
+  const row = (bound, dtype) => compare(Float64Array.of(1, NaN), Float64Array.of(1, -2), bound, dtype);
+  for (const dtype of ['float16', 'bfloat16']) {
+    assert.equal(row([NaN, NaN, 2, NaN], dtype).reason, `torch itself gives NaN or infinity in ${dtype}`);
+    assert.equal(row([NaN, NaN, 2, NaN], dtype).verdict, 'ill-conditioned');
+    assert.equal(row([0.1, 0.05, 2, NaN], dtype).verdict, 'fail');
+  }
+  assert.equal(row([NaN, NaN, 2, NaN], 'float32').verdict, 'fail');
 });
 
 test('half floats widen exactly', () => {

@@ -4,7 +4,9 @@ import { test } from 'node:test';
 import { summarise } from '../lib/bench.mjs';
 import { checkSignature } from '../lib/signature.mjs';
 import { readState, writeState } from '../lib/state_bytes.mjs';
-import { Stream } from '../lib/stream.mjs';
+import { firstNonFinite } from '../lib/nonfinite.mjs';
+import { infer } from '../lib/inference.mjs';
+import { RefusedFrame, Stream } from '../lib/stream.mjs';
 
 const BATCH = { name: 'batch', min: 1, opt: 2, max: 3 };
 const SIGNATURE = {
@@ -31,7 +33,7 @@ function adding() {
   const given = [], left = [];
   const run = async (feeds) => {
     given.push(feeds['state.sum']);
-    if (feeds.frame.data.includes(NaN)) throw new Error('it fails');
+    if (feeds.frame.data.includes(13)) throw new Error('it fails');
     const sum = feeds['state.sum'].data.map((value, i) => value + feeds.frame.data[i]);
     left.push(new Tensor('float32', sum, [sum.length / 2, 2]));
     return { output: new Tensor('float32', sum.slice(), [sum.length / 2, 2]), 'next_state.sum': left.at(-1) };
@@ -54,8 +56,53 @@ test('the state that a frame leaves is what the next one is given, and not a cop
 test('a frame that fails leaves the state as it was', async () => {
   const stream = new Stream({ Tensor }, adding().session, BUNDLE);
   await stream.push(Float32Array.of(1, 2));
-  await assert.rejects(stream.push(Float32Array.of(NaN, 0)), /it fails/);
+  await assert.rejects(stream.push(Float32Array.of(13, 0)), /it fails/);
   assert.deepEqual([...(await stream.push(Float32Array.of(1, 2))).data], [2, 4]);
+});
+
+test('a frame that is not finite is refused, and the stream is that of the others', async () => {
+  const [stream, clean] = [0, 1].map(() => new Stream({ Tensor }, adding().session, BUNDLE, 2));
+  for (let t = 0; t < 8; ++t) {
+    const frame = Float32Array.of(t, 1, 2, 3), bad = frame.slice();
+    assert.deepEqual((await stream.push(frame)).data, (await clean.push(frame)).data);
+    const before = await stream.save(1);
+    bad[t % 4] = t % 2 ? -Infinity : NaN;
+    const what = t % 2 ? 'infinity' : 'NaN', row = Math.floor((t % 4) / 2);
+    const message = `the frame is refused: frame holds ${what} in row ${row} of the batch; the state is as it was`;
+    await assert.rejects(stream.push(bad), (error) => error instanceof RefusedFrame && error.message === message);
+    assert.deepEqual(await stream.save(1), before);
+  }
+  assert.equal(await stream.poisoned(), false);
+});
+
+test('a frame that is passed poisons its own stream, until that is reset', async () => {
+  const stream = new Stream({ Tensor }, adding().session, BUNDLE, 2, { onNonfinite: 'pass' });
+  await stream.push(Float32Array.of(1, 2, 10, 20));
+  assert.equal(await stream.poisoned(), false);
+  await stream.push(Float32Array.of(1, 2, NaN, 20));
+  assert.deepEqual([await stream.poisoned(), await stream.poisoned(0), await stream.poisoned(1)], [true, false, true]);
+  await stream.resetEntry(1);
+  assert.equal(await stream.poisoned(), false);
+  assert.deepEqual([...(await stream.push(Float32Array.of(1, 2, 10, 20))).data], [3, 6, 10, 20]);
+  assert.throws(() => new Stream({ Tensor }, adding().session, BUNDLE, 1, { onNonfinite: 'ignore' }), /refuse or pass/);
+});
+
+test('half floats that are not finite are found by their bits', () => {
+  assert.equal(firstNonFinite('float16', Uint16Array.of(0x7bff, 1)), null);
+  assert.deepEqual(firstNonFinite('float16', Uint16Array.of(0, 0xfc00)), { index: 1, what: 'infinity' });
+  assert.deepEqual(firstNonFinite('float16', Uint16Array.of(0x7e00)), { index: 0, what: 'NaN' });
+  assert.equal(firstNonFinite('int64', BigInt64Array.of(-1n)), null);
+});
+
+test('the outputs of refused frames are NaN, also where there is no other', async () => {
+  const replayed = async (values) => {
+    const frames = { dtype: 'float32', shape: [1, values.length / 2, 2], bytes: new Uint8Array(Float32Array.from(values).buffer) };
+    const { outputs: [{ data }], stream } = await infer({ Tensor }, adding().session, BUNDLE, new Map([['frame', frames]]), async () => {});
+    return [[...data], stream];
+  };
+  assert.deepEqual(await replayed([1, 2, NaN, 2, 1, 2]),
+    [[1, 2, NaN, NaN, 2, 4], { frames: 3, refused: 1, refused_frames: [1], poisoned: false }]);
+  assert.deepEqual(await replayed([NaN, 2]), [[NaN, NaN], { frames: 1, refused: 1, refused_frames: [0], poisoned: false }]);
 });
 
 test('what is refused', async () => {

@@ -34,7 +34,7 @@ async function show(read) {
     const why = refusal(bundle, provider, place.halfFloats);
     if (why) throw new Error(why);
     const session = await createSession(ort, bundle, provider);
-    const row = await replay(ort, session, bundle, {}, breathe);
+    const { row } = await replay(ort, session, bundle, {}, { progress: breathe });
     if (own !== shows) return;
     opened = { read, ort, session, bundle };
     const path = declaration.ops === 'custom' ? 'function bodies' : 'standard operators';

@@ -2,12 +2,14 @@
 // temport-run in a browser: serves the bundle to a headless Chromium and collects what its page reports.
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { access, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { access, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { USAGE, parseArguments } from '../lib/arguments.mjs';
 import { exitCode } from '../lib/perform.mjs';
+import { Ending, INTERRUPTED, TIMED_OUT, endWith, print } from '../node/endings.mjs';
+import { writeOutput } from '../node/output.mjs';
 import { serve } from './serve.mjs';
 
 const ENVIRONMENT = `$TEMPORT_BROWSER names the browser's program (default: chromium), $TEMPORT_PROVIDER is wasm (default) or webgpu,
@@ -33,7 +35,9 @@ async function collect(options, launch) {
   let finish, fail;
   const finished = new Promise((resolve, reject) => ([finish, fail] = [resolve, reject]));
   const patience = setTimeout(() => fail(new Error(`the browser did not answer in ${PATIENCE_MS / 1000} s`)), PATIENCE_MS);
-  for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => fail(new Error(`stopped by ${signal}`)));
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.once(signal, () => fail(new Ending('interrupted', INTERRUPTED)));
+  const late = () => fail(new Ending(`temport-run did not end within ${options.timeout} seconds`, TIMED_OUT));
+  const deadline = options.timeout && setTimeout(late, 1000 * options.timeout);
   const task = {
     provider: process.env.TEMPORT_PROVIDER ?? 'wasm',
     options: {
@@ -44,12 +48,16 @@ async function collect(options, launch) {
       save: options.save && '/save',
     },
   };
+  const write = async (file, request) => {
+    await writeOutput(file, await bodyOf(request)).catch(fail);
+    return '';
+  };
   const routes = {
     task: () => JSON.stringify(task),
     input: (i) => readFile(options.inputs[i].file),
-    output: async (i, request) => (await writeFile(options.outputs[i].file, await bodyOf(request))) ?? '',
+    output: (i, request) => write(options.outputs[i].file, request),
     restore: () => readFile(options.restore),
-    save: async (_, request) => (await writeFile(options.save, await bodyOf(request))) ?? '',
+    save: (_, request) => write(options.save, request),
     progress: () => '',
     report: async (_, request) => finish(JSON.parse(await bodyOf(request))) ?? '',
   };
@@ -63,6 +71,7 @@ async function collect(options, launch) {
     return await finished;
   } finally {
     clearTimeout(patience);
+    clearTimeout(deadline);
     server.close();
     const gone = new Promise((resolve) => browser.once('close', resolve));
     if (browser.kill('SIGKILL')) await gone;
@@ -71,7 +80,7 @@ async function collect(options, launch) {
 
 async function main(words) {
   const options = parseArguments(words);
-  if (options.help) return console.log(`${USAGE}\n${ENVIRONMENT}`);
+  if (options.help) return (await print(`${USAGE}\n${ENVIRONMENT}`)) ?? 0;
   for (const file of [...options.inputs.map((one) => one.file), options.restore].filter(Boolean))
     await access(file).catch(({ code }) => { throw new Error(`${file} cannot be read (${code})`); });
   const profile = await mkdtemp(join(tmpdir(), 'temport-browser-'));
@@ -87,8 +96,8 @@ async function main(words) {
   try {
     const report = await collect(options, launch);
     if (report.error) throw new Error(report.error);
-    process.exitCode = exitCode(report);
-    console.log(JSON.stringify(report, null, 1));
+    await print(JSON.stringify(report, null, 1));
+    return exitCode(report);
   } finally {
     // some of the browser's processes outlive it for a moment and may write into the profile once more
     for (let tries = 0; tries === 0 || (tries < 20 && existsSync(profile)); ++tries) {
@@ -98,7 +107,4 @@ async function main(words) {
   }
 }
 
-main(process.argv.slice(2)).catch((error) => {
-  console.error(`error: ${error.message.split('\n')[0]}`);
-  process.exitCode = 2;
-});
+await endWith(() => main(process.argv.slice(2)));

@@ -13,17 +13,20 @@ if TYPE_CHECKING:
     from temport.exporter.export import export
     from temport.exporter.version import version
     from temport.session import Session, load
+    from temport.stream import RefusedFrame, Stream
 
     __version__ = version()
 
 _HOME = {
+    "RefusedFrame": "temport.stream",
     "Session": "temport.session",
+    "Stream": "temport.stream",
     "export": "temport.exporter.export",
     "get_library_path": "temport.custom_ops.library",
     "load": "temport.session",
 }
 
-__all__ = ["Session", "__version__", "export", "get_library_path", "load"]
+__all__ = ["RefusedFrame", "Session", "Stream", "__version__", "export", "get_library_path", "load"]
 
 
 def __getattr__(name: str) -> Any:

@@ -14,6 +14,7 @@ from temport.exporter.bundle.directory import Bundle, open_bundle
 from temport.exporter.errors import UserError
 from temport.exporter.runtimes.native_kernels import custom_nodes, native_path
 from temport.exporter.runtimes.onnxruntime_cpu import OrtSession
+from temport.stream import Policy, Stream
 
 Array = npt.NDArray[Any]
 
@@ -36,6 +37,7 @@ class Session:
         library = library_path() if nodes else None
         without = "function body" if nodes else "standard operators"
         self.kernels = native_path(nodes, library) if library else without
+        self._manifest = bundle.manifest
         self._session = OrtSession(bundle.model_path, self.kernels, threads, library)
 
     def __call__(self, inputs: Mapping[str, npt.ArrayLike]) -> dict[str, Array]:
@@ -55,6 +57,16 @@ class Session:
                     f"input {name} is {array.dtype} {list(array.shape)}; the model takes {dtype} {_told(shape)}"
                 )
         return self._session.run(arrays)
+
+    def stream(self, batch: int | None = None, *, on_nonfinite: Policy = "refuse") -> Stream:
+        """A step model frame by frame, or `batch` independent streams at once (not given: the model's optimum).
+
+        on_nonfinite  what becomes of a frame that holds NaN or infinity: "refuse" raises RefusedFrame and leaves the
+                      state as it was, "pass" computes it
+
+        UserError where the bundle is no step model or does not take so many.
+        """
+        return Stream(self._session.run, self._manifest, batch, on_nonfinite)
 
 
 def load(path: str | Path, *, threads: int = 1) -> Session:

@@ -72,7 +72,12 @@ int main(int argc, char** argv) {
       return fail("line " + std::to_string(number + 1) + " is not " + std::to_string(frame->size()) + " numbers");
     const auto start = std::chrono::steady_clock::now();
     std::copy(values.begin(), values.end(), frame->as<float>());
-    if (auto done = stream->run(); !done) return fail(done.error().message);
+    const auto done = stream->run();
+    if (!done && done.error().code != TEMPORT_NONFINITE) return fail(done.error().message);
+    if (!done) {  // the sensor lost a value: the stream goes on with the next frame as if this one had never been
+      std::fprintf(stderr, "line %zu: %s\n", number + 1, done.error().message.c_str());
+      continue;
+    }
     const float* score = scores->as<float>();
     const auto best = static_cast<size_t>(std::max_element(score, score + scores->size()) - score);
     const auto took = std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - start).count();

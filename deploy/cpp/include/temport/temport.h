@@ -31,7 +31,8 @@ typedef enum temport_code {
   TEMPORT_UNAVAILABLE = 2,      /* the runtime asked for is not on this machine or not in this build */
   TEMPORT_INVALID_ARGUMENT = 3, /* the caller asked for something the model does not have */
   TEMPORT_FAILED = 4,           /* the runtime reported a failure */
-  TEMPORT_UNSUPPORTED = 5       /* the runtime has no kernel for this model: an operator or element type is not in it */
+  TEMPORT_UNSUPPORTED = 5,      /* the runtime has no kernel for this model: an operator or element type is not in it */
+  TEMPORT_NONFINITE = 6         /* a stream refused a frame with NaN or infinity; it goes on with the next one */
 } temport_code;
 
 typedef struct temport_error {
@@ -99,6 +100,8 @@ TEMPORT_API size_t temport_bundle_outputs(const temport_bundle* bundle, const te
 /* None where the model takes whole sequences; a bundle that has some is a step model (temport export --streaming). */
 TEMPORT_API size_t temport_bundle_states(const temport_bundle* bundle, const temport_state_spec** specs);
 TEMPORT_API const char* temport_bundle_architecture(const temport_bundle* bundle);
+/* What the model computes in; one of a half type may still take and give TEMPORT_FLOAT32. */
+TEMPORT_API temport_dtype temport_bundle_precision(const temport_bundle* bundle);
 
 /* The recorded test vectors: inputs in the model's dtypes, float64 outputs, float64 bounds on the absolute error. Those of
  * a step model are whole streams: the frame [batch, 1, ...] is recorded as [batch, frames, ...], the output [batch, ...]
@@ -148,12 +151,24 @@ TEMPORT_API temport_code temport_request_bind(temport_request* request, const ch
 /* One inference. Allocates nothing itself; the runtime's own behaviour is the runtime's. */
 TEMPORT_API temport_code temport_request_run(temport_request* request, temport_error* error);
 
+/* What becomes of a frame that holds NaN or infinity in a float input. One such frame ends up in the state, and in most
+ * architectures every later output of that stream is NaN. */
+typedef enum temport_on_nonfinite {
+  TEMPORT_REFUSE_NONFINITE = 0, /* TEMPORT_NONFINITE, before the runtime sees it: state and output are as they were */
+  TEMPORT_PASS_NONFINITE = 1    /* it is computed like any other */
+} temport_on_nonfinite;
+
+typedef struct temport_stream_options {
+  temport_on_nonfinite on_nonfinite;
+} temport_stream_options;
+
 /* A step model run frame by frame: write the frame, run, read the output. The state stays inside, in two sets of buffers
  * that change places after every frame (a cache that native kernels write in place has one buffer); it starts at zero.
  * `sizes` as for a request; where the batch is more than one, its entries are independent streams that advance
- * together. */
+ * together. `options` may be NULL: a frame that is not finite is refused. */
 TEMPORT_API temport_code temport_stream_create(const temport_session* session, const temport_axis_size* sizes,
-                                               size_t count, temport_stream** stream, temport_error* error);
+                                               size_t count, const temport_stream_options* options,
+                                               temport_stream** stream, temport_error* error);
 TEMPORT_API void temport_stream_close(temport_stream* stream);
 /* The buffer of a frame or an output; it keeps its place for the life of the stream. */
 TEMPORT_API temport_code temport_stream_tensor(const temport_stream* stream, const char* name, temport_tensor* tensor,
@@ -165,6 +180,11 @@ TEMPORT_API size_t temport_stream_entries(const temport_stream* stream);
 /* All streams start anew, or the one at `entry` does. */
 TEMPORT_API void temport_stream_reset(temport_stream* stream);
 TEMPORT_API temport_code temport_stream_reset_entry(temport_stream* stream, size_t entry, temport_error* error);
+/* 1 where the state of any stream, or of the one at `entry`, holds NaN or infinity: a frame was passed that did, or a
+ * number overflowed. Only a reset or a restore is sure to end that. Looks at the whole state when it is asked. */
+TEMPORT_API int temport_stream_poisoned(const temport_stream* stream);
+TEMPORT_API temport_code temport_stream_poisoned_entry(const temport_stream* stream, size_t entry, int* poisoned,
+                                                       temport_error* error);
 /* The state of the stream at `entry`, as bytes from which any stream of the same model goes on, here or in another
  * process. `bytes` is always what temport_stream_state_bytes says; restoring refuses the state of another model and
  * damaged bytes, and then changes nothing. */

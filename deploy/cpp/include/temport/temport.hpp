@@ -41,6 +41,10 @@ struct SessionOptions {
   int threads = 1;
 };
 
+struct StreamOptions {
+  temport_on_nonfinite on_nonfinite = TEMPORT_REFUSE_NONFINITE;
+};
+
 struct AxisSize {
   std::string axis;
   int64_t size;
@@ -120,6 +124,7 @@ class Bundle {
     return {specs, specs + count};
   }
   std::string architecture() const { return temport_bundle_architecture(handle_.get()); }
+  temport_dtype precision() const { return temport_bundle_precision(handle_.get()); }
   Result<Vectors> vectors() const {
     temport_vectors* vectors = nullptr;
     temport_error error;
@@ -186,6 +191,14 @@ class Stream {
     if (temport_stream_reset_entry(handle_.get(), entry, &error)) return detail::take(error);
     return {};
   }
+  // Whether the state of any stream, or of one, holds NaN or infinity.
+  bool poisoned() const { return temport_stream_poisoned(handle_.get()) != 0; }
+  Result<bool> poisoned(size_t entry) const {
+    int found = 0;
+    temport_error error;
+    if (temport_stream_poisoned_entry(handle_.get(), entry, &found, &error)) return detail::take(error);
+    return found != 0;
+  }
   // The state of one of the streams, to go on from in any stream of the same model.
   Result<std::vector<uint8_t>> save(size_t entry = 0) const {
     size_t bytes = 0;
@@ -229,11 +242,13 @@ class Session {
     return Request(handle);
   }
   // A step model's stream or, where the batch is more than one, that many independent ones.
-  Result<Stream> stream(const std::vector<AxisSize>& sizes = {}) const {
+  Result<Stream> stream(const std::vector<AxisSize>& sizes = {}, const StreamOptions& options = {}) const {
     const auto plain = detail::plain(sizes);
+    const temport_stream_options given{options.on_nonfinite};
     temport_stream* handle = nullptr;
     temport_error error;
-    if (temport_stream_create(handle_.get(), plain.data(), plain.size(), &handle, &error)) return detail::take(error);
+    if (temport_stream_create(handle_.get(), plain.data(), plain.size(), &given, &handle, &error))
+      return detail::take(error);
     return Stream(handle);
   }
 

@@ -1,0 +1,34 @@
+// The step model of tiny_bundle.h, opened on the stand-in runtime and fed with frames.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "stand_in.h"
+#include "tiny_bundle.h"
+
+namespace tiny {
+
+struct Opened {
+  explicit Opened(const temport::SessionOptions& options = stand_in(), const std::string& signature = kStepSignature)
+      : directory(signature, step_vectors()), bundle(*temport::Bundle::open(directory.string())),
+        session(*temport::Session::create(bundle, options)) {}
+
+  Directory directory;
+  temport::Bundle bundle;
+  temport::Session session;
+};
+
+using Rows = std::vector<float>;
+
+// The outputs after one frame that holds `value` everywhere, one per stream of the batch.
+inline Rows feed(temport::Stream& stream, float value) {
+  const auto frame = stream.tensor("frame"), output = stream.tensor("output");
+  for (size_t i = 0; i < frame->size(); ++i) frame->as<float>()[i] = value;
+  if (!stream.run()) return {};
+  Rows rows;
+  for (size_t row = 0; row < stream.entries(); ++row) rows.push_back(output->as<float>()[3 * row]);
+  return rows;
+}
+
+}  // namespace tiny

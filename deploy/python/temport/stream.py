@@ -1,0 +1,141 @@
+"""A step model frame by frame, its state kept inside: numpy in, numpy out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from temport.exporter.errors import UserError
+from temport.state_bytes import identity, read_state, write_state
+
+Array = npt.NDArray[Any]
+Policy = Literal["refuse", "pass"]
+
+
+class RefusedFrame(UserError):
+    """A frame that holds NaN or infinity: the stream never saw it and goes on with the next one."""
+
+
+class Stream:
+    """`entries` independent streams that advance together; their state is zero before the first frame.
+
+    entries  how many there are
+    shape    of a frame: `(entries, 1, features)`
+    dtype    of a frame
+    """
+
+    def __init__(
+        self,
+        run: Callable[[dict[str, Array]], dict[str, Array]],
+        manifest: Mapping[str, Any],
+        batch: int | None = None,
+        on_nonfinite: Policy = "refuse",
+    ) -> None:
+        """`run` is one inference of the model that `manifest` describes; `Session.stream` calls this."""
+        signature = manifest["signature"]
+        if not signature.get("states"):
+            raise UserError(
+                "the model takes whole sequences; a stream needs a step model (temport export --streaming)"
+            )
+        if on_nonfinite not in ("refuse", "pass"):
+            raise UserError(f"on_nonfinite is 'refuse' or 'pass', not {on_nonfinite!r}")
+        specs = {spec["name"]: spec for spec in signature["inputs"]}
+        frame = signature["inputs"][0]
+        self.entries = _entries(frame["shape"][0], batch)
+        self.shape = (self.entries, *frame["shape"][1:])
+        self.dtype = np.dtype(frame["dtype"])
+        self._run, self._passes = run, on_nonfinite == "pass"
+        self._frame, self._output = frame["name"], signature["outputs"][0]["name"]
+        self._next = {pair["input"]: pair["output"] for pair in signature["states"]}
+        self._zeros = {
+            name: np.zeros((self.entries, *specs[name]["shape"][1:]), specs[name]["dtype"])
+            for name in self._next
+        }
+        self._model = identity(manifest["files"])
+        self._state: dict[str, Array] = dict(self._zeros)
+
+    def __call__(self, frame: npt.ArrayLike) -> Array:
+        """The output `(entries, ...)` after one more frame, `(entries, 1, features)` or without the axes of size 1.
+
+        RefusedFrame where it holds NaN or infinity, unless the stream was made to pass them: one that is passed ends
+        up in the state, and in most architectures every later output of that stream is NaN. UserError where shape or
+        dtype are others; nothing is converted unseen. After an error the state is the one before this frame.
+        """
+        array = np.asarray(frame)
+        if array.dtype != self.dtype or array.shape not in self._shapes():
+            raise UserError(
+                f"a frame is {self.dtype} {list(self.shape)}; given was {array.dtype} {list(array.shape)}"
+            )
+        array = np.ascontiguousarray(array.reshape(self.shape))
+        if not self._passes:
+            self._check(array)
+        result = self._run({self._frame: array, **self._state})
+        self._state = {before: result[after] for before, after in self._next.items()}
+        return result[self._output]
+
+    def reset(self, entry: int | None = None) -> None:
+        """Every stream, or the one at `entry`, starts anew."""
+        if entry is None:
+            self._state = dict(self._zeros)
+        else:
+            self._replace(entry, [row[self._known(entry)] for row in self._zeros.values()])
+
+    @property
+    def poisoned(self) -> bool:
+        """Whether the state holds NaN or infinity: a frame was passed that did, or a number overflowed."""
+        return any(not np.isfinite(tensor).all() for tensor in self._state.values())
+
+    def poisoned_entry(self, entry: int) -> bool:
+        """The same of one stream, which `reset(entry)` starts anew."""
+        return any(not np.isfinite(row).all() for row in self._rows(entry))
+
+    def save(self, entry: int = 0) -> bytes:
+        """The state of one stream, to go on from in any stream of the same model, here, in C++ or in JavaScript."""
+        return write_state(self._model, self._rows(entry))
+
+    def restore(self, state: bytes, entry: int = 0) -> None:
+        """Go on from what `save` gave. UserError at other or damaged bytes, which change nothing."""
+        self._replace(entry, read_state(self._model, bytes(state), self._rows(entry)))
+
+    def _rows(self, entry: int) -> list[Array]:
+        return [tensor[self._known(entry)] for tensor in self._state.values()]
+
+    def _replace(self, entry: int, rows: list[Array]) -> None:
+        state = {name: tensor.copy() for name, tensor in self._state.items()}
+        for tensor, row in zip(state.values(), rows, strict=True):
+            tensor[entry] = row
+        self._state = state
+
+    def _known(self, entry: int) -> int:
+        if not 0 <= entry < self.entries:
+            raise UserError(f"there is no stream {entry} among {self.entries}")
+        return entry
+
+    def _shapes(self) -> set[tuple[int, ...]]:
+        batch, *inner = self.shape
+        without_time = tuple(inner[1:])
+        return {self.shape, (batch, *without_time)} | ({without_time} if batch == 1 else set())
+
+    def _check(self, frame: Array) -> None:
+        finite = np.isfinite(frame)
+        if finite.all():
+            return
+        place = np.unravel_index(int(np.argmin(finite)), frame.shape)
+        what = "NaN" if np.isnan(frame[place]) else "infinity"
+        raise RefusedFrame(
+            f"the frame is refused: {self._frame} holds {what} in row {place[0]} of the batch; the state is as it was"
+        )
+
+
+def _entries(axis: int | dict[str, Any], batch: int | None) -> int:
+    """How many streams: `batch`, or what the model's axis says is best."""
+    low, best, high = (axis, axis, axis) if isinstance(axis, int) else (axis["min"], axis["opt"], axis["max"])
+    wanted = best if batch is None else batch
+    if not low <= wanted <= high:
+        raise UserError(
+            f"{wanted} streams at once; the model takes {low if low == high else f'{low} to {high}'}"
+        )
+    return int(wanted)
