@@ -17,7 +17,7 @@ from temport.exporter.declare.architectures import declare
 from temport.exporter.declare.declaration import Axis, Declaration, TensorSpec
 from temport.exporter.declare.streams import declare_stream, step_model
 from temport.exporter.parity.stream import Streamed
-from temport.exporter.runtimes import RUNTIMES, load
+from temport.exporter.runtimes import RUNTIMES, runtime_named
 from temport.exporter.runtimes.subject import Subject
 from tests.graphs.golden_cases import (
     BOUND,
@@ -32,7 +32,7 @@ from tests.graphs.golden_cases import (
     settings,
 )
 
-HERE = [name for name in RUNTIMES if load(name).unavailable() is None and name != "torch_float32"]
+HERE = [name for name in RUNTIMES if runtime_named(name).unavailable() is None and name != "torch_float32"]
 
 
 def subject(module: nn.Module, declaration: Declaration, folder: Path) -> Subject:
@@ -60,7 +60,7 @@ def of_module(
 def run(of: Subject, inputs: dict[str, Array], expected: dict[str, Array], bounds: dict[str, float]) -> None:
     """Every runtime that takes the file, and some do."""
     ran = []
-    for runtime in (load(name) for name in HERE):
+    for runtime in (runtime_named(name) for name in HERE):
         if runtime.capabilities.refusal(of.declaration) is None:
             with (Streamed(runtime) if of.declaration.streaming else runtime).open(of) as session:
                 outputs = session.run(inputs)
