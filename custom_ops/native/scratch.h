@@ -52,7 +52,7 @@ class ScratchPool {
     }
 #ifdef TEMPORT_POISON_SCRATCH
     // Anything that is read before it is written turns the result into NaN, one that is of these bytes only.
-    std::memset(static_cast<void*>(buffer.floats.get()), 0xff, buffer.size * sizeof(float));
+    if (buffer.size > 0) std::memset(static_cast<void*>(buffer.floats.get()), 0xff, buffer.size * sizeof(float));
 #endif
     return buffer;
   }

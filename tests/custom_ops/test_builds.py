@@ -107,7 +107,7 @@ def test_fuzzer_finds_nothing_in_four_seconds(program: str, tmp_path: Path) -> N
     built = build("fuzz", ROOT / "build" / "native" / "fuzz", program)
     for i, seed in enumerate((NATIVE / "fuzz_ops_seeds.txt").read_text().split()):
         (tmp_path / str(i)).write_bytes(bytes.fromhex(seed))
-    options = ["-max_total_time=4", "-max_len=96", "-timeout=5", "-print_final_stats=1", "-artifact_prefix=/tmp/"]
+    options = ["-max_total_time=4", "-max_len=96", "-print_final_stats=1", "-artifact_prefix=/tmp/"]
     command = [built, *options, *([tmp_path] if program == "fuzz_ops" else [])]
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr[-4000:]
