@@ -22,8 +22,8 @@ class FusedLstm {
 
   static ort::Status* infer_shapes(const ShapeInference& node) {
     Shape x;
-    const int64_t hidden = node.attribute("hidden_size", 0);
-    if (hidden < 1 || !node.input(0, x) || !x.has_rank(3)) return nullptr;
+    const int64_t hidden = node.count("hidden_size", 0);
+    if (hidden == 0 || !node.input(0, x) || !x.has_rank(3)) return nullptr;
     Shape y, state;
     y.element_type = state.element_type = x.element_type;
     y.append(x, 0);
@@ -38,7 +38,7 @@ class FusedLstm {
   }
 
   FusedLstm(const NodeInfo& node, DType, const Kernels& kernels) : label_(node.label()), kernels_(kernels) {
-    hidden_ = node.required_integer("hidden_size", 1);
+    hidden_ = node.required_count("hidden_size");
     workers_ = std::max(1u, std::thread::hardware_concurrency());
     const Tensor w = node.constant(1), r = node.constant(2), b = node.constant(3);
     if (w.data != nullptr && r.data != nullptr) constant_ = std::make_unique<Weights>(*this, w, r, b);
@@ -53,7 +53,7 @@ class FusedLstm {
   struct Weights {
     Weights(const FusedLstm& op, const Tensor& w_given, const Tensor& r_given, const Tensor& b_given)
         : inputs(checked_inputs(op, w_given, r_given)), hidden(op.hidden_), floats(op.kernels_.lstm_floats(hidden)),
-          biased(b_given.data != nullptr), memory(static_cast<size_t>(floats * (inputs + hidden + 1))) {
+          biased(b_given.data != nullptr), memory(static_cast<size_t>(floats * plus(plus(inputs, hidden), 1))) {
       const int64_t H = hidden;
       const auto pack = [&](const float* from, int64_t width, float* to) { op.kernels_.pack_lstm(from, H, width, to); };
       pack(static_cast<const float*>(w_given.data), inputs, w());
@@ -67,12 +67,12 @@ class FusedLstm {
     }
     // Before memory is asked for: a wrong hidden_size would ask for any amount.
     static int64_t checked_inputs(const FusedLstm& op, const Tensor& w, const Tensor& r) {
-      const int64_t H = op.hidden_;
+      const int64_t H = op.hidden_, gates = times(4, H);
       if (w.shape.size() != 3)
-        throw NodeError(op.label_ + ": W has shape " + shape_text(w.shape) + "; it must be [1, " + std::to_string(4 * H) +
+        throw NodeError(op.label_ + ": W has shape " + shape_text(w.shape) + "; it must be [1, " + std::to_string(gates) +
                         ", inputs].");
-      temport::floats(op.label_, "W", w, {1, 4 * H, w.shape[2]});
-      temport::floats(op.label_, "R", r, {1, 4 * H, H});
+      temport::floats(op.label_, "W", w, {1, gates, w.shape[2]});
+      temport::floats(op.label_, "R", r, {1, gates, H});
       return w.shape[2];
     }
     float* w() const { return memory.data(); }
@@ -105,22 +105,34 @@ class FusedLstm {
     p.y = static_cast<float*>(call.output(0, {p.frames, 1, p.batch, hidden_}));
     float* last_hidden = static_cast<float*>(call.output(1, state));
     float* last_cell = static_cast<float*>(call.output(2, state));
+    const int64_t size = times(p.batch, hidden_);
+    if (p.frames == 0 || p.batch == 0) {  // the states stay what they are
+      if (last_hidden != nullptr) copy_state(p.hidden_before, size, last_hidden);
+      if (last_cell != nullptr) copy_state(cell, size, last_cell);
+      return;
+    }
 
     kernels_.plan_lstm(p);
-    const int64_t gates = p.frames * p.batch * p.gate_floats, size = p.batch * hidden_;
+    const int64_t gates = p.frames * p.batch * p.gate_floats;
     const ScratchPool::Loan shared(shared_, static_cast<size_t>(gates + p.batch * p.cell_floats));
     p.gates = shared.data();
     p.cell = p.gates + gates;
     std::fill_n(p.cell, p.batch * p.cell_floats, 0.0f);
     for (int64_t b = 0; b < p.batch && cell != nullptr; ++b)
       std::copy_n(cell + b * hidden_, hidden_, p.cell + b * p.cell_floats);
-    if (size > 0 && p.frames > 0) run_frames(call, p);
+    run_frames(call, p);
 
-    const float* hidden = p.frames > 0 ? p.y + (p.frames - 1) * size : p.hidden_before;
-    if (last_hidden != nullptr && hidden != nullptr) std::copy_n(hidden, size, last_hidden);
-    if (last_hidden != nullptr && hidden == nullptr) std::fill_n(last_hidden, size, 0.0f);
+    if (last_hidden != nullptr) std::copy_n(p.y + (p.frames - 1) * size, size, last_hidden);
     for (int64_t b = 0; b < p.batch && last_cell != nullptr; ++b)
       std::copy_n(p.cell + b * p.cell_floats, hidden_, last_cell + b * hidden_);
+  }
+
+  // `from` null: zeros.
+  static void copy_state(const float* from, int64_t size, float* to) {
+    if (from != nullptr)
+      std::copy_n(from, size, to);
+    else
+      std::fill_n(to, size, 0.0f);
   }
 
   void run_frames(const NodeCall& call, const LstmProblem& p) {

@@ -139,7 +139,7 @@ void check(Bytes bytes) {
   a.k = {d.k.data(), a.kv_heads * a.dim, a.kv_heads * a.dim * a.rule.keys};
   a.v = {d.v.data(), a.kv_heads * a.value_dim, a.kv_heads * a.value_dim * a.rule.keys};
   a.y = d.y.data();
-  if (masked) a.key_mask = reinterpret_cast<const bool*>(d.mask.data());
+  if (masked) a.key_mask = d.mask.data();
 
   if (!linear) {
     kernels->plan_attention(a);

@@ -42,7 +42,7 @@ struct Operand {
 struct AttentionProblem {
   DType dtype = DType::kFloat32;
   Operand q, k, v;
-  const bool* key_mask = nullptr;  // [batch, keys], true = attend
+  const uint8_t* key_mask = nullptr;  // [batch, keys], 0: left out, and bytes out of a file may be anything else
   void* y = nullptr;
   int64_t batch = 0, heads = 0, kv_heads = 0, length = 0, dim = 0, value_dim = 0;
   KeyRule rule;

@@ -91,12 +91,24 @@ def test_kernels_under_sanitizers(preset: str) -> None:
     assert result.stdout == "60 problems agree\n"
 
 
+def test_nodes_of_any_kind_under_sanitizers() -> None:
+    """Attributes, shapes, element types, inputs and outputs at random, through the entry points of the runtime."""
+    program = build("asan", ROOT / "build" / "native" / "asan", "fuzz_ops")
+    result = subprocess.run([program, "10000", "1"], capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert result.stdout == "10000 nodes are refused or right\n"
+
+
 @pytest.mark.skipif(
     shutil.which("clang++") is None, reason="libFuzzer comes with Clang, which is not installed"
 )
-def test_fuzzer_finds_nothing_in_five_seconds() -> None:
-    program = build("fuzz", ROOT / "build" / "native" / "fuzz")
-    command = [program, "-max_total_time=5", "-max_len=64", "-print_final_stats=1", "-artifact_prefix=/tmp/"]
+@pytest.mark.parametrize("program", ["check_kernels", "fuzz_ops"])
+def test_fuzzer_finds_nothing_in_four_seconds(program: str, tmp_path: Path) -> None:
+    built = build("fuzz", ROOT / "build" / "native" / "fuzz", program)
+    for i, seed in enumerate((NATIVE / "fuzz_ops_seeds.txt").read_text().split()):
+        (tmp_path / str(i)).write_bytes(bytes.fromhex(seed))
+    options = ["-max_total_time=4", "-max_len=96", "-print_final_stats=1", "-artifact_prefix=/tmp/"]
+    command = [built, *options, *([tmp_path] if program == "fuzz_ops" else [])]
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr[-4000:]
     assert "stat::number_of_executed_units" in result.stderr
