@@ -21,8 +21,9 @@ const char* const kUsage =
     "usage: temport-run BUNDLE [--replay] [--bench [--frames N] [--host-noise]]\n"
     "                   [--input [NAME=]x.npy ... --output [NAME=]y.npy ... [--restore STATE] [--save STATE]]\n"
     "                   [--runtime onnxruntime|tensorrt|tensorrt-rtx] [--library libonnxruntime.so]\n"
-    "                   [--ops libtemport_ops.so|none] [--threads N]\n"
+    "                   [--ops /path/of/libtemport_ops.so|none] [--threads N] [--digest SHA256] [--strict]\n"
     "--host-noise times arithmetic of the same length between the frames: what the machine itself adds to a latency.\n"
+    "--digest refuses every bundle but the one whose manifest.sha256 says it; --strict refuses files that no manifest lists.\n"
     "Prints one JSON object on stdout. Exit code 0: done and every judged case passed; 1: a case failed\n"
     "or more than half could not be judged; 2: bad input, a refused bundle or a missing runtime, with one sentence on stderr.\n";
 
@@ -36,6 +37,8 @@ Result<Arguments> parse_arguments(int count, char** values) {
       arguments.bench = true;
     } else if (word == "--host-noise") {
       arguments.host_noise = true;
+    } else if (word == "--strict") {
+      arguments.opening.strict = true;
     } else if (word == "--help" || word == "-h") {
       arguments.help = true;
     } else if (word.rfind("--", 0) != 0) {
@@ -54,6 +57,9 @@ Result<Arguments> parse_arguments(int count, char** values) {
         arguments.session.threads = count_of(value, kMaxThreads);
         if (arguments.session.threads == 0)
           return invalid_argument("--threads " + value + " is not a number from 1 to " + std::to_string(kMaxThreads));
+      } else if (word == "--digest") {
+        if (value.empty()) return invalid_argument("--digest is empty; give the one that manifest.sha256 holds");
+        arguments.opening.digest = value;
       } else if (word == "--restore") {
         arguments.state.restore = value;
       } else if (word == "--save") {

@@ -182,7 +182,7 @@ Result<std::unique_ptr<Model>> load_tensorrt(const BundleDirectory& bundle, cons
   engine->library = file_name(name);
   engine->runtime.reset(static_cast<nvinfer1::IRuntime*>(create(&engine->logger, NV_TENSORRT_VERSION)));
   if (!engine->runtime) return unavailable("TensorRT: " + engine->logger.last());
-  // Host code inside an engine stays forbidden: `setEngineHostCodeAllowed` is never called.
+  // `setEngineHostCodeAllowed` is never called. That protects from no hostile engine: it is native code all the same.
   engine->engine.reset(engine->runtime->deserializeCudaEngine(plan->data(), plan->size()));
   if (!engine->engine) return failed("TensorRT: " + engine->logger.last());
   if (auto same = check_signature(*engine->engine, bundle.manifest().signature); !same) return same.error();

@@ -1,7 +1,9 @@
 // The command line of temport-run, shared by the runners here.
 
 export const USAGE = `usage: temport-run BUNDLE [--replay] [--bench [--frames N]] [--threads N]
+                   [--digest SHA256] [--strict]
                    [--input [NAME=]x.npy ... --output [NAME=]y.npy ... [--restore STATE] [--save STATE]]
+--digest refuses every bundle but the one whose manifest.sha256 says it; --strict refuses files that no manifest lists.
 Prints one JSON object on stdout. Exit code 0: done and every judged case passed; 1: a case failed or
 more than half could not be judged; 2: bad input, a refused bundle or a missing runtime, with one sentence on stderr.`;
 
@@ -9,16 +11,17 @@ const MAX_FRAMES = 1e7;
 
 export function parseArguments(words) {
   const parsed = {
-    bundle: null, replay: false, bench: false, help: false, frames: null, threads: 1, inputs: [], outputs: [], restore: null, save: null,
+    bundle: null, replay: false, bench: false, help: false, strict: false, digest: null,
+    frames: null, threads: 1, inputs: [], outputs: [], restore: null, save: null,
   };
   for (let i = 0; i < words.length; ++i) {
     const word = words[i];
     if (word === '-h') parsed.help = true;
-    else if (word === '--replay' || word === '--bench' || word === '--help') parsed[word.slice(2)] = true;
+    else if (word === '--replay' || word === '--bench' || word === '--help' || word === '--strict') parsed[word.slice(2)] = true;
     else if (word === '--threads' || word === '--frames') parsed[word.slice(2)] = Number(words[++i]);
-    else if (word === '--restore' || word === '--save') {
+    else if (word === '--restore' || word === '--save' || word === '--digest') {
       parsed[word.slice(2)] = words[++i];
-      if (!words[i]) throw new Error(`${word} needs a file`);
+      if (!words[i]) throw new Error(`${word} needs a ${word === '--digest' ? 'digest, such as manifest.sha256 holds' : 'file'}`);
     } else if (word === '--input' || word === '--output') {
       const [, name = '', file] = /^(?:([^=]+)=)?(.+)$/.exec(words[++i] ?? '') ?? [];
       if (!file) throw new Error(`${word} needs a file`);

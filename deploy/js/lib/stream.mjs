@@ -1,5 +1,6 @@
 // A step model running frame by frame, its state kept inside.
 import { elements, zeros } from './npy.mjs';
+import { checkStep } from './signature.mjs';
 import { identityOf, readState, writeState } from './state_bytes.mjs';
 
 /**
@@ -10,6 +11,7 @@ export class Stream {
   #ort; #session; #manifest; #signature; #frame; #state; #busy = false;
 
   constructor(ort, session, { signature, manifest }, batch = 1) {
+    checkStep(signature);
     const [{ shape: [axis, , features] }] = signature.inputs;
     const { min, max } = typeof axis === 'number' ? { min: axis, max: axis } : axis;
     if (batch < min || batch > max)

@@ -5,7 +5,7 @@ import { arch, version } from 'node:process';
 import { USAGE, parseArguments } from '../lib/arguments.mjs';
 import { openBundle } from '../lib/bundle.mjs';
 import { exitCode, perform } from '../lib/perform.mjs';
-import { readBundleFile } from './files.mjs';
+import { expectedOf, readBundleFile } from './files.mjs';
 
 async function loadRuntime() {
   try {
@@ -19,7 +19,7 @@ async function main(words) {
   const options = parseArguments(words);
   if (options.help) return console.log(USAGE);
   const ort = await loadRuntime();
-  const bundle = await openBundle((name) => readBundleFile(options.bundle, name));
+  const bundle = await openBundle((name) => readBundleFile(options.bundle, name), await expectedOf(options));
   const place = {
     name: 'node',
     provider: 'cpu',
