@@ -5,19 +5,19 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import onnx_ir as ir
 from torch import nn
 
-from temport.exporter.bundle.description import describe
+from temport.exporter.bundle.description import write_metadata
 from temport.exporter.bundle.model_file import InvalidModelError, check, write_model
 from temport.exporter.declare.declaration import Declaration
 from temport.exporter.errors import UserError
 from temport.exporter.graph import operators
-from temport.exporter.graph.flops import count_flops
+from temport.exporter.graph.flops import count_flops, uncounted
 from temport.exporter.graph.masks import BakedMask, MaskError, check_masks
 from temport.exporter.graph.standard_operator import is_standard
 from temport.exporter.passes.order import PASSES, SIMPLIFYING, Pass, Work, way_out
@@ -54,7 +54,7 @@ class Built:
     model: ir.Model
     masks: list[BakedMask]
     op_counts: dict[str, dict[str, int]]
-    flops: dict[str, dict[str, float]]
+    flops: dict[str, dict[str, float] | None]
     passes: tuple[PassRun, ...]
     warnings: tuple[str, ...]
     half: PrecisionChange | None
@@ -80,10 +80,13 @@ def rewrite(traced: Traced, declaration: Declaration, keep: Keep | None = None) 
 
     UserError where a pass cannot do its work on this model, with the pass's name, or where the model computes a mask.
     """
+    declaration = replace(declaration, outputs=traced.outputs)
     work = Work(traced.model.clone(), declaration)
     counts = {"traced": count_ops(work.model)}
     flops = {"traced": count_flops(work.model, declaration)}
     warnings = _conditioning_warnings(work.model)
+    for node in uncounted(work.model):
+        work.notes.add("work", node, "has no row in the operator table, so what it computes is not counted")
     if keep is not None:
         keep("traced", work.model)
     runs = []
@@ -94,7 +97,7 @@ def rewrite(traced: Traced, declaration: Declaration, keep: Keep | None = None) 
                 keep(step.name, work.model)
         if step is SIMPLIFYING[-1]:
             flops["exported"] = count_flops(work.model, declaration)
-    describe(work.model, declaration, traced.weights, version())
+    write_metadata(work.model, declaration, traced.weights, version())
     work.masks += traced.masks
     _check_masks(work)
     counts["exported"] = count_ops(work.model)

@@ -85,13 +85,36 @@ def export(
         typer.Option("--set", help="Architecture option key=value; `temport list ARCH` shows them."),
     ] = None,
     module: Annotated[
-        str | None, typer.Option(help="Your own torch module instead of --arch: path.py:factory.")
+        str | None,
+        typer.Option(
+            help="Your own torch module instead of --arch: path.py:factory or package.module:factory."
+        ),
     ] = None,
     shape: Annotated[
         list[str] | None,
-        typer.Option(help="Input of --module in forward's order: name=batch,seq,24 (or name:bool=...)."),
+        typer.Option(
+            help="Input of --module by the name of forward's parameter: frames=batch,seq,24 (float32), "
+            "ids:int64[0:200]=batch,seq or padding:bool[prefix,ignore]=batch,seq; observation.left=... is an entry of "
+            "a dictionary. Repeatable."
+        ),
     ] = None,
-    weights: Annotated[Path | None, typer.Option(help="Weights, safetensors only. Default: seeded.")] = None,
+    axis: Annotated[
+        list[str] | None,
+        typer.Option(help="Size of an axis of --shape of another name: past=0:16:256. Repeatable."),
+    ] = None,
+    output_names: Annotated[
+        str | None, typer.Option(help="Names of --module's outputs: action,value. Default: their keys.")
+    ] = None,
+    drop_output: Annotated[
+        list[str] | None, typer.Option(help="Leave out this output of --module; repeatable.")
+    ] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(help="Weights: safetensors, or a torch checkpoint of tensors alone. Default: seeded."),
+    ] = None,
+    weights_prefix: Annotated[
+        str, typer.Option(help="Take only the tensors under this prefix, without it: model.")
+    ] = "",
     weights_layout: Annotated[
         str, typer.Option(help="Names in --weights: own, or edifice (the reference implementation's).")
     ] = "own",
@@ -106,8 +129,11 @@ def export(
         str, typer.Option(help="custom: temport nodes with function bodies; standard: ai.onnx only.")
     ] = "custom",
     precision: Annotated[
-        str, typer.Option(help="fp32, fp16 or bf16: what matrix products and attention compute in.")
-    ] = "fp32",
+        str | None,
+        typer.Option(
+            help="fp32, fp16 or bf16: what matrix products and attention compute in. Default: as the module's weights."
+        ),
+    ] = None,
     target: Annotated[
         str | None, typer.Option(help="Also compile an engine: tensorrt-rtx (no GPU needed) or tensorrt.")
     ] = None,
@@ -167,6 +193,9 @@ def export(
         batch=batch,
         seq=seq,
         memory=memory,
+        axes=tuple(axis or ()),
+        output_names=tuple(output_names.split(",")) if output_names else (),
+        dropped=tuple(drop_output or ()),
         ops=ops,
         opset=opset,
         without=(*(without or ()), *(("prune",) if no_prune else ())),
@@ -174,6 +203,7 @@ def export(
         seed=seed,
         weights=weights,
         weights_layout=weights_layout,
+        weights_prefix=weights_prefix,
         out=out,
         runtimes=tuple(runtime or ()),
         inputs=tuple(input_file or ()),

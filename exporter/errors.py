@@ -6,7 +6,7 @@ import contextlib
 import difflib
 import sysconfig
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from temport.plugins import first_line
@@ -35,21 +35,31 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 @contextlib.contextmanager
-def users_code(what: str) -> Iterator[None]:
-    """Whatever a user's own code raises inside is one sentence that begins with `what` and ends with their own line."""
+def users_code(what: str, advice: Callable[[BaseException], str] | None = None) -> Iterator[None]:
+    """Whatever a user's own code raises inside is one sentence that begins with `what` and names their own line.
+
+    advice  what to add for an exception: the way out
+    """
     try:
         yield
     except UserError:
         raise
     except (Exception, SystemExit) as error:
-        raise UserError(f"{what}: {told(error)}") from error
+        way = advice(error) if advice is not None else ""
+        raise UserError(f"{what}: {told(error)}{way}") from error
 
 
 def told(error: BaseException) -> str:
     """What was raised at the root of `error`, and where in the user's own files, if it was there."""
     while error.__cause__ is not None:
         error = error.__cause__
-    frames = traceback.extract_tb(error.__traceback__)
+    return f"{first_line(error)}{own_line(traceback.extract_tb(error.__traceback__))}"
+
+
+def own_line(frames: Iterable[traceback.FrameSummary]) -> str:
+    """The last of the frames that is in a user's own file: ` (file, line n: code)`; empty where none is."""
     own = [f for f in frames if not f.filename.startswith((*_LIBRARIES, _OURS, "<")) and f.lineno]
-    where = f" ({own[-1].filename}, line {own[-1].lineno})" if own else ""
-    return f"{first_line(error)}{where}"
+    if not own:
+        return ""
+    code = f": {own[-1].line}" if own[-1].line else ""
+    return f" ({own[-1].filename}, line {own[-1].lineno}{code})"

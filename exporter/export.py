@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import onnx_ir as ir
 from rich.console import Console
+from torch import nn
 
 from temport.exporter.build import Built, Keep, rewrite, save
 from temport.exporter.bundle.directory import sha256, versions, write_manifest, write_vectors
 from temport.exporter.bundle.staging import staged
-from temport.exporter.compilers.engines import add_engine, check_target, describe
+from temport.exporter.compilers.engines import add_engine, check_target, summary
 from temport.exporter.declare import weights
-from temport.exporter.declare.declaration import Declaration
+from temport.exporter.declare.declaration import HALF, Declaration
+from temport.exporter.declare.live import Range, input_specs
+from temport.exporter.declare.loading import source_file
 from temport.exporter.errors import UserError
 from temport.exporter.parity.before_rounding import BeforeRounding
 from temport.exporter.parity.cases import Case
-from temport.exporter.parity.compare import HALF
 from temport.exporter.parity.guilty import guilty_pass
 from temport.exporter.parity.overflow import find_overflow
 from temport.exporter.parity.result import MaskPicture, ParityReport, PassRow
@@ -32,7 +34,7 @@ from temport.exporter.progress import Progress
 from temport.exporter.report.html import write_html
 from temport.exporter.report.table import print_table
 from temport.exporter.request import ExportRequest, declared, default_out
-from temport.exporter.runtimes import load
+from temport.exporter.runtimes import runtime_named
 from temport.exporter.terminal import Terminal
 from temport.exporter.trace.trace import trace
 
@@ -54,14 +56,35 @@ class Exported:
         return self.report.passed
 
 
-def export(arch: str | None = None, **asked: Any) -> Exported:
+def export(
+    model: str | nn.Module | None = None,
+    inputs: Any = None,
+    *,
+    axes: Mapping[str, Mapping[int, str]] | None = None,
+    ranges: Mapping[str, Range] | None = None,
+    **asked: Any,
+) -> Exported:
     """What `temport export` does, without a word on the terminal.
 
-    `asked` are fields of `ExportRequest`; `seq`, `batch` and `memory` may be numbers. UserError for bad input.
+    model   an architecture's name, or a module, which is copied and put into eval mode
+    inputs  of a module: example tensors by name (dictionaries and lists of tensors too), or a tuple in forward's order;
+            floating-point values do not matter, integers take the range of values that the example has
+    axes    of a module: which axes are open, `{"frames": {0: "batch", 1: "seq"}}`
+    ranges  of a module: a size or `(min, opt, max)` for each named axis, `{"seq": (1, 60, 1024)}`
+    asked   fields of `ExportRequest`; `seq`, `batch` and `memory` may be numbers, paths may be texts
+
+    UserError for bad input, TypeError for an unknown argument.
     """
+    if isinstance(model, nn.Module):
+        asked |= {"live": (model, input_specs(model, inputs if inputs is not None else {}, axes, ranges))}
+    else:
+        asked |= {"arch": model or asked.get("arch")}
+        if inputs is not None or axes or ranges:
+            raise UserError("inputs, axes and ranges belong to a module; an architecture has its own")
     texts = {key: str(value) for key, value in asked.items() if key in ("seq", "batch", "memory")}
+    paths = {key: Path(asked[key]) for key in ("out", "weights", "keep_passes") if asked.get(key) is not None}
     try:
-        request = ExportRequest(arch, **(asked | texts))
+        request = ExportRequest(**(asked | texts | paths))
     except TypeError as error:
         raise UserError(f"export has {', '.join(f.name for f in fields(ExportRequest))}; {error}") from error
     return run_export(request, Terminal(quiet=True))
@@ -70,7 +93,7 @@ def export(arch: str | None = None, **asked: Any) -> Exported:
 def run_export(request: ExportRequest, console: Console | None = None) -> Exported:
     """Write the bundle and say on the console how every runtime did."""
     console = console or Terminal()
-    runtimes = [load(name) for name in request.runtimes] or None
+    runtimes = [runtime_named(name) for name in request.runtimes] or None
     check_target(request.target, request.compile)
     request = replace(request, without=left_out(request.without))
     with Progress(console) as progress:
@@ -84,6 +107,7 @@ def run_export(request: ExportRequest, console: Console | None = None) -> Export
             before = BeforeRounding() if declaration.precision in HALF else None
             with kept_passes(request.keep_passes) as keep:
                 built = rewrite(traced, declaration, _both(keep, before))
+            declaration = built.declaration
             save(built, work / "model.onnx", request.external_data)
             (work / "weights.safetensors").write_bytes(weights.serialise(module))
             told = _overflows(built, cases)
@@ -115,7 +139,7 @@ def run_export(request: ExportRequest, console: Console | None = None) -> Export
     out = (request.out or default_out(declaration)).absolute()
     print_table(report, console)
     if engine is not None:
-        console.print(describe(engine), soft_wrap=True, highlight=False)
+        console.print(summary(engine), soft_wrap=True, highlight=False)
     console.print(
         f"{'wrote' if report.passed else 'wrote, with a failed parity gate,'} {out}", soft_wrap=True
     )
@@ -154,9 +178,8 @@ def _overflows(built: Built, cases: Sequence[Case]) -> tuple[str, ...]:
 
 def _source(declaration: Declaration) -> dict[str, str]:
     """The sha256 of the file of a user's own module, so that a later check can tell whether it changed."""
-    if declaration.module is None:
-        return {}
-    return {"source": sha256(Path(declaration.module.rpartition(":")[0]))}
+    path = None if declaration.module is None else source_file(declaration.module)
+    return {} if path is None else {"source": sha256(path)}
 
 
 def _passes(built: Built) -> tuple[PassRow, ...]:

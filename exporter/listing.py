@@ -67,7 +67,7 @@ def _architectures(wrong: list[str]) -> Table:
 def _runtimes(wrong: list[str]) -> Table:
     table = Table("runtime", "runs here")
     for name in (*runtimes.RUNTIMES, *runtimes.ON_REQUEST):
-        table.add_row(name, runtimes.load(name).unavailable() or "yes")
+        table.add_row(name, runtimes.runtime_named(name).unavailable() or "yes")
     for plugin in runtimes.offered():
         try:
             table.add_row(f"{plugin.name} ({plugin.origin})", checked(plugin).unavailable() or "yes")

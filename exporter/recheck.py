@@ -18,10 +18,11 @@ from temport.exporter.bundle.directory import (
 from temport.exporter.declare import weights
 from temport.exporter.declare.architectures import rebuild
 from temport.exporter.declare.construct import seeded
-from temport.exporter.declare.modules import load_factory
+from temport.exporter.declare.declaration import HALF
+from temport.exporter.declare.loading import load_factory, source_file
+from temport.exporter.declare.modules import called_as
 from temport.exporter.errors import UserError, users_code
 from temport.exporter.parity.cases import Case
-from temport.exporter.parity.compare import HALF
 from temport.exporter.parity.gate import merge
 from temport.exporter.parity.oracle import Truth
 from temport.exporter.parity.serial import read_json, write_json
@@ -30,7 +31,7 @@ from temport.exporter.parity.vectors import read_vectors
 from temport.exporter.progress import Progress
 from temport.exporter.report.html import write_html
 from temport.exporter.report.table import print_table
-from temport.exporter.runtimes import load
+from temport.exporter.runtimes import runtime_named
 from temport.exporter.runtimes.runner import replay
 from temport.exporter.terminal import Terminal
 
@@ -56,7 +57,7 @@ def run_parity_of_bundle(
     `runners` are programs with the command line of `temport-run`; their rows join the report, judged by its bounds.
     """
     console = console or Terminal()
-    chosen = [load(name) for name in runtimes] or None
+    chosen = [runtime_named(name) for name in runtimes] or None
     bundle = open_bundle(path, digest, strict=strict)
     declaration = bundle.declaration
     own = own_cases(declaration, inputs)
@@ -113,7 +114,9 @@ def rebuilt_module(bundle: Bundle, source: str | None = None) -> nn.Module | Non
         make = load_factory(source)
         with users_code(f"{source} makes no module"):
             module = seeded(make, declaration.seed)[0]
-    weights.load(module, bundle.path / "weights.safetensors", "own", declaration.arch, None)
+        if not declaration.streaming:
+            module = called_as(module, declaration)
+    weights.fill(module, bundle.path / "weights.safetensors", "own", declaration.arch, None)
     return module
 
 
@@ -122,8 +125,10 @@ def _changed_source(bundle: Bundle, source: str | None) -> tuple[str, ...]:
     recorded = bundle.manifest.get("source")
     if source is None or recorded is None:
         return ()
-    path = Path(source.rpartition(":")[0])
-    return () if sha256(path) == recorded else (f"{path} has changed since the bundle was made of it",)
+    path = source_file(source)
+    if path is None or sha256(path) == recorded:
+        return ()
+    return (f"{path} has changed since the bundle was made of it",)
 
 
 def _known_or_recorded(

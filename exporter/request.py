@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -10,23 +11,32 @@ from torch import nn
 from temport.exporter.compilers.contract import CompileOptions
 from temport.exporter.declare import weights
 from temport.exporter.declare.architectures import declare
-from temport.exporter.declare.declaration import DIALECTS, PRECISIONS, Declaration
-from temport.exporter.declare.modules import declare_module
+from temport.exporter.declare.call import own
+from temport.exporter.declare.declaration import DIALECTS, PRECISIONS, Declaration, TensorSpec
+from temport.exporter.declare.live import source_of
+from temport.exporter.declare.modules import declare_live, declare_module
 from temport.exporter.declare.streams import declare_stream
 from temport.exporter.errors import UserError
 
 
 @dataclass(frozen=True)
 class ExportRequest:
-    """What `temport export` was asked for; texts are as typed, `declare` gives them meaning."""
+    """What `temport export` was asked for; texts are as typed, `declare` gives them meaning.
+
+    live  a module at hand, with the inputs that it takes, in place of `arch` and `module`
+    """
 
     arch: str | None = None
     module: str | None = None
+    live: tuple[nn.Module, tuple[TensorSpec, ...]] | None = None
     shapes: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
     batch: str = "1"
     seq: str = "60"
     memory: str | None = None
+    axes: tuple[str, ...] = ()
+    output_names: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
     ops: str = "custom"
     opset: int = 20
     without: tuple[str, ...] = ()
@@ -34,41 +44,37 @@ class ExportRequest:
     seed: int = 0
     weights: Path | None = None
     weights_layout: str = "own"
+    weights_prefix: str = ""
     out: Path | None = None
     runtimes: tuple[str, ...] = ()
     inputs: tuple[Path, ...] = ()
     external_data: bool = False
     streaming: bool = False
-    precision: str = "fp32"
+    precision: str | None = None
     target: str | None = None
     compile: CompileOptions = field(default_factory=CompileOptions)
 
 
 def declared(request: ExportRequest) -> tuple[Declaration, nn.Module]:
     """The declaration and its module, weights loaded."""
-    if (request.arch is None) == (request.module is None):
+    if sum(given is not None for given in (request.arch, request.module, request.live)) != 1:
         raise UserError("give either --arch or --module; `temport list` names the architectures")
     if request.weights_layout not in weights.LAYOUTS:
         raise UserError(
             f"--weights-layout {request.weights_layout!r} is unknown; give {' or '.join(weights.LAYOUTS)}"
         )
-    if request.module is not None:
+    if request.arch is None:
         if request.weights_layout != "own" or request.settings or request.memory:
             raise UserError(
                 "--set, --memory and --weights-layout belong to --arch; leave them out with --module"
             )
         config = None
-        declaration, module = declare_module(
-            request.module,
-            request.shapes,
-            batch=request.batch,
-            seq=request.seq,
-            opset=request.opset,
-            ops=request.ops,
-            seed=request.seed,
-        )
+        declaration, module = _own_module(request)
     else:
-        assert request.arch is not None
+        if request.axes or request.shapes or request.output_names or request.dropped:
+            raise UserError(
+                "--shape, --axis, --output-names and --drop-output belong to --module; leave them out with --arch"
+            )
         declaration, module, config = declare(
             request.arch,
             request.settings,
@@ -79,23 +85,72 @@ def declared(request: ExportRequest) -> tuple[Declaration, nn.Module]:
             ops=request.ops,
             seed=request.seed,
         )
-    source = "seed"
+    source = "seed" if request.live is None else weights.fingerprint(module)
     if request.weights is not None:
-        weights.load(module, request.weights, request.weights_layout, declaration.arch, config)
+        weights.fill(
+            module, request.weights, request.weights_layout, declaration.arch, config, request.weights_prefix
+        )
         source = weights.fingerprint(module)
-    elif request.weights_layout != "own":
-        raise UserError("--weights-layout says how to read --weights, and no --weights was given")
+    elif request.weights_layout != "own" or request.weights_prefix:
+        raise UserError(
+            "--weights-layout and --weights-prefix say how to read --weights, and no --weights was given"
+        )
     if request.ops not in DIALECTS:
         raise UserError(f"--ops {request.ops!r} is unknown; give one of {', '.join(DIALECTS)}")
-    if request.precision not in PRECISIONS:
-        raise UserError(f"--precision {request.precision!r} is unknown; give {', '.join(PRECISIONS)}")
-    precision = PRECISIONS[request.precision]
+    precision = declaration.precision
+    if request.precision is not None:
+        if request.precision not in PRECISIONS:
+            raise UserError(f"--precision {request.precision!r} is unknown; give {', '.join(PRECISIONS)}")
+        precision = PRECISIONS[request.precision]
     declaration = replace(declaration, weights=source, without=request.without, precision=precision)
-    return (declare_stream(declaration, module) if request.streaming else declaration), module
+    if request.streaming:
+        module = own(module)
+        return declare_stream(declaration, module), module
+    return declaration, module
+
+
+def _own_module(request: ExportRequest) -> tuple[Declaration, nn.Module]:
+    if request.live is not None:
+        if request.axes or request.shapes:
+            raise UserError("a live module has its inputs from its examples; leave shapes and axes out")
+        module, inputs = request.live
+        declaration, called = declare_live(
+            copy.deepcopy(module).eval(), source_of(module), inputs, request.output_names, request.dropped
+        )
+        return replace(declaration, opset=request.opset, ops=request.ops, seed=request.seed), called
+    assert request.module is not None
+    return declare_module(
+        request.module,
+        request.shapes,
+        batch=request.batch,
+        seq=request.seq,
+        axes=_axes(request.axes),
+        opset=request.opset,
+        ops=request.ops,
+        seed=request.seed,
+        names=request.output_names,
+        dropped=request.dropped,
+    )
 
 
 def default_out(declaration: Declaration) -> Path:
-    name = declaration.module.rpartition(":")[2] if declaration.module else declaration.arch
+    name = (
+        declaration.module.rpartition(":")[2].rpartition(".")[2] if declaration.module else declaration.arch
+    )
     if declaration.streaming:
         return Path("bundles") / f"{name}-streaming"
-    return Path("bundles") / f"{name}-seq{str(declaration.axes['seq']).replace(':', '-')}"
+    seq = declaration.axes.get("seq")
+    return Path("bundles") / (name if seq is None else f"{name}-seq{str(seq).replace(':', '-')}")
+
+
+def _axes(texts: tuple[str, ...]) -> dict[str, str]:
+    """`--axis past=0:16:256` by name."""
+    axes = {}
+    for text in texts:
+        name, equals, sizes = text.partition("=")
+        if not equals or not name.isidentifier():
+            raise UserError(f"--axis {text!r} is not NAME=SIZE, such as past=0:16:256 or past=dynamic")
+        if name in axes or name in ("batch", "seq"):
+            raise UserError(f"--axis {name} is given twice; batch and seq have options of their own")
+        axes[name] = sizes
+    return axes

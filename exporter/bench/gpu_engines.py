@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from temport.custom_ops.domain import DOMAIN
 from temport.exporter.compilers.targets import backend
 from temport.exporter.parity.result import FAIL, NOT_RUN, PASS
 
@@ -85,14 +86,14 @@ def attempt(target: str) -> Outcome:
         from temport.exporter.compilers.contract import CompileOptions
         from temport.exporter.declare.declaration import Declaration, TensorSpec
         from temport.exporter.errors import UserError
-        from temport.exporter.runtimes import load
+        from temport.exporter.runtimes import runtime_named
         from temport.exporter.runtimes.subject import Subject
         from temport.exporter.runtimes.tensorrt_engine import NotForThisGpu
     except ModuleNotFoundError as error:  # any other ImportError is a fault, not an absent package
         return Outcome(NOT_RUN, str(error))
     specs = [TensorSpec(n, "float16", (1, LENGTH, WIDTH)) for n in "qkvy"]
     declaration = Declaration("module", {}, tuple(specs[:3]), tuple(specs[3:]))
-    runtime = load(target.replace("-", "_"))
+    runtime = runtime_named(target.replace("-", "_"))
     with tempfile.TemporaryDirectory(prefix="temport-bench-") as directory:
         path = Path(directory) / "model.onnx"
         onnx.save(_model(), path)
@@ -142,11 +143,11 @@ def _model() -> Any:
     from onnx import TensorProto, helper
 
     node = helper.make_node(
-        "OnlineSoftmaxAttention", list("qkv"), ["y"], name="attention", domain="temport", **ATTRIBUTES
+        "OnlineSoftmaxAttention", list("qkv"), ["y"], name="attention", domain=DOMAIN, **ATTRIBUTES
     )
     info = [helper.make_tensor_value_info(n, TensorProto.FLOAT16, [1, LENGTH, WIDTH]) for n in "qkvy"]
     graph = helper.make_graph([node], "g", info[:3], info[3:])
-    opsets = [helper.make_opsetid("", 20), helper.make_opsetid("temport", 1)]
+    opsets = [helper.make_opsetid("", 20), helper.make_opsetid(DOMAIN, 1)]
     return helper.make_model(graph, opset_imports=opsets, ir_version=10)
 
 

@@ -193,7 +193,7 @@ class _Case:
         )
         if all(name in left_out for name in OURS):
             raise UserError(f"our own export was not timed: {left_out[OURS[1]]}")
-        flops = {stage: sum(by_op.values()) for stage, by_op in self.built.flops.items()}
+        flops = {stage: sum((by_op or {}).values()) for stage, by_op in self.built.flops.items()}
         return ModelResult(
             self.step.arch,
             self.step.settings,

@@ -25,7 +25,7 @@ from temport.exporter.bench.model_plain import plain
 from temport.exporter.bench.quiet import quiet
 from temport.exporter.declare.declaration import Declaration
 from temport.exporter.errors import UserError
-from temport.exporter.runtimes import load
+from temport.exporter.runtimes import runtime_named
 from temport.exporter.runtimes.contract import Arrays
 from temport.exporter.runtimes.native_kernels import bodies_run, custom_nodes
 from temport.exporter.runtimes.subject import Subject
@@ -149,7 +149,7 @@ def absent(name: str) -> str | None:
     runtimes: dict[Any, str] = {native: "onnxruntime_native", openvino_plain: "openvino"}
     runtime = runtimes.get(CONTENDERS[name])
     if runtime is not None:
-        return load(runtime).unavailable()
+        return runtime_named(runtime).unavailable()
     if name in COMPILED and not shutil.which("g++"):
         return "it compiles with g++, which is not installed"
     return None
@@ -166,7 +166,7 @@ def _torch(model: Callable[..., torch.Tensor], work: Workload) -> Call:
 
 
 def _onnxruntime(name: str, work: Workload, path: Path, threads: int) -> Call:
-    session: Any = load(name).open(Subject(work.declaration, path), threads)
+    session: Any = runtime_named(name).open(Subject(work.declaration, path), threads)
     return onnxruntime_call(session.session, work.inputs)
 
 

@@ -25,7 +25,7 @@ from temport.exporter.declare.declaration import Declaration
 from temport.exporter.declare.streams import declare_stream, step_model
 from temport.exporter.errors import UserError
 from temport.exporter.parity.stream import initial_state
-from temport.exporter.runtimes import load
+from temport.exporter.runtimes import runtime_named
 from temport.exporter.runtimes.contract import Arrays
 from temport.exporter.runtimes.native_kernels import all_native
 from temport.exporter.runtimes.subject import Subject
@@ -139,6 +139,6 @@ def weight_bytes(model: onnx.ModelProto) -> int:
 
 
 def _session(declaration: Declaration, path: Path, threads: int) -> Any:
-    runtime = load("onnxruntime_native" if library_path() else "onnxruntime_cpu")
+    runtime = runtime_named("onnxruntime_native" if library_path() else "onnxruntime_cpu")
     opened: Any = runtime.open(Subject(declaration, path), threads)
     return opened.session

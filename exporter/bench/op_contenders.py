@@ -21,6 +21,7 @@ import onnxruntime
 import torch
 from onnx import TensorProto, helper
 
+from temport.custom_ops.domain import DOMAIN
 from temport.custom_ops.library import library_path
 from temport.custom_ops.op import Host
 from temport.exporter.bench.bound import onnxruntime_call, openvino_call
@@ -220,7 +221,7 @@ def _model(
         return [helper.make_tensor_value_info(n, TensorProto.FLOAT, list(s)) for n, s in shapes.items()]
 
     graph = helper.make_graph(nodes, "op", values(inputs), values(outputs), initializers or [])
-    domains = (("", OPSET), ("temport", 1), ("com.microsoft", 1))
+    domains = (("", OPSET), (DOMAIN, 1), ("com.microsoft", 1))
     opsets = [helper.make_opsetid(*domain) for domain in domains]
     return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)
 

@@ -11,7 +11,7 @@ from temport.exporter.declare.declaration import Declaration
 from temport.exporter.graph.in_place import in_place_states
 
 
-def describe(model: ir.Model, declaration: Declaration, weights: str, version: str) -> None:
+def write_metadata(model: ir.Model, declaration: Declaration, weights: str, version: str) -> None:
     """Write the model's own description into `metadata_props`."""
     model.producer_name, model.producer_version = "temport", version
     model.doc_string = None

@@ -38,7 +38,7 @@ def signature(declaration: Declaration, in_place: Collection[str] = ()) -> dict[
 
 
 def recorded_signature(model: onnx.ModelProto) -> Any:
-    """The signature that `describe` wrote into the model, or None; ValueError where it is no JSON."""
+    """The signature that `write_metadata` wrote into the model, or None; ValueError where it is no JSON."""
     recorded = {p.key: p.value for p in model.metadata_props}
     text = recorded.get(PREFIX + "signature")
     return None if text is None else strict_json.parse(text.encode())

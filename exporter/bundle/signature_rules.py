@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from temport.exporter.declare.sizes import size
+
 MOST_ELEMENTS = 1 << 40
 
 
@@ -31,11 +33,14 @@ def check_signature(signature: dict[str, Any]) -> None:
             > MOST_ELEMENTS
         ):
             raise ValueError(f"its signature makes {spec['name']} larger than any memory")
-    known = {axis["name"] for spec in inputs for axis in _named(spec)}
+    sizes = {axis["name"]: axis["opt"] for spec in inputs for axis in _named(spec)}
     for spec in outputs:
         for axis in _named(spec):
-            if axis["name"] not in known:
-                raise ValueError(f"its signature has the output axis {axis['name']}, which no input has")
+            if _size(axis["name"], sizes) != axis["opt"]:
+                raise ValueError(
+                    f"its signature has the output axis {axis['name']}, which is no expression of input axes with the "
+                    f"size {axis['opt']}"
+                )
     if "states" in signature:
         _check_states(signature["states"], inputs, outputs)
 
@@ -57,9 +62,18 @@ def _check_states(
     if len(states) in (len(inputs), len(outputs)):
         raise ValueError("its signature has states and no frame or no output beside them")
     first = before[states[0]["input"]]["shape"][0]
+    if isinstance(first, dict) and first["min"] < 1:
+        raise ValueError("its signature has states of no stream")
     for spec in (*inputs, *outputs):
         if not spec["shape"] or spec["shape"][0] != first:
             raise ValueError(f"its signature gives {spec['name']} another first axis than its states have")
+
+
+def _size(expression: str, sizes: dict[str, int]) -> int | None:
+    try:
+        return size(expression, sizes)
+    except (ValueError, LookupError, ArithmeticError, RecursionError):
+        return None
 
 
 def _named(spec: dict[str, Any]) -> list[dict[str, Any]]:

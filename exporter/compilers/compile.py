@@ -16,10 +16,11 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 
 from temport.custom_ops.cuda import aot_plugin as aot_plugin_module
+from temport.custom_ops.domain import DOMAIN
 from temport.exporter.compilers import lint, verify
-from temport.exporter.compilers.contract import Backend, CompileError, CompileOptions, EngineReport, Progress
-from temport.exporter.compilers.isolate import build
-from temport.exporter.compilers.layers import Layer, parse_layers
+from temport.exporter.compilers.contract import Backend, CompileError, CompileOptions, EngineReport, OnPhase
+from temport.exporter.compilers.isolate import build_engine
+from temport.exporter.compilers.layers import EngineLayer, parse_layers
 from temport.exporter.compilers.lower_attention import LoweredAttention, MaskConstant, lower_attention
 from temport.exporter.compilers.lower_block_linear import lower_block_linear
 from temport.exporter.compilers.lower_grouped_dense import lower_grouped_dense
@@ -46,7 +47,7 @@ def compile_model(
     declaration: Declaration,
     out: Path,
     options: CompileOptions | None = None,
-    progress: Progress = lambda phase, step, steps: None,
+    progress: OnPhase = lambda phase, step, steps: None,
 ) -> EngineReport:
     """Build `out/engine.<target>.plan` and enter it in `out/engine.json`.
 
@@ -57,7 +58,7 @@ def compile_model(
     table = ready_backend(target, options)
     targets = options.compute_capabilities
 
-    model = ir.from_proto(body_domains.load(model_path))
+    model = ir.from_proto(body_domains.read_model(model_path))
     if found := lint.refusals(model, declaration, table, targets):
         raise UserError("; ".join(found))
     lowered = lower(model, declaration, table, _kernels(options))
@@ -68,7 +69,7 @@ def compile_model(
     with tempfile.TemporaryDirectory(prefix="temport-compile-") as work:
         lowered_path = Path(work) / "lowered.onnx"
         onnx.save(ir.to_proto(model), lowered_path)
-        built = build(
+        built = build_engine(
             table,
             {
                 "model": str(lowered_path),
@@ -161,7 +162,7 @@ def lower(model: ir.Model, declaration: Declaration, table: Backend, kernels: st
 
 def _flatten(model: ir.Model, keep: frozenset[str]) -> None:
     """Inline every function but those of domain `temport` named in `keep`; constants become initializers."""
-    common.InlinePass(criteria=lambda function: not (function.domain == "temport" and function.name in keep))(
+    common.InlinePass(criteria=lambda function: not (function.domain == DOMAIN and function.name in keep))(
         model
     )
     for step in (
@@ -179,7 +180,7 @@ def _targets(target: str, engine: Path) -> tuple[str, ...]:
     return read(engine)
 
 
-def _describe(layer: Layer) -> dict[str, object]:
+def _describe(layer: EngineLayer) -> dict[str, object]:
     return {
         "name": layer.name,
         "type": layer.type,

@@ -19,7 +19,7 @@ _NO_TENSOR_COPIES = "75"
 LONGEST_BUILD = 7 * 24 * 3600
 """Seconds; the alarm that ends a build takes no number whatever."""
 
-Progress = Callable[[str, int, int], None]
+OnPhase = Callable[[str, int, int], None]
 """`progress(phase, step, steps)`: called many times during a build, from the calling thread."""
 
 

@@ -34,7 +34,7 @@ def add_engine(
     return report
 
 
-def describe(report: EngineReport) -> str:
+def summary(report: EngineReport) -> str:
     """What became of the model, in one sentence."""
     attention = ", ".join(
         f"{count} {what}"

@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from temport.exporter.compilers.contract import Backend, CompileError, Progress
+from temport.exporter.compilers.contract import Backend, CompileError, OnPhase
 
 _WORKER = Path(__file__).with_name("worker.py")
 
 
 @dataclass(frozen=True)
-class Built:
+class EngineBuild:
     """What the worker says of a finished build: seconds, the text of the layer table, TensorRT's version."""
 
     seconds: float
@@ -29,7 +29,7 @@ class Built:
     version: str
 
 
-def build(backend: Backend, request: dict[str, Any], progress: Progress) -> Built:
+def build_engine(backend: Backend, request: dict[str, Any], progress: OnPhase) -> EngineBuild:
     """Build `request["model"]` into `request["engine"]` in a process of its own; raises `CompileError`."""
     with _library_directory(backend) as libraries, tempfile.TemporaryFile() as errors:
         path = os.pathsep.join(filter(None, (libraries, os.environ.get("LD_LIBRARY_PATH"))))
@@ -65,11 +65,11 @@ def build(backend: Backend, request: dict[str, Any], progress: Progress) -> Buil
         raise CompileError(
             f"{backend.name} refused the model at the {answer['stage']} step: {messages[:2000]}"
         )
-    return Built(answer["seconds"], answer["table"], answer["version"])
+    return EngineBuild(answer["seconds"], answer["table"], answer["version"])
 
 
 def _converse(
-    process: subprocess.Popen[bytes], request: dict[str, Any], progress: Progress
+    process: subprocess.Popen[bytes], request: dict[str, Any], progress: OnPhase
 ) -> tuple[dict[str, Any] | None, str]:
     assert process.stdin is not None and process.stdout is not None
     with contextlib.suppress(BrokenPipeError):

@@ -43,7 +43,7 @@ class LayerTensor:
 
 
 @dataclass(frozen=True)
-class Layer:
+class EngineLayer:
     """One kernel (or shape computation) of the engine."""
 
     name: str
@@ -72,7 +72,7 @@ class Layer:
         return tuple(sorted({tensor.type for tensor in self.inputs + self.outputs}))
 
 
-def parse_layers(table: str) -> list[Layer]:
+def parse_layers(table: str) -> list[EngineLayer]:
     """Read the builder's `Layers:` message; CompileError for a layer in another form.
 
     A layer left out could be the one that computes a mask.
@@ -86,7 +86,7 @@ def parse_layers(table: str) -> list[Layer]:
                 )
             continue
         layers.append(
-            Layer(
+            EngineLayer(
                 match["name"],
                 match["type"],
                 tuple(_ONNX.findall(match["metadata"])),

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 
+from temport.custom_ops.domain import DOMAIN
 from temport.custom_ops.online_softmax_attention.attributes import OP_NAME
 from temport.exporter.compilers.contract import Backend
 from temport.exporter.declare.declaration import Declaration
@@ -101,7 +102,7 @@ def _dynamic_axes(model: ir.Model, declaration: Declaration) -> Iterator[str]:
 
 def _node(node: ir.Node, model: ir.Model, backend: Backend) -> Iterator[str]:
     if not is_standard(node):
-        lowered = node.domain == "temport" and node.op_type == OP_NAME
+        lowered = node.domain == DOMAIN and node.op_type == OP_NAME
         if not lowered and node.op_identifier() not in model.functions:
             op = f"{node.domain}::{node.op_type}"
             yield f"node {node.name} is {op}, which has no function body in the file; export it with its body"

@@ -11,6 +11,7 @@ import numpy as np
 import onnx_ir as ir
 
 from temport.custom_ops.block_linear_attention.attributes import OP_NAME, BlockLinearAttributes
+from temport.custom_ops.domain import DOMAIN
 from temport.custom_ops.layout import read_layout
 from temport.exporter.compilers.contract import Backend, CompileError
 from temport.exporter.compilers.graph_edit import GraphEdit
@@ -21,7 +22,7 @@ _AUTO = -1
 
 def lower_block_linear(model: ir.Model, backend: Backend) -> list[LoweredAttention]:
     """Replace the nodes of `model`, in place, whose length is static and whose heads the fused kernel takes."""
-    nodes = [node for node in model.graph if node.domain == "temport" and node.op_type == OP_NAME]
+    nodes = [node for node in model.graph if node.domain == DOMAIN and node.op_type == OP_NAME]
     return [_lower(model.graph, node, backend) for node in nodes]
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
+from temport.custom_ops.domain import DOMAIN
 from temport.custom_ops.fused_dense.schema import OP_NAME
 from temport.exporter.compilers.graph_edit import GraphEdit
 
@@ -16,7 +17,7 @@ from temport.exporter.compilers.graph_edit import GraphEdit
 def lower_grouped_dense(model: ir.Model) -> None:
     """Replace, in place, the nodes of several groups and no epilogue; the others are left to their bodies."""
     for node in list(model.graph):
-        if node.domain == "temport" and node.op_type == OP_NAME and _is_grouped_product(node):
+        if node.domain == DOMAIN and node.op_type == OP_NAME and _is_grouped_product(node):
             _lower(model.graph, node)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import onnx_ir as ir
 
 from temport.exporter.compilers.contract import CompileError
-from temport.exporter.compilers.layers import Layer
+from temport.exporter.compilers.layers import EngineLayer
 from temport.exporter.compilers.lower_attention import EXCLUDED, LoweredAttention, MaskConstant
 
 
@@ -49,7 +49,9 @@ def check_mask_constants(model: ir.Model, masks: Sequence[MaskConstant]) -> list
     return described
 
 
-def check_layers(layers: Sequence[Layer], attention: Sequence[LoweredAttention]) -> list[dict[str, Any]]:
+def check_layers(
+    layers: Sequence[EngineLayer], attention: Sequence[LoweredAttention]
+) -> list[dict[str, Any]]:
     """What each attention node became; raises `CompileError` where it is not what was required."""
     if not layers:
         raise CompileError("the builder printed no layer table, so nothing can be said of the engine")
@@ -62,7 +64,7 @@ def check_layers(layers: Sequence[Layer], attention: Sequence[LoweredAttention])
     return [_outcome(entry, layers) for entry in attention]
 
 
-def _outcome(entry: LoweredAttention, layers: Sequence[Layer]) -> dict[str, Any]:
+def _outcome(entry: LoweredAttention, layers: Sequence[EngineLayer]) -> dict[str, Any]:
     made = [layer for layer in layers if entry.node in layer.onnx_nodes]
     kernels = [layer for layer in made if layer.fused_attention]
     plugins = [layer for layer in made if layer.plugin]
@@ -97,6 +99,6 @@ def _outcome(entry: LoweredAttention, layers: Sequence[Layer]) -> dict[str, Any]
     }
 
 
-def precision_table(layers: Sequence[Layer]) -> dict[str, int]:
+def precision_table(layers: Sequence[EngineLayer]) -> dict[str, int]:
     """Number of layers that read or write each element type, without shape arithmetic."""
     return dict(Counter(kind for layer in layers for kind in layer.types if layer.type != "shape_call"))

@@ -8,8 +8,9 @@ from typing import Any
 
 from torch import nn
 
-from temport.exporter.declare.construct import output_specs, seeded
+from temport.exporter.declare.construct import seeded
 from temport.exporter.declare.declaration import DYNAMIC_BATCH, DYNAMIC_SEQ, Axis, Declaration, TensorSpec
+from temport.exporter.declare.observe import output_specs
 from temport.exporter.declare.options import configure
 from temport.exporter.errors import UserError, did_you_mean
 from temport.graphs.architecture import Architecture

@@ -7,9 +7,12 @@ inputs) derives from one frozen `Declaration`; nothing restates a name or a shap
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from temport.exporter.declare.sizes import names, size
+from temport.exporter.declare.values import Values
 from temport.exporter.errors import UserError
 
 SEMANTICS_VERSION = 1
@@ -19,7 +22,9 @@ DIALECTS = ("custom", "standard")
 """`--ops`: nodes of domain `temport` with their function bodies, or operators of ai.onnx only."""
 
 PRECISIONS = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
-"""`--precision` -> element type that the graph computes in; inputs and outputs stay float32."""
+"""`--precision` -> element type that the graph computes in; inputs and outputs stay float32. Behind the command line a
+precision is called by its element type."""
+HALF = ("float16", "bfloat16")
 
 DYNAMIC_BATCH = (1, 8, 64)
 """min, opt, max batch of `--batch dynamic`."""
@@ -32,7 +37,10 @@ BEFORE, AFTER = "state.", "next_state."
 
 @dataclass(frozen=True)
 class Axis:
-    """One named axis: `min == max` is static, anything else is a symbolic dimension with these bounds."""
+    """One named axis: `min == max` is static, anything else is a symbolic dimension with these bounds.
+
+    The name of an output's axis may be an expression of input axes, such as `(seq + 1) // 2`.
+    """
 
     name: str
     min: int
@@ -40,27 +48,37 @@ class Axis:
     max: int
 
     def __post_init__(self) -> None:
-        if not 1 <= self.min <= self.opt <= self.max:
+        if not 0 <= self.min <= self.opt <= self.max:
             raise UserError(
                 f"axis {self.name} is {self.min}:{self.opt}:{self.max}; "
-                "it needs 1 <= min <= opt <= max, for example 1:8:64"
+                "it needs min <= opt <= max, for example 1:8:64"
             )
+        if not self.max:
+            raise UserError(f"axis {self.name} has no entries; give it one or more")
 
     @property
     def static(self) -> bool:
         return self.min == self.max
 
+    def at(self, sizes: Mapping[str, int]) -> int:
+        """Its size where axes take `sizes`; `opt` where these say nothing of it."""
+        known = self.name in sizes or (not self.name.isidentifier() and names(self.name) <= sizes.keys())
+        return size(self.name, sizes) if known else self.opt
+
     @classmethod
-    def parse(cls, name: str, text: str, dynamic: tuple[int, int, int]) -> Axis:
+    def parse(cls, name: str, text: str, dynamic: tuple[int, int, int], option: str = "") -> Axis:
         """Read `60`, `dynamic` or `min:opt:max`."""
         if text == "dynamic":
             return cls(name, *dynamic)
         numbers = text.split(":")
         if len(numbers) not in (1, 3) or not all(re.fullmatch(r"\d{1,9}", n) for n in numbers):
             raise UserError(
-                f"--{name} {text!r} is not understood; give a number, 'dynamic', or min:opt:max like 1:8:64"
+                f"{option or '--' + name} {text!r} is not understood; "
+                "give a number, 'dynamic', or min:opt:max like 1:8:64"
             )
         low, *rest = (int(n) for n in numbers)
+        if not option and not low:
+            raise UserError(f"--{name} {text!r} begins at 0, and there has to be one; give 1 or more")
         return cls(name, low, *(rest or (low, low)))
 
     def __str__(self) -> str:
@@ -71,16 +89,18 @@ class Axis:
 class TensorSpec:
     """One input or output of the exported model.
 
-    `shape` mixes `Axis` and plain integers; `dtype` is a numpy name (`float32`, `bool`).
+    `shape` mixes `Axis` and plain integers; `dtype` is a numpy name (`float32`, `bool`); `values` says which ones an
+    input takes, where that is known.
     """
 
     name: str
     dtype: str
     shape: tuple[Axis | int, ...]
+    values: Values | None = None
 
     def at(self, **sizes: int) -> tuple[int, ...]:
         """The concrete shape where the named axes take `sizes` (default: their `opt`)."""
-        return tuple(sizes.get(d.name, d.opt) if isinstance(d, Axis) else d for d in self.shape)
+        return tuple(d.at(sizes) if isinstance(d, Axis) else d for d in self.shape)
 
     def onnx_shape(self) -> list[int | str]:
         return [(d.opt if d.static else d.name) if isinstance(d, Axis) else d for d in self.shape]
@@ -103,6 +123,7 @@ class Declaration:
     seed           seeds the initial weights (when no file is given) and the parity inputs
     weights        where the weights came from: `seed`, or the file's sha256
     module         `path.py:factory` for a user's own module
+    returns        of a user's own module: where each output stands in what `forward` returns
     streaming      a step model: one frame and the state before it -> output and the state after it
     horizon        frames that a step model's caches keep where its attention has no window; 0 elsewhere
     """
@@ -118,6 +139,7 @@ class Declaration:
     seed: int = 0
     weights: str = "seed"
     module: str | None = None
+    returns: tuple[str, ...] = ()
     semantics: int = SEMANTICS_VERSION
     notes: tuple[str, ...] = field(default=())
     streaming: bool = False
@@ -146,7 +168,8 @@ class Declaration:
     def from_json(cls, data: dict[str, Any]) -> Declaration:
         def spec(d: dict[str, Any]) -> TensorSpec:
             shape = tuple(Axis(**a) if isinstance(a, dict) else int(a) for a in d["shape"])
-            return TensorSpec(d["name"], d["dtype"], shape)
+            values = d.get("values")
+            return TensorSpec(d["name"], d["dtype"], shape, None if values is None else Values(**values))
 
         data = dict(data)
         if not data.pop("prune", True):  # as bundles before 0.2 say it
@@ -155,6 +178,7 @@ class Declaration:
             **{
                 **data,
                 "without": tuple(data.get("without", ())),
+                "returns": tuple(data.get("returns", ())),
                 "inputs": tuple(map(spec, data["inputs"])),
                 "outputs": tuple(map(spec, data["outputs"])),
                 "notes": tuple(data["notes"]),

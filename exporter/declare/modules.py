@@ -1,18 +1,26 @@
-"""A torch module of the user's own: `--module FILE.py:FACTORY` and `--shape` to a `Declaration`."""
+"""A torch module of the user's own: `--module FILE.py:FACTORY` or a live one, and its inputs, to a `Declaration`."""
 
 from __future__ import annotations
 
-import importlib.util
+import inspect
 import re
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
+import torch
 from torch import nn
 
-from temport.exporter.declare.construct import output_specs, seeded
+from temport.exporter.declare.call import HALVES, Called, fits_by_position, output_names, takes_entries
+from temport.exporter.declare.construct import seeded
 from temport.exporter.declare.declaration import DYNAMIC_BATCH, DYNAMIC_SEQ, Axis, Declaration, TensorSpec
-from temport.exporter.errors import UserError, users_code
+from temport.exporter.declare.loading import load_factory
+from temport.exporter.declare.observe import drawn, output_specs
+from temport.exporter.declare.same_twice import check_same_twice
+from temport.exporter.declare.values import INTEGERS, Values, check_told
+from temport.exporter.errors import UserError, did_you_mean, told, users_code
+
+DTYPES = ("float32", "float16", "bfloat16", "float64", "bool", *INTEGERS)
+_SHAPE = re.compile(r"(?P<name>\w[\w.]*)(?::(?P<dtype>\w+))?(?:\[(?P<values>[^\]]*)\])?=(?P<dims>[\w,]*)")
 
 
 def declare_module(
@@ -21,15 +29,33 @@ def declare_module(
     *,
     batch: str = "1",
     seq: str = "60",
+    axes: Mapping[str, str] | None = None,
     opset: int = 20,
     ops: str = "custom",
     seed: int = 0,
+    names: Sequence[str] = (),
+    dropped: Sequence[str] = (),
 ) -> tuple[Declaration, nn.Module]:
-    """Declaration and module of a user's own factory, `path.py:factory`.
+    """Declaration and module of a user's own factory, `path.py:factory` or `package.module:factory`.
 
-    `shapes` are `name=batch,seq,24` (float32) or `name:bool=batch,1,1,seq`, in the order of `forward`.
+    shapes   `name=batch,seq,24` (float32), `name:bool=batch,1,1,seq`, `ids:int64[0:200]=batch,seq`
+    axes     sizes of axes called otherwise than batch and seq: `60`, `dynamic` or `min:opt:max`
+    names    what the outputs are called, in place of their keys
+    dropped  outputs that are left out
     """
-    return declare_factory(load_factory(source), source, shapes, batch, seq, opset=opset, ops=ops, seed=seed)
+    return declare_factory(
+        load_factory(source),
+        source,
+        shapes,
+        batch,
+        seq,
+        axes=axes,
+        opset=opset,
+        ops=ops,
+        seed=seed,
+        names=names,
+        dropped=dropped,
+    )
 
 
 def declare_factory(
@@ -39,61 +65,161 @@ def declare_factory(
     batch: str = "1",
     seq: str = "60",
     *,
+    axes: Mapping[str, str] | None = None,
     opset: int = 20,
     ops: str = "custom",
     seed: int = 0,
+    names: Sequence[str] = (),
+    dropped: Sequence[str] = (),
 ) -> tuple[Declaration, nn.Module]:
     """The same of a factory at hand, which `source` names."""
-    axes = {
+    known = {
         "batch": Axis.parse("batch", batch, DYNAMIC_BATCH),
         "seq": Axis.parse("seq", seq, DYNAMIC_SEQ),
+        **{
+            name: Axis.parse(name, text, DYNAMIC_SEQ, f"--axis {name}=")
+            for name, text in (axes or {}).items()
+        },
     }
     if not shapes:
         raise UserError(
             "--module needs the inputs of forward, for example --shape state_sequence=batch,seq,24"
         )
-    inputs = tuple(_shape(text, axes) for text in shapes)
+    inputs = tuple(read_shape(text, known) for text in shapes)
     with users_code(f"{source} makes no module"):
-        module, told = seeded(make, seed)
-    declaration = Declaration(
-        "module",
-        {},
-        inputs,
-        output_specs(module, inputs),
-        opset=opset,
-        ops=ops,
-        seed=seed,
-        module=source,
-        notes=told,
+        module, notes = seeded(make, seed)
+    declaration, called = declare_live(module, source, inputs, names, dropped)
+    notes = (*notes, *declaration.notes)
+    return replace(declaration, opset=opset, ops=ops, seed=seed, notes=notes), called
+
+
+def declare_live(
+    module: nn.Module,
+    source: str,
+    inputs: tuple[TensorSpec, ...],
+    names: Sequence[str] = (),
+    dropped: Sequence[str] = (),
+) -> tuple[Declaration, nn.Module]:
+    """Declaration of a module at hand, in eval mode, and the module behind a plain signature."""
+    for spec in inputs:
+        check_told(spec.name, spec.dtype, spec.values)
+    if twice := next((s.name for s in inputs if [i.name for i in inputs].count(s.name) > 1), None):
+        raise UserError(f"two inputs are called {twice}; give each a name of its own")
+    precision, notes = widen(module)
+    called, places = _callable(module, inputs)
+    notes = (*notes, *check_same_twice(called, inputs), *_positions(called, inputs))
+    given = output_names(places, [spec.name for spec in inputs])
+    kept = _kept(places, given, names, dropped)
+    called.returns = tuple(kept)
+    outputs = output_specs(called, inputs, list(kept.values()), ends=True)
+    return (
+        Declaration(
+            "module",
+            {},
+            inputs,
+            outputs,
+            precision=precision,
+            module=source,
+            returns=tuple(kept),
+            notes=notes,
+        ),
+        called,
     )
-    return declaration, module
 
 
-def load_factory(source: str) -> Any:
-    """The callable named by `path.py:factory`."""
-    path, colon, name = source.rpartition(":")
-    if not colon or not Path(path).is_file():
-        raise UserError(f"--module {source!r} is not FILE.py:FACTORY with an existing file")
-    spec = importlib.util.spec_from_file_location(Path(path).stem, path)
-    if spec is None or spec.loader is None:
-        raise UserError(f"{path} is not a Python file; --module wants FILE.py:FACTORY")
-    loaded = importlib.util.module_from_spec(spec)
-    with users_code(f"{path} cannot be loaded"):
-        try:
-            spec.loader.exec_module(loaded)
-        except SyntaxError as error:
-            raise UserError(f"{path} is not valid Python: {error}") from error
-    if not callable(getattr(loaded, name, None)):
-        raise UserError(f"{path} has no callable {name!r}")
-    return getattr(loaded, name)
+def called_as(module: nn.Module, declaration: Declaration) -> Called:
+    """The module behind the signature that was declared of it."""
+    widen(module)
+    called, places = _callable(module, declaration.inputs)
+    if missing := [place for place in declaration.returns if place not in places]:
+        raise UserError(f"the module returns no {missing[0]!r}, which the bundle was made of")
+    called.returns = declaration.returns
+    return called
 
 
-def _shape(text: str, axes: dict[str, Axis]) -> TensorSpec:
-    match = re.fullmatch(r"(\w+)(?::(\w+))?=([\w,]+)", text)
+def widen(module: nn.Module) -> tuple[str, tuple[str, ...]]:
+    """A half-precision module becomes a float32 one of the same values; the type it computed in, and what to tell."""
+    found = {p.dtype for p in (*module.parameters(), *module.buffers()) if p.dtype in HALVES}
+    if not found:
+        return "float32", ()
+    if len(found) > 1:
+        raise UserError("the module mixes float16 and bfloat16 weights; give it in float32, and --precision")
+    kind = HALVES[found.pop()]
+    module.to(torch.float32)
+    return kind, (f"the module's weights are {kind}: it is exported from float32 and computes in {kind}",)
+
+
+def read_shape(text: str, axes: Mapping[str, Axis]) -> TensorSpec:
+    """An input from its text, such as `ids:int64[0:200]=batch,seq`."""
+    match = _SHAPE.fullmatch(text)
     if match is None:
         raise UserError(f"--shape {text!r} is not NAME=axis,axis,... such as state_sequence=batch,seq,24")
-    name, dtype, dims = match.group(1), match.group(2) or "float32", match.group(3).split(",")
+    name, dtype, dims = match["name"], match["dtype"] or "float32", [d for d in match["dims"].split(",") if d]
+    if dtype not in DTYPES:
+        raise UserError(f"--shape {text!r}: {dtype!r} is no element type; {did_you_mean(dtype, DTYPES)}")
     for dim in dims:
         if not dim.isdigit() and dim not in axes:
-            raise UserError(f"--shape {text!r}: {dim!r} is neither a number nor one of {', '.join(axes)}")
-    return TensorSpec(name, dtype, tuple(int(d) if d.isdigit() else axes[d] for d in dims))
+            raise UserError(
+                f"--shape {text!r}: {dim!r} is neither a number nor one of {', '.join(axes)}; "
+                f"another axis has its size from --axis {dim}=1:60:1024"
+            )
+    values = None if match["values"] is None else Values.parse(match["values"], dtype)
+    return TensorSpec(name, dtype, tuple(int(d) if d.isdigit() else axes[d] for d in dims), values)
+
+
+def _callable(module: nn.Module, inputs: tuple[TensorSpec, ...]) -> tuple[Called, list[str]]:
+    """The module as it can be called with these inputs, and the places of all tensors that it returns."""
+    names = [spec.name for spec in inputs]
+    sizes = {axis.name: axis.opt for spec in inputs for axis in spec.axes()}
+    entries = takes_entries(module, names)
+    ways = [False] if not entries or fits_by_position(module, names) else []
+    failure: BaseException | None = None
+    for as_entries in (*ways, *([True] if entries else [])):
+        called = Called(module, names, as_entries)
+        try:
+            with torch.no_grad():
+                return called, [place for place, _ in called.results(*drawn(inputs, sizes))]
+        except UserError:
+            raise
+        except Exception as error:
+            failure = failure or error
+    assert failure is not None
+    asked = ", ".join(f"{name} {size}" for name, size in sizes.items()) or "these inputs"
+    raise UserError(
+        f"the module does not run with {asked}: {told(failure)}; give --shape, --batch and --seq as it takes them"
+    ) from failure
+
+
+def _kept(
+    places: Sequence[str], given: Sequence[str], names: Sequence[str], dropped: Sequence[str]
+) -> dict[str, str]:
+    """Place -> name of each output."""
+    if not places:
+        raise UserError("the module returns no tensor; a model needs an output")
+    if unknown := [name for name in dropped if name not in given]:
+        raise UserError(f"there is no output {unknown[0]!r} to drop; {did_you_mean(unknown[0], given)}")
+    kept = {place: name for place, name in zip(places, given, strict=True) if name not in dropped}
+    if not kept:
+        raise UserError("every output is dropped; a model needs one")
+    if not names:
+        return kept
+    if (
+        len(names) != len(kept)
+        or len(set(names)) != len(names)
+        or not all(re.fullmatch(r"\w[\w.]*", n) for n in names)
+    ):
+        raise UserError(
+            f"--output-names gives {', '.join(names)}; the module has {len(kept)} outputs, {', '.join(kept.values())}, "
+            "and each needs a name of its own made of letters, digits and _"
+        )
+    return dict(zip(kept, names, strict=True))
+
+
+def _positions(module: Called, inputs: tuple[TensorSpec, ...]) -> tuple[str, ...]:
+    """A note where several inputs go to parameters of other names, in the order in which they were given."""
+    parameters = list(inspect.signature(module.model.forward).parameters)
+    by_name = not all(isinstance(target[0], int) for target in module.targets)
+    if by_name or len(inputs) < 2 or len(parameters) < len(inputs):
+        return ()
+    pairs = ", ".join(f"{spec.name} is {name}" for spec, name in zip(inputs, parameters, strict=False))
+    return (f"forward takes the inputs in their order: {pairs}",)

@@ -1,4 +1,4 @@
-"""Weights in: safetensors only, every tensor accounted for by name and shape."""
+"""Weights from safetensors or a checkpoint, every tensor accounted for by name and shape; written as safetensors."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 from torch import nn
 
+from temport.exporter.declare.call import own
+from temport.exporter.declare.checkpoint import SUFFIXES, read_checkpoint
 from temport.exporter.errors import UserError
-from temport.graphs.reference_weights import convert
+from temport.graphs.edifice_weights import convert
 
 LAYOUTS = ("own", "edifice")
 _PICKLES = (b"PK\x03\x04", b"\x80")  # torch.save writes a zip of pickles, older versions a bare pickle
@@ -23,25 +25,40 @@ _LENGTH = 8
 """Bytes of a safetensors file before its header, which is JSON: the header's length, little endian."""
 
 
-def read(path: Path) -> dict[str, np.ndarray]:
-    """All tensors of a safetensors file; anything else is refused before it is parsed."""
+def read(path: Path, prefix: str = "") -> dict[str, np.ndarray]:
+    """All tensors of a safetensors file or a checkpoint; of those under `prefix` only, without it.
+
+    A pickle under another name than a checkpoint's is refused before it is parsed.
+    """
     if not path.is_file():
         raise UserError(f"weights file {path} does not exist")
     with path.open("rb") as file:
         head = file.read(_LENGTH + 1)
-    if head.startswith(_PICKLES) and not _has_header(head, path.stat().st_size):
+    pickled = head.startswith(_PICKLES) and not _has_header(head, path.stat().st_size)
+    if pickled and path.suffix not in SUFFIXES:
         raise UserError(
-            f"{path} is a pickled file, and loading one runs code; "
+            f"{path} is a pickled file, which only a checkpoint ({', '.join(SUFFIXES)}) may be; "
             "save it with safetensors.torch.save_file(model.state_dict(), ...)"
         )
-    try:
-        tensors = load_file(path)
-    except (SafetensorError, ValueError, KeyError, OSError) as error:
-        raise UserError(f"{path} is not a complete safetensors file: {error}") from error
+    tensors = read_checkpoint(path, prefix) if pickled else _under(prefix, _read_safetensors(path), path)
     for name, tensor in tensors.items():
         if np.issubdtype(tensor.dtype, np.floating) and np.isnan(tensor).any():
             raise UserError(f"tensor {name} in {path} holds NaN")
     return tensors
+
+
+def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
+    try:
+        return load_file(path)
+    except (SafetensorError, ValueError, KeyError, OSError) as error:
+        raise UserError(f"{path} is not a complete safetensors file: {error}") from error
+
+
+def _under(prefix: str, tensors: dict[str, np.ndarray], path: Path) -> dict[str, np.ndarray]:
+    chosen = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+    if tensors and not chosen:
+        raise UserError(f"no tensor of {path} begins with {prefix!r}; its first is {next(iter(tensors))!r}")
+    return chosen
 
 
 def _has_header(head: bytes, size: int) -> bool:
@@ -50,9 +67,9 @@ def _has_header(head: bytes, size: int) -> bool:
     return head[_LENGTH:] == b"{" and _LENGTH + length <= size
 
 
-def load(module: nn.Module, path: Path, layout: str, arch: str, config: Any) -> None:
+def fill(module: nn.Module, path: Path, layout: str, arch: str, config: Any, prefix: str = "") -> None:
     """Fill `module` from a safetensors file in its own names, or in those of the reference implementation."""
-    tensors = read(path)
+    module, tensors = own(module), read(path, prefix)
     if layout == "edifice":
         try:
             state = convert(arch, config, tensors)
@@ -89,14 +106,14 @@ def serialise(module: nn.Module) -> bytes:
 
     The format's own writer orders its metadata by hash; tensors are given sorted and no metadata is written.
     """
-    state = module.state_dict()
+    state = own(module).state_dict()
     return save({name: state[name].detach().cpu().contiguous().numpy() for name in sorted(state)})
 
 
 def fingerprint(module: nn.Module) -> str:
     """sha256 over names, dtypes, shapes and values of all parameters."""
     digest = hashlib.sha256()
-    for name, tensor in sorted(module.state_dict().items()):
+    for name, tensor in sorted(own(module).state_dict().items()):
         array = tensor.detach().cpu().contiguous().numpy()
         digest.update(json.dumps([name, str(array.dtype), list(array.shape)]).encode())
         digest.update(array.tobytes())

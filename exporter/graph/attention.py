@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from temport.custom_ops.domain import DOMAIN
 from temport.custom_ops.layout import Layout, read_layout
 from temport.custom_ops.mask import MaskRule
 from temport.custom_ops.online_softmax_attention.attributes import OnlineSoftmaxAttributes
@@ -35,7 +36,7 @@ class Attention:
     @staticmethod
     def of(node: ir.Node) -> Attention | None:
         """The view of a node; None where it is another operator."""
-        if (node.domain, node.op_type) != ("temport", "OnlineSoftmaxAttention"):
+        if (node.domain, node.op_type) != (DOMAIN, "OnlineSoftmaxAttention"):
             return None
         q, k, v, key_mask = [*node.inputs, None, None, None][:4]
         assert q is not None, "the schema asks for it"

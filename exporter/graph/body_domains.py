@@ -37,7 +37,7 @@ FIRST_IR_WITH_FUNCTIONS = 8
 FIRST_IR_WITH_OVERLOADS = 10
 
 
-def load(path: Path) -> onnx.ModelProto:
+def read_model(path: Path) -> onnx.ModelProto:
     """The model of a file, its bodies as overloads."""
     model = onnx.load(path)
     gather(model)

@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from temport.custom_ops.domain import DOMAIN
+
 Size = int | ir.SymbolicDim
 TO_THE_END = np.iinfo(np.int64).max
 
@@ -82,7 +84,7 @@ def stand_in(
     """Put a `temport` node that gives the same only output in the node's place, under its name, and return it."""
     old = node.outputs[0]
     output = ir.Value(name=old.name, type=old.type, shape=old.shape)
-    new = ir.node(op, list(inputs), attributes, domain="temport", outputs=[output], name=node.name)
+    new = ir.node(op, list(inputs), attributes, domain=DOMAIN, outputs=[output], name=node.name)
     graph.insert_before(node, new)
     replace(graph, node, output)
     return new

@@ -33,6 +33,24 @@ def conv(node: ir.Node, shapes: list[Shape | None], output: Shape) -> int:
     return 2 * math.prod(output) * math.prod(_given(shapes[1])[1:])
 
 
+def transposed_conv(node: ir.Node, shapes: list[Shape | None], output: Shape) -> int:
+    """Each entry of the input meets every tap of its group's kernels."""
+    return 2 * math.prod(_given(shapes[0])) * math.prod(_given(shapes[1])[1:])
+
+
+def einsum(node: ir.Node, shapes: list[Shape | None], output: Shape) -> int:
+    """One product per choice of all indices; the axes of an ellipsis are counted from its end."""
+    terms = node.attributes["equation"].as_string().replace(" ", "").partition("->")[0].split(",")
+    sizes: dict[str, int] = {}
+    for term, shape in zip(terms, map(_given, shapes), strict=True):
+        before, _, after = term.partition("...")
+        wide = len(shape) - len(before) - len(after)
+        indices = [*before, *(f"...{wide - i}" for i in range(wide)), *after]
+        for index, size in zip(indices, shape, strict=True):
+            sizes[index] = max(size, sizes.get(index, 1))
+    return 2 * (len(terms) - 1) * math.prod(sizes.values())
+
+
 def recurrence(node: ir.Node, shapes: list[Shape | None], output: Shape) -> int:
     """Y `[T, directions, B, hidden]`, W `[directions, gates*hidden, input]`, R `[directions, gates*hidden, hidden]`.
 

@@ -15,10 +15,11 @@ from temport.exporter.graph import operators
 from temport.exporter.graph.flop_rules import Shape
 
 
-def count_flops(model: ir.Model, declaration: Declaration) -> dict[str, float]:
+def count_flops(model: ir.Model, declaration: Declaration) -> dict[str, float] | None:
     """FLOPs by operator, the largest first; symbolic axes count at the declaration's `opt`.
 
-    Empty where a size depends on the data, so that there is no number to give.
+    None where a size depends on the data, so that there is no number to give. Operators without a row
+    (`uncounted`) count nothing.
     """
     at_opt = _with_fixed_axes(model, declaration)
     flops: Counter[str] = Counter()
@@ -27,11 +28,16 @@ def count_flops(model: ir.Model, declaration: Declaration) -> dict[str, float]:
         if rule is not None:
             values = [*node.inputs, node.outputs[0]]
             if any(value is not None and not _is_fixed(value) for value in values):
-                return {}
+                return None
             *shapes, output = [None if value is None else _shape(value) for value in values]
             assert output is not None, "every node has an output"
             flops[node.op_type] += rule(node, shapes, output)
     return {op: float(count) for op, count in flops.most_common()}
+
+
+def uncounted(model: ir.Model) -> list[ir.Node]:
+    """Nodes whose work is not known, since their operator has no row in the operator table."""
+    return [node for node in model.graph.all_nodes() if operators.known(node) is None]
 
 
 def _with_fixed_axes(model: ir.Model, declaration: Declaration) -> ir.Model:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from temport.custom_ops.domain import DOMAIN
 from temport.exporter.graph import flop_rules
 from temport.exporter.graph.elementwise import ELEMENTWISE
 from temport.exporter.graph.operator_row import Along, Half, Operator
@@ -23,8 +24,8 @@ STANDARD: dict[str, Operator] = {
     # sums of products
     "Attention": Operator(half=Half.SUMS, flops=flop_rules.standard_attention),
     "Conv": Operator(along=Along.WINDOW, half=Half.SUMS, flops=flop_rules.conv),
-    "ConvTranspose": _WINDOW,
-    "Einsum": Operator(half=Half.FOLLOWS),
+    "ConvTranspose": Operator(along=Along.WINDOW, flops=flop_rules.transposed_conv),
+    "Einsum": Operator(half=Half.FOLLOWS, flops=flop_rules.einsum),
     "Gemm": Operator(along=Along.ROWS, half=Half.SUMS, flops=flop_rules.gemm),
     "MatMul": Operator(along=Along.ROWS, half=Half.SUMS, flops=flop_rules.matmul),
     # elements in other places
@@ -130,7 +131,7 @@ def known(node: Any) -> Operator | None:
     """The row of a node, of onnx_ir or a NodeProto; None where its operator has none."""
     if is_standard(node):
         return STANDARD.get(node.op_type)
-    return OURS.get(node.op_type) if node.domain == "temport" else None
+    return OURS.get(node.op_type) if node.domain == DOMAIN else None
 
 
 def of(node: Any) -> Operator:

@@ -9,18 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-import ml_dtypes
+import ml_dtypes  # noqa: F401  # numpy knows the name bfloat16 only once this is imported
 import numpy as np
 import onnx
 import onnx_ir as ir
 from onnx import numpy_helper
 
-from temport.exporter.passes.precision import PRECISIONS
+from temport.exporter.declare.declaration import HALF
 from temport.exporter.runtimes.op_reference import without_bodies
 
 LOWERING = "lower_precision"
-ELEMENTS = {"fp16": np.float16, "bf16": ml_dtypes.bfloat16}
-"""numpy's types of the half precisions; `passes.precision` names a rounded weight `<weight>.fp16`."""
 
 
 @dataclass
@@ -61,12 +59,12 @@ class BeforeRounding:
                 if name not in constants or len(read) <= place:
                     continue
                 suffix = read[place].removeprefix(f"{name}.")
-                if suffix not in PRECISIONS:
+                if suffix not in HALF:
                     continue
                 node.input[place] = read[place]
                 if read[place] not in made:
                     made.add(read[place])
-                    array = constants[name].astype(ELEMENTS[suffix]).astype(np.float32)
+                    array = constants[name].astype(suffix).astype(np.float32)
                     copy.graph.initializer.append(numpy_helper.from_array(array, read[place]))
         return without_bodies(copy)
 
@@ -82,11 +80,11 @@ def _constants(model: onnx.ModelProto) -> Iterator[tuple[str, np.ndarray]]:
 def _reads(lowered: onnx.ModelProto) -> dict[str, list[str]]:
     """First output of a node, as it was before lowering -> what the node reads now.
 
-    An output of the model that became half is `<output>.fp16` now, and a cast at the end gives it its name.
+    An output of the model that became half is `<output>.float16` now, and a cast at the end gives it its name.
     """
     found: dict[str, list[str]] = {}
     for node in lowered.graph.node:
         if node.output:
             name, _, suffix = node.output[0].rpartition(".")
-            found.setdefault(name if suffix in PRECISIONS else node.output[0], list(node.input))
+            found.setdefault(name if suffix in HALF else node.output[0], list(node.input))
     return found

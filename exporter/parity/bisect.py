@@ -37,7 +37,7 @@ def locate(subject: Subject, runtime: Runtime, truth: Truth, threads: int = 1) -
 
 
 def _locate(subject: Subject, runtime: Runtime, truth: Truth, threads: int) -> Divergence:
-    model = body_domains.load(subject.model_path)
+    model = body_domains.read_model(subject.model_path)
     exact = evaluate(model, truth.case.inputs, double=True)
     if wrong := _wrong(exact, truth):
         return _fault_of_file(subject, model, exact, truth, wrong[0])
@@ -47,7 +47,7 @@ def _locate(subject: Subject, runtime: Runtime, truth: Truth, threads: int) -> D
 def locate_in_file(subject: Subject, truth: Truth) -> Divergence | None:
     """Find the fault of a file that is wrong in float64; None where it is not."""
     try:
-        model = body_domains.load(subject.model_path)
+        model = body_domains.read_model(subject.model_path)
         exact = evaluate(model, truth.case.inputs, double=True)
         wrong = _wrong(exact, truth)
         return _fault_of_file(subject, model, exact, truth, wrong[0]) if wrong else None

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from temport.exporter.declare.declaration import Axis, Declaration, TensorSpec
+from temport.exporter.declare.values import INTEGERS, Values, check_told, integers, mask
 from temport.exporter.errors import UserError
 from temport.exporter.runtimes.contract import Arrays
 
@@ -56,28 +57,37 @@ def default_cases(declaration: Declaration) -> tuple[Case, ...]:
     return tuple({case.name: case for case in cases}.values())
 
 
-def _case(declaration: Declaration, kind: str, mask: str, sizes: dict[str, int]) -> Case:
+def _case(declaration: Declaration, kind: str, masks: str, sizes: dict[str, int]) -> Case:
     turn = list(DISTRIBUTIONS).index(kind)
-    rng = np.random.default_rng([declaration.seed, turn, len(mask), *sizes.values()])
-    inputs = {
-        spec.name: _mask(rng, spec.at(**sizes), mask)
-        if spec.dtype == "bool"
-        else _values(rng, spec, kind, sizes, declaration)
-        for spec in declaration.inputs
-    }
+    rng = np.random.default_rng([declaration.seed, turn, len(masks), *sizes.values()])
+    inputs = {spec.name: _values(rng, spec, kind, masks, sizes, declaration) for spec in declaration.inputs}
     has_mask = any(spec.dtype == "bool" for spec in declaration.inputs)
-    parts = [kind, *([f"mask-{mask}"] if has_mask else []), *(f"{n}{v}" for n, v in sizes.items())]
+    parts = [kind, *([f"mask-{masks}"] if has_mask else []), *(f"{n}{v}" for n, v in sizes.items())]
     return Case("-".join(parts), kind, inputs)
 
 
 def _values(
-    rng: np.random.Generator, spec: TensorSpec, kind: str, sizes: dict[str, int], declaration: Declaration
+    rng: np.random.Generator,
+    spec: TensorSpec,
+    kind: str,
+    masks: str,
+    sizes: dict[str, int],
+    declaration: Declaration,
 ) -> Array:
-    if spec.dtype not in FLOATS:
+    shape, values = spec.at(**sizes), spec.values or Values()
+    if spec.dtype == "bool":
+        return mask(rng, shape, masks, values)
+    if spec.dtype not in (*FLOATS, *INTEGERS):
         raise UserError(
-            f"input {spec.name} is {spec.dtype}; cases can be generated for floating-point and bool inputs only"
+            f"input {spec.name} is {spec.dtype}; cases can be generated for numbers and bools only"
         )
-    return DISTRIBUTIONS[kind](rng, spec.at(**sizes), declaration).astype(spec.dtype, order="C")
+    check_told(spec.name, spec.dtype, spec.values)
+    low, high = values.limits(spec.dtype, sizes)
+    if low > high:
+        raise UserError(f"input {spec.name} has no value from {low:g} to {high:g}; give another range")
+    if spec.dtype in INTEGERS:
+        return integers(rng, shape, low, high).astype(spec.dtype, order="C")
+    return np.clip(DISTRIBUTIONS[kind](rng, shape, declaration), low, high).astype(spec.dtype, order="C")
 
 
 def _normal(rng: np.random.Generator, shape: tuple[int, ...], declaration: Declaration) -> Array:
@@ -92,7 +102,7 @@ def _constant(rng: np.random.Generator, shape: tuple[int, ...], declaration: Dec
 def _ramp(rng: np.random.Generator, shape: tuple[int, ...], declaration: Declaration) -> Array:
     """Every feature moves from -1 to 1 along the second axis (time), each with a slope of its own."""
     if len(shape) < 2:
-        return np.linspace(-1.0, 1.0, shape[0])
+        return np.linspace(-1.0, 1.0, shape[0]) if shape else np.ones(())
     steps = np.linspace(-1.0, 1.0, shape[1]).reshape(-1, *[1] * (len(shape) - 2))
     return np.broadcast_to(steps * rng.standard_normal(shape[-1:]), shape)
 
@@ -107,7 +117,8 @@ def _impulse(rng: np.random.Generator, shape: tuple[int, ...], declaration: Decl
     """Sensors at an offset with a little noise, which leave it for a frame at each edge of what is attended."""
     values = OFFSET * rng.standard_normal(shape[-1:]) + rng.standard_normal(shape)
     if len(shape) > 1 and shape[1]:
-        values[:, edges(declaration, shape[1])] += SPIKE * rng.choice([-1.0, 1.0], shape[-1:])
+        frames = edges(declaration, shape[1])
+        values[:, frames] += SPIKE * rng.choice([-1.0, 1.0], shape[-1:] if len(shape) > 2 else len(frames))
     return values
 
 
@@ -129,16 +140,6 @@ DISTRIBUTIONS: dict[str, Fill] = {
     "raw": _raw,
     "impulse": _impulse,
 }
-
-
-def _mask(rng: np.random.Generator, shape: tuple[int, ...], kind: str) -> Array:
-    """True = attend. `random` keeps two of three, `all` everything, `empty` nothing in the first batch entry."""
-    if kind == "all":
-        return np.ones(shape, bool)
-    mask = rng.random(shape) < 2 / 3
-    if kind == "empty":
-        mask[0] = False
-    return mask
 
 
 def _sizes(declaration: Declaration, turn: int) -> dict[str, int]:

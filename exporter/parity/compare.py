@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from temport.exporter.declare.declaration import HALF
+from temport.exporter.parity.decided import EXACT as EXACT_BOUND
+from temport.exporter.parity.decided import difference
 from temport.exporter.parity.result import FAIL, ILL, PASS, Bound, OutputRow
 from temport.exporter.parity.rounding_noise import Limits, in_rows, rms
 
 EPS = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
 """Spacing of floating-point numbers at 1."""
-HALF = ("float16", "bfloat16")
 CEILING = {"float64": 1e-3, "float32": 1e-3, "float16": 5e-2, "bfloat16": 5e-2}
 """torch error, relative to the output's scale, beyond which torch itself cannot say what is right."""
 TORCH_FACTOR = 2
@@ -78,10 +80,12 @@ def judge(
         )
     if actual.size == 0:
         return OutputRow(PASS, "", 0.0, 0.0, 0.0, 1.0, share=0.0)
-    got = actual.astype(np.float64)
+    got, oracle = actual.astype(np.float64), oracle.astype(np.float64)
     error = np.abs(got - oracle)
     worst = float(error.max())
     verdict, reason, share = _verdict(worst, limit)
+    if limit == EXACT_BOUND and verdict == FAIL:
+        reason = difference(got, oracle)
     if limits is not None and limit.judgeable:
         verdict, reason, share = _by_statistics(error, limits, (verdict, reason, share))
     return OutputRow(

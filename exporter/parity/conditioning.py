@@ -24,13 +24,13 @@ differ by a fraction of it."""
 def jittered(case: Case, draw: int, precision: str) -> Arrays:
     """The case with each floating-point input x replaced by x*(1 +- eps), signs drawn at random by `draw`.
 
-    eps is that of the model's `precision`, so every value moves by one or two units in the last place. Masks
-    stay as they are.
+    eps is that of the model's `precision`, so every value moves by one or two units in the last place. Masks and
+    integers stay as they are.
     """
     rng = np.random.default_rng([zlib.crc32(case.name.encode()), draw])
     moved: Arrays = {}
     for name, array in case.inputs.items():
-        if array.dtype == bool:
+        if array.dtype.kind in "biu":
             moved[name] = array
             continue
         signs = rng.choice(np.array([-1.0, 1.0]), size=array.shape)

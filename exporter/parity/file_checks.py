@@ -53,7 +53,7 @@ def check_file(
 
 def _file_row(subject: Subject, truths: Sequence[Truth]) -> RuntimeRow:
     try:
-        session = Float64Graph(body_domains.load(subject.model_path))
+        session = Float64Graph(body_domains.read_model(subject.model_path))
     except Exception as error:  # a damaged file may raise anything
         return RuntimeRow("file", "", "", FAIL, run_failure(error))
     row = _row("file", session, exact_truths(truths), "float64")

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from temport.exporter.declare.declaration import HALF, Axis, Declaration
 from temport.exporter.errors import UserError
 from temport.exporter.parity.cases import Case
 from temport.exporter.parity.compare import (
@@ -18,7 +19,6 @@ from temport.exporter.parity.compare import (
     EPS,
     EXACT,
     FLOOR_ULPS,
-    HALF,
     TORCH_FACTOR,
     bound,
     max_abs,
@@ -30,6 +30,8 @@ from temport.exporter.parity.conditioning import (
     amplification,
     jittered,
 )
+from temport.exporter.parity.decided import EXACT as EXACT_BOUND
+from temport.exporter.parity.decided import exact_outputs, undecided
 from temport.exporter.parity.result import Bound
 from temport.exporter.parity.rounding_noise import Limits, Noise
 from temport.exporter.runtimes import ORACLE, resolve
@@ -48,6 +50,7 @@ class Truth:
     limits  half precision: how large errors may be besides the largest
     source  half precision: the truth of the graph before its weights were rounded, judged as float32
     of_file half precision: the outputs are the file's own, in float64, so they say nothing about the file
+    undecided  integer and bool outputs: where rounding decides the value, so nobody is judged
     """
 
     case: Case
@@ -56,10 +59,13 @@ class Truth:
     limits: dict[str, Limits] = field(default_factory=dict)
     source: Truth | None = None
     of_file: bool = False
+    undecided: dict[str, np.ndarray] = field(default_factory=dict)
 
     def allowed_of_file(self, name: str) -> float:
         """How far the file may be from this truth where it is evaluated in float64; inf where nothing can be said."""
         bound = self.bounds[name]
+        if bound.allowed == 0:
+            return 0.0
         if self.source is not None:
             return np.inf if bound.scale is None else EXACT * bound.scale
         return np.inf if bound.allowed is None else bound.allowed
@@ -88,6 +94,8 @@ def find_truths(
         truths = tuple(
             find_truth(case, oracle, torch, "float32" if precision in HALF else precision) for case in cases
         )
+    for truth in truths:
+        check_shapes(subject.declaration, truth)
     if precision not in HALF:
         return truths
     with (
@@ -103,11 +111,14 @@ def find_truth(case: Case, oracle: Session, torch: Session, precision: str) -> T
     In a half type more copies say how torch's errors are spread, and the truth has limits made of that. float32 needs
     none: there the least of structural faults is a hundred times the largest error allowed.
     """
-    truth = {name: np.ascontiguousarray(output) for name, output in oracle.run(case.inputs).items()}
+    truth = {name: np.asarray(output, order="C") for name, output in oracle.run(case.inputs).items()}
     scales = {name: float(np.abs(output).max(initial=0.0)) for name, output in truth.items()}
     noise = {name: Noise(output.shape) for name, output in truth.items()}
     copies = JITTERS_OF_NOISE if precision in HALF else JITTERS
-    errors = _errors(torch.run(case.inputs), truth, noise)
+    rounded = torch.run(case.inputs)
+    exact = exact_outputs(truth)
+    others = [{n: rounded[n] for n in exact}]
+    errors = _errors(rounded, truth, noise)
     responses = dict.fromkeys(truth, 0.0)
     for draw in range(JITTERS_OF_SENSITIVE):
         rules = draw < JITTERS or any(_sensitive(errors[n], scales[n], precision) for n in truth)
@@ -115,7 +126,9 @@ def find_truth(case: Case, oracle: Session, torch: Session, precision: str) -> T
             break
         inputs = jittered(case, draw, precision)
         moved = oracle.run(inputs)
-        found = _errors(torch.run(inputs), moved, noise)
+        rounded = torch.run(inputs)
+        others += [{n: run[n] for n in exact} for run in (moved, rounded)]
+        found = _errors(rounded, moved, noise)
         if rules:
             errors = _worse(errors, found)
             responses = _worse(responses, _distances(moved, truth))
@@ -130,7 +143,30 @@ def find_truth(case: Case, oracle: Session, torch: Session, precision: str) -> T
         )
         for name, output in truth.items()
     }
-    return Truth(case, truth, bounds, {n: limit for n, limit in limits.items() if bounds[n].judgeable})
+    return Truth(
+        case,
+        truth,
+        bounds | dict.fromkeys(exact, EXACT_BOUND),
+        {n: limit for n, limit in limits.items() if bounds[n].judgeable and n not in exact},
+        undecided=undecided(truth, others),
+    )
+
+
+def check_shapes(declaration: Declaration, truth: Truth) -> None:
+    """UserError where an output has another shape than the declaration says for the sizes of this case."""
+    sizes = {
+        axis.name: size
+        for spec in declaration.inputs
+        for axis, size in zip(spec.shape, truth.case.inputs[spec.name].shape, strict=True)
+        if isinstance(axis, Axis)
+    }
+    for spec in declaration.outputs:
+        told, seen = spec.at(**sizes), truth.outputs[spec.name].shape
+        if told != seen:
+            raise UserError(
+                f"output {spec.name} is {list(seen)} in case {truth.case.name}, and its axes were declared as "
+                f"{', '.join(map(str, spec.onnx_shape()))}, which says {list(told)}; fix the sizes that move"
+            )
 
 
 def _half_truth(
@@ -143,11 +179,12 @@ def _half_truth(
     """
     truth = find_truth(source.case, oracle, torch, precision)
     outputs = _graph_outputs(truth, rounded)
+    exact = exact_outputs(truth.outputs)
     bounds = {}
     for name, limit in truth.bounds.items():
         scale = source.bounds[name].scale
         cost = max_abs(truth.outputs[name], source.outputs[name])
-        if scale is None or not np.isfinite(cost):
+        if scale is None or not np.isfinite(cost) or name in exact:
             bounds[name] = limit
             continue
         bounds[name] = replace(
@@ -155,7 +192,10 @@ def _half_truth(
             weights=_finite_distance(outputs[name], source.outputs[name]),
             allowed_weights=TORCH_FACTOR * cost + WEIGHTS_ULPS * EPS[precision] * scale,
         )
-    return Truth(source.case, outputs, bounds, truth.limits, source)
+    open_ones = undecided(outputs, [truth.outputs, source.outputs])
+    for name, mask in truth.undecided.items():
+        open_ones[name] = open_ones[name] | mask if name in open_ones else mask
+    return Truth(source.case, outputs, bounds, truth.limits, source, undecided=open_ones)
 
 
 def _graph_outputs(truth: Truth, rounded: Session | None) -> Arrays:

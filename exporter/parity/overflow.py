@@ -6,12 +6,15 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
+import ml_dtypes
 import numpy as np
 import onnx
 import onnx_ir as ir
 import onnxruntime as ort
 
-LARGEST = {"fp16": float(np.finfo(np.float16).max), "bf16": 3.3895313892515355e38}
+from temport.exporter.declare.declaration import HALF
+
+LARGEST = {name: float(ml_dtypes.finfo(name).max) for name in HALF}
 """Largest finite value of each half type."""
 
 

@@ -147,7 +147,7 @@ class ParityReport:
     formula    the bound in words; `eps`, `ceiling`, `jitters` are its constants
     passes     of the export, in order
     op_counts  operators by name per stage of the export (`traced`, `exported`)
-    flops      useful floating-point operations by operator, as traced and as exported
+    flops      useful floating-point operations by operator, as traced and as exported; None where they depend on data
     warnings   what a user of this model has to know
     reasons    why the verdict is `fail`
     checks     half precision: the file itself, in float64 and without any runtime
@@ -168,7 +168,7 @@ class ParityReport:
     checks: tuple[RuntimeRow, ...] = ()
     passes: tuple[PassRow, ...] = ()
     op_counts: dict[str, dict[str, int]] = field(default_factory=dict)
-    flops: dict[str, dict[str, float]] = field(default_factory=dict)
+    flops: dict[str, dict[str, float] | None] = field(default_factory=dict)
     masks: tuple[MaskPicture, ...] = ()
     warnings: tuple[str, ...] = ()
     versions: dict[str, str] = field(default_factory=dict)

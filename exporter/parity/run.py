@@ -6,11 +6,13 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 
+from temport.exporter.declare.declaration import HALF
 from temport.exporter.errors import UserError
 from temport.exporter.parity.bisect import locate
 from temport.exporter.parity.cases import Case
-from temport.exporter.parity.compare import CEILING, EPS, FORMULA, HALF, judge, worst
+from temport.exporter.parity.compare import CEILING, EPS, FORMULA, judge, worst
 from temport.exporter.parity.conditioning import JITTERS
+from temport.exporter.parity.decided import settled
 from temport.exporter.parity.gate import gate
 from temport.exporter.parity.oracle import Truth, find_truths
 from temport.exporter.parity.remarks import remarks
@@ -28,7 +30,7 @@ from temport.exporter.runtimes import every
 from temport.exporter.runtimes.contract import Runtime, Session
 from temport.exporter.runtimes.subject import Subject
 
-Progress = Callable[[str, int, int], None]
+OnRuntime = Callable[[str, int, int], None]
 """`progress(what, step, steps)`, called before each runtime."""
 
 
@@ -39,7 +41,7 @@ def run_parity(
     *,
     threads: int = 1,
     truths: Sequence[Truth] | None = None,
-    progress: Progress | None = None,
+    progress: OnRuntime | None = None,
 ) -> ParityReport:
     """Compare every runtime (default: all registered) with the float64 oracle.
 
@@ -116,6 +118,7 @@ def run_case(session: Session, truth: Truth, precision: str) -> ResultRow:
     except Exception as error:
         rows = {name: OutputRow(FAIL, run_failure(error)) for name in truth.outputs}
         return ResultRow(truth.case.name, FAIL, rows)
+    actual = settled(actual, truth.outputs, truth.undecided)
     rows = {
         name: judge(actual[name], oracle, truth.bounds[name], precision, truth.limits.get(name))
         if name in actual

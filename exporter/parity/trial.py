@@ -8,12 +8,11 @@ from pathlib import Path
 
 from torch import nn
 
-from temport.exporter.declare.declaration import Declaration
+from temport.exporter.declare.declaration import HALF, Declaration
 from temport.exporter.declare.streams import WholeSequence, open_frames, sequence_declaration, step_model
 from temport.exporter.graph import body_domains
 from temport.exporter.parity.before_rounding import BeforeRounding
 from temport.exporter.parity.cases import Case, default_cases
-from temport.exporter.parity.compare import HALF
 from temport.exporter.parity.file_checks import check_file
 from temport.exporter.parity.files import read_case
 from temport.exporter.parity.gate import gate
@@ -65,7 +64,7 @@ class Trial:
         if self.before is not None:
             return find_truths(self.source, cases, rounded=Float64Graph(self.before.rounded()))
         # without the graph before rounding, the file has to say itself what its weights give
-        file = Float64Graph(body_domains.load(self.subject.model_path))
+        file = Float64Graph(body_domains.read_model(self.subject.model_path))
         return tuple(replace(t, of_file=True) for t in find_truths(self.source, cases, rounded=file))
 
     def run(

@@ -12,6 +12,7 @@ import numpy as np
 
 from temport.exporter.errors import UserError
 from temport.exporter.parity.cases import Case
+from temport.exporter.parity.decided import EXACT
 from temport.exporter.parity.oracle import Truth
 from temport.exporter.parity.result import Bound
 from temport.exporter.parity.rounding_noise import Limits, rms
@@ -28,9 +29,11 @@ FIELDS = (
 )
 """Entries of a `bound` array, in order; NaN where there is none. NaN in `allowed`: the case cannot be judged.
 Bundles written before 0.2 hold the first four."""
-ROWS, ELEMENTS, SOURCE = ".rows", ".elements", ".source"
+ROWS, ELEMENTS, SOURCE, UNDECIDED = ".rows", ".elements", ".source", ".undecided"
 """What else stands beside an output: `bound/<tensor>.rows` and `.elements` say what each may be off; in half precision
-`output/<tensor>.source` and `bound/<tensor>.source` are those of the model before its weights were rounded.
+`output/<tensor>.source` and `bound/<tensor>.source` are those of the model before its weights were rounded;
+`bound/<tensor>.undecided` is 1 where an integer or bool is decided by rounding, and a reader that does not know it is
+told that the case cannot be judged.
 A reader that knows only the names of the outputs does not see them."""
 
 
@@ -40,12 +43,15 @@ def to_vectors(truths: Sequence[Truth]) -> dict[str, dict[str, Arrays]]:
 
 
 def _arrays(truth: Truth) -> dict[str, Arrays]:
-    outputs = dict(truth.outputs)
+    outputs = {name: output.astype(np.float64) for name, output in truth.outputs.items()}
     bounds = {name: _pack(bound) for name, bound in truth.bounds.items()}
+    for name, mask in truth.undecided.items():
+        bounds[name][0] = np.nan
+        bounds[name + UNDECIDED] = mask.astype(np.float64)
     for name, limits in truth.limits.items():
         bounds |= {name + ROWS: limits.rows, name + ELEMENTS: limits.elements}
     if truth.source is not None:
-        outputs |= {name + SOURCE: output for name, output in truth.source.outputs.items()}
+        outputs |= {name + SOURCE: output.astype(np.float64) for name, output in truth.source.outputs.items()}
         bounds |= {name + SOURCE: _pack(bound) for name, bound in truth.source.bounds.items()}
     return {"input": truth.case.inputs, "output": outputs, "bound": bounds}
 
@@ -70,9 +76,12 @@ def _truth(name: str, kinds: dict[str, Arrays]) -> Truth:
     bounds, source_bounds = _parted(kinds["bound"], SOURCE)
     bounds, rows = _parted(bounds, ROWS)
     bounds, elements = _parted(bounds, ELEMENTS)
+    bounds, masks = _parted(bounds, UNDECIDED)
+    bounds |= {tensor: _pack(EXACT) for tensor in masks}
     source = _told(case, sources, source_bounds, {}) if sources else None
     limits = {tensor: _limits(tensor, outputs, bounds, rows, elements) for tensor in rows}
-    return replace(_told(case, outputs, bounds, limits), source=source)
+    undecided = {tensor: mask.astype(bool) for tensor, mask in masks.items()}
+    return replace(_told(case, outputs, bounds, limits), source=source, undecided=undecided)
 
 
 def _told(case: Case, outputs: Arrays, bounds: Arrays, limits: dict[str, Limits]) -> Truth:

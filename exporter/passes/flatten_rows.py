@@ -19,19 +19,24 @@ from temport.exporter.graph.edit import initializer
 from temport.exporter.graph.projection import Dense, dense_behind
 from temport.exporter.graph.rows import Rows, adapt, by_row, rows_of
 from temport.exporter.graph.standard_operator import is_standard
+from temport.exporter.passes.notes import Notes
 
 RESHAPES_PER_LAYER = 2
 """What ONNX Runtime puts around a dense layer on three axes, to compute it as a `Gemm`."""
 
 
-def flatten_rows(model: ir.Model) -> bool:
+def flatten_rows(model: ir.Model, notes: Notes | None = None) -> bool:
     """Rewrite `model` in place; False where nothing gains by it. Run it before bodies are attached."""
     graph = model.graph
-    islands = [
-        island
-        for island in _islands(graph)
-        if _gains(island) and _can_return(graph, island) and _is_of_one_input(graph, island)
-    ]
+    islands = []
+    for island in filter(_gains, _islands(graph)):
+        why = _obstacle(graph, island)
+        if why is None:
+            islands.append(island)
+        elif notes is not None:
+            notes.add(
+                "flatten_rows", next(node for node in island if _layer(node)), f"keeps three axes: {why}"
+            )
     flat: dict[ir.Value, ir.Value] = {}
     for island in islands:
         _flatten(graph, island, flat)
@@ -98,6 +103,14 @@ def _layer(add: ir.Node) -> Dense | None:
     if layer is None or not by_row(layer.product) or only_user(layer.product.outputs[0]) is not add:
         return None
     return layer
+
+
+def _obstacle(graph: ir.Graph, island: list[ir.Node]) -> str | None:
+    if not _can_return(graph, island):
+        return "batch and sequence are open, and no input has both sizes of its result"
+    if not _is_of_one_input(graph, island):
+        return "batch and sequence are open, and several inputs have to agree in them"
+    return None
 
 
 def _can_return(graph: ir.Graph, island: list[ir.Node]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from temport.custom_ops.domain import DOMAIN
 from temport.exporter.graph.standard_operator import is_standard
 
 LENGTHS, FIRST_STATE, PEEPHOLES = 4, 5, 7
@@ -21,7 +22,7 @@ def fused_lstm(model: ir.Model) -> bool:
             "FusedLSTM",
             [*inputs[:LENGTHS], *inputs[FIRST_STATE:]],
             {"hidden_size": node.attributes["hidden_size"].as_int()},
-            domain="temport",
+            domain=DOMAIN,
             outputs=_all_outputs(node),
             name=node.name,
         )

@@ -8,6 +8,7 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import common
 
+from temport.custom_ops.domain import DOMAIN
 from temport.exporter.graph.dense_layer import only_user
 from temport.exporter.graph.edit import initializer, insert, replace
 from temport.exporter.graph.standard_operator import is_standard
@@ -33,7 +34,7 @@ def moving_average(model: ir.Model) -> bool:
     for average in found:
         _replace(graph, average)
     if found:
-        model.opset_imports["temport"] = 1  # shapes are inferred once more before the bodies are attached
+        model.opset_imports[DOMAIN] = 1  # shapes are inferred once more before the bodies are attached
         common.RemoveUnusedNodesPass()(model)
     return bool(found)
 
@@ -104,7 +105,7 @@ def _replace(graph: ir.Graph, average: _Average) -> None:
         "MovingAverage",
         [rows, average.near, average.far],
         {"channels": channels, "taps": taps},
-        domain="temport",
+        domain=DOMAIN,
         outputs=[ir.Value(name=f"{name}/frames", type=given.type, shape=ir.Shape(shape))],
         name=f"{name}/average",
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
-from temport.exporter.declare.declaration import DIALECTS, PRECISIONS, Declaration
+from temport.exporter.declare.declaration import DIALECTS, HALF, PRECISIONS, Declaration
 from temport.exporter.errors import UserError, did_you_mean
 from temport.exporter.graph.masks import BakedMask
 from temport.exporter.passes.absorb_keys import absorb_keys
@@ -32,7 +32,6 @@ from temport.exporter.trace.clean import clean
 ALL_DIALECTS = frozenset(DIALECTS)
 ALL_PRECISIONS = frozenset(PRECISIONS.values())
 FLOAT32 = frozenset({"float32"})
-HALF = ALL_PRECISIONS - FLOAT32
 
 
 @dataclass
@@ -90,8 +89,7 @@ def _limit_lengths(work: Work) -> bool:
 
 
 def _lower_precision(work: Work) -> bool:
-    names = {element: name for name, element in PRECISIONS.items()}
-    work.half = lower_precision(work.model, names[work.declaration.precision], work.notes)
+    work.half = lower_precision(work.model, work.declaration.precision, work.notes)
     return True
 
 
@@ -149,7 +147,7 @@ SIMPLIFYING = (
     ),
     Pass(
         name="flatten_rows",
-        run=lambda work: flatten_rows(work.model),
+        run=lambda work: flatten_rows(work.model, work.notes),
         why="dense layers take their rows on one axis, with the bias inside",
         after=("absorb_keys", "moving_average"),
     ),
@@ -180,7 +178,7 @@ WRITING = (
         name="lower_precision",
         run=_lower_precision,
         why="matrix products and attention compute in the half type",
-        precisions=HALF,
+        precisions=frozenset(HALF),
         after=("limit_lengths",),
         optional=False,
     ),

@@ -17,13 +17,11 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import common
 
+from temport.exporter.declare.declaration import HALF
 from temport.exporter.errors import UserError
 from temport.exporter.graph import operators
 from temport.exporter.graph.operator_row import Half
 from temport.exporter.passes.notes import Notes
-
-PRECISIONS = {"fp16": ir.DataType.FLOAT16, "bf16": ir.DataType.BFLOAT16}
-"""Name on the command line -> element type (`fp32` is no pass at all)."""
 
 _FLOATS = {ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16}
 
@@ -46,10 +44,12 @@ class PrecisionChange:
 def lower_precision(model: ir.Model, precision: str, notes: Notes | None = None) -> PrecisionChange:
     """Retype the float32 graph of `model` in place; run it before bodies are attached.
 
-    Raises `UserError` for an unknown precision or a weight that the half type cannot hold.
+    precision  `float16` or `bfloat16`
+
+    Raises ValueError for another one, `UserError` for a weight that the half type cannot hold.
     """
-    if precision not in PRECISIONS:
-        raise UserError(f"--precision {precision!r} is unknown; give fp32, {', '.join(PRECISIONS)}")
+    if precision not in HALF:
+        raise ValueError(f"{precision!r} is no half precision; they are {', '.join(HALF)}")
     return _Retyping(model, precision, notes).run()
 
 
@@ -57,7 +57,7 @@ class _Retyping:
     def __init__(self, model: ir.Model, precision: str, notes: Notes | None) -> None:
         self.notes = notes
         self.model, self.graph, self.precision = model, model.graph, precision
-        self.half_type = PRECISIONS[precision]
+        self.half_type = ir.DataType[precision.upper()]
         self.converted: dict[tuple[str, ir.DataType], ir.Value] = {}
         self.half: list[str] = []
         self.float32: Counter[str] = Counter()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from temport.custom_ops.domain import DOMAIN
 from temport.exporter.graph.edit import stand_in
 
 
 def is_single_block(node: ir.Node) -> bool:
     """Whether the node's rows, a fixed number, all lie in its first block."""
-    if node.domain != "temport" or node.op_type != "BlockLinearAttention":
+    if node.domain != DOMAIN or node.op_type != "BlockLinearAttention":
         return False
     queries = node.inputs[0]
     length = queries.shape[1] if queries is not None and queries.shape is not None else None

@@ -20,6 +20,7 @@ from temport.exporter.parity.result import (
     RuntimeRow,
 )
 from temport.exporter.report.chart import distribution, strips
+from temport.exporter.report.work import work
 
 TEMPLATE = "report.html.jinja"
 
@@ -42,6 +43,7 @@ def render(report: ParityReport) -> str:
     ]
     return environment.get_template(TEMPLATE).render(
         report=report,
+        work=work(report.flops),
         matrix=matrix(report),
         charts=charts,
         operators=operators(report.op_counts),

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from temport.exporter.parity.result import CHECKS, FAIL, ILL, NOT_RUN, PASS, Bound, ParityReport
 from temport.exporter.report.html import figure, matrix
+from temport.exporter.report.work import work
 from temport.exporter.terminal import Terminal
 
 STYLE = {PASS: "green", FAIL: "bold red", ILL: "yellow", NOT_RUN: "dim"}
@@ -39,8 +40,7 @@ def table(report: ParityReport) -> Group:
     parts += [Text(f"{r.name}: {CHECKS.get(r.name, r.path)}", "dim") for r in report.checks]
     parts += [Text(f"{r.name}: {r.version}, {r.path}", "dim") for r in report.runtimes if r.path]
     if report.flops:
-        stages = ", ".join(f"{sum(f.values()) / 1e6:.4g} MFLOP {stage}" for stage, f in report.flops.items())
-        parts.append(Text(f"work: {stages}", "dim"))
+        parts.append(Text(f"work: {work(report.flops)}", "dim"))
     parts += [Text(f"warning: {warning}", "yellow") for warning in report.warnings]
     for runtime in (*report.checks, *report.runtimes):
         if (at := runtime.divergence) is not None:

@@ -33,7 +33,7 @@ ORACLE = "temport.exporter.runtimes.torch_eager:FLOAT64"
 """The truth every runtime is compared with; never a row of its own."""
 
 
-def load(name: str) -> Runtime:
+def runtime_named(name: str) -> Runtime:
     """The runtime called `name`; its library is imported only when a session is opened."""
     ours = RUNTIMES | ON_REQUEST
     if name in ours:
@@ -56,7 +56,7 @@ def every() -> list[Runtime]:
     """All that run unless some are named: ours, and those of other distributions. One that cannot be loaded is among
     them and says why.
     """
-    return [load(name) for name in RUNTIMES] + [_usable(plugin) for plugin in offered()]
+    return [runtime_named(name) for name in RUNTIMES] + [_usable(plugin) for plugin in offered()]
 
 
 def _usable(plugin: Plugin) -> Runtime:
@@ -81,7 +81,7 @@ __all__ = [
     "Runtime",
     "Session",
     "every",
-    "load",
     "offered",
     "resolve",
+    "runtime_named",
 ]

@@ -66,7 +66,7 @@ class OpReference:
         return None
 
     def open(self, subject: Subject, threads: int = 1) -> ReferenceSession:
-        model = body_domains.load(subject.model_path)
+        model = body_domains.read_model(subject.model_path)
         if not has_custom_ops(model):
             raise UserError("the model has no custom ops, so onnx_reference says the same")
         evaluator = ReferenceEvaluator(without_bodies(model), new_ops=REFERENCE_OPS)

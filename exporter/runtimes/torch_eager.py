@@ -41,8 +41,10 @@ class TorchSession(Closing):
     def run(self, inputs: Arrays) -> Arrays:
         import torch
 
+        from temport.exporter.declare.slow_path import slow_path
+
         tensors = [self._tensor(inputs[spec.name]) for spec in self.declaration.inputs]
-        with torch.inference_mode(), _threads(self.threads):
+        with torch.inference_mode(), slow_path(), _threads(self.threads):
             result = self.module(*tensors)
         results = result if isinstance(result, tuple) else (result,)
         return {
@@ -52,7 +54,7 @@ class TorchSession(Closing):
     def _tensor(self, array: np.ndarray[Any, Any]) -> torch.Tensor:
         import torch
 
-        if array.dtype.kind in "bi":
+        if array.dtype.kind in "biu":
             return torch.from_numpy(array)
         # through float64, which holds every half and single value exactly and which torch always takes
         return torch.from_numpy(array.astype(np.float64)).to(self.dtype)

@@ -19,14 +19,25 @@ import torch
 from torch import nn
 
 from temport.custom_ops.table import OPS
-from temport.exporter.declare.declaration import Axis, Declaration, TensorSpec
+from temport.exporter.declare.declaration import Axis, Declaration
+from temport.exporter.declare.observe import drawn
+from temport.exporter.declare.slow_path import slow_path
 from temport.exporter.errors import UserError, users_code
+from temport.exporter.trace.advice import advice
+from temport.exporter.trace.recurrent import whole_layers
 from temport.exporter.trace.small_addends import keep_small_addends
 from temport.exporter.trace.torch_translations import translations_read_once
 from temport.exporter.trace.translate_division import translate_division
 from temport.exporter.trace.translate_erfc import translate_erfc
 from temport.exporter.trace.translate_index import translate_index
 from temport.exporter.trace.translate_lstm import translate_lstm
+from temport.exporter.trace.translate_recurrent import (
+    GRU,
+    RNN_RELU,
+    RNN_TANH,
+    translate_lstm_layers,
+    translate_one_state,
+)
 
 OLDEST_OPSET, NEWEST_OPSET = 18, 24
 
@@ -38,15 +49,7 @@ def example_inputs(declaration: Declaration) -> tuple[torch.Tensor, ...]:
         return axis.opt if axis.static else min(max(axis.opt, 2), axis.max)
 
     sizes = {name: size(axis) for name, axis in declaration.axes.items()}
-    generator = torch.Generator().manual_seed(declaration.seed)
-
-    def tensor(spec: TensorSpec) -> torch.Tensor:
-        shape = spec.at(**sizes)
-        if spec.dtype == "bool":
-            return torch.ones(shape, dtype=torch.bool)
-        return torch.randn(shape, generator=generator).to(getattr(torch, spec.dtype))
-
-    return tuple(tensor(spec) for spec in declaration.inputs)
+    return drawn(declaration.inputs, sizes, declaration.seed)
 
 
 def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
@@ -54,6 +57,10 @@ def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
     return {
         **{op.torch_op: op.translate() for op in OPS.values() if op.torch_op},
         torch.ops.temport.lstm.default: translate_lstm,
+        torch.ops.temport.lstm_layers.default: translate_lstm_layers,
+        torch.ops.temport.gru_layers.default: translate_one_state(GRU),
+        torch.ops.temport.rnn_tanh_layers.default: translate_one_state(RNN_TANH),
+        torch.ops.temport.rnn_relu_layers.default: translate_one_state(RNN_RELU),
         torch.ops.aten.erfc.default: translate_erfc,
         torch.ops.aten.div.Tensor_mode: translate_division,
         torch.ops.aten.index.Tensor: translate_index,
@@ -79,9 +86,9 @@ def to_onnx(module: nn.Module, declaration: Declaration) -> ir.Model:
     own = (
         contextlib.nullcontext()
         if declaration.module is None
-        else users_code(f"{declaration.module} cannot be traced")
+        else users_code(f"{declaration.module} cannot be traced", advice)
     )
-    with own, _quiet(), translations_read_once():
+    with own, _quiet(), slow_path(), whole_layers(), translations_read_once():
         program = torch.onnx.export(
             module,
             example_inputs(declaration),
@@ -134,19 +141,23 @@ def _check_symbolic(model: ir.Model, declaration: Declaration) -> None:
             if isinstance(wanted, str) and isinstance(dim, int):
                 raise UserError(
                     f"the module freezes axis {wanted} of {spec.name} to {dim}; "
-                    f"make it size-independent or export it with a fixed --{wanted}"
+                    f"make it independent of the size (a Python loop over frames is not), or export it with a fixed "
+                    f"--{wanted}"
                 )
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """The tracer's progress prints and torchvision notices are not the user's business; errors still raise."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    """The tracer's prints, graphs and notices are not the user's business; what it raises says what is wrong."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+        ):
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        logging.disable(disabled)

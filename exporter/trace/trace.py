@@ -12,12 +12,13 @@ from dataclasses import dataclass
 import onnx_ir as ir
 from torch import nn
 
-from temport.exporter.declare.declaration import Declaration
+from temport.exporter.declare.declaration import Declaration, TensorSpec
 from temport.exporter.declare.streams import step_model
 from temport.exporter.declare.weights import fingerprint
 from temport.exporter.graph.masks import BakedMask
 from temport.exporter.trace.clean import clean
 from temport.exporter.trace.fold_constants import fold_constants
+from temport.exporter.trace.output_axes import outputs_of
 from temport.exporter.trace.torch_to_onnx import to_onnx
 from temport.graphs.baking import bake
 from temport.graphs.masks import MaskTable
@@ -29,11 +30,13 @@ class Traced:
 
     masks    the mask tables that the module itself baked
     weights  sha256 of the module's parameters
+    outputs  as declared, each axis that moves with the inputs' as an expression of them
     """
 
     model: ir.Model
     masks: tuple[BakedMask, ...]
     weights: str
+    outputs: tuple[TensorSpec, ...]
 
 
 def trace(module: nn.Module, declaration: Declaration) -> Traced:
@@ -42,6 +45,7 @@ def trace(module: nn.Module, declaration: Declaration) -> Traced:
     baked = step_model(module, declaration) if declaration.streaming else copy.deepcopy(module)
     bake(baked, longest)
     model = to_onnx(baked, declaration)
+    outputs = outputs_of(model, declaration)
     fold_constants(model)
     clean(model)
     masks = tuple(
@@ -49,4 +53,4 @@ def trace(module: nn.Module, declaration: Declaration) -> Traced:
         for name, table in baked.named_modules()
         if isinstance(table, MaskTable) and table.baked is not None
     )
-    return Traced(model, masks, fingerprint(module))
+    return Traced(model, masks, fingerprint(module), outputs)

@@ -122,11 +122,22 @@ def _bad_signatures() -> Iterator[Case]:
     }.items():
         for value in values:
             yield changed(WINDOW, *spec, key, to=value)
-    for value in (0, -1, 1.5, True, "3", None, axis(min=2, opt=1), axis(opt=5), axis(max=5), axis(min=0)):
+    for value in (0, -1, 1.5, True, "3", None, axis(min=2, opt=1), axis(opt=5), axis(max=5), axis(min=-1)):
         yield changed(WINDOW, *spec, "shape", 0, to=value)
     for value in (axis(name=""), axis(more=1), axis(max=DELETED), axis(min=1.5), axis(max=2**41)):
         yield changed(WINDOW, *spec, "shape", 0, to=value)
-    yield changed(WINDOW, "signature", "outputs", 0, "shape", 0, to=axis(name="time"))
+    for name in (
+        "time",
+        "batch + 1",
+        "batch // 0",
+        "batch +",
+        "batch batch",
+        "2 * time",
+        "(batch",
+        "batch.real",
+        "-batch",
+    ):
+        yield changed(WINDOW, "signature", "outputs", 0, "shape", 0, to=axis(name=name))
     for value in (
         [],
         [7],
@@ -146,6 +157,7 @@ def _bad_signatures() -> Iterator[Case]:
     yield changed(STEP, "signature", "inputs", 0, "shape", to=[3, 1, 3])
     yield changed(STEP, "signature", "outputs", 0, "shape", to=[])
     yield changed({**STEP, "inputs": STEP["inputs"][1:]}, "temport", to="0")
+    yield changed(json.loads(json.dumps(STEP).replace('"min": 1', '"min": 0')), "temport", to="0")
     yield changed({**STEP, "outputs": STEP["outputs"][1:]}, "temport", to="0")
 
 
@@ -249,6 +261,21 @@ def good() -> Iterator[Case]:
     for signature in (WINDOW, STEP):
         yield changed(signature, "temport", to="9.9")
     yield changed(WINDOW, "declaration", "prune", to=False)
+    for name, opt in {
+        "batch + 1": 3,
+        "(batch + 5) // 3 % 4": 2,
+        "max(batch - 9, 0)": 0,
+        "min(2 * batch, 3)": 3,
+    }.items():
+        yield changed(WINDOW, "signature", "outputs", 0, "shape", 0, to=axis(name=name, min=0, opt=opt))
+    yield changed(
+        WINDOW,
+        "signature",
+        "inputs",
+        0,
+        "values",
+        to={"low": "0", "high": "batch + 1", "prefix": False, "ignore": False},
+    )
     yield changed(WINDOW, "declaration", "without", to=DELETED)
     yield changed(WINDOW, "verdict", to="fail")
     yield changed(WINDOW, "signature", "inputs", 0, "name", to="é" * 255)

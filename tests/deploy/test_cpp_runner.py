@@ -19,7 +19,7 @@ from temport.exporter.parity.gate import gate
 from temport.exporter.parity.run import run_runtime
 from temport.exporter.parity.serial import runtime_row
 from temport.exporter.parity.vectors import read_vectors
-from temport.exporter.runtimes import load
+from temport.exporter.runtimes import runtime_named
 from temport.exporter.runtimes.libraries import onnxruntime_library
 from temport.exporter.runtimes.runner import replay
 from temport.exporter.runtimes.subject import Subject
@@ -61,7 +61,7 @@ def test_measures_are_those_of_the_report(
     bundle = open_bundle(exported("mega"))
     subject = Subject(bundle.declaration, bundle.model_path)
     truths = read_vectors(bundle.path / "vectors.npz")
-    theirs = run_runtime(subject, load("cpp"), truths)
+    theirs = run_runtime(subject, runtime_named("cpp"), truths)
     done = run(runner, bundle.path, "--replay", "--ops", library_path() or "none")
     ours = runtime_row(json.loads(done.stdout)["runtimes"][0])
     assert theirs.verdict == "pass" and gate([ours])[0] == "pass"

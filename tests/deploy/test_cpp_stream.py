@@ -24,7 +24,7 @@ from temport.exporter.parity.stream import Streamed
 from temport.exporter.parity.vectors import read_vectors
 from temport.exporter.recheck import run_parity_of_bundle
 from temport.exporter.request import ExportRequest
-from temport.exporter.runtimes import load
+from temport.exporter.runtimes import runtime_named
 from temport.exporter.runtimes.libraries import onnxruntime_library
 from temport.exporter.runtimes.subject import Subject
 
@@ -138,7 +138,7 @@ def test_a_stream_from_file_to_file(runner: Path, stepped: Stepped, tmp_path: Pa
     done = run(runner, bundle.path, "--ops", "none", *files)
     assert done.returncode == 0, done.stderr
     subject = Subject(bundle.declaration, bundle.model_path)
-    with Streamed(load("onnxruntime_cpu")).open(subject) as session:
+    with Streamed(runtime_named("onnxruntime_cpu")).open(subject) as session:
         expected = session.run({"frame": frames})["output"]
     np.testing.assert_allclose(np.load(tmp_path / "y.npy"), expected, rtol=0, atol=16 * 2.0**-23)
     np.save(tmp_path / "x.npy", frames[:, :0])

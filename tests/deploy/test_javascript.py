@@ -26,7 +26,7 @@ from temport.exporter.parity.run import run_runtime
 from temport.exporter.parity.serial import runtime_row
 from temport.exporter.parity.vectors import read_vectors
 from temport.exporter.request import ExportRequest
-from temport.exporter.runtimes import load, node
+from temport.exporter.runtimes import node, runtime_named
 from temport.exporter.runtimes.subject import Subject
 
 Exported = Callable[[str], Path]
@@ -53,7 +53,7 @@ def test_as_a_parity_runtime(exported: Exported) -> None:
     bundle = open_bundle(exported("mega"))
     theirs = run_runtime(
         Subject(bundle.declaration, bundle.model_path),
-        load("node"),
+        runtime_named("node"),
         read_vectors(bundle.path / "vectors.npz"),
     )
     ours = runtime_row(json.loads(run("node", bundle.path, "--replay").stdout)["runtimes"][0])

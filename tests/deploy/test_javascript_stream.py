@@ -24,7 +24,7 @@ from temport.exporter.parity.stream import Streamed
 from temport.exporter.parity.vectors import read_vectors
 from temport.exporter.recheck import run_parity_of_bundle
 from temport.exporter.request import ExportRequest
-from temport.exporter.runtimes import load, node
+from temport.exporter.runtimes import node, runtime_named
 from temport.exporter.runtimes.subject import Subject
 
 Stepped = Callable[[str], Path]
@@ -120,7 +120,9 @@ def test_a_stream_from_file_to_file(stepped: Stepped, where: str, tmp_path: Path
     files = ("--input", tmp_path / "x.npy", "--output", f"output={tmp_path / 'y.npy'}")
     done = run(where, bundle.path, *files)
     assert done.returncode == 0, done.stderr
-    with Streamed(load("onnxruntime_cpu")).open(Subject(bundle.declaration, bundle.model_path)) as session:
+    with Streamed(runtime_named("onnxruntime_cpu")).open(
+        Subject(bundle.declaration, bundle.model_path)
+    ) as session:
         expected = session.run({"frame": frames})["output"]
     np.testing.assert_allclose(np.load(tmp_path / "y.npy"), expected, rtol=0, atol=16 * 2.0**-23)
     np.save(tmp_path / "x.npy", frames[:, :, :5])

@@ -24,7 +24,7 @@ from temport.exporter.graph.graph_alone import graph_alone
 from temport.exporter.parity.run import run_runtime
 from temport.exporter.parity.stream import Streamed
 from temport.exporter.parity.vectors import read_vectors
-from temport.exporter.runtimes import load
+from temport.exporter.runtimes import runtime_named
 from temport.exporter.runtimes.native_kernels import CustomNode, bodies_run, custom_nodes
 from temport.exporter.runtimes.subject import Subject
 
@@ -84,7 +84,9 @@ def paths(runner: Path, bundle: Path) -> set[str]:
     truths = read_vectors(bundle / "vectors.npz")
     subject = Subject(opened.declaration, opened.model_path)
     streaming = opened.declaration.streaming
-    native = Streamed(load("onnxruntime_native")) if streaming else load("onnxruntime_native")
+    native = (
+        Streamed(runtime_named("onnxruntime_native")) if streaming else runtime_named("onnxruntime_native")
+    )
     row = run_runtime(subject, native, truths)
     assert row.verdict == "pass", row.reason
     session = temport.load(bundle)

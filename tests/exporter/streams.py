@@ -16,7 +16,7 @@ from temport.exporter.parity.oracle import Truth
 from temport.exporter.parity.result import ParityReport
 from temport.exporter.parity.stream import initial_state
 from temport.exporter.parity.trial import Trial, cases_for
-from temport.exporter.runtimes import load
+from temport.exporter.runtimes import runtime_named
 from temport.exporter.runtimes.contract import Arrays
 from tests.small_models import SMALL
 
@@ -42,7 +42,7 @@ class Exported:
     def parity(self, runtimes: tuple[str, ...] = FAST) -> ParityReport:
         truths = self.truths()
         cases = tuple(truth.case for truth in truths)
-        return self.trial().run(cases, [load(name) for name in runtimes], truths, lambda *_: None)
+        return self.trial().run(cases, [runtime_named(name) for name in runtimes], truths, lambda *_: None)
 
     def session(self) -> ort.InferenceSession:
         options = ort.SessionOptions()

@@ -20,7 +20,7 @@ from temport.exporter.parity.run import run_parity
 from temport.exporter.passes import absorb_keys as subject
 from temport.exporter.passes.absorb_keys import absorb_keys
 from temport.exporter.passes.spell_dense import spell_dense
-from temport.exporter.runtimes import load
+from temport.exporter.runtimes import runtime_named
 from temport.exporter.runtimes.subject import Subject
 from tests.traces import build
 
@@ -198,7 +198,7 @@ def test_parity_sees_a_wrong_product(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     def verdict() -> str:
         save(build(module, declaration), tmp_path / "model.onnx", False)
         model = Subject(declaration, tmp_path / "model.onnx", module)
-        return run_parity(model, default_cases(declaration), [load("onnxruntime_cpu")]).verdict
+        return run_parity(model, default_cases(declaration), [runtime_named("onnxruntime_cpu")]).verdict
 
     assert verdict() == "pass"
     right = subject.through

@@ -21,7 +21,7 @@ from temport.exporter.declare.declaration import Declaration, TensorSpec
 from temport.exporter.graph import body_domains
 from temport.exporter.parity.cases import default_cases
 from temport.exporter.parity.run import run_parity
-from temport.exporter.runtimes import load
+from temport.exporter.runtimes import runtime_named
 from temport.exporter.runtimes.native_kernels import bodies_run, custom_nodes
 from temport.exporter.runtimes.subject import Subject
 from temport.graphs.attention_layers import sliding_window_attention
@@ -43,7 +43,7 @@ def test_a_file_has_no_overloads_and_the_oldest_format(tmp_path: Path, external_
     assert {part.domain for part in parts(written)} <= {opset.domain for opset in written.opset_import}
     assert written.ir_version == 9
 
-    read = body_domains.load(tmp_path / "model.onnx")
+    read = body_domains.read_model(tmp_path / "model.onnx")
     assert {part.domain for part in parts(read)} == {"temport"}
     assert len({(f.name, f.overload) for f in read.functions}) == len(written.functions)
     body_domains.spread(read)
@@ -130,7 +130,9 @@ def test_bodies_that_differ_in_lengths_become_one_where_they_are_too_many(tmp_pa
 
     subject = Subject(declaration, tmp_path / "model.onnx", module)
     runtimes = ("onnx_reference", "op_reference", "onnxruntime_cpu", "onnxruntime_native", "openvino")
-    rows = run_parity(subject, default_cases(declaration), [load(name) for name in runtimes]).runtimes
+    rows = run_parity(
+        subject, default_cases(declaration), [runtime_named(name) for name in runtimes]
+    ).runtimes
     assert {row.name: row.verdict for row in rows} == dict.fromkeys(runtimes, "pass")
 
 
@@ -157,6 +159,6 @@ def test_a_model_with_more_bodies_than_kernels_says_which_nodes_have_none(tmp_pa
     module = Windows(layers).eval()
     save(build(module, declaration), tmp_path / "model.onnx", external_data=False)
     subject = Subject(declaration, tmp_path / "model.onnx", module)
-    (row,) = run_parity(subject, default_cases(declaration), [load("onnxruntime_native")]).runtimes
+    (row,) = run_parity(subject, default_cases(declaration), [runtime_named("onnxruntime_native")]).runtimes
     assert row.verdict == "pass"
     assert row.path.endswith(f"; OnlineSoftmaxAttention as its body in 1 of {layers} nodes")

@@ -26,7 +26,7 @@ from temport.exporter.parity.cases import default_cases
 from temport.exporter.parity.result import ParityReport
 from temport.exporter.parity.run import run_parity
 from temport.exporter.recheck import rebuilt_module
-from temport.exporter.runtimes import load
+from temport.exporter.runtimes import runtime_named
 from temport.exporter.runtimes.subject import Subject
 from temport.exporter.trace.torch_to_onnx import to_onnx
 from tests.small_models import PRUNED, SMALL
@@ -63,7 +63,7 @@ def parity(
 ) -> ParityReport:
     save(built, folder / "model.onnx", external_data=False)
     subject = Subject(declaration, folder / "model.onnx", module)
-    return run_parity(subject, default_cases(declaration), [load(runtime) for runtime in runtimes])
+    return run_parity(subject, default_cases(declaration), [runtime_named(runtime) for runtime in runtimes])
 
 
 def assert_all_agree(declaration: Declaration, module: nn.Module, folder: Path) -> Built:

@@ -13,6 +13,7 @@ from torch import nn
 from temport.exporter.declare.modules import declare_factory
 from temport.exporter.passes import flatten_rows as subject
 from temport.exporter.passes.flatten_rows import flatten_rows
+from temport.exporter.passes.notes import Notes
 from tests.traces import build
 
 C = 5
@@ -169,7 +170,10 @@ def test_two_inputs_that_may_disagree_keep_their_axes() -> None:
     body = "{a}  j = Concat<axis=-1>(h, x2)  k = Slice(j, one, six, two)  {bk}"
     assert flatten_rows(model(body, "batch", 3)) and flatten_rows(model(body, 2, "seq"))
     rows = model(body, "batch", "seq")
-    assert not flatten_rows(rows)
+    notes = Notes()
+    assert not flatten_rows(rows, notes)
+    (note,) = notes
+    assert "flatten_rows: Add" in note and "several inputs have to agree" in note
     feeds = {"x": np.zeros((2, 6, C), np.float32), "x2": np.zeros((3, 4, 4), np.float32)}
     with pytest.raises(ValueError, match="dimension"):
         ReferenceEvaluator(ir.to_proto(rows)).run(None, feeds)

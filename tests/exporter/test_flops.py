@@ -12,7 +12,8 @@ from temport.custom_ops.mask import MaskRule
 from temport.exporter.build import build
 from temport.exporter.declare.architectures import declare
 from temport.exporter.declare.declaration import Axis, Declaration, TensorSpec
-from temport.exporter.graph.flops import count_flops
+from temport.exporter.graph.flops import count_flops, uncounted
+from temport.exporter.report.work import work
 
 
 def one_node(op, shapes, output, weights=(), domain="", **attributes):
@@ -88,6 +89,36 @@ def test_symbolic_axes_count_at_their_opt():
     assert build(module, moving).flops["traced"] == build(module, fixed).flops["traced"]
 
 
+def test_einsum_counts_every_choice_of_its_indices():
+    x, w = [2, 5, 7], [7, 11]
+    assert (
+        total(one_node("Einsum", {"x": x, "w": w}, [2, 5, 11], equation="btc,cd->btd")) == 2 * 2 * 5 * 7 * 11
+    )
+    assert (
+        total(one_node("Einsum", {"x": x, "w": w}, [2, 5, 11], equation="...c, cd -> ...d"))
+        == 2 * 2 * 5 * 7 * 11
+    )
+    assert total(one_node("Einsum", {"x": x}, [2, 7, 5], equation="btc->bct")) == 0
+
+
+def test_transposed_convolution_counts_each_tap_of_each_entry():
+    shapes = {"x": [2, 6, 9], "w": [6, 4, 3]}
+    assert total(one_node("ConvTranspose", shapes, [2, 4, 11])) == 2 * 2 * 6 * 9 * 4 * 3
+
+
+def test_an_operator_without_a_row_is_told():
+    assert [n.op_type for n in uncounted(one_node("Foo", {"x": [2, 3]}, [2, 3], domain="theirs"))] == ["Foo"]
+
+
+def test_work_in_words():
+    assert (
+        work({"traced": {"MatMul": 5e6}, "exported": {"MatMul": 2.5e6}})
+        == "5 MFLOP traced, 2.5 MFLOP exported"
+    )
+    assert work({"traced": {}, "exported": {}}) == "no matrix product, recurrence or attention"
+    assert work({"traced": None, "exported": None}) == "not known, since a size depends on the data"
+
+
 def test_pruning_shows_in_the_count():
     declaration, module, _ = declare("sliding_window", ["embed_dim=8", "window_size=3"], seq="20")
     flops = build(module, declaration).flops
@@ -100,7 +131,7 @@ def test_sizes_that_depend_on_data_are_not_counted():
         "{ i = NonZero(x)  t = Transpose<perm=[1,0]>(i)  f = Cast<to=1>(t)"
         "  p = Concat<axis=1>(f, f)  y = MatMul(p, w) }"
     )
-    assert count_flops(ir.from_proto(graph), STATIC) == {}
+    assert count_flops(ir.from_proto(graph), STATIC) is None
 
 
 def test_a_frame_counts_every_row_of_its_caches():

@@ -20,7 +20,7 @@ from temport.exporter.parity.result import FAIL
 from temport.exporter.parity.run import run_parity
 from temport.exporter.passes import fused_dense as rewrite
 from temport.exporter.passes.spell_dense import spell_dense
-from temport.exporter.runtimes import load
+from temport.exporter.runtimes import runtime_named
 from temport.exporter.runtimes.op_reference import REFERENCE_OPS
 from temport.exporter.runtimes.subject import Subject
 
@@ -276,6 +276,8 @@ def test_a_wrong_rewrite_is_seen(
         save(build(module, declaration), path, external_data=False)
         subject = Subject(declaration, path, module)
         report = run_parity(
-            subject, default_cases(declaration)[:1], [load("onnxruntime_cpu"), load("op_reference")]
+            subject,
+            default_cases(declaration)[:1],
+            [runtime_named("onnxruntime_cpu"), runtime_named("op_reference")],
         )
     assert [row.verdict for row in report.runtimes] == [FAIL, FAIL]

@@ -16,7 +16,7 @@ from temport.exporter.build import build, save
 from temport.exporter.declare.declaration import Axis, Declaration, TensorSpec
 from temport.exporter.parity.cases import Array
 from temport.exporter.passes.order import PASSES
-from temport.exporter.runtimes import load
+from temport.exporter.runtimes import runtime_named
 from temport.exporter.runtimes.contract import Session
 from temport.exporter.runtimes.subject import Subject
 from temport.graphs.moving_average import DecayKernel
@@ -61,7 +61,7 @@ def test_another_length_is_an_error(tmp_path: Path, name: str, batch: str) -> No
     longest = dict.fromkeys(lengths, LONGEST)
     outside = (LONGEST + 1, 3 * LONGEST, SHORTEST - 1, 1)
     for runtime in runtimes(subject):
-        with load(runtime).open(subject) as session:
+        with runtime_named(runtime).open(subject) as session:
             within = run(session, subject.declaration, **longest)
             for axis, length in itertools.product(lengths, outside):
                 with pytest.raises(Exception, match=r"(?i)reshape"):
@@ -77,7 +77,7 @@ def test_without_the_check_an_average_ends_early(tmp_path: Path, monkeypatch: py
     subject = exported(tmp_path, "mega-softmax")
     assert subject.module is not None
     x = torch.from_numpy(np.random.default_rng(0).standard_normal((1, 60, 6), np.float32))
-    with load("onnxruntime_native").open(subject) as session, torch.no_grad():
+    with runtime_named("onnxruntime_native").open(subject) as session, torch.no_grad():
         numbers = session.run({"state_sequence": x.numpy()})["output"]
         truth = subject.module(x).numpy()
     assert np.abs(numbers - truth).max() > 1e-3
@@ -95,7 +95,7 @@ def test_without_the_check_rows_of_short_sequences_join(
             subject = exported(
                 tmp_path, "sliding_window", "window_size=4", batch="1:2:4", seq=f"12:14:{LONGEST}"
             )
-        with load("onnxruntime_native").open(subject) as session:
+        with runtime_named("onnxruntime_native").open(subject) as session:
             if checked:
                 with pytest.raises(Exception, match=f"state_sequence/12<=seq<={LONGEST}"):
                     run(session, subject.declaration, **sizes)
@@ -106,7 +106,7 @@ def test_without_the_check_rows_of_short_sequences_join(
 @pytest.mark.parametrize("length", [LONGEST + 1, SHORTEST - 1])
 def test_the_message_names_the_input_its_length_and_the_range(tmp_path: Path, length: int) -> None:
     subject = exported(tmp_path, "dms-masked")
-    session = load("onnxruntime_native").open(subject)
+    session = runtime_named("onnxruntime_native").open(subject)
     said = rf"query/{SHORTEST}<=seq<={LONGEST}.*\{{2,{length},8\}}"
     with session, pytest.raises(Exception, match=said):
         run(session, subject.declaration, seq=length, memory=LONGEST)
@@ -131,7 +131,7 @@ def test_a_length_too_long_does_not_make_up_for_another_too_short(tmp_path: Path
     save(build(TwoLengths().eval(), declaration), tmp_path / "model.onnx", external_data=False)
     subject = Subject(declaration, tmp_path / "model.onnx", TwoLengths())
     for runtime in runtimes(subject):
-        with load(runtime).open(subject) as session:
+        with runtime_named(runtime).open(subject) as session:
             run(session, declaration, rows=2, columns=6)
             with pytest.raises(Exception, match=r"(?i)reshape"):
                 run(session, declaration, rows=4, columns=3)

@@ -246,7 +246,7 @@ def test_a_branch_reads_float32_in_a_half_precision_graph() -> None:
     """What a graph inside reads keeps its type there: a runtime takes the file, and the numbers are near."""
     graph = traced("a_branch_reads_it_whole")
     truth, model = values(graph, graph.model), graph.model.clone()
-    change = lower_precision(model, "fp16")
+    change = lower_precision(model, "float16")
     assert change.float32["If"] == 1
     session = ort.InferenceSession(ir.to_proto(model).SerializeToString(), providers=["CPUExecutionProvider"])
     got = [session.run(None, inputs)[0] for inputs in graph.inputs()]

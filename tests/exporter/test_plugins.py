@@ -15,7 +15,7 @@ from temport.exporter.cli import app, main
 from temport.exporter.errors import UserError
 from temport.exporter.export import export
 from temport.exporter.recheck import run_parity_of_bundle
-from temport.exporter.runtimes import RUNTIMES, every, load
+from temport.exporter.runtimes import RUNTIMES, every, runtime_named
 from temport.graphs.registry import ARCHITECTURES, find, offered
 from temport.plugins import PluginError
 
@@ -55,16 +55,16 @@ ARCHITECTURE = Architecture(
 """
 RUNTIME = """
 from dataclasses import replace
-from temport.exporter.runtimes import load
+from temport.exporter.runtimes import runtime_named
 from temport.exporter.runtimes.contract import Closing
 
 class Twice:
     name = "twice"
-    capabilities = load("onnxruntime_cpu").capabilities
+    capabilities = runtime_named("onnxruntime_cpu").capabilities
     def unavailable(self):
         return None
     def open(self, subject, threads=1):
-        session = load("onnxruntime_cpu").open(subject, threads)
+        session = runtime_named("onnxruntime_cpu").open(subject, threads)
         session.path = "twice"
         return session
 
@@ -195,7 +195,7 @@ def test_a_broken_runtime_is_a_row_that_says_why(install: Install, value: str, s
     install("shaky", f"[temport.runtimes]\nwobbly = {value}\n", foreign_runtime=RUNTIME)
     sentence = f"runtime 'wobbly' of the installed distribution shaky 1.0 {said}"
     with pytest.raises(UserError, match=sentence):
-        load("wobbly")
+        runtime_named("wobbly")
     *ours, row = every()
     assert [runtime.name for runtime in ours] == list(RUNTIMES)
     assert row.name == "wobbly of shaky 1.0" and str(row.unavailable()).startswith(sentence)
@@ -222,7 +222,7 @@ def test_our_names_are_ours(install: Install) -> None:
         "[temport.architectures]\nmega = foreign_model:ARCHITECTURE\n[temport.runtimes]\nopenvino = x:Y\n",
         foreign_model=MODEL,
     )
-    assert find("mega") is ARCHITECTURES["mega"] and load("openvino").name == "openvino"
+    assert find("mega") is ARCHITECTURES["mega"] and runtime_named("openvino").name == "openvino"
     output = listed()
     for kind, name in (("architecture", "mega"), ("runtime", "openvino")):
         said = f"{kind} '{name}' of the installed distribution greedy 1.0 is not taken: temport has a {name} of its own"
@@ -254,7 +254,7 @@ def test_undid_you_mean_show_what_others_bring(foreign: None) -> None:
     with pytest.raises(UserError, match=r"unknown architecture 'glanse'; did you mean glance\?"):
         export("glanse")
     with pytest.raises(UserError, match=r"unknown runtime 'twise'; did you mean twice\?"):
-        load("twise")
+        runtime_named("twise")
 
 
 def test_help_asks_no_plug_in(install: Install) -> None:
@@ -269,7 +269,7 @@ def test_help_asks_no_plug_in(install: Install) -> None:
         "import temport.exporter.cli as cli, temport.exporter.runtimes as runtimes\n"
         "try: cli.main()\n"
         "except SystemExit as stop: assert not stop.code\n"
-        "runtimes.load('onnxruntime_cpu')\n"
+        "runtimes.runtime_named('onnxruntime_cpu')\n"
         "assert not {'torch', 'loud'} & set(sys.modules)"
     )
     env = {"PYTHONPATH": ":".join([*sys.path, str(place)]), "PATH": ""}

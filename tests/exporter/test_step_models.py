@@ -27,7 +27,7 @@ from temport.exporter.graph.masks import computed_masks
 from temport.exporter.parity.stream import initial_state
 from temport.exporter.parity.vectors import read_vectors
 from temport.exporter.recheck import run_parity_of_bundle
-from temport.exporter.runtimes import load
+from temport.exporter.runtimes import runtime_named
 from temport.exporter.runtimes.runner import Found, RunnerRuntime
 from tests.small_models import SMALL, STREAMING
 
@@ -77,7 +77,7 @@ def test_layers_share_what_says_where_a_frame_stands(arch: str, tmp_path: Path) 
 
 
 def test_a_program_that_takes_no_stream_is_not_run_and_says_why(sliding: Exported) -> None:
-    capabilities = replace(load("cpp").capabilities, whole_streams=False)
+    capabilities = replace(runtime_named("cpp").capabilities, whole_streams=False)
     program = RunnerRuntime("program", capabilities, Found)
     truths = sliding.truths()
     cases = tuple(truth.case for truth in truths)
@@ -267,7 +267,7 @@ def test_a_longer_cache_than_the_window_is_seen(tmp_path: Path) -> None:
     for tensor, other in zip(wrong.module.parameters(), right.module.parameters(), strict=True):
         assert torch.equal(tensor, other)
     trial, truths = wrong.trial(), right.truths()
-    report = trial.run([t.case for t in truths], [load("onnxruntime_cpu")], truths, lambda *_: None)
+    report = trial.run([t.case for t in truths], [runtime_named("onnxruntime_cpu")], truths, lambda *_: None)
     assert not report.passed
     assert report.runtimes[0].divergence.explanation.startswith("frame 7 of ")
 

@@ -29,7 +29,7 @@ def golden_parameters() -> dict[str, np.ndarray]:
 def test_reference_layout_gives_the_reference_output(tmp_path: Path) -> None:
     module, config = mega()
     save_file(golden_parameters(), tmp_path / "w.safetensors")
-    weights.load(module, tmp_path / "w.safetensors", "edifice", "mega", config)
+    weights.fill(module, tmp_path / "w.safetensors", "edifice", "mega", config)
     with np.load(GOLDEN / "mega.npz") as archive, torch.no_grad():
         error = np.abs(module(torch.from_numpy(archive["input"])).numpy() - archive["output"]).max()
     assert error < 1e-5
@@ -40,7 +40,7 @@ def test_own_layout_round_trip(tmp_path: Path) -> None:
     (tmp_path / "w.safetensors").write_bytes(weights.serialise(module))
     _, other, _ = declare("mega", MEGA, seed=1)
     assert weights.fingerprint(other) != weights.fingerprint(module)
-    weights.load(other, tmp_path / "w.safetensors", "own", "mega", None)
+    weights.fill(other, tmp_path / "w.safetensors", "own", "mega", None)
     assert weights.fingerprint(other) == weights.fingerprint(module)
     assert weights.serialise(other) == weights.serialise(module)
 
@@ -63,7 +63,7 @@ def test_misfits_are_named(tmp_path: Path, damage: str, layout: str) -> None:
         tensors[name] = np.zeros((7, 7), np.float32)
     save_file(tensors, tmp_path / "w.safetensors")
     with pytest.raises(UserError, match=name.replace(".", r"\.")):
-        weights.load(module, tmp_path / "w.safetensors", layout, "mega", config)
+        weights.fill(module, tmp_path / "w.safetensors", layout, "mega", config)
 
 
 def test_pickle_is_refused_unopened(tmp_path: Path) -> None:
@@ -72,7 +72,25 @@ def test_pickle_is_refused_unopened(tmp_path: Path) -> None:
             return exec, ("raise SystemExit('the pickle ran')",)
 
     torch.save(Bomb(), tmp_path / "w.pt")
-    with pytest.raises(UserError, match="pickled"):
+    with pytest.raises(UserError, match="no checkpoint of tensors alone"):
+        weights.read(tmp_path / "w.pt")
+
+
+@pytest.mark.parametrize("key", [None, "state_dict", "model_state_dict"])
+def test_a_checkpoint_of_tensors(key: str | None, tmp_path: Path) -> None:
+    """As it is, inside what a training loop keeps, and under a prefix, in any float type."""
+    tensors = {"net.w": torch.ones(2, dtype=torch.bfloat16), "net.b": torch.zeros(1), "other": torch.zeros(3)}
+    torch.save(tensors if key is None else {key: tensors, "epoch": 3}, tmp_path / "w.ckpt")
+    assert weights.read(tmp_path / "w.ckpt").keys() == tensors.keys()
+    found = weights.read(tmp_path / "w.ckpt", "net.")
+    assert found.keys() == {"w", "b"} and found["w"].tolist() == [1, 1]
+    with pytest.raises(UserError, match=r"no tensor of .* begins with 'model.'; its first is 'net.w'"):
+        weights.read(tmp_path / "w.ckpt", "model.")
+
+
+def test_a_checkpoint_without_weights(tmp_path: Path) -> None:
+    torch.save({"epoch": 3}, tmp_path / "w.pt")
+    with pytest.raises(UserError, match="holds no state_dict"):
         weights.read(tmp_path / "w.pt")
 
 
@@ -111,7 +129,7 @@ def test_a_buffer_may_hold_infinity(tmp_path: Path) -> None:
     """What an export wrote, its own reader takes."""
     module, other = Masked(), Masked()
     (tmp_path / "w.safetensors").write_bytes(weights.serialise(module))
-    weights.load(other, tmp_path / "w.safetensors", "own", "module", None)
+    weights.fill(other, tmp_path / "w.safetensors", "own", "module", None)
     assert weights.fingerprint(other) == weights.fingerprint(module)
 
 
@@ -124,7 +142,7 @@ def test_a_weight_that_is_not_finite_is_named(tmp_path: Path, name: str, value: 
         module.state_dict()[name][0] = value
     (tmp_path / "w.safetensors").write_bytes(weights.serialise(module))
     with pytest.raises(UserError, match=rf"{name} in .* holds (NaN|infinity)"):
-        weights.load(Masked(), tmp_path / "w.safetensors", "own", "module", None)
+        weights.fill(Masked(), tmp_path / "w.safetensors", "own", "module", None)
 
 
 @pytest.mark.parametrize("letters", range(1, 257, 5))

@@ -6,9 +6,9 @@ import torch
 
 from temport import graphs
 from temport.graphs.edifice_names import Source
+from temport.graphs.edifice_weights import convert
 from temport.graphs.feed_forward import FeedForward, GatedFeedForward
 from temport.graphs.mega import edifice_block
-from temport.graphs.reference_weights import convert
 from temport.graphs.registry import ARCHITECTURES
 
 BOUND = 1e-5

@@ -17,9 +17,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from temport.exporter.build import rewrite, save
+from temport.exporter.declare.declaration import HALF
 from temport.exporter.graph import body_domains
 from temport.exporter.parity.before_rounding import BeforeRounding
-from temport.exporter.parity.compare import HALF
 from temport.exporter.parity.file_checks import exact_truths, sources
 from temport.exporter.parity.graph_oracle import Float64Graph
 from temport.exporter.parity.oracle import Truth
@@ -27,7 +27,7 @@ from temport.exporter.parity.result import FAIL, ResultRow
 from temport.exporter.parity.run import run_case
 from temport.exporter.parity.stream import Streamed
 from temport.exporter.parity.trial import Trial, cases_for
-from temport.exporter.runtimes import load
+from temport.exporter.runtimes import runtime_named
 from temport.exporter.runtimes.contract import Session
 from tests.parity.faults import FAULTS, STEP_FAULTS, Fault
 from tests.parity.small_models import MODELS, STEP_MODELS, Small, small
@@ -71,12 +71,12 @@ class Judge:
         path = self.folder / "faulty.onnx"
         save(rewrite(replace(self.model.traced, model=graph), declaration, before), path, external_data=False)
         half = declaration.precision in HALF
-        runtime = load("op_reference" if half else "onnxruntime_cpu")
+        runtime = runtime_named("op_reference" if half else "onnxruntime_cpu")
         trial = Trial.of(declaration, path, self.model.module)
         opened = Streamed(runtime) if declaration.streaming else runtime
         found: Shares = {}
         if half:
-            plain, file = Float64Graph(before.unrounded()), Float64Graph(body_domains.load(path))
+            plain, file = Float64Graph(before.unrounded()), Float64Graph(body_domains.read_model(path))
             found["graph"] = _worst(plain, sources(self.truths), "float32")
             found["file"] = _worst(file, exact_truths(self.truths), "float64")
         with opened.open(trial.subject) as session:

@@ -16,7 +16,7 @@ from temport.exporter.build import rewrite, save
 from temport.exporter.parity.before_rounding import BeforeRounding
 from temport.exporter.parity.result import FAIL, ILL, ParityReport
 from temport.exporter.parity.trial import Trial, cases_for
-from temport.exporter.runtimes import load
+from temport.exporter.runtimes import runtime_named
 from tests.parity.small_models import MODELS, STEP_MODELS, Small, reseeded, small
 
 RUNTIMES = {
@@ -35,7 +35,7 @@ def judged(model: Small, runtimes: tuple[str, ...], folder: Path) -> ParityRepor
     save(built, folder / "model.onnx", external_data=False)
     trial = Trial.of(model.declaration, folder / "model.onnx", model.module, before)
     cases = cases_for(model.declaration)
-    return trial.run(cases, [load(name) for name in runtimes], None, lambda *step: None)
+    return trial.run(cases, [runtime_named(name) for name in runtimes], None, lambda *step: None)
 
 
 def main(count: int, first: int) -> None:

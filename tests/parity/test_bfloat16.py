@@ -15,7 +15,7 @@ from temport.exporter.declare.architectures import declare
 from temport.exporter.parity.before_rounding import BeforeRounding
 from temport.exporter.parity.result import FAIL, PASS, ParityReport
 from temport.exporter.parity.trial import Trial, cases_for
-from temport.exporter.runtimes import load
+from temport.exporter.runtimes import runtime_named
 from temport.exporter.trace.trace import trace
 from tests.tensorrt.test_precision import SETTINGS
 
@@ -38,7 +38,7 @@ def parity(arch: str, path: Path, spoil: float = 0.0) -> ParityReport:
         )
     onnx.save(model, path)
     trial = Trial.of(declaration, path, module, before)
-    return trial.run(cases_for(declaration, ()), [load(n) for n in RUNTIMES], None, lambda *a: None)
+    return trial.run(cases_for(declaration, ()), [runtime_named(n) for n in RUNTIMES], None, lambda *a: None)
 
 
 @pytest.mark.parametrize("arch", SETTINGS)

@@ -23,7 +23,7 @@ from temport.exporter.parity.conditioning import amplification, jittered
 from temport.exporter.parity.oracle import find_truth, find_truths
 from temport.exporter.parity.result import FAIL, ILL, PASS, ParityReport
 from temport.exporter.parity.run import run_parity
-from temport.exporter.runtimes import load
+from temport.exporter.runtimes import runtime_named
 from temport.exporter.runtimes.subject import Subject
 
 SPEC = (Axis("batch", 2, 2, 2), 5, 3)
@@ -57,7 +57,7 @@ def cancelling(tmp_path_factory: pytest.TempPathFactory) -> Subject:
 
 def judged(subject: Subject, *kinds: str) -> ParityReport:
     cases = {case.kind: case for case in default_cases(subject.declaration)}
-    return run_parity(subject, [cases[kind] for kind in kinds], [load("onnxruntime_cpu")])
+    return run_parity(subject, [cases[kind] for kind in kinds], [runtime_named("onnxruntime_cpu")])
 
 
 def test_well_conditioned_cases_decide_the_gate(cancelling):

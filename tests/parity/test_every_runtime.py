@@ -18,7 +18,7 @@ from temport.exporter.parity.cases import Case
 from temport.exporter.parity.oracle import Truth
 from temport.exporter.parity.result import FAIL, NOT_RUN, PASS
 from temport.exporter.parity.run import run_runtime
-from temport.exporter.runtimes import RUNTIMES, Runtime, load
+from temport.exporter.runtimes import RUNTIMES, Runtime, runtime_named
 from temport.exporter.runtimes.subject import Subject
 
 READ_NO_FILE = ("torch_float32",)
@@ -29,7 +29,7 @@ every_runtime = pytest.mark.parametrize("name", RUNTIMES)
 
 def usable(name: str, subject: Subject) -> Runtime | None:
     """The runtime where it can run the subject here; where it cannot, its row says why."""
-    runtime = load(name)
+    runtime = runtime_named(name)
     reason = runtime.unavailable() or runtime.capabilities.refusal(subject.declaration)
     if reason is None:
         return runtime
@@ -106,7 +106,7 @@ def test_a_wrong_input_is_an_error(name: str, subject: Subject, cases: tuple[Cas
 @every_runtime
 def test_capabilities_are_kept(name: str, subject: Subject) -> None:
     """What the table excludes is refused before anything is opened."""
-    capabilities = load(name).capabilities
+    capabilities = runtime_named(name).capabilities
     low, high = capabilities.opsets
     assert low <= subject.declaration.opset <= high
     assert "float32" in capabilities.dtypes

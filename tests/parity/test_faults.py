@@ -9,7 +9,7 @@ from functools import cache
 
 import pytest
 
-from temport.exporter.parity.compare import HALF
+from temport.exporter.declare.declaration import HALF
 from temport.exporter.parity.file_checks import check_file
 from temport.exporter.parity.result import PASS
 from temport.exporter.parity.trial import Trial

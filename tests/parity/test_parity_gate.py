@@ -16,10 +16,10 @@ from onnx import numpy_helper
 from temport.exporter.errors import UserError
 from temport.exporter.parity.result import FAIL, NOT_RUN, PASS
 from temport.exporter.parity.run import run_parity
-from temport.exporter.runtimes import RUNTIMES, load
+from temport.exporter.runtimes import RUNTIMES, runtime_named
 from temport.exporter.runtimes.contract import Arrays, Closing
 
-ORT = load("onnxruntime_cpu")
+ORT = runtime_named("onnxruntime_cpu")
 
 
 class Spoiled:
@@ -185,7 +185,7 @@ FILE_FAULTS = {
 @pytest.mark.parametrize("fault", FILE_FAULTS)
 def test_fault_of_the_file_is_found(subject, cases, truths, tampered, fault):
     edit, runtime, op_type, turn = FILE_FAULTS[fault]
-    report = run_parity(tampered(edit), cases[:1], [load(runtime)], truths=truths[:1])
+    report = run_parity(tampered(edit), cases[:1], [runtime_named(runtime)], truths=truths[:1])
     assert report.verdict == FAIL
     at = report.runtimes[0].divergence
     expected = node(onnx.load(subject.model_path), op_type, turn)
@@ -258,12 +258,12 @@ def test_a_file_that_cannot_be_searched_leaves_the_report(subject, cases, truths
             del body.node[0]
 
     class WrongReference(WrongKernel):
-        inner = load("op_reference")
+        inner = runtime_named("op_reference")
 
     wrong = WrongReference(
         lambda m: setattr(attribute(node(m, "OnlineSoftmaxAttention", 1), "window"), "i", 4)
     )
-    report = run_parity(tampered(cut), cases[:1], [wrong, load("op_reference")], truths=truths[:1])
+    report = run_parity(tampered(cut), cases[:1], [wrong, runtime_named("op_reference")], truths=truths[:1])
     assert [row.verdict for row in report.runtimes] == [FAIL, PASS]
     at = report.runtimes[0].divergence
     assert at.where == "unlocated"

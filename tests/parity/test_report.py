@@ -30,12 +30,12 @@ from temport.exporter.parity.vectors import read_vectors, to_vectors
 from temport.exporter.report.chart import Strip, distribution
 from temport.exporter.report.html import figure, render, write_html
 from temport.exporter.report.table import table
-from temport.exporter.runtimes import load
+from temport.exporter.runtimes import runtime_named
 
 
 @pytest.fixture(scope="module")
 def report(subject, cases, truths):
-    runtimes = [load("torch_float32"), load("onnxruntime_cpu")]
+    runtimes = [runtime_named("torch_float32"), runtime_named("onnxruntime_cpu")]
     found = run_parity(subject, cases, runtimes, truths=truths)
     rule = MaskRule(window=5)
     failed = RuntimeRow(
@@ -77,7 +77,8 @@ def test_json_round_trip(report, tmp_path):
 
 def test_equal_runs_give_equal_reports(subject, cases, truths):
     once, again = (
-        run_parity(subject, cases[:2], [load("onnxruntime_cpu")], truths=truths[:2]) for _ in range(2)
+        run_parity(subject, cases[:2], [runtime_named("onnxruntime_cpu")], truths=truths[:2])
+        for _ in range(2)
     )
     assert to_json(once) == to_json(again)
 
@@ -261,7 +262,9 @@ def test_recorded_vectors_replay_without_torch(subject, cases, truths, tmp_path)
     assert [t.case.name for t in recorded] == [t.case.name for t in truths]
     assert [t.bounds for t in recorded] == [t.bounds for t in truths]
     orphan = replace(subject, module=None)
-    replayed = run_parity(orphan, cases, [load("onnxruntime_cpu"), load("torch_float32")], truths=recorded)
+    replayed = run_parity(
+        orphan, cases, [runtime_named("onnxruntime_cpu"), runtime_named("torch_float32")], truths=recorded
+    )
     assert replayed.passed
     assert [row.verdict for row in replayed.runtimes] == [PASS, NOT_RUN]
 

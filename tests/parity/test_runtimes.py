@@ -19,7 +19,7 @@ from temport.exporter.errors import UserError
 from temport.exporter.parity.oracle import find_truths
 from temport.exporter.parity.result import FAIL, NOT_RUN
 from temport.exporter.parity.run import run_runtime
-from temport.exporter.runtimes import RUNTIMES, load, onnxruntime_native, runner
+from temport.exporter.runtimes import RUNTIMES, onnxruntime_native, runner, runtime_named
 from temport.exporter.runtimes.contract import Capabilities
 from temport.exporter.runtimes.onnxruntime_cpu import DISABLED_OPTIMIZERS
 from temport.exporter.runtimes.prepare import prepare
@@ -46,7 +46,7 @@ def test_registry_imports_no_framework():
 
 @pytest.mark.parametrize("name", RUNTIMES)
 def test_every_registered_runtime_keeps_the_contract(name):
-    runtime = load(name)
+    runtime = runtime_named(name)
     assert runtime.name == name
     assert isinstance(runtime.capabilities, Capabilities)
     assert runtime.unavailable() is None or isinstance(runtime.unavailable(), str)
@@ -54,7 +54,7 @@ def test_every_registered_runtime_keeps_the_contract(name):
 
 def test_unknown_runtime_gets_a_suggestion():
     with pytest.raises(UserError, match=r"unknown runtime 'openvin'; did you mean openvino\?"):
-        load("openvin")
+        runtime_named("openvin")
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_capabilities_refuse_open_axes(subject):
 
 @pytest.mark.parametrize("name", ["openvino", "onnxruntime", "torch"])
 def test_library_that_is_not_installed_is_not_run(subject, truths, monkeypatch, name):
-    runtime = load({"onnxruntime": "onnxruntime_cpu", "torch": "torch_float32"}.get(name, name))
+    runtime = runtime_named({"onnxruntime": "onnxruntime_cpu", "torch": "torch_float32"}.get(name, name))
     present = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda n, *a: None if n == name else present(n, *a))
     row = run_runtime(subject, runtime, truths)
@@ -86,14 +86,14 @@ def test_library_that_is_not_installed_is_not_run(subject, truths, monkeypatch, 
 
 def test_op_library_that_was_not_built_is_not_run(subject, truths, monkeypatch):
     monkeypatch.setattr(onnxruntime_native, "library_path", lambda: None)
-    row = run_runtime(subject, load("onnxruntime_native"), truths)
+    row = run_runtime(subject, runtime_named("onnxruntime_native"), truths)
     assert row.verdict == NOT_RUN
     assert "not built" in row.reason
 
 
 def test_op_library_named_and_missing_is_not_replaced(subject, truths, monkeypatch, tmp_path):
     monkeypatch.setenv("TEMPORT_OPS_LIBRARY", str(tmp_path / "none.so"))
-    row = run_runtime(subject, load("onnxruntime_native"), truths)
+    row = run_runtime(subject, runtime_named("onnxruntime_native"), truths)
     assert row.verdict == NOT_RUN
     assert "TEMPORT_OPS_LIBRARY" in row.reason
 
@@ -101,7 +101,7 @@ def test_op_library_named_and_missing_is_not_replaced(subject, truths, monkeypat
 def test_row_says_which_kernels_ran(subject, truths):
     assert re.fullmatch(
         r"native kernels \d+\.\d+\.\d+, (sse42|avx2|avx512|neon)",
-        run_runtime(subject, load("onnxruntime_native"), truths).path,
+        run_runtime(subject, runtime_named("onnxruntime_native"), truths).path,
     )
 
 
@@ -109,7 +109,7 @@ def test_op_library_that_does_not_load_fails(subject, truths, monkeypatch, tmp_p
     library = tmp_path / "libtemport_ops.so"
     library.write_bytes(b"not a library")
     monkeypatch.setenv("TEMPORT_OPS_LIBRARY", str(library))
-    row = run_runtime(subject, load("onnxruntime_native"), truths)
+    row = run_runtime(subject, runtime_named("onnxruntime_native"), truths)
     assert row.verdict == FAIL
     assert "does not load" in row.reason
 
@@ -137,7 +137,9 @@ def test_a_program_that_refuses_is_not_run_and_one_that_is_lost_fails(
     found = Found((sys.executable, str(file)))
     if "sleep" in program:
         monkeypatch.setattr(runner, "TIMEOUT", 1.0)
-    row = run_runtime(subject, RunnerRuntime("program", load("cpp").capabilities, lambda: found), truths[:1])
+    row = run_runtime(
+        subject, RunnerRuntime("program", runtime_named("cpp").capabilities, lambda: found), truths[:1]
+    )
     assert row.verdict == verdict and reason in row.reason
 
 
@@ -147,9 +149,9 @@ def test_model_without_custom_ops_is_not_counted_twice(tampered, truths):
 
     subject = tampered(standard)
     for name in ("op_reference", "onnxruntime_native"):
-        row = run_runtime(subject, load(name), truths)
+        row = run_runtime(subject, runtime_named(name), truths)
         assert row.verdict == NOT_RUN
-    assert run_runtime(subject, load("onnxruntime_cpu"), truths).path == "standard operators"
+    assert run_runtime(subject, runtime_named("onnxruntime_cpu"), truths).path == "standard operators"
 
 
 @pytest.mark.parametrize(
@@ -163,7 +165,7 @@ def test_model_without_custom_ops_is_not_counted_twice(tampered, truths):
     ],
 )
 def test_session_says_which_path_ran(subject, truths, name, path):
-    runtime = load(name)
+    runtime = runtime_named(name)
     with runtime.open(subject) as session:
         assert session.path == path
         outputs = session.run(truths[0].case.inputs)
@@ -200,7 +202,7 @@ def test_ort_session_keeps_its_slow_fusion_off(tmp_path):
 
 def test_torch_threads_are_put_back(subject, truths):
     before = torch.get_num_threads()
-    with load("torch_float32").open(subject, threads=before + 1) as session:
+    with runtime_named("torch_float32").open(subject, threads=before + 1) as session:
         session.run(truths[0].case.inputs)
     assert torch.get_num_threads() == before
 

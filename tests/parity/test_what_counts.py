@@ -20,7 +20,7 @@ from temport.exporter.parity.oracle import find_truths
 from temport.exporter.parity.result import FAIL, ILL, PASS, OutputRow, ParityReport, ResultRow, RuntimeRow
 from temport.exporter.parity.run import run_parity
 from temport.exporter.parity.trial import Trial
-from temport.exporter.runtimes import load
+from temport.exporter.runtimes import runtime_named
 from temport.exporter.runtimes.subject import Subject
 from temport.exporter.trace.trace import trace
 from tests.parity.small_models import small
@@ -41,7 +41,9 @@ def report_of(module: nn.Module, folder: Path, cases: list[Case], precision: str
         rewrite(trace(module.eval(), declared), declared, before), folder / "model.onnx", external_data=False
     )
     trial = Trial.of(declared, folder / "model.onnx", module, before)
-    return trial.run(cases, [load("onnx_reference"), load("onnxruntime_cpu")], None, lambda *step: None)
+    return trial.run(
+        cases, [runtime_named("onnx_reference"), runtime_named("onnxruntime_cpu")], None, lambda *step: None
+    )
 
 
 class Affine(nn.Module):

@@ -17,7 +17,7 @@ from temport.exporter.parity.cases import Case
 from temport.exporter.parity.oracle import Truth
 from temport.exporter.parity.result import FAIL, NOT_RUN, PASS, Bound, RuntimeRow
 from temport.exporter.parity.run import run_runtime
-from temport.exporter.runtimes import load
+from temport.exporter.runtimes import runtime_named
 from temport.exporter.runtimes.apart import Apart
 from temport.exporter.runtimes.tensorrt_engine import NotForThisGpu
 from tests.tensorrt.misbehaving_engine import INPUTS, SUBJECT, StandIn
@@ -36,7 +36,7 @@ def row(load: str = "", second_run: str = "", **limits: float) -> RuntimeRow:
 
 
 def test_the_engines_of_the_report_are_apart() -> None:
-    assert all(isinstance(load(name), Apart) for name in ("tensorrt", "tensorrt_rtx"))
+    assert all(isinstance(runtime_named(name), Apart) for name in ("tensorrt", "tensorrt_rtx"))
 
 
 def test_arrays_come_back_and_the_process_goes() -> None:

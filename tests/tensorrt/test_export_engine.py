@@ -75,7 +75,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(
     ("factor", "exit_code", "told"),
-    [(2.5e5, 1, r"overflow in fp16: \S+ \(Gemm \S+\) reaches .* in case "), (1e6, 2, "")],
+    [(2.5e5, 1, r"overflow in float16: \S+ \(Gemm \S+\) reaches .* in case "), (1e6, 2, "")],
     ids=["activations", "weight"],
 )
 def test_what_overflows_is_named(
@@ -88,7 +88,9 @@ def test_what_overflows_is_named(
     code, err = export("--weights", "large.safetensors", "--precision", "fp16", "--out", "b")
     assert code == exit_code
     if exit_code == 2:
-        assert re.search(r"weight \S+ reaches 2\.5e\+05, which fp16 cannot hold; use --precision bf16", err)
+        assert re.search(
+            r"weight \S+ reaches 2\.5e\+05, which float16 cannot hold; use --precision bf16", err
+        )
         return
     warnings = json.loads((tmp_path / "b" / "report.json").read_text())["warnings"]
     assert any(re.match(told, text) for text in warnings)

@@ -113,6 +113,10 @@ std::vector<double> to_doubles(const internal::ArrayView& array) {
   const auto plain = [](auto value) { return static_cast<double>(value); };
   switch (array.dtype) {
     case TEMPORT_BOOL: return convert<uint8_t>(array, plain);
+    case TEMPORT_UINT8: return convert<uint8_t>(array, plain);
+    case TEMPORT_INT8: return convert<int8_t>(array, plain);
+    case TEMPORT_UINT16: return convert<uint16_t>(array, plain);
+    case TEMPORT_INT16: return convert<int16_t>(array, plain);
     case TEMPORT_INT32: return convert<int32_t>(array, plain);
     case TEMPORT_INT64: return convert<int64_t>(array, plain);
     case TEMPORT_FLOAT16: return convert<uint16_t>(array, half_to_double);

@@ -26,6 +26,7 @@ struct Buffer {
   Binding binding;
 };
 
-Result<Buffer> allocate(const TensorSpec& spec, const AxisSizes& sizes);
+// An output's axis may be an expression of input axes; its size follows from theirs.
+Result<Buffer> allocate(const Signature& signature, const TensorSpec& spec, const AxisSizes& sizes);
 
 }  // namespace temport::internal

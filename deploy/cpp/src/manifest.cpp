@@ -5,6 +5,7 @@
 
 #include "manifest_schema.h"
 #include "schema.h"
+#include "sizes.h"
 
 namespace temport::internal {
 namespace {
@@ -22,7 +23,9 @@ Axis read_axis(const Json& json) {
 Result<std::vector<TensorSpec>> read_specs(const Json& list) {
   std::vector<TensorSpec> specs;
   for (const auto& item : list) {
-    TensorSpec spec{text_of(item, "name"), *dtype_from_name(text_of(item, "dtype")), {}};
+    const auto dtype = dtype_from_name(text_of(item, "dtype"));
+    if (!dtype) return refused("its signature has an element type that this library does not know");
+    TensorSpec spec{text_of(item, "name"), *dtype, {}};
     std::vector<int64_t> largest;
     for (const auto& size : item.at("shape")) {
       const Axis axis = read_axis(size);
@@ -50,12 +53,15 @@ Result<void> check_names(const Signature& signature) {
     }
   for (const auto& spec : signature.outputs)
     for (const auto& axis : spec.axes) {
-      const auto same = [&](const Axis& other) { return other.name == axis.name; };
-      const bool known = std::any_of(
-          signature.inputs.begin(), signature.inputs.end(),
-          [&](const TensorSpec& input) { return std::any_of(input.axes.begin(), input.axes.end(), same); });
-      if (!axis.name.empty() && !known)
-        return refused("its signature has the output axis " + axis.name + ", which no input has");
+      const auto opt = [&](std::string_view name) -> std::optional<int64_t> {
+        for (const auto& input : signature.inputs)
+          for (const auto& other : input.axes)
+            if (other.name == name) return other.opt;
+        return std::nullopt;
+      };
+      if (!axis.name.empty() && evaluate(axis.name, opt) != axis.opt)
+        return refused("its signature has the output axis " + axis.name +
+                       ", which is no expression of input axes with the size " + std::to_string(axis.opt));
     }
   return {};
 }
@@ -86,6 +92,7 @@ Result<std::vector<StateSpec>> read_states(const Json& json, const Signature& si
   }
   if (states.size() == inputs.size() || states.size() == outputs.size())
     return refused("its signature has states and no frame or no output beside them");
+  if (inputs[states[0].input].axes[0].min < 1) return refused("its signature has states of no stream");
   for (const auto* side : {&inputs, &outputs})
     for (const auto& spec : *side)
       if (spec.axes.empty() || !(spec.axes[0] == inputs[states[0].input].axes[0]))

@@ -16,7 +16,8 @@ struct Descr {
 // numpy has no bfloat16: the ml_dtypes extension writes it as a two-byte void.
 constexpr Descr kDescrs[] = {{"|b1", TEMPORT_BOOL},    {"<i4", TEMPORT_INT32},   {"<i8", TEMPORT_INT64},
                              {"<f2", TEMPORT_FLOAT16}, {"<f4", TEMPORT_FLOAT32}, {"<f8", TEMPORT_FLOAT64},
-                             {"<V2", TEMPORT_BFLOAT16}, {"|V2", TEMPORT_BFLOAT16}};
+                             {"<V2", TEMPORT_BFLOAT16}, {"|V2", TEMPORT_BFLOAT16}, {"|u1", TEMPORT_UINT8},
+                             {"|i1", TEMPORT_INT8},    {"<u2", TEMPORT_UINT16},  {"<i2", TEMPORT_INT16}};
 
 // A cursor over the header, a Python dict literal with exactly the keys descr, fortran_order and shape.
 class Header {

@@ -15,6 +15,10 @@ ort::ElementType element_type(temport_dtype dtype) {
     case TEMPORT_FLOAT16: return ort::kFloat16;
     case TEMPORT_BFLOAT16: return ort::kBfloat16;
     case TEMPORT_FLOAT64: return ort::kDouble;
+    case TEMPORT_UINT8: return ort::kUint8;
+    case TEMPORT_INT8: return ort::kInt8;
+    case TEMPORT_UINT16: return ort::kUint16;
+    case TEMPORT_INT16: return ort::kInt16;
     case TEMPORT_FLOAT32: break;
   }
   return ort::kFloat;

@@ -44,7 +44,7 @@ Result<std::unique_ptr<RequestBuffers>> RequestBuffers::create(std::shared_ptr<c
   std::vector<Binding> sides[2];
   for (const auto* side : {&signature.inputs, &signature.outputs})
     for (const auto& spec : *side) {
-      auto buffer = allocate(spec, sizes);
+      auto buffer = allocate(signature, spec, sizes);
       if (!buffer) return buffer.error();
       sides[side == &signature.outputs].push_back(buffer->binding);
       request->buffers_.push_back(*std::move(buffer));

@@ -23,7 +23,7 @@ Result<void> StreamBuffers::allocate_all(const AxisSizes& sizes) {
     const bool in_place = state.in_place && model_->model->writes_in_place(spec.dtype);
     for (auto& set : states_) {
       auto buffer = in_place && &set != &states_[0] ? Result<Buffer>(Buffer{nullptr, states_[0].back().binding})
-                                                    : allocate(spec, sizes);
+                                                    : allocate(signature, spec, sizes);
       if (!buffer) return buffer.error();
       set.push_back(*std::move(buffer));
     }
@@ -32,7 +32,7 @@ Result<void> StreamBuffers::allocate_all(const AxisSizes& sizes) {
                        std::vector<Buffer>& to) -> Result<void> {
     for (size_t i = 0; i < specs.size(); ++i) {
       if (state_at(signature, side, i)) continue;
-      auto buffer = allocate(specs[i], sizes);
+      auto buffer = allocate(signature, specs[i], sizes);
       if (!buffer) return buffer.error();
       to.push_back(*std::move(buffer));
     }

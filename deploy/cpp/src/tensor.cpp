@@ -12,7 +12,8 @@ struct DtypeRow {
 constexpr DtypeRow kDtypes[] = {
     {TEMPORT_BOOL, "bool", 1},         {TEMPORT_INT32, "int32", 4},     {TEMPORT_INT64, "int64", 8},
     {TEMPORT_FLOAT16, "float16", 2},   {TEMPORT_BFLOAT16, "bfloat16", 2}, {TEMPORT_FLOAT32, "float32", 4},
-    {TEMPORT_FLOAT64, "float64", 8},
+    {TEMPORT_FLOAT64, "float64", 8},   {TEMPORT_UINT8, "uint8", 1},       {TEMPORT_INT8, "int8", 1},
+    {TEMPORT_UINT16, "uint16", 2},     {TEMPORT_INT16, "int16", 2},
 };
 
 }  // namespace

@@ -39,14 +39,18 @@ class Logger final : public nvinfer1::ILogger {
   std::string last_ = "no reason was given";
 };
 
-nvinfer1::DataType data_type(temport_dtype dtype) {
+// Nothing for a type that TensorRT has no tensors of.
+std::optional<nvinfer1::DataType> data_type(temport_dtype dtype) {
   switch (dtype) {
     case TEMPORT_BOOL: return nvinfer1::DataType::kBOOL;
     case TEMPORT_INT32: return nvinfer1::DataType::kINT32;
     case TEMPORT_INT64: return nvinfer1::DataType::kINT64;
     case TEMPORT_FLOAT16: return nvinfer1::DataType::kHALF;
     case TEMPORT_BFLOAT16: return nvinfer1::DataType::kBF16;
-    default: return nvinfer1::DataType::kFLOAT;
+    case TEMPORT_FLOAT32: return nvinfer1::DataType::kFLOAT;
+    case TEMPORT_UINT8: return nvinfer1::DataType::kUINT8;
+    case TEMPORT_INT8: return nvinfer1::DataType::kINT8;
+    default: return std::nullopt;
   }
 }
 

@@ -32,13 +32,14 @@ export default {
     },
     "sha256": {"type": "string", "minLength": 64, "maxLength": 64, "pattern": "^[0-9a-f]{64}$"},
     "size": {"type": "integer", "minimum": 1, "maximum": 1099511627776},
+    "size_or_none": {"type": "integer", "minimum": 0, "maximum": 1099511627776},
     "count": {"type": "integer", "minimum": 0, "maximum": 9007199254740991},
     "axis": {
       "type": ["integer", "object"], "minimum": 1, "maximum": 1099511627776,
       "properties": {
         "name": {"$ref": "#/$defs/name"},
-        "min": {"$ref": "#/$defs/size"},
-        "opt": {"$ref": "#/$defs/size"},
+        "min": {"$ref": "#/$defs/size_or_none"},
+        "opt": {"$ref": "#/$defs/size_or_none"},
         "max": {"$ref": "#/$defs/size"}
       },
       "required": ["name", "min", "opt", "max"],
@@ -48,10 +49,22 @@ export default {
       "type": "object",
       "properties": {
         "name": {"$ref": "#/$defs/name"},
-        "dtype": {"enum": ["bool", "int32", "int64", "float16", "bfloat16", "float32", "float64"]},
-        "shape": {"type": "array", "maxItems": 8, "items": {"$ref": "#/$defs/axis"}}
+        "dtype": {"enum": ["bool", "uint8", "int8", "uint16", "int16", "int32", "int64", "float16", "bfloat16", "float32", "float64"]},
+        "shape": {"type": "array", "maxItems": 8, "items": {"$ref": "#/$defs/axis"}},
+        "values": {"$ref": "#/$defs/values"}
       },
       "required": ["name", "dtype", "shape"],
+      "additionalProperties": false
+    },
+    "values": {
+      "type": ["object", "null"],
+      "properties": {
+        "low": {"$ref": "#/$defs/text"},
+        "high": {"$ref": "#/$defs/text"},
+        "prefix": {"type": "boolean"},
+        "ignore": {"type": "boolean"}
+      },
+      "required": ["low", "high", "prefix", "ignore"],
       "additionalProperties": false
     },
     "tensors": {"type": "array", "minItems": 1, "maxItems": 256, "items": {"$ref": "#/$defs/tensor"}},
@@ -110,6 +123,7 @@ export default {
         "seed": {"type": "integer", "minimum": -9223372036854775808, "maximum": 18446744073709551615},
         "weights": {"$ref": "#/$defs/text"},
         "module": {"type": ["string", "null"]},
+        "returns": {"type": "array", "items": {"type": "string"}},
         "semantics": {"enum": [1]},
         "notes": {"type": "array", "items": {"type": "string"}},
         "streaming": {"type": "boolean"},

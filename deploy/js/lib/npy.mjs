@@ -1,9 +1,9 @@
 // The .npy array format, read within bounds: {dtype, shape, bytes}. Errors are sentences.
 
 const DESCRS = {
-  '|b1': 'bool', '<i4': 'int32', '<i8': 'int64', '<f2': 'float16', '<f4': 'float32', '<f8': 'float64',
+  '|b1': 'bool', '|u1': 'uint8', '|i1': 'int8', '<u2': 'uint16', '<i2': 'int16', '<i4': 'int32', '<i8': 'int64', '<f2': 'float16', '<f4': 'float32', '<f8': 'float64',
 };
-const SIZES = { bool: 1, int32: 4, int64: 8, float16: 2, float32: 4, float64: 8 };
+const SIZES = { bool: 1, uint8: 1, int8: 1, uint16: 2, int16: 2, int32: 4, int64: 8, float16: 2, float32: 4, float64: 8 };
 const MAX_HEADER = 4096, MAX_RANK = 8;
 const HEADER = /^\{'descr': '([^']{2,8})', 'fortran_order': (True|False), 'shape': \(((?:\d{1,15}, ?)*\d{0,15})\),? ?\} *\n?$/;
 
@@ -45,7 +45,7 @@ export function writeNpy({ dtype, shape, bytes }) {
 const count = (shape) => shape.reduce((product, size) => product * size, 1);
 
 const ARRAYS = {
-  bool: Uint8Array, int32: Int32Array, int64: BigInt64Array,
+  bool: Uint8Array, uint8: Uint8Array, int8: Int8Array, uint16: Uint16Array, int16: Int16Array, int32: Int32Array, int64: BigInt64Array,
   float16: Uint16Array, float32: Float32Array, float64: Float64Array,
 };
 

@@ -1,5 +1,6 @@
 // A bundle's signature: {inputs, outputs} of {name, dtype, shape}, and of a step model the `states` that pair them.
 // A size is a number, or {name, min, opt, max} of an axis that callers choose.
+import { evaluate } from './sizes.mjs';
 
 const MOST_ELEMENTS = 2 ** 40;
 
@@ -22,9 +23,9 @@ export function checkSignature({ inputs, outputs, states }) {
     if (shape.reduce((product, axis) => product * (axis.max ?? axis), 1) > MOST_ELEMENTS)
       throw refuse(`makes ${name} larger than any memory`);
   }
-  const known = new Set(inputs.flatMap(({ shape }) => shape.filter(isNamed).map(({ name }) => name)));
-  for (const { name } of outputs.flatMap(({ shape }) => shape.filter(isNamed)))
-    if (!known.has(name)) throw refuse(`has the output axis ${name}, which no input has`);
+  const sizes = new Map(inputs.flatMap(({ shape }) => shape.filter(isNamed).map(({ name, opt }) => [name, opt])));
+  for (const { name, opt } of outputs.flatMap(({ shape }) => shape.filter(isNamed)))
+    if (evaluate(name, sizes) !== opt) throw refuse(`has the output axis ${name}, which is no expression of input axes with the size ${opt}`);
   if (states) checkStates(states, inputs, outputs, refuse);
 }
 
@@ -40,7 +41,8 @@ function checkStates(states, inputs, outputs, refuse) {
   }
   if (states.length === inputs.length || states.length === outputs.length)
     throw refuse('has states and no frame or no output beside them');
-  const first = canonical(inputs.find(({ name }) => name === states[0].input).shape[0]);
+  const axis = inputs.find(({ name }) => name === states[0].input).shape[0], first = canonical(axis);
+  if (axis.min < 1) throw refuse('has states of no stream');
   for (const { name, shape } of [...inputs, ...outputs])
     if (!shape.length || canonical(shape[0]) !== first) throw refuse(`gives ${name} another first axis than its states have`);
 }

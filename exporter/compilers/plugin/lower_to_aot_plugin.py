@@ -17,6 +17,7 @@ from temport.custom_ops.cuda import aot_kernels
 from temport.custom_ops.cuda.aot_kernels import AotKernel
 from temport.custom_ops.cuda.aot_plugin import NAMESPACE, OPS, VERSION
 from temport.custom_ops.cuda.launch_arguments import float_bits
+from temport.custom_ops.domain import DOMAIN
 from temport.custom_ops.layout import Layout
 from temport.custom_ops.online_softmax_attention.attributes import OP_NAME, OnlineSoftmaxAttributes
 from temport.exporter.compilers.contract import CompileError
@@ -59,7 +60,7 @@ def lower_to_aot_plugin(
     kernels = AotKernels()
     lowered = []
     for node in list(model.graph):
-        if node.domain == "temport":
+        if node.domain == DOMAIN:
             read = read_plugin_node(node)
             batch = read.layout.batch or largest
             if node.op_type == OP_NAME:
@@ -70,7 +71,7 @@ def lower_to_aot_plugin(
                 y = _block_linear(model.graph, read, kernels, longest)
             GraphEdit(model.graph, node).replace(node, y)
             lowered.append(read.lowered)
-    for identifier in [key for key in model.functions if key[0] == "temport"]:
+    for identifier in [key for key in model.functions if key[0] == DOMAIN]:
         del model.functions[identifier]
     return lowered, kernels
 

@@ -12,17 +12,18 @@ from typing import Any
 import onnx_ir as ir
 
 from temport.custom_ops.block_linear_attention.attributes import BlockLinearAttributes
+from temport.custom_ops.domain import DOMAIN
 from temport.custom_ops.online_softmax_attention.attributes import OP_NAME, OnlineSoftmaxAttributes
 from temport.exporter.compilers.lower_attention import LoweredAttention
 from temport.exporter.compilers.plugin.plugin_node import LONGEST, PluginNode, read_plugin_node
 
-PLUGIN_ATTRIBUTES = {"plugin_namespace": "temport", "plugin_version": "1"}
+PLUGIN_ATTRIBUTES = {"plugin_namespace": DOMAIN, "plugin_version": "1"}
 
 
 def lower_to_plugin(model: ir.Model) -> list[LoweredAttention]:
     """Mark every `temport` node of `model`, in place, and drop the bodies."""
-    lowered = [_mark(node) for node in model.graph if node.domain == "temport"]
-    for identifier in [key for key in model.functions if key[0] == "temport"]:
+    lowered = [_mark(node) for node in model.graph if node.domain == DOMAIN]
+    for identifier in [key for key in model.functions if key[0] == DOMAIN]:
         del model.functions[identifier]
     return lowered
 

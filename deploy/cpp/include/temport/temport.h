@@ -46,7 +46,11 @@ typedef enum temport_dtype {
   TEMPORT_FLOAT16 = 3,
   TEMPORT_BFLOAT16 = 4,
   TEMPORT_FLOAT32 = 5,
-  TEMPORT_FLOAT64 = 6
+  TEMPORT_FLOAT64 = 6,
+  TEMPORT_UINT8 = 7,
+  TEMPORT_INT8 = 8,
+  TEMPORT_UINT16 = 9,
+  TEMPORT_INT16 = 10
 } temport_dtype;
 
 /* One dimension of a signature: `name` is NULL and min == opt == max where the size is fixed. */

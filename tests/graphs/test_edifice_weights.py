@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from temport.graphs.reference_weights import convert
+from temport.graphs.edifice_weights import convert
 from temport.graphs.registry import ARCHITECTURES
 from tests.small_models import SMALL
 

@@ -1,0 +1,183 @@
+"""How a user's module is called: named tensors in, whatever `forward` takes; whatever it returns, named tensors out."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from temport.exporter.errors import UserError, did_you_mean
+
+Parameter = inspect.Parameter
+HALVES = {torch.float16: "float16", torch.bfloat16: "bfloat16"}
+
+
+class Called(nn.Module):
+    """A user's module behind a plain signature: tensors in the order of `names` -> a tuple of tensors.
+
+    model    theirs
+    names    the inputs. One that is a parameter of `forward` goes to it; `observation.left` is the entry `left` of the
+             dictionary `observation`, `features.0` the first of the list `features`
+    returns  which tensors of the result are outputs, as `tensors_in` calls them; None: all
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        names: Sequence[str],
+        as_entries: bool = False,
+        returns: Sequence[str] | None = None,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.targets = _targets(model, names, as_entries)
+        self.returns = None if returns is None else tuple(returns)
+        self.train(model.training)
+
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        found = dict(self.results(*tensors))
+        return tuple(found[name] for name in (found if self.returns is None else self.returns))
+
+    def results(self, *tensors: Tensor) -> Iterator[tuple[str, Tensor]]:
+        """Every tensor that `forward` returns, with its place."""
+        positional: list[Any] = []
+        given: dict[str, Any] = {}
+        for (parameter, *path), tensor in zip(self.targets, tensors, strict=True):
+            if not path:
+                if isinstance(parameter, int):
+                    positional.append(self._taken(tensor))
+                else:
+                    given[parameter] = self._taken(tensor)
+                continue
+            place = given.setdefault(parameter, {})
+            for key in path[:-1]:
+                place = place.setdefault(key, {})
+            place[path[-1]] = self._taken(tensor)
+        return tensors_in(self.model(*positional, **{name: _lists(value) for name, value in given.items()}))
+
+    def _taken(self, tensor: Tensor) -> Tensor:
+        """A half-precision input in the type of the model, where that was widened."""
+        if tensor.dtype in HALVES:
+            kind = next((p.dtype for p in self.model.parameters() if p.is_floating_point()), tensor.dtype)
+            return tensor.to(kind)
+        return tensor
+
+
+def own(module: nn.Module) -> nn.Module:
+    """The user's module itself, whose names its weights have."""
+    return module.model if isinstance(module, Called) else module
+
+
+def _targets(model: nn.Module, names: Sequence[str], as_entries: bool) -> list[tuple[Any, ...]]:
+    """Where each input goes: (parameter or position, keys inside it...).
+
+    as_entries  inputs that no parameter is called after are entries of the one dictionary that `forward` takes
+    """
+    parameters = inspect.signature(model.forward).parameters
+    named = {
+        n: p
+        for n, p in parameters.items()
+        if p.kind in (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
+    }
+    any_name = any(p.kind is Parameter.VAR_KEYWORD for p in parameters.values())
+    targets: list[tuple[Any, ...] | None] = []
+    for name in names:
+        first, *path = name.split(".")
+        targets.append((first, *path) if first in named or (any_name and not path) else None)
+    filled = {target[0] for target in targets if target}
+    needed = [n for n, p in named.items() if p.default is Parameter.empty and n not in filled]
+    left = [name for name, target in zip(names, targets, strict=True) if target is None]
+    if not left:
+        if needed:
+            raise UserError(
+                f"forward of {type(model).__name__} also needs {', '.join(needed)}; give each with --shape"
+            )
+        return [target for target in targets if target]
+    if as_entries and len(needed) == 1:
+        return [t or (needed[0], *n.split(".")) for n, t in zip(names, targets, strict=True)]
+    if filled:
+        raise UserError(
+            f"forward of {type(model).__name__} has no parameter {left[0]!r}; {did_you_mean(left[0], named)}"
+        )
+    return list(enumerate_positions(len(names)))
+
+
+def enumerate_positions(count: int) -> Iterator[tuple[Any, ...]]:
+    """Targets of inputs that are given by position."""
+    return ((place,) for place in range(count))
+
+
+def takes_entries(model: nn.Module, names: Sequence[str]) -> bool:
+    """Whether the inputs can be meant as entries of a dictionary: `forward` needs one thing that none is called."""
+    parameters = inspect.signature(model.forward).parameters.values()
+    firsts = {name.partition(".")[0] for name in names}
+    usual = [p for p in parameters if p.kind in (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)]
+    needed = [p for p in usual if p.default is Parameter.empty and p.name not in firsts]
+    return len(needed) == 1 and not firsts <= {p.name for p in usual}
+
+
+def fits_by_position(model: nn.Module, names: Sequence[str]) -> bool:
+    """Whether as many tensors can be given one after the other."""
+    try:
+        inspect.signature(model.forward).bind(*names)
+    except TypeError:
+        return False
+    return True
+
+
+def tensors_in(result: Any, place: str = "") -> Iterator[tuple[str, Tensor]]:
+    """Every tensor of what `forward` returned with its place: keys, fields and positions, joined by dots.
+
+    None is left out. UserError for anything else that is no tensor.
+    """
+    if isinstance(result, Tensor):
+        yield place, result
+        return
+    if result is None:
+        return
+    if isinstance(result, Mapping):
+        parts = list(result.items())
+    elif dataclasses.is_dataclass(result) and not isinstance(result, type):
+        parts = [(field.name, getattr(result, field.name)) for field in dataclasses.fields(result)]
+    elif isinstance(result, tuple) and hasattr(result, "_fields"):
+        parts = list(zip(result._fields, result, strict=True))
+    elif isinstance(result, (list, tuple)):
+        parts = list(enumerate(result))
+    else:
+        where = f" at {place}" if place else ""
+        raise UserError(
+            f"the module returns {type(result).__name__}{where}; outputs have to be tensors, or tuples, lists, "
+            "dictionaries and dataclasses of them"
+        )
+    for key, value in parts:
+        yield from tensors_in(value, f"{place}.{key}" if place else str(key))
+
+
+def output_names(places: Sequence[str], taken: Sequence[str]) -> tuple[str, ...]:
+    """What the outputs at these places are called: by their keys; `output`, or `output_0` and so on, by position.
+
+    taken  names of inputs: an output called the same becomes `<name>_out`
+    """
+    if list(places) in ([""], ["0"]):
+        return ("output",)
+    found: list[str] = []
+    for place in places:
+        name = re.sub(r"[^\w.]", "_", f"output_{place}" if place[:1].isdigit() else place)
+        while name in found or name in taken:
+            name += "_out"
+        found.append(name)
+    return tuple(found)
+
+
+def _lists(value: Any) -> Any:
+    """Entries under `0`, `1`, ... as a list."""
+    if not isinstance(value, dict):
+        return value
+    if all(key.isdigit() for key in value):
+        return [_lists(value[key]) for key in sorted(value, key=int)]
+    return {key: _lists(entry) for key, entry in value.items()}
