@@ -30,8 +30,8 @@ export async function serve(bundle, { port = 0, token = '', routes = async () =>
       response.setHeader('Cross-Origin-Opener-Policy', 'same-origin');
       response.setHeader('Cross-Origin-Embedder-Policy', 'require-corp');
       response.end(answer);
-    } catch {
-      response.writeHead(404).end();
+    } catch ({ code }) {
+      response.writeHead(code === 'ENOENT' ? 404 : 403).end(); // a link is not the same as no file
     }
   });
   await new Promise((resolve, reject) => {
