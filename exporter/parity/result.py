@@ -151,6 +151,7 @@ class ParityReport:
     warnings   what a user of this model has to know
     reasons    why the verdict is `fail`
     checks     half precision: the file itself, in float64 and without any runtime
+    digest     of the bundle; empty in the report that lies in it, which is hashed before there is one
     """
 
     declaration: dict[str, Any]
@@ -171,6 +172,7 @@ class ParityReport:
     masks: tuple[MaskPicture, ...] = ()
     warnings: tuple[str, ...] = ()
     versions: dict[str, str] = field(default_factory=dict)
+    digest: str = ""
     format: int = FORMAT
 
     @property

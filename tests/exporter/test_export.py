@@ -11,7 +11,7 @@ import pytest
 from onnx import numpy_helper
 
 from temport.exporter import cli
-from temport.exporter.bundle.directory import open_bundle
+from temport.exporter.bundle.directory import open_bundle, seal
 from temport.exporter.graph.masks import boolean_constants
 
 Command = Callable[..., tuple[int, str, str]]
@@ -109,7 +109,7 @@ def test_flipped_weight_fails_the_gate(temport: Command, tmp_path: Path) -> None
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         "bytes": path.stat().st_size,
     }
-    (tmp_path / "b" / "manifest.json").write_text(json.dumps(manifest))
+    seal(tmp_path / "b", manifest)
     code, out, _ = temport("parity", "b", *FAST)
     assert code == 1 and "fail" in out
 
