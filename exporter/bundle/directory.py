@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 
 from temport.exporter.bundle.digest import DIGEST, MANIFEST, check_digest, write_digest
-from temport.exporter.bundle.external_data import MODEL, check_external_data, parse_model
+from temport.exporter.bundle.external_data import MODEL, check_external_data, check_functions, parse_model
 from temport.exporter.bundle.manifest import read_manifest
 from temport.exporter.bundle.metadata import recorded_signature, signature
 from temport.exporter.declare.declaration import Declaration
@@ -133,6 +133,7 @@ def _check_model(path: Path, manifest: dict[str, Any]) -> None:
     if recorded_signature(model) != manifest["signature"]:
         raise ValueError("its signature is not the manifest's")
     check_external_data(model, manifest["files"])
+    check_functions(model)
 
 
 def sha256(path: Path) -> str:

@@ -1,4 +1,5 @@
-"""Which files a model would have a runtime read: only weights of its main graph, only files that the manifest lists.
+"""What a model would have a runtime do before it runs: read files, which only listed weights of its main graph may be in,
+and write out functions, whose bodies hold ONNX's own operators alone.
 
 ONNX lets any tensor lie in another file: of a branch, of a function's body, of an attribute. Runtimes open those of
 the main graph where they are told to, and every other one wherever the process happens to be. The same walk stands in
@@ -49,6 +50,24 @@ def check_external_data(model: onnx.ModelProto, listed: Collection[str]) -> None
                 raise ValueError(
                     f"it reads {location!r}, which is no file of weights that the manifest lists"
                 )
+
+
+def check_functions(model: onnx.ModelProto) -> None:
+    """ValueError where the body of a function holds other operators than ONNX's own.
+
+    Forty functions of two calls each are 2^40 nodes, which a runtime would write out before it asks any op.
+    """
+    for node in chain.from_iterable(_nodes(function.node) for function in model.functions):
+        if node.domain not in ("", "ai.onnx"):
+            raise ValueError(f"the body of a function has a node of domain {node.domain!r}")
+
+
+def _nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
+    for node in nodes:
+        yield node
+        for attribute in node.attribute:
+            for graph in (attribute.g, *attribute.graphs):
+                yield from _nodes(graph.node)
 
 
 def external_tensors(model: onnx.ModelProto, *, inside: bool) -> Iterator[onnx.TensorProto]:

@@ -118,6 +118,15 @@ def branch(tensor: TensorProto) -> Callable[[onnx.ModelProto], None]:
     return change
 
 
+def function_bomb(made: onnx.ModelProto) -> None:
+    """Functions that call the next one twice."""
+    opsets = [helper.make_opsetid("", 20), helper.make_opsetid("temport", 1)]
+    for level in range(40):
+        inner = f"F{level + 1}"
+        calls = [helper.make_node(inner, [a], [b], domain="temport") for a, b in (("x", "h"), ("h", "y"))]
+        made.functions.append(helper.make_function("temport", f"F{level}", ["x"], ["y"], calls, opsets))
+
+
 def hostile() -> dict[str, tuple[bytes, tuple[str, ...]]]:
     """What it is -> the model and the files beside it that the manifest lists."""
     found = {f"by {'.'.join(f.name for f in way)}": (along(way, stored("x")), ()) for way in ways()}
@@ -151,6 +160,7 @@ def hostile() -> dict[str, tuple[bytes, tuple[str, ...]]]:
         "in branches 400 deep": (inside(400), ()),
         "behind a tag of 33 bits": (wide_tag(), ()),
         "in ONNX Runtime's own format": (b"\x12\x06\0\0ORTM" + model().SerializeToString(), ()),
+        "whose functions call functions": (changed(function_bomb), ()),
         "cut": (model().SerializeToString()[:-1], ()),
         "of nothing": (b"", ()),
     }

@@ -28,6 +28,7 @@ constexpr Way kWays[] = {
     {Part::kSparse, 2, Part::kTensor},
 };
 constexpr uint64_t kTensorName = 8, kTensorExternalData = 13, kTensorDataLocation = 14, kEntryKey = 1, kEntryValue = 2;
+constexpr uint64_t kNodeDomain = 7;
 constexpr int kDeepestPart = 100;  // as deep as protobuf's own readers go
 
 Error no_model() { return refused("it is not an ONNX model"); }
@@ -36,8 +37,8 @@ class ExternalDataCheck {
  public:
   explicit ExternalDataCheck(const std::function<bool(std::string_view)>& listed) : listed_(listed) {}
 
-  // `main`: a graph that is the model's own, or a tensor that is one of its initializers.
-  Result<void> part(Part kind, std::string_view bytes, bool main, int depth) const {
+  // `main`: a graph that is the model's own, or a tensor that is one of its initializers. `body`: inside a function.
+  Result<void> part(Part kind, std::string_view bytes, bool main, int depth, bool body = false) const {
     if (depth > kDeepestPart) return no_model();
     if (kind == Part::kTensor) return tensor(bytes, main);
     Message message(bytes);
@@ -45,10 +46,14 @@ class ExternalDataCheck {
       uint64_t number;
       std::string_view payload;
       if (!message.step(number, payload)) return no_model();
+      // Forty functions of two calls each are 2^40 nodes, which a runtime would write out before it asks any op.
+      if (body && kind == Part::kNode && number == kNodeDomain && !payload.empty() && payload != "ai.onnx")
+        return refused("the body of a function has a node of domain " + std::string(payload));
       for (const Way& way : kWays) {
         if (way.from != kind || way.field != number) continue;
         const bool inner_main = kind == Part::kModel ? way.to == Part::kGraph : main && way.to == Part::kTensor;
-        if (auto checked = part(way.to, payload, inner_main, depth + 1); !checked) return checked;
+        const bool inner_body = body || way.to == Part::kFunction;
+        if (auto checked = part(way.to, payload, inner_main, depth + 1, inner_body); !checked) return checked;
       }
     }
     return {};

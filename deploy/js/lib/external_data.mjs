@@ -11,7 +11,7 @@ const WAYS = {
   attribute: { 5: 'tensor', 6: 'graph', 10: 'tensor', 11: 'graph', 22: 'sparse', 23: 'sparse' },
   sparse: { 1: 'tensor', 2: 'tensor' },
 };
-const NAME = 8, EXTERNAL_DATA = 13, DATA_LOCATION = 14, KEY = 1, VALUE = 2;
+const NAME = 8, EXTERNAL_DATA = 13, DATA_LOCATION = 14, KEY = 1, VALUE = 2, NODE_DOMAIN = 7;
 const DEEPEST = 100; // as deep as protobuf's own readers go
 
 /**
@@ -26,15 +26,18 @@ export function checkExternalData(model, listed) {
   checkPart('model', model, true, 1, listed);
 }
 
-// `main`: a graph that is the model's own, or a tensor that is one of its initializers.
-function checkPart(part, bytes, main, depth, listed) {
+// `main`: a graph that is the model's own, or a tensor that is one of its initializers. `body`: inside a function.
+function checkPart(part, bytes, main, depth, listed, body = false) {
   if (depth > DEEPEST) throw malformed();
   if (part === 'tensor') return checkTensor(bytes, main, listed);
   for (const [number, payload] of fields(bytes)) {
+    // Forty functions of two calls each are 2^40 nodes, which a runtime would write out before it asks any op.
+    if (body && part === 'node' && number === NODE_DOMAIN && !['', 'ai.onnx'].includes(text(payload)))
+      throw new Error(`the body of a function has a node of domain ${text(payload)}`);
     const inner = WAYS[part][number];
     if (!inner) continue;
     const innerMain = part === 'model' ? inner === 'graph' : main && inner === 'tensor';
-    checkPart(inner, payload, innerMain, depth + 1, listed);
+    checkPart(inner, payload, innerMain, depth + 1, listed, body || inner === 'function');
   }
 }
 
