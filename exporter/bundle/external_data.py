@@ -1,4 +1,4 @@
-"""What a model would have a runtime do before it runs: read files, which only listed weights of its main graph may be in,
+"""What a model would have a runtime do before it runs: read files, of which only listed weights may be,
 and write out functions, whose bodies hold ONNX's own operators alone.
 
 ONNX lets any tensor lie in another file: of a branch, of a function's body, of an attribute. Runtimes open those of
