@@ -157,7 +157,7 @@ class _Scores:
 
     @staticmethod
     def behind(value: ir.Value | None) -> _Scores | None:
-        node = _alone(value)
+        node = None if value is None else value.producer()
         if node is None:
             return None
         product = _Product.of(node)
@@ -193,7 +193,7 @@ class _Scores:
         """A number that multiplies queries or keys multiplies the scores."""
         scale, operands = self.scale, []
         for operand in (self.q, self.k):
-            node = _alone(operand.value)
+            node = operand.value.producer()
             if node is not None and is_standard(node, "Mul", "Div"):
                 factor, inner = _number(node.inputs[1]), node.inputs[0]
                 if factor and inner is not None and inner.shape == operand.value.shape:

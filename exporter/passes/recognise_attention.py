@@ -89,13 +89,14 @@ class _Rewriting:
             given = zip(self._operands, columns, (1, group, group), strict=True)
             inputs = [self._rows(operand, found, repeat) for operand, found, repeat in given]
         rule = proved.rule
-        offset = -1 if rule.query_offset is None or (packed and rule.query_offset == 0) else rule.query_offset
+        # with as many queries as keys both say the same, and passes know more of what counts from the end
+        at_end = rule.query_offset is None or (same_length and rule.query_offset == 0)
         attributes = {
             "num_heads": heads,
             "kv_num_heads": kv_heads,
             "causal": int(rule.causal),
             "window": rule.window,
-            "query_offset": offset,
+            "query_offset": -1 if at_end else rule.query_offset or 0,
             "scale": 1 / math.sqrt(size) if self.plain.scale is None else float(self.plain.scale),
         }
         self._put([*inputs, key_mask], attributes, [batch, queries, heads * value_size])
