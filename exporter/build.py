@@ -18,7 +18,7 @@ from temport.exporter.declare.declaration import Declaration
 from temport.exporter.errors import UserError
 from temport.exporter.graph import operators
 from temport.exporter.graph.flops import count_flops, uncounted
-from temport.exporter.graph.masks import BakedMask, MaskError, check_masks
+from temport.exporter.graph.masks import BakedMask, MaskError, check_masks, computed_masks, reaches_softmax
 from temport.exporter.graph.standard_operator import is_standard
 from temport.exporter.passes.order import PASSES, SIMPLIFYING, Pass, Work, way_out
 from temport.exporter.passes.precision import PrecisionChange
@@ -158,17 +158,15 @@ def _run(step: Pass, work: Work) -> PassRun:
 
 
 def _check_masks(work: Work) -> None:
-    """A mask that our own layers compute is a defect; in somebody's module it is what that module says."""
-    module = work.declaration.module
-    try:
-        check_masks(work.model, work.masks, complete=module is None)
-    except MaskError as error:
-        if module is None:
-            raise
-        raise UserError(
-            f"{module} computes a mask in the graph ({error}); give the length of the sequence as a "
-            "number, which makes it a constant, or use the attention layers of `temport.graphs`"
-        ) from error
+    """A mask that our own layers compute is a defect; in somebody's module it is what that module says, and told."""
+    own = work.declaration.module is None
+    if not own:
+        for node, computing in computed_masks(work.model):
+            if reaches_softmax(node):
+                work.notes.add(
+                    "masks", node, f"takes a mask of scores that {computing.op_type} computes in the graph"
+                )
+    check_masks(work.model, work.masks, complete=own)
 
 
 def _conditioning_warnings(model: ir.Model) -> tuple[str, ...]:

@@ -70,6 +70,13 @@ def standard_attention(node: ir.Node, shapes: list[Shape | None], output: Shape)
     return 2 * q[0] * heads * (width + value_width) * _allowed(rule, q[-2], v[-2])
 
 
+def traced_attention(node: ir.Node, shapes: list[Shape | None], output: Shape) -> int:
+    """Every pair of a query and a key but those that `is_causal` excludes; what a mask allows is not known here."""
+    q, k = _given(shapes[0]), _given(shapes[1])
+    rule = MaskRule(causal=bool(_int(node, "is_causal", 0)), query_offset=0)
+    return 2 * math.prod(output[:-2]) * (q[-1] + output[-1]) * _allowed(rule, q[-2], k[-2])
+
+
 def online_softmax(node: ir.Node, shapes: list[Shape | None], output: Shape) -> int:
     attention = Attention.of(node)
     assert attention is not None, "the table gives this rule to no other operator"

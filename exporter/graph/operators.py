@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from temport.custom_ops.domain import DOMAIN
-from temport.exporter.graph import flop_rules
+from temport.exporter.graph import flop_rules, traced_attention
 from temport.exporter.graph.elementwise import ELEMENTWISE
 from temport.exporter.graph.operator_row import Along, Half, Operator
 from temport.exporter.graph.standard_operator import is_standard
@@ -123,6 +123,9 @@ OURS: dict[str, Operator] = {
 }
 """Domain `temport`."""
 
+TRACED: dict[str, Operator] = {traced_attention.NAME: Operator(flops=flop_rules.traced_attention)}
+"""What a graph holds until the passes have seen it."""
+
 UNKNOWN = Operator()
 """What is assumed of an operator without a row."""
 
@@ -131,7 +134,7 @@ def known(node: Any) -> Operator | None:
     """The row of a node, of onnx_ir or a NodeProto; None where its operator has none."""
     if is_standard(node):
         return STANDARD.get(node.op_type)
-    return OURS.get(node.op_type) if node.domain == DOMAIN else None
+    return {DOMAIN: OURS, traced_attention.DOMAIN: TRACED}.get(node.domain, {}).get(node.op_type)
 
 
 def of(node: Any) -> Operator:

@@ -13,6 +13,7 @@ from temport.exporter.graph.masks import BakedMask
 from temport.exporter.passes.absorb_keys import absorb_keys
 from temport.exporter.passes.absorb_projections import absorb_projections
 from temport.exporter.passes.attach_bodies import attach_bodies
+from temport.exporter.passes.bake_positions import bake_positions
 from temport.exporter.passes.flat_frames import flat_frames
 from temport.exporter.passes.flatten_rows import flatten_rows
 from temport.exporter.passes.fold_factors import fold_factors
@@ -24,7 +25,9 @@ from temport.exporter.passes.moving_average import moving_average
 from temport.exporter.passes.notes import Notes
 from temport.exporter.passes.precision import PrecisionChange, lower_precision
 from temport.exporter.passes.prune import prune
+from temport.exporter.passes.recognise_attention import recognise_attention
 from temport.exporter.passes.residual_layer_norm import residual_layer_norm
+from temport.exporter.passes.spell_attention import spell_attention
 from temport.exporter.passes.spell_dense import spell_dense
 from temport.exporter.passes.to_standard import to_standard
 from temport.exporter.trace.clean import clean
@@ -110,6 +113,24 @@ def _clean(work: Work) -> bool:
 
 
 SIMPLIFYING = (
+    Pass(
+        name="recognise_attention",
+        run=lambda work: recognise_attention(work.model, work.declaration, work.notes),
+        why="attention in plain torch is our op, where it can be proved to be the same",
+    ),
+    Pass(
+        name="spell_attention",
+        run=lambda work: spell_attention(work.model, work.declaration),
+        why="other attention of torch becomes operators of ONNX",
+        after=("recognise_attention",),
+        optional=False,
+    ),
+    Pass(
+        name="bake_positions",
+        run=lambda work: bake_positions(work.model, work.declaration, work.notes),
+        why="tables of positions that scores are made of are constants",
+        after=("spell_attention",),
+    ),
     Pass(
         name="spell_dense",
         run=lambda work: spell_dense(work.model),

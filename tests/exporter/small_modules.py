@@ -218,6 +218,20 @@ def attention_in_plain_operators(m, x):
     return m["out"](weights @ x)[:, -1]
 
 
+@module(q=dense(), k=dense(), out=dense())
+def attention_under_a_mask_of_pairs(m, x):
+    pairs = x[:, :, None, 0] > x[:, None, :, 1]
+    return m["out"](F.scaled_dot_product_attention(m["q"](x), m["k"](x), x, pairs))[:, -1]
+
+
+@module(q=dense(), k=dense(), out=dense())
+def distances_added_to_scores(m, x):
+    at = torch.arange(x.shape[1])
+    back = (at[:, None] - at[None, :]).float()
+    bias = (-0.5 * back).masked_fill(back < 0, -torch.inf)
+    return m["out"](F.scaled_dot_product_attention(m["q"](x), m["k"](x), x, bias))[:, -1]
+
+
 @module(one=dense(), two=dense(bias=False), three=dense())
 def constant_factors(m, x):
     scale = torch.tensor([1.0, 2.0, 0.5, 3.0, 0.25, 1.5])
