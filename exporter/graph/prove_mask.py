@@ -20,8 +20,10 @@ from temport.exporter.graph.plain_attention import PlainAttention, Says, Term
 
 Table = npt.NDArray[np.bool_]
 FAR_BELOW = -1e30
-"""A finite score that blocks a key beside one that is allowed, as `torch.finfo(dtype).min` does: its weight is 0. -1e9 is
-none: raw sensors have scores beyond it."""
+"""A finite score that blocks a key beside one that is allowed, as `torch.finfo(dtype).min` does: its weight is 0. -1e9
+is none: scores of raw sensors lie beyond it."""
+FILLED = -1e3
+"""From here on a number that a mask adds is meant to block."""
 DRAWS = 4
 """Random masks of keys for each length, beside all and none."""
 BY_ELEMENT = {
@@ -131,13 +133,17 @@ class _Mask:
         numbers = array.astype(np.float64)
         blocked = numbers <= FAR_BELOW
         if not (blocked | (numbers == 0)).all():
-            raise Unproved("its mask adds other numbers than 0 and -inf")
+            least = float(numbers.min())
+            what = (
+                f"{least:g}, which scores can exceed" if least <= FILLED else "other numbers than 0 and -inf"
+            )
+            raise Unproved(f"its mask adds {what}")
         self._note_finite(numbers[blocked])
         return ~blocked
 
     def _note_finite(self, fills: npt.NDArray[np.float64]) -> None:
         if (fills > FAR_BELOW).any():
-            raise Unproved("its mask fills in a number that is not far below every score")
+            raise Unproved(f"its mask fills in {fills.max():g}, which scores can exceed; fill in -torch.inf")
         self.finite = self.finite or bool(np.isfinite(fills).any())
 
     def split(self, sizes: Sizes, T: int, S: int) -> tuple[Table, bool]:

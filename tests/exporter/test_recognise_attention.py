@@ -93,7 +93,7 @@ MASKS: dict[str, tuple[Rule, Callable[[Given], Tensor]]] = {
         CAUSAL,
         lambda g: torch.zeros(g.length, g.length, dtype=g.x.dtype).masked_fill(g.back < 0, -torch.inf),
     ),
-    "far_below": (CAUSAL, lambda g: (g.back < 0).to(g.x.dtype) * -1e9),
+    "far_below": (CAUSAL, lambda g: (g.back < 0).to(g.x.dtype) * torch.finfo(torch.float32).min),
     "buffer": (CAUSAL, lambda g: g.layers["table"](g.shift)[: g.length, : g.length]),
     "window": (WINDOW, lambda g: (g.back >= 0) & (g.back < 3)),
     "band": (WINDOW, lambda g: torch.ones(1, 1, g.length, g.length).tril(g.shift).triu(-2).bool()),
@@ -132,7 +132,7 @@ def where_before_softmax(g):
 
 @spelling(CAUSAL)
 def far_below_before_softmax(g):
-    return g.scores.masked_fill((g.back < 0)[None, None], -1e9).softmax(-1) @ g.v
+    return g.scores.masked_fill((g.back < 0)[None, None], torch.finfo(torch.float32).min).softmax(-1) @ g.v
 
 
 @spelling(CAUSAL)
@@ -210,8 +210,13 @@ def keys_joined_by_or(g):
 
 
 @spelling(None)
+def filled_with_what_scores_can_exceed(g):
+    return g.scores.masked_fill(g.back < 0, -1e9).softmax(-1) @ g.v
+
+
+@spelling(None)
 def far_below_where_no_key_may_count(g):
-    return sdpa(g, torch.where(g.keep, 0.0, -1e9).to(g.x.dtype)[:, None, None, :])
+    return sdpa(g, torch.where(g.keep, 0.0, -1e38).to(g.x.dtype)[:, None, None, :])
 
 
 @spelling(None)
