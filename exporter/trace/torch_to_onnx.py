@@ -26,6 +26,7 @@ from temport.exporter.errors import UserError, users_code
 from temport.exporter.graph import traced_attention
 from temport.exporter.trace.advice import advice
 from temport.exporter.trace.batch_first_attention import batch_first_attention
+from temport.exporter.trace.no_fourier import refusals
 from temport.exporter.trace.recurrent import whole_layers
 from temport.exporter.trace.small_addends import keep_small_addends
 from temport.exporter.trace.torch_translations import translations_read_once
@@ -65,6 +66,7 @@ def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
         torch.ops.temport.rnn_tanh_layers.default: translate_one_state(RNN_TANH),
         torch.ops.temport.rnn_relu_layers.default: translate_one_state(RNN_RELU),
         torch.ops.aten.erfc.default: translate_erfc,
+        **refusals(),
         torch.ops.aten.div.Tensor_mode: translate_division,
         torch.ops.aten.index.Tensor: translate_index,
         torch.ops.aten.scaled_dot_product_attention.default: translate_attention,
