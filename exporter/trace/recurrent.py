@@ -23,7 +23,7 @@ _ARGUMENTS = (
 ONE_STATE = ("gru", "rnn_tanh", "rnn_relu")
 """Layers with one state; an LSTM has two."""
 PACKING = "_pack_padded_sequence"
-"""What torch's packing of padded clips calls. A graph has no such sequences, and an export without it would be wrong."""
+"""What torch calls to pack padded clips. A graph has no such sequences, and an export without them would be wrong."""
 for _name in ONE_STATE:
     torch.library.define(
         f"temport::{_name}_layers", f"(Tensor x, Tensor hx, {_ARGUMENTS}) -> (Tensor, Tensor)"
