@@ -50,7 +50,7 @@ def _hindrances(node: ir.Node, graph: ir.Graph) -> Iterator[str]:
     for name, value in given.items():
         value = list(value) if isinstance(value, (list, tuple)) else value
         if computed.get(name) != value:
-            yield f"its {name} is {value}"
+            yield f"{name} = {value}"
     if node.graph is not graph:
         yield "it is part of a graph inside"
     if _input(node, LENGTHS) is not None:
@@ -77,7 +77,7 @@ def _fuse(graph: ir.Graph, node: ir.Node) -> None:
         if len(parts) > 1:
             axis = 1 if index == 0 else 0
             shape = [len(parts) if i == axis else size for i, size in enumerate(parts[0].shape)]
-            value = insert(graph, node, "Concat", parts, shape, f"{name}/both", {"axis": axis})
+            value = insert(graph, node, "Concat", parts, shape, f"{old.name}/both", {"axis": axis})
         old.name, value.name = f"{old.name}/before", old.name
         old.replace_all_uses_with(value, replace_graph_outputs=True)
     weights = _weights(node)
@@ -143,4 +143,5 @@ def _weights(node: ir.Node) -> list[ir.Value | None]:
 
 def _states(node: ir.Node) -> list[ir.Value | None]:
     """The initial h, and c of an LSTM."""
-    return [_input(node, FIRST_STATE + i) for i in range(len(ACTIVATIONS[node.op_type]) - 1)]
+    count = len(OPS[f"Fused{node.op_type}"].schema.inputs) - LENGTHS
+    return [_input(node, FIRST_STATE + i) for i in range(count)]

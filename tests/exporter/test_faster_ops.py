@@ -110,17 +110,17 @@ def rewritten(rewrite, nodes, inputs, constants, outputs) -> list[str]:
 STAY = [
     ("LSTM", ["x", "w", "r", "b", "lengths"], {}, "its sequences have lengths of their own"),
     ("LSTM", ["x", "w", "r", "b", "", "", "", "p"], {}, "it has peepholes"),
-    ("LSTM", ["x", "w", "r"], {"clip": 3.0}, "its clip is 3.0"),
-    ("LSTM", ["x", "w", "r"], {"input_forget": 1}, "its input_forget is 1"),
+    ("LSTM", ["x", "w", "r"], {"clip": 3.0}, "clip = 3.0"),
+    ("LSTM", ["x", "w", "r"], {"input_forget": 1}, "input_forget = 1"),
     (
         "LSTM",
         ["x", "w", "r"],
         {"activations": ["Sigmoid", "Relu", "Tanh"]},
-        "its activations is ['Sigmoid', 'Relu', 'Tanh']",
+        "activations = ['Sigmoid', 'Relu', 'Tanh']",
     ),
     ("LSTM", ["x", "x", "r"], {}, "its weights are no constants"),
-    ("GRU", ["x", "w", "r"], {}, "its linear_before_reset is 0"),
-    ("GRU", ["x", "w", "r"], {"linear_before_reset": 1, "layout": 1}, "its layout is 1"),
+    ("GRU", ["x", "w", "r"], {}, "linear_before_reset = 0"),
+    ("GRU", ["x", "w", "r"], {"linear_before_reset": 1, "layout": 1}, "layout = 1"),
     ("GRU", ["wide_x", "wide", "wide_r"], {"linear_before_reset": 1}, "its weights are not float32"),
 ]
 
@@ -170,6 +170,8 @@ def test_layers_of_every_direction(op: str, direction: str) -> None:
     after = ir.to_proto(model)
     found = Counter(node.op_type for node in after.graph.node)
     assert found[f"Fused{op}"] == 2 * ways and found[op] == 0
+    names = [node.name for node in after.graph.node if node.name]
+    assert len(set(names)) == len(names)
     held = {constant.name for constant in after.graph.initializer}
     assert held <= {name for node in after.graph.node for name in node.input}, "weights nobody reads any more"
     onnx.checker.check_model(after, full_check=True)
