@@ -95,7 +95,7 @@ void check(Bytes bytes) {
   }
   const int64_t op = bytes.below(8);
   if (op == 2) return check_dense(*kernels, bytes);
-  if (op == 3) return check_lstm(*kernels, bytes);
+  if (op == 3) return check_recurrence(*kernels, bytes);
   if (op == 4) return check_step_turns(bytes);
   if (op == 5) return check_step(*kernels, bytes);
   if (op == 6) return check_layer_norm(*kernels, bytes);

@@ -68,6 +68,15 @@ struct Written : Node {
     tensor({batch, rows, width});
     in_place = draw.flag();
   }
+  void recurrent_layer(int64_t gates, int states) {
+    const int64_t hidden = 1 + draw.size(), inputs = draw.size(), frames = draw.below(5), batch = draw.below(4);
+    integer("hidden_size", hidden);
+    tensor({frames, batch, inputs});
+    tensor({1, gates * hidden, inputs});
+    tensor({1, gates * hidden, hidden});
+    tensor({1, 2 * gates * hidden}, draw.flag());
+    for (int i = 0; i < states; ++i) tensor({1, batch, hidden}, draw.flag());
+  }
 };
 
 // A node that is right, by op. A new op needs a row.
@@ -132,17 +141,8 @@ constexpr Row kRows[] = {
        n.tensor(y, d.flag());
        n.tensor(y, d.flag());
      }},
-    {"FusedLSTM",
-     [](Written& n, Draw& d) {
-       const int64_t hidden = 1 + d.size(), inputs = d.size(), frames = d.below(5), batch = d.below(4);
-       n.integer("hidden_size", hidden);
-       n.tensor({frames, batch, inputs});
-       n.tensor({1, 4 * hidden, inputs});
-       n.tensor({1, 4 * hidden, hidden});
-       n.tensor({1, 8 * hidden}, d.flag());
-       n.tensor({1, batch, hidden}, d.flag());
-       n.tensor({1, batch, hidden}, d.flag());
-     }},
+    {"FusedGRU", [](Written& n, Draw&) { n.recurrent_layer(3, 1); }},
+    {"FusedLSTM", [](Written& n, Draw&) { n.recurrent_layer(4, 2); }},
     {"MovingAverage",
      [](Written& n, Draw& d) {
        const int64_t channels = 1 + d.size(), taps = 1 + d.below(12);

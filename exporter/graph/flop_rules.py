@@ -54,7 +54,7 @@ def einsum(node: ir.Node, shapes: list[Shape | None], output: Shape) -> int:
 def recurrence(node: ir.Node, shapes: list[Shape | None], output: Shape) -> int:
     """Y `[T, directions, B, hidden]`, W `[directions, gates*hidden, input]`, R `[directions, gates*hidden, hidden]`.
 
-    For LSTM, GRU and RNN, which differ in the number of gates.
+    For LSTM, GRU, RNN and their fused forms, which differ in the number of gates.
     """
     T, _, B, _ = output
     return 2 * T * B * (math.prod(_given(shapes[1])) + math.prod(_given(shapes[2])))

@@ -14,6 +14,7 @@ from temport.exporter.graph.operator_row import Along, Half, Operator
 from temport.exporter.graph.standard_operator import is_standard
 
 _ALL = Operator(along=Along.ALL)
+_RECURRENCE = Operator(along=Along.ALL, flops=flop_rules.recurrence)
 _WINDOW = Operator(along=Along.WINDOW)
 _REDUCES = Operator(along=Along.BESIDE_AXES)
 _MOVES = Operator(half=Half.FOLLOWS, moves=True)
@@ -79,9 +80,9 @@ STANDARD: dict[str, Operator] = {
     "MaxPool": _WINDOW,
     # all entries before
     "CumSum": _ALL,
-    "GRU": Operator(along=Along.ALL, flops=flop_rules.recurrence),
-    "LSTM": Operator(along=Along.ALL, flops=flop_rules.recurrence),
-    "RNN": Operator(along=Along.ALL, flops=flop_rules.recurrence),
+    "GRU": _RECURRENCE,
+    "LSTM": _RECURRENCE,
+    "RNN": _RECURRENCE,
     # sizes and constants
     "Constant": Operator(),
     "ConstantOfShape": Operator(),
@@ -110,7 +111,8 @@ OURS: dict[str, Operator] = {
         standard_attention=True,
     ),
     "FusedDense": Operator(along=Along.ROWS),
-    "FusedLSTM": _ALL,
+    "FusedGRU": _RECURRENCE,
+    "FusedLSTM": _RECURRENCE,
     "MovingAverage": Operator(along=Along.WINDOW, flops=flop_rules.moving_average),
     "OnlineSoftmaxAttention": Operator(
         along=Along.QUERIES,

@@ -18,7 +18,7 @@ from temport.exporter.passes.flat_frames import flat_frames
 from temport.exporter.passes.flatten_rows import flatten_rows
 from temport.exporter.passes.fold_factors import fold_factors
 from temport.exporter.passes.fused_dense import fused_dense
-from temport.exporter.passes.fused_lstm import fused_lstm
+from temport.exporter.passes.fused_recurrent import fused_recurrent
 from temport.exporter.passes.join_reshapes import join_reshapes
 from temport.exporter.passes.limit_lengths import limit_lengths
 from temport.exporter.passes.moving_average import moving_average
@@ -219,9 +219,9 @@ WRITING = (
         after=("flatten_rows", "join_reshapes", "lower_precision"),
     ),
     Pass(
-        name="fused_lstm",
-        run=lambda work: fused_lstm(work.model),
-        why="an LSTM keeps its weights packed",
+        name="fused_recurrent",
+        run=lambda work: fused_recurrent(work.model, work.notes),
+        why="an LSTM or a GRU keeps its weights packed",
         dialects=frozenset({"custom"}),
         after=("lower_precision",),
     ),
@@ -237,7 +237,7 @@ WRITING = (
         run=_attach_bodies,
         why="each op of ours gets a body that any runtime can run",
         dialects=frozenset({"custom"}),
-        after=("fused_dense", "fused_lstm", "residual_layer_norm"),
+        after=("fused_dense", "fused_recurrent", "residual_layer_norm"),
         optional=False,
     ),
     Pass(

@@ -48,6 +48,12 @@ WRAPPED: dict[str, list[tuple[dict[str, Any], dict[str, Sequence[int]]]]] = {
         ({}, {"X": (EMPTY, 0), "W": (0, 4), "B": (4,)}),
         ({"groups": 2}, {"X": (3, 2, 4), "W": (2, 2, 4), "B": (8,)}),
     ],
+    "FusedGRU": [
+        ({"hidden_size": FAR}, {"X": (2, 1, 1), "W": (1, 0, 1), "R": (1, 0, FAR)}),
+        ({"hidden_size": WRAPS}, {"X": (2, 1, 1), "W": (1, 2, 1), "R": (1, 2, 1)}),
+        ({"hidden_size": 1}, {"X": (0, 2**59 + 1, 3), "W": (1, 3, 3), "R": (1, 3, 1)}),
+        ({"hidden_size": 1}, {"X": (0, 2**38, 3), "W": (1, 3, 3), "R": (1, 3, 1)}),
+    ],
     "FusedLSTM": [
         ({"hidden_size": FAR}, {"X": (2, 1, 1), "W": (1, 0, 1), "R": (1, 0, FAR)}),
         ({"hidden_size": FAR}, {"X": (2, 1, 0), "W": (1, 0, 0), "R": (1, 0, FAR), "B": (1, 0)}),

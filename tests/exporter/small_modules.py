@@ -181,7 +181,7 @@ def one_table_cut_along_both_axes(m, x):
     return torch.relu(m["one"](x) + table)[:, -1], torch.relu(m["two"](x) * table)[:, :, -1]
 
 
-@module(rnn=lambda: nn.GRU(6, 5, batch_first=True), out=dense(5, 3))
+@module(rnn=lambda: nn.GRU(6, 5, batch_first=True, bidirectional=True), out=dense(10, 3))
 def gru(m, x):
     return m["out"](m["rnn"](x[:, :4])[0])[:, -1]
 

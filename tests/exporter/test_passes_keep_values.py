@@ -195,7 +195,7 @@ FINDS = {
     "join_reshapes": "two_moving_averages",
     "limit_lengths": "sliding_window/open",
     "fused_dense": "residual_and_gelu",
-    "fused_lstm": "lstm",
+    "fused_recurrent": "gru",
     "residual_layer_norm": "residual_and_gelu",
     "attach_bodies": "sliding_window",
 }
