@@ -46,6 +46,7 @@ class Built:
 
     traced  what it was rewritten from
     passes  those that ran, in order
+    found   what they recognised
     half    what the lowering of the precision did, where there was one
     """
 
@@ -57,6 +58,7 @@ class Built:
     flops: dict[str, dict[str, float] | None]
     passes: tuple[PassRun, ...]
     warnings: tuple[str, ...]
+    found: tuple[str, ...]
     half: PrecisionChange | None
 
     def mask_records(self) -> list[dict[str, Any]]:
@@ -110,6 +112,7 @@ def rewrite(traced: Traced, declaration: Declaration, keep: Keep | None = None) 
         flops,
         tuple(runs),
         (*warnings, *work.notes),
+        work.notes.found,
         work.half,
     )
 

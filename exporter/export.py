@@ -128,6 +128,7 @@ def run_export(request: ExportRequest, console: Console | None = None) -> Export
                 op_counts=built.op_counts,
                 flops=built.flops,
                 masks=_pictures(built),
+                found=built.found,
                 warnings=(*declaration.notes, *built.warnings, *told, *report.warnings),
                 versions=versions(),
             )

@@ -77,6 +77,7 @@ def run_parity_of_bundle(
         op_counts=earlier.op_counts,
         flops=earlier.flops,
         masks=earlier.masks,
+        found=earlier.found,
         warnings=tuple(
             dict.fromkeys((*earlier.warnings, *report.warnings, *_changed_source(bundle, source)))
         ),

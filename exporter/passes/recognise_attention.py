@@ -39,11 +39,11 @@ def recognise_attention(model: ir.Model, declaration: Declaration, notes: Notes 
             continue
         try:
             said = _Rewriting(graph, plain, many, few).run()
-            changed = True
+            recognised = changed = True
         except Unproved as reason:
-            said = f"stays in standard operators: {reason}"
+            said, recognised = f"stays in standard operators: {reason}", False
         if notes is not None:
-            notes.add(NAME, node, said)
+            notes.add(NAME, node, said, recognised)
     if changed:
         model.opset_imports[DOMAIN] = VERSION
         common.RemoveUnusedNodesPass()(model)
