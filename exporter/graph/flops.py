@@ -9,6 +9,7 @@ from collections import Counter
 
 import onnx
 import onnx_ir as ir
+from onnxscript import optimizer
 
 from temport.exporter.declare.declaration import Declaration
 from temport.exporter.graph import operators
@@ -51,6 +52,12 @@ def _with_fixed_axes(model: ir.Model, declaration: Declaration) -> ir.Model:
             dim.dim_value = size
     for value in proto.graph.output:
         value.type.tensor_type.ClearField("shape")
+    fixed = ir.from_proto(onnx.shape_inference.infer_shapes(proto, data_prop=True))
+    optimizer.fold_constants(
+        fixed
+    )  # sizes that are computed from sizes, as where a table is cut to the length
+    proto = ir.to_proto(fixed)
+    del proto.graph.value_info[:]
     return ir.from_proto(onnx.shape_inference.infer_shapes(proto, data_prop=True))
 
 

@@ -150,7 +150,7 @@ def test_own_module(batch: str) -> None:
     assert [node.op_type for node in proto.graph.node].count("Mul") == 1
     x = np.random.default_rng(1).standard_normal((3, 6)).astype(np.float32)
     with torch.no_grad():
-        truth = module.double()(torch.from_numpy(x).double()).numpy()
+        truth = module.double()(torch.from_numpy(x).double())[0].numpy()
     got = ReferenceEvaluator(proto).run(None, {"x": x})[0]
     np.testing.assert_allclose(got, truth, rtol=0, atol=32 * EPS * np.abs(truth).max())
 
