@@ -12,33 +12,40 @@ from temport.exporter.compilers.contract import CompileOptions
 from temport.exporter.declare import weights
 from temport.exporter.declare.architectures import declare
 from temport.exporter.declare.call import own
-from temport.exporter.declare.declaration import DIALECTS, PRECISIONS, Declaration, TensorSpec
+from temport.exporter.declare.declaration import DIALECTS, ONNX, PRECISIONS, Declaration, TensorSpec
 from temport.exporter.declare.live import source_of
 from temport.exporter.declare.modules import declare_live, declare_module
 from temport.exporter.declare.streams import declare_stream
 from temport.exporter.errors import UserError
+from temport.exporter.onnx_source.declare import declare_onnx
+
+BATCH, SEQ, OPSET = "1", "60", 20
+"""Of an architecture and a module, where nothing else was asked."""
 
 
 @dataclass(frozen=True)
 class ExportRequest:
     """What `temport export` was asked for; texts are as typed, `declare` gives them meaning.
 
-    live  a module at hand, with the inputs that it takes, in place of `arch` and `module`
+    live              a module at hand, with the inputs that it takes, in place of `arch` and `module`
+    onnx              an ONNX file, in place of them
+    batch, seq, opset None: 1, 60 and 20 of an architecture and a module, and as the file says of a file
     """
 
     arch: str | None = None
     module: str | None = None
+    onnx: Path | None = None
     live: tuple[nn.Module, tuple[TensorSpec, ...]] | None = None
     shapes: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
-    batch: str = "1"
-    seq: str = "60"
+    batch: str | None = None
+    seq: str | None = None
     memory: str | None = None
     axes: tuple[str, ...] = ()
     output_names: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
     ops: str = "custom"
-    opset: int = 20
+    opset: int | None = None
     without: tuple[str, ...] = ()
     keep_passes: Path | None = None
     seed: int = 0
@@ -57,8 +64,9 @@ class ExportRequest:
 
 def declared(request: ExportRequest) -> tuple[Declaration, nn.Module]:
     """The declaration and its module, weights loaded."""
-    if sum(given is not None for given in (request.arch, request.module, request.live)) != 1:
-        raise UserError("give either --arch or --module; `temport list` names the architectures")
+    sources = (request.arch, request.module, request.onnx, request.live)
+    if sum(given is not None for given in sources) != 1:
+        raise UserError("give one of --arch, --module and --onnx; `temport list` names the architectures")
     if request.weights_layout not in weights.LAYOUTS:
         raise UserError(
             f"--weights-layout {request.weights_layout!r} is unknown; give {' or '.join(weights.LAYOUTS)}"
@@ -66,26 +74,32 @@ def declared(request: ExportRequest) -> tuple[Declaration, nn.Module]:
     if request.arch is None:
         if request.weights_layout != "own" or request.settings or request.memory:
             raise UserError(
-                "--set, --memory and --weights-layout belong to --arch; leave them out with --module"
+                "--set, --memory and --weights-layout belong to --arch; leave them out with --module and --onnx"
+            )
+        if request.onnx is not None and request.streaming:
+            raise UserError(
+                "--streaming makes a step model of torch layers that it knows; the graph of an ONNX file is exported as it "
+                "is, so export the step itself, with its state as inputs and outputs"
             )
         config = None
         declaration, module = _own_module(request)
     else:
         if request.axes or request.shapes or request.output_names or request.dropped:
             raise UserError(
-                "--shape, --axis, --output-names and --drop-output belong to --module; leave them out with --arch"
+                "--shape, --axis, --output-names and --drop-output belong to --module and --onnx; leave them out with "
+                "--arch"
             )
         declaration, module, config = declare(
             request.arch,
             request.settings,
-            batch=request.batch,
-            seq=request.seq,
+            batch=request.batch or BATCH,
+            seq=request.seq or SEQ,
             memory=request.memory,
-            opset=request.opset,
+            opset=request.opset or OPSET,
             ops=request.ops,
             seed=request.seed,
         )
-    source = "seed" if request.live is None else weights.fingerprint(module)
+    source = "seed" if request.live is None and request.onnx is None else weights.fingerprint(module)
     if request.weights is not None:
         weights.fill(
             module, request.weights, request.weights_layout, declaration.arch, config, request.weights_prefix
@@ -117,15 +131,29 @@ def _own_module(request: ExportRequest) -> tuple[Declaration, nn.Module]:
         declaration, called = declare_live(
             copy.deepcopy(module).eval(), source_of(module), inputs, request.output_names, request.dropped
         )
-        return replace(declaration, opset=request.opset, ops=request.ops, seed=request.seed), called
+        return replace(declaration, opset=request.opset or OPSET, ops=request.ops, seed=request.seed), called
+    if request.onnx is not None:
+        return declare_onnx(
+            request.onnx,
+            request.shapes,
+            batch=request.batch,
+            seq=request.seq,
+            axes=_axes(request.axes),
+            opset=request.opset,
+            ops=request.ops,
+            seed=request.seed,
+            names=request.output_names,
+            dropped=request.dropped,
+            external_data=request.external_data,
+        )
     assert request.module is not None
     return declare_module(
         request.module,
         request.shapes,
-        batch=request.batch,
-        seq=request.seq,
+        batch=request.batch or BATCH,
+        seq=request.seq or SEQ,
         axes=_axes(request.axes),
-        opset=request.opset,
+        opset=request.opset or OPSET,
         ops=request.ops,
         seed=request.seed,
         names=request.output_names,
@@ -134,9 +162,10 @@ def _own_module(request: ExportRequest) -> tuple[Declaration, nn.Module]:
 
 
 def default_out(declaration: Declaration) -> Path:
-    name = (
-        declaration.module.rpartition(":")[2].rpartition(".")[2] if declaration.module else declaration.arch
-    )
+    if declaration.of_onnx:
+        name = Path(declaration.module or ONNX).stem
+    else:
+        name = (declaration.module or declaration.arch).rpartition(":")[2].rpartition(".")[2]
     if declaration.streaming:
         return Path("bundles") / f"{name}-streaming"
     seq = declaration.axes.get("seq")

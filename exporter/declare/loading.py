@@ -35,13 +35,14 @@ def load_factory(source: str) -> Any:
 
 
 def source_file(source: str) -> Path | None:
-    """The file that `source` names; None where there is none, as for a module that was handed over alive."""
+    """The file that `source` names or is; None where there is none, as for a module that was handed over alive."""
     place = source.rpartition(":")[0]
-    if Path(place).is_file():
-        return Path(place)
+    for file in (source, place):
+        if Path(file).is_file():
+            return Path(file)
     found = sys.modules.get(place)
-    file = getattr(found, "__file__", None)
-    return Path(file) if file else None
+    origin = getattr(found, "__file__", None)
+    return Path(origin) if origin else None
 
 
 def _file(path: Path, source: str) -> Any:

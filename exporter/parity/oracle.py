@@ -37,7 +37,7 @@ from temport.exporter.parity.rounding_noise import Limits, Noise
 from temport.exporter.runtimes import ORACLE, resolve
 from temport.exporter.runtimes.contract import Arrays, Session
 from temport.exporter.runtimes.subject import Subject
-from temport.exporter.runtimes.torch_eager import TorchEager
+from temport.exporter.runtimes.torch_eager import Source
 
 WEIGHTS_ULPS = 4
 """Of the scale: what rounding weights may cost where torch's own happen to cost nothing."""
@@ -89,7 +89,7 @@ def find_truths(
     precision = subject.declaration.precision
     with (
         resolve(ORACLE).open(subject, threads) as oracle,
-        TorchEager("float32" if precision in HALF else precision).open(subject, threads) as torch,
+        Source("float32" if precision in HALF else precision).open(subject, threads) as torch,
     ):
         truths = tuple(
             find_truth(case, oracle, torch, "float32" if precision in HALF else precision) for case in cases
@@ -99,8 +99,8 @@ def find_truths(
     if precision not in HALF:
         return truths
     with (
-        TorchEager("float64", rounded=precision).open(subject, threads) as oracle,
-        TorchEager(precision).open(subject, threads) as torch,
+        Source("float64", rounded=precision).open(subject, threads) as oracle,
+        Source(precision).open(subject, threads) as torch,
     ):
         return tuple(_half_truth(source, oracle, torch, rounded, precision) for source in truths)
 
