@@ -65,7 +65,7 @@ def export(
 ) -> Exported:
     """What `temport export` does, without a word on the terminal.
 
-    model   an architecture's name, or a module, which is copied and put into eval mode
+    model   an architecture's name, or a module, which is copied and put into eval mode; `onnx=` names an ONNX file
     inputs  of a module: example tensors by name (dictionaries and lists of tensors too), or a tuple in forward's order;
             floating-point values do not matter, integers take the range of values that the example has
     axes    of a module: which axes are open, `{"frames": {0: "batch", 1: "seq"}}`
@@ -81,7 +81,11 @@ def export(
         if inputs is not None or axes or ranges:
             raise UserError("inputs, axes and ranges belong to a module; an architecture has its own")
     texts = {key: str(value) for key, value in asked.items() if key in ("seq", "batch", "memory")}
-    paths = {key: Path(asked[key]) for key in ("out", "weights", "keep_passes") if asked.get(key) is not None}
+    paths = {
+        key: Path(asked[key])
+        for key in ("onnx", "out", "weights", "keep_passes")
+        if asked.get(key) is not None
+    }
     try:
         request = ExportRequest(**(asked | texts | paths))
     except TypeError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -23,6 +24,11 @@ BATCH, SEQ, OPSET = "1", "60", 20
 """Of an architecture and a module, where nothing else was asked."""
 
 
+def called(option: str) -> Any:
+    """A field of many values, and the option that gives one of them."""
+    return field(default=(), metadata={"option": option})
+
+
 @dataclass(frozen=True)
 class ExportRequest:
     """What `temport export` was asked for; texts are as typed, `declare` gives them meaning.
@@ -36,14 +42,14 @@ class ExportRequest:
     module: str | None = None
     onnx: Path | None = None
     live: tuple[nn.Module, tuple[TensorSpec, ...]] | None = None
-    shapes: tuple[str, ...] = ()
-    settings: tuple[str, ...] = ()
+    shapes: tuple[str, ...] = called("shape")
+    settings: tuple[str, ...] = called("set")
     batch: str | None = None
     seq: str | None = None
     memory: str | None = None
-    axes: tuple[str, ...] = ()
+    axes: tuple[str, ...] = called("axis")
     output_names: tuple[str, ...] = ()
-    dropped: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = called("drop-output")
     ops: str = "custom"
     opset: int | None = None
     without: tuple[str, ...] = ()
@@ -53,8 +59,8 @@ class ExportRequest:
     weights_layout: str = "own"
     weights_prefix: str = ""
     out: Path | None = None
-    runtimes: tuple[str, ...] = ()
-    inputs: tuple[Path, ...] = ()
+    runtimes: tuple[str, ...] = called("runtime")
+    inputs: tuple[Path, ...] = called("input")
     external_data: bool = False
     streaming: bool = False
     precision: str | None = None

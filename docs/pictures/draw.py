@@ -62,7 +62,7 @@ def parity_fails() -> str:
         ),
         (
             ("Could nothing be judged?", "cells “~”"),
-            ("4  ill-conditioned", "torch itself is too far off"),
+            ("4  ill-conditioned", "the source itself is too far off"),
             "bad",
         ),
         (

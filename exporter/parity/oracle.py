@@ -80,7 +80,7 @@ def find_truths(
     """
     if subject.module is None:
         raise UserError(
-            "the torch source of this model is not at hand, so there is no oracle; "
+            "the source of this model is not at hand, so there is no oracle; "
             "give the module again, or replay the bundle's recorded vectors"
         )
     names = [case.name for case in cases]
