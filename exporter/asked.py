@@ -1,10 +1,10 @@
-"""What an export can be asked, by the names of its options: as typed, and as a `temport.toml` beside a model holds it."""
+"""What an export can be asked, by the names of its options: as typed, and as a `temport.toml` holds it."""
 
 from __future__ import annotations
 
 import dataclasses
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -36,9 +36,7 @@ def _options() -> dict[str, Option]:
                 hint = hints[field.name]
                 kind = (get_args(hint) or (hint,))[0]
                 name = field.metadata.get("option", field.name.replace("_", "-"))
-                found[name] = Option(
-                    field.name, owner is CompileOptions, kind, get_origin(hint) is tuple
-                )
+                found[name] = Option(field.name, owner is CompileOptions, kind, get_origin(hint) is tuple)
     return found
 
 
@@ -53,27 +51,35 @@ def request_of(given: Mapping[str, Any], config: Path | None = None) -> ExportRe
 
     UserError for a file that is none, and for names and values that no option has.
     """
-    values = {} if config is None else read_config(config)
-    if any(name in given for name in SOURCES):
-        values = {name: value for name, value in values.items() if name not in SOURCES}
+    values = {} if config is None else read_config(config, given)
     values |= {name: _value(name, value, Path(), "the command line") for name, value in given.items()}
+    return ExportRequest(**fields_of(values))
+
+
+def fields_of(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values by the fields of a request, from values by the names of the options."""
     own = {OPTIONS[name].field: value for name, value in values.items() if not OPTIONS[name].compiles}
     compiles = {OPTIONS[name].field: value for name, value in values.items() if OPTIONS[name].compiles}
-    return ExportRequest(**own, compile=CompileOptions(**compiles))
+    return own | {"compile": CompileOptions(**compiles)}
 
 
-def read_config(path: Path) -> dict[str, Any]:
-    """Values by the names of the options; relative paths are meant from the folder of the file."""
+def read_config(path: Path, given: Collection[str] = ()) -> dict[str, Any]:
+    """Values by the names of the options; relative paths are meant from the folder of the file.
+
+    given  what is asked besides: a source there takes the place of the file's
+    """
     try:
-        given = tomllib.loads(path.read_text(encoding="utf-8"))
+        found = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"--config {path} cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"--config {path} is not TOML: {error}") from error
-    for name in given:
-        if name not in OPTIONS:
-            raise UserError(f"{path}: {name!r} is no option of an export; {did_you_mean(name, OPTIONS)}")
-    return {name: _value(name, value, path.parent, str(path)) for name, value in given.items()}
+    if unknown := next((name for name in found if name not in OPTIONS), None):
+        raise UserError(f"{path}: {unknown!r} is no option of an export; {did_you_mean(unknown, OPTIONS)}")
+    left = SOURCES if any(name in given for name in SOURCES) else ()
+    return {
+        name: _value(name, value, path.parent, str(path)) for name, value in found.items() if name not in left
+    }
 
 
 def _value(name: str, value: Any, folder: Path, where: str) -> Any:

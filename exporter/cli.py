@@ -92,7 +92,9 @@ def export(
     ] = None,
     batch: Annotated[
         str | None,
-        typer.Option(help="Batch: 1, dynamic, or min:opt:max. Default: 1; of a file, its axis batch as it is."),
+        typer.Option(
+            help="Batch: 1, dynamic, or min:opt:max. Default: 1; of a file, its axis batch as it is."
+        ),
     ] = None,
     memory: Annotated[
         str | None, typer.Option(help="Memory length of dms (keys and values). Default: as --seq.")
@@ -209,7 +211,8 @@ def export(
     external_data: Annotated[
         bool,
         typer.Option(
-            "--external-data", help="Write weights beside the model (over 2 GiB), and read those of --onnx there."
+            "--external-data",
+            help="Write weights beside the model (over 2 GiB), and read those of --onnx there.",
         ),
     ] = False,
 ) -> None:

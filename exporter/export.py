@@ -10,7 +10,9 @@ from typing import Any
 import onnx_ir as ir
 from rich.console import Console
 from torch import nn
+from torch.export import ExportedProgram
 
+from temport.exporter.asked import fields_of, read_config
 from temport.exporter.build import Built, Keep, rewrite, save
 from temport.exporter.bundle.directory import sha256, versions, write_manifest, write_vectors
 from temport.exporter.bundle.staging import staged
@@ -19,6 +21,7 @@ from temport.exporter.declare import weights
 from temport.exporter.declare.declaration import HALF, Declaration
 from temport.exporter.declare.live import Range, input_specs
 from temport.exporter.declare.loading import source_file
+from temport.exporter.declare.program import program_module, program_specs
 from temport.exporter.errors import UserError
 from temport.exporter.parity.before_rounding import BeforeRounding
 from temport.exporter.parity.cases import Case
@@ -56,7 +59,7 @@ class Exported:
 
 
 def export(
-    model: str | nn.Module | None = None,
+    model: str | nn.Module | ExportedProgram | None = None,
     inputs: Any = None,
     *,
     axes: Mapping[str, Mapping[int, str]] | None = None,
@@ -65,19 +68,26 @@ def export(
 ) -> Exported:
     """What `temport export` does, without a word on the terminal.
 
-    model   an architecture's name, or a module, which is copied and put into eval mode; `onnx=` names an ONNX file
+    model   an architecture's name; a module, which is copied and put into eval mode; or a program of torch.export,
+            which states its inputs itself. `onnx=` names an ONNX file
     inputs  of a module: example tensors by name (dictionaries and lists of tensors too), or a tuple in forward's order;
             floating-point values do not matter, integers take the range of values that the example has
     axes    of a module: which axes are open, `{"frames": {0: "batch", 1: "seq"}}`
     ranges  of a module: a size or `(min, opt, max)` for each named axis, `{"seq": (1, 60, 1024)}`
-    asked   fields of `ExportRequest`; `seq`, `batch` and `memory` may be numbers, paths may be texts
+    asked   fields of `ExportRequest`; `seq`, `batch` and `memory` may be numbers, paths may be texts. `config` names a
+            TOML file for the fields that are not asked here
 
     UserError for bad input, TypeError for an unknown argument.
     """
-    if isinstance(model, nn.Module):
+    if isinstance(model, ExportedProgram):
+        module = program_module(model)
+        stated = inputs is None and axes is None
+        specs = program_specs(model, ranges) if stated else input_specs(module, inputs, axes, ranges)
+        asked |= {"live": (module, specs)}
+    elif isinstance(model, nn.Module):
         asked |= {"live": (model, input_specs(model, inputs if inputs is not None else {}, axes, ranges))}
     else:
-        asked |= {"arch": model or asked.get("arch")}
+        asked |= {} if model is None else {"arch": model}
         if inputs is not None or axes or ranges:
             raise UserError("inputs, axes and ranges belong to a module; an architecture has its own")
     texts = {key: str(value) for key, value in asked.items() if key in ("seq", "batch", "memory")}
@@ -86,8 +96,11 @@ def export(
         for key in ("onnx", "out", "weights", "keep_passes")
         if asked.get(key) is not None
     }
+    config = asked.pop("config", None)
+    sources = {"arch" if name == "live" else name for name in asked}
+    found = {} if config is None else fields_of(read_config(Path(config), sources))
     try:
-        request = ExportRequest(**(asked | texts | paths))
+        request = ExportRequest(**(found | asked | texts | paths))
     except TypeError as error:
         raise UserError(f"export has {', '.join(f.name for f in fields(ExportRequest))}; {error}") from error
     return run_export(request, Terminal(quiet=True))

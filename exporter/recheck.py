@@ -49,7 +49,8 @@ def run_parity_of_bundle(
 ) -> bool:
     """Repeat the parity check of a bundle, from its own weights and declaration.
 
-    `source` is the `path.py:factory` or the ONNX file of a bundle that was made of one; without it the recorded inputs are replayed.
+    `source` is the `path.py:factory` or the file of a bundle that was made of one; without it the recorded inputs are
+    replayed.
 
     `runners` are programs with the command line of `temport-run`; their rows join the report, judged by its bounds.
     """

@@ -13,9 +13,17 @@ from temport.exporter.compilers.contract import CompileOptions
 from temport.exporter.declare import weights
 from temport.exporter.declare.architectures import declare
 from temport.exporter.declare.call import own
-from temport.exporter.declare.declaration import DIALECTS, ONNX, PRECISIONS, Declaration, TensorSpec
+from temport.exporter.declare.declaration import (
+    DIALECTS,
+    DYNAMIC_SEQ,
+    PRECISIONS,
+    Axis,
+    Declaration,
+    TensorSpec,
+)
 from temport.exporter.declare.live import source_of
 from temport.exporter.declare.modules import declare_live, declare_module
+from temport.exporter.declare.program import SUFFIX, load_program, program_module, program_specs
 from temport.exporter.declare.streams import declare_stream
 from temport.exporter.errors import UserError
 from temport.exporter.onnx_source.declare import declare_onnx
@@ -84,8 +92,8 @@ def declared(request: ExportRequest) -> tuple[Declaration, nn.Module]:
             )
         if request.onnx is not None and request.streaming:
             raise UserError(
-                "--streaming makes a step model of torch layers that it knows; the graph of an ONNX file is exported as it "
-                "is, so export the step itself, with its state as inputs and outputs"
+                "--streaming makes a step model of torch layers that it knows, and the graph of an ONNX file is "
+                "exported as it is; give the file of one step, with its state as inputs and outputs"
             )
         config = None
         declaration, module = _own_module(request)
@@ -153,6 +161,8 @@ def _own_module(request: ExportRequest) -> tuple[Declaration, nn.Module]:
             external_data=request.external_data,
         )
     assert request.module is not None
+    if request.module.endswith(SUFFIX) and not request.shapes:
+        return _own_program(request, request.module)
     return declare_module(
         request.module,
         request.shapes,
@@ -167,11 +177,26 @@ def _own_module(request: ExportRequest) -> tuple[Declaration, nn.Module]:
     )
 
 
+def _own_program(request: ExportRequest, source: str) -> tuple[Declaration, nn.Module]:
+    """A `.pt2` file with the signature that it states."""
+    program = load_program(Path(source))
+    asked = {n: text for n, text in (("batch", request.batch), ("seq", request.seq)) if text is not None}
+    ranges = {}
+    for name, text in (_axes(request.axes) | asked).items():
+        axis = Axis.parse(name, text, DYNAMIC_SEQ, f"--axis {name}=")
+        ranges[name] = (axis.min, axis.opt, axis.max)
+    inputs = program_specs(program, ranges)
+    module = program_module(program).eval()
+    declaration, called = declare_live(module, source, inputs, request.output_names, request.dropped)
+    return replace(declaration, opset=request.opset or OPSET, ops=request.ops, seed=request.seed), called
+
+
 def default_out(declaration: Declaration) -> Path:
-    if declaration.of_onnx:
-        name = Path(declaration.module or ONNX).stem
+    source = declaration.module or declaration.arch
+    if declaration.of_onnx or source.endswith(SUFFIX):
+        name = Path(source).stem
     else:
-        name = (declaration.module or declaration.arch).rpartition(":")[2].rpartition(".")[2]
+        name = source.rpartition(":")[2].rpartition(".")[2]
     if declaration.streaming:
         return Path("bundles") / f"{name}-streaming"
     seq = declaration.axes.get("seq")

@@ -39,9 +39,7 @@ def fitted(
     if not any(axis.name == UNKNOWN for spec in outputs for axis in spec.axes()):
         return outputs
     axes = {axis.name: axis for spec in inputs for axis in spec.axes()}
-    seen = [
-        (sizes, [tuple(output.shape) for output in run(module, inputs, sizes)]) for sizes in _sizes(axes)
-    ]
+    seen = [(sizes, [tuple(output.shape) for output in run(module, inputs, sizes)]) for sizes in _sizes(axes)]
     found = []
     for index, spec in enumerate(outputs):
         shape: list[Axis | int] = list(spec.shape)
@@ -51,8 +49,9 @@ def fitted(
                 expression = fit(samples, told.get((index, place)))
                 if expression is None:
                     raise UserError(
-                        f"axis {place} of output {spec.name} moves with the inputs, from {axis.min} to {axis.max}, and no "
-                        "expression of their axes gives it; fix the sizes that move it, or leave it out with --drop-output"
+                        f"axis {place} of output {spec.name} moves with the inputs, from {axis.min} to {axis.max}, "
+                        "and no expression of their axes gives it; fix the sizes that move it, or leave it out with "
+                        "--drop-output"
                     )
                 shape[place] = computed(expression, axes)
         found.append(TensorSpec(spec.name, spec.dtype, tuple(shape)))
@@ -101,9 +100,7 @@ def _of_one(name: str, points: Sequence[tuple[int, int]]) -> str | None:
     (first, low), (last, high) = points[0], points[-1]
     forms = [*_quotients(name, points), f"min({_line({name: 1}, low - first)}, {high})"]
     forms.append(f"max({_line({name: 1}, high - last)}, {low})")
-    return next(
-        (form for form in forms if _gives(form, [({name: n}, number) for n, number in points])), None
-    )
+    return next((form for form in forms if _gives(form, [({name: n}, number) for n, number in points])), None)
 
 
 def _quotients(name: str, points: Sequence[tuple[int, int]]) -> list[str]:
@@ -128,7 +125,8 @@ def _sum(moving: Sequence[str], samples: Sequence[Sample]) -> str | None:
         slopes = {
             (y - x, sizes_y[name] - sizes_x[name])
             for (sizes_x, x), (sizes_y, y) in product(samples, repeat=2)
-            if sizes_y[name] - sizes_x[name] == 1 and all(sizes_x[o] == sizes_y[o] for o in sizes_x if o != name)
+            if sizes_y[name] - sizes_x[name] == 1
+            and all(sizes_x[o] == sizes_y[o] for o in sizes_x if o != name)
         }
         if len(slopes) != 1:
             return None
@@ -162,12 +160,7 @@ def _sizes(axes: Mapping[str, Axis]) -> list[Sizes]:
         found += [base | {name: n} for n in sorted(alone) if axis.min <= n <= axis.max]
     for step in (1, 4, 9):
         found.append(
-            {
-                name: min(axis.min + step + place, axis.max)
-                for place, (name, axis) in enumerate(axes.items())
-            }
+            {name: min(axis.min + step + place, axis.max) for place, (name, axis) in enumerate(axes.items())}
         )
     found.append(opt)
     return [sizes for place, sizes in enumerate(found) if sizes not in found[:place]]
-
-

@@ -18,7 +18,7 @@ _TYPES = {
 
 
 def retyped(model: onnx.ModelProto, kind: int) -> onnx.ModelProto:
-    """A copy of a function-free model in which every type of float32 and below is `kind`, in the graphs inside it too."""
+    """A copy of a function-free model in which every float32 and half type is `kind`, in the graphs inside it too."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     _retype_graph(copy.graph, kind)

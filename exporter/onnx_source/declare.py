@@ -69,7 +69,10 @@ def declare_onnx(
     outputs = fitted(called, inputs, outputs, told_of_kept)
     notes = check_same_twice(called, inputs)
     if precision != "float32":
-        notes = (*notes, f"the file's weights are {precision}: it is exported from float32 and computes in {precision}")
+        notes = (
+            *notes,
+            f"the file's weights are {precision}: it is exported from float32 and computes in {precision}",
+        )
     return (
         Declaration(
             ONNX,

@@ -20,7 +20,8 @@ def take_external_data(model: onnx.ModelProto, path: Path, allowed: bool) -> Non
     outside = [tensor for tensor in _tensors(model.graph) if uses_external_data(tensor)]
     if outside and not allowed:
         raise UserError(
-            f"{path} keeps weights in {ExternalDataInfo(outside[0]).location!r} beside it; give --external-data to read them"
+            f"{path} keeps weights in {ExternalDataInfo(outside[0]).location!r} beside it; give --external-data to "
+            "read them"
         )
     total = model.ByteSize()
     for tensor in outside:

@@ -60,9 +60,7 @@ class OnnxModule(nn.Module):
             )
         with np.errstate(all="ignore"):  # what is not finite shows in the numbers
             results: list[Any] = list(evaluator.run(None, feeds))
-        return {
-            name: _tensor(np.asarray(r)) for name, r in zip(evaluator.output_names, results, strict=True)
-        }
+        return {name: _tensor(np.asarray(r)) for name, r in zip(evaluator.output_names, results, strict=True)}
 
     def evaluator(self, kind: int = TensorProto.FLOAT) -> ReferenceEvaluator:
         """What computes the graph in a floating-point type."""

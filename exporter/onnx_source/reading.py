@@ -39,7 +39,9 @@ def read_onnx(path: Path, external_data: bool = False) -> tuple[onnx.ModelProto,
     if not path.is_file():
         raise UserError(f"{path} does not exist; --onnx wants an ONNX file")
     if path.stat().st_size > LARGEST_PROTOBUF:
-        raise UserError(f"{path} is {path.stat().st_size / 2**30:.1f} GiB, over protobuf's 2 GiB for one file")
+        raise UserError(
+            f"{path} is {path.stat().st_size / 2**30:.1f} GiB, over protobuf's 2 GiB for one file"
+        )
     model = onnx.ModelProto()
     try:
         model.ParseFromString(path.read_bytes())
@@ -77,7 +79,7 @@ def _check(model: onnx.ModelProto, path: Path) -> None:
 
 
 def _one_spelling(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Foreign functions inlined, bodies of our ops dropped, one name of ONNX's own domain, no weight among the inputs."""
+    """Foreign functions inlined, our ops without bodies, one name of ONNX's own domain, no weight among the inputs."""
     gather(model)
     model = without_bodies(model)
     for part in (*model.opset_import, *every_node(model.graph)):
@@ -117,8 +119,8 @@ def _check_node(node: onnx.NodeProto, path: Path) -> None:
         unseen += ["sequence_lens"] if len(node.input) > LENGTHS and node.input[LENGTHS] else []
         if unseen:
             raise UserError(
-                f"{where} is {node.op_type} with {unseen[0]}, which ONNX's evaluator does not know, so there is no oracle; "
-                "export the model again without it"
+                f"{where} is {node.op_type} with {unseen[0]}, which ONNX's evaluator does not know, so there is no "
+                "oracle; export the model again without it"
             )
 
 
@@ -158,4 +160,3 @@ def _widened(model: onnx.ModelProto, path: Path) -> tuple[onnx.ModelProto, str]:
     del model.graph.node[:]
     model.graph.node.extend([*casts_in, *nodes, *casts_out])
     return model, HALVES[found.pop()]
-

@@ -99,10 +99,9 @@ def expressions(model: onnx.ModelProto, axes: Axes) -> dict[tuple[int, int], str
                 used = names(expression)
             except ValueError:
                 continue
-            meant = {name: axes.named.get(name) for name in used}
-            if all(isinstance(axis, Axis) for axis in meant.values()):
+            if all(isinstance(axes.named.get(name), Axis) for name in used):
                 found[index, place] = re.sub(
-                    r"\b[A-Za-z_]\w*\b", lambda m: getattr(meant.get(m[0]), "name", m[0]), expression
+                    r"\b[A-Za-z_]\w*\b", lambda m: getattr(axes.named.get(m[0]), "name", m[0]), expression
                 )
     return found
 
@@ -136,7 +135,9 @@ def _said(
     """What `--shape` says, by input, in agreement with the file about its name, type and number of axes."""
     open_ones = {dim for _, dims in files.values() for dim in dims if isinstance(dim, str)}
     known = {name: axes.axis(name) for name in ("batch", "seq", *axes.given)}
-    known |= {name: axes.axis(name) for name in (_identifier(dim) for dim in sorted(open_ones)) if name not in known}
+    known |= {
+        name: axes.axis(name) for name in (_identifier(dim) for dim in sorted(open_ones)) if name not in known
+    }
     found: dict[str, TensorSpec] = {}
     for text in shapes:
         spec = _read(text, known, types)
@@ -145,7 +146,8 @@ def _said(
         dtype, dims = files[spec.name]
         if spec.dtype != dtype or len(spec.shape) != len(dims):
             raise UserError(
-                f"--shape {text!r}: {spec.name} is {dtype} with {len(dims)} axes in the file ({', '.join(map(str, dims))})"
+                f"--shape {text!r}: in the file {spec.name} is {dtype} with {len(dims)} axes "
+                f"({', '.join(map(str, dims))})"
             )
         if spec.name in found:
             raise UserError(f"--shape gives {spec.name} twice")
@@ -155,7 +157,9 @@ def _said(
 
 def _read(text: str, known: Mapping[str, Axis], types: Mapping[str, str]) -> TensorSpec:
     """The same as of a module's input, with a name of the file in front, whatever signs it is made of."""
-    name = next((n for n in sorted(types, key=len, reverse=True) if re.match(rf"{re.escape(n)}[:\[=]", text)), None)
+    name = next(
+        (n for n in sorted(types, key=len, reverse=True) if re.match(rf"{re.escape(n)}[:\[=]", text)), None
+    )
     if name is None:
         return read_shape(text, known)
     return replace(read_shape(f"input{text[len(name) :]}", known, {"input": types[name]}), name=name)

@@ -74,6 +74,8 @@ def weights_row(truths: Sequence[Truth]) -> RuntimeRow:
 
 
 def _weights(bound: Bound) -> OutputRow:
+    if bound.allowed == 0:  # integers and bools are decided, or nobody is judged by them
+        return OutputRow(PASS, "", max_abs=0.0, share=0.0)
     if bound.allowed_weights is None:
         return OutputRow(ILL, "the source, or the source with rounded weights, is not finite here")
     if bound.weights is None:

@@ -37,7 +37,7 @@ def strips(report: ParityReport, case: str, output: str) -> list[Strip]:
 
 
 def distribution(rows: list[Strip], allowed: float | None, torch_error: float | None) -> Markup:
-    """Box (25 to 75 %), whisker (5 % to the maximum) and median per runtime; red line: bound, dotted: the source's own error."""
+    """Box (25 to 75 %), whisker (5 % to the maximum) and median per runtime; red: bound, dotted: the source's error."""
     low, high = _decades([*(q for r in rows for q in r.quantiles), allowed or 0.0, torch_error or 0.0])
 
     def x(value: float) -> float:

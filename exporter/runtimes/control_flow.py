@@ -12,14 +12,22 @@ import numpy as np
 import numpy.typing as npt
 from onnx import helper
 from onnx.reference.op_run import OpRun
-from onnx.reference.ops.op_loop import Loop as EvaluatorsLoop
 
 Array = npt.NDArray[Any]
 
 
-class Loop(EvaluatorsLoop):
-    op_domain = ""
+class _WithBody(OpRun):
+    """An operator that runs a graph inside it."""
 
+    op_domain = ""
+    body: Any
+
+    def need_context(self) -> bool:
+        """The body may read what was computed before."""
+        return True
+
+
+class Loop(_WithBody):
     def _run(
         self, limit: Any, going: Any, *state: Any, context: Any = None, **attributes: Any
     ) -> tuple[Any, ...]:
@@ -27,9 +35,7 @@ class Loop(EvaluatorsLoop):
         rows: list[list[Array]] = [[] for _ in self.body.output_names[1 + count :]]
         going, turn = going is None or bool(np.all(going)), 0
         while going and (limit is None or turn < int(np.asarray(limit).item())):
-            given = dict(
-                zip(self.body.input_names, [np.array(turn), np.array(going), *held], strict=True)
-            )
+            given = dict(zip(self.body.input_names, [np.array(turn), np.array(going), *held], strict=True))
             condition, *outputs = self.body.run(None, {**(context or {}), **given})
             going, held = bool(np.all(condition)), outputs[:count]
             for collected, row in zip(rows, outputs[count:], strict=True):
@@ -42,15 +48,11 @@ class Loop(EvaluatorsLoop):
         )
 
 
-class Scan(OpRun):
-    op_domain = ""
-
-    def need_context(self) -> bool:
-        """Its body may read what was computed before."""
-        return True
+class Scan(_WithBody):
+    num_scan_inputs: int
 
     def _run(self, *given: Array, context: Any = None, **attributes: Any) -> tuple[Any, ...]:
-        count = len(given) - int(self.num_scan_inputs)
+        count = len(given) - self.num_scan_inputs
         held, scanned = list(given[:count]), given[count:]
         collected = self.body.output_names[count:]
         axes, backwards = (self._each(f"scan_input_{what}", scanned) for what in ("axes", "directions"))

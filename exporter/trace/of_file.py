@@ -36,8 +36,8 @@ def of_file(module: OnnxModule, declaration: Declaration) -> ir.Model:
 def _brought_to(model: onnx.ModelProto, declaration: Declaration) -> onnx.ModelProto:
     if not OLDEST_OPSET <= declaration.opset <= NEWEST_OPSET:
         raise UserError(
-            f"opset {declaration.opset} is outside what can be exported, {OLDEST_OPSET} to {NEWEST_OPSET}; give --opset, or "
-            "export the file again from where it came"
+            f"opset {declaration.opset} is outside what can be exported, {OLDEST_OPSET} to {NEWEST_OPSET}; give "
+            "--opset, or export the file again from where it came"
         )
     if opset_of(model) == declaration.opset:
         return model
@@ -47,8 +47,8 @@ def _brought_to(model: onnx.ModelProto, declaration: Declaration) -> onnx.ModelP
         check(converted)
     except (RuntimeError, ValueError, InvalidModelError) as error:
         raise UserError(
-            f"{declaration.module} cannot be brought from opset {opset_of(model)} to {declaration.opset}: {told(error)}; "
-            f"export it again with opset {OLDEST_OPSET} or more"
+            f"{declaration.module} cannot be brought from opset {opset_of(model)} to {declaration.opset}: "
+            f"{told(error)}; export it again with opset {OLDEST_OPSET} or more"
         ) from error
     return converted
 
