@@ -73,7 +73,7 @@ def export(
     inputs  of a module: example tensors by name (dictionaries and lists of tensors too), or a tuple in forward's order;
             floating-point values do not matter, integers take the range of values that the example has
     axes    of a module: which axes are open, `{"frames": {0: "batch", 1: "seq"}}`
-    ranges  of a module: a size or `(min, opt, max)` for each named axis, `{"seq": (1, 60, 1024)}`
+    ranges  of a module or a file: a size or `(min, opt, max)` for each named axis, `{"seq": (1, 60, 1024)}`
     asked   fields of `ExportRequest`; `seq`, `batch` and `memory` may be numbers, paths may be texts. `config` names a
             TOML file for the fields that are not asked here
 
@@ -88,8 +88,10 @@ def export(
         asked |= {"live": (model, input_specs(model, inputs if inputs is not None else {}, axes, ranges))}
     else:
         asked |= {} if model is None else {"arch": model}
-        if inputs is not None or axes or ranges:
+        of_file = asked.get("onnx") is not None or asked.get("module") is not None
+        if inputs is not None or axes or (ranges and not of_file):
             raise UserError("inputs, axes and ranges belong to a module; an architecture has its own")
+        asked |= _texts(ranges or {})
     texts = {key: str(value) for key, value in asked.items() if key in ("seq", "batch", "memory")}
     paths = {
         key: Path(asked[key])
@@ -104,6 +106,14 @@ def export(
     except TypeError as error:
         raise UserError(f"export has {', '.join(f.name for f in fields(ExportRequest))}; {error}") from error
     return run_export(request, Terminal(quiet=True))
+
+
+def _texts(ranges: Mapping[str, Range]) -> dict[str, Any]:
+    """Ranges as the fields of a request say them: `seq` and `batch` have their own, others are `axes`."""
+    texts = {n: ":".join(map(str, r)) if isinstance(r, tuple) else str(r) for n, r in ranges.items()}
+    own = {name: text for name, text in texts.items() if name in ("batch", "seq")}
+    others = tuple(f"{name}={text}" for name, text in texts.items() if name not in own)
+    return own | ({"axes": others} if others else {})
 
 
 def run_export(request: ExportRequest, console: Console | None = None) -> Exported:

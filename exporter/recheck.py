@@ -143,7 +143,7 @@ def _known_or_recorded(
     if own and module is None:
         raise UserError(
             f"the bundle was made of {bundle.declaration.module}; without it only the recorded inputs have a truth, so "
-            "name it with --module, or leave --input out"
+            "give --module PATH.py:FACTORY, or the file, or leave --input out"
         )
     truths = (*read_vectors(bundle.path / "vectors.npz"), *(trial.truths(own) if own else ()))
     return tuple(truth.case for truth in truths), truths

@@ -6,6 +6,7 @@ Loading such a file unpickles parts of it, which can run any code, as importing 
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,7 @@ def program_module(program: ExportedProgram) -> nn.Module:
     What it was traced with asserts that tensors are float32, or makes them so where they are: both say nothing, and
     would keep the module from computing in float64.
     """
+    warnings.filterwarnings("ignore", message=".*LeafSpec", category=FutureWarning)  # torch's own, at every copy
     module: Any = copy.deepcopy(program.module())  # the copy takes eval(), the original refuses it
     for node in list(module.graph.nodes):
         if node.target in CHECKS:
@@ -90,7 +92,7 @@ def program_specs(
                 axes[str(dim)] = _axis(f"{name.replace('.', '_')}_{place}", dim, program, ranges)
             shape.append(axes[str(dim)])
         specs.append(TensorSpec(name, _dtype(tensor), tuple(shape), _values(tensor, example)))
-    known = {axis.name for axis in axes.values()}
+    known = [axis.name for axis in axes.values()]
     if unknown := [name for name in ranges if name not in known]:
         raise UserError(f"the program has no axis {unknown[0]!r}; {did_you_mean(unknown[0], known)}")
     return tuple(specs)

@@ -123,7 +123,9 @@ def test_a_constant_output_is_remarked(tmp_path):
 def test_half_inputs_beyond_the_type_are_told(tmp_path, values):
     """Every runtime of such a case gets one verdict, whether it gives NaN or keeps float32 inside."""
     report = report_of(Affine(), tmp_path, inputs(*values), "float16")
-    told = [w for w in report.warnings if w.startswith("the source itself gives NaN or infinity in float16: x")]
+    told = [
+        w for w in report.warnings if w.startswith("the source itself gives NaN or infinity in float16: x")
+    ]
     lost = [result.case for result in report.runtimes[0].results if result.verdict == ILL]
     assert len(told) == len(lost) >= 1
     assert report.passed == (len(lost) == 1)

@@ -1,0 +1,185 @@
+"""ONNX files as others make them: by hand, and by torch's exporters of several years."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from torch import nn
+
+F = TensorProto.FLOAT
+Info = tuple[str, int, list[int | str | None]]
+
+
+def random(*shape: int) -> np.ndarray:
+    return np.random.default_rng(sum(shape)).standard_normal(shape).astype(np.float32)
+
+
+def graph(
+    name: str,
+    nodes: Sequence[onnx.NodeProto],
+    inputs: Sequence[Info],
+    outputs: Sequence[Info],
+    **weights: np.ndarray,
+) -> onnx.GraphProto:
+    return helper.make_graph(
+        nodes,
+        name,
+        [helper.make_tensor_value_info(*info) for info in inputs],
+        [helper.make_tensor_value_info(*info) for info in outputs],
+        [numpy_helper.from_array(np.asarray(array), weight) for weight, array in weights.items()],
+    )
+
+
+def model(
+    opset: int,
+    nodes: Sequence[onnx.NodeProto],
+    inputs: Sequence[Info],
+    outputs: Sequence[Info],
+    *,
+    functions: Sequence[onnx.FunctionProto] = (),
+    domains: Sequence[str] = (),
+    **weights: np.ndarray,
+) -> onnx.ModelProto:
+    return helper.make_model(
+        graph("main", nodes, inputs, outputs, **weights),
+        opset_imports=[helper.make_opsetid("", opset), *(helper.make_opsetid(d, 1) for d in domains)],
+        functions=functions,
+        ir_version=8 if opset < 21 else 10,
+    )
+
+
+def dense(opset: int = 17) -> onnx.ModelProto:
+    """Gemm, an old Softmax over two axes at once, and a cut of every second frame."""
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["m"]),
+        helper.make_node("Softmax", ["m"], ["s"], axis=1),
+        helper.make_node("Slice", ["s", "from", "to", "along", "step"], ["y"]),
+        helper.make_node("ReduceMean", ["s"], ["mean"], axes=[1], keepdims=0),
+        helper.make_node("Gemm", ["mean", "u", "c"], ["z"], transB=1),
+    ]
+    ends = {n: np.array([v]) for n, v in (("from", 0), ("to", 2**40), ("along", 1), ("step", 2))}
+    inputs: list[Info] = [("x", F, ["batch", "time", 4])]
+    outputs: list[Info] = [("y", F, ["batch", None, 6]), ("z", F, ["batch", 3])]
+    return model(opset, nodes, inputs, outputs, w=random(4, 6), u=random(3, 6), c=random(3), **ends)
+
+
+def branches() -> onnx.ModelProto:
+    """If, Loop and Scan, whose bodies read what stands outside."""
+    then = graph("then", [helper.make_node("Squeeze", ["w1"], ["t"], axes=[0])], [], [("t", F, [3])])
+    other = graph("other", [helper.make_node("Neg", ["w"], ["e"])], [], [("e", F, [3])])
+    turn = graph(
+        "turn",
+        [helper.make_node("Add", ["acc", "chosen"], ["sum"]), helper.make_node("Tanh", ["sum"], ["next"]),
+         helper.make_node("Identity", ["go"], ["on"]), helper.make_node("Mul", ["next", "w"], ["row"])],
+        [("i", TensorProto.INT64, []), ("go", TensorProto.BOOL, []), ("acc", F, ["batch", 3])],
+        [("on", TensorProto.BOOL, []), ("next", F, ["batch", 3]), ("row", F, ["batch", 3])],
+    )  # fmt: skip
+    frame = graph(
+        "frame",
+        [helper.make_node("Add", ["state", "x_t"], ["both"]), helper.make_node("Tanh", ["both"], ["new"]),
+         helper.make_node("Sub", ["new", "w"], ["y_t"])],
+        [("state", F, ["batch", 3]), ("x_t", F, ["batch", 3])],
+        [("new", F, ["batch", 3]), ("y_t", F, ["batch", 3])],
+    )  # fmt: skip
+    nodes = [
+        helper.make_node("Unsqueeze", ["w"], ["w1"], axes=[0]),
+        helper.make_node("ReduceSum", ["x"], ["total"], keepdims=0),
+        helper.make_node("Greater", ["total", "zero"], ["positive"]),
+        helper.make_node("If", ["positive"], ["chosen"], then_branch=then, else_branch=other),
+        helper.make_node("ReduceMean", ["x"], ["m"], axes=[1], keepdims=0),
+        helper.make_node("Loop", ["three", "", "m"], ["last", "rows"], body=turn),
+        helper.make_node(
+            "Scan", ["last", "x"], ["end", "y"], body=frame, num_scan_inputs=1, scan_input_axes=[1],
+            scan_input_directions=[1], scan_output_axes=[1],
+        ),
+    ]  # fmt: skip
+    return model(
+        11,
+        nodes,
+        [("x", F, ["batch", "time", 3])],
+        [("rows", F, [3, "batch", 3]), ("y", F, ["batch", "time", 3])],
+        w=random(3),
+        zero=np.float32(0),
+        three=np.int64(3),
+    )
+
+
+def attention() -> onnx.ModelProto:
+    """Attention of opset 23 behind a function of somebody else's domain."""
+    gate = helper.make_function(
+        "theirs", "Gate", ["a"], ["b"],
+        [helper.make_node("Sigmoid", ["a"], ["s"]), helper.make_node("Mul", ["a", "s"], ["b"])],
+        [helper.make_opsetid("", 23)],
+    )  # fmt: skip
+    nodes = [
+        helper.make_node("Gate", ["x"], ["g"], domain="theirs"),
+        *(helper.make_node("MatMul", ["g", name], [name[1]]) for name in ("wq", "wk", "wv")),
+        helper.make_node("Attention", ["q", "k", "v"], ["y"], is_causal=1, q_num_heads=2, kv_num_heads=2),
+    ]
+    weights = {name: random(8, 8) + i for i, name in enumerate(("wq", "wk", "wv"))}
+    io: tuple[list[Info], list[Info]] = ([("x", F, ["batch", "seq", 8])], [("y", F, ["batch", "seq", 8])])
+    return model(23, nodes, *io, functions=[gate], domains=["theirs"], **weights)
+
+
+def ids(**given: Any) -> onnx.ModelProto:
+    """Token ids in, logits and the best of them out; a recurrent layer in both directions."""
+    nodes = [
+        helper.make_node("Gather", ["table", "ids"], ["e"]),
+        helper.make_node("Transpose", ["e"], ["frames"], perm=[1, 0, 2]),
+        helper.make_node("GRU", ["frames", "w", "r", "b"], ["all", "h"], hidden_size=4,
+                         direction="bidirectional", linear_before_reset=1),
+        helper.make_node("ReduceSum", ["all", "one"], ["y"], keepdims=0),
+        helper.make_node("ArgMax", ["h"], ["best"], axis=2, keepdims=0),
+    ]  # fmt: skip
+    return model(
+        17,
+        nodes,
+        [("ids", TensorProto.INT64, ["N", None])],
+        [("y", F, [None, "N", 4]), ("best", TensorProto.INT64, [2, "N"])],
+        table=random(20, 5),
+        w=random(2, 12, 5),
+        r=random(2, 12, 4),
+        b=random(2, 24),
+        one=np.array([1]),
+    )
+
+
+def half() -> onnx.ModelProto:
+    """Weights, input and output in float16."""
+    half = TensorProto.FLOAT16
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["m"]), helper.make_node("Softmax", ["m"], ["y"])]
+    shape = ["batch", "seq", 8]
+    return model(17, nodes, [("x", half, shape)], [("y", half, shape)], w=random(8, 8).astype(np.float16))
+
+
+class Recurrent(nn.Module):
+    """Convolution of every second frame, and an LSTM."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dense, self.conv = nn.Linear(3, 4), nn.Conv1d(4, 4, 3, stride=2, padding=1)
+        self.lstm = nn.LSTM(4, 4, batch_first=True)
+
+    def forward(self, x):
+        y = self.conv(torch.relu(self.dense(x)).transpose(1, 2)).transpose(1, 2)
+        return self.lstm(y)[0].softmax(1)
+
+
+def of_torch(path: Path) -> torch.Tensor:
+    """A module through torch's older exporter; returns what the module gives for `x`, a ramp of 2 x 9 x 3."""
+    torch.manual_seed(0)
+    module, x = Recurrent().eval(), torch.linspace(-1, 1, 54).reshape(2, 9, 3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            module, (x,), path, opset_version=11, dynamo=False, input_names=["x"], output_names=["y"],
+            dynamic_axes={"x": {0: "batch", 1: "time"}, "y": {0: "batch"}},
+        )  # fmt: skip
+    return module(x).detach()

@@ -1,0 +1,352 @@
+"""ONNX files of anybody's as the source: right in every runtime, with their own signature, or one sentence."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from safetensors.numpy import load_file
+
+from temport.exporter import build as building
+from temport.exporter.bundle.directory import open_bundle
+from temport.exporter.cli import app
+from temport.exporter.declare.declaration import Axis
+from temport.exporter.declare.fitted import _sizes, fit
+from temport.exporter.declare.sizes import normal, size
+from temport.exporter.export import Exported, export, run_export
+from temport.exporter.onnx_source.declare import declare_onnx
+from temport.exporter.passes.order import PASSES, Work
+from temport.exporter.recheck import run_parity_of_bundle
+from temport.exporter.request import ExportRequest
+from temport.exporter.terminal import Terminal
+from tests.exporter import onnx_files as files
+
+QUIET = Terminal(quiet=True)
+FEW = ("onnxruntime_cpu", "onnxruntime_native")
+IDS = ("ids:int64[0:20]=N,seq",)
+Sizes = dict[str, int]
+
+
+def exported(path: Path, **asked: Any) -> Exported:
+    request = ExportRequest(onnx=path, out=path.with_suffix(".bundle"), runtimes=FEW)
+    return run_export(replace(request, **asked), QUIET)
+
+
+def written(tmp_path: Path, model: onnx.ModelProto) -> Path:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def plain(path: Path, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+    """What ONNX Runtime makes of a file, without us."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return list(session.run(None, inputs))
+
+
+@pytest.mark.parametrize(
+    ("make", "asked", "outputs"),
+    [
+        (
+            lambda: files.dense(11),
+            {"axes": ("time=1:9:20",)},
+            [["batch", "(time + 1) // 2", 6], ["batch", 3]],
+        ),
+        (files.branches, {"axes": ("time=1:5:9",)}, [[3, "batch", 3], ["batch", "time", 3]]),
+        (files.attention, {"seq": "1:7:12"}, [["batch", "seq", 8]]),
+        (files.ids, {"shapes": IDS, "seq": "1:5:9", "axes": ("N=1:2:4",)}, [["seq", "N", 4], [2, "N"]]),
+        (files.half, {"seq": "7"}, [["batch", 7, 8]]),
+    ],
+    ids=["opset 11", "control flow", "opset 23", "ids", "float16"],
+)
+def test_a_file_gives_what_it_gave_before(
+    make: Callable[[], onnx.ModelProto], asked: dict[str, Any], outputs: list[list[Any]], tmp_path: Path
+) -> None:
+    source = written(tmp_path, make())
+    found = exported(source, **({"batch": "1:2:3"} if "batch" in str(outputs) else {}), **asked)
+    assert found.passed, found.report.reasons
+    declaration = open_bundle(found.path).declaration
+    assert [spec.onnx_shape() for spec in declaration.outputs] == outputs
+    assert declaration.opset == max(20, onnx.load(source).opset_import[0].version)
+    assert {row.name for row in found.report.runtimes if row.verdict == "pass"} <= set(FEW)
+    rng = np.random.default_rng(0)
+    for turn in (1, 2):
+        sizes = {n: min(turn * axis.opt, axis.max) for n, axis in declaration.axes.items()}
+        inputs = {
+            spec.name: rng.integers(0, 20, spec.at(**sizes)).astype(spec.dtype)
+            if spec.dtype == "int64"
+            else rng.standard_normal(spec.at(**sizes)).astype(spec.dtype)
+            for spec in declaration.inputs
+        }
+        for before, after in zip(
+            plain(source, inputs), plain(found.path / "model.onnx", inputs), strict=True
+        ):
+            assert before.dtype == after.dtype
+            np.testing.assert_allclose(after, before, atol=2e-3 if before.dtype == np.float16 else 2e-5)
+
+
+def test_a_file_of_torch_gives_what_torch_gave(tmp_path: Path) -> None:
+    expected = files.of_torch(tmp_path / "model.onnx")
+    found = exported(tmp_path / "model.onnx", batch="1:2:3", axes=("time=1:9:12",))
+    assert found.passed
+    (got,) = plain(
+        found.path / "model.onnx", {"x": np.linspace(-1, 1, 54, dtype=np.float32).reshape(2, 9, 3)}
+    )
+    np.testing.assert_allclose(got, expected.numpy(), atol=1e-6)
+
+
+def test_one_of_our_own_files_keeps_its_ops(tmp_path: Path) -> None:
+    first = run_export(
+        ExportRequest(
+            "mega", settings=("embed_dim=4", "hidden_size=8", "num_layers=1"), seq="9",
+            out=tmp_path / "first", runtimes=FEW[:1],
+        ),
+        QUIET,
+    )  # fmt: skip
+    again = exported(first.path / "model.onnx", out=tmp_path / "again", runtimes=(*FEW, "op_reference"))
+    assert again.passed
+    assert again.report.op_counts["exported"] == first.report.op_counts["exported"]
+    paths = {row.name: row.path for row in again.report.runtimes}
+    assert paths["onnxruntime_native"].startswith("native kernels")
+
+
+def test_the_report_says_that_torch_had_no_part(tmp_path: Path) -> None:
+    source = written(tmp_path, files.dense())
+    found = exported(source, batch="2", axes=("time=5",), runtimes=("torch_float32", "onnxruntime_cpu"))
+    row = found.report.runtimes[0]
+    assert (row.name, row.verdict, row.reason) == ("torch_float32", "not run", "the source is an ONNX file")
+    page = re.sub(r"<style.*?</style>", "", (found.path / "report.html").read_text(), flags=re.DOTALL)
+    for claim in ("torch source", "torch's", "torch itself", "torch eager"):
+        assert claim not in page
+    assert open_bundle(found.path).manifest["source"]
+
+
+def test_a_bundle_is_checked_again_with_its_file_and_without(tmp_path: Path) -> None:
+    source = written(tmp_path, files.dense())
+    bundle = exported(source, batch="2", axes=("time=5",), runtimes=FEW[:1]).path
+    for again in (None, str(source)):
+        assert run_parity_of_bundle(bundle, FEW[:1], console=QUIET, source=again)
+    other = tmp_path / "other.onnx"
+    other.write_bytes(files.attention().SerializeToString())
+    with pytest.raises(Exception, match="other inputs or outputs than the file"):
+        run_parity_of_bundle(bundle, FEW[:1], console=QUIET, source=str(other))
+    held = load_file(bundle / "weights.safetensors")
+    np.testing.assert_array_equal(held["u"], files.random(3, 6))
+
+
+@pytest.mark.parametrize("name", ["spell_dense", "fused_dense"])
+def test_a_wrong_pass_is_seen_and_named(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The oracle is the file as it came, so that what we do to it cannot hide."""
+
+    def broken(work: Work) -> bool:
+        changed = right.run(work)
+        weight = next(v for v in work.model.graph.initializers.values() if v.shape and len(v.shape) == 2)
+        assert weight.const_value is not None
+        weight.const_value = ir.tensor(weight.const_value.numpy() * np.float32(1.001), name=weight.name)
+        return changed
+
+    (right,) = (step for step in PASSES if step.name == name)
+    monkeypatch.setattr(
+        building, "PASSES", tuple(replace(s, run=broken) if s is right else s for s in PASSES)
+    )
+    found = exported(written(tmp_path, files.dense()), batch="2", axes=("time=5",))
+    assert not found.passed
+    assert f"the pass {name} makes the graph wrong" in found.report.reasons[-1]
+
+
+def test_weights_beside_the_file_are_read_where_that_is_asked(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    onnx.save(files.dense(), path, save_as_external_data=True, location="w.bin", size_threshold=0)
+    assert "keeps weights in 'w.bin'" in refused(path)
+    _, module = declare_onnx(path, external_data=True)
+    np.testing.assert_array_equal(module.model.state_dict()["w"], files.random(4, 6))
+
+
+def signature(model: onnx.ModelProto, tmp_path: Path, *shapes: str, **asked: Any) -> dict[str, list[Any]]:
+    declaration, _ = declare_onnx(written(tmp_path, model), shapes, **asked)
+    return {spec.name: spec.onnx_shape() for spec in (*declaration.inputs, *declaration.outputs)}
+
+
+def test_axes_are_called_as_the_file_or_the_user_does(tmp_path: Path) -> None:
+    small = {"axes": {"time": "1:4:6"}, "batch": "1:2:3"}
+    assert signature(files.dense(), tmp_path, **small)["y"] == ["batch", "(time + 1) // 2", 6]
+    renamed = signature(files.dense(), tmp_path, "x=batch,seq,4", batch="2", seq="1:4:6")
+    assert renamed == {"x": [2, "seq", 4], "y": [2, "(seq + 1) // 2", 6], "z": [2, 3]}
+    assert signature(files.dense(), tmp_path, "x=2,5,4")["y"] == [2, 3, 6]
+    two = {"axes": {"N": "1:2:3", "ids_1": "1:2:3"}}
+    assert signature(files.ids(), tmp_path, "ids:int64[0:20]=N,ids_1", **two)["ids"] == ["N", "ids_1"]
+    kept = signature(files.dense(), tmp_path, **small, names=["mean"], dropped=["y"])
+    assert kept == {"x": ["batch", "time", 4], "mean": ["batch", 3]}
+    assert declare_onnx(tmp_path / "model.onnx", axes={"time": "4"})[0].axes["batch"] == Axis(
+        "batch", 1, 8, 64
+    )
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "(seq + 1) // 2", "past + seq", "batch * ((seq + 3) // 2)", "min(seq, 10)", "max(seq - 3, 0)", "2 * seq + 1",
+        "batch * (past + seq)", "(3 * seq + 4) // 5", "seq + 2 * past - 1", "(seq - 1) // 3 + 1", "batch * past * seq",
+    ],
+)  # fmt: skip
+def test_a_computed_axis_is_found_by_its_sizes(expression: str) -> None:
+    axes = {
+        "batch": Axis("batch", 1, 8, 64),
+        "seq": Axis("seq", 1, 60, 1024),
+        "past": Axis("past", 0, 4, 100),
+    }
+    samples = [(sizes, size(expression, sizes)) for sizes in _sizes(axes)]
+    found = fit(samples)
+    assert found is not None and found == normal(found)
+    for sizes in ({"batch": 3, "seq": 777, "past": 61}, {"batch": 64, "seq": 1, "past": 0}):
+        assert size(found, sizes) == size(expression, sizes)
+    assert fit([(s, n + (s["seq"] == 13)) for s, n in samples]) is None, (
+        "one size that is otherwise is no such axis"
+    )
+
+
+def refused(path: Path, *words: str) -> str:
+    """What the command says, with exit code 2 and nothing written."""
+    out = path.parent / "nothing"
+    with pytest.raises(SystemExit) as ending, pytest.MonkeyPatch.context() as patch:
+        said: list[str] = []
+        patch.setattr("temport.exporter.command.typer.echo", lambda text, **asked: said.append(text))
+        app(["export", "--onnx", str(path), "--out", str(out), *words], prog_name="temport")
+    assert ending.value.code == 2 and not out.exists()
+    assert len(said) == 1 and said[0].startswith("error: ") and "\n" not in said[0], said
+    return said[0]
+
+
+def without_weight(model: onnx.ModelProto) -> None:
+    del model.graph.initializer[0]
+
+
+def foreign(model: onnx.ModelProto) -> None:
+    model.graph.node[0].domain, model.graph.node[0].name = "com.microsoft", "first"
+    model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+
+
+def random_node(model: onnx.ModelProto) -> None:
+    model.graph.node[0].CopyFrom(helper.make_node("RandomNormalLike", ["x"], ["m0"]))
+    model.graph.node.insert(1, helper.make_node("MatMul", ["m0", "w"], ["m"]))
+
+
+def beyond(location: str) -> Callable[[onnx.ModelProto], None]:
+    def move(model: onnx.ModelProto) -> None:
+        tensor = model.graph.initializer[0]
+        tensor.ClearField("raw_data")
+        tensor.data_location = TensorProto.EXTERNAL
+        tensor.external_data.add(key="location", value=location)
+
+    return move
+
+
+def opset(version: int) -> Callable[[onnx.ModelProto], None]:
+    def change(model: onnx.ModelProto) -> None:
+        model.opset_import[0].version = version
+
+    return change
+
+
+def of_words(model: onnx.ModelProto) -> None:
+    model.graph.input[0].type.tensor_type.elem_type = TensorProto.STRING
+    del model.graph.node[:]
+    model.graph.node.append(helper.make_node("Shape", ["x"], ["y"]))
+    del model.graph.output[:]
+    model.graph.output.append(helper.make_tensor_value_info("y", TensorProto.INT64, [3]))
+
+
+def by_values(model: onnx.ModelProto) -> None:
+    model.graph.node.append(helper.make_node("NonZero", ["m"], ["places"]))
+    model.graph.output.append(helper.make_tensor_value_info("places", TensorProto.INT64, [3, None]))
+
+
+def slashed(model: onnx.ModelProto) -> None:
+    model.graph.input[0].name = model.graph.node[0].input[0] = "a/x"
+
+
+@pytest.mark.parametrize(
+    ("harm", "words", "sentence"),
+    [
+        (None, "--streaming", "--streaming makes a step model of torch layers"),
+        (None, "--arch mega", "give one of --arch, --module and --onnx"),
+        (None, "--set a=1", "belong to --arch"),
+        (None, "--opset 16", "has opset 17, and a graph is not brought down"),
+        (None, "--opset 99", "opset 99 is outside what can be exported"),
+        (None, "--seq 4", "--seq names no axis of the file; .*time"),
+        (None, "--axis tim=4", "--axis tim names no axis of the file; did you mean time"),
+        (None, "--shape y=batch,time,4", "the file has no such input; did you mean|known: x"),
+        (None, "--shape x=batch,4", "in the file x is float32 with 3 axes"),
+        (None, "--shape x:bool=batch,time,4", "in the file x is float32"),
+        (None, "--shape x=batch,time,5", "axis 2 of x is 5; it is 4 in"),
+        (None, "--drop-output q", "there is no output 'q' to drop"),
+        (None, "--output-names a/b,c", "each needs a name of its own"),
+        (None, "--weights nowhere", "does not exist"),
+        (without_weight, "", "is no valid ONNX model: .*'w'"),
+        (foreign, "", "node first of .* is MatMul of the domain 'com.microsoft', which ONNX does not define"),
+        (random_node, "", "is RandomNormalLike, which can be random"),
+        (beyond("w.bin"), "", "keeps weights in 'w.bin' beside it; give --external-data"),
+        (beyond("w.bin"), "--external-data", "lies in 'w.bin', which is no plain file beside the model"),
+        (beyond("../w.bin"), "--external-data", "which is no plain file beside the model"),
+        (beyond("link"), "--external-data", "which is no plain file beside the model"),
+        (opset(6), "", "opset 6; the oldest that is read is 7|no valid ONNX model"),
+        (of_words, "", "input x of .* is .*; inputs can be float32"),
+        (by_values, "--batch 2 --axis time=1:3:5", "axis 1 of output places moves|output places is"),
+        (slashed, "", "has a name with a slash"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_a_source_is_one_sentence(
+    harm: Callable[[onnx.ModelProto], None] | None, words: str, sentence: str, tmp_path: Path
+) -> None:
+    model = files.dense()
+    if harm is not None:
+        harm(model)
+    (tmp_path / "link").symlink_to("/etc/hostname")
+    assert re.search(sentence, refused(written(tmp_path, model), *words.split()))
+
+
+@pytest.mark.parametrize("content", [b"", b"no model", b"\x08\x08", files.dense().SerializeToString()[:-40]])
+def test_a_file_that_is_no_onnx_is_one_sentence(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(content)
+    assert "is not an ONNX model" in refused(tmp_path / "model.onnx")
+    assert "does not exist" in refused(tmp_path / "nowhere.onnx")
+
+
+def test_a_file_over_two_gib_is_one_sentence(tmp_path: Path) -> None:
+    with (tmp_path / "model.onnx").open("wb") as file:
+        file.truncate(2**31)  # a hole, which takes no disk
+    assert "2.0 GiB, over protobuf's 2 GiB" in refused(tmp_path / "model.onnx")
+
+
+def test_what_the_values_of_ids_are_has_to_be_said(tmp_path: Path) -> None:
+    path = written(tmp_path, files.ids())
+    assert "which values it takes was not said" in refused(path)
+    lengths = files.ids()
+    lengths.graph.node[2].input.append("lens")
+    lengths.graph.initializer.append(numpy_helper.from_array(np.array([1], np.int32), "lens"))
+    assert "is GRU with sequence_lens, which ONNX's evaluator does not know" in refused(
+        written(tmp_path, lengths)
+    )
+
+
+def test_python_takes_a_path(tmp_path: Path) -> None:
+    source = written(tmp_path, files.dense())
+    found = export(
+        onnx=str(source), out=str(tmp_path / "b"), ranges={"batch": 2, "time": (4, 5, 6)}, runtimes=FEW[:1]
+    )
+    assert found.passed
+    assert open_bundle(found.path).declaration.axes == {
+        "batch": Axis("batch", 2, 2, 2),
+        "time": Axis("time", 4, 5, 6),
+    }
