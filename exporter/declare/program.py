@@ -43,7 +43,9 @@ def program_module(program: ExportedProgram) -> nn.Module:
     What it was traced with asserts that tensors are float32, or makes them so where they are: both say nothing, and
     would keep the module from computing in float64.
     """
-    warnings.filterwarnings("ignore", message=".*LeafSpec", category=FutureWarning)  # torch's own, at every copy
+    warnings.filterwarnings(
+        "ignore", message=".*LeafSpec", category=FutureWarning
+    )  # torch's own, at every copy
     module: Any = copy.deepcopy(program.module())  # the copy takes eval(), the original refuses it
     for node in list(module.graph.nodes):
         if node.target in CHECKS:

@@ -14,7 +14,7 @@ from onnx.reference import ReferenceEvaluator
 from torch import Tensor, nn
 
 from temport.exporter.graph.retyped import retyped
-from temport.exporter.onnx_source.old_softmax import FIRST_OF_ONE_AXIS, OLD_OPS
+from temport.exporter.onnx_source.old_operators import old_operators
 from temport.exporter.onnx_source.reading import opset_of
 from temport.exporter.runtimes.op_reference import REFERENCE_OPS
 
@@ -65,9 +65,9 @@ class OnnxModule(nn.Module):
     def evaluator(self, kind: int = TensorProto.FLOAT) -> ReferenceEvaluator:
         """What computes the graph in a floating-point type."""
         if kind not in self._evaluators:
-            old = OLD_OPS if opset_of(self.model) < FIRST_OF_ONE_AXIS else []
             model = self.model if kind == TensorProto.FLOAT else retyped(self.model, kind)
-            self._evaluators[kind] = ReferenceEvaluator(model, new_ops=[*REFERENCE_OPS, *old])
+            operators = [*REFERENCE_OPS, *old_operators(opset_of(self.model))]
+            self._evaluators[kind] = ReferenceEvaluator(model, new_ops=operators)
         return self._evaluators[kind]
 
     def with_weights(self) -> onnx.ModelProto:

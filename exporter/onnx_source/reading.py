@@ -97,10 +97,10 @@ def _one_spelling(model: onnx.ModelProto) -> onnx.ModelProto:
 def _check_node(node: onnx.NodeProto, path: Path) -> None:
     where = f"node {node.name or node.output[0]} of {path}"
     ours = node.op_type in OPS and node.domain == OPS[node.op_type].domain
-    if not ours and not onnx.defs.has(node.op_type, node.domain):
+    if not ours and not (is_standard(node) and onnx.defs.has(node.op_type)):
         raise UserError(
-            f"{where} is {node.op_type} of the domain {node.domain or 'ai.onnx'!r}, which ONNX does not define and the "
-            "file has no function body for; export the model again without it"
+            f"{where} is {node.op_type} of the domain {node.domain or 'ai.onnx'!r}, which is no operator of ai.onnx, "
+            "and the file has no function body for it; export the model again without it"
         )
     if is_standard(node, *RANDOM) or (is_standard(node, "Dropout") and len(node.input) > 2 and node.input[2]):
         raise UserError(

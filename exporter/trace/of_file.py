@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import onnx
 import onnx_ir as ir
 from onnx import version_converter
+from onnx_ir.passes import common
 
 from temport.exporter.bundle.model_file import InvalidModelError, check
 from temport.exporter.declare.declaration import Declaration, TensorSpec
@@ -26,11 +27,30 @@ def of_file(module: OnnxModule, declaration: Declaration) -> ir.Model:
     del model.graph.output[:]
     model.graph.output.extend(outputs[name] for name in declaration.returns)
     _give_shapes(model.graph.input, declaration.inputs)
-    _give_shapes(model.graph.output, declaration.outputs)
-    del model.graph.value_info[:]
-    graph = ir.from_proto(onnx.shape_inference.infer_shapes(model, data_prop=True))
+    graph = ir.from_proto(_inferred(model, declaration))
+    common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(graph)
     part_outputs(graph.graph, declaration)
     return graph
+
+
+def _inferred(model: onnx.ModelProto, declaration: Declaration) -> onnx.ModelProto:
+    """With shapes of all values; a size that inference only numbers has the name that an output gives it."""
+    del model.graph.value_info[:]
+    for output in model.graph.output:
+        output.type.tensor_type.ClearField("shape")
+    model = onnx.shape_inference.infer_shapes(model, data_prop=True)
+    axes = declaration.axes.keys()
+    known: dict[str, int | str] = {}
+    for value, spec in zip(model.graph.output, declaration.outputs, strict=True):
+        for dim, size in zip(value.type.tensor_type.shape.dim, spec.onnx_shape(), strict=False):
+            if dim.dim_param and dim.dim_param not in axes:
+                known.setdefault(dim.dim_param, size)
+    for value in model.graph.value_info:
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param in known:
+                _give_size(dim, known[dim.dim_param])
+    _give_shapes(model.graph.output, declaration.outputs)
+    return model
 
 
 def _brought_to(model: onnx.ModelProto, declaration: Declaration) -> onnx.ModelProto:
@@ -59,7 +79,11 @@ def _give_shapes(values: Iterable[onnx.ValueInfoProto], specs: tuple[TensorSpec,
         shape = value.type.tensor_type.shape
         del shape.dim[:]
         for size in spec.onnx_shape():
-            if isinstance(size, int):
-                shape.dim.add().dim_value = size
-            else:
-                shape.dim.add().dim_param = size
+            _give_size(shape.dim.add(), size)
+
+
+def _give_size(dim: onnx.TensorShapeProto.Dimension, size: int | str) -> None:
+    if isinstance(size, int):
+        dim.dim_value = size
+    else:
+        dim.dim_param = size

@@ -151,6 +151,31 @@ def ids(**given: Any) -> onnx.ModelProto:
     )
 
 
+def old_operators() -> onnx.ModelProto:
+    """Softmaxes without an axis, and integers in place of floats."""
+    nodes = [
+        *(helper.make_node(f"{name}max", ["x"], [name]) for name in ("Soft", "LogSoft", "Hard")),
+        helper.make_node("Softmax", ["x"], ["first"], axis=0),
+        helper.make_node("Softmax", ["x"], ["last"], axis=-1),
+        helper.make_node("DequantizeLinear", ["q", "scale"], ["w"]),
+        helper.make_node("QuantizeLinear", ["x", "step", "zero"], ["xq"]),
+        helper.make_node("DequantizeLinear", ["xq", "step", "zero"], ["xd"]),
+        helper.make_node("MatMul", ["xd", "w"], ["y"]),
+    ]
+    shape = [2, 3, 4]
+    names = ("Soft", "LogSoft", "Hard", "first", "last")
+    return model(
+        11,
+        nodes,
+        [("x", F, shape)],
+        [*((name, F, shape) for name in names), ("y", F, [2, 3, 4])],
+        q=np.arange(16, dtype=np.int8).reshape(4, 4) - 8,
+        scale=np.float32(0.25),
+        step=np.float32(0.5),
+        zero=np.uint8(7),
+    )
+
+
 def half() -> onnx.ModelProto:
     """Weights, input and output in float16."""
     half = TensorProto.FLOAT16
