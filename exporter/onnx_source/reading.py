@@ -15,20 +15,16 @@ from temport.exporter.graph.retyped import HALVES, retyped
 from temport.exporter.graph.standard_operator import is_standard
 from temport.exporter.onnx_source.external import take_external_data
 from temport.exporter.runtimes.op_reference import without_bodies
+from temport.exporter.runtimes.recurrent_layers import ACTIVATIONS
 
 OLDEST_OPSET = 7
 """Before it, sums and products spread along axes that an attribute names."""
 RANDOM = (
     "Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike",
 )  # fmt: skip
-RECURRENT = {
-    "LSTM": ("Sigmoid", "Tanh", "Tanh"),
-    "GRU": ("Sigmoid", "Tanh"),
-    "RNN": ("Tanh",),
-}
-"""With the activations that ONNX's evaluator computes, whatever the node says."""
-LENGTHS = 4
-"""Where a recurrent layer takes the lengths of its sequences, which the evaluator does not look at."""
+RECURRENT = ("LSTM", "GRU", "RNN")
+UNSEEN = ("clip", "input_forget", "activation_alpha", "activation_beta")
+"""What such a layer may say and no evaluator here knows."""
 
 
 def read_onnx(path: Path, external_data: bool = False) -> tuple[onnx.ModelProto, str]:
@@ -108,19 +104,13 @@ def _check_node(node: onnx.NodeProto, path: Path) -> None:
             "inference, and take noise as an input"
         )
     if is_standard(node, *RECURRENT):
-        unseen = [a.name for a in node.attribute if a.name in ("clip", "input_forget") and (a.f or a.i)]
-        unseen += [
-            a.name
-            for a in node.attribute
-            if a.name == "activations"
-            and [s.decode() for s in a.strings]
-            != list(RECURRENT[node.op_type]) * (len(a.strings) // len(RECURRENT[node.op_type]))
-        ]
-        unseen += ["sequence_lens"] if len(node.input) > LENGTHS and node.input[LENGTHS] else []
+        named = [word.decode() for a in node.attribute if a.name == "activations" for word in a.strings]
+        unseen = [a.name for a in node.attribute if a.name in UNSEEN and (a.f or a.i or a.floats)]
+        unseen += [f"the activation {name}" for name in named if name not in ACTIVATIONS]
         if unseen:
             raise UserError(
-                f"{where} is {node.op_type} with {unseen[0]}, which ONNX's evaluator does not know, so there is no "
-                "oracle; export the model again without it"
+                f"{where} is {node.op_type} with {unseen[0]}, which the evaluator of the oracle does not know; export "
+                "the model again without it"
             )
 
 

@@ -17,7 +17,7 @@ from temport.custom_ops.table import OPS
 from temport.exporter.graph.retyped import retyped
 from temport.exporter.parity.compare import EPS
 from temport.exporter.runtimes.contract import Arrays, Closing
-from temport.exporter.runtimes.control_flow import CONTROL_FLOW
+from temport.exporter.runtimes.evaluator_ops import EVALUATOR_OPS
 from temport.exporter.runtimes.op_reference import REFERENCE_OPS, without_bodies
 from temport.exporter.runtimes.prepare import inline
 
@@ -32,7 +32,7 @@ def evaluate(model: onnx.ModelProto, inputs: Arrays, *, double: bool, bodies: bo
     if double:
         model = promoted(model)
         inputs = {n: a if a.dtype.kind in "biu" else a.astype(np.float64) for n, a in inputs.items()}
-    evaluator = ReferenceEvaluator(model, new_ops=CONTROL_FLOW if bodies else REFERENCE_OPS)
+    evaluator = ReferenceEvaluator(model, new_ops=EVALUATOR_OPS if bodies else REFERENCE_OPS)
     with np.errstate(all="ignore"):  # what is not finite shows in the numbers
         # run() is annotated for the list that it gives without `intermediate`
         results = cast(dict[str, Any], evaluator.run(None, inputs, intermediate=True))

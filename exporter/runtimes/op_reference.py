@@ -19,7 +19,7 @@ from temport.exporter.declare.values import INTEGERS
 from temport.exporter.errors import UserError
 from temport.exporter.graph import body_domains
 from temport.exporter.runtimes.contract import Capabilities
-from temport.exporter.runtimes.control_flow import CONTROL_FLOW
+from temport.exporter.runtimes.evaluator_ops import EVALUATOR_OPS
 from temport.exporter.runtimes.onnx_reference import ReferenceSession
 from temport.exporter.runtimes.subject import Subject
 
@@ -49,7 +49,7 @@ def _reference_op(name: str) -> type[OpRun]:
     return type(name, (OpRun,), {"op_domain": OPS[name].domain, "_run": run})
 
 
-REFERENCE_OPS = [*(_reference_op(name) for name in OPS), *CONTROL_FLOW]
+REFERENCE_OPS = [*(_reference_op(name) for name in OPS), *EVALUATOR_OPS]
 """Evaluator classes of the custom ops, and of what ONNX's evaluator has otherwise than ONNX."""
 
 

@@ -176,6 +176,27 @@ def old_operators() -> onnx.ModelProto:
     )
 
 
+def recurrent(op: str, direction: str) -> onnx.ModelProto:
+    """A layer over sequences of three lengths, from a state, with activations of its own."""
+    gates = {"LSTM": 4, "GRU": 3, "RNN": 1}[op]
+    ways = 2 if direction == "bidirectional" else 1
+    own = {"LSTM": ["Sigmoid", "Softsign", "Tanh"], "GRU": ["Sigmoid", "Relu"], "RNN": ["Softplus"]}[op]
+    weights = {
+        "w": random(ways, gates * 2, 4),
+        "r": random(ways, gates * 2, 2),
+        "b": random(ways, gates * 4),
+        "lengths": np.array([5, 2, 4], np.int32),
+        "h0": random(ways, 3, 2),
+        **({"c0": random(ways, 3, 2), "peep": random(ways, 6)} if op == "LSTM" else {}),
+    }
+    results = ["y", "h", *(["c"] if op == "LSTM" else [])]
+    node = helper.make_node(
+        op, ["x", *weights], results, hidden_size=2, direction=direction, activations=own * ways
+    )
+    shapes: list[Info] = [("y", F, [5, ways, 3, 2]), ("h", F, [ways, 3, 2]), ("c", F, [ways, 3, 2])]
+    return model(17, [node], [("x", F, [5, 3, 4])], shapes[: len(results)], **weights)
+
+
 def half() -> onnx.ModelProto:
     """Weights, input and output in float16."""
     half = TensorProto.FLOAT16
