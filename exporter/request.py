@@ -106,10 +106,10 @@ def declared(request: ExportRequest) -> tuple[Declaration, nn.Module]:
         declaration, module, config = declare(
             request.arch,
             request.settings,
-            batch=request.batch or BATCH,
-            seq=request.seq or SEQ,
+            batch=BATCH if request.batch is None else request.batch,
+            seq=SEQ if request.seq is None else request.seq,
             memory=request.memory,
-            opset=request.opset or OPSET,
+            opset=OPSET if request.opset is None else request.opset,
             ops=request.ops,
             seed=request.seed,
         )
@@ -145,7 +145,12 @@ def _own_module(request: ExportRequest) -> tuple[Declaration, nn.Module]:
         declaration, called = declare_live(
             copy.deepcopy(module).eval(), source_of(module), inputs, request.output_names, request.dropped
         )
-        return replace(declaration, opset=request.opset or OPSET, ops=request.ops, seed=request.seed), called
+        return replace(
+            declaration,
+            opset=OPSET if request.opset is None else request.opset,
+            ops=request.ops,
+            seed=request.seed,
+        ), called
     if request.onnx is not None:
         return declare_onnx(
             request.onnx,
@@ -166,10 +171,10 @@ def _own_module(request: ExportRequest) -> tuple[Declaration, nn.Module]:
     return declare_module(
         request.module,
         request.shapes,
-        batch=request.batch or BATCH,
-        seq=request.seq or SEQ,
+        batch=BATCH if request.batch is None else request.batch,
+        seq=SEQ if request.seq is None else request.seq,
         axes=_axes(request.axes),
-        opset=request.opset or OPSET,
+        opset=OPSET if request.opset is None else request.opset,
         ops=request.ops,
         seed=request.seed,
         names=request.output_names,
@@ -188,7 +193,12 @@ def _own_program(request: ExportRequest, source: str) -> tuple[Declaration, nn.M
     inputs = program_specs(program, ranges)
     module = program_module(program).eval()
     declaration, called = declare_live(module, source, inputs, request.output_names, request.dropped)
-    return replace(declaration, opset=request.opset or OPSET, ops=request.ops, seed=request.seed), called
+    return replace(
+        declaration,
+        opset=OPSET if request.opset is None else request.opset,
+        ops=request.ops,
+        seed=request.seed,
+    ), called
 
 
 def default_out(declaration: Declaration) -> Path:

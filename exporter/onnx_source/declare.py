@@ -121,4 +121,5 @@ def _opset(model: onnx.ModelProto, path: Path, asked: int | None) -> int:
         raise UserError(
             f"{path} has opset {file}, and a graph is not brought down; give --opset {file} or leave it out"
         )
-    return asked or (file if file >= OLDEST_OPSET else USUAL_OPSET)
+    usual = file if file >= OLDEST_OPSET else USUAL_OPSET
+    return usual if asked is None else asked

@@ -36,7 +36,8 @@ class Axes:
         """The axis of this name with its range: what was asked, and open otherwise."""
         usual = DYNAMIC_BATCH if name.startswith("batch") else DYNAMIC_SEQ
         if name in ("batch", "seq"):
-            return Axis.parse(name, getattr(self, name) or "dynamic", usual)
+            asked = self.batch if name == "batch" else self.seq
+            return Axis.parse(name, "dynamic" if asked is None else asked, usual)
         return Axis.parse(name, self.given.get(name, "dynamic"), usual, f"--axis {name}=")
 
     def of(self, name: str) -> Axis | int:
@@ -57,7 +58,7 @@ class Axes:
         """UserError for an option whose axis no input has."""
         used = {axis.name for spec in inputs for axis in spec.axes()}
         asked = {
-            **{f"--{n}": n for n in ("batch", "seq") if getattr(self, n)},
+            **{f"--{n}": n for n in ("batch", "seq") if getattr(self, n) is not None},
             **{f"--axis {n}": n for n in self.given},
         }
         for option, name in asked.items():
