@@ -13,15 +13,18 @@ def library_path() -> Path | None:
     """The library to register with ONNX Runtime, or None where it was not built.
 
     The environment variable TEMPORT_OPS_LIBRARY overrides the one inside the package. Raises ValueError when
-    it names a file that does not exist: falling back would hide which kernels ran.
+    it names a file that does not exist (falling back would hide which kernels ran) or not by its absolute path (a bare
+    name would be whatever the loader finds first).
     """
     named = os.environ.get(ENVIRONMENT)
     if named:
         path = Path(named)
-        if not path.is_file():
-            raise ValueError(f"{ENVIRONMENT} is {named!r}; it must name the built library temport_ops.")
+        if not path.is_absolute() or not path.is_file():
+            raise ValueError(
+                f"{ENVIRONMENT} is {named!r}; it must name the built library temport_ops by its absolute path"
+            )
         return path
-    folder = Path(__file__).parent / "native"
+    folder = Path(__file__).absolute().parent / "native"
     found = (
         folder / f"{stem}{end}"
         for stem in ("libtemport_ops", "temport_ops")

@@ -11,6 +11,7 @@ FOLDERS = (
     "cached_attention",
     "cached_block_linear_attention",
     "fused_dense",
+    "fused_gru",
     "fused_lstm",
     "moving_average",
     "residual_layer_norm",

@@ -18,7 +18,7 @@ from temport.exporter.declare.declaration import Declaration
 from temport.exporter.errors import UserError
 from temport.exporter.graph import operators
 from temport.exporter.graph.flops import count_flops, uncounted
-from temport.exporter.graph.masks import BakedMask, MaskError, check_masks, computed_masks
+from temport.exporter.graph.masks import BakedMask, MaskError, check_masks, computed_masks, reaches_softmax
 from temport.exporter.graph.standard_operator import is_standard
 from temport.exporter.passes.order import PASSES, SIMPLIFYING, Pass, Work, way_out
 from temport.exporter.passes.precision import PrecisionChange
@@ -46,6 +46,7 @@ class Built:
 
     traced  what it was rewritten from
     passes  those that ran, in order
+    found   what they recognised
     half    what the lowering of the precision did, where there was one
     """
 
@@ -57,6 +58,7 @@ class Built:
     flops: dict[str, dict[str, float] | None]
     passes: tuple[PassRun, ...]
     warnings: tuple[str, ...]
+    found: tuple[str, ...]
     half: PrecisionChange | None
 
     def mask_records(self) -> list[dict[str, Any]]:
@@ -109,7 +111,8 @@ def rewrite(traced: Traced, declaration: Declaration, keep: Keep | None = None) 
         counts,
         flops,
         tuple(runs),
-        (*warnings, *_computed_masks(work), *work.notes),
+        (*warnings, *work.notes),
+        work.notes.found,
         work.half,
     )
 
@@ -158,23 +161,15 @@ def _run(step: Pass, work: Work) -> PassRun:
 
 
 def _check_masks(work: Work) -> None:
-    """A mask that our own layers compute is a defect; in somebody's module it is what that module says."""
-    module = work.declaration.module
-    try:
-        check_masks(work.model, work.masks, complete=module is None, computed=work.declaration.of_onnx)
-    except MaskError as error:
-        if module is None:
-            raise
-        raise UserError(
-            f"{module} computes a mask in the graph ({error}); give the length of the sequence as a "
-            "number, which makes it a constant, or use the attention layers of `temport.graphs`"
-        ) from error
-
-
-def _computed_masks(work: Work) -> tuple[str, ...]:
-    """Where the graph of an ONNX file computes a mask, say so: it costs time, and our kernels do not see it."""
-    found = computed_masks(work.model) if work.declaration.of_onnx else []
-    return (f"the file computes a mask ({found[0]}); with a fixed length it is a constant",) if found else ()
+    """A mask that our own layers compute is a defect; in somebody's module it is what that module says, and told."""
+    own = work.declaration.module is None
+    if not own:
+        for node, computing in computed_masks(work.model):
+            if reaches_softmax(node):
+                work.notes.add(
+                    "masks", node, f"takes a mask of scores that {computing.op_type} computes in the graph"
+                )
+    check_masks(work.model, work.masks, complete=own)
 
 
 def _conditioning_warnings(model: ir.Model) -> tuple[str, ...]:

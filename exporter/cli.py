@@ -14,6 +14,7 @@ from temport.exporter.bench.engines_command import bench_engines
 from temport.exporter.bench.gpu_command import bench_gpu
 from temport.exporter.bench.model_command import bench_model
 from temport.exporter.bench.ops_command import bench_ops
+from temport.exporter.bundle.options import Digest, Strict
 from temport.exporter.command import VERBOSE, Guarded, run
 from temport.exporter.serve.triton_command import triton
 
@@ -259,14 +260,41 @@ def parity(
             help="The module or file that it was made of, path.py:factory. Default: replay what was recorded."
         ),
     ] = None,
+    digest: Digest = None,
+    strict: Strict = False,
 ) -> None:
     """Repeat the parity check of an existing bundle; exit code 1 when a runtime fails."""
     from temport.exporter.recheck import run_parity_of_bundle
 
     passed = run_parity_of_bundle(
-        bundle, tuple(runtime or ()), tuple(input_file or ()), out, tuple(runner or ()), source=module
+        bundle,
+        tuple(runtime or ()),
+        tuple(input_file or ()),
+        out,
+        tuple(runner or ()),
+        source=module,
+        digest=digest,
+        strict=strict,
     )
     raise typer.Exit(0 if passed else 1)
+
+
+@app.command()
+def verify(
+    bundle: Annotated[Path, typer.Argument(help="A bundle that `temport export` wrote.")],
+    module: Annotated[
+        str | None,
+        typer.Option(
+            help="The module that it was made of, path.py:factory. Default: compare the function bodies alone."
+        ),
+    ] = None,
+    digest: Digest = None,
+    strict: Strict = False,
+) -> None:
+    """Make the model of a bundle anew and compare; exit code 1 when it differs."""
+    from temport.exporter.verify import run_verify
+
+    raise typer.Exit(0 if run_verify(bundle, module, digest=digest, strict=strict) else 1)
 
 
 app.command("triton")(triton)

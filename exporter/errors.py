@@ -53,6 +53,8 @@ def told(error: BaseException) -> str:
     """What was raised at the root of `error`, and where in the user's own files, if it was there."""
     while error.__cause__ is not None:
         error = error.__cause__
+    if isinstance(error, UserError):
+        return str(error)
     return f"{first_line(error)}{own_line(traceback.extract_tb(error.__traceback__))}"
 
 

@@ -47,10 +47,11 @@ LARGEST_MASK_DRAWN = 512
 
 @dataclass(frozen=True)
 class Exported:
-    """A bundle that was just written, and its parity report."""
+    """A bundle that was just written, its parity report and its digest."""
 
     path: Path
     report: ParityReport
+    digest: str
 
     @property
     def passed(self) -> bool:
@@ -154,12 +155,13 @@ def run_export(request: ExportRequest, console: Console | None = None) -> Export
                 op_counts=built.op_counts,
                 flops=built.flops,
                 masks=_pictures(built),
+                found=built.found,
                 warnings=(*declaration.notes, *built.warnings, *told, *report.warnings),
                 versions=versions(),
             )
             write_json(report, work / "report.json")
             write_html(report, work / "report.html")
-            write_manifest(
+            digest = write_manifest(
                 work, declaration, built.mask_records(), {"verdict": report.verdict} | _source(declaration)
             )
     out = (request.out or default_out(declaration)).absolute()
@@ -169,7 +171,8 @@ def run_export(request: ExportRequest, console: Console | None = None) -> Export
     console.print(
         f"{'wrote' if report.passed else 'wrote, with a failed parity gate,'} {out}", soft_wrap=True
     )
-    return Exported(out, report)
+    console.print(f"digest {digest}", soft_wrap=True)
+    return Exported(out, report, digest)
 
 
 def _both(*watchers: Keep | None) -> Keep:

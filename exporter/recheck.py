@@ -46,17 +46,21 @@ def run_parity_of_bundle(
     console: Console | None = None,
     *,
     source: str | None = None,
+    digest: str | None = None,
+    strict: bool = False,
 ) -> bool:
     """Repeat the parity check of a bundle, from its own weights and declaration.
 
     `source` is the `path.py:factory` or the file of a bundle that was made of one; without it the recorded inputs are
     replayed.
 
+    `digest` and `strict` are those of `open_bundle`.
+
     `runners` are programs with the command line of `temport-run`; their rows join the report, judged by its bounds.
     """
     console = console or Terminal()
     chosen = [runtime_named(name) for name in runtimes] or None
-    bundle = open_bundle(path)
+    bundle = open_bundle(path, digest, strict=strict)
     declaration = bundle.declaration
     own = own_cases(declaration, inputs)
     with Progress(console) as progress:
@@ -75,10 +79,12 @@ def run_parity_of_bundle(
         op_counts=earlier.op_counts,
         flops=earlier.flops,
         masks=earlier.masks,
+        found=earlier.found,
         warnings=tuple(
             dict.fromkeys((*earlier.warnings, *report.warnings, *_changed_source(bundle, source)))
         ),
         versions=versions(),
+        digest=bundle.digest,
     )
     if out is not None:
         try:
@@ -88,6 +94,7 @@ def run_parity_of_bundle(
         except OSError as error:
             raise UserError(f"cannot write to {out}: {error.strerror}; choose another --out") from error
     print_table(report, console)
+    console.print(f"digest {bundle.digest}", soft_wrap=True)
     return report.passed
 
 

@@ -115,6 +115,11 @@ def test_wrong_input_is_one_sentence(inputs: dict[str, np.ndarray], told: str, b
 def test_loading_checks_the_files(bundle: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is not a bundle"):
         temport.load(tmp_path)
+    with pytest.raises(UserError, match="the path is empty"):
+        temport.load("")
+    assert temport.load(bundle, digest=temport.load(bundle).digest, strict=True)
+    with pytest.raises(UserError, match="is another bundle"):
+        temport.load(bundle, digest="0" * 64)
 
 
 def test_export_is_the_command(tmp_path: Path) -> None:
@@ -135,6 +140,7 @@ def test_bundles_of_before_are_read(bundle: Path, tmp_path: Path) -> None:
     del manifest["declaration"]["without"]
     manifest["declaration"]["prune"] = False
     (old / "manifest.json").write_text(json.dumps(manifest))
+    (old / "manifest.sha256").unlink()  # they have no digest beside them
     from temport.exporter.bundle.directory import open_bundle
 
     assert open_bundle(old).declaration.without == ("prune",)

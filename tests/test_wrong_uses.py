@@ -148,6 +148,7 @@ def _edit(key: str, value: object) -> Callable[[Path], None]:
             del manifest[key]
         else:
             manifest[key] = value
+        (bundle / "manifest.sha256").unlink()  # which would refuse every change
         _write(bundle / "manifest.json", json.dumps(manifest))
 
     return damage
@@ -168,7 +169,6 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
     "manifest: a list": lambda b: _write(b / "manifest.json", "[]"),
     "manifest: binary": lambda b: (b / "manifest.json").write_bytes(b"\xff\xfe\x00"),
     "manifest: deep": lambda b: _write(b / "manifest.json", "[" * 100000),
-    "weights beside": lambda b: _write(b / "model.onnx.data", "x"),
     "a folder for the model": lambda b: ((b / "model.onnx").unlink(), (b / "model.onnx").mkdir()),
 }  # fmt: skip
 

@@ -18,14 +18,17 @@ class BlockLinearAttention {
   static constexpr const char* kName = "BlockLinearAttention";
   static constexpr size_t kInputs = 3, kOutputs = 1;
   static constexpr OtherInput kOtherInput = kNoOtherInput;
-  static ort::Status* infer_shapes(const ShapeInference& node) { return infer_attention_shape(node); }
+  static ort::Status* infer_shapes(const ShapeInference& node) {
+    const int64_t heads = node.count("num_heads", 0);
+    return infer_attention_shape(node, heads, heads);
+  }
 
   BlockLinearAttention(const NodeInfo& node, DType dtype, const Kernels& kernels)
       : label_(node.label()), kernels_(kernels) {
     AttentionProblem& a = fixed_.attention;
     a.dtype = dtype;
-    a.heads = a.kv_heads = node.required_integer("num_heads", 1);
-    a.rule.block = std::min(node.required_integer("block_size", 1), int64_t{1} << 40);
+    a.heads = a.kv_heads = node.required_count("num_heads");
+    a.rule.block = std::min(node.required_integer("block_size", 1, INT64_MAX), kFar);
     a.rule.causal = true;
     a.workers = std::max(1u, std::thread::hardware_concurrency());
     default_scale_ = !node.has("scale");
@@ -44,7 +47,8 @@ class BlockLinearAttention {
       throw NodeError(label_ + ": Q has " + std::to_string(a.length) + " rows but K has " +
                       std::to_string(a.rule.keys) + "; they must be equal.");
     if (default_scale_) a.scale = float(1.0 / std::sqrt(double(a.dim)));
-    a.y = call.output({a.batch, a.length, a.heads * a.value_dim});
+    a.y = call.output({a.batch, a.length, times(a.heads, a.value_dim)});
+    if (a.batch == 0 || a.length == 0) return;
     kernels_.plan_block_linear(p);
     const LinearStates states(p);
     call.parallel(a.tasks, [&](int64_t task) {

@@ -18,7 +18,7 @@ class CachedAttention {
 
   CachedAttention(const NodeInfo& node, DType dtype, const Kernels& kernels) : label_(node.label()), kernels_(kernels) {
     fixed_.dtype = dtype;
-    fixed_.heads = fixed_.kv_heads = node.required_integer("num_heads", 1);
+    fixed_.heads = fixed_.kv_heads = node.required_count("num_heads");
     default_scale_ = !node.has("scale");
     fixed_.scale = node.number("scale", 1.0f);
   }

@@ -26,7 +26,7 @@ class CachedBlockLinearAttention {
   CachedBlockLinearAttention(const NodeInfo& node, DType dtype, const Kernels& kernels)
       : label_(node.label()), kernels_(kernels) {
     attention_.dtype = linear_.dtype = dtype;
-    attention_.heads = attention_.kv_heads = linear_.heads = node.required_integer("num_heads", 1);
+    attention_.heads = attention_.kv_heads = linear_.heads = node.required_count("num_heads");
     read_linear_branch(node, linear_);
   }
 
@@ -44,7 +44,7 @@ class CachedBlockLinearAttention {
     bind_sums(call, 5, "Lost", sums, p.lost, p.next_lost);
     need_apart(label_,
                {{"Earlier", p.earlier, p.next_earlier}, {"Block", p.block, p.next_block}, {"Lost", p.lost, p.next_lost}},
-               ring.batch() * a.heads * a.dim * (a.dim + 1) * ring.element_bytes(), false);
+               elements(sums) * ring.element_bytes(), false);
 
     ring.write_newest(call);
     const size_t step_floats = kernels_.linear_step_floats(a.dim);

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "api.h"
+#include "plugin_sizes.h"
 
 using namespace nvinfer1;
 
@@ -14,12 +14,9 @@ namespace {
 
 constexpr char kVersion[] = "1", kNamespace[] = "temport";
 
-// The ONNX attributes of both attention ops; each op reads its own.
-struct Attributes {
-    int32_t num_heads = 1, kv_num_heads = 1, causal = 0, window = 0, query_offset = -1, block_size = 1;
-    float scale = 1, eps = 1e-8f;
-    std::string feature_map = "identity", normalizer = "key_sum";
-};
+using Attributes = temport::PluginAttributes;
+using Inputs = temport::PluginInputs;
+using Sizes = temport::PluginSizes;
 
 enum class Op { kOnlineSoftmax, kBlockLinear };
 
@@ -43,38 +40,40 @@ std::vector<PluginField> fields(Op op, const Attributes& a) {
     return list;
 }
 
-Attributes read(const PluginFieldCollection& collection) {
-    Attributes a;
+// False where a field has another type than its attribute, or a value that the op does not have.
+bool read(const PluginFieldCollection& collection, Attributes& a) {
+    bool typed = true;
     for (int32_t i = 0; i < collection.nbFields; ++i) {
         const PluginField& field = collection.fields[i];
-        if (!field.data || field.length < 1) continue;
+        if (!field.name || !field.data || field.length < 1) continue;
         const std::string name = field.name;
-        const auto integer = [&] { return *static_cast<const int32_t*>(field.data); };
-        const auto number = [&] { return *static_cast<const float*>(field.data); };
-        const auto text = [&] {  // the parser may count a terminating 0
-            std::string value(static_cast<const char*>(field.data), size_t(field.length));
-            return std::string(value.c_str());
+        const auto is = [&](const char* attribute, PluginFieldType type) {
+            return name == attribute && (typed &= field.type == type);
         };
-        if (name == "num_heads") a.num_heads = integer();
-        else if (name == "kv_num_heads") a.kv_num_heads = integer();
-        else if (name == "causal") a.causal = integer();
-        else if (name == "window") a.window = integer();
-        else if (name == "query_offset") a.query_offset = integer();
-        else if (name == "block_size") a.block_size = integer();
-        else if (name == "scale") a.scale = number();
-        else if (name == "eps") a.eps = number();
-        else if (name == "feature_map") a.feature_map = text();
-        else if (name == "normalizer") a.normalizer = text();
+        const auto integer = [&](const char* attribute, int32_t& to) {
+            if (is(attribute, PluginFieldType::kINT32)) to = *static_cast<const int32_t*>(field.data);
+        };
+        const auto number = [&](const char* attribute, float& to) {
+            if (is(attribute, PluginFieldType::kFLOAT32)) to = *static_cast<const float*>(field.data);
+        };
+        const auto text = [&](const char* attribute, std::string& to) {
+            if (!is(attribute, PluginFieldType::kCHAR)) return;
+            to.assign(static_cast<const char*>(field.data), size_t(field.length));
+            to.resize(std::strlen(to.c_str()));  // the parser may count a terminating 0
+        };
+        integer("num_heads", a.num_heads);
+        integer("kv_num_heads", a.kv_num_heads);
+        integer("causal", a.causal);
+        integer("window", a.window);
+        integer("query_offset", a.query_offset);
+        integer("block_size", a.block_size);
+        number("scale", a.scale);
+        number("eps", a.eps);
+        text("feature_map", a.feature_map);
+        text("normalizer", a.normalizer);
     }
-    return a;
+    return typed && a.sound();
 }
-
-// Inputs in order: Q, or Q K V; then key_mask where the count is even.
-struct Inputs {
-    bool packed;
-    int mask;  // index of key_mask, -1 where absent
-    explicit Inputs(int count) : packed(count <= 2), mask(count % 2 == 0 ? count - 1 : -1) {}
-};
 
 int32_t element_type(DataType type) {
     return type == DataType::kFLOAT ? TEMPORT_FLOAT32 : type == DataType::kHALF ? TEMPORT_FLOAT16 : TEMPORT_BFLOAT16;
@@ -108,9 +107,9 @@ public:
                             IExprBuilder& build) noexcept override {
         const Inputs inputs(count);
         const int32_t kv_heads = op_ == Op::kOnlineSoftmax ? a_.kv_num_heads : a_.num_heads;
-        const IDimensionExpr* width = inputs.packed ? in[0].d[2] : in[2].d[2];
         const int32_t heads = inputs.packed ? a_.num_heads + 2 * kv_heads : kv_heads;
-        if (in[0].nbDims != 3 || heads < 1) return -1;
+        if (in[0].nbDims != 3 || (!inputs.packed && in[2].nbDims != 3)) return -1;
+        const IDimensionExpr* width = inputs.packed ? in[0].d[2] : in[2].d[2];
         const IDimensionExpr* dim = build.operation(DimensionOperation::kFLOOR_DIV, *width, *build.constant(heads));
         out[0].nbDims = 3;
         out[0].d[0] = in[0].d[0];
@@ -131,8 +130,10 @@ public:
     size_t getWorkspaceSize(const DynamicPluginTensorDesc* in, int32_t count, const DynamicPluginTensorDesc*,
                             int32_t) const noexcept override {
         if (op_ != Op::kBlockLinear) return 0;
-        const temport_block_linear call = block_linear([&](int i) { return in[i].max; }, in[0].desc.type, count);
-        return temport_cuda_block_linear_workspace(&call);
+        temport_block_linear call{};
+        return block_linear([&](int i) { return in[i].max; }, in[0].desc.type, count, call)
+                   ? temport_cuda_block_linear_workspace(&call)
+                   : 0;
     }
 
     int32_t onShapeChange(const PluginTensorDesc*, int32_t inputs, const PluginTensorDesc*, int32_t) noexcept override {
@@ -145,7 +146,8 @@ public:
         const Inputs given(count_);
         const auto dims = [&](int i) { return in[i].dims; };
         if (op_ == Op::kBlockLinear) {
-            temport_block_linear call = block_linear(dims, in[0].type, count_);
+            temport_block_linear call{};
+            if (!block_linear(dims, in[0].type, count_, call)) return kDoNotFit;
             call.q = inputs[0];
             call.k = given.packed ? nullptr : inputs[1];
             call.v = given.packed ? nullptr : inputs[2];
@@ -153,21 +155,22 @@ public:
             call.workspace = workspace;
             return temport_cuda_block_linear(&call, stream);
         }
+        const Sizes sizes(count_, a_.num_heads, a_.kv_num_heads, dims);
+        if (!sizes.fit) return kDoNotFit;
         temport_online_softmax call{};
         call.q = inputs[0];
         call.k = given.packed ? nullptr : inputs[1];
         call.v = given.packed ? nullptr : inputs[2];
         call.key_mask = given.mask < 0 ? nullptr : static_cast<const uint8_t*>(inputs[given.mask]);
         call.y = outputs[0];
-        call.batch = in[0].dims.d[0];
-        call.query_length = in[0].dims.d[1];
-        call.key_length = in[given.packed ? 0 : 1].dims.d[1];
+        call.batch = sizes.batch;
+        call.query_length = sizes.query_length;
+        call.key_length = sizes.key_length;
         call.element_type = element_type(in[0].type);
         call.heads = a_.num_heads;
         call.kv_heads = a_.kv_num_heads;
-        const int64_t width = in[0].dims.d[2];
-        call.head_dim = int32_t(width / (given.packed ? a_.num_heads + 2 * a_.kv_num_heads : a_.num_heads));
-        call.value_dim = given.packed ? call.head_dim : int32_t(in[2].dims.d[2] / a_.kv_num_heads);
+        call.head_dim = sizes.head_dim;
+        call.value_dim = sizes.value_dim;
         call.causal = a_.causal;
         call.window = a_.window;
         call.query_offset = a_.query_offset;
@@ -184,22 +187,25 @@ public:
     }
 
 private:
+    static constexpr int32_t kDoNotFit = -1;  // TensorRT says only that the plugin failed, and names the layer
+
+    // False where the shapes do not fit each other; blocks are cut from queries and keys at the same rows.
     template <class DimsOf>
-    temport_block_linear block_linear(DimsOf dims, DataType type, int32_t count) const {
-        const Inputs given(count);
-        temport_block_linear call{};
-        call.batch = dims(0).d[0];
-        call.length = dims(0).d[1];
+    bool block_linear(const DimsOf& dims, DataType type, int32_t count, temport_block_linear& call) const {
+        const Sizes sizes(count, a_.num_heads, a_.num_heads, dims);
+        if (!sizes.fit || sizes.query_length != sizes.key_length || count % 2 == 0) return false;
+        call.batch = sizes.batch;
+        call.length = sizes.query_length;
         call.element_type = element_type(type);
         call.heads = a_.num_heads;
-        call.head_dim = int32_t(dims(0).d[2] / ((given.packed ? 3 : 1) * a_.num_heads));
-        call.value_dim = given.packed ? call.head_dim : int32_t(dims(2).d[2] / a_.num_heads);
+        call.head_dim = sizes.head_dim;
+        call.value_dim = sizes.value_dim;
         call.block_size = a_.block_size;
         call.scale = a_.scale;
         call.elu1 = a_.feature_map == "elu1";
         call.key_sum = a_.normalizer == "key_sum";
         call.eps = a_.eps;
-        return call;
+        return true;
     }
 
     Op op_;
@@ -215,7 +221,8 @@ public:
         collection_ = {int32_t(fields_.size()), fields_.data()};
     }
     IPluginV3* createPlugin(const char*, const PluginFieldCollection* given, TensorRTPhase) noexcept override {
-        return given ? new Plugin(op_, read(*given)) : nullptr;
+        Attributes attributes;
+        return given && read(*given, attributes) ? new Plugin(op_, std::move(attributes)) : nullptr;
     }
     const PluginFieldCollection* getFieldNames() noexcept override { return &collection_; }
     const char* getPluginName() const noexcept override { return op_name(op_); }

@@ -2,8 +2,6 @@
 #pragma once
 
 #include <algorithm>
-#include <functional>
-#include <numeric>
 #include <thread>
 
 #include "node.h"
@@ -20,7 +18,9 @@ class FusedDense {
 
   static ort::Status* infer_shapes(const ShapeInference& node) {
     Shape x, b;
-    if (!node.input(0, x) || x.sizes.empty() || !node.input(2, b) || !b.has_rank(1)) return nullptr;
+    const int64_t groups = node.count("groups", 1);
+    if (groups == 0 || !node.input(0, x) || (groups > 1 && !x.has_rank(2)) || !node.input(2, b) || !b.has_rank(1))
+      return nullptr;
     Shape y;
     y.element_type = x.element_type;
     for (size_t axis = 0; axis + 1 < x.sizes.size(); ++axis) y.append(x, axis);
@@ -29,7 +29,7 @@ class FusedDense {
   }
 
   FusedDense(const NodeInfo& node, DType, const Kernels& kernels) : label_(node.label()), kernels_(kernels) {
-    groups_ = node.integer("groups", 1, 1);
+    groups_ = node.integer("groups", 1, 1, kMostCount);
     activation_ = Activation(node.choice("activation", {"none", "relu", "gelu", "sigmoid", "silu"}));
     workers_ = std::max(1u, std::thread::hardware_concurrency());
     const Tensor w = node.constant(1), b = node.constant(2);
@@ -44,17 +44,18 @@ class FusedDense {
  private:
   struct Weight {
     Weight(const FusedDense& op, const Tensor& w, const Tensor& b)
-        : inputs(checked(op, w)[w.shape.size() - 2]), outputs(w.shape.back()),
-          floats(op.kernels_.dense_floats(op.groups_, outputs)), memory(static_cast<size_t>(floats * (inputs + 1))) {
-      const float* biases = temport::floats(op.label_, "B", b, {op.groups_ * outputs});
-      op.kernels_.pack_dense(biases, op.groups_, 1, outputs, bias());
+        : inputs(checked(op, w, b)[w.shape.size() - 2]), outputs(w.shape.back()),
+          floats(op.kernels_.dense_floats(op.groups_, outputs)), memory(static_cast<size_t>(floats * plus(inputs, 1))) {
+      op.kernels_.pack_dense(static_cast<const float*>(b.data), op.groups_, 1, outputs, bias());
       op.kernels_.pack_dense(static_cast<const float*>(w.data), op.groups_, inputs, outputs, memory.data());
     }
-    static const std::vector<int64_t>& checked(const FusedDense& op, const Tensor& w) {
+    // Before memory is asked for: wrong groups would ask for any amount.
+    static const std::vector<int64_t>& checked(const FusedDense& op, const Tensor& w, const Tensor& b) {
       const size_t rank = op.groups_ > 1 ? 3 : 2;
       if (w.shape.size() != rank || (rank == 3 && w.shape[0] != op.groups_))
         throw NodeError(op.label_ + ": W has shape " + shape_text(w.shape) + "; it must be [" +
                         (rank == 3 ? std::to_string(op.groups_) + ", " : "") + "inputs, outputs].");
+      temport::floats(op.label_, "B", b, {times(op.groups_, w.shape.back())});
       return w.shape;
     }
     float* bias() const { return memory.data() + floats * inputs; }
@@ -65,21 +66,22 @@ class FusedDense {
 
   void multiply(const NodeCall& call, const Weight& weight) const {
     const Tensor x = call.input(0), factor = call.input(3), addend = call.input(4);
-    if (x.shape.empty() || x.shape.back() != groups_ * weight.inputs)
-      throw NodeError(label_ + ": X has shape " + shape_text(x.shape) + "; it must be [..., " +
-                      std::to_string(groups_ * weight.inputs) + "].");
+    const int64_t width = times(groups_, weight.inputs);
+    if (x.shape.empty() || x.shape.back() != width || (groups_ > 1 && x.shape.size() != 2))
+      throw NodeError(label_ + ": X has shape " + shape_text(x.shape) + "; it must be [" + (groups_ > 1 ? "rows" : "...") +
+                      ", " + std::to_string(width) + "].");
     DenseProblem p;
     p.x = static_cast<const float*>(x.data);
     p.w = weight.memory.data();
     p.bias = weight.bias();
-    p.rows = std::accumulate(x.shape.begin(), x.shape.end() - 1, int64_t{1}, std::multiplies<int64_t>());
+    p.rows = elements(std::vector<int64_t>(x.shape.begin(), x.shape.end() - 1));
     p.groups = groups_;
     p.inputs = weight.inputs;
     p.outputs = weight.outputs;
     p.activation = activation_;
     p.workers = workers_;
     std::vector<int64_t> shape = x.shape;
-    shape.back() = p.groups * p.outputs;
+    shape.back() = times(p.groups, p.outputs);
     if (factor.data != nullptr) p.factor = floats(label_, "M", factor, shape);
     if (addend.data != nullptr) p.addend = floats(label_, "R", addend, shape);
     p.y = static_cast<float*>(call.output(shape));

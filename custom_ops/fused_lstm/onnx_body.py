@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import onnx_ir as ir
-from onnx import AttributeProto, helper
 
 from temport.custom_ops.fused_lstm.schema import SCHEMA
 from temport.custom_ops.op import Body, Host
-from temport.custom_ops.plain_body import plain_body
+from temport.custom_ops.recurrent_layer import recurrent_body
 
 
 def specialise(node: ir.Node, host: Host) -> int:
@@ -16,9 +15,4 @@ def specialise(node: ir.Node, host: Host) -> int:
 
 
 def body(opset: int) -> Body:
-    lengths = ""  # absent: every sequence has all its frames
-    inputs = ["X", "W", "R", "B", lengths, "initial_h", "initial_c"]
-    lstm = helper.make_node("LSTM", inputs, ["Y", "Y_h", "Y_c"])
-    size = AttributeProto(name="hidden_size", ref_attr_name="hidden_size", type=AttributeProto.INT)
-    lstm.attribute.append(size)
-    return plain_body(SCHEMA, opset, [lstm])
+    return recurrent_body(SCHEMA, opset, "LSTM")

@@ -19,8 +19,8 @@ class MovingAverage {
   }
 
   MovingAverage(const NodeInfo& node, DType, const Kernels& kernels) : label_(node.label()), kernels_(kernels) {
-    channels_ = node.required_integer("channels", 1);
-    taps_ = node.required_integer("taps", 1);
+    channels_ = node.required_count("channels");
+    taps_ = node.required_count("taps");
     const Tensor near = node.constant(1), far = node.constant(2);
     if (near.data != nullptr && far.data != nullptr) constant_ = std::make_unique<Weights>(*this, near, far);
   }
@@ -37,7 +37,7 @@ class MovingAverage {
 
     static std::vector<float> by_tap(const MovingAverage& op, const char* name, const Tensor& given) {
       const float* from = floats(op.label_, name, given, {op.channels_, 1, 1, op.taps_});
-      std::vector<float> to(static_cast<size_t>(op.channels_ * op.taps_));
+      std::vector<float> to(static_cast<size_t>(times(op.channels_, op.taps_)));
       for (int64_t c = 0; c < op.channels_; ++c)
         for (int64_t i = 0; i < op.taps_; ++i) to[size_t(i * op.channels_ + c)] = from[c * op.taps_ + i];
       return to;
@@ -59,7 +59,8 @@ class MovingAverage {
     p.length = x.shape[1];
     p.channels = channels_;
     p.taps = taps_;
-    const int64_t row = p.length * channels_;
+    if (elements(x.shape) == 0) return;
+    const int64_t row = times(p.length, channels_);
     share(call, x.shape[0], 2 * taps_ * row, [&](int64_t entry) {
       const ScratchPool::Loan recent(scratch_, static_cast<size_t>(row));
       kernels_.run_moving_average(p, entry, recent.data());

@@ -1,13 +1,14 @@
-// Random dense layers, LSTMs, layer normalisations and moving averages through the kernels of this processor, against the
-// definition in double, and the turns in which the steps of an LSTM are taken.
+// Random dense and recurrent layers, layer normalisations and moving averages through the kernels of this processor, against
+// the definition in double, and the turns in which the steps of a recurrence are taken.
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
 
-#include "../fused_lstm/step_turns.h"
 #include "check_problem.h"
 #include "dispatch.h"
+#include "step_turns.h"
 
 namespace temport {
 namespace {
@@ -119,8 +120,10 @@ void check_dense(const Kernels& kernels, Bytes& bytes) {
     }
 }
 
-void check_lstm(const Kernels& kernels, Bytes& bytes) {
-  LstmProblem p;
+void check_recurrence(const Kernels& kernels, Bytes& bytes) {
+  const bool lstm = bytes.below(2) == 0;
+  const RecurrentKernels& layer = lstm ? kernels.lstm : kernels.gru;
+  RecurrentProblem p;
   p.frames = 1 + bytes.below(6);
   p.batch = 1 + bytes.below(4);
   p.inputs = 1 + bytes.below(40);
@@ -129,43 +132,57 @@ void check_lstm(const Kernels& kernels, Bytes& bytes) {
   const int threads = 1 + int(bytes.below(3));
   const bool stateful = bytes.below(2) == 1;
   std::mt19937 random(static_cast<unsigned>(bytes.below(65536)));
-  const int64_t H = p.hidden;
-  const std::vector<float> x = draw(p.frames * p.batch * p.inputs, random, -1), w = draw(4 * H * p.inputs, random, -1),
-                           r = draw(4 * H * H, random, -1), b = draw(4 * H, random, -1);
-  const int64_t floats = kernels.lstm_floats(H);
-  std::vector<float> packed_w(size_t(floats * p.inputs)), packed_r(size_t(floats * H)), bias(static_cast<size_t>(floats));
-  kernels.pack_lstm(w.data(), H, p.inputs, packed_w.data());
-  kernels.pack_lstm(r.data(), H, H, packed_r.data());
-  kernels.pack_lstm(b.data(), H, 1, bias.data());
-  kernels.plan_lstm(p);
+  const int64_t H = p.hidden, rows = (lstm ? 4 : 3) * H;
+  const std::vector<float> x = draw(p.frames * p.batch * p.inputs, random, -1), w = draw(rows * p.inputs, random, -1),
+                           r = draw(rows * H, random, -1), b = draw(rows, random, -1), b_h = draw(rows, random, -1);
+  const int64_t floats = layer.floats(H);
+  std::vector<float> packed_w(size_t(floats * p.inputs)), packed_r(size_t(floats * H)), bias(static_cast<size_t>(floats)),
+      recurrent_bias(static_cast<size_t>(floats));
+  layer.pack(w.data(), H, p.inputs, packed_w.data());
+  layer.pack(r.data(), H, H, packed_r.data());
+  layer.pack(b.data(), H, 1, bias.data());
+  layer.pack(b_h.data(), H, 1, recurrent_bias.data());
+  layer.plan(p);
   const std::vector<float> before = draw(p.batch * H, random, -1);
   std::vector<float> gates(size_t(p.frames * p.batch * p.gate_floats), __builtin_nanf(""));
-  std::vector<float> cell(size_t(p.batch * p.cell_floats), 0.5f), y(size_t(p.frames * p.batch * H), __builtin_nanf(""));
+  std::vector<float> state(size_t(p.batch * p.state_floats), lstm ? 0.5f : 0.0f);
+  std::vector<float> y(size_t(p.frames * p.batch * H), __builtin_nanf(""));
+  for (int64_t n = 0; n < p.batch && stateful && !lstm; ++n)
+    std::copy_n(before.data() + n * H, H, state.data() + n * p.state_floats);
   p.x = x.data();
   p.w = packed_w.data();
   p.r = packed_r.data();
   p.bias = bias.data();
+  p.recurrent_bias = lstm ? nullptr : recurrent_bias.data();
   p.hidden_before = stateful ? before.data() : nullptr;
   p.gates = gates.data();
-  p.cell = cell.data();
+  p.state = state.data();
   p.y = y.data();
-  run(p.tasks, 0, threads, [&](int64_t task, float*) { kernels.project_lstm(p, task); });
+  run(p.tasks, 0, threads, [&](int64_t task, float*) { layer.project(p, task); });
   StepTurns turns(p.frames, p.tasks);
   run(p.tasks, p.scratch_floats, threads, [&](int64_t own, float* scratch) {
-    turns.work(own, [&](int64_t frame, int64_t task) { kernels.step_lstm(p, frame, task, scratch); });
+    turns.work(own, [&](int64_t frame, int64_t task) { layer.step(p, frame, task, scratch); });
   });
   for (int64_t n = 0; n < p.batch; ++n) {
     std::vector<double> h(static_cast<size_t>(H), 0.0), c(static_cast<size_t>(H), 0.5);
     if (stateful) h.assign(before.begin() + n * H, before.begin() + (n + 1) * H);
     for (int64_t t = 0; t < p.frames; ++t) {
       const auto frame = x.begin() + (t * p.batch + n) * p.inputs;
-      const std::vector<double> a = times({frame, frame + p.inputs}, w, 4 * H, p.inputs), d = times(h, r, 4 * H, H);
+      const std::vector<double> a = times({frame, frame + p.inputs}, w, rows, p.inputs), d = times(h, r, rows, H);
       for (int64_t u = 0; u < H; ++u) {
-        const auto gate = [&](int64_t g) { return a[size_t(g * H + u)] + d[size_t(g * H + u)] + double(b[size_t(g * H + u)]); };
-        c[size_t(u)] = sigmoid(gate(2)) * c[size_t(u)] + sigmoid(gate(0)) * std::tanh(gate(3));
-        h[size_t(u)] = sigmoid(gate(1)) * std::tanh(c[size_t(u)]);
+        const auto of_x = [&](int64_t g) { return a[size_t(g * H + u)] + double(b[size_t(g * H + u)]); };
+        const auto of_h = [&](int64_t g) { return d[size_t(g * H + u)]; };
+        double& unit = h[size_t(u)];
+        if (lstm) {
+          double& cell = c[size_t(u)];
+          cell = sigmoid(of_x(2) + of_h(2)) * cell + sigmoid(of_x(0) + of_h(0)) * std::tanh(of_x(3) + of_h(3));
+          unit = sigmoid(of_x(1) + of_h(1)) * std::tanh(cell);
+        } else {
+          const double z = sigmoid(of_x(0) + of_h(0)), reset = sigmoid(of_x(1) + of_h(1));
+          unit = (1 - z) * std::tanh(of_x(2) + reset * (of_h(2) + double(b_h[size_t(2 * H + u)]))) + z * unit;
+        }
         const int64_t at = (t * p.batch + n) * H + u;
-        compare("FusedLSTM", double(y[size_t(at)]), h[size_t(u)], 10, at);  // errors grow from frame to frame
+        compare(lstm ? "FusedLSTM" : "FusedGRU", double(y[size_t(at)]), unit, 10, at);  // errors grow from frame to frame
       }
     }
   }

@@ -95,7 +95,7 @@ void check(Bytes bytes) {
   }
   const int64_t op = bytes.below(8);
   if (op == 2) return check_dense(*kernels, bytes);
-  if (op == 3) return check_lstm(*kernels, bytes);
+  if (op == 3) return check_recurrence(*kernels, bytes);
   if (op == 4) return check_step_turns(bytes);
   if (op == 5) return check_step(*kernels, bytes);
   if (op == 6) return check_layer_norm(*kernels, bytes);
@@ -139,7 +139,7 @@ void check(Bytes bytes) {
   a.k = {d.k.data(), a.kv_heads * a.dim, a.kv_heads * a.dim * a.rule.keys};
   a.v = {d.v.data(), a.kv_heads * a.value_dim, a.kv_heads * a.value_dim * a.rule.keys};
   a.y = d.y.data();
-  if (masked) a.key_mask = reinterpret_cast<const bool*>(d.mask.data());
+  if (masked) a.key_mask = d.mask.data();
 
   if (!linear) {
     kernels->plan_attention(a);

@@ -56,13 +56,13 @@ inline void run(int64_t tasks, size_t scratch_floats, int threads, const std::fu
   for (std::thread& t : others) t.join();
 }
 
-// The dense layers, normalisations, averages and the order of an LSTM's steps (check_dense.cc), and a frame of a stream
-// (check_step.cc); they abort where something is wrong.
+// The dense and recurrent layers, normalisations, averages and the order of a recurrence's steps (check_dense.cc), and a
+// frame of a stream (check_step.cc); they abort where something is wrong.
 struct Kernels;
 void check_step(const Kernels& kernels, Bytes& bytes);
 void check_step_turns(Bytes& bytes);
 void check_dense(const Kernels& kernels, Bytes& bytes);
-void check_lstm(const Kernels& kernels, Bytes& bytes);
+void check_recurrence(const Kernels& kernels, Bytes& bytes);
 void check_layer_norm(const Kernels& kernels, Bytes& bytes);
 void check_moving_average(const Kernels& kernels, Bytes& bytes);
 

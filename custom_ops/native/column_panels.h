@@ -25,21 +25,22 @@ inline void pack_columns(const float* w, int64_t inputs, int64_t stride, int64_t
     }
 }
 
-// One row times kRowPanels panels: as many streams of weights and sums as keep memory and arithmetic units busy. The
-// processor fetches such streams ahead by itself; asking for them here made it slower.
+// One row times P panels, about kRowPanels: as many streams of weights and sums as keep memory and arithmetic units busy.
+// The processor fetches such streams ahead by itself; asking for them here made it slower.
+template <int P>
 inline void multiply_one_row(const float* x, const float* panels, int64_t inputs, float* sums) {
-  Float sum[kRowPanels][kPanelVectors] = {};
+  Float sum[P][kPanelVectors] = {};
   for (int64_t k = 0; k < inputs; ++k) {
     const Float value = broadcast(x[k]);
 #pragma GCC unroll 4
-    for (int p = 0; p < kRowPanels; ++p) {
+    for (int p = 0; p < P; ++p) {
       const float* row = panels + (p * inputs + k) * kPanel;
 #pragma GCC unroll 4
       for (int v = 0; v < kPanelVectors; ++v) sum[p][v] += value * load(row + v * kWidth);
     }
   }
 #pragma GCC unroll 4
-  for (int p = 0; p < kRowPanels; ++p)
+  for (int p = 0; p < P; ++p)
 #pragma GCC unroll 4
     for (int v = 0; v < kPanelVectors; ++v) store(sums + p * kPanel + v * kWidth, sum[p][v]);
 }
@@ -61,16 +62,17 @@ inline void multiply_block(const float* x, int64_t rows, int64_t x_stride, const
   }
 }
 
-// All rows times `count` panels, and for every part of the result finish(first row, rows, panel, sums `[rows, kPanel]`).
-template <typename Finish>
+// All rows times `count` panels, of which a row alone meets P at once, and for every part of the result
+// finish(first row, rows, panel, sums `[rows, kPanel]`).
+template <int P = kRowPanels, typename Finish>
 inline void multiply_panels(const float* x, int64_t rows, int64_t x_stride, const float* panels, int64_t inputs,
                             int64_t count, const Finish& finish) {
   alignas(64) float sums[kBlockRows * kPanel];
   int64_t p = 0;
   if (rows == 1)
-    for (; p + kRowPanels <= count; p += kRowPanels) {
-      multiply_one_row(x, panels + p * inputs * kPanel, inputs, sums);
-      for (int i = 0; i < kRowPanels; ++i) finish(0, 1, p + i, sums + i * kPanel);
+    for (; p + P <= count; p += P) {
+      multiply_one_row<P>(x, panels + p * inputs * kPanel, inputs, sums);
+      for (int i = 0; i < P; ++i) finish(0, 1, p + i, sums + i * kPanel);
     }
   for (int64_t m = 0; m < rows; m += kBlockRows)
     for (int64_t q = p; q < count; ++q) {

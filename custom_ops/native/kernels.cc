@@ -3,6 +3,7 @@
 #include "../cached_attention/kernel.h"
 #include "../cached_block_linear_attention/kernel.h"
 #include "../fused_dense/kernel.h"
+#include "../fused_gru/kernel.h"
 #include "../fused_lstm/kernel.h"
 #include "../moving_average/kernel.h"
 #include "../online_softmax_attention/kernel.h"
@@ -29,11 +30,8 @@ const Kernels kKernels = {
     pack_dense,
     plan_dense,
     run_dense,
-    lstm_floats,
-    pack_lstm,
-    plan_lstm,
-    project_lstm,
-    step_lstm,
+    kRecurrence<LstmCell>,
+    kRecurrence<GruCell>,
     run_moving_average,
     plan_layer_norm,
     run_layer_norm,

@@ -12,6 +12,7 @@
 #include "../cached_attention/ort_op.h"
 #include "../cached_block_linear_attention/ort_op.h"
 #include "../fused_dense/ort_op.h"
+#include "../fused_gru/ort_op.h"
 #include "../fused_lstm/ort_op.h"
 #include "../moving_average/ort_op.h"
 #include "../online_softmax_attention/ort_op.h"
@@ -53,8 +54,9 @@ const std::vector<OpRow>& op_table() {
   static const auto& table = *new std::vector<OpRow>{
       row<OnlineSoftmaxAttention>(8, every), row<BlockLinearAttention>(4, every),
       row<CachedAttention>(4, every),        row<CachedBlockLinearAttention>(4, every),
-      row<FusedDense>(16, single),           row<FusedLstm>(1, single),
-      row<MovingAverage>(2, single),         row<ResidualLayerNorm>(2, single),
+      row<FusedDense>(16, single),           row<FusedGru>(1, single),
+      row<FusedLstm>(1, single),             row<MovingAverage>(2, single),
+      row<ResidualLayerNorm>(2, single),
   };
   return table;
 }

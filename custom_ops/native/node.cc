@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <cstdio>
 #include <exception>
 #include <mutex>
 
@@ -26,6 +27,27 @@ void* present(void* data) {
   return data == nullptr ? &empty : data;
 }
 
+void need_few(const std::string& label, const char* what, const std::vector<int64_t>& shape) {
+  try {
+    elements(shape);
+  } catch (const SizeError&) {
+    throw NodeError(label + ": " + what + " has shape " + shape_text(shape) + "; a tensor may have " +
+                    std::to_string(kMostElements) + " elements, where an axis of 0 counts as 1.");
+  }
+}
+
+// As part of a sentence: short, and in characters that every terminal and every reader of text takes.
+std::string quoted(const std::string& text) {
+  constexpr size_t kLongest = 40;
+  std::string shown;
+  for (const char c : text.substr(0, kLongest)) {
+    char escaped[5];
+    std::snprintf(escaped, sizeof escaped, "\\x%02x", static_cast<unsigned char>(c));
+    shown += c >= ' ' && c <= '~' ? std::string(1, c) : escaped;
+  }
+  return "'" + shown + (text.size() > kLongest ? "...'" : "'");
+}
+
 // No data for no value.
 Tensor read_tensor(const ort::Api& api, const ort::Value* value, const std::string& label) {
   Tensor tensor;
@@ -40,6 +62,7 @@ Tensor read_tensor(const ort::Api& api, const ort::Value* value, const std::stri
   }
   ort::ReleaseTensorTypeAndShapeInfo::call(api, info);
   if (!ok) throw NodeError(label + ": ONNX Runtime could not give an input's shape.");
+  need_few(label, "an input", tensor.shape);
   void* data = nullptr;
   require(api, ort::GetTensorMutableData::call(api, const_cast<ort::Value*>(value), &data), label,
           "an input's data");
@@ -50,8 +73,8 @@ Tensor read_tensor(const ort::Api& api, const ort::Value* value, const std::stri
 }  // namespace
 
 int64_t tasks_worth(int64_t items, int64_t floats) {
-  constexpr int64_t kWorthATask = 1 << 17;
-  return std::clamp<int64_t>(items * floats / kWorthATask, 1, std::max<int64_t>(1, items));
+  constexpr int64_t kWorthATask = 1 << 17, kMostTasks = 1 << 16;
+  return std::clamp<int64_t>(items * floats / kWorthATask, 1, std::clamp<int64_t>(items, 1, kMostTasks));
 }
 
 void share(const NodeCall& call, int64_t items, int64_t floats, const std::function<void(int64_t)>& body) {
@@ -68,6 +91,16 @@ const void* data_of(const std::string& label, const char* name, const Tensor& te
     throw NodeError(label + ": " + name + " has shape " + shape_text(tensor.shape) + "; it must be " + shape_text(shape) +
                     ".");
   return tensor.data;
+}
+
+int64_t head_dim(const std::string& label, const char* name, int64_t width, int64_t heads, const char* heads_name) {
+  if (width <= 0 || width % heads != 0)
+    throw NodeError(label + ": the last axis of " + name + " is " + std::to_string(width) +
+                    "; it must be a positive multiple of " + heads_name + " = " + std::to_string(heads) + ".");
+  if (width / heads > kMostHeadDim)
+    throw NodeError(label + ": the head dim of " + name + " is " + std::to_string(width / heads) + "; it must be at most " +
+                    std::to_string(kMostHeadDim) + ".");
+  return width / heads;
 }
 
 const float* floats(const std::string& label, const char* name, const Tensor& tensor, const std::vector<int64_t>& shape) {
@@ -107,7 +140,7 @@ bool NodeInfo::read(const char* name, std::string& value) const {
   value.assign(size, '\0');
   if (!succeeded(api_, ort::KernelInfoGetAttribute_string::call(api_, info_, name, value.data(), &size)))
     return false;
-  value.resize(value.empty() ? 0 : value.find('\0') == std::string::npos ? value.size() : value.find('\0'));
+  value.resize(size == 0 ? 0 : size - 1);  // size counts the terminating zero
   return true;
 }
 
@@ -115,26 +148,37 @@ bool NodeInfo::has(const char* name) const {
   int64_t i;
   float f;
   std::string s;
-  return read(name, i) || read(name, f) || read(name, s);
+  size_t size = 0;
+  if (read(name, i) || read(name, f) || read(name, s) ||
+      succeeded(api_, ort::KernelInfoGetAttributeArray_int64::call(api_, info_, name, nullptr, &size)) ||
+      succeeded(api_, ort::KernelInfoGetAttributeArray_float::call(api_, info_, name, nullptr, &size)))
+    return true;
+  ort::Allocator* allocator = nullptr;
+  ort::Value* tensor = nullptr;
+  if (!succeeded(api_, ort::GetAllocatorWithDefaultOptions::call(api_, &allocator)) ||
+      !succeeded(api_, ort::KernelInfoGetAttribute_tensor::call(api_, info_, name, allocator, &tensor)))
+    return false;
+  ort::ReleaseValue::call(api_, tensor);
+  return true;
 }
 
-int64_t NodeInfo::integer(const char* name, int64_t fallback, int64_t minimum) const {
+int64_t NodeInfo::integer(const char* name, int64_t fallback, int64_t minimum, int64_t maximum) const {
   int64_t value = fallback;
   if (!read(name, value)) {
     if (has(name)) throw NodeError(label_ + ": attribute " + name + " must be an integer.");
     return fallback;
   }
-  if (value < minimum)
-    throw NodeError(label_ + ": attribute " + name + " is " + std::to_string(value) + "; it must be at least " +
-                    std::to_string(minimum) + ".");
+  if (value < minimum || value > maximum)
+    throw NodeError(label_ + ": attribute " + name + " is " + std::to_string(value) + "; it must be at " +
+                    (value < minimum ? "least " + std::to_string(minimum) : "most " + std::to_string(maximum)) + ".");
   return value;
 }
 
-int64_t NodeInfo::required_integer(const char* name, int64_t minimum) const {
+int64_t NodeInfo::required_integer(const char* name, int64_t minimum, int64_t maximum) const {
   if (!has(name))
     throw NodeError(label_ + ": attribute " + name + " is missing; it must be an integer of at least " +
                     std::to_string(minimum) + ".");
-  return integer(name, minimum, minimum);
+  return integer(name, minimum, minimum, maximum);
 }
 
 float NodeInfo::number(const char* name, float fallback) const {
@@ -157,7 +201,7 @@ int NodeInfo::choice(const char* name, std::initializer_list<const char*> option
     if (value == *option) return int(option - options.begin());
     allowed += (option == options.begin() ? "" : option + 1 == options.end() ? " or " : ", ") + std::string(*option);
   }
-  throw NodeError(label_ + ": attribute " + name + " is '" + value + "'; it must be " + allowed + ".");
+  throw NodeError(label_ + ": attribute " + name + " is " + quoted(value) + "; it must be " + allowed + ".");
 }
 
 Tensor NodeInfo::constant(size_t index) const {
@@ -183,6 +227,7 @@ const ort::Value* NodeCall::value(size_t index) const {
 Tensor NodeCall::input(size_t index) const { return read_tensor(api_, value(index), label_); }
 
 void* NodeCall::output(size_t index, const std::vector<int64_t>& shape) const {
+  need_few(label_, "an output", shape);
   ort::Value* value = nullptr;
   void* data = nullptr;
   require(api_, ort::KernelContext_GetOutput::call(api_, context_, index, shape.data(), shape.size(), &value), label_,

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "checked.h"
 #include "ort_abi.h"
 #include "problem.h"
 
@@ -25,6 +26,7 @@ struct OtherInput {
 };
 constexpr OtherInput kNoOtherInput = {SIZE_MAX, ort::kUndefined};
 
+// Of at most kMostElements elements, an axis of 0 counted as 1.
 struct Tensor {
   const void* data = nullptr;  // null: the optional input is absent
   std::vector<int64_t> shape;
@@ -36,10 +38,11 @@ class NodeInfo {
   NodeInfo(const ort::Api& api, const ort::KernelInfo* info, const char* op_name);
 
   const std::string& label() const { return label_; }  // "OnlineSoftmaxAttention 'node name'"
-  // The attribute, or `fallback` where the node has none. Throws NodeError when it has another type or is below
-  // `minimum`.
-  int64_t integer(const char* name, int64_t fallback, int64_t minimum) const;
-  int64_t required_integer(const char* name, int64_t minimum) const;
+  // The attribute, or `fallback` where the node has none. Throws NodeError when it has another type or lies outside the
+  // two bounds.
+  int64_t integer(const char* name, int64_t fallback, int64_t minimum, int64_t maximum) const;
+  int64_t required_integer(const char* name, int64_t minimum, int64_t maximum) const;
+  int64_t required_count(const char* name) const { return required_integer(name, 1, kMostCount); }
   float number(const char* name, float fallback) const;
   // Index of the string attribute among the options, the first of which stands where the node has none.
   int choice(const char* name, std::initializer_list<const char*> options) const;
@@ -64,6 +67,7 @@ class NodeCall {
 
   Tensor input(size_t index) const;
   bool has_input(size_t index) const { return value(index) != nullptr; }
+  // Throws NodeError for more elements than a tensor may have.
   void* output(const std::vector<int64_t>& shape) const { return output(0, shape); }
   void* output(size_t index, const std::vector<int64_t>& shape) const;  // null where the node leaves it out
   // Runs body(0) ... body(tasks - 1) on the session's threads. Tasks are started in the order of their index.
@@ -81,6 +85,10 @@ class NodeCall {
 // as that is worth: a small tensor takes less time than waking a thread.
 void share(const NodeCall& call, int64_t items, int64_t floats, const std::function<void(int64_t)>& body);
 int64_t tasks_worth(int64_t items, int64_t floats);  // how many tasks that makes, at least 1
+
+// The part of a row of `width` numbers that each of the heads has. Throws NodeError where they do not divide it, or where
+// that is more than kMostHeadDim.
+int64_t head_dim(const std::string& label, const char* name, int64_t width, int64_t heads, const char* heads_name);
 
 // Fills operands and sizes from inputs Q, K, V (K and V absent: Q is packed) and checks that they fit each other.
 void read_qkv(const std::string& label, const NodeCall& call, AttentionProblem& p);

@@ -37,8 +37,12 @@ class OpEntry : public ort::CustomOp {
     };
     KernelDestroy = [](void* kernel) { delete static_cast<Kernel*>(kernel); };
     if (infers_shapes)
-      InferOutputShapeFn = [](const CustomOp* op, ort::ShapeInferContext* context) {
-        return Op::infer_shapes(ShapeInference(self(op).api_, context));
+      InferOutputShapeFn = [](const CustomOp* op, ort::ShapeInferContext* context) -> ort::Status* {
+        try {
+          return Op::infer_shapes(ShapeInference(self(op).api_, context));
+        } catch (const SizeError&) {  // no shape is known then, and the kernel, which refuses it too, names the node
+          return nullptr;
+        }
       };
     GetStartVersion = [](const CustomOp*) { return 1; };
     GetEndVersion = [](const CustomOp*) { return 1; };
@@ -61,11 +65,14 @@ class OpEntry : public ort::CustomOp {
   static const OpEntry& self(const CustomOp* op) { return *static_cast<const OpEntry*>(op); }
 
   static ort::Status* create(const CustomOp* op, const ort::Api* api, const ort::KernelInfo* info, void** kernel) {
-    return guarded(*api, Op::kName, [&] {
-      std::string error;
-      const Kernels* kernels = choose_kernels(error);
+    std::string label = Op::kName;
+    return guarded(*api, label, [&] {
+      static std::string error;
+      static const Kernels* kernels = choose_kernels(error);  // once: a virtual machine takes long to name its processor
       if (kernels == nullptr) throw NodeError(error);
-      *kernel = new Kernel(*api, NodeInfo(*api, info, Op::kName), self(op).dtype_, *kernels);
+      const NodeInfo node(*api, info, Op::kName);
+      label = node.label();
+      *kernel = new Kernel(*api, node, self(op).dtype_, *kernels);
     });
   }
 
@@ -76,6 +83,10 @@ class OpEntry : public ort::CustomOp {
       return nullptr;
     } catch (const NodeError& e) {
       return ort::CreateStatus::call(api, ort::kInvalidArgument, e.what());
+    } catch (const SizeError& e) {
+      return ort::CreateStatus::call(api, ort::kInvalidArgument, (label + ": " + e.what()).c_str());
+    } catch (const std::bad_alloc&) {
+      return ort::CreateStatus::call(api, ort::kFail, (label + ": there is not enough memory for it.").c_str());
     } catch (const std::exception& e) {
       return ort::CreateStatus::call(api, ort::kFail, (label + ": " + e.what()).c_str());
     }

@@ -102,7 +102,7 @@ inline void pack_keys(const Operand& src, DType dtype, int64_t first, int64_t n,
 
 // Values `[n, dim]` become column panels. Rows whose mask is false become zero: with weight 0 they then add nothing,
 // whatever they held. Returns whether every value that was kept is surely finite: sums of the rows are.
-inline bool pack_values(const Operand& src, DType dtype, int64_t first, int64_t n, int64_t dim, const bool* mask,
+inline bool pack_values(const Operand& src, DType dtype, int64_t first, int64_t n, int64_t dim, const uint8_t* mask,
                         float* out, float* row) {
   const bool in_place = dtype == DType::kFloat32 && padded(dim) == dim;
   const int panels = Panel::count(dim);

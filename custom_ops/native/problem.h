@@ -42,7 +42,7 @@ struct Operand {
 struct AttentionProblem {
   DType dtype = DType::kFloat32;
   Operand q, k, v;
-  const bool* key_mask = nullptr;  // [batch, keys], true = attend
+  const uint8_t* key_mask = nullptr;  // [batch, keys], 0: left out, and bytes out of a file may be anything else
   void* y = nullptr;
   int64_t batch = 0, heads = 0, kv_heads = 0, length = 0, dim = 0, value_dim = 0;
   KeyRule rule;
@@ -113,21 +113,22 @@ struct DenseProblem {
   int64_t task_rows = 0, task_panels = 0, tasks = 0;
 };
 
-// An LSTM with one forward direction, dense but for what is packed by pack_lstm.
-struct LstmProblem {
-  const float* x = nullptr;              // [frames, batch, inputs]
-  const float* w = nullptr;              // packed [4 * hidden, inputs]
-  const float* r = nullptr;              // packed [4 * hidden, hidden]
-  const float* bias = nullptr;           // packed [4 * hidden, 1]: input and recurrent biases, summed
-  const float* hidden_before = nullptr;  // [batch, hidden], null: zero
-  float* gates = nullptr;                // [frames * batch, gate_floats], from project to step
-  float* cell = nullptr;                 // [batch, cell_floats], the state before the first frame; then after the last
-  float* y = nullptr;                    // [frames, batch, hidden]
+// A recurrent layer with one forward direction and so many gates, dense but for what is packed for it.
+struct RecurrentProblem {
+  const float* x = nullptr;               // [frames, batch, inputs]
+  const float* w = nullptr;               // packed [gates * hidden, inputs]
+  const float* r = nullptr;               // packed [gates * hidden, hidden]
+  const float* bias = nullptr;            // packed [gates * hidden, 1]: the biases that are added to x W^T
+  const float* recurrent_bias = nullptr;  // likewise: those of a GRU's gate h that are not among them
+  const float* hidden_before = nullptr;   // [batch, hidden], null: zero
+  float* gates = nullptr;                 // [frames * batch, gate_floats], from project to step
+  float* state = nullptr;                 // [batch, state_floats], c or h before the first frame; then after the last
+  float* y = nullptr;                     // [frames, batch, hidden]
   int64_t frames = 0, batch = 0, inputs = 0, hidden = 0;
   int64_t workers = 1;
 
   // Filled by plan().
-  int64_t task_teams = 0, tasks = 0, gate_floats = 0, cell_floats = 0;
+  int64_t task_teams = 0, tasks = 0, gate_floats = 0, state_floats = 0;
   size_t scratch_floats = 0;
 };
 
@@ -156,6 +157,16 @@ struct LayerNormProblem {
   int64_t task_rows = 0, tasks = 0;
 };
 
+// The kernels of one kind of recurrent layer.
+struct RecurrentKernels {
+  int64_t (*floats)(int64_t hidden);  // of a packed weight per input
+  void (*pack)(const float* w, int64_t hidden, int64_t inputs, float* to);
+  void (*plan)(RecurrentProblem&);
+  void (*project)(const RecurrentProblem&, int64_t task);
+  // A frame's tasks may start when all those of the frame before have ended.
+  void (*step)(const RecurrentProblem&, int64_t frame, int64_t task, float* scratch);
+};
+
 // The kernels of one instruction set. A task index runs from 0 to `tasks`; tasks may run on any thread, each with a
 // scratch buffer of its own that is 64-byte aligned and need not be initialised.
 struct Kernels {
@@ -176,12 +187,7 @@ struct Kernels {
   void (*pack_dense)(const float* w, int64_t groups, int64_t inputs, int64_t outputs, float* to);
   void (*plan_dense)(DenseProblem&);
   void (*run_dense)(const DenseProblem&, int64_t task);
-  int64_t (*lstm_floats)(int64_t hidden);
-  void (*pack_lstm)(const float* w, int64_t hidden, int64_t inputs, float* to);
-  void (*plan_lstm)(LstmProblem&);
-  void (*project_lstm)(const LstmProblem&, int64_t task);
-  // A frame's tasks may start when all those of the frame before have ended.
-  void (*step_lstm)(const LstmProblem&, int64_t frame, int64_t task, float* scratch);
+  RecurrentKernels lstm, gru;
   // One batch entry; what the first convolution makes, `[length, channels]`, lies in the scratch buffer.
   void (*run_moving_average)(const MovingAverageProblem&, int64_t entry, float* scratch);
   void (*plan_layer_norm)(LayerNormProblem&);

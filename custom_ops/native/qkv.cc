@@ -4,14 +4,6 @@
 namespace temport {
 namespace {
 
-int64_t per_head(const std::string& label, const char* name, const Tensor& x, int64_t heads, const char* heads_name) {
-  const int64_t width = x.shape[2];
-  if (width <= 0 || width % heads != 0)
-    throw NodeError(label + ": the last axis of " + name + " is " + std::to_string(width) +
-                    "; it must be a positive multiple of " + heads_name + " = " + std::to_string(heads) + ".");
-  return width / heads;
-}
-
 void agree(const std::string& label, const char* one, int64_t a, const char* other, int64_t b) {
   if (a != b)
     throw NodeError(label + ": " + one + " is " + std::to_string(a) + " but " + other + " is " + std::to_string(b) +
@@ -24,7 +16,7 @@ void need_rank(const std::string& label, const char* name, const Tensor& x, size
                     std::to_string(rank) + " axes.");
 }
 
-Operand rows_of(const void* data, int64_t width, int64_t length) { return {data, width, width * length}; }
+Operand rows_of(const void* data, int64_t width, int64_t length) { return {data, width, times(width, length)}; }
 
 }  // namespace
 
@@ -38,20 +30,20 @@ void read_qkv(const std::string& label, const NodeCall& call, AttentionProblem& 
   const int64_t width = q.shape[2];
   p.q = rows_of(q.data, width, p.length);
   if (k.data == nullptr) {
-    p.dim = p.value_dim = per_head(label, "packed Q", q, p.heads + 2 * p.kv_heads, "num_heads + 2*kv_num_heads");
+    p.dim = p.value_dim = head_dim(label, "packed Q", width, plus(p.heads, 2 * p.kv_heads), "num_heads + 2*kv_num_heads");
     p.rule.keys = p.length;
     const size_t element = p.dtype == DType::kFloat32 ? 4 : 2;
     const char* base = static_cast<const char*>(q.data);
     p.k = p.v = p.q;
-    p.k.data = base + size_t(p.heads * p.dim) * element;
-    p.v.data = base + size_t((p.heads + p.kv_heads) * p.dim) * element;
+    p.k.data = base + size_t(times(p.heads, p.dim)) * element;
+    p.v.data = base + size_t(times(plus(p.heads, p.kv_heads), p.dim)) * element;
     return;
   }
   need_rank(label, "K", k, 3);
   need_rank(label, "V", v, 3);
-  p.dim = per_head(label, "Q", q, p.heads, "num_heads");
-  agree(label, "the head dim of Q", p.dim, "the head dim of K", per_head(label, "K", k, p.kv_heads, "kv_num_heads"));
-  p.value_dim = per_head(label, "V", v, p.kv_heads, "kv_num_heads");
+  p.dim = head_dim(label, "Q", width, p.heads, "num_heads");
+  agree(label, "the head dim of Q", p.dim, "the head dim of K", head_dim(label, "K", k.shape[2], p.kv_heads, "kv_num_heads"));
+  p.value_dim = head_dim(label, "V", v.shape[2], p.kv_heads, "kv_num_heads");
   agree(label, "the batch of Q", p.batch, "the batch of K", k.shape[0]);
   agree(label, "the batch of K", k.shape[0], "the batch of V", v.shape[0]);
   agree(label, "the length of K", k.shape[1], "the length of V", v.shape[1]);

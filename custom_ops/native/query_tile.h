@@ -63,7 +63,7 @@ inline void plan_tiles(AttentionProblem& p, int64_t max_rows, int64_t max_keys) 
   // Panel by panel, keys and values come into the first-level cache once for all the blocks of a group. Those of a
   // narrow window stay there anyway, and so do the scores of a single block until its softmax; the group is then as
   // large as fits, because the weighted sums of one block cannot start before its softmax ends.
-  const bool narrow = rule.window > 0 && rule.window * p.dim <= kNarrowFloats;
+  const bool narrow = rule.window > 0 && rule.window <= kNarrowFloats / p.dim;
   p.score_blocks = narrow ? 1 : 8;
   p.group_blocks = narrow ? kMaxGroup : 8;
   // Tiles of about the same size, in whole blocks: one of a few rows would pack nearly as many keys as the others.
@@ -130,7 +130,7 @@ class QueryTile {
     const StageTimer timer(kPackStage);
     lo_ = lo;
     hi_ = hi;
-    const bool* mask = read_mask(lo, hi);
+    const uint8_t* mask = read_mask(lo, hi);
     pack_keys(p_.k, p_.dtype, keys_at_ + lo * p_.k.row_stride, hi - lo, p_.dim, t_.kt, t_.kt_stride, t_.row);
     finite_ = pack_values(p_.v, p_.dtype, values_at_ + lo * p_.v.row_stride, hi - lo, p_.value_dim,
                           masked_ ? mask : nullptr, t_.v, t_.row);
@@ -140,8 +140,8 @@ class QueryTile {
 
  private:
   // The key mask of keys [lo, hi), and the lanes that it sets; null without one.
-  const bool* read_mask(int64_t lo, int64_t hi) {
-    const bool* mask = p_.key_mask == nullptr ? nullptr : p_.key_mask + batch_ * p_.rule.keys + lo;
+  const uint8_t* read_mask(int64_t lo, int64_t hi) {
+    const uint8_t* mask = p_.key_mask == nullptr ? nullptr : p_.key_mask + batch_ * p_.rule.keys + lo;
     masked_ = false;
     if (mask != nullptr) {
       for (int64_t j = 0; j < hi - lo; ++j) masked_ |= !mask[j];

@@ -30,9 +30,7 @@ RingCache::RingCache(const std::string& label, const NodeCall& call, size_t fram
   batch_ = keys.shape[0];
   rows_ = keys.shape[1];
   width_ = keys.shape[2];
-  if (width_ < 1 || width_ % p.heads != 0)
-    throw NodeError(label + ": the last axis of Keys is " + std::to_string(width_) +
-                    "; it must be a positive multiple of num_heads = " + std::to_string(p.heads) + ".");
+  p.dim = p.value_dim = head_dim(label, "Keys", width_, p.heads, "num_heads");
   element_ = p.dtype == DType::kFloat32 ? 4 : 2;
   keys_ = keys.data;
   const Tensor qkv = call.input(0);
@@ -40,7 +38,7 @@ RingCache::RingCache(const std::string& label, const NodeCall& call, size_t fram
   const auto frame = [&](int64_t width) {
     return flat ? std::vector<int64_t>{batch_, width} : std::vector<int64_t>{batch_, 1, width};
   };
-  qkv_ = data_of(label, "QKV", qkv, frame(3 * width_));
+  qkv_ = data_of(label, "QKV", qkv, frame(times(3, width_)));
   values_ = data_of(label, "Values", call.input(2), keys.shape);
   frames_ = static_cast<const int64_t*>(data_of(label, "Frames", call.input(frames_input), {batch_, 1}));
   y_ = call.output(0, frame(width_));
@@ -48,15 +46,14 @@ RingCache::RingCache(const std::string& label, const NodeCall& call, size_t fram
   next_values_ = call.output(2, keys.shape);
   if (next_keys_ == nullptr || next_values_ == nullptr)
     throw NodeError(label + ": outputs NextKeys and NextValues must be given; the attention reads them.");
-  need_apart(label, {{"Keys", keys_, next_keys_}, {"Values", values_, next_values_}}, batch_ * rows_ * width_ * element_,
-             true);
+  need_apart(label, {{"Keys", keys_, next_keys_}, {"Values", values_, next_values_}},
+             elements(keys.shape) * element_, true);
 
   p.batch = p.length = 1;
-  p.dim = p.value_dim = width_ / p.heads;
   p.rule.keys = rows_;
   p.q = {qkv_, 3 * width_, 3 * width_};
-  p.k = {next_keys_, width_, rows_ * width_};
-  p.v = {next_values_, width_, rows_ * width_};
+  p.k = {next_keys_, width_, times(rows_, width_)};
+  p.v = {next_values_, width_, p.k.batch_stride};
   p.y = y_;
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdlib>
+#include <cstring>
 #include <memory>
 #include <mutex>
 #include <new>
@@ -50,8 +51,8 @@ class ScratchPool {
       buffer.size = bytes / sizeof(float);
     }
 #ifdef TEMPORT_POISON_SCRATCH
-    // Anything that is read before it is written turns the result into NaN.
-    for (size_t i = 0; i < buffer.size; ++i) buffer.floats.get()[i] = __builtin_nanf("");
+    // Anything that is read before it is written turns the result into NaN, one that is of these bytes only.
+    if (buffer.size > 0) std::memset(static_cast<void*>(buffer.floats.get()), 0xff, buffer.size * sizeof(float));
 #endif
     return buffer;
   }

@@ -14,11 +14,12 @@ bool ShapeInference::input(size_t index, Shape& shape) const {
       !ok(ort::ShapeInferContext_GetInputTypeShape::call(api_, context_, index, &info)) || info == nullptr)
     return false;
   size_t rank = 0;
-  if (!ok(ort::GetDimensionsCount::call(api_, info, &rank)) || rank == 0) return false;
+  if (!ok(ort::GetTensorElementType::call(api_, info, &shape.element_type)) ||
+      !ok(ort::GetDimensionsCount::call(api_, info, &rank)) || rank == 0)
+    return false;
   shape.sizes.assign(rank, kUnknown);
   shape.symbols.assign(rank, "");
-  return ok(ort::GetTensorElementType::call(api_, info, &shape.element_type)) &&
-         ok(ort::GetDimensions::call(api_, info, shape.sizes.data(), rank)) &&
+  return ok(ort::GetDimensions::call(api_, info, shape.sizes.data(), rank)) &&
          ok(ort::GetSymbolicDimensions::call(api_, info, shape.symbols.data(), rank));
 }
 
@@ -30,6 +31,11 @@ int64_t ShapeInference::attribute(const char* name, int64_t fallback) const {
       !ok(ort::ReadOpAttr::call(api_, attribute, ort::kAttrInt, &value, sizeof value, &size)))
     return fallback;
   return value;
+}
+
+int64_t ShapeInference::count(const char* name, int64_t fallback) const {
+  const int64_t value = attribute(name, fallback);
+  return value >= 1 && value <= kMostCount ? value : 0;
 }
 
 ort::Status* ShapeInference::set_output(size_t index, const Shape& shape) const {
@@ -48,16 +54,16 @@ ort::Status* ShapeInference::set_output(size_t index, const Shape& shape) const 
   return status;
 }
 
-ort::Status* infer_attention_shape(const ShapeInference& node) {
+ort::Status* infer_attention_shape(const ShapeInference& node, int64_t heads, int64_t kv_heads) {
   Shape q, v;
-  const int64_t heads = node.attribute("num_heads", 0), kv_heads = node.attribute("kv_num_heads", heads);
-  if (heads < 1 || kv_heads < 1 || !node.input(0, q) || !q.has_rank(3)) return nullptr;
+  if (heads == 0 || kv_heads == 0 || !node.input(0, q) || !q.has_rank(3)) return nullptr;
   Shape out = q;  // its element type too: the runtime asks the first of several kernels on behalf of all
   out.sizes[2] = kUnknown;
   out.symbols[2] = "";
-  const bool separate = node.input(2, v) && v.has_rank(3);
-  const int64_t width = separate ? v.sizes[2] : q.sizes[2], chunks = separate ? kv_heads : heads + 2 * kv_heads;
-  if (width > 0 && width % chunks == 0) out.sizes[2] = heads * (width / chunks);
+  const bool known = node.input(2, v), separate = v.element_type != ort::kUndefined;
+  if (separate && !(known && v.has_rank(3))) return nullptr;
+  const int64_t width = separate ? v.sizes[2] : q.sizes[2], chunks = separate ? kv_heads : plus(heads, 2 * kv_heads);
+  if (width > 0 && width % chunks == 0) out.sizes[2] = times(heads, width / chunks);
   return node.set_output(0, out);
 }
 

@@ -3,6 +3,7 @@
 
 #include <vector>
 
+#include "checked.h"
 #include "ort_abi.h"
 
 namespace temport {
@@ -29,9 +30,11 @@ class ShapeInference {
  public:
   ShapeInference(const ort::Api& api, ort::ShapeInferContext* context) : api_(api), context_(context) {}
 
-  // False where the node has no such input or its rank is unknown.
+  // False where the node has no such input, or its rank is unknown: then its element type alone is set.
   bool input(size_t index, Shape& shape) const;
   int64_t attribute(const char* name, int64_t fallback) const;
+  // The attribute where it is from 1 to kMostCount, else 0: the kernel refuses it, in a sentence that names the node.
+  int64_t count(const char* name, int64_t fallback) const;
   // Leaves the output unknown where a size is neither a number nor a symbol: the runtime would take -1 for a size.
   ort::Status* set_output(size_t index, const Shape& shape) const;
 
@@ -42,8 +45,8 @@ class ShapeInference {
   ort::ShapeInferContext* context_;
 };
 
-// Output 0 of an attention op becomes `[B, T, num_heads * Dv]` of Q's element type. Sizes that do not fit each other are
-// left to the kernel, whose error names the node.
-ort::Status* infer_attention_shape(const ShapeInference& node);
+// Output 0 of an attention op becomes `[B, T, heads * Dv]` of Q's element type. Sizes that do not fit each other, and heads
+// of which there are none, are left to the kernel, whose error names the node.
+ort::Status* infer_attention_shape(const ShapeInference& node, int64_t heads, int64_t kv_heads);
 
 }  // namespace temport

@@ -2,8 +2,6 @@
 #pragma once
 
 #include <algorithm>
-#include <functional>
-#include <numeric>
 #include <thread>
 
 #include "node.h"
@@ -34,7 +32,7 @@ class ResidualLayerNorm {
     if (x.shape.empty()) throw NodeError(label_ + ": X has no axis; it must be [..., width].");
     LayerNormProblem p;
     p.width = x.shape.back();
-    p.rows = std::accumulate(x.shape.begin(), x.shape.end() - 1, int64_t{1}, std::multiplies<int64_t>());
+    p.rows = elements(std::vector<int64_t>(x.shape.begin(), x.shape.end() - 1));
     p.x = static_cast<const float*>(x.data);
     p.scale = parameter(call, 1, "Scale", scale_, p.width);
     p.bias = parameter(call, 2, "B", bias_, p.width);

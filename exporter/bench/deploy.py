@@ -21,7 +21,7 @@ import numpy as np
 from temport.exporter.bench.bound import held_in_place
 from temport.exporter.bench.files import write_whole
 from temport.exporter.bench.session_cost import SessionCost, session_cost
-from temport.exporter.bundle.directory import Bundle, open_bundle
+from temport.exporter.bundle.directory import Bundle
 from temport.exporter.errors import UserError
 from temport.exporter.parity.vectors import read_vectors
 from temport.exporter.runtimes.contract import Arrays
@@ -66,13 +66,13 @@ class DeployReport:
 
 
 def compare(
-    path: Path, runner: Path, *, rounds: int, frames: int, threads: int, allocations: Path | None
+    bundle: Bundle, runner: Path, *, rounds: int, frames: int, threads: int, allocations: Path | None
 ) -> DeployReport:
     """Measure a bundle, a window or a step model, at its declared optimum.
 
     allocations  the program `temport_allocations` of the C++ tests; None: nothing is counted
     """
-    bundle = open_bundle(path)
+    path = bundle.path
     ops = ops_library() if bundle.declaration.ops == "custom" else None
     library = onnxruntime_library()
     if library is None:

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from temport.exporter.bench.tables import Output, table
+from temport.exporter.bundle.options import Digest, Strict
 from temport.exporter.errors import UserError
 
 
@@ -24,9 +25,12 @@ def bench_deploy(
         typer.Option(help="temport_allocations of the preset test, to count what an inference allocates."),
     ] = None,
     out: Annotated[Path, typer.Option(help="Where the JSON goes.")] = Path("bench-deploy.json"),
+    digest: Digest = None,
+    strict: Strict = False,
 ) -> None:
     """The C++ library against ONNX Runtime in Python: latency of one inference, in turns, on the same kernels."""
     from temport.exporter.bench.deploy import RUNNER, compare
+    from temport.exporter.bundle.directory import open_bundle
     from temport.exporter.runtimes.cpp_runner import find
 
     found = find()
@@ -35,7 +39,8 @@ def bench_deploy(
     program = runner or Path(found.command[0])
     if shutil.which(program) is None:
         raise UserError(f"{program} is no program; see deploy/README.md for how temport-run is built")
-    report = compare(bundle, program, rounds=rounds, frames=frames, threads=threads, allocations=allocations)
+    opened = open_bundle(bundle, digest, strict=strict)
+    report = compare(opened, program, rounds=rounds, frames=frames, threads=threads, allocations=allocations)
     console = Output()
     console.print(
         table(

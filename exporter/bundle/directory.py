@@ -12,23 +12,27 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 
+from temport.exporter.bundle.digest import DIGEST, MANIFEST, check_digest, write_digest
+from temport.exporter.bundle.external_data import MODEL, check_external_data, check_functions, parse_model
+from temport.exporter.bundle.manifest import read_manifest
 from temport.exporter.bundle.metadata import recorded_signature, signature
 from temport.exporter.declare.declaration import Declaration
 from temport.exporter.errors import UserError
 from temport.exporter.version import version
 
 FORMAT = 1
-MANIFEST = "manifest.json"
 _LIBRARIES = ("torch", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "openvino", "numpy", "tensorrt_rtx")
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """A directory whose files all match its manifest."""
+    """A directory whose files all match its manifest; `digest` is the manifest's own."""
 
     path: Path
     manifest: dict[str, Any]
+    digest: str
 
     @property
     def declaration(self) -> Declaration:
@@ -36,7 +40,7 @@ class Bundle:
 
     @property
     def model_path(self) -> Path:
-        return self.path / "model.onnx"
+        return self.path / MODEL
 
     def file(self, name: str) -> Path | None:
         return self.path / name if name in self.manifest["files"] else None
@@ -53,22 +57,22 @@ def versions() -> dict[str, str]:
 
 def write_manifest(
     directory: Path, declaration: Declaration, masks: list[dict[str, Any]], extra: dict[str, Any]
-) -> None:
-    """Hash every file of `directory` into its manifest; call it last.
+) -> str:
+    """Hash every file of `directory` into its manifest, and the manifest into its digest, which returns; call it last.
 
     Which states of a step model may be held in place, its graph alone says, so that signature is the file's.
     """
     files = {
         path.name: {"sha256": sha256(path), "bytes": path.stat().st_size}
         for path in sorted(directory.iterdir())
-        if path.name != MANIFEST
+        if path.name not in (MANIFEST, DIGEST)
     }
     manifest = {
         "format": FORMAT,
         "temport": version(),
         "semantics": declaration.semantics,
         "declaration": declaration.to_json(),
-        "signature": recorded_signature(directory / "model.onnx")
+        "signature": recorded_signature(onnx.load(directory / MODEL, load_external_data=False))
         if declaration.streaming
         else signature(declaration),
         "files": files,
@@ -76,29 +80,36 @@ def write_manifest(
         "versions": versions(),
         **extra,
     }
+    return seal(directory, manifest)
+
+
+def seal(directory: Path, manifest: dict[str, Any]) -> str:
+    """Write a manifest and its digest, which returns."""
     (directory / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n")
+    return write_digest(directory)
 
 
-def open_bundle(path: Path) -> Bundle:
-    """Read and verify a bundle: format, plain file names, sizes and sha256 of every listed file, no other weights.
+def open_bundle(path: Path, digest: str | None = None, *, strict: bool = False) -> Bundle:
+    """Read and verify a bundle; UserError with what is wrong.
 
-    A hash beside a file proves integrity, not authenticity: whoever can write the bundle can write the hash.
+    digest  of the bundle that is wanted (`manifest.sha256`): any other one is refused
+    strict  also refuse files in the directory that the manifest does not list
+
+    Verified: the manifest against its digest and the schema; size and sha256 of every listed file; that the model bears
+    the manifest's signature and would have a runtime read no file but the listed weights. Digests and hashes prove
+    integrity, not authenticity: whoever can write the bundle can write them, unless `digest` came another way.
     """
-    if (path / MANIFEST).is_symlink() or not (path / MANIFEST).is_file():
+    manifest_path = path / MANIFEST
+    if manifest_path.is_symlink() or not manifest_path.is_file():
         raise UserError(f"{path} is not a bundle: it has no {MANIFEST} of its own")
+    content = manifest_path.read_bytes()
+    found = check_digest(path, content, digest)
     try:
-        manifest = json.loads((path / MANIFEST).read_text())
-        files = manifest["files"]
-        if manifest["format"] != FORMAT:
-            raise UserError(
-                f"{path} has bundle format {manifest['format']}; this temport reads format {FORMAT}"
-            )
-        Declaration.from_json(manifest["declaration"])
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path / MANIFEST} is damaged ({error}); export the bundle again") from error
+        manifest = read_manifest(content)
+    except ValueError as error:
+        raise UserError(f"{manifest_path} is refused: {error}") from error
+    files = manifest["files"]
     for name, entry in files.items():
-        if Path(name).name != name or name in ("", ".", ".."):
-            raise UserError(f"{path / MANIFEST} names {name!r}, which is not a plain file name")
         file = path / name
         if file.is_symlink():
             raise UserError(f"{file} is a symbolic link; a bundle holds its files itself, so export it again")
@@ -106,10 +117,23 @@ def open_bundle(path: Path) -> Bundle:
             raise UserError(f"{file} is listed in the manifest and missing; export the bundle again")
         if file.stat().st_size != entry["bytes"] or sha256(file) != entry["sha256"]:
             raise UserError(f"{file} differs from its manifest; export the bundle again")
-    for file in path.glob("model.onnx*"):  # a runtime would take it for the model's weights
-        if file.name not in files:
-            raise UserError(f"{file} is not listed in the manifest; export the bundle again")
-    return Bundle(path, manifest)
+    try:
+        _check_model(path / MODEL, manifest)
+    except ValueError as error:
+        raise UserError(f"{path / MODEL} is refused: {error}") from error
+    if strict:
+        for name in sorted({file.name for file in path.iterdir()} - {MANIFEST, DIGEST, *files}):
+            raise UserError(f"{path / name} is not listed in the manifest; --strict takes nothing else")
+    return Bundle(path, manifest, found)
+
+
+def _check_model(path: Path, manifest: dict[str, Any]) -> None:
+    """ValueError, in a few words, for a model that is not what its manifest says or that reads other files."""
+    model = parse_model(path.read_bytes())
+    if recorded_signature(model) != manifest["signature"]:
+        raise ValueError("its signature is not the manifest's")
+    check_external_data(model, manifest["files"])
+    check_functions(model)
 
 
 def sha256(path: Path) -> str:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection
-from pathlib import Path
 from typing import Any
 
 import onnx
 
+from temport.exporter.bundle import strict_json
 from temport.exporter.declare.declaration import Declaration
 
 PREFIX = "temport."
@@ -38,8 +37,8 @@ def signature(declaration: Declaration, in_place: Collection[str] = ()) -> dict[
     return sides
 
 
-def recorded_signature(path: Path) -> dict[str, Any]:
-    """The signature that `write_metadata` wrote into the model file at `path`."""
-    recorded = {p.key: p.value for p in onnx.load(path, load_external_data=False).metadata_props}
-    found: dict[str, Any] = json.loads(recorded[PREFIX + "signature"])
-    return found
+def recorded_signature(model: onnx.ModelProto) -> Any:
+    """The signature that `write_metadata` wrote into the model, or None; ValueError where it is no JSON."""
+    recorded = {p.key: p.value for p in model.metadata_props}
+    text = recorded.get(PREFIX + "signature")
+    return None if text is None else strict_json.parse(text.encode())

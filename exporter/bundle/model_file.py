@@ -6,7 +6,9 @@ from pathlib import Path
 
 import onnx
 import onnx_ir as ir
+from onnx.external_data_helper import load_external_data_for_tensor
 
+from temport.exporter.bundle.external_data import external_tensors
 from temport.exporter.errors import UserError
 from temport.exporter.graph.body_domains import spread
 
@@ -18,13 +20,19 @@ class InvalidModelError(Exception):
 
 
 def write_model(model: ir.Model, path: Path, external_data: bool) -> None:
-    """Write one file; weights go beside it only where the caller asked for external data.
+    """Write one file; weights of the main graph go beside it only where the caller asked for external data.
 
     UserError where the model is too large for one file, `InvalidModelError` where the checker refuses it.
     """
     if external_data:
         ir.save(model, path, external_data=f"{path.name}.data")
         proto = onnx.load(path, load_external_data=False)
+        for tensor in external_tensors(
+            proto, inside=True
+        ):  # a runtime would look for them where it happens to run
+            load_external_data_for_tensor(tensor, str(path.parent))
+            tensor.ClearField("external_data")
+            tensor.ClearField("data_location")
         spread(proto)
         path.write_bytes(proto.SerializeToString(deterministic=True))
         return

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
-from temport.exporter.bundle.directory import MANIFEST
+from temport.exporter.bundle.digest import MANIFEST
 from temport.exporter.errors import Interrupted, UserError
 
 ATTEMPTS = 100

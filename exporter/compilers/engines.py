@@ -6,6 +6,7 @@ from pathlib import Path
 
 from temport.exporter.compilers.compile import compile_model
 from temport.exporter.compilers.contract import CompileOptions, EngineReport
+from temport.exporter.compilers.layers import is_fused_attention
 from temport.exporter.compilers.polygraphy import write_polygraphy
 from temport.exporter.compilers.targets import ready_backend
 from temport.exporter.declare.declaration import Declaration
@@ -46,7 +47,20 @@ def summary(report: EngineReport) -> str:
         if count
     )
     masks = sum(int(mask["bytes"]) for mask in report.masks)
+    told = f"baked masks: {masks} bytes" if masks else "no mask of ours"
     return (
         f"{report.file}: {report.bytes / 2**20:.1f} MiB in {report.build_seconds:.1f} s, {len(report.layers)} layers, "
-        f"attention: {attention or 'none'}, baked masks: {masks} bytes"
+        f"attention: {attention or _found(report)}, {told}"
     )
+
+
+def _found(report: EngineReport) -> str:
+    """What the layers say of attention where the model has no op of ours for it."""
+    fused = [layer for layer in report.layers if is_fused_attention(str(layer["name"]))]
+    constants = [
+        c for layer in fused for c in layer["constants"] if len([d for d in c["shape"] if d > 1]) > 1
+    ]
+    if not fused:
+        return "no op of ours, and no fused layer"
+    tables = sum(int(constant["bytes"]) for constant in constants)
+    return f"no op of ours; {len(fused)} layers fused from standard operators, with tables of {tables} bytes"

@@ -55,7 +55,7 @@ class EngineLayer:
 
     @property
     def fused_attention(self) -> bool:
-        return "_mha_" in self.name
+        return is_fused_attention(self.name)
 
     @property
     def plugin(self) -> bool:
@@ -70,6 +70,11 @@ class EngineLayer:
     def types(self) -> tuple[str, ...]:
         """Element types of what it reads and writes, sorted."""
         return tuple(sorted({tensor.type for tensor in self.inputs + self.outputs}))
+
+
+def is_fused_attention(name: str) -> bool:
+    """Whether a layer of that name is one attention kernel."""
+    return "_mha_" in name
 
 
 def parse_layers(table: str) -> list[EngineLayer]:

@@ -24,6 +24,8 @@ class Called(nn.Module):
     names    the inputs. One that is a parameter of `forward` goes to it; `observation.left` is the entry `left` of the
              dictionary `observation`, `features.0` the first of the list `features`
     returns  which tensors of the result are outputs, as `tensors_in` calls them; None: all
+
+    `half_type` is the type of a module that was widened to float32: its float32 results are given in that type.
     """
 
     def __init__(
@@ -37,11 +39,12 @@ class Called(nn.Module):
         self.model = model
         self.targets = _targets(model, names, as_entries)
         self.returns = None if returns is None else tuple(returns)
+        self.half_type: torch.dtype | None = None
         self.train(model.training)
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         found = dict(self.results(*tensors))
-        return tuple(found[name] for name in (found if self.returns is None else self.returns))
+        return tuple(self._given(found[name]) for name in (found if self.returns is None else self.returns))
 
     def results(self, *tensors: Tensor) -> Iterator[tuple[str, Tensor]]:
         """Every tensor that `forward` returns, with its place."""
@@ -59,6 +62,9 @@ class Called(nn.Module):
                 place = place.setdefault(key, {})
             place[path[-1]] = self._taken(tensor)
         return tensors_in(self.model(*positional, **{name: _lists(value) for name, value in given.items()}))
+
+    def _given(self, tensor: Tensor) -> Tensor:
+        return tensor.to(self.half_type) if self.half_type and tensor.dtype == torch.float32 else tensor
 
     def _taken(self, tensor: Tensor) -> Tensor:
         """A half-precision input in the type of the model, where that was widened."""

@@ -107,6 +107,7 @@ def declare_live(
         raise UserError(f"two inputs are called {twice}; give each a name of its own")
     precision, notes = widen(module)
     called, places = _callable(module, inputs)
+    called.half_type = _half_type(precision)
     notes = (*notes, *check_same_twice(called, inputs), *_positions(called, inputs))
     given = output_names(places, [spec.name for spec in inputs])
     kept = kept_outputs(places, given, names, dropped)
@@ -129,8 +130,9 @@ def declare_live(
 
 def called_as(module: nn.Module, declaration: Declaration) -> Called:
     """The module behind the signature that was declared of it."""
-    widen(module)
+    precision, _ = widen(module)
     called, places = _callable(module, declaration.inputs)
+    called.half_type = _half_type(precision)
     if missing := [place for place in declaration.returns if place not in places]:
         raise UserError(f"the module returns no {missing[0]!r}, which the bundle was made of")
     called.returns = declaration.returns
@@ -147,6 +149,10 @@ def widen(module: nn.Module) -> tuple[str, tuple[str, ...]]:
     kind = HALVES[found.pop()]
     module.to(torch.float32)
     return kind, (f"the module's weights are {kind}: it is exported from float32 and computes in {kind}",)
+
+
+def _half_type(precision: str) -> torch.dtype | None:
+    return next((kind for kind, name in HALVES.items() if name == precision), None)
 
 
 def read_shape(text: str, axes: Mapping[str, Axis], types: Mapping[str, str] | None = None) -> TensorSpec:

@@ -24,6 +24,7 @@ KERNEL_DOMAINS = {
     "CachedAttention": 4,
     "CachedBlockLinearAttention": 4,
     "FusedDense": 16,
+    "FusedGRU": 1,
     "FusedLSTM": 1,
     "MovingAverage": 2,
     "ResidualLayerNorm": 2,

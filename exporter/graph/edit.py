@@ -12,7 +12,7 @@ import onnx_ir as ir
 from temport.custom_ops.domain import DOMAIN
 
 Size = int | ir.SymbolicDim
-TO_THE_END = np.iinfo(np.int64).max
+TO_THE_END, TO_THE_START = np.iinfo(np.int64).max, np.iinfo(np.int64).min
 
 
 def named(value: ir.Value, what: str, **at: int) -> str:
@@ -54,10 +54,11 @@ def insert(
     inputs: Sequence[ir.Value],
     shape: Sequence[Size],
     name: str,
+    attributes: Mapping[str, Any] | None = None,
 ) -> ir.Value:
     """A new standard node with one output of this shape, in front of `before`; the dtype is the first input's."""
     output = ir.Value(name=name, type=inputs[0].type, shape=ir.Shape(shape))
-    graph.insert_before(before, ir.node(op, list(inputs), outputs=[output], name=name))
+    graph.insert_before(before, ir.node(op, list(inputs), attributes, outputs=[output], name=name))
     return output
 
 
@@ -67,15 +68,33 @@ def cut(graph: ir.Graph, before: ir.Node, value: ir.Value, axis: int, start: int
     A negative start counts from the end, and goes with `TO_THE_END`.
     """
     at = {"axis": axis, "start": start, **({} if stop == TO_THE_END else {"stop": stop})}
-    name = named(value, "cut", **at)
-    for node, _ in value.uses():
-        if node.graph is graph and node.outputs[0].name == name:
-            return node.outputs[0]
-    bounds = [initializer(graph, f"bound/{n}", np.array([n])) for n in (start, stop, axis)]
     assert value.shape is not None
     count = -start if stop == TO_THE_END else stop - start
     shape = [count if i == axis else size for i, size in enumerate(value.shape)]
-    return insert(graph, before, "Slice", [value, *bounds], shape, name)
+    return _slice(graph, before, value, named(value, "cut", **at), (start, stop, axis), shape)
+
+
+def reverse(graph: ir.Graph, before: ir.Node, value: ir.Value, axis: int) -> ir.Value:
+    """`value[::-1]` along one axis, likewise."""
+    assert value.shape is not None
+    bounds = (-1, TO_THE_START, axis, -1)
+    return _slice(graph, before, value, named(value, "reversed", axis=axis), bounds, list(value.shape))
+
+
+def _slice(
+    graph: ir.Graph,
+    before: ir.Node,
+    value: ir.Value,
+    name: str,
+    bounds: Sequence[int],
+    shape: Sequence[Size],
+) -> ir.Value:
+    """Start, stop, axis and step of a `Slice`, under a name that says them."""
+    for node, _ in value.uses():
+        if node.graph is graph and node.outputs[0].name == name:
+            return node.outputs[0]
+    constants = [initializer(graph, f"bound/{n}", np.array([n])) for n in bounds]
+    return insert(graph, before, "Slice", [value, *constants], shape, name)
 
 
 def stand_in(

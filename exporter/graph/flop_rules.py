@@ -54,7 +54,7 @@ def einsum(node: ir.Node, shapes: list[Shape | None], output: Shape) -> int:
 def recurrence(node: ir.Node, shapes: list[Shape | None], output: Shape) -> int:
     """Y `[T, directions, B, hidden]`, W `[directions, gates*hidden, input]`, R `[directions, gates*hidden, hidden]`.
 
-    For LSTM, GRU and RNN, which differ in the number of gates.
+    For LSTM, GRU, RNN and their fused forms, which differ in the number of gates.
     """
     T, _, B, _ = output
     return 2 * T * B * (math.prod(_given(shapes[1])) + math.prod(_given(shapes[2])))
@@ -68,6 +68,13 @@ def standard_attention(node: ir.Node, shapes: list[Shape | None], output: Shape)
     value_width = output[-1] if len(q) == 4 else output[-1] // heads
     rule = MaskRule(causal=bool(_int(node, "is_causal", 0)), query_offset=0)
     return 2 * q[0] * heads * (width + value_width) * _allowed(rule, q[-2], v[-2])
+
+
+def traced_attention(node: ir.Node, shapes: list[Shape | None], output: Shape) -> int:
+    """Every pair of a query and a key but those that `is_causal` excludes; what a mask allows is not known here."""
+    q, k = _given(shapes[0]), _given(shapes[1])
+    rule = MaskRule(causal=bool(_int(node, "is_causal", 0)), query_offset=0)
+    return 2 * math.prod(output[:-2]) * (q[-1] + output[-1]) * _allowed(rule, q[-2], k[-2])
 
 
 def online_softmax(node: ir.Node, shapes: list[Shape | None], output: Shape) -> int:

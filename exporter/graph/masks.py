@@ -37,8 +37,8 @@ class BakedMask:
     key_length: int
 
 
-def computed_masks(model: ir.Model) -> list[str]:
-    """One sentence for each mask that the graph (or a function body) computes; empty when all are baked."""
+def computed_masks(model: ir.Model) -> list[tuple[ir.Node, ir.Node]]:
+    """Each node whose mask the graph (or a function body) computes, and the node that does; none when all are baked."""
     found = []
     graphs: list[ir.Graph | ir.Function] = [model.graph, *model.functions.values()]
     for graph in graphs:
@@ -46,11 +46,28 @@ def computed_masks(model: ir.Model) -> list[str]:
             for slot in _mask_slots(node):
                 culprit = _computing_node(slot)
                 if culprit is not None and not _depends_on_data(culprit):
-                    found.append(
-                        f"{node.op_type} {node.name or ''} takes a mask that {culprit.op_type} "
-                        f"{culprit.name or ''} computes"
-                    )
+                    found.append((node, culprit))
     return found
+
+
+def reaches_softmax(node: ir.Node) -> bool:
+    """Whether what the node gives becomes scores of attention: a softmax takes it, through elements and moves alone.
+
+    A choice by position that reaches none selects no keys, whatever it is.
+    """
+    if is_standard(node, "Attention"):
+        return True
+    pending, seen = list(node.outputs), set()
+    while pending:
+        value = pending.pop()
+        for user in value.consumers() if value not in seen else ():
+            if is_standard(user, "Softmax"):
+                return True
+            row = operators.of(user)
+            if row.elementwise or row.moves:
+                pending += user.outputs
+        seen.add(value)
+    return False
 
 
 def boolean_constants(model: ir.Model) -> Iterator[tuple[str, np.ndarray]]:
@@ -68,17 +85,18 @@ def boolean_constants(model: ir.Model) -> Iterator[tuple[str, np.ndarray]]:
                     yield node.outputs[0].name or "", tensor.numpy()
 
 
-def check_masks(
-    model: ir.Model, baked: Sequence[BakedMask], complete: bool = True, computed: bool = False
-) -> int:
+def check_masks(model: ir.Model, baked: Sequence[BakedMask], complete: bool = True) -> int:
     """Compare every boolean mask constant with its predicate; return how many were compared.
 
     A constant matches a `BakedMask` by name (inlining prefixes names, so by the end of the name) and must equal
     `rule.array(T, S)` bit for bit up to leading axes of size 1, or its last rows where pruning left no more. Where
     `complete`, every other constant is a problem; a module of somebody's own may bring masks that no predicate of ours
-    says. Masks may be `computed` in the graph of an ONNX file, which is as it is. Raises `MaskError`.
+    says. Raises `MaskError`.
     """
-    problems = [] if computed else computed_masks(model)
+    problems = [
+        f"{node.op_type} {node.name or ''} takes a mask that {computing.op_type} {computing.name or ''} computes"
+        for node, computing in (computed_masks(model) if complete else ())
+    ]
     expected = {mask.name: mask for mask in baked}
     compared = 0
     for name, array in boolean_constants(model):

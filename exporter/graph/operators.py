@@ -8,12 +8,13 @@ from __future__ import annotations
 from typing import Any
 
 from temport.custom_ops.domain import DOMAIN
-from temport.exporter.graph import flop_rules
+from temport.exporter.graph import flop_rules, traced_attention
 from temport.exporter.graph.elementwise import ELEMENTWISE
 from temport.exporter.graph.operator_row import Along, Half, Operator
 from temport.exporter.graph.standard_operator import is_standard
 
 _ALL = Operator(along=Along.ALL)
+_RECURRENCE = Operator(along=Along.ALL, flops=flop_rules.recurrence)
 _WINDOW = Operator(along=Along.WINDOW)
 _REDUCES = Operator(along=Along.BESIDE_AXES)
 _MOVES = Operator(half=Half.FOLLOWS, moves=True)
@@ -79,9 +80,9 @@ STANDARD: dict[str, Operator] = {
     "MaxPool": _WINDOW,
     # all entries before
     "CumSum": _ALL,
-    "GRU": Operator(along=Along.ALL, flops=flop_rules.recurrence),
-    "LSTM": Operator(along=Along.ALL, flops=flop_rules.recurrence),
-    "RNN": Operator(along=Along.ALL, flops=flop_rules.recurrence),
+    "GRU": _RECURRENCE,
+    "LSTM": _RECURRENCE,
+    "RNN": _RECURRENCE,
     # sizes and constants
     "Constant": Operator(),
     "ConstantOfShape": Operator(),
@@ -110,7 +111,8 @@ OURS: dict[str, Operator] = {
         standard_attention=True,
     ),
     "FusedDense": Operator(along=Along.ROWS),
-    "FusedLSTM": _ALL,
+    "FusedGRU": _RECURRENCE,
+    "FusedLSTM": _RECURRENCE,
     "MovingAverage": Operator(along=Along.WINDOW, flops=flop_rules.moving_average),
     "OnlineSoftmaxAttention": Operator(
         along=Along.QUERIES,
@@ -123,6 +125,9 @@ OURS: dict[str, Operator] = {
 }
 """Domain `temport`."""
 
+TRACED: dict[str, Operator] = {traced_attention.NAME: Operator(flops=flop_rules.traced_attention)}
+"""What a graph holds until the passes have seen it."""
+
 UNKNOWN = Operator()
 """What is assumed of an operator without a row."""
 
@@ -131,7 +136,7 @@ def known(node: Any) -> Operator | None:
     """The row of a node, of onnx_ir or a NodeProto; None where its operator has none."""
     if is_standard(node):
         return STANDARD.get(node.op_type)
-    return OURS.get(node.op_type) if node.domain == DOMAIN else None
+    return {DOMAIN: OURS, traced_attention.DOMAIN: TRACED}.get(node.domain, {}).get(node.op_type)
 
 
 def of(node: Any) -> Operator:

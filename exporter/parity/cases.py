@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import ml_dtypes  # noqa: F401  # numpy knows the name bfloat16 only once this is imported
+import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 
@@ -91,7 +91,9 @@ def _values(
         raise UserError(f"input {spec.name} has no value from {low:g} to {high:g}; give another range")
     if spec.dtype in INTEGERS:
         return integers(rng, shape, low, high).astype(spec.dtype, order="C")
-    return np.clip(DISTRIBUTIONS[kind](rng, shape, declaration), low, high).astype(spec.dtype, order="C")
+    largest = float(ml_dtypes.finfo(spec.dtype).max)
+    drawn = np.clip(DISTRIBUTIONS[kind](rng, shape, declaration), max(low, -largest), min(high, largest))
+    return drawn.astype(spec.dtype, order="C")
 
 
 def _normal(rng: np.random.Generator, shape: tuple[int, ...], declaration: Declaration) -> Array:

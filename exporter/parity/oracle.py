@@ -6,13 +6,14 @@ of a runtime is the graph with its weights as rounded, in float64, and the truth
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from temport.exporter.declare.declaration import HALF, Axis, Declaration
-from temport.exporter.errors import UserError
+from temport.exporter.errors import UserError, users_code
 from temport.exporter.parity.cases import Case
 from temport.exporter.parity.compare import (
     CEILING,
@@ -98,11 +99,22 @@ def find_truths(
         check_shapes(subject.declaration, truth)
     if precision not in HALF:
         return truths
+    module = subject.declaration.module
     with (
+        contextlib.nullcontext()
+        if module is None
+        else users_code(f"{module} itself does not run in {precision}", _in_half_range),
         Source("float64", rounded=precision).open(subject, threads) as oracle,
         Source(precision).open(subject, threads) as torch,
     ):
         return tuple(_half_truth(source, oracle, torch, rounded, precision) for source in truths)
+
+
+def _in_half_range(error: BaseException) -> str:
+    """The way out of a number that a half type does not hold."""
+    if "overflow" not in str(error):
+        return "; use --precision fp32"
+    return "; fill masked scores with -torch.inf or torch.finfo(scores.dtype).min, which every type holds"
 
 
 def find_truth(case: Case, oracle: Session, torch: Session, precision: str) -> Truth:

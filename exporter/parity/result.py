@@ -149,8 +149,10 @@ class ParityReport:
     op_counts  operators by name per stage of the export (`traced`, `exported`)
     flops      useful floating-point operations by operator, as traced and as exported; None where they depend on data
     warnings   what a user of this model has to know
+    found      what the passes recognised, such as an attention written in plain torch
     reasons    why the verdict is `fail`
     checks     half precision: the file itself, in float64 and without any runtime
+    digest     of the bundle; empty in the report that lies in it, which is hashed before there is one
     """
 
     declaration: dict[str, Any]
@@ -170,7 +172,9 @@ class ParityReport:
     flops: dict[str, dict[str, float] | None] = field(default_factory=dict)
     masks: tuple[MaskPicture, ...] = ()
     warnings: tuple[str, ...] = ()
+    found: tuple[str, ...] = ()
     versions: dict[str, str] = field(default_factory=dict)
+    digest: str = ""
     format: int = FORMAT
 
     @property

@@ -32,6 +32,7 @@ from temport.exporter.parity.unseen import Unseen, find_unseen
 from temport.exporter.runtimes import every
 from temport.exporter.runtimes.contract import Runtime, Session
 from temport.exporter.runtimes.subject import Subject
+from temport.plugins import first_line
 
 SEVERAL_THREADS = 3
 """Threads of one more run, of the first case: work that is divided otherwise must not change what comes out."""
@@ -104,7 +105,7 @@ def run_runtime(
         refusal = runtime.unavailable() or runtime.capabilities.refusal(subject.declaration)
     except Exception as error:
         return RuntimeRow(
-            runtime.name, "", "", FAIL, f"it cannot say whether it runs here: {_summary(error)}"
+            runtime.name, "", "", FAIL, f"it cannot say whether it runs here: {first_line(error)}"
         )
     if refusal is not None:
         return RuntimeRow(runtime.name, "", "", NOT_RUN, refusal)
@@ -113,7 +114,7 @@ def run_runtime(
     except UserError as error:
         return RuntimeRow(runtime.name, "", "", NOT_RUN, str(error))
     except Exception as error:
-        return RuntimeRow(runtime.name, "", "", FAIL, f"the model does not load: {_summary(error)}")
+        return RuntimeRow(runtime.name, "", "", FAIL, f"the model does not load: {first_line(error)}")
     with session:
         results = tuple(run_case(session, truth, subject.declaration.precision) for truth in truths)
         row = RuntimeRow(runtime.name, session.version, session.path, PASS, "", results)
@@ -145,7 +146,7 @@ def _on_several_threads(subject: Subject, runtime: Runtime, truth: Truth) -> Res
         with runtime.open(subject, SEVERAL_THREADS) as session:
             result = run_case(session, truth, subject.declaration.precision)
     except Exception as error:
-        told = OutputRow(FAIL, f"the model does not load: {_summary(error)}")
+        told = OutputRow(FAIL, f"the model does not load: {first_line(error)}")
         result = ResultRow(truth.case.name, FAIL, dict.fromkeys(truth.outputs, told))
     outputs = {
         name: replace(row, reason=f"on {SEVERAL_THREADS} threads: {row.reason}") if row.reason else row
@@ -172,10 +173,4 @@ def run_case(session: Session, truth: Truth, precision: str) -> ResultRow:
 
 
 def run_failure(error: Exception) -> str:
-    return f"the run fails: {_summary(error)}"
-
-
-def _summary(error: Exception) -> str:
-    """The first line of a runtime's message: some append pages of graph or C++ stack."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__
+    return f"the run fails: {first_line(error)}"

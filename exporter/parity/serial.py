@@ -52,6 +52,7 @@ def read_json(path: Path) -> ParityReport:
             "masks": tuple(MaskPicture(**mask) for mask in data["masks"]),
             "reasons": tuple(data["reasons"]),
             "warnings": tuple(data["warnings"]),
+            "found": tuple(data.get("found", [])),
         }
     )
 

@@ -122,7 +122,7 @@ def _candidates(declaration: Declaration, inputs: Arrays) -> Iterator[tuple[str,
         of_axis = sequences.setdefault(spec.shape[1], {})
         of_axis[spec.name] = np.zeros(inputs[spec.name].shape[:2], bool)
     for spec in declaration.inputs:
-        if spec.dtype == "bool" and spec.shape and spec.shape[-1] in sequences:
+        if spec.dtype == "bool" and len(spec.shape) > 1 and spec.shape[-1] in sequences:
             given = inputs[spec.name] != (spec.values is not None and spec.values.ignore)
             asked = given.reshape(len(given), -1, given.shape[-1]).any(axis=1)
             rows = sequences[spec.shape[-1]]

@@ -110,6 +110,8 @@ def _pack(bound: Bound) -> np.ndarray:
 
 
 def _unpack(values: np.ndarray) -> Bound:
+    if np.any(np.isinf(values) | (values < 0)):
+        raise ValueError("a bound that allows any error")
     if values.shape not in ((4,), (len(FIELDS),)):
         raise ValueError(f"a bound has {len(FIELDS)} numbers, not {values.shape}")
     numbers = {n: None if np.isnan(v) else float(v) for n, v in zip(FIELDS, values, strict=False)}

@@ -8,6 +8,7 @@ one for open lengths.
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
@@ -18,8 +19,10 @@ import onnx_ir as ir
 
 from temport.custom_ops.op import Host
 from temport.custom_ops.schema import DOMAIN, VERSION
+from temport.custom_ops.sequence_node import LENGTH
 from temport.custom_ops.table import OPS
 from temport.exporter.declare.declaration import Declaration
+from temport.exporter.declare.sizes import normal, reach
 from temport.exporter.graph.body_domains import (
     FIRST_IR_WITH_FUNCTIONS,
     FIRST_IR_WITH_OVERLOADS,
@@ -38,13 +41,14 @@ def attach_bodies(
 
     `forms` chooses the form per op name; an op left out gets the one that costs less at its length.
     """
-    longest = max((axis.max for name, axis in declaration.axes.items() if name != "batch"), default=None)
-    host = Host(opset=declaration.opset, element_type=declaration.precision, max_length=longest)
+    host = Host(opset=declaration.opset, element_type=declaration.precision)
     groups: list[Group] = []
     for node in model.graph.all_nodes():
         if node.domain != DOMAIN:
             continue
-        chosen = replace(host, form=(forms or {}).get(node.op_type, "auto"))
+        chosen = replace(
+            host, max_length=_longest(node, declaration), form=(forms or {}).get(node.op_type, "auto")
+        )
         at = OPS[node.op_type].specialise(node, chosen)
         alike = (nodes for op, other, nodes in groups if (op, other) == (node.op_type, at))
         if (nodes := next(alike, None)) is None:
@@ -69,6 +73,19 @@ def attach_bodies(
     overloaded = any(count > 1 for count in seen.values())
     model.ir_version = max(oldest, FIRST_IR_WITH_OVERLOADS if overloaded else FIRST_IR_WITH_FUNCTIONS)
     return masks
+
+
+def _longest(node: ir.Node, declaration: Declaration) -> int | None:
+    """The longest open length that the node can meet: an axis, or what its inputs make of one, as `3 * seq`."""
+    axes = declaration.axes
+    found = [axis.max for name, axis in axes.items() if name != "batch"]
+    ranges = {name: (axis.min, axis.max) for name, axis in axes.items()}
+    for value in node.inputs:
+        dim = value.shape[LENGTH] if value is not None and len(value.shape or ()) > LENGTH else None  # type: ignore[index]
+        if isinstance(dim, ir.SymbolicDim) and "batch" not in str(dim):
+            with contextlib.suppress(ValueError, KeyError):  # a size that is no expression of axes
+                found.append(reach(normal(str(dim)), ranges)[1])
+    return max(found, default=None)
 
 
 def _within_domains(groups: list[Group]) -> list[Group]:

@@ -12,22 +12,37 @@ import onnx_ir as ir
 class Notes:
     """One sentence for each pass, operator and reason, with the number of its nodes; the first one is named.
 
-    A pass takes one as its last, optional argument: `run(model, ..., notes)`.
+    A pass takes one as its last, optional argument: `run(model, ..., notes)`. Iterating gives what was given up,
+    `found` what was recognised.
     """
 
     _nodes: dict[tuple[str, str, str], list[str]] = field(default_factory=dict)
+    _recognised: dict[tuple[str, str, str], list[str]] = field(default_factory=dict)
 
-    def add(self, rewrite: str, node: ir.Node, why: str) -> None:
-        """The pass `rewrite` met this node, and `why` is what follows: a sentence after the operator's name."""
-        names = self._nodes.setdefault((rewrite, node.op_type, why), [])
+    def add(self, rewrite: str, node: ir.Node, why: str, recognised: bool = False) -> None:
+        """The pass `rewrite` met this node, and `why` is what follows: a sentence after the operator's name.
+
+        recognised  it is no loss: the node became something better
+        """
+        kept = self._recognised if recognised else self._nodes
+        names = kept.setdefault((rewrite, node.op_type, why), [])
         name = node.name or node.outputs[0].name or ""
         if name not in names:
             names.append(name)
 
     def __iter__(self) -> Iterator[str]:
-        for (rewrite, operator, why), (first, *others) in self._nodes.items():
-            where = f"node {first}" + (f" and {len(others)} more" if others else "")
-            yield f"{rewrite}: {operator} ({where}) {why}"
+        return _told(self._nodes)
+
+    @property
+    def found(self) -> tuple[str, ...]:
+        """What passes recognised."""
+        return tuple(_told(self._recognised))
 
     def __len__(self) -> int:
         return len(self._nodes)
+
+
+def _told(nodes: dict[tuple[str, str, str], list[str]]) -> Iterator[str]:
+    for (rewrite, operator, why), (first, *others) in nodes.items():
+        where = f"node {first}" + (f" and {len(others)} more" if others else "")
+        yield f"{rewrite}: {operator} ({where}) {why}"

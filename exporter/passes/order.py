@@ -13,18 +13,21 @@ from temport.exporter.graph.masks import BakedMask
 from temport.exporter.passes.absorb_keys import absorb_keys
 from temport.exporter.passes.absorb_projections import absorb_projections
 from temport.exporter.passes.attach_bodies import attach_bodies
+from temport.exporter.passes.bake_positions import bake_positions
 from temport.exporter.passes.flat_frames import flat_frames
 from temport.exporter.passes.flatten_rows import flatten_rows
 from temport.exporter.passes.fold_factors import fold_factors
 from temport.exporter.passes.fused_dense import fused_dense
-from temport.exporter.passes.fused_lstm import fused_lstm
+from temport.exporter.passes.fused_recurrent import fused_recurrent
 from temport.exporter.passes.join_reshapes import join_reshapes
 from temport.exporter.passes.limit_lengths import limit_lengths
 from temport.exporter.passes.moving_average import moving_average
 from temport.exporter.passes.notes import Notes
 from temport.exporter.passes.precision import PrecisionChange, lower_precision
 from temport.exporter.passes.prune import prune
+from temport.exporter.passes.recognise_attention import recognise_attention
 from temport.exporter.passes.residual_layer_norm import residual_layer_norm
+from temport.exporter.passes.spell_attention import spell_attention
 from temport.exporter.passes.spell_dense import spell_dense
 from temport.exporter.passes.to_standard import to_standard
 from temport.exporter.trace.clean import clean
@@ -110,6 +113,24 @@ def _clean(work: Work) -> bool:
 
 
 SIMPLIFYING = (
+    Pass(
+        name="recognise_attention",
+        run=lambda work: recognise_attention(work.model, work.declaration, work.notes),
+        why="attention in plain torch is our op, where it can be proved to be the same",
+    ),
+    Pass(
+        name="spell_attention",
+        run=lambda work: spell_attention(work.model, work.declaration),
+        why="other attention of torch becomes operators of ONNX",
+        after=("recognise_attention",),
+        optional=False,
+    ),
+    Pass(
+        name="bake_positions",
+        run=lambda work: bake_positions(work.model, work.declaration, work.notes),
+        why="tables of positions that scores are made of are constants",
+        after=("spell_attention",),
+    ),
     Pass(
         name="spell_dense",
         run=lambda work: spell_dense(work.model),
@@ -198,9 +219,9 @@ WRITING = (
         after=("flatten_rows", "join_reshapes", "lower_precision"),
     ),
     Pass(
-        name="fused_lstm",
-        run=lambda work: fused_lstm(work.model),
-        why="an LSTM keeps its weights packed",
+        name="fused_recurrent",
+        run=lambda work: fused_recurrent(work.model, work.notes),
+        why="an LSTM or a GRU keeps its weights packed",
         dialects=frozenset({"custom"}),
         after=("lower_precision",),
     ),
@@ -216,7 +237,7 @@ WRITING = (
         run=_attach_bodies,
         why="each op of ours gets a body that any runtime can run",
         dialects=frozenset({"custom"}),
-        after=("fused_dense", "fused_lstm", "residual_layer_norm"),
+        after=("fused_dense", "fused_recurrent", "residual_layer_norm"),
         optional=False,
     ),
     Pass(

@@ -12,8 +12,10 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 from onnx_ir.passes import common
 
@@ -58,6 +60,7 @@ class _Retyping:
         self.notes = notes
         self.model, self.graph, self.precision = model, model.graph, precision
         self.half_type = ir.DataType[precision.upper()]
+        self.opset = model.opset_imports.get("", onnx.defs.onnx_opset_version())
         self.converted: dict[tuple[str, ir.DataType], ir.Value] = {}
         self.half: list[str] = []
         self.float32: Counter[str] = Counter()
@@ -102,6 +105,17 @@ class _Retyping:
 
     def _kind(self, node: ir.Node) -> ir.DataType | None:
         """The type `node` computes in; None where no float flows through it."""
+        kind = self._wanted(node)
+        if kind != self.half_type or _takes(node.op_type, node.domain, self.opset, self.precision):
+            return kind
+        if self.notes is not None:
+            self.notes.add(
+                "precision", node, f"has no {self.precision} in opset {self.opset}, so it stays in float32"
+            )
+        return ir.DataType.FLOAT
+
+    def _wanted(self, node: ir.Node) -> ir.DataType | None:
+        """The type by the operator table alone."""
         floats = [v for v in node.inputs if v is not None and v.dtype in _FLOATS]
         half = operators.of(node).half
         if not floats or half is Half.UNTYPED:
@@ -180,6 +194,17 @@ def graphs_inside(node: ir.Node) -> list[ir.Graph]:
         elif attribute.type == ir.AttributeType.GRAPHS:
             graphs += attribute.as_graphs()
     return graphs
+
+
+@cache
+def _takes(op_type: str, domain: str, opset: int, element_type: str) -> bool:
+    """Whether an operator of that opset has inputs of a type: bfloat16 came to some of them late."""
+    if domain not in ("", "ai.onnx") or not onnx.defs.has(op_type):
+        return True
+    schema = onnx.defs.get_schema(op_type, opset)
+    allowed = {c.type_param_str: c.allowed_type_strs for c in schema.type_constraints}
+    first = schema.inputs[0].type_str if schema.inputs else ""
+    return f"tensor({element_type})" in allowed.get(first, [f"tensor({element_type})"])
 
 
 def _depthwise(node: ir.Node) -> bool:

@@ -116,9 +116,12 @@ def _demands(plan: Plan, node: ir.Node, tail: Tail | None) -> dict[int, Tail | N
 
 def _shortens(plan: Plan, node: ir.Node, tail: Tail, demands: Mapping[int, Tail | None]) -> bool:
     """Whether the node's outputs get shorter; attention has as many rows as queries, whatever keys it needs."""
-    output = node.outputs[0]
-    known = _is_known(plan, output, tail) if Attention.of(node) is not None else any(demands.values())
-    return known and _is_longer(output, tail)
+    output, attention = node.outputs[0], Attention.of(node)
+    if attention is None:
+        return any(demands.values()) and _is_longer(output, tail)
+    # where the first query stands is a number; where a later one does is none at an open length
+    placed = attention.rule.query_offset is None or _size(output, 1) > 0
+    return placed and _is_known(plan, output, tail) and _is_longer(output, tail)
 
 
 def _is_cut(plan: Plan, value: ir.Value) -> bool:

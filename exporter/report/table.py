@@ -41,6 +41,7 @@ def table(report: ParityReport) -> Group:
     parts += [Text(f"{r.name}: {r.version}, {r.path}", "dim") for r in report.runtimes if r.path]
     if report.flops:
         parts.append(Text(f"work: {work(report.flops)}", "dim"))
+    parts += [Text(found, "dim") for found in report.found]
     parts += [Text(f"warning: {warning}", "yellow") for warning in report.warnings]
     for runtime in (*report.checks, *report.runtimes):
         if (at := runtime.divergence) is not None:

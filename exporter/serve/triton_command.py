@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from temport.exporter.bundle.options import Digest, Strict
 from temport.exporter.errors import UserError
 
 
@@ -37,12 +38,14 @@ def triton(
     idle_seconds: Annotated[
         float, typer.Option(help="Step models: a stream without a frame for so long is forgotten.")
     ] = 60.0,
+    digest: Digest = None,
+    strict: Strict = False,
 ) -> None:
     """Write a bundle into a Triton Inference Server model repository, one model per backend."""
     from temport.exporter.bundle.directory import open_bundle
     from temport.exporter.serve.triton import ENGINE, Serving, check_target, write_repository
 
-    opened = open_bundle(bundle)
+    opened = open_bundle(bundle, digest, strict=strict)
     first = name or re.sub(r"[^A-Za-z0-9_.-]", "_", bundle.resolve().name).lstrip(".")
     backends = backend or ["onnxruntime", *(["tensorrt"] if opened.file(ENGINE) else [])]
     if len(set(backends)) != len(backends):

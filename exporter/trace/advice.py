@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import re
-import traceback
 
 _NO_FORM = re.compile(r"No ONNX function found for <OpOverload\(op='([\w.:]+)'")
 _OTHER_WAYS = {
-    "fft": "write a causal convolution as torch.nn.functional.conv1d with its kernel as the weight",
     "complex": "compute with real and imaginary parts as two tensors",
     "linalg": "decompose it once, in the constructor, and keep the result as a buffer",
 }
@@ -17,12 +15,6 @@ def advice(error: BaseException) -> str:
     """The end of a sentence about what `torch.onnx.export` raised; empty where nothing better is known."""
     chain = list(_chain(error))
     texts = "\n".join(f"{type(e).__name__}: {e}" for e in chain)
-    files = {frame.filename for e in chain for frame in traceback.extract_tb(e.__traceback__)}
-    if any(file.endswith("nn/utils/rnn.py") for file in files):
-        return (
-            "; packed sequences cannot be exported: run the recurrent layer over the padded clips and take the last "
-            "valid frame of each row with torch.gather at its length - 1"
-        )
     if found := _NO_FORM.search(texts):
         op = found[1]
         way = next((way for part, way in _OTHER_WAYS.items() if part in op), "write it with other operators")

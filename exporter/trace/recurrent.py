@@ -14,12 +14,16 @@ import torch
 from torch import Tensor
 from torch.nn.modules import rnn
 
+from temport.exporter.errors import UserError
+
 _ARGUMENTS = (
     "Tensor[] params, bool has_biases, int num_layers, float dropout, bool train, bool bidirectional, "
     "bool batch_first"
 )
 ONE_STATE = ("gru", "rnn_tanh", "rnn_relu")
 """Layers with one state; an LSTM has two."""
+PACKING = "_pack_padded_sequence"
+"""What torch calls to pack padded clips. A graph has no such sequences, and an export without them would be wrong."""
 for _name in ONE_STATE:
     torch.library.define(
         f"temport::{_name}_layers", f"(Tensor x, Tensor hx, {_ARGUMENTS}) -> (Tensor, Tensor)"
@@ -54,10 +58,11 @@ torch.library.register_fake("temport::lstm_layers")(_two_states)
 def whole_layers() -> Iterator[None]:
     """While it lasts, torch's recurrent layers call our ops."""
     functions = vars(rnn._VF)
-    before = {name: functions.get(name) for name in ("lstm", *ONE_STATE)}
+    own = {name: _whole(name) for name in ("lstm", *ONE_STATE)} | {PACKING: _no_packing}
+    before = {name: functions.get(name) for name in own}
     try:
-        for name in before:
-            setattr(rnn._VF, name, _whole(name))
+        for name, function in own.items():
+            setattr(rnn._VF, name, function)
         yield
     finally:
         for name, function in before.items():
@@ -65,6 +70,13 @@ def whole_layers() -> Iterator[None]:
                 delattr(rnn._VF, name)
             else:
                 setattr(rnn._VF, name, function)
+
+
+def _no_packing(*given: Any) -> Any:
+    raise UserError(
+        "packed sequences cannot be exported: run the recurrent layer over the padded clips and take the last valid "
+        "frame of each row with torch.gather at its length - 1"
+    )
 
 
 def _whole(name: str) -> Callable[..., Any]:

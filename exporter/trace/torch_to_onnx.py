@@ -23,10 +23,14 @@ from temport.exporter.declare.declaration import Axis, Declaration
 from temport.exporter.declare.observe import drawn
 from temport.exporter.declare.slow_path import slow_path
 from temport.exporter.errors import UserError, users_code
+from temport.exporter.graph import traced_attention
 from temport.exporter.trace.advice import advice
+from temport.exporter.trace.batch_first_attention import batch_first_attention
+from temport.exporter.trace.no_fourier import refusals
 from temport.exporter.trace.recurrent import whole_layers
 from temport.exporter.trace.small_addends import keep_small_addends
 from temport.exporter.trace.torch_translations import translations_read_once
+from temport.exporter.trace.translate_attention import translate_attention
 from temport.exporter.trace.translate_division import translate_division
 from temport.exporter.trace.translate_erfc import translate_erfc
 from temport.exporter.trace.translate_index import translate_index
@@ -62,8 +66,10 @@ def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
         torch.ops.temport.rnn_tanh_layers.default: translate_one_state(RNN_TANH),
         torch.ops.temport.rnn_relu_layers.default: translate_one_state(RNN_RELU),
         torch.ops.aten.erfc.default: translate_erfc,
+        **refusals(),
         torch.ops.aten.div.Tensor_mode: translate_division,
         torch.ops.aten.index.Tensor: translate_index,
+        torch.ops.aten.scaled_dot_product_attention.default: translate_attention,
     }
 
 
@@ -88,7 +94,10 @@ def to_onnx(module: nn.Module, declaration: Declaration) -> ir.Model:
         if declaration.module is None
         else users_code(f"{declaration.module} cannot be traced", advice)
     )
-    with own, _quiet(), slow_path(), whole_layers(), translations_read_once():
+    layers = (slow_path(), batch_first_attention(), whole_layers())
+    with own, _quiet(), contextlib.ExitStack() as stack, translations_read_once():
+        for layer in layers:
+            stack.enter_context(layer)
         program = torch.onnx.export(
             module,
             example_inputs(declaration),
@@ -104,6 +113,7 @@ def to_onnx(module: nn.Module, declaration: Declaration) -> ir.Model:
         assert program is not None
         keep_small_addends(program.model)
         program.optimize()
+    program.model.opset_imports[traced_attention.DOMAIN] = traced_attention.VERSION
     part_outputs(program.model.graph, declaration)
     _check_symbolic(program.model, declaration)
     return program.model

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from one_node import native_options
 
+from temport.custom_ops.library import library_description, library_path
+
 ROOT = Path(__file__).parents[2]
 NATIVE = ROOT / "custom_ops" / "native"
 LEVELS = {"sse42": "sse4_2", "avx2": "avx2", "avx512": "avx512f", "neon": "asimd"}
@@ -31,6 +33,11 @@ for op, table in TABLES.items():
 print(library_description(library_path()))
 """
 """All cases of all ops in one process, since the instruction set is chosen once in its life."""
+SAID = """
+from temport.custom_ops.library import library_description, library_path
+print(library_description(library_path()))
+"""
+"""For the level that the library chooses by itself, under which every other test runs the same cases."""
 
 
 def cpu_flags() -> set[str]:
@@ -49,7 +56,8 @@ def run_python(code: str, isa: str) -> subprocess.CompletedProcess[str]:
 def test_every_instruction_set_of_this_machine(isa: str) -> None:
     """Forced by TEMPORT_ISA, the library says so; one this processor has not is an error that names what it has."""
     native_options()
-    result = run_python(FORCED, isa)
+    chosen = library_description(library_path()).endswith(isa)
+    result = run_python(SAID if chosen else FORCED, isa)
     if LEVELS[isa] in cpu_flags():
         assert result.stdout.strip() == f"{version('temport')}, {isa}", result.stderr
     else:
@@ -91,12 +99,24 @@ def test_kernels_under_sanitizers(preset: str) -> None:
     assert result.stdout == "60 problems agree\n"
 
 
+def test_nodes_of_any_kind_under_sanitizers() -> None:
+    """Attributes, shapes, element types, inputs and outputs at random, through the entry points of the runtime."""
+    program = build("asan", ROOT / "build" / "native" / "asan", "fuzz_ops")
+    result = subprocess.run([program, "10000", "1"], capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert result.stdout == "10000 nodes are refused or right\n"
+
+
 @pytest.mark.skipif(
     shutil.which("clang++") is None, reason="libFuzzer comes with Clang, which is not installed"
 )
-def test_fuzzer_finds_nothing_in_five_seconds() -> None:
-    program = build("fuzz", ROOT / "build" / "native" / "fuzz")
-    command = [program, "-max_total_time=5", "-max_len=64", "-print_final_stats=1", "-artifact_prefix=/tmp/"]
+@pytest.mark.parametrize("program", ["check_kernels", "fuzz_ops"])
+def test_fuzzer_finds_nothing_in_four_seconds(program: str, tmp_path: Path) -> None:
+    built = build("fuzz", ROOT / "build" / "native" / "fuzz", program)
+    for i, seed in enumerate((NATIVE / "fuzz_ops_seeds.txt").read_text().split()):
+        (tmp_path / str(i)).write_bytes(bytes.fromhex(seed))
+    options = ["-max_total_time=4", "-max_len=96", "-print_final_stats=1", "-artifact_prefix=/tmp/"]
+    command = [built, *options, *([tmp_path] if program == "fuzz_ops" else [])]
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr[-4000:]
     assert "stat::number_of_executed_units" in result.stderr

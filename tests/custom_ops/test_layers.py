@@ -52,18 +52,34 @@ def test_gates_far_and_near(value: float) -> None:
     np.testing.assert_allclose(got["Y"].item(), gate * np.tanh(c), rtol=8 * eps, atol=tiny)
 
 
+@pytest.mark.parametrize("op", ["FusedLSTM", "FusedGRU"])
 @pytest.mark.parametrize("bits", [0x7FC00000, 0x7FC00001, 0xFFC001FF])
-def test_a_gate_that_is_not_a_number_stays_so(bits: int) -> None:
-    case = one_unit(np.array(bits, np.uint32).view(np.float32)[()])
-    assert np.isnan(native(TABLES["FusedLSTM"], case)["Y"]).all()
+def test_a_gate_that_is_not_a_number_stays_so(op: str, bits: int) -> None:
+    case = one_unit(np.array(bits, np.uint32).view(np.float32)[()], 4 if op == "FusedLSTM" else 3)
+    assert np.isnan(native(TABLES[op], case)["Y"]).all()
 
 
-def one_unit(x: np.float32) -> Case:
-    w = np.ones((1, 4, 1), np.float32)
+def one_unit(x: np.float32, gates: int = 4) -> Case:
+    w = np.ones((1, gates, 1), np.float32)
     return Case({"X": np.full((1, 1, 1), x), "W": w, "R": 0 * w}, {"hidden_size": 1})
 
 
-@pytest.mark.parametrize("op", ["FusedDense", "FusedLSTM"])
+@pytest.mark.parametrize(
+    "value", [0.0, 1e-3, 0.249, 3.0, 30.0, 1e4, np.inf, -1e-3, -2.0, -90.0, -1e4, -np.inf]
+)
+def test_a_gru_keeps_its_state_at_both_ends(value: float) -> None:
+    """Gates that all see `value`, with a state: what z leaves of it, also where z is 0 or 1."""
+    case = one_unit(np.float32(value), 3)
+    got = native(
+        TABLES["FusedGRU"],
+        Case({**case.inputs, "initial_h": np.full((1, 1, 1), 0.75, np.float32)}, {"hidden_size": 1}),
+    )
+    z = 0.5 * (1 + np.tanh(0.5 * float(value)))
+    truth = (1 - z) * np.tanh(float(value)) + z * 0.75
+    np.testing.assert_allclose(got["Y"].item(), truth, rtol=8 * EPS["float32"], atol=EPS["float32"] * 4)
+
+
+@pytest.mark.parametrize("op", ["FusedDense", "FusedLSTM", "FusedGRU"])
 def test_a_bias_that_is_no_constant_is_added(op: str) -> None:
     """The weights are packed when the model is loaded, the bias is not there before it runs."""
     table = TABLES[op]

@@ -20,11 +20,12 @@ def test_environment_overrides_the_package(tmp_path, monkeypatch):
 
 
 def test_a_library_that_is_named_but_absent_is_an_error(tmp_path, monkeypatch):
-    monkeypatch.setenv(library.ENVIRONMENT, str(tmp_path / "none.so"))
-    with pytest.raises(
-        ValueError, match=r"^TEMPORT_OPS_LIBRARY is '.*none.so'; it must name the built library"
-    ):
-        library_path()
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here.so").touch()
+    for name in (str(tmp_path / "none.so"), "here.so", "./here.so"):
+        monkeypatch.setenv(library.ENVIRONMENT, name)
+        with pytest.raises(ValueError, match=r"^TEMPORT_OPS_LIBRARY is .*; it must name the built library"):
+            library_path()
 
 
 def test_inside_the_package_or_none(tmp_path, monkeypatch):

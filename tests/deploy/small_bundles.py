@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 
 from temport.exporter.build import save
-from temport.exporter.bundle.directory import MANIFEST, write_manifest, write_vectors
+from temport.exporter.bundle.directory import MANIFEST, seal, write_manifest, write_vectors
 from temport.exporter.declare.architectures import declare
 from temport.exporter.declare.streams import declare_stream
 from temport.exporter.parity.cases import default_cases
@@ -81,7 +81,7 @@ def rehash(directory: Path, **changes: Any) -> None:
     for name, entry in manifest["files"].items():
         content = (directory / name).read_bytes()
         entry.update(sha256=hashlib.sha256(content).hexdigest(), bytes=len(content))
-    (directory / MANIFEST).write_text(json.dumps({**manifest, **changes}))
+    seal(directory, {**manifest, **changes})
 
 
 def resign(directory: Path, change: Callable[[dict[str, Any]], None]) -> None:

@@ -11,7 +11,7 @@ from small_bundles import rehash, write_bundle
 from toolchain import run
 
 from temport.custom_ops.library import library_path
-from temport.exporter.bundle.directory import open_bundle
+from temport.exporter.bundle.directory import open_bundle, seal
 from temport.exporter.errors import UserError
 from temport.exporter.parity.gate import gate
 from temport.exporter.parity.serial import runtime_row
@@ -96,9 +96,11 @@ def test_wrong_weights_with_the_right_hash_fail_the_replay(runner: Path, own: Pa
 def test_a_data_file_that_no_manifest_lists_is_not_read(runner: Path, own: Path) -> None:
     manifest = json.loads((own / "manifest.json").read_text())
     del manifest["files"][DATA]
-    (own / "manifest.json").write_text(json.dumps(manifest))
+    seal(own, manifest)
     for start in ("/", own):
         done = run("env", f"--chdir={start}", runner, own, "--replay")
         assert done.returncode == 2 and DATA in done.stderr
-    with pytest.raises(UserError, match=f"{DATA} is not listed in the manifest"):
+    with pytest.raises(
+        UserError, match=f"it reads '{DATA}', which is no file of weights that the manifest lists"
+    ):
         open_bundle(own)

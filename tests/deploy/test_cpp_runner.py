@@ -13,7 +13,7 @@ from small_bundles import rehash
 from toolchain import build, call, run
 
 from temport.custom_ops.library import library_description, library_path
-from temport.exporter.bundle.directory import open_bundle
+from temport.exporter.bundle.directory import open_bundle, seal
 from temport.exporter.errors import UserError
 from temport.exporter.parity.gate import gate
 from temport.exporter.parity.run import run_runtime
@@ -178,12 +178,22 @@ def test_a_link_in_a_file_s_place_is_refused(runner: Path, bundle: Path, file: s
         open_bundle(bundle)
 
 
+def test_a_bundle_that_is_not_the_expected_one(runner: Path, bundle: Path) -> None:
+    digest = open_bundle(bundle).digest
+    done = run(runner, bundle, "--digest", digest, "--strict")
+    assert done.returncode == 0 and json.loads(done.stdout)["digest"] == digest
+    assert f"its digest is {digest}, expected was 00" in refusal(runner, bundle, "--digest", "00")
+    assert "--digest is empty" in refusal(runner, bundle, "--digest", "")
+    (bundle / "more").write_text("")
+    assert "more is not listed in the manifest" in refusal(runner, bundle, "--strict")
+
+
 def test_an_engine_is_checked_like_every_file(runner: Path, bundle: Path) -> None:
     engine = bundle / "engine.tensorrt.plan"
     engine.write_bytes(b"engine")
     manifest = json.loads((bundle / "manifest.json").read_text())
     manifest["files"][engine.name] = {"sha256": "0" * 64, "bytes": 6}
-    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    seal(bundle, manifest)
     assert f"{engine.name} differs from its manifest" in refusal(runner, bundle)
     rehash(bundle)
     assert run(runner, bundle).returncode == 0
@@ -192,16 +202,16 @@ def test_an_engine_is_checked_like_every_file(runner: Path, bundle: Path) -> Non
 def test_a_bundle_of_another_time_or_shape_is_refused(runner: Path, bundle: Path) -> None:
     manifest = json.loads((bundle / "manifest.json").read_text())
     rehash(bundle, format=2)
-    assert "bundle format 2; this library reads format 1" in refusal(runner, bundle)
+    assert "at format, it is not one of [1]" in refusal(runner, bundle)
     rehash(bundle, format=1, semantics=2)
-    assert "version 1" in refusal(runner, bundle)
+    assert "at semantics, it is not one of [1]" in refusal(runner, bundle)
     signature = json.loads(json.dumps(manifest["signature"]).replace("state_sequence", "frames"))
     rehash(bundle, format=1, semantics=1, signature=signature)
     assert "signature is not the manifest's" in refusal(runner, bundle)
     rehash(bundle, signature=manifest["signature"], files={"../model.onnx": manifest["files"]["model.onnx"]})
-    assert "../model.onnx, which is not a plain file name" in refusal(runner, bundle)
-    (bundle / "manifest.json").write_text("{}")
-    assert "no bundle format" in refusal(runner, bundle)
+    assert "at files/../model.onnx, it is spelled in a way that is refused" in refusal(runner, bundle)
+    seal(bundle, {})
+    assert "it has no format" in refusal(runner, bundle)
 
 
 def test_a_graph_that_is_not_what_it_says_is_refused(runner: Path, bundle: Path) -> None:

@@ -20,7 +20,7 @@ from rich.console import Console
 from small_bundles import SMALL, rehash, write_bundle
 from toolchain import call
 
-from temport.exporter.bundle.directory import open_bundle
+from temport.exporter.bundle.directory import open_bundle, seal
 from temport.exporter.export import run_export
 from temport.exporter.parity.compare import judge
 from temport.exporter.parity.gate import gate
@@ -86,13 +86,17 @@ def test_one_inference_in_the_browser(exported: Exported, tmp_path: Path) -> Non
 def test_damage_is_refused(bundle: Path) -> None:
     manifest = json.loads((bundle / "manifest.json").read_text())
     rehash(bundle, format=2)
-    assert "bundle format 2; format 1 is read here" in refusal("node", bundle)
+    assert "at format, it is not one of 1" in refusal("node", bundle)
     renamed = json.loads(json.dumps(manifest["signature"]).replace("state_sequence", "frames"))
     rehash(bundle, format=1, signature=renamed)
     assert "signature is not the manifest's" in refusal("node", bundle)
-    rehash(bundle, signature=manifest["signature"], files={"../x": manifest["files"]["model.onnx"]})
-    assert "../x, which is not a plain file name" in refusal("node", bundle)
-    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    rehash(
+        bundle,
+        signature=manifest["signature"],
+        files={**manifest["files"], "../x": {"sha256": "0" * 64, "bytes": 1}},
+    )
+    assert "at files/../x, it is spelled in a way that is refused" in refusal("node", bundle)
+    seal(bundle, manifest)
     content = bytearray((bundle / "vectors.npz").read_bytes())
     content[500] ^= 1
     (bundle / "vectors.npz").write_bytes(content)
@@ -107,11 +111,14 @@ def test_damage_is_refused(bundle: Path) -> None:
     assert "model.onnx cannot be read" in refusal("web", bundle)
 
 
-def test_a_malformed_signature_is_refused(bundle: Path) -> None:
-    signature = json.loads((bundle / "manifest.json").read_text())["signature"]
-    for inputs in ([{}], [{"name": "x", "dtype": "float32", "shape": [0]}], signature["inputs"] * 2):
-        rehash(bundle, signature={**signature, "inputs": inputs})
-        assert "its signature's inputs are malformed" in refusal("node", bundle)
+@pytest.mark.parametrize("where", PROGRAMS)
+def test_a_bundle_that_is_not_the_expected_one(bundle: Path, where: str) -> None:
+    digest = open_bundle(bundle).digest
+    done = run(where, bundle, "--digest", digest, "--strict", "--bench", "--frames", "2")
+    assert done.returncode == 0 and json.loads(done.stdout)["digest"] == digest
+    assert f"its digest is {digest}, expected was 00" in refusal(where, bundle, "--digest", "00")
+    (bundle / "more").write_text("")
+    assert "more is not listed in the manifest" in refusal(where, bundle, "--strict")
 
 
 def test_options_get_a_sentence(exported: Exported, tmp_path: Path) -> None:
@@ -121,7 +128,7 @@ def test_options_get_a_sentence(exported: Exported, tmp_path: Path) -> None:
     assert "axis batch is 6; the model takes 1 to 5" in refusal("node", bundle, *files)
     np.save(tmp_path / "x.npy", np.zeros((0, 12, 8), np.float32))
     assert "axis batch is 0; the model takes 1 to 5" in refusal("node", bundle, *files)
-    assert "cannot be read" in refusal("node", tmp_path)
+    assert "there is no manifest.json" in refusal("node", tmp_path)
     assert "no option --fast" in refusal("node", bundle, "--fast")
     assert "go together" in refusal("node", bundle, "--input", "x.npy")
     assert "other is not one of output" in refusal("node", bundle, *files, "--output", "other=z.npy")

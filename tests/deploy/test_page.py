@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import urllib.error
 import urllib.request
@@ -136,6 +137,42 @@ def test_the_server_serves_nothing_else(served: str) -> None:
     for path in ("/../cpp/README.md", "/%2e%2e/cpp/README.md", "/bundle/..%2f..%2fetc/passwd", "/bundle/x"):
         with pytest.raises(urllib.error.HTTPError):
             urllib.request.urlopen(base + path)
+
+
+def status(url: str) -> int:
+    try:
+        with urllib.request.urlopen(url) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+def test_the_server_follows_no_link_and_wants_its_token(tmp_path: Path) -> None:
+    package = Path(shutil.copytree(node.JS, tmp_path / "js", ignore=shutil.ignore_patterns("node_modules")))
+    for directory in (package / "web", tmp_path / "bundle"):
+        directory.mkdir(exist_ok=True)
+        (directory / "there").symlink_to("/etc")
+        (directory / "passwd").symlink_to("/etc/passwd")
+    (package / "web" / "inside.css").symlink_to("style.css")
+    script = (
+        f"import {{ serve }} from '{package}/web/serve.mjs';"
+        f"console.log((await serve('{tmp_path / 'bundle'}', {{ token: 'secret' }})).url);"
+    )
+    command = ["node", "--input-type=module", "-e", script]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert server.stdout is not None
+        url = server.stdout.readline().strip()
+        assert url.endswith("/secret")
+        assert [status(url + path) for path in ("/web/index.html", "/web/inside.css")] == [200, 200]
+        for path in ("/web/there/passwd", "/web/passwd", "/bundle/there/passwd", "/bundle/passwd"):
+            assert status(url + path) in (403, 404)
+        for prefix in ("", "/other", "/secretly", "/x/../secret/.."):
+            assert status(url.removesuffix("/secret") + prefix + "/web/index.html") == 404
+    finally:
+        server.kill()
+        server.wait()
+        server.stdout.close()
 
 
 @pytest.mark.parametrize("header", [{"Host": "elsewhere.example"}, {"Origin": "http://elsewhere.example"}])

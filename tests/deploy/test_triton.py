@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import errno
 import importlib.util
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +15,7 @@ from google.protobuf import text_format
 from small_bundles import rehash, write_step_bundle
 from typer.testing import CliRunner
 
-from temport.exporter.bundle.directory import open_bundle, sha256
+from temport.exporter.bundle.directory import open_bundle, seal, sha256
 from temport.exporter.cli import app
 from temport.exporter.declare.declaration import Axis, TensorSpec
 from temport.exporter.errors import UserError
@@ -94,7 +93,7 @@ def give_engine(bundle: Path) -> None:
     (bundle / "engine.tensorrt.plan").write_bytes(b"plan")
     manifest = open_bundle(bundle).manifest
     manifest["files"]["engine.tensorrt.plan"] = {}
-    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    seal(bundle, manifest)
     rehash(bundle)
 
 

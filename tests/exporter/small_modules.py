@@ -181,7 +181,7 @@ def one_table_cut_along_both_axes(m, x):
     return torch.relu(m["one"](x) + table)[:, -1], torch.relu(m["two"](x) * table)[:, :, -1]
 
 
-@module(rnn=lambda: nn.GRU(6, 5, batch_first=True), out=dense(5, 3))
+@module(rnn=lambda: nn.GRU(6, 5, batch_first=True, bidirectional=True), out=dense(10, 3))
 def gru(m, x):
     return m["out"](m["rnn"](x[:, :4])[0])[:, -1]
 
@@ -216,6 +216,20 @@ def looked_up(m, x):
 def attention_in_plain_operators(m, x):
     weights = torch.softmax(m["q"](x) @ m["k"](x).transpose(1, 2) * 6**-0.5, -1)
     return m["out"](weights @ x)[:, -1]
+
+
+@module(q=dense(), k=dense(), out=dense())
+def attention_under_a_mask_of_pairs(m, x):
+    pairs = x[:, :, None, 0] > x[:, None, :, 1]
+    return m["out"](F.scaled_dot_product_attention(m["q"](x), m["k"](x), x, pairs))[:, -1]
+
+
+@module(q=dense(), k=dense(), out=dense())
+def distances_added_to_scores(m, x):
+    at = torch.arange(x.shape[1])
+    back = (at[:, None] - at[None, :]).float()
+    bias = (-0.5 * back).masked_fill(back < 0, -torch.inf)
+    return m["out"](F.scaled_dot_product_attention(m["q"](x), m["k"](x), x, bias))[:, -1]
 
 
 @module(one=dense(), two=dense(bias=False), three=dense())

@@ -11,7 +11,7 @@ import pytest
 from onnx import numpy_helper
 
 from temport.exporter import cli
-from temport.exporter.bundle.directory import open_bundle
+from temport.exporter.bundle.directory import open_bundle, seal
 from temport.exporter.graph.masks import boolean_constants
 
 Command = Callable[..., tuple[int, str, str]]
@@ -109,7 +109,7 @@ def test_flipped_weight_fails_the_gate(temport: Command, tmp_path: Path) -> None
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         "bytes": path.stat().st_size,
     }
-    (tmp_path / "b" / "manifest.json").write_text(json.dumps(manifest))
+    seal(tmp_path / "b", manifest)
     code, out, _ = temport("parity", "b", *FAST)
     assert code == 1 and "fail" in out
 
@@ -172,12 +172,18 @@ def test_own_module(temport: Command, tmp_path: Path) -> None:
     assert code == 0, out  # without the source the recorded vectors are the truth
 
 
-@pytest.mark.parametrize("opset", ["20", "23"])
-def test_a_module_for_one_length_with_a_constant_mask(temport: Command, tmp_path: Path, opset: str) -> None:
+@pytest.mark.parametrize(
+    ("made", "seq", "opset"), [("with_a_mask_of_its_own", "2:10:40", "20"), ("for_one_length", "10", "23")]
+)
+def test_a_module_with_attention_in_plain_torch(
+    temport: Command, tmp_path: Path, made: str, seq: str, opset: str
+) -> None:
     (tmp_path / "mine.py").write_text(FACTORY)
-    arguments = ("--module", "mine.py:for_one_length", "--shape", "signal=batch,seq,12", "--opset", opset)
-    code, out, err = temport("export", *arguments, "--seq", "10", "--batch", "1:2:4", "--out", "b", *FAST)
+    arguments = ("--module", f"mine.py:{made}", "--shape", "signal=batch,seq,12", "--opset", opset)
+    code, out, err = temport("export", *arguments, "--seq", seq, "--batch", "1:2:4", "--out", "b", *FAST)
     assert code == 0, out + err
+    model = onnx.load(tmp_path / "b" / "model.onnx")
+    assert [node.op_type for node in model.graph.node].count("OnlineSoftmaxAttention") == 1
     assert open_bundle(tmp_path / "b").declaration.outputs[0].onnx_shape() == ["batch", 12]
 
 
@@ -214,13 +220,6 @@ BAD = {
     "module-text": (["--module", "notes.md:make", "--shape", "x=batch,seq,2"], "not a Python file"),
     "module-syntax": (["--module", "broken.py:make", "--shape", "x=batch,seq,2"], "not valid Python"),
     "module-shape": (["--module", "mine.py:make", "--shape", "x=batch;seq"], "--shape"),
-    "module-mask": (
-        [
-            *("--module", "mine.py:with_a_mask_of_its_own", "--shape", "signal=batch,seq,12"),
-            *("--seq", "dynamic"),
-        ],
-        "give the length of the sequence as a number",
-    ),
     "module-length": (
         ["--module", "mine.py:for_one_length", "--shape", "signal=batch,seq,12", "--seq", "9"],
         "does not run with batch 1, seq 9: RuntimeError: The size",

@@ -1,4 +1,4 @@
-"""The rewrites that put FusedDense, FusedLSTM and ResidualLayerNorm in the place of standard operators."""
+"""The rewrites that put FusedDense, FusedLSTM, FusedGRU and ResidualLayerNorm in the place of standard operators."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from onnx.reference import ReferenceEvaluator
 
 from temport.exporter.declare.architectures import declare
 from temport.exporter.declare.streams import declare_stream
-from temport.exporter.passes.fused_lstm import fused_lstm
+from temport.exporter.passes.fused_recurrent import fused_recurrent
+from temport.exporter.passes.notes import Notes
 from temport.exporter.runtimes.op_reference import REFERENCE_OPS
 from tests.traces import build
 
@@ -106,44 +107,82 @@ def rewritten(rewrite, nodes, inputs, constants, outputs) -> list[str]:
     return [node.op_type for node in model.graph]
 
 
-def test_which_lstms_are_fused() -> None:
-    weights = {"w": np.zeros((1, 8, 3), np.float32), "r": np.zeros((1, 8, 2), np.float32)}
-    weights |= {"lengths": np.array([1], np.int32), "b": np.zeros((1, 16), np.float32)}
-    cases = [
-        (["x", "w", "r", "b"], {}, "FusedLSTM"),
-        (["x", "w", "r", "b"], {"direction": "forward"}, "FusedLSTM"),
-        (["x", "w", "r", "b", "lengths"], {}, "LSTM"),
-        (["x", "w", "r"], {"direction": "reverse"}, "LSTM"),
-        (["x", "w", "r"], {"clip": 3.0}, "LSTM"),
-        (["x", "w", "r"], {"activations": ["Sigmoid", "Relu", "Tanh"]}, "LSTM"),
-    ]
-    for names, attributes, expected in cases:
-        node = helper.make_node("LSTM", names, ["y"], hidden_size=2, **attributes)
-        assert rewritten(fused_lstm, [node], {"x": [4, 1, 3]}, weights, {"y": None}) == [expected], attributes
+STAY = [
+    ("LSTM", ["x", "w", "r", "b", "lengths"], {}, "its sequences have lengths of their own"),
+    ("LSTM", ["x", "w", "r", "b", "", "", "", "p"], {}, "it has peepholes"),
+    ("LSTM", ["x", "w", "r"], {"clip": 3.0}, "clip = 3.0"),
+    ("LSTM", ["x", "w", "r"], {"input_forget": 1}, "input_forget = 1"),
+    (
+        "LSTM",
+        ["x", "w", "r"],
+        {"activations": ["Sigmoid", "Relu", "Tanh"]},
+        "activations = ['Sigmoid', 'Relu', 'Tanh']",
+    ),
+    ("LSTM", ["x", "x", "r"], {}, "its weights are no constants"),
+    ("GRU", ["x", "w", "r"], {}, "linear_before_reset = 0"),
+    ("GRU", ["x", "w", "r"], {"linear_before_reset": 1, "layout": 1}, "layout = 1"),
+    ("GRU", ["wide_x", "wide", "wide_r"], {"linear_before_reset": 1}, "its weights are not float32"),
+]
 
 
-def test_outputs_that_lstms_leave_out_get_names_of_their_own() -> None:
-    """Two nodes without a name, one with nothing but its last state."""
-    weights = {"w": np.ones((1, 8, 3), np.float32), "r": np.ones((1, 8, 2), np.float32)}
+@pytest.mark.parametrize(("op", "names", "attributes", "why"), STAY)
+def test_which_layers_stay_and_why(
+    op: str, names: list[str], attributes: dict[str, object], why: str
+) -> None:
+    weights = weights_of(op, 1) | {"lengths": np.array([1], np.int32), "p": np.zeros((1, 6), np.float32)}
+    weights |= {f"wide_{n}" if n != "w" else "wide": weights[n].astype(np.float64) for n in "wr"}
+    weights |= {"wide_x": np.zeros((4, 1, 3))}
+    node = helper.make_node(op, names, ["y"], hidden_size=2, **attributes)
+    notes = Notes()
+    model = ir.from_proto(graph_of([node], {"x": [4, 1, 3]}, weights, {"y": None}))
+    assert not fused_recurrent(model, notes)
+    assert list(notes) == [f"fused_recurrent: {op} (node y) stays as it is: {why}"]
+
+
+def weights_of(op: str, directions: int) -> dict[str, np.ndarray]:
+    """W, R and B of two units over three features."""
+    rows, draw = {"LSTM": 8, "GRU": 6}[op], np.random.default_rng(0).standard_normal
+    shapes = {"w": (directions, rows, 3), "r": (directions, rows, 2), "b": (directions, 2 * rows)}
+    return {name: draw(shape).astype(np.float32) for name, shape in shapes.items()}
+
+
+@pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
+@pytest.mark.parametrize("op", ["LSTM", "GRU"])
+def test_layers_of_every_direction(op: str, direction: str) -> None:
+    """Two layers over one input, with a state; the second leaves out all but its last h."""
+    ways, states = (2 if direction == "bidirectional" else 1), (2 if op == "LSTM" else 1)
+    attributes = {"hidden_size": 2, "direction": direction, "linear_before_reset": 1}
+    attributes |= {
+        "activations": (["Sigmoid", "Tanh", "Tanh"] if op == "LSTM" else ["Sigmoid", "Tanh"]) * ways
+    }
+    if op == "LSTM":
+        del attributes["linear_before_reset"]
+    last = ["h", "c"][:states]
     nodes = [
-        helper.make_node("LSTM", ["x", "w", "r"], ["y"], hidden_size=2),
-        helper.make_node("LSTM", ["x", "w", "r"], ["", "h"], hidden_size=2),
+        helper.make_node(op, ["x", "w", "r", "b", "", *["s"] * states], ["y", *last], "one", **attributes),
+        helper.make_node(op, ["x", "w", "r"], ["", "only_h"], **attributes),
     ]
-    x = np.ones((4, 1, 3), np.float32)
-    proto = graph_of(nodes, {"x": [4, 1, 3]}, weights, {"y": [4, 1, 1, 2], "h": [1, 1, 2]})
-    before = ReferenceEvaluator(proto).run(None, {"x": x})
-    model = ir.from_proto(proto)
-    assert fused_lstm(model)
+    outputs = {"y": [None, ways, None, 2], **{name: [ways, None, 2] for name in [*last, "only_h"]}}
+    inputs = {"x": ["seq", "batch", 3], "s": [ways, "batch", 2]}
+    model = ir.from_proto(graph_of(nodes, inputs, weights_of(op, ways), outputs))
+    notes, before = Notes(), ir.to_proto(model)
+    assert fused_recurrent(model, notes) and not list(notes)
     after = ir.to_proto(model)
-    after.opset_import.append(helper.make_opsetid("temport", 1))
+    found = Counter(node.op_type for node in after.graph.node)
+    assert found[f"Fused{op}"] == 2 * ways and found[op] == 0
+    names = [node.name for node in after.graph.node if node.name]
+    assert len(set(names)) == len(names)
+    held = {constant.name for constant in after.graph.initializer}
+    assert held <= {name for node in after.graph.node for name in node.input}, "weights nobody reads any more"
     onnx.checker.check_model(after, full_check=True)
-    for old, new in zip(
-        before, ReferenceEvaluator(after, new_ops=REFERENCE_OPS).run(None, {"x": x}), strict=True
-    ):
-        np.testing.assert_allclose(new, old, atol=1e-6)
-
-
-def test_an_lstm_with_weights_from_the_graph_stays() -> None:
-    node = helper.make_node("LSTM", ["x", "w", "r"], ["y"], hidden_size=2)
-    inputs = {"x": [4, 1, 3], "w": [1, 8, 3], "r": [1, 8, 2]}
-    assert rewritten(fused_lstm, [node], inputs, {}, {"y": None}) == ["LSTM"]
+    for seq, batch in ((1, 1), (5, 3)):
+        draw = np.random.default_rng(seq).standard_normal
+        feeds = {
+            "x": draw((seq, batch, 3)).astype(np.float32),
+            "s": draw((ways, batch, 2)).astype(np.float32),
+        }
+        session = ort.InferenceSession(before.SerializeToString(), providers=["CPUExecutionProvider"])
+        truth = session.run(None, feeds)  # ONNX's evaluator has no layer that is reversed alone
+        got = ReferenceEvaluator(after, new_ops=REFERENCE_OPS).run(None, feeds)
+        for old, new in zip(truth, got, strict=True):
+            np.testing.assert_allclose(new, old, atol=2e-6)

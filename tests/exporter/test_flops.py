@@ -41,16 +41,22 @@ def total(model):
     return sum(count_flops(model, STATIC).values())
 
 
-def test_matmul_gemm_conv_lstm():
+def test_matmul_gemm_conv():
     shapes = {"x": [3, 5, 7], "w": [7, 11]}
     assert total(one_node("MatMul", shapes, [3, 5, 11])) == 2 * 3 * 5 * 7 * 11
     assert total(one_node("Gemm", {"x": [7, 5], "w": [11, 7]}, [5, 11], transA=1, transB=1)) == 2 * 5 * 7 * 11
     conv = one_node("Conv", {"x": [2, 6, 9], "w": [6, 1, 4]}, [2, 6, 9], group=6, pads=[3, 0])
     assert total(conv) == 2 * 2 * 6 * 9 * 4
-    lstm = one_node(
-        "LSTM", {"x": [9, 2, 5], "w": [1, 12, 5], "r": [1, 12, 3]}, [9, 1, 2, 3], ("w", "r"), hidden_size=3
-    )
-    assert total(lstm) == 2 * 9 * 2 * (12 * 5 + 12 * 3)
+
+
+@pytest.mark.parametrize(
+    ("op", "gates"), [("LSTM", 4), ("GRU", 3), ("RNN", 1), ("FusedLSTM", 4), ("FusedGRU", 3)]
+)
+def test_recurrence_counts_both_products_of_every_frame(op, gates):
+    shapes = {"x": [9, 2, 5], "w": [1, gates * 3, 5], "r": [1, gates * 3, 3]}
+    domain = "temport" if op.startswith("Fused") else ""
+    layer = one_node(op, shapes, [9, 1, 2, 3], ("w", "r"), domain, hidden_size=3)
+    assert total(layer) == 2 * 9 * 2 * gates * 3 * (5 + 3)
 
 
 @pytest.mark.parametrize("window", [0, 1, 4, 100])

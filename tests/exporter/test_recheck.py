@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from temport.exporter.bundle.directory import MANIFEST
+from temport.exporter.bundle.directory import MANIFEST, seal
 from temport.exporter.errors import UserError
 from temport.exporter.export import run_export
 from temport.exporter.parity.serial import read_json
@@ -51,7 +51,7 @@ def test_a_manifest_runs_no_code(inside: bool, bundle: Path, tmp_path: Path) -> 
     evil.write_text(SOURCE + MARK)
     manifest = json.loads((bundle / MANIFEST).read_text())
     manifest["declaration"]["module"] = f"{evil}:Own"
-    (bundle / MANIFEST).write_text(json.dumps(manifest))
+    seal(bundle, manifest)
     assert run_parity_of_bundle(bundle, ("onnxruntime_cpu",), console=QUIET)
     assert not evil.with_suffix(".ran").exists()
     assert run_parity_of_bundle(bundle, ("onnxruntime_cpu",), console=QUIET, source=f"{evil}:Own")

@@ -12,6 +12,8 @@ from temport.exporter.declare.declaration import Declaration
 from temport.exporter.declare.modules import declare_factory
 from temport.exporter.declare.observe import drawn
 from temport.exporter.parity.graph_oracle import Float64Graph
+from temport.exporter.passes.fused_recurrent import fused_recurrent
+from temport.exporter.passes.notes import Notes
 from temport.exporter.trace.trace import trace
 
 CASES = [
@@ -65,8 +67,14 @@ def test_a_layer_is_a_node_at_every_length(case) -> None:
     declaration, module, model = exported(Recurrent(*case), [x, *state])
     nodes = [node for node in model.graph if node.op_type == kind.__name__]
     assert len(nodes) == layers and stateful == any(value is not None for value in nodes[0].inputs[5:])
+    fused, notes = model.clone(), Notes()
+    assert fused_recurrent(fused, notes) == (kind is not nn.RNN) and not list(notes)
+    directions = 2 if bidirectional else 1
+    ours = [node for node in fused.graph if node.op_type == f"Fused{kind.__name__}"]
+    assert kind is nn.RNN or len(ours) == layers * directions
     for batch, seq in ((1, 1), (3, 7), (2, 64)):
         agree(declaration, module, model, batch, seq)
+        agree(declaration, module, fused, batch, seq)
 
 
 def test_a_relu_cell() -> None:

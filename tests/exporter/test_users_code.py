@@ -10,6 +10,7 @@ from rich.console import Console
 from temport.exporter.errors import UserError
 from temport.exporter.export import run_export
 from temport.exporter.request import ExportRequest
+from temport.plugins import first_line
 
 SOURCE = """
 import torch
@@ -87,3 +88,14 @@ def test_a_module_that_asserts_its_length_is_exported_at_that_length(tmp_path: P
     path = tmp_path / "own.py"
     path.write_text(SOURCE)
     assert export(path, "Asserts")
+
+
+def test_a_cause_that_a_message_announces_is_told() -> None:
+    """OpenVINO's first lines are places in its source, each ending in a colon."""
+    error = RuntimeError(
+        "Exception from src/core.cpp:105:\nException from src/node.cpp:9:\nshapes differ\nmore"
+    )
+    assert first_line(error) == (
+        "RuntimeError: Exception from src/core.cpp:105: Exception from src/node.cpp:9: shapes differ"
+    )
+    assert first_line(ValueError("one\ntwo")) == "ValueError: one" and first_line(KeyError()) == "KeyError"

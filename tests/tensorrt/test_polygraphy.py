@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from temport.exporter.compilers.contract import EngineReport
+from temport.exporter.compilers.engines import summary
 from temport.exporter.compilers.polygraphy import COMMAND, SCRIPT, write_polygraphy
 from tests.tensorrt.models import AttentionCase, declaration
 
@@ -98,3 +99,21 @@ def test_bfloat16_needs_no_onnx_runtime(bundle: Path) -> None:
     assert call.startswith(
         f" run engine.tensorrt.plan --trt --plugins {Path.cwd()}/my ops.so --trt --data-loader"
     )
+
+
+@pytest.mark.parametrize(
+    ("layers", "told"),
+    [
+        ([], "attention: no op of ours, and no fused layer, no mask of ours"),
+        (
+            ["_gemm_mha_v2_myl0"],
+            "no op of ours; 1 layers fused from standard operators, with tables of 7200 bytes",
+        ),
+    ],
+)
+def test_a_summary_says_what_the_layers_show(layers: list[str], told: str) -> None:
+    """Attention that no op of ours stands for is not called none."""
+    tables = [{"name": "m", "shape": [1, 1, 60, 60], "bytes": 7200}]
+    found = [{"name": name, "constants": tables} for name in layers]
+    built = {"bytes": 2**20, "build_seconds": 1.0, "layers": found, "attention": [], "masks": []}
+    assert told in summary(replace(engine(), **built))

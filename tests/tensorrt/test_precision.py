@@ -20,6 +20,7 @@ from temport.exporter.declare.declaration import Declaration
 from temport.exporter.errors import UserError
 from temport.exporter.parity.overflow import find_overflow
 from temport.exporter.passes.attach_bodies import attach_bodies
+from temport.exporter.passes.notes import Notes
 from temport.exporter.passes.precision import PrecisionChange, lower_precision
 from temport.exporter.trace.clean import clean
 from temport.exporter.trace.fold_constants import fold_constants
@@ -180,6 +181,18 @@ def test_output_keeps_name_and_type() -> None:
     assert np.allclose(run(proto, {"x": np.ones((2, 4), np.float32)}), 2.0)
 
 
+@pytest.mark.parametrize(("opset", "float32"), [(20, {"Elu": 1}), (22, {})])
+def test_an_operator_without_bfloat16_stays_in_float32(opset: int, float32: dict[str, int]) -> None:
+    """Elu and Conv have it from opset 22 on; before, a file with it would be refused."""
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["h"]), helper.make_node("Elu", ["h"], ["y"])]
+    model = graph(nodes, weight("w", 1))
+    model.opset_imports[""] = opset
+    notes = Notes()
+    assert lower_precision(model, "bfloat16", notes).float32 == float32
+    assert ["has no bfloat16 in opset 20" in note for note in notes] == [True] * len(float32)
+    onnx.checker.check_model(ir.to_proto(model), full_check=True)
+
+
 def test_unknown_precision() -> None:
     with pytest.raises(ValueError, match="'fp8' is no half precision; they are float16, bfloat16"):
         lower_precision(graph([helper.make_node("Relu", ["x"], ["y"])]), "fp8")
@@ -198,6 +211,10 @@ def test_overflow_is_named_with_its_case() -> None:
     assert (found.tensor, found.node, found.case, found.largest) == ("h", "product", "large", 4e5)
     assert "product" in str(found)
     assert find_overflow(plain, retyped, change.half, cases, "bfloat16") == []
+    masked = ir.to_proto(
+        graph(nodes, weight("w", -np.inf))
+    )  # an infinity is one in every type, as a mask has it
+    assert find_overflow(masked, retyped, change.half, cases, "float16") == []
     assert find_overflow(plain, retyped, change.half, {"normal": cases["normal"]}, "float16") == []
     assert find_overflow(plain, retyped, ["of another name"], cases, "float16") == []
 

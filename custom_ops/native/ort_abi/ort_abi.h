@@ -116,7 +116,10 @@ struct Slot<Number, R(Args...)> {
   SLOT(99, ReleaseTensorTypeAndShapeInfo, void(TensorInfo*)) \
   SLOT(100, ReleaseSessionOptions, void(SessionOptions*)) \
   SLOT(130, AddSessionConfigEntry, Status*(SessionOptions*, const char*, const char*)) \
+  SLOT(162, KernelInfoGetAttributeArray_float, Status*(const KernelInfo*, const char*, float*, size_t*)) \
+  SLOT(163, KernelInfoGetAttributeArray_int64, Status*(const KernelInfo*, const char*, int64_t*, size_t*)) \
   SLOT(228, RegisterCustomOpsLibrary_V2, Status*(SessionOptions*, const char*)) \
+  SLOT(236, KernelInfoGetAttribute_tensor, Status*(const KernelInfo*, const char*, Allocator*, Value**)) \
   SLOT(244, KernelInfo_GetNodeName, Status*(const KernelInfo*, char*, size_t*)) \
   SLOT(249, KernelInfoGetConstantInput_tensor, Status*(const KernelInfo*, size_t, int*, const Value**)) \
   SLOT(267, ShapeInferContext_GetInputCount, Status*(const ShapeInferContext*, size_t*)) \

@@ -26,12 +26,28 @@ def npy(array: np.ndarray) -> bytes:
 def manifest() -> bytes:
     axis = {"name": "batch", "min": 1, "opt": 2, "max": 4}
     spec = {"name": "x", "dtype": "float32", "shape": [axis, 3]}
+    sides = {"inputs": [spec], "outputs": [{**spec, "name": "y"}]}
+    declaration = {
+        **sides,
+        "arch": "mega",
+        "options": {"embed_dim": 8},
+        "opset": 20,
+        "ops": "custom",
+        "precision": "float32",
+        "seed": 0,
+        "weights": "seed",
+        "semantics": 1,
+        "notes": [],
+    }
     content = {
         "format": 1,
         "semantics": 1,
-        "declaration": {"arch": "mega", "ops": "custom"},
-        "signature": {"inputs": [spec], "outputs": [{**spec, "name": "y"}]},
+        "temport": "0.1.0",
+        "declaration": declaration,
+        "signature": sides,
         "files": {"model.onnx": {"sha256": "0" * 64, "bytes": 7}},
+        "masks": [],
+        "versions": {},
     }
     return json.dumps(content).encode()
 

@@ -28,9 +28,10 @@ const char* const kUsage =
     "usage: temport-run BUNDLE [--replay] [--bench [--frames N] [--host-noise]]\n"
     "                   [--input [NAME=]x.npy ... --output [NAME=]y.npy ... [--restore STATE] [--save STATE]]\n"
     "                   [--runtime onnxruntime|tensorrt|tensorrt-rtx] [--library libonnxruntime.so]\n"
-    "                   [--ops libtemport_ops.so|none] [--threads N]\n"
+    "                   [--ops /path/of/libtemport_ops.so|none] [--threads N] [--digest SHA256] [--strict]\n"
     "                   [--on-nonfinite refuse|pass] [--timeout SECONDS]\n"
     "--host-noise times arithmetic of the same length between the frames: what the machine itself adds to a latency.\n"
+    "--digest refuses every bundle but the one whose manifest.sha256 says it; --strict refuses files that no manifest lists.\n"
     "--on-nonfinite says what a stream does with a frame that holds NaN or infinity: refuse (the default) leaves its state\n"
     "as it was and writes NaN as its output, pass computes it.\n"
     "Prints one JSON object on stdout. Exit code 0: done and every judged case passed; 1: a case failed or more than half\n"
@@ -47,6 +48,8 @@ Result<Arguments> parse_arguments(int count, char** values) {
       arguments.bench = true;
     } else if (word == "--host-noise") {
       arguments.host_noise = true;
+    } else if (word == "--strict") {
+      arguments.opening.strict = true;
     } else if (word == "--help" || word == "-h") {
       arguments.help = true;
     } else if (word.rfind("--", 0) != 0) {
@@ -72,6 +75,9 @@ Result<Arguments> parse_arguments(int count, char** values) {
         arguments.timeout = seconds_of(value, kMaxSeconds);
         if (arguments.timeout == 0)
           return invalid_argument("--timeout " + value + " is not a number of seconds up to " + std::to_string(kMaxSeconds));
+      } else if (word == "--digest") {
+        if (value.empty()) return invalid_argument("--digest is empty; give the one that manifest.sha256 holds");
+        arguments.opening.digest = value;
       } else if (word == "--restore") {
         arguments.state.restore = value;
       } else if (word == "--save") {

@@ -16,6 +16,7 @@ struct StateFiles {
 
 struct Arguments {
   std::string bundle;
+  BundleOptions opening;
   SessionOptions session;
   // Tensor name (empty: the only one on its side) and file.
   std::vector<std::pair<std::string, std::string>> inputs, outputs;

@@ -31,10 +31,11 @@ const char* machine() {
 }
 
 Result<bool> run(const Arguments& arguments, Json& report) {
-  auto bundle = Bundle::open(arguments.bundle);
+  auto bundle = Bundle::open(arguments.bundle, arguments.opening);
   if (!bundle) return bundle.error();
   report = {{"format", 1},
             {"architecture", bundle->architecture()},
+            {"digest", bundle->digest()},
             {"runner", std::string("temport-run ") + temport_version()},
             {"machine", machine()},
             {"threads", arguments.session.threads}};

@@ -50,10 +50,12 @@ extern "C" {
 
 const char* temport_version(void) { return TEMPORT_VERSION; }
 
-temport_code temport_bundle_open(const char* directory, temport_bundle** bundle, temport_error* error) {
+temport_code temport_bundle_open(const char* directory, const temport_bundle_options* options, temport_bundle** bundle,
+                                 temport_error* error) {
   return guarded(error, [&]() -> Result<void> {
     if (!directory || !bundle) return invalid_argument("a directory and a place for the bundle are needed");
-    auto opened = BundleDirectory::open(directory);
+    const std::string digest = options ? text(options->digest) : "";
+    auto opened = BundleDirectory::open(directory, digest, options && options->strict);
     if (!opened) return opened.error();
     *bundle = new temport_bundle(*std::move(opened));
     return {};
@@ -76,6 +78,8 @@ size_t temport_bundle_states(const temport_bundle* bundle, const temport_state_s
   *specs = bundle->states.data();
   return bundle->states.size();
 }
+
+const char* temport_bundle_digest(const temport_bundle* bundle) { return bundle->directory.digest().c_str(); }
 
 const char* temport_bundle_architecture(const temport_bundle* bundle) {
   return bundle->directory.manifest().architecture.c_str();

@@ -3,8 +3,6 @@
 #include <set>
 #include <vector>
 
-#include "tensor.h"
-
 namespace temport::internal {
 namespace {
 
@@ -13,18 +11,25 @@ constexpr size_t kMaxDepth = 32, kMaxValues = 100000;
 }  // namespace
 
 Result<Json> parse_json(std::string_view text) {
-  std::vector<std::set<std::string>> keys;  // of the objects that are open
+  using Event = Json::parse_event_t;
+  if (text.find('\0') != text.npos) return refused("it is not JSON");  // the parser would take it for the end
+  if (text.substr(0, 3) == "\xef\xbb\xbf") return refused("it begins with a byte order mark");
+  std::vector<std::set<std::string>> open;  // the keys of each object, and nothing of each array
   size_t values = 0;
   const char* problem = nullptr;
-  const auto watch = [&](int depth, Json::parse_event_t event, Json& parsed) {
-    if (static_cast<size_t>(depth) > kMaxDepth) problem = "it is nested too deeply";
-    if (++values > kMaxValues) problem = "it has too many values";
+  const auto watch = [&](int, Event event, Json& parsed) {
     if (problem) return false;
-    if (event == Json::parse_event_t::object_start) keys.emplace_back();
-    if (event == Json::parse_event_t::object_end) keys.pop_back();
-    if (event == Json::parse_event_t::key && !keys.back().insert(parsed.get<std::string>()).second)
-      problem = "it repeats a key";
-    return true;
+    if (event == Event::object_end || event == Event::array_end) {
+      open.pop_back();
+      return true;
+    }
+    if (++values > kMaxValues) problem = "it has too many values";
+    if (event == Event::object_start || event == Event::array_start) {
+      open.emplace_back();
+      if (open.size() > kMaxDepth) problem = "it is nested too deeply";
+    }
+    if (event == Event::key && !open.back().insert(parsed.get<std::string>()).second) problem = "it repeats a key";
+    return !problem;
   };
   Json json = Json::parse(text.begin(), text.end(), watch, /*allow_exceptions=*/false);
   if (problem) return refused(problem);
@@ -38,27 +43,8 @@ const Json* member(const Json& object, const char* key) {
   return found == object.end() ? nullptr : &*found;
 }
 
-std::optional<bool> flag_member(const Json& object, const char* key) {
-  const Json* value = member(object, key);
-  if (!value) return false;
-  return value->is_boolean() ? std::optional<bool>(value->get<bool>()) : std::nullopt;
-}
-
-const std::string* string_member(const Json& object, const char* key) {
-  const Json* value = member(object, key);
-  return value ? value->get_ptr<const std::string*>() : nullptr;
-}
-
-std::optional<int64_t> as_size(const Json& value) {
-  if (!value.is_number_unsigned()) return std::nullopt;
-  const auto number = value.get<uint64_t>();
-  if (number > static_cast<uint64_t>(kMaxElements)) return std::nullopt;
-  return static_cast<int64_t>(number);
-}
-
-std::optional<int64_t> size_member(const Json& object, const char* key) {
-  const Json* value = member(object, key);
-  return value ? as_size(*value) : std::nullopt;
+int64_t whole_number(const Json& value) {
+  return value.is_number_float() ? static_cast<int64_t>(value.get<double>()) : value.get<int64_t>();
 }
 
 }  // namespace temport::internal

@@ -3,7 +3,6 @@
 
 #include <cstdint>
 #include <nlohmann/json.hpp>
-#include <optional>
 #include <string>
 #include <string_view>
 
@@ -13,17 +12,14 @@ namespace temport::internal {
 
 using Json = nlohmann::json;
 
-// Refused: syntax errors, invalid UTF-8, nesting deeper than 32, more than 100000 values, and repeated keys (readers
-// differ in which one counts, so a file that has them may mean different things to different programs).
+// Refused: syntax errors, invalid UTF-8, a byte order mark, numbers beyond float64, more than 32 arrays and objects inside
+// one another, more than 100000 keys and values, and repeated keys (readers differ in which one counts, so a file that has
+// them may mean different things to different programs).
 Result<Json> parse_json(std::string_view text);
 
 // The member `key` of an object, or nullptr.
 const Json* member(const Json& object, const char* key);
-// A bool that may be left out, which means false; nothing where the member is something else.
-std::optional<bool> flag_member(const Json& object, const char* key);
-const std::string* string_member(const Json& object, const char* key);
-// An integer in [0, kMaxElements].
-std::optional<int64_t> size_member(const Json& object, const char* key);
-std::optional<int64_t> as_size(const Json& value);
+// A number that a schema found to be whole and within 53 bits, however it is spelled.
+int64_t whole_number(const Json& value);
 
 }  // namespace temport::internal

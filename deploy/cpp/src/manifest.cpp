@@ -3,61 +3,39 @@
 #include <algorithm>
 #include <set>
 
-#include "json.h"
+#include "manifest_schema.h"
+#include "schema.h"
 #include "sizes.h"
 
 namespace temport::internal {
 namespace {
 
-constexpr size_t kMaxTensors = 256, kMaxFiles = 256, kMaxName = 255;
+std::string text_of(const Json& object, const char* key) { return object.at(key).get<std::string>(); }
 
-bool plain_name(const std::string& name) {
-  return !name.empty() && name.size() <= kMaxName && name != "." && name != ".." &&
-         name.find_first_of(std::string("/\\\0", 3)) == std::string::npos;
-}
-
-bool hex_digest(const std::string& text) {
-  return text.size() == 64 && text.find_first_not_of("0123456789abcdef") == std::string::npos;
-}
-
-std::optional<Axis> read_axis(const Json& json) {
-  if (const auto size = as_size(json)) return Axis{"", *size, *size, *size};
-  const std::string* name = string_member(json, "name");
-  const auto min = size_member(json, "min"), opt = size_member(json, "opt"), max = size_member(json, "max");
-  if (!name || name->empty() || name->size() > kMaxName || !min || !opt || !max) return std::nullopt;
-  if (!(0 <= *min && 1 <= *max && *min <= *opt && *opt <= *max)) return std::nullopt;
-  return Axis{*name, *min, *opt, *max};
-}
-
-Result<TensorSpec> read_spec(const Json& json) {
-  const std::string *name = string_member(json, "name"), *dtype = string_member(json, "dtype");
-  const Json* shape = member(json, "shape");
-  if (!name || name->empty() || name->size() > kMaxName || name->find('\0') != std::string::npos || !dtype || !shape ||
-      !shape->is_array() || shape->size() > kMaxRank)
-    return refused("its signature is malformed");
-  const auto type = dtype_from_name(*dtype);
-  if (!type) return refused("its signature gives " + *name + " the unknown element type " + *dtype);
-  TensorSpec spec{*name, *type, {}};
-  std::vector<int64_t> largest;
-  for (const auto& size : *shape) {
-    const auto axis = read_axis(size);
-    if (!axis) return refused("its signature gives " + *name + " a malformed axis");
-    spec.axes.push_back(*axis);
-    largest.push_back(axis->max);
+Axis read_axis(const Json& json) {
+  if (!json.is_object()) {
+    const int64_t size = whole_number(json);
+    return {"", size, size, size};
   }
-  if (!element_count(largest)) return refused("its signature makes " + *name + " larger than any memory");
-  return spec;
+  return {text_of(json, "name"), whole_number(json.at("min")), whole_number(json.at("opt")), whole_number(json.at("max"))};
 }
 
-Result<std::vector<TensorSpec>> read_specs(const Json& json, const char* side) {
-  const Json* list = member(json, side);
-  if (!list || !list->is_array() || list->empty() || list->size() > kMaxTensors)
-    return refused(std::string("its signature has no ") + side);
+Result<std::vector<TensorSpec>> read_specs(const Json& list) {
   std::vector<TensorSpec> specs;
-  for (const auto& item : *list) {
-    auto spec = read_spec(item);
-    if (!spec) return spec.error();
-    specs.push_back(*std::move(spec));
+  for (const auto& item : list) {
+    const auto dtype = dtype_from_name(text_of(item, "dtype"));
+    if (!dtype) return refused("its signature has an element type that this library does not know");
+    TensorSpec spec{text_of(item, "name"), *dtype, {}};
+    std::vector<int64_t> largest;
+    for (const auto& size : item.at("shape")) {
+      const Axis axis = read_axis(size);
+      if (!(axis.min <= axis.opt && axis.opt <= axis.max))
+        return refused("its signature gives " + spec.name + " an axis that is not min <= opt <= max");
+      spec.axes.push_back(axis);
+      largest.push_back(axis.max);
+    }
+    if (!element_count(largest)) return refused("its signature makes " + spec.name + " larger than any memory");
+    specs.push_back(std::move(spec));
   }
   return specs;
 }
@@ -88,8 +66,8 @@ Result<void> check_names(const Signature& signature) {
   return {};
 }
 
-const TensorSpec* find(const std::vector<TensorSpec>& specs, const std::string* name) {
-  const auto same = [&](const TensorSpec& spec) { return name && spec.name == *name; };
+const TensorSpec* find(const std::vector<TensorSpec>& specs, const std::string& name) {
+  const auto same = [&](const TensorSpec& spec) { return spec.name == name; };
   const auto found = std::find_if(specs.begin(), specs.end(), same);
   return found == specs.end() ? nullptr : &*found;
 }
@@ -97,22 +75,20 @@ const TensorSpec* find(const std::vector<TensorSpec>& specs, const std::string* 
 Result<std::vector<StateSpec>> read_states(const Json& json, const Signature& signature) {
   const Json* list = member(json, "states");
   if (!list) return std::vector<StateSpec>();
-  if (!list->is_array() || list->empty()) return refused("its signature has malformed states");
   const auto &inputs = signature.inputs, &outputs = signature.outputs;
   std::vector<StateSpec> states;
   std::set<const TensorSpec*> seen;
   for (const auto& pair : *list) {
-    const TensorSpec* before = find(inputs, string_member(pair, "input"));
-    const TensorSpec* after = find(outputs, string_member(pair, "output"));
+    const TensorSpec* before = find(inputs, text_of(pair, "input"));
+    const TensorSpec* after = find(outputs, text_of(pair, "output"));
     if (!before || !after) return refused("its signature has a state that is not an input and an output");
     if (!seen.insert(before).second || !seen.insert(after).second)
       return refused("its signature carries " + before->name + " or " + after->name + " twice");
     if (before->dtype != after->dtype || before->axes.empty() || !(before->axes == after->axes))
       return refused("its signature gives " + before->name + " and " + after->name + " different types or shapes");
-    const auto in_place = flag_member(pair, "in_place");
-    if (!in_place) return refused("its signature says neither true nor false of " + before->name + " in place");
-    states.push_back(
-        {static_cast<size_t>(before - inputs.data()), static_cast<size_t>(after - outputs.data()), *in_place});
+    const Json* in_place = member(pair, "in_place");
+    states.push_back({static_cast<size_t>(before - inputs.data()), static_cast<size_t>(after - outputs.data()),
+                      in_place && in_place->get<bool>()});
   }
   if (states.size() == inputs.size() || states.size() == outputs.size())
     return refused("its signature has states and no frame or no output beside them");
@@ -124,22 +100,8 @@ Result<std::vector<StateSpec>> read_states(const Json& json, const Signature& si
   return states;
 }
 
-Result<std::map<std::string, FileEntry>> read_files(const Json& json) {
-  const Json* list = member(json, "files");
-  if (!list || !list->is_object() || list->size() > kMaxFiles) return refused("it lists no files");
-  std::map<std::string, FileEntry> files;
-  for (const auto& [name, entry] : list->items()) {
-    if (!plain_name(name)) return refused("it names the file " + name + ", which is not a plain file name");
-    const std::string* digest = string_member(entry, "sha256");
-    const auto bytes = size_member(entry, "bytes");
-    if (!digest || !hex_digest(*digest) || !bytes) return refused("its entry of " + name + " is malformed");
-    files[name] = {*digest, static_cast<uint64_t>(*bytes)};
-  }
-  return files;
-}
-
 Result<Signature> signature_from(const Json& json) {
-  auto inputs = read_specs(json, "inputs"), outputs = read_specs(json, "outputs");
+  auto inputs = read_specs(json.at("inputs")), outputs = read_specs(json.at("outputs"));
   if (!inputs) return inputs.error();
   if (!outputs) return outputs.error();
   Signature signature{*std::move(inputs), *std::move(outputs), {}};
@@ -153,40 +115,25 @@ Result<Signature> signature_from(const Json& json) {
 }  // namespace
 
 bool is_weights(std::string_view file) {
-  const std::string_view model = kModelFile;
-  return file.size() > model.size() && file.substr(0, model.size()) == model;
-}
-
-Result<Signature> read_signature(std::string_view text) {
-  const auto json = parse_json(text);
-  if (!json) return json.error();
-  return signature_from(*json);
+  constexpr std::string_view kBegin = "model.onnx.";
+  return file.substr(0, kBegin.size()) == kBegin;
 }
 
 Result<Manifest> read_manifest(std::string_view text) {
-  const auto parsed = parse_json(text);
-  if (!parsed) return parsed.error();
-  const Json& json = *parsed;
-  const auto format = size_member(json, "format"), semantics = size_member(json, "semantics");
-  if (!format) return refused("it has no bundle format");
-  if (*format != kBundleFormat)
-    return refused("it has bundle format " + std::to_string(*format) + "; this library reads format " +
-                   std::to_string(kBundleFormat));
-  if (!semantics || *semantics != kSemantics)
-    return refused("its operators are not of version " + std::to_string(kSemantics) + ", which this library knows");
-  const Json* declaration = member(json, "declaration");
-  const std::string* arch = declaration ? string_member(*declaration, "arch") : nullptr;
-  const std::string* ops = declaration ? string_member(*declaration, "ops") : nullptr;
-  const std::string* precision = declaration ? string_member(*declaration, "precision") : nullptr;
-  if (!arch || !ops) return refused("its declaration is malformed");
-  const Json* signature_json = member(json, "signature");
-  if (!signature_json) return refused("it has no signature");
-  auto signature = signature_from(*signature_json);
+  static const Json schema = Json::parse(kManifestSchema);
+  auto json = parse_json(text);
+  if (!json) return json.error();
+  if (auto checked = check_schema(schema, *json); !checked) return checked.error();
+  auto signature = signature_from(json->at("signature"));
   if (!signature) return signature.error();
-  auto files = read_files(json);
-  if (!files) return files.error();
-  return Manifest{*arch, *ops == "custom", dtype_from_name(precision ? *precision : "").value_or(TEMPORT_FLOAT32),
-                  *std::move(signature), *std::move(files)};
+  const Json& declaration = json->at("declaration");
+  Manifest manifest{"", false, TEMPORT_FLOAT32, *std::move(signature), json->at("signature"), {}};
+  manifest.architecture = text_of(declaration, "arch");
+  manifest.custom_ops = text_of(declaration, "ops") == "custom";
+  manifest.precision = dtype_from_name(text_of(declaration, "precision")).value_or(TEMPORT_FLOAT32);
+  for (const auto& [name, entry] : json->at("files").items())
+    manifest.files[name] = {text_of(entry, "sha256"), static_cast<uint64_t>(whole_number(entry.at("bytes")))};
+  return manifest;
 }
 
 }  // namespace temport::internal

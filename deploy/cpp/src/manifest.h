@@ -5,14 +5,11 @@
 #include <string>
 #include <string_view>
 
+#include "json.h"
 #include "temport/result.hpp"
 #include "tensor.h"
 
 namespace temport::internal {
-
-constexpr int64_t kBundleFormat = 1;
-// The numeric definitions (operators of domain `temport`, version 1) that this library was written against.
-constexpr int64_t kSemantics = 1;
 
 struct FileEntry {
   std::string sha256;
@@ -24,16 +21,15 @@ struct Manifest {
   bool custom_ops;  // the graph has nodes of domain `temport`
   temport_dtype precision;  // what it computes in; a half model may still take and give float32
   Signature signature;
+  Json signature_as_written;  // the model carries the same
   std::map<std::string, FileEntry> files;
 };
 
 constexpr const char* kModelFile = "model.onnx";
-// External data lie beside the model, in files that begin with its name.
+// External data lie beside the model, in files that begin with its name and a dot.
 bool is_weights(std::string_view file);
 
+// Its form is that of exporter/bundle/manifest.schema.json; what a schema cannot say of a signature is checked after it.
 Result<Manifest> read_manifest(std::string_view text);
-
-// {"inputs": [spec], "outputs": [spec]}, and "states" for a step model, as the model's own metadata carry it.
-Result<Signature> read_signature(std::string_view text);
 
 }  // namespace temport::internal

@@ -2,7 +2,7 @@
 
 #include <cstdlib>
 #include <dlfcn.h>
-#include <link.h>
+#include <filesystem>
 #include <sstream>
 
 #include "file.h"
@@ -23,6 +23,17 @@ std::map<std::string, OpLibrary::Kernels> parse_kernels(const char* text) {
   return kernels;
 }
 
+// libtemport_ops.so in the directory of the library or program that holds this code; empty where that is not known.
+std::string beside_this_code() {
+  Dl_info info{};
+  if (!::dladdr(reinterpret_cast<const void*>(&beside_this_code), &info) || !info.dli_fname) return {};
+  const std::string loaded = info.dli_fname;
+  std::error_code unknown;
+  // A program that was found by $PATH is known by its bare name.
+  const auto own = std::filesystem::canonical(loaded.find('/') == std::string::npos ? "/proc/self/exe" : loaded, unknown);
+  return unknown ? std::string() : (own.parent_path() / "libtemport_ops.so").string();
+}
+
 template <class F>
 F* symbol(void* handle, const char* name) {
   return reinterpret_cast<F*>(::dlsym(handle, name));
@@ -34,17 +45,18 @@ Result<OpLibrary> OpLibrary::find(const std::string& asked) {
   if (asked == "none") return OpLibrary();
   const char* variable = std::getenv("TEMPORT_OPS_LIBRARY");
   const bool named = !asked.empty() || (variable && *variable);
-  const std::string name = !asked.empty() ? asked : named ? variable : "libtemport_ops.so";
+  const std::string name = !asked.empty() ? asked : named ? variable : beside_this_code();
+  // A name without a place would be whatever the loader finds first.
+  if (named && name[0] != '/') return invalid_argument("the op library is named by its absolute path, not " + name);
+  if (name.empty()) return OpLibrary();
   void* handle = ::dlopen(name.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (!handle) {
     const std::string reason = ::dlerror();
     if (named) return unavailable("the op library cannot be loaded: " + reason);
     return OpLibrary();
   }
-  link_map* map = nullptr;
-  const bool known = ::dlinfo(handle, RTLD_DI_LINKMAP, &map) == 0;
   OpLibrary found;
-  found.path = known ? map->l_name : name;
+  found.path = name;
   const auto describe = symbol<const char*()>(handle, "temport_ops_description");
   found.description = describe ? describe() : file_name(name);
   if (const auto in_place = symbol<int()>(handle, "temport_ops_write_in_place")) found.in_place = in_place() != 0;

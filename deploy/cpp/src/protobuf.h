@@ -24,7 +24,8 @@ class Message {
   // The same; `value` is that of a varint, and without meaning for any other field.
   bool step(uint64_t& number, std::string_view& payload, uint64_t& value) {
     uint64_t tag;
-    if (!varint(tag)) return false;
+    // Beyond 32 bits some readers drop the rest of a tag, and would see another field.
+    if (!varint(tag) || tag > UINT32_MAX || tag >> 3 == 0) return false;
     number = tag >> 3;
     payload = {};
     switch (tag & 7) {

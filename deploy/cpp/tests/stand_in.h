@@ -2,11 +2,21 @@
 #pragma once
 
 #include <dlfcn.h>
+#include <link.h>
+
+#include <string>
 
 #include "temport/temport.hpp"
 
+// A library that is no op library, by the absolute path that the loader knows it by.
+inline std::string some_library() {
+  link_map* map = nullptr;
+  ::dlinfo(::dlopen("libm.so.6", RTLD_NOW), RTLD_DI_LINKMAP, &map);
+  return map->l_name;
+}
+
 // `ops` "none": its step model runs as a function body would, or else as with native kernels.
-inline temport::SessionOptions stand_in(const char* ops = "none") {
+inline temport::SessionOptions stand_in(const std::string& ops = "none") {
   temport::SessionOptions options;
   options.library = STAND_IN_RUNTIME;
   options.ops = ops;

@@ -1,5 +1,6 @@
 #include <doctest/doctest.h>
 
+#include <limits>
 #include <sys/stat.h>
 
 #include "bundle.h"
@@ -51,16 +52,16 @@ TEST_CASE("an intact bundle opens and shows its signature") {
 }
 
 TEST_CASE("a changed manifest is refused with its reason") {
-  CHECK(says(refusal("\"format\": 1", "\"format\": 2"), "bundle format 2; this library reads format 1"));
-  CHECK(says(refusal("\"format\": 1, ", ""), "no bundle format"));
-  CHECK(says(refusal("\"semantics\": 1", "\"semantics\": 9"), "version 1"));
-  CHECK(says(refusal("\"model.onnx\"", "\"../model.onnx\""), "not a plain file name"));
-  CHECK(says(refusal("\"model.onnx\"", "\"/etc/passwd\""), "not a plain file name"));
-  CHECK(says(refusal("\"model.onnx\"", "\"..\""), "not a plain file name"));
-  CHECK(says(refusal("\"model.onnx\"", "\"other.onnx\""), "does not list model.onnx"));
+  CHECK(says(refusal("\"format\": 1", "\"format\": 2"), "at format, it is not one of [1]"));
+  CHECK(says(refusal("\"format\": 1, ", ""), "it has no format"));
+  CHECK(says(refusal("\"semantics\": 1", "\"semantics\": 9"), "at semantics, it is not one of [1]"));
+  CHECK(says(refusal("\"masks\": []", "\"masks\": [], \"more\": 1"), "at more, it is not known here"));
+  CHECK(says(refusal("\"model.onnx\"", "\"../model.onnx\""), "at files/../model.onnx, it is spelled"));
+  CHECK(says(refusal("\"model.onnx\"", "\"..\""), "at files/.., it is spelled"));
+  CHECK(says(refusal("\"model.onnx\"", "\"other.onnx\""), "at files, it has no model.onnx"));
   CHECK(says(refusal("\"vectors.npz\"", "\"missing.npz\""), "cannot be opened"));
-  CHECK(says(refusal("\"min\": 1", "\"min\": 3"), "malformed axis"));
-  CHECK(says(refusal("\"float32\"", "\"float31\""), "unknown element type float31"));
+  CHECK(says(refusal("\"min\": 1", "\"min\": 3"), "not min <= opt <= max"));
+  CHECK(says(refusal("\"float32\"", "\"float31\""), "dtype, it is not one of"));
   CHECK(says(refusal("\"name\": \"y\"", "\"name\": \"x\""), "names x twice"));
   CHECK(says(refusal("\"name\": \"x\"", "\"name\": \"z\""), "signature is not the manifest's"));
   CHECK(says(refusal("\"max\": 4}, 3]}]}", "\"max\": 5}, 3]}]}"), "two different ranges"));
@@ -83,9 +84,29 @@ TEST_CASE("a changed file is refused, at opening and at reading") {
   CHECK(says(opened->read("../manifest.json").error().message, "has no ../manifest.json"));
 }
 
+TEST_CASE("the digest is held to what lies beside the manifest and to what is expected") {
+  const tiny::Directory directory;
+  const std::string own = temport::Bundle::open(directory.string())->digest();
+  CHECK(temport::Bundle::open(directory.string(), {own, false}));
+  const auto other = temport::Bundle::open(directory.string(), {std::string(64, '0'), false});
+  CHECK(says(other.error().message, "is another bundle: its digest is " + own));
+  tiny::write(directory.path() / "manifest.sha256", own + "  manifest.json\n");
+  CHECK(temport::Bundle::open(directory.string(), {own, true}));
+  tiny::write(directory.path() / "manifest.sha256", own + "  manifest.jsoN\n");
+  CHECK(says(temport::Bundle::open(directory.string()).error().message, "differs from its manifest.sha256"));
+}
+
+TEST_CASE("a file that no manifest lists is refused only where that is asked for") {
+  const tiny::Directory directory;
+  CHECK(temport::Bundle::open(directory.string(), {"", true}));
+  tiny::write(directory.path() / "model.onnx.data", "x");
+  CHECK(temport::Bundle::open(directory.string()));
+  CHECK(says(temport::Bundle::open(directory.string(), {"", true}).error().message, "data is not listed in the manifest"));
+}
+
 TEST_CASE("what is no file or no bundle is refused") {
   CHECK(!temport::Bundle::open("/nonexistent"));
-  CHECK(!temport::Bundle::open(""));
+  CHECK(says(temport::Bundle::open("").error().message, "the path is empty"));
   const tiny::Directory directory;
   std::filesystem::remove(directory.path() / "vectors.npz");
   REQUIRE(::mkfifo((directory.path() / "vectors.npz").c_str(), 0600) == 0);
@@ -136,5 +157,13 @@ TEST_CASE("vectors that do not match the signature are refused") {
     const auto opened = temport::Bundle::open(directory.string());
     REQUIRE(opened);
     CHECK(opened->vectors().error().code == TEMPORT_REFUSED);
+  }
+  for (const double bound : {-1.0, std::numeric_limits<double>::infinity()}) {
+    const auto vectors = tiny::zip({{"one/input/x.npy", array},
+                                    {"one/output/y.npy", tiny::npy<double>(TEMPORT_FLOAT64, {1, 3}, {2, 4, 6})},
+                                    {"one/bound/y.npy", tiny::npy<double>(TEMPORT_FLOAT64, {4}, {bound, 0, 6, 1})}});
+    tiny::write(directory.path() / "vectors.npz", vectors);
+    tiny::write(directory.path() / "manifest.json", tiny::manifest(tiny::model(), vectors));
+    CHECK(says(temport::Bundle::open(directory.string())->vectors().error().message, "allows any error"));
   }
 }

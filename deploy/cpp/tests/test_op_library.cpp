@@ -84,9 +84,14 @@ TEST_CASE("the path of a session names them, and a body gets two buffers") {
 }
 
 TEST_CASE("a library that does not say what it has") {
-  const auto old = OpLibrary::find("libm.so.6");
+  const auto old = OpLibrary::find(some_library());
   REQUIRE(old);
   CHECK(old->bodies({}) == "the library does not say for which ops");
+}
+
+TEST_CASE("a library is named by its absolute path") {
+  for (const char* name : {"libm.so.6", "./libtemport_ops.so", "../libtemport_ops.so"})
+    CHECK(OpLibrary::find(name).error().message == std::string("the op library is named by its absolute path, not ") + name);
 }
 
 TEST_CASE("bytes that are no model are refused") {

@@ -76,7 +76,7 @@ TEST_CASE("mistakes are values with a sentence") {
   CHECK(request->tensor("z").error().code == TEMPORT_INVALID_ARGUMENT);
   request->tensor("x")->as<float>()[0] = 13;
   CHECK(request->run().error().message == "ONNX Runtime: thirteen is not run");
-  CHECK(temport_bundle_open(nullptr, nullptr, nullptr) == TEMPORT_INVALID_ARGUMENT);
+  CHECK(temport_bundle_open(nullptr, nullptr, nullptr, nullptr) == TEMPORT_INVALID_ARGUMENT);
 }
 
 TEST_CASE("objects may be closed in any order and leave nothing behind") {

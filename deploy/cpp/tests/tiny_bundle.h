@@ -97,6 +97,8 @@ inline std::string step_vectors() {
               {"one/bound/output.npy", npy<double>(TEMPORT_FLOAT64, {4}, {1e-6, 0, 707, 1})}});
 }
 
+inline const std::string kTensors = R"([{"name": "declared", "dtype": "float32", "shape": []}])";
+
 inline void write(const std::filesystem::path& path, const std::string& content) {
   std::ofstream(path, std::ios::binary) << content;
 }
@@ -108,9 +110,12 @@ inline std::string manifest(const std::string& model_bytes, const std::string& v
            "}";
   };
   const std::string ops = signature.find("states") == std::string::npos ? "standard" : "custom";
-  return R"({"format": 1, "semantics": 1, "declaration": {"arch": "tiny", "ops": ")" + ops + R"("}, "signature": )" +
-         signature + ", \"files\": {" + entry("model.onnx", model_bytes) + ", " +
-         entry("vectors.npz", vectors_bytes) + "}}";
+  const std::string declaration = R"({"arch": "tiny", "options": {}, "inputs": )" + kTensors + R"(, "outputs": )" + kTensors +
+                                  R"(, "opset": 20, "ops": ")" + ops + R"(", "precision": "float32", "seed": 0, )" +
+                                  R"("weights": "seed", "semantics": 1, "notes": []})";
+  return R"({"format": 1, "semantics": 1, "temport": "0", "masks": [], "versions": {}, "signature": )" + signature +
+         ", \"files\": {" + entry("model.onnx", model_bytes) + ", " + entry("vectors.npz", vectors_bytes) +
+         "}, \"declaration\": " + declaration + "}";
 }
 
 // A directory that vanishes with the object: the first model's, or what is given.

@@ -1,8 +1,10 @@
 // The command line of temport-run, shared by the runners here.
 
 export const USAGE = `usage: temport-run BUNDLE [--replay] [--bench [--frames N]] [--threads N]
+                   [--digest SHA256] [--strict]
                    [--input [NAME=]x.npy ... --output [NAME=]y.npy ... [--restore STATE] [--save STATE]]
                    [--on-nonfinite refuse|pass] [--timeout SECONDS]
+--digest refuses every bundle but the one whose manifest.sha256 says it; --strict refuses files that no manifest lists.
 --on-nonfinite says what a stream does with a frame that holds NaN or infinity: refuse (the default) leaves its state
 as it was and writes NaN as its output, pass computes it.
 Prints one JSON object on stdout. Exit code 0: done and every judged case passed; 1: a case failed or more than half
@@ -13,18 +15,18 @@ const MAX_FRAMES = 1e7, MAX_SECONDS = 1e6;
 
 export function parseArguments(words) {
   const parsed = {
-    bundle: null, replay: false, bench: false, help: false, frames: null, threads: 1, inputs: [], outputs: [], restore: null, save: null,
-    onNonfinite: 'refuse', timeout: null,
+    bundle: null, replay: false, bench: false, help: false, strict: false, digest: null,
+    frames: null, threads: 1, inputs: [], outputs: [], restore: null, save: null, onNonfinite: 'refuse', timeout: null,
   };
   for (let i = 0; i < words.length; ++i) {
     const word = words[i];
     if (word === '-h') parsed.help = true;
-    else if (word === '--replay' || word === '--bench' || word === '--help') parsed[word.slice(2)] = true;
+    else if (word === '--replay' || word === '--bench' || word === '--help' || word === '--strict') parsed[word.slice(2)] = true;
     else if (word === '--threads' || word === '--frames' || word === '--timeout') parsed[word.slice(2)] = Number(words[++i]);
     else if (word === '--on-nonfinite') parsed.onNonfinite = words[++i];
-    else if (word === '--restore' || word === '--save') {
+    else if (word === '--restore' || word === '--save' || word === '--digest') {
       parsed[word.slice(2)] = words[++i];
-      if (!words[i]) throw new Error(`${word} needs a file`);
+      if (!words[i]) throw new Error(`${word} needs a ${word === '--digest' ? 'digest, such as manifest.sha256 holds' : 'file'}`);
     } else if (word === '--input' || word === '--output') {
       const [, name = '', file] = /^(?:([^=]+)=)?(.+)$/.exec(words[++i] ?? '') ?? [];
       if (!file) throw new Error(`${word} needs a file`);

@@ -21,7 +21,7 @@ export async function perform(ort, bundle, place, options, files) {
   const { name, provider, halfFloats, runner, runtime, version, machine } = place;
   const { arch, ops } = bundle.manifest.declaration;
   const path = ops === 'custom' ? 'function body' : 'standard operators';
-  const report = { format: 1, architecture: arch, runtime, version, path, runner, machine, threads: options.threads };
+  const report = { format: 1, architecture: arch, digest: bundle.digest, runtime, version, path, runner, machine, threads: options.threads };
   const identity = { name, version: `${runner}, ${runtime} ${version}`, path };
   const why = refusal(bundle, provider, halfFloats);
   if (why && options.replay && !options.bench && !options.inputs.length)

@@ -1,4 +1,5 @@
 // A bundle's model in an ONNX Runtime of JavaScript (onnxruntime-node or onnxruntime-web, given as `ort`).
+import { isWeights } from './bundle.mjs';
 import { elements } from './npy.mjs';
 
 // ONNX Runtime's fused kernel is about ten times slower than LayerNormalization followed by Add.
@@ -57,6 +58,6 @@ export function toFeeds(ort, bundle, inputs) {
 
 // Weights beside the model, as checked bytes: the runtime opens no file itself.
 async function externalData(bundle) {
-  const names = Object.keys(bundle.manifest.files).filter((name) => name.startsWith('model.onnx.'));
+  const names = Object.keys(bundle.manifest.files).filter(isWeights);
   return Promise.all(names.map(async (path) => ({ path, data: await bundle.file(path) })));
 }

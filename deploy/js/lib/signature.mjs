@@ -1,21 +1,60 @@
 // A bundle's signature: {inputs, outputs} of {name, dtype, shape}, and of a step model the `states` that pair them.
 // A size is a number, or {name, min, opt, max} of an axis that callers choose.
+import { evaluate } from './sizes.mjs';
 
-/** Throws the sentence of `refuse` where the signature is malformed. */
-export function checkSignature(signature, refuse) {
-  for (const side of ['inputs', 'outputs']) {
-    const specs = signature?.[side];
-    if (!Array.isArray(specs) || !specs.length) throw refuse(`its signature has no ${side}`);
-    if (!specs.every(isSpec) || new Set(specs.map(({ name }) => name)).size !== specs.length)
-      throw refuse(`its signature's ${side} are malformed`);
+const MOST_ELEMENTS = 2 ** 40;
+
+/**
+ * Throws for a signature that has the schema's form and makes no sense. The same rules stand in
+ * exporter/bundle/signature_rules.py and deploy/cpp/src/manifest.cpp, and one table of bad manifests holds all to them.
+ */
+export function checkSignature({ inputs, outputs, states }) {
+  const refuse = (why) => new Error(`its signature ${why}`);
+  const names = new Set(), axes = new Map();
+  for (const { name, shape } of [...inputs, ...outputs]) {
+    if (names.has(name)) throw refuse(`names ${name} twice`);
+    names.add(name);
+    for (const axis of shape.filter(isNamed)) {
+      if (!(axis.min <= axis.opt && axis.opt <= axis.max)) throw refuse(`gives ${name} an axis that is not min <= opt <= max`);
+      if (axes.has(axis.name) && canonical(axes.get(axis.name)) !== canonical(axis))
+        throw refuse(`gives the axis ${axis.name} two different ranges`);
+      axes.set(axis.name, axis);
+    }
+    if (shape.reduce((product, axis) => product * (axis.max ?? axis), 1) > MOST_ELEMENTS)
+      throw refuse(`makes ${name} larger than any memory`);
   }
-  if (signature.states === undefined) return;
-  const { inputs: [, ...before], outputs: [, ...after], states } = signature;
-  const paired = Array.isArray(states) && states.length > 0 && isEach(states, 'input', before) && isEach(states, 'output', after) &&
-    states.every(({ input, output }) => kindOf(before, input) === kindOf(after, output));
-  if (!paired) throw refuse('its states do not pair each input after the frame with one equal output');
-  const [{ shape }] = signature.inputs;
-  if (shape.length !== 3 || shape[1] !== 1) throw refuse('its first input is not one frame [batch, 1, features]');
+  const sizes = new Map(inputs.flatMap(({ shape }) => shape.filter(isNamed).map(({ name, opt }) => [name, opt])));
+  for (const { name, opt } of outputs.flatMap(({ shape }) => shape.filter(isNamed)))
+    if (evaluate(name, sizes) !== opt) throw refuse(`has the output axis ${name}, which is no expression of input axes with the size ${opt}`);
+  if (states) checkStates(states, inputs, outputs, refuse);
+}
+
+function checkStates(states, inputs, outputs, refuse) {
+  const seen = new Set();
+  for (const { input, output } of states) {
+    const before = inputs.find(({ name }) => name === input), after = outputs.find(({ name }) => name === output);
+    if (!before || !after) throw refuse('has a state that is not an input and an output');
+    if (seen.has(before) || seen.has(after)) throw refuse(`carries ${input} or ${output} twice`);
+    seen.add(before).add(after);
+    if (canonical([before.dtype, before.shape]) !== canonical([after.dtype, after.shape]) || !before.shape.length)
+      throw refuse(`gives ${input} and ${output} different types or shapes`);
+  }
+  if (states.length === inputs.length || states.length === outputs.length)
+    throw refuse('has states and no frame or no output beside them');
+  const axis = inputs.find(({ name }) => name === states[0].input).shape[0], first = canonical(axis);
+  if (axis.min < 1) throw refuse('has states of no stream');
+  for (const { name, shape } of [...inputs, ...outputs])
+    if (!shape.length || canonical(shape[0]) !== first) throw refuse(`gives ${name} another first axis than its states have`);
+}
+
+const isNamed = (axis) => typeof axis !== 'number';
+
+/** Throws where a step model is not what `Stream` runs: one frame [batch, 1, features] and one output beside the states. */
+export function checkStep({ inputs, outputs, states }) {
+  const rest = (specs, side) => specs.filter(({ name }) => !states.some((pair) => pair[side] === name));
+  const [frame, ...others] = rest(inputs, 'input'), [output, ...more] = rest(outputs, 'output');
+  if (frame !== inputs[0] || output !== outputs[0] || others.length || more.length || frame.shape.length !== 3 || frame.shape[1] !== 1)
+    throw new Error('streams of this model are not run here: it needs one frame [batch, 1, features] and one output, before its states');
 }
 
 /** Whether the model takes one frame and its state at a time. */
@@ -28,19 +67,3 @@ export function canonical(value) {
       ? Object.fromEntries(Object.entries(item).sort(([a], [b]) => (a < b ? -1 : 1)))
       : item);
 }
-
-// Whether the pairs name every spec once.
-const isEach = (states, side, specs) =>
-  states.length === specs.length && specs.every(({ name }) => states.some((pair) => pair?.[side] === name));
-
-function kindOf(specs, wanted) {
-  const { dtype, shape } = specs.find(({ name }) => name === wanted);
-  return canonical([dtype, shape]);
-}
-
-function isSpec(spec) {
-  return typeof spec?.name === 'string' && spec.name && typeof spec.dtype === 'string' && Array.isArray(spec.shape) &&
-    spec.shape.every((axis) => isSize(axis) || (typeof axis?.name === 'string' && isSize(axis.max) && [axis.min, axis.opt].every((size) => size === 0 || isSize(size))));
-}
-
-const isSize = (value) => Number.isSafeInteger(value) && value >= 1;

@@ -1,6 +1,7 @@
 // A step model running frame by frame, its state kept inside.
 import { firstNonFinite } from './nonfinite.mjs';
 import { elements, zeros } from './npy.mjs';
+import { checkStep } from './signature.mjs';
 import { identityOf, readState, writeState } from './state_bytes.mjs';
 
 /** A frame that holds NaN or infinity: the stream never saw it and goes on with the next one. */
@@ -16,6 +17,7 @@ export class Stream {
   #ort; #session; #manifest; #signature; #frame; #state; #passes; #busy = false;
 
   constructor(ort, session, { signature, manifest }, batch = 1, { onNonfinite = 'refuse' } = {}) {
+    checkStep(signature);
     const [{ shape: [axis, , features] }] = signature.inputs;
     const { min, max } = typeof axis === 'number' ? { min: axis, max: axis } : axis;
     if (batch < min || batch > max)

@@ -1,5 +1,6 @@
 // The recorded cases of a bundle: inputs, float64 oracle outputs and how far a runtime may be off.
 import { dataSpecs } from './inference.mjs';
+import { elements } from './npy.mjs';
 import { readNpz } from './npz.mjs';
 
 /**
@@ -28,6 +29,10 @@ export async function readVectors(bundle) {
     const complete = inputs.every(({ name, dtype }) => one.input.get(name)?.dtype === dtype) &&
       outputs.every(({ name }) => one.output.get(name)?.dtype === 'float64' && one.bound.get(name)?.dtype === 'float64');
     if (!complete) throw refuse(`case ${one.name} is not what the signature says`);
+    // NaN says that there is nothing to judge, infinity would pass everything
+    for (const { name } of outputs)
+      if (elements(one.bound.get(name)).some((value) => value < 0 || value === Infinity))
+        throw refuse(`the bound of ${name} in case ${one.name} allows any error`);
   }
   if (!cases.size) throw refuse('it records no case');
   return [...cases.values()].sort((a, b) => (a.name < b.name ? -1 : 1));

@@ -1,14 +1,26 @@
 // A bundle's files on disk.
-import { lstat, readFile } from 'node:fs/promises';
+import { lstat, readFile, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 
-/** Reads one file of a bundle; a link is refused, as it leads to what the bundle does not hold. */
+/**
+ * Reads one file of a bundle, null where there is none of that name; a link is refused, as it leads to what the bundle does
+ * not hold, and so is a name that is not plain.
+ */
 export async function readBundleFile(directory, name) {
   const path = join(directory, name);
+  if (/[/\\]/.test(name) || name === '..') throw new Error(`${path} cannot be read (not a plain name)`);
   try {
     if (!(await lstat(path)).isFile()) throw Object.assign(new Error(), { code: 'not a plain file' });
     return new Uint8Array(await readFile(path));
   } catch (error) {
+    if (error.code === 'ENOENT') return null;
     throw new Error(`${path} cannot be read (${error.code})`);
   }
+}
+
+/** What `openBundle` is to expect of the bundle, by the options of the command line. */
+export async function expectedOf({ bundle, digest, strict }) {
+  if (!strict) return { digest };
+  const names = await readdir(bundle).catch(({ code }) => { throw new Error(`${bundle} cannot be read (${code})`); });
+  return { digest, names };
 }

@@ -8,7 +8,7 @@ import { openBundle } from '../lib/bundle.mjs';
 import { exitCode, perform } from '../lib/perform.mjs';
 import { underDeadline } from './deadline.mjs';
 import { endWith, print } from './endings.mjs';
-import { readBundleFile } from './files.mjs';
+import { expectedOf, readBundleFile } from './files.mjs';
 import { writeOutput } from './output.mjs';
 
 async function loadRuntime() {
@@ -24,7 +24,7 @@ async function main(words) {
   if (options.help) return (await print(USAGE)) ?? 0;
   if (options.timeout) return underDeadline(options.timeout, fileURLToPath(import.meta.url), words);
   const ort = await loadRuntime();
-  const bundle = await openBundle((name) => readBundleFile(options.bundle, name));
+  const bundle = await openBundle((name) => readBundleFile(options.bundle, name), await expectedOf(options));
   const place = {
     name: 'node',
     provider: 'cpu',

@@ -30,7 +30,7 @@ async function show(read) {
     const { ort, place } = await loadRuntime(provider);
     const { declaration, temport } = bundle.manifest;
     const kind = isStep(bundle.signature) ? 'step model' : 'window model';
-    $('model').textContent = `${declaration.arch}, ${kind}, ${bundle.model.length.toLocaleString('en')} bytes, exported by temport ${temport}`;
+    $('model').textContent = `${declaration.arch}, ${kind}, ${bundle.model.length.toLocaleString('en')} bytes, exported by temport ${temport}, digest ${bundle.digest}`;
     const why = refusal(bundle, provider, place.halfFloats);
     if (why) throw new Error(why);
     const session = await createSession(ort, bundle, provider);

@@ -31,20 +31,20 @@ export async function loadRuntime(provider, threads = 1) {
   return { ort, place };
 }
 
-/** Reads a bundle's files below a URL. */
+/** Reads a bundle's files below a URL; null where there is none of that name. */
 export function fromUrl(base) {
   return async (name) => {
     const answer = await fetch(`${base}/${encodeURIComponent(name)}`);
+    if (answer.status === 404) return null;
     if (!answer.ok) throw new Error(`${name} cannot be read (HTTP ${answer.status})`);
     return new Uint8Array(await answer.arrayBuffer());
   };
 }
 
-/** Reads a bundle's files from a directory the user chose. */
+/** The same from a directory the user chose. */
 export function fromDirectory(files) {
   return async (name) => {
     const file = [...files].find((one) => one.webkitRelativePath.split('/').slice(1).join('/') === name);
-    if (!file) throw new Error(`the directory has no ${name}; choose one that temport export wrote`);
-    return new Uint8Array(await file.arrayBuffer());
+    return file ? new Uint8Array(await file.arrayBuffer()) : null;
   };
 }

@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 // temport-run in a browser: serves the bundle to a headless Chromium and collects what its page reports.
 import { spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { access, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -9,6 +10,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { USAGE, parseArguments } from '../lib/arguments.mjs';
 import { exitCode } from '../lib/perform.mjs';
 import { Ending, INTERRUPTED, TIMED_OUT, endWith, print } from '../node/endings.mjs';
+import { expectedOf } from '../node/files.mjs';
 import { writeOutput } from '../node/output.mjs';
 import { serve } from './serve.mjs';
 
@@ -31,7 +33,7 @@ async function bodyOf(request) {
 const numbered = (files, path) => files.map(({ name }, i) => ({ name, file: `${path}${i}` }));
 
 // Answers the page's requests until it posts its report; the browser may be silent for a while only.
-async function collect(options, launch) {
+async function collect(options, expected, launch) {
   let finish, fail;
   const finished = new Promise((resolve, reject) => ([finish, fail] = [resolve, reject]));
   const patience = setTimeout(() => fail(new Error(`the browser did not answer in ${PATIENCE_MS / 1000} s`)), PATIENCE_MS);
@@ -40,12 +42,13 @@ async function collect(options, launch) {
   const deadline = options.timeout && setTimeout(late, 1000 * options.timeout);
   const task = {
     provider: process.env.TEMPORT_PROVIDER ?? 'wasm',
+    expected,
     options: {
       ...options,
-      inputs: numbered(options.inputs, '/input/'),
-      outputs: numbered(options.outputs, '/output/'),
-      restore: options.restore && '/restore',
-      save: options.save && '/save',
+      inputs: numbered(options.inputs, 'input/'),
+      outputs: numbered(options.outputs, 'output/'),
+      restore: options.restore && 'restore',
+      save: options.save && 'save',
     },
   };
   const write = async (file, request) => {
@@ -61,11 +64,13 @@ async function collect(options, launch) {
     progress: () => '',
     report: async (_, request) => finish(JSON.parse(await bodyOf(request))) ?? '',
   };
-  const server = await serve(options.bundle, 0, async (path, request) => {
+  const answer = async (path, request) => {
     patience.refresh();
     const [, kind, number] = path.split('/');
     return Object.hasOwn(routes, kind) ? routes[kind](Number(number), request) : undefined;
-  });
+  };
+  // Others on this machine reach the port too; what it serves and takes is for the browser started here alone.
+  const server = await serve(options.bundle, { routes: answer, token: randomBytes(16).toString('hex') });
   const browser = launch(`${server.url}/web/task.html`, fail);
   try {
     return await finished;
@@ -83,6 +88,7 @@ async function main(words) {
   if (options.help) return (await print(`${USAGE}\n${ENVIRONMENT}`)) ?? 0;
   for (const file of [...options.inputs.map((one) => one.file), options.restore].filter(Boolean))
     await access(file).catch(({ code }) => { throw new Error(`${file} cannot be read (${code})`); });
+  const expected = await expectedOf(options);
   const profile = await mkdtemp(join(tmpdir(), 'temport-browser-'));
   const program = process.env.TEMPORT_BROWSER ?? 'chromium', adapter = process.env.TEMPORT_WEBGPU_ADAPTER;
   const flags = [...FLAGS, `--user-data-dir=${profile}`, ...(adapter ? [`--use-webgpu-adapter=${adapter}`] : [])];
@@ -94,7 +100,7 @@ async function main(words) {
     return browser;
   };
   try {
-    const report = await collect(options, launch);
+    const report = await collect(options, expected, launch);
     if (report.error) throw new Error(report.error);
     await print(JSON.stringify(report, null, 1));
     return exitCode(report);

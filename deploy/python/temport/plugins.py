@@ -58,9 +58,12 @@ class Plugin:
 
 
 def first_line(error: BaseException) -> str:
-    """An exception in a few words."""
-    lines = str(error).splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    """An exception in a few words: its first line, and those after it that it announces with a colon."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    told = lines[:1]
+    while told and told[-1].endswith(":") and len(told) < min(len(lines), 4):
+        told.append(lines[len(told)])
+    return f"{type(error).__name__}: {' '.join(told)[:500]}" if told else type(error).__name__
 
 
 def plugins(group: str, taken: Collection[str]) -> tuple[Plugin, ...]:

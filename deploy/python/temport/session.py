@@ -23,6 +23,7 @@ class Session:
     """The loaded model of a bundle.
 
     path       the bundle's directory
+    digest     of the bundle, as `manifest.sha256` holds it
     inputs     name -> (dtype, shape) of each input; a dynamic axis is `(min, max)`
     outputs    the same of each output
     kernels    what runs the custom ops: "native kernels 0.1.0, avx2", with a word on each op that runs as its body all
@@ -30,7 +31,7 @@ class Session:
     """
 
     def __init__(self, bundle: Bundle, threads: int) -> None:
-        self.path = bundle.path
+        self.path, self.digest = bundle.path, bundle.digest
         signature = bundle.manifest["signature"]
         self.inputs, self.outputs = (_tensors(signature[side]) for side in ("inputs", "outputs"))
         nodes = custom_nodes(bundle.model_path)
@@ -69,15 +70,19 @@ class Session:
         return Stream(self._session.run, self._manifest, batch, on_nonfinite)
 
 
-def load(path: str | Path, *, threads: int = 1) -> Session:
+def load(path: str | Path, *, threads: int = 1, digest: str | None = None, strict: bool = False) -> Session:
     """Open the bundle at `path` on ONNX Runtime, every file checked against the manifest first.
 
     threads  in all, the caller's own among them
+    digest   of the bundle that is wanted, as `manifest.sha256` holds it: any other one is refused
+    strict   also refuse files in the directory that the manifest does not list
 
     Neither torch nor onnxscript is imported. Where this installation has no op library the function bodies run, which
     give the same numbers. UserError says what is wrong with a bundle.
     """
-    return Session(open_bundle(Path(path)), threads)
+    if path == "":
+        raise UserError("name the directory of a bundle; the path is empty")
+    return Session(open_bundle(Path(path), digest, strict=strict), threads)
 
 
 Size = int | tuple[int, int]

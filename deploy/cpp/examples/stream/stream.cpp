@@ -3,8 +3,8 @@
 //
 //   stream BUNDLE class,class,... < frames.csv
 //
-// ONNX Runtime and the op library are found by $TEMPORT_ONNXRUNTIME_LIBRARY and $TEMPORT_OPS_LIBRARY, or where the
-// loader looks.
+// ONNX Runtime and the op library are found by $TEMPORT_ONNXRUNTIME_LIBRARY and $TEMPORT_OPS_LIBRARY, or, the first, where
+// the loader looks and, the second, beside this program.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>

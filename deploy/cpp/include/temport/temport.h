@@ -91,14 +91,23 @@ typedef struct temport_stream temport_stream;
 /* Version of this library, "major.minor.patch". */
 TEMPORT_API const char* temport_version(void);
 
-/* Opens a bundle directory. The manifest's format, the signature and the size and SHA-256 of every listed file are
- * checked here, before any runtime sees a byte; anything wrong is TEMPORT_REFUSED. */
-TEMPORT_API temport_code temport_bundle_open(const char* directory, temport_bundle** bundle, temport_error* error);
+typedef struct temport_bundle_options {
+  const char* digest; /* of the bundle that is wanted, as manifest.sha256 holds it; NULL or empty: any */
+  int strict;         /* not 0: files in the directory that the manifest does not list are refused */
+} temport_bundle_options;
+
+/* Opens a bundle directory; `options` may be NULL. Checked here, before any runtime sees a byte: the manifest's digest and
+ * form, the size and SHA-256 of every listed file, and that the model reads no file but the listed weights. Anything wrong
+ * is TEMPORT_REFUSED. */
+TEMPORT_API temport_code temport_bundle_open(const char* directory, const temport_bundle_options* options,
+                                             temport_bundle** bundle, temport_error* error);
 TEMPORT_API void temport_bundle_close(temport_bundle* bundle);
 TEMPORT_API size_t temport_bundle_inputs(const temport_bundle* bundle, const temport_tensor_spec** specs);
 TEMPORT_API size_t temport_bundle_outputs(const temport_bundle* bundle, const temport_tensor_spec** specs);
 /* None where the model takes whole sequences; a bundle that has some is a step model (temport export --streaming). */
 TEMPORT_API size_t temport_bundle_states(const temport_bundle* bundle, const temport_state_spec** specs);
+/* SHA-256 of the manifest, which holds that of every other file: 64 hexadecimal digits that name this very bundle. */
+TEMPORT_API const char* temport_bundle_digest(const temport_bundle* bundle);
 TEMPORT_API const char* temport_bundle_architecture(const temport_bundle* bundle);
 /* What the model computes in; one of a half type may still take and give TEMPORT_FLOAT32. */
 TEMPORT_API temport_dtype temport_bundle_precision(const temport_bundle* bundle);
@@ -117,7 +126,7 @@ TEMPORT_API temport_code temport_vectors_tensor(const temport_vectors* vectors, 
 typedef struct temport_session_options {
   const char* runtime; /* "onnxruntime" (default), "tensorrt" or "tensorrt-rtx" */
   const char* library; /* the runtime's shared library; NULL: $TEMPORT_ONNXRUNTIME_LIBRARY, then the loader's search path */
-  const char* ops;     /* the temport op library; NULL: $TEMPORT_OPS_LIBRARY, then the loader's path; "none": function bodies */
+  const char* ops;     /* the temport op library; an absolute path; NULL: $TEMPORT_OPS_LIBRARY, then beside this library; "none": function bodies */
   int threads;         /* intra-op threads; 0 means 1 */
 } temport_session_options;
 

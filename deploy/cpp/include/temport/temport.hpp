@@ -34,10 +34,15 @@ struct Tensor : temport_tensor {
   }
 };
 
+struct BundleOptions {
+  std::string digest;   // of the bundle that is wanted, as manifest.sha256 holds it; empty: any
+  bool strict = false;  // files in the directory that the manifest does not list are refused
+};
+
 struct SessionOptions {
   std::string runtime = "onnxruntime";
   std::string library;  // empty: searched as temport.h says
-  std::string ops;      // empty: searched; "none": run the function bodies
+  std::string ops;      // an absolute path; empty: searched; "none": run the function bodies
   int threads = 1;
 };
 
@@ -100,10 +105,11 @@ class Vectors {
 
 class Bundle {
  public:
-  static Result<Bundle> open(const std::string& directory) {
+  static Result<Bundle> open(const std::string& directory, const BundleOptions& options = {}) {
     temport_bundle* handle = nullptr;
     temport_error error;
-    if (temport_bundle_open(directory.c_str(), &handle, &error)) return detail::take(error);
+    const temport_bundle_options plain{options.digest.c_str(), options.strict};
+    if (temport_bundle_open(directory.c_str(), &plain, &handle, &error)) return detail::take(error);
     return Bundle(handle);
   }
 
@@ -123,6 +129,7 @@ class Bundle {
     const size_t count = temport_bundle_states(handle_.get(), &specs);
     return {specs, specs + count};
   }
+  std::string digest() const { return temport_bundle_digest(handle_.get()); }
   std::string architecture() const { return temport_bundle_architecture(handle_.get()); }
   temport_dtype precision() const { return temport_bundle_precision(handle_.get()); }
   Result<Vectors> vectors() const {
