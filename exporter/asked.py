@@ -44,6 +44,16 @@ OPTIONS = _options()
 """By their names, without the dashes in front."""
 
 
+def typed_in(context: Any) -> dict[str, Any]:
+    """The options that were typed, by their names: from the context of a typer command."""
+    typed = {}
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name)
+        if source is not None and source.name == "COMMANDLINE":
+            typed[parameter.opts[0].removeprefix("--")] = context.params[parameter.name]
+    return typed
+
+
 def request_of(given: Mapping[str, Any], config: Path | None = None) -> ExportRequest:
     """The request of these options; those that are not given as the file says.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -69,16 +69,6 @@ Inputs = Annotated[
         "--input", help="Real input as .npz, .npy or .csv, added to the generated cases; repeatable."
     ),
 ]
-
-
-def _typed(context: typer.Context) -> dict[str, Any]:
-    """The options that were typed, by their names without the dashes."""
-    typed = {}
-    for parameter in context.command.params:
-        source = context.get_parameter_source(parameter.name or "")
-        if source is not None and source.name == "COMMANDLINE":
-            typed[parameter.opts[0].removeprefix("--")] = context.params[parameter.name or ""]
-    return typed
 
 
 @app.command()
@@ -218,10 +208,10 @@ def export(
     ] = False,
 ) -> None:
     """Write a bundle: one ONNX file, manifest, replayable vectors and a parity report over every runtime."""
-    from temport.exporter.asked import request_of
+    from temport.exporter.asked import request_of, typed_in
     from temport.exporter.export import run_export
 
-    typed = _typed(context)
+    typed = typed_in(context)
     typed.pop("config", None)
     if typed.pop("no-prune", False):
         typed["without"] = [*typed.get("without", ()), "prune"]

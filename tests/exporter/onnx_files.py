@@ -229,3 +229,10 @@ def of_torch(path: Path) -> torch.Tensor:
             dynamic_axes={"x": {0: "batch", 1: "time"}, "y": {0: "batch"}},
         )  # fmt: skip
     return module(x).detach()
+
+
+def written(tmp_path: Path, model: onnx.ModelProto) -> Path:
+    """The model as a file."""
+    path = tmp_path / "model.onnx"
+    path.write_bytes(model.SerializeToString())
+    return path

@@ -20,6 +20,7 @@ from temport.exporter.request import ExportRequest, declared, default_out
 from temport.exporter.terminal import Terminal
 
 FEW = ("onnxruntime_cpu",)
+pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")  # torch's own, at every copy
 
 
 class Net(nn.Module):
