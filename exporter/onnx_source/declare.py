@@ -55,7 +55,14 @@ def declare_onnx(
         check_told(spec.name, spec.dtype, spec.values)
     called = _called(model, path, [spec.name for spec in inputs])
     given = [output.name for output in model.graph.output]
-    kept = kept_outputs(given, given, names, dropped)
+    taken = {spec.name for spec in inputs}
+    called_so = [f"{name}_out" if name in taken else name for name in given]
+    kept = kept_outputs(given, called_so, names, dropped)
+    weights = {tensor.name for tensor in model.graph.initializer}
+    if constant := next((name for name in kept if name in weights), None):
+        raise UserError(
+            f"output {constant} of {path} is a weight of it; leave it out with --drop-output {constant}"
+        )
     if bad := next((name for name in kept.values() if not NAME.fullmatch(name)), None):
         raise UserError(f"output {bad!r} of {path} has a slash or a space in its name; give --output-names")
     called.returns = tuple(kept)

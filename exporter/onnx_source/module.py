@@ -49,11 +49,13 @@ class OnnxModule(nn.Module):
             else:
                 self.model.graph.initializer.append(tensor)
         self.kind = _Kind()
+        self.doubles = [t.name for t in model.graph.initializer if t.data_type == TensorProto.DOUBLE]
         self._evaluators: dict[int, ReferenceEvaluator] = {}
 
     def forward(self, *tensors: Tensor) -> dict[str, Tensor]:
         evaluator = self.evaluator(KINDS[self.kind.like.dtype])
         feeds = {name: _array(tensor) for name, tensor in self._buffers.items() if tensor is not None}
+        feeds |= {name: feeds[name].astype(np.float64) for name in self.doubles}
         for name, kind, tensor in zip(evaluator.input_names, evaluator.input_types, tensors, strict=True):
             feeds[name] = _array(tensor).astype(
                 helper.tensor_dtype_to_np_dtype(kind.tensor_type.elem_type), copy=False

@@ -43,6 +43,19 @@ class Hardmax(_OverSeveralAxes):
         return np.eye(rows.shape[1], dtype=rows.dtype)[rows.argmax(axis=1)]
 
 
+class BatchNormalization(OpRun):
+    """Before opset 14, one output says that statistics are given, whatever the momentum."""
+
+    op_domain = ""
+
+    def _run(
+        self, x: Array, scale: Array, bias: Array, mean: Array, variance: Array, **given: Any
+    ) -> tuple[Array]:
+        shape = (-1, *[1] * (x.ndim - 2))
+        factor = scale / np.sqrt(variance + np.asarray(self.epsilon, variance.dtype))  # type: ignore[attr-defined]
+        return ((x * factor.reshape(shape) + (bias - mean * factor).reshape(shape)).astype(x.dtype),)
+
+
 class DequantizeLinear(OpRun):
     """One scale, or one for each place along an axis; blocks are newer."""
 
@@ -58,7 +71,11 @@ class DequantizeLinear(OpRun):
         return ((steps * scale.reshape(shape)).astype(scale.dtype),)
 
 
-_OLD: dict[int, list[type[OpRun]]] = {13: [Softmax, LogSoftmax, Hardmax], 19: [DequantizeLinear]}
+_OLD: dict[int, list[type[OpRun]]] = {
+    13: [Softmax, LogSoftmax, Hardmax],
+    14: [BatchNormalization],
+    19: [DequantizeLinear],
+}
 """By the first opset that has them otherwise."""
 
 

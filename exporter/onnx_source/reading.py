@@ -46,6 +46,9 @@ def read_onnx(path: Path, external_data: bool = False) -> tuple[onnx.ModelProto,
     if not model.graph.node:
         raise UserError(f"{path} is not an ONNX model: it has no graph with a node")
     take_external_data(model, path, external_data)
+    for part in (*model.opset_import, *every_node(model.graph)):
+        if part.domain == "ai.onnx":
+            part.domain = ""
     _check(model, path)
     model = _one_spelling(model)
     for node in every_node(model.graph):
@@ -67,7 +70,7 @@ def _check(model: onnx.ModelProto, path: Path) -> None:
         raise UserError(f"{path} is no valid ONNX model: {' '.join(str(error).split())[:300]}") from error
     if model.graph.sparse_initializer:
         raise UserError(f"{path} has sparse weights, which no runtime here takes; make them dense")
-    versions = [opset.version for opset in model.opset_import if opset.domain in ("", "ai.onnx")]
+    versions = [opset.version for opset in model.opset_import if not opset.domain]
     if not versions or versions[0] < OLDEST_OPSET:
         raise UserError(
             f"{path} has opset {versions[0] if versions else 'none'}; the oldest that is read is {OLDEST_OPSET}"
@@ -75,12 +78,9 @@ def _check(model: onnx.ModelProto, path: Path) -> None:
 
 
 def _one_spelling(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Foreign functions inlined, our ops without bodies, one name of ONNX's own domain, no weight among the inputs."""
+    """Foreign functions inlined, our ops without bodies, no weight among the inputs."""
     gather(model)
     model = without_bodies(model)
-    for part in (*model.opset_import, *every_node(model.graph)):
-        if part.domain == "ai.onnx":
-            part.domain = ""
     for node in every_node(model.graph):
         node.overload = ""
     weights = {tensor.name for tensor in model.graph.initializer}

@@ -55,6 +55,7 @@ class TorchSession(Closing):
     def _tensor(self, array: np.ndarray[Any, Any]) -> torch.Tensor:
         import torch
 
+        array = np.asarray(array)  # numpy makes a number of an array without axes
         if array.dtype.kind in "biu":
             return torch.from_numpy(array)
         # through float64, which holds every half and single value exactly and which torch always takes

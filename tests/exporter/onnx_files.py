@@ -152,7 +152,7 @@ def ids(**given: Any) -> onnx.ModelProto:
 
 
 def old_operators() -> onnx.ModelProto:
-    """Softmaxes without an axis, and integers in place of floats."""
+    """Softmaxes without an axis, a normalisation with given statistics, and integers in place of floats."""
     nodes = [
         *(helper.make_node(f"{name}max", ["x"], [name]) for name in ("Soft", "LogSoft", "Hard")),
         helper.make_node("Softmax", ["x"], ["first"], axis=0),
@@ -161,6 +161,7 @@ def old_operators() -> onnx.ModelProto:
         helper.make_node("QuantizeLinear", ["x", "step", "zero"], ["xq"]),
         helper.make_node("DequantizeLinear", ["xq", "step", "zero"], ["xd"]),
         helper.make_node("MatMul", ["xd", "w"], ["y"]),
+        helper.make_node("BatchNormalization", ["x", "three", "three", "three", "three"], ["normal"]),
     ]
     shape = [2, 3, 4]
     names = ("Soft", "LogSoft", "Hard", "first", "last")
@@ -168,7 +169,8 @@ def old_operators() -> onnx.ModelProto:
         11,
         nodes,
         [("x", F, shape)],
-        [*((name, F, shape) for name in names), ("y", F, [2, 3, 4])],
+        [*((name, F, shape) for name in names), ("y", F, shape), ("normal", F, shape)],
+        three=np.float32([0.5, 1, 2]),
         q=np.arange(16, dtype=np.int8).reshape(4, 4) - 8,
         scale=np.float32(0.25),
         step=np.float32(0.5),

@@ -14,6 +14,7 @@ import onnx_ir as ir
 import onnxruntime
 import pytest
 import torch
+from onnx import helper
 from safetensors.numpy import load_file
 
 from temport.exporter import build as building
@@ -200,6 +201,17 @@ def test_axes_are_called_as_the_file_or_the_user_does(tmp_path: Path) -> None:
     assert declare_onnx(tmp_path / "model.onnx", axes={"time": "4"})[0].axes["batch"] == Axis(
         "batch", 1, 8, 64
     )
+
+
+def test_outputs_may_be_inputs_and_numbers_may_be_doubles_without_axes(tmp_path: Path) -> None:
+    double: files.Info = ("x", onnx.TensorProto.DOUBLE, [])
+    nodes = [helper.make_node("Add", ["x", "b"], ["y"])]
+    model = files.model(17, nodes, [double], [("y", *double[1:]), double], b=np.float64(1 / 3))
+    model.opset_import[0].domain = model.graph.node[0].domain = "ai.onnx"
+    found = exported(files.written(tmp_path, model), runtimes=FEW[:1])
+    assert found.passed
+    assert [s.name for s in open_bundle(found.path).declaration.outputs] == ["y", "x_out"]
+    assert plain(found.path / "model.onnx", {"x": np.array(1.0)}) == [1 + 1 / 3, 1.0]
 
 
 @pytest.mark.parametrize(
