@@ -73,9 +73,20 @@ Inputs = Annotated[
 
 @app.command()
 def export(
+    context: typer.Context,
     arch: Arch = None,
-    seq: Annotated[str, typer.Option(help="Sequence length: 60, dynamic, or min:opt:max.")] = "60",
-    batch: Annotated[str, typer.Option(help="Batch: 1, dynamic, or min:opt:max.")] = "1",
+    seq: Annotated[
+        str | None,
+        typer.Option(
+            help="Sequence length: 60, dynamic, or min:opt:max. Default: 60; of a file, its axis seq as it is."
+        ),
+    ] = None,
+    batch: Annotated[
+        str | None,
+        typer.Option(
+            help="Batch: 1, dynamic, or min:opt:max. Default: 1; of a file, its axis batch as it is."
+        ),
+    ] = None,
     memory: Annotated[
         str | None, typer.Option(help="Memory length of dms (keys and values). Default: as --seq.")
     ] = None,
@@ -87,20 +98,30 @@ def export(
     module: Annotated[
         str | None,
         typer.Option(
-            help="Your own torch module instead of --arch: path.py:factory or package.module:factory."
+            help="Your own torch module instead of --arch: path.py:factory, package.module:factory, or an exported "
+            "program, model.pt2."
         ),
+    ] = None,
+    onnx: Annotated[
+        Path | None, typer.Option(help="An ONNX file instead of --arch; its inputs are as it says.")
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="Options from a TOML file, by their names: seq = 60. What is typed comes first."),
     ] = None,
     shape: Annotated[
         list[str] | None,
         typer.Option(
-            help="Input of --module by the name of forward's parameter: frames=batch,seq,24 (float32), "
+            help="Input of --module or --onnx by the name of forward's parameter: frames=batch,seq,24 (float32), "
             "ids:int64[0:200]=batch,seq or padding:bool[prefix,ignore]=batch,seq; observation.left=... is an entry of "
             "a dictionary. Repeatable."
         ),
     ] = None,
     axis: Annotated[
         list[str] | None,
-        typer.Option(help="Size of an axis of --shape of another name: past=0:16:256. Repeatable."),
+        typer.Option(
+            help="Size of an axis of another name, of --shape or of a file: past=0:16:256. Repeatable."
+        ),
     ] = None,
     output_names: Annotated[
         str | None, typer.Option(help="Names of --module's outputs: action,value. Default: their keys.")
@@ -163,7 +184,9 @@ def export(
     build_timeout: Annotated[
         int, typer.Option(help="Seconds after which an engine that is not built is given up.")
     ] = 1800,
-    opset: Annotated[int, typer.Option(help="ai.onnx opset, 18 to 24.")] = 20,
+    opset: Annotated[
+        int | None, typer.Option(help="ai.onnx opset, 18 to 24. Default: 20; of an ONNX file, its own.")
+    ] = None,
     without: Annotated[
         list[str] | None, typer.Option(help="Leave out this pass of the export, such as prune; repeatable.")
     ] = None,
@@ -177,50 +200,22 @@ def export(
     runtime: Runtimes = None,
     input_file: Inputs = None,
     external_data: Annotated[
-        bool, typer.Option("--external-data", help="Write weights beside the model (over 2 GiB).")
+        bool,
+        typer.Option(
+            "--external-data",
+            help="Write weights beside the model (over 2 GiB), and read those of --onnx there.",
+        ),
     ] = False,
 ) -> None:
     """Write a bundle: one ONNX file, manifest, replayable vectors and a parity report over every runtime."""
-    from temport.exporter.compilers.contract import CompileOptions
+    from temport.exporter.asked import request_of, typed_in
     from temport.exporter.export import run_export
-    from temport.exporter.request import ExportRequest
 
-    request = ExportRequest(
-        arch=arch,
-        module=module,
-        shapes=tuple(shape or ()),
-        settings=tuple(settings or ()),
-        batch=batch,
-        seq=seq,
-        memory=memory,
-        axes=tuple(axis or ()),
-        output_names=tuple(output_names.split(",")) if output_names else (),
-        dropped=tuple(drop_output or ()),
-        ops=ops,
-        opset=opset,
-        without=(*(without or ()), *(("prune",) if no_prune else ())),
-        keep_passes=keep_passes,
-        seed=seed,
-        weights=weights,
-        weights_layout=weights_layout,
-        weights_prefix=weights_prefix,
-        out=out,
-        runtimes=tuple(runtime or ()),
-        inputs=tuple(input_file or ()),
-        external_data=external_data,
-        streaming=streaming,
-        precision=precision,
-        target=target,
-        compile=CompileOptions(
-            tuple(compute_capability or ()),
-            optimization_level,
-            workspace_mib,
-            timing_cache,
-            plugin,
-            aot_plugin,
-            build_timeout,
-        ),
-    )
+    typed = typed_in(context)
+    typed.pop("config", None)
+    if typed.pop("no-prune", False):
+        typed["without"] = [*typed.get("without", ()), "prune"]
+    request = request_of(typed, config)
     raise typer.Exit(0 if run_export(request).passed else 1)
 
 
@@ -252,7 +247,7 @@ def parity(
     module: Annotated[
         str | None,
         typer.Option(
-            help="The module that it was made of, path.py:factory. Default: replay what was recorded."
+            help="The module or file that it was made of, path.py:factory. Default: replay what was recorded."
         ),
     ] = None,
     digest: Digest = None,

@@ -10,7 +10,9 @@ from typing import Any
 import onnx_ir as ir
 from rich.console import Console
 from torch import nn
+from torch.export import ExportedProgram
 
+from temport.exporter.asked import fields_of, read_config
 from temport.exporter.build import Built, Keep, rewrite, save
 from temport.exporter.bundle.directory import sha256, versions, write_manifest, write_vectors
 from temport.exporter.bundle.staging import staged
@@ -19,6 +21,7 @@ from temport.exporter.declare import weights
 from temport.exporter.declare.declaration import HALF, Declaration
 from temport.exporter.declare.live import Range, input_specs
 from temport.exporter.declare.loading import source_file
+from temport.exporter.declare.program import program_module, program_specs
 from temport.exporter.errors import UserError
 from temport.exporter.parity.before_rounding import BeforeRounding
 from temport.exporter.parity.cases import Case
@@ -57,7 +60,7 @@ class Exported:
 
 
 def export(
-    model: str | nn.Module | None = None,
+    model: str | nn.Module | ExportedProgram | None = None,
     inputs: Any = None,
     *,
     axes: Mapping[str, Mapping[int, str]] | None = None,
@@ -66,28 +69,52 @@ def export(
 ) -> Exported:
     """What `temport export` does, without a word on the terminal.
 
-    model   an architecture's name, or a module, which is copied and put into eval mode
+    model   an architecture's name; a module, which is copied and put into eval mode; or a program of torch.export,
+            which states its inputs itself. `onnx=` names an ONNX file
     inputs  of a module: example tensors by name (dictionaries and lists of tensors too), or a tuple in forward's order;
             floating-point values do not matter, integers take the range of values that the example has
     axes    of a module: which axes are open, `{"frames": {0: "batch", 1: "seq"}}`
-    ranges  of a module: a size or `(min, opt, max)` for each named axis, `{"seq": (1, 60, 1024)}`
-    asked   fields of `ExportRequest`; `seq`, `batch` and `memory` may be numbers, paths may be texts
+    ranges  of a module or a file: a size or `(min, opt, max)` for each named axis, `{"seq": (1, 60, 1024)}`
+    asked   fields of `ExportRequest`; `seq`, `batch` and `memory` may be numbers, paths may be texts. `config` names a
+            TOML file for the fields that are not asked here
 
     UserError for bad input, TypeError for an unknown argument.
     """
-    if isinstance(model, nn.Module):
+    if isinstance(model, ExportedProgram):
+        module = program_module(model)
+        stated = inputs is None and axes is None
+        specs = program_specs(model, ranges) if stated else input_specs(module, inputs, axes, ranges)
+        asked |= {"live": (module, specs)}
+    elif isinstance(model, nn.Module):
         asked |= {"live": (model, input_specs(model, inputs if inputs is not None else {}, axes, ranges))}
     else:
-        asked |= {"arch": model or asked.get("arch")}
-        if inputs is not None or axes or ranges:
+        asked |= {} if model is None else {"arch": model}
+        of_file = asked.get("onnx") is not None or asked.get("module") is not None
+        if inputs is not None or axes or (ranges and not of_file):
             raise UserError("inputs, axes and ranges belong to a module; an architecture has its own")
+        asked |= _texts(ranges or {})
     texts = {key: str(value) for key, value in asked.items() if key in ("seq", "batch", "memory")}
-    paths = {key: Path(asked[key]) for key in ("out", "weights", "keep_passes") if asked.get(key) is not None}
+    paths = {
+        key: Path(asked[key])
+        for key in ("onnx", "out", "weights", "keep_passes")
+        if asked.get(key) is not None
+    }
+    config = asked.pop("config", None)
+    sources = {"arch" if name == "live" else name for name in asked}
+    found = {} if config is None else fields_of(read_config(Path(config), sources))
     try:
-        request = ExportRequest(**(asked | texts | paths))
+        request = ExportRequest(**(found | asked | texts | paths))
     except TypeError as error:
         raise UserError(f"export has {', '.join(f.name for f in fields(ExportRequest))}; {error}") from error
     return run_export(request, Terminal(quiet=True))
+
+
+def _texts(ranges: Mapping[str, Range]) -> dict[str, Any]:
+    """Ranges as the fields of a request say them: `seq` and `batch` have their own, others are `axes`."""
+    texts = {n: ":".join(map(str, r)) if isinstance(r, tuple) else str(r) for n, r in ranges.items()}
+    own = {name: text for name, text in texts.items() if name in ("batch", "seq")}
+    others = tuple(f"{name}={text}" for name, text in texts.items() if name not in own)
+    return own | ({"axes": others} if others else {})
 
 
 def run_export(request: ExportRequest, console: Console | None = None) -> Exported:

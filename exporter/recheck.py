@@ -22,6 +22,7 @@ from temport.exporter.declare.declaration import HALF
 from temport.exporter.declare.loading import load_factory, source_file
 from temport.exporter.declare.modules import called_as
 from temport.exporter.errors import UserError, users_code
+from temport.exporter.onnx_source.declare import reopened
 from temport.exporter.parity.cases import Case
 from temport.exporter.parity.gate import merge
 from temport.exporter.parity.oracle import Truth
@@ -50,7 +51,8 @@ def run_parity_of_bundle(
 ) -> bool:
     """Repeat the parity check of a bundle, from its own weights and declaration.
 
-    `source` is the `path.py:factory` of a bundle that was made of one; without it the recorded inputs are replayed.
+    `source` is the `path.py:factory` or the file of a bundle that was made of one; without it the recorded inputs are
+    replayed.
 
     `digest` and `strict` are those of `open_bundle`.
 
@@ -99,7 +101,7 @@ def run_parity_of_bundle(
 def rebuilt_module(bundle: Bundle, source: str | None = None) -> nn.Module | None:
     """The torch source of a bundle, filled with the bundle's weights: its architecture, or what `source` makes.
 
-    source  `path.py:factory`, for a bundle that was made of one
+    source  `path.py:factory` or the ONNX file, for a bundle that was made of one
 
     Nothing that a manifest names is ever imported: a bundle from elsewhere would run its own code here. None where the
     bundle was made of a factory and the caller names none.
@@ -111,6 +113,8 @@ def rebuilt_module(bundle: Bundle, source: str | None = None) -> nn.Module | Non
         module = rebuild(declaration)
     elif source is None:
         return None
+    elif declaration.of_onnx:
+        module = reopened(Path(source), declaration)
     else:
         make = load_factory(source)
         with users_code(f"{source} makes no module"):
@@ -146,7 +150,7 @@ def _known_or_recorded(
     if own and module is None:
         raise UserError(
             f"the bundle was made of {bundle.declaration.module}; without it only the recorded inputs have a truth, so "
-            "give --module PATH.py:FACTORY or leave --input out"
+            "give --module PATH.py:FACTORY, or the file, or leave --input out"
         )
     truths = (*read_vectors(bundle.path / "vectors.npz"), *(trial.truths(own) if own else ()))
     return tuple(truth.case for truth in truths), truths

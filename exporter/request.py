@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -12,33 +13,53 @@ from temport.exporter.compilers.contract import CompileOptions
 from temport.exporter.declare import weights
 from temport.exporter.declare.architectures import declare
 from temport.exporter.declare.call import own
-from temport.exporter.declare.declaration import DIALECTS, PRECISIONS, Declaration, TensorSpec
+from temport.exporter.declare.declaration import (
+    DIALECTS,
+    DYNAMIC_SEQ,
+    PRECISIONS,
+    Axis,
+    Declaration,
+    TensorSpec,
+)
 from temport.exporter.declare.live import source_of
 from temport.exporter.declare.modules import declare_live, declare_module
+from temport.exporter.declare.program import SUFFIX, load_program, program_module, program_specs
 from temport.exporter.declare.streams import declare_stream
 from temport.exporter.errors import UserError
+from temport.exporter.onnx_source.declare import declare_onnx
+
+BATCH, SEQ, OPSET = "1", "60", 20
+"""Of an architecture and a module, where nothing else was asked."""
+
+
+def called(option: str) -> Any:
+    """A field of many values, and the option that gives one of them."""
+    return field(default=(), metadata={"option": option})
 
 
 @dataclass(frozen=True)
 class ExportRequest:
     """What `temport export` was asked for; texts are as typed, `declare` gives them meaning.
 
-    live  a module at hand, with the inputs that it takes, in place of `arch` and `module`
+    live              a module at hand, with the inputs that it takes, in place of `arch` and `module`
+    onnx              an ONNX file, in place of them
+    batch, seq, opset None: 1, 60 and 20 of an architecture and a module, and as the file says of a file
     """
 
     arch: str | None = None
     module: str | None = None
+    onnx: Path | None = None
     live: tuple[nn.Module, tuple[TensorSpec, ...]] | None = None
-    shapes: tuple[str, ...] = ()
-    settings: tuple[str, ...] = ()
-    batch: str = "1"
-    seq: str = "60"
+    shapes: tuple[str, ...] = called("shape")
+    settings: tuple[str, ...] = called("set")
+    batch: str | None = None
+    seq: str | None = None
     memory: str | None = None
-    axes: tuple[str, ...] = ()
+    axes: tuple[str, ...] = called("axis")
     output_names: tuple[str, ...] = ()
-    dropped: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = called("drop-output")
     ops: str = "custom"
-    opset: int = 20
+    opset: int | None = None
     without: tuple[str, ...] = ()
     keep_passes: Path | None = None
     seed: int = 0
@@ -46,8 +67,8 @@ class ExportRequest:
     weights_layout: str = "own"
     weights_prefix: str = ""
     out: Path | None = None
-    runtimes: tuple[str, ...] = ()
-    inputs: tuple[Path, ...] = ()
+    runtimes: tuple[str, ...] = called("runtime")
+    inputs: tuple[Path, ...] = called("input")
     external_data: bool = False
     streaming: bool = False
     precision: str | None = None
@@ -57,8 +78,9 @@ class ExportRequest:
 
 def declared(request: ExportRequest) -> tuple[Declaration, nn.Module]:
     """The declaration and its module, weights loaded."""
-    if sum(given is not None for given in (request.arch, request.module, request.live)) != 1:
-        raise UserError("give either --arch or --module; `temport list` names the architectures")
+    sources = (request.arch, request.module, request.onnx, request.live)
+    if sum(given is not None for given in sources) != 1:
+        raise UserError("give one of --arch, --module and --onnx; `temport list` names the architectures")
     if request.weights_layout not in weights.LAYOUTS:
         raise UserError(
             f"--weights-layout {request.weights_layout!r} is unknown; give {' or '.join(weights.LAYOUTS)}"
@@ -66,26 +88,32 @@ def declared(request: ExportRequest) -> tuple[Declaration, nn.Module]:
     if request.arch is None:
         if request.weights_layout != "own" or request.settings or request.memory:
             raise UserError(
-                "--set, --memory and --weights-layout belong to --arch; leave them out with --module"
+                "--set, --memory and --weights-layout belong to --arch; leave them out with --module and --onnx"
+            )
+        if request.onnx is not None and request.streaming:
+            raise UserError(
+                "--streaming makes a step model of torch layers that it knows, and the graph of an ONNX file is "
+                "exported as it is; give the file of one step, with its state as inputs and outputs"
             )
         config = None
         declaration, module = _own_module(request)
     else:
         if request.axes or request.shapes or request.output_names or request.dropped:
             raise UserError(
-                "--shape, --axis, --output-names and --drop-output belong to --module; leave them out with --arch"
+                "--shape, --axis, --output-names and --drop-output belong to --module and --onnx; leave them out with "
+                "--arch"
             )
         declaration, module, config = declare(
             request.arch,
             request.settings,
-            batch=request.batch,
-            seq=request.seq,
+            batch=BATCH if request.batch is None else request.batch,
+            seq=SEQ if request.seq is None else request.seq,
             memory=request.memory,
-            opset=request.opset,
+            opset=OPSET if request.opset is None else request.opset,
             ops=request.ops,
             seed=request.seed,
         )
-    source = "seed" if request.live is None else weights.fingerprint(module)
+    source = "seed" if request.live is None and request.onnx is None else weights.fingerprint(module)
     if request.weights is not None:
         weights.fill(
             module, request.weights, request.weights_layout, declaration.arch, config, request.weights_prefix
@@ -117,15 +145,36 @@ def _own_module(request: ExportRequest) -> tuple[Declaration, nn.Module]:
         declaration, called = declare_live(
             copy.deepcopy(module).eval(), source_of(module), inputs, request.output_names, request.dropped
         )
-        return replace(declaration, opset=request.opset, ops=request.ops, seed=request.seed), called
+        return replace(
+            declaration,
+            opset=OPSET if request.opset is None else request.opset,
+            ops=request.ops,
+            seed=request.seed,
+        ), called
+    if request.onnx is not None:
+        return declare_onnx(
+            request.onnx,
+            request.shapes,
+            batch=request.batch,
+            seq=request.seq,
+            axes=_axes(request.axes),
+            opset=request.opset,
+            ops=request.ops,
+            seed=request.seed,
+            names=request.output_names,
+            dropped=request.dropped,
+            external_data=request.external_data,
+        )
     assert request.module is not None
+    if request.module.endswith(SUFFIX) and not request.shapes:
+        return _own_program(request, request.module)
     return declare_module(
         request.module,
         request.shapes,
-        batch=request.batch,
-        seq=request.seq,
+        batch=BATCH if request.batch is None else request.batch,
+        seq=SEQ if request.seq is None else request.seq,
         axes=_axes(request.axes),
-        opset=request.opset,
+        opset=OPSET if request.opset is None else request.opset,
         ops=request.ops,
         seed=request.seed,
         names=request.output_names,
@@ -133,10 +182,31 @@ def _own_module(request: ExportRequest) -> tuple[Declaration, nn.Module]:
     )
 
 
+def _own_program(request: ExportRequest, source: str) -> tuple[Declaration, nn.Module]:
+    """A `.pt2` file with the signature that it states."""
+    program = load_program(Path(source))
+    asked = {n: text for n, text in (("batch", request.batch), ("seq", request.seq)) if text is not None}
+    ranges = {}
+    for name, text in (_axes(request.axes) | asked).items():
+        axis = Axis.parse(name, text, DYNAMIC_SEQ, f"--axis {name}=")
+        ranges[name] = (axis.min, axis.opt, axis.max)
+    inputs = program_specs(program, ranges)
+    module = program_module(program).eval()
+    declaration, called = declare_live(module, source, inputs, request.output_names, request.dropped)
+    return replace(
+        declaration,
+        opset=OPSET if request.opset is None else request.opset,
+        ops=request.ops,
+        seed=request.seed,
+    ), called
+
+
 def default_out(declaration: Declaration) -> Path:
-    name = (
-        declaration.module.rpartition(":")[2].rpartition(".")[2] if declaration.module else declaration.arch
-    )
+    source = declaration.module or declaration.arch
+    if declaration.of_onnx or source.endswith(SUFFIX):
+        name = Path(source).stem
+    else:
+        name = source.rpartition(":")[2].rpartition(".")[2]
     if declaration.streaming:
         return Path("bundles") / f"{name}-streaming"
     seq = declaration.axes.get("seq")

@@ -28,13 +28,13 @@ MARKDOWN = [
 SAID = (
     "values are NaN or infinite where the oracle is finite",
     "cases could be judged",
-    "torch's own error is above the ceiling here",
+    "the source's own error is above the ceiling here",
     "no runtime was run",
     "the model does not load: ",
     "the run fails: ",
     "there is no output ",
     "occur nowhere in the graph; this tensor comes nearest",
-    "the graph, evaluated in float64, differs from the torch source",
+    "the graph, evaluated in float64, differs from the source",
     "the function body in the file differs from the op's reference",
     "its inputs are right, so this node is computed wrongly",
     "no single node is wrong: rounding accumulates until the output leaves its bound",
@@ -43,7 +43,7 @@ SAID = (
     "it passes when run again: it is not deterministic",
     "is the first that is wrong",
     "makes the graph wrong; ",
-    "the traced graph already differs from the torch source, no pass made it so",
+    "the traced graph already differs from the source, no pass made it so",
 )
 """Sentences of the parity report that docs/parity-fails.md explains."""
 

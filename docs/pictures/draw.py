@@ -38,7 +38,8 @@ def way() -> str:
     known = Box(
         685, 300, 316, ("what is known of a graph", "operators, rows, masks, work", "`exporter/graph`"), "ask"
     )
-    parts = [box.svg() for box in (*first, *second, device, ops, known)]
+    file = Box(90, 300, 146, ("or an ONNX file", "in place of a module", "`exporter/onnx_source`"), "ask")
+    parts = [box.svg() for box in (*first, *second, device, file, ops, known)]
     parts += [arrow((a.x + 73, top), (b.x - 73, top)) for a, b in pairwise(first)]
     parts.append(arrow((first[4].x, top + 32), (second[3].x, bottom - 32)))
     parts += [arrow((b.x - 73, bottom), (a.x + 73, bottom)) for a, b in pairwise(second)]
@@ -62,7 +63,7 @@ def parity_fails() -> str:
         ),
         (
             ("Could nothing be judged?", "cells “~”"),
-            ("4  ill-conditioned", "torch itself is too far off"),
+            ("4  ill-conditioned", "the source itself is too far off"),
             "bad",
         ),
         (

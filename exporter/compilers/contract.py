@@ -86,7 +86,7 @@ class CompileOptions:
     aot_plugin            the same kernels as PTX inside the engine, which then needs no library of ours
     """
 
-    compute_capabilities: tuple[str, ...] = ()
+    compute_capabilities: tuple[str, ...] = field(default=(), metadata={"option": "compute-capability"})
     optimization_level: int | None = None
     workspace_mib: int | None = None
     timing_cache: Path | None = None

@@ -31,6 +31,9 @@ DYNAMIC_BATCH = (1, 8, 64)
 DYNAMIC_SEQ = (1, 60, 1024)
 """min, opt, max length of `--seq dynamic`; masks are baked up to the maximum."""
 
+ONNX = "onnx"
+"""The architecture of what is made of an ONNX file."""
+
 BEFORE, AFTER = "state.", "next_state."
 """What stands before the name of a step model's state tensor as an input and as an output."""
 
@@ -113,7 +116,7 @@ class TensorSpec:
 class Declaration:
     """What is exported.
 
-    arch           registered architecture name, or `module` for a user's own factory
+    arch           registered architecture name, `module` for a user's own module, or `onnx` for an ONNX file
     options        the architecture's typed options, complete (defaults filled in) but for the ignored ones
     inputs/outputs signature
     opset          ai.onnx opset of the file
@@ -122,7 +125,7 @@ class Declaration:
     without        passes of the export that are left out
     seed           seeds the initial weights (when no file is given) and the parity inputs
     weights        where the weights came from: `seed`, or the file's sha256
-    module         `path.py:factory` for a user's own module
+    module         `path.py:factory` for a user's own module, the path of a file that holds the model
     returns        of a user's own module: where each output stands in what `forward` returns
     streaming      a step model: one frame and the state before it -> output and the state after it
     horizon        frames that a step model's caches keep where its attention has no window; 0 elsewhere
@@ -149,6 +152,11 @@ class Declaration:
     def axes(self) -> dict[str, Axis]:
         """Every named axis of the inputs, in order of appearance."""
         return {axis.name: axis for spec in self.inputs for axis in spec.axes()}
+
+    @property
+    def of_onnx(self) -> bool:
+        """Whether the source is an ONNX file: then torch has no part in its numbers."""
+        return self.arch == ONNX
 
     @property
     def states(self) -> tuple[tuple[str, str], ...]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.fx import GraphModule
 
 from temport.exporter.declare.declaration import DYNAMIC_BATCH, DYNAMIC_SEQ, Axis, TensorSpec
 from temport.exporter.declare.values import INTEGERS, Values
@@ -31,7 +32,7 @@ def input_specs(
     axes      name -> place -> name of an axis whose size is open; every other axis keeps the example's size
     ranges    size or `(min, opt, max)` of a named axis; by default from 1 to 64 (batch) or 1024, and as the example
     """
-    tensors = dict(_flat(_by_name(model, examples)))
+    tensors = dict(flat(by_name(model, examples)))
     if not tensors:
         raise UserError('a live module needs example inputs, such as {"frames": torch.zeros(1, 60, 24)}')
     axes, ranges = axes or {}, ranges or {}
@@ -50,10 +51,13 @@ def input_specs(
 
 def source_of(model: nn.Module) -> str:
     """How a report calls the module: `module:Class`."""
+    if isinstance(model, GraphModule):
+        return "torch.export:ExportedProgram"
     return f"{type(model).__module__}:{type(model).__qualname__}"
 
 
-def _by_name(model: nn.Module, examples: Any) -> Mapping[str, Any]:
+def by_name(model: nn.Module, examples: Any) -> Mapping[str, Any]:
+    """What is given to each parameter of `forward`."""
     if isinstance(examples, Mapping):
         return examples
     given = list(examples) if isinstance(examples, (tuple, list)) else [examples]
@@ -66,13 +70,14 @@ def _by_name(model: nn.Module, examples: Any) -> Mapping[str, Any]:
     return dict(zip(names, given, strict=False))
 
 
-def _flat(examples: Mapping[str, Any], place: str = "") -> Iterator[tuple[str, Any]]:
+def flat(examples: Mapping[str, Any], place: str = "") -> Iterator[tuple[str, Any]]:
+    """Every tensor with its name: keys and places joined by dots."""
     for key, value in examples.items():
         name = f"{place}.{key}" if place else str(key)
         if isinstance(value, Mapping):
-            yield from _flat(value, name)
+            yield from flat(value, name)
         elif isinstance(value, (tuple, list)):
-            yield from _flat({str(i): part for i, part in enumerate(value)}, name)
+            yield from flat({str(i): part for i, part in enumerate(value)}, name)
         elif isinstance(value, (torch.Tensor, np.ndarray, np.generic)):
             yield name, value
         else:
@@ -84,6 +89,11 @@ def _axis(name: str, example: int, ranges: Mapping[str, Range]) -> Axis:
     if given is None:
         low, _, high = DYNAMIC_BATCH if name == "batch" else DYNAMIC_SEQ
         return Axis(name, min(low, example), example, max(high, example))
+    return in_range(name, given)
+
+
+def in_range(name: str, given: Range) -> Axis:
+    """The axis of that size, or of these sizes."""
     if isinstance(given, int):
         return Axis(name, given, given, given)
     try:

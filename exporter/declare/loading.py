@@ -9,15 +9,18 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from temport.exporter.declare.program import SUFFIX, load_program, program_module
 from temport.exporter.errors import UserError, did_you_mean, users_code
 
 
 def load_factory(source: str) -> Any:
-    """The callable that `path.py:factory` or `package.module:factory` names.
+    """The callable that `path.py:factory` or `package.module:factory` names; for a `.pt2` file what gives its module.
 
     Files beside the named one can be imported, and the module stands in `sys.modules` under its own name, as
     dataclasses and pickles of its classes need it. UserError for whatever goes wrong, with the user's own line.
     """
+    if source.endswith(SUFFIX):
+        return lambda: program_module(load_program(Path(source)))
     place, colon, name = source.rpartition(":")
     if not colon or not name.isidentifier():
         raise UserError(f"--module {source!r} is not FILE.py:FACTORY or package.module:FACTORY")
@@ -35,13 +38,14 @@ def load_factory(source: str) -> Any:
 
 
 def source_file(source: str) -> Path | None:
-    """The file that `source` names; None where there is none, as for a module that was handed over alive."""
+    """The file that `source` names or is; None where there is none, as for a module that was handed over alive."""
     place = source.rpartition(":")[0]
-    if Path(place).is_file():
-        return Path(place)
+    for file in (source, place):
+        if Path(file).is_file():
+            return Path(file)
     found = sys.modules.get(place)
-    file = getattr(found, "__file__", None)
-    return Path(file) if file else None
+    origin = getattr(found, "__file__", None)
+    return Path(origin) if origin else None
 
 
 def _file(path: Path, source: str) -> Any:

@@ -110,7 +110,7 @@ def declare_live(
     called.half_type = _half_type(precision)
     notes = (*notes, *check_same_twice(called, inputs), *_positions(called, inputs))
     given = output_names(places, [spec.name for spec in inputs])
-    kept = _kept(places, given, names, dropped)
+    kept = kept_outputs(places, given, names, dropped)
     called.returns = tuple(kept)
     outputs = output_specs(called, inputs, list(kept.values()), ends=True)
     return (
@@ -155,12 +155,13 @@ def _half_type(precision: str) -> torch.dtype | None:
     return next((kind for kind, name in HALVES.items() if name == precision), None)
 
 
-def read_shape(text: str, axes: Mapping[str, Axis]) -> TensorSpec:
-    """An input from its text, such as `ids:int64[0:200]=batch,seq`."""
+def read_shape(text: str, axes: Mapping[str, Axis], types: Mapping[str, str] | None = None) -> TensorSpec:
+    """An input from its text, such as `ids:int64[0:200]=batch,seq`; `types` of inputs whose text says none."""
     match = _SHAPE.fullmatch(text)
     if match is None:
         raise UserError(f"--shape {text!r} is not NAME=axis,axis,... such as state_sequence=batch,seq,24")
-    name, dtype, dims = match["name"], match["dtype"] or "float32", [d for d in match["dims"].split(",") if d]
+    name, dims = match["name"], [d for d in match["dims"].split(",") if d]
+    dtype = match["dtype"] or (types or {}).get(name, "float32")
     if dtype not in DTYPES:
         raise UserError(f"--shape {text!r}: {dtype!r} is no element type; {did_you_mean(dtype, DTYPES)}")
     for dim in dims:
@@ -196,10 +197,10 @@ def _callable(module: nn.Module, inputs: tuple[TensorSpec, ...]) -> tuple[Called
     ) from failure
 
 
-def _kept(
+def kept_outputs(
     places: Sequence[str], given: Sequence[str], names: Sequence[str], dropped: Sequence[str]
 ) -> dict[str, str]:
-    """Place -> name of each output."""
+    """Place -> name of each output: as given, or as `names` says, without those dropped."""
     if not places:
         raise UserError("the module returns no tensor; a model needs an output")
     if unknown := [name for name in dropped if name not in given]:

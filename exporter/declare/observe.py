@@ -80,7 +80,9 @@ def _draw(rng: np.random.Generator, spec: TensorSpec, sizes: Sizes) -> Tensor:
         drawn = integers(rng, shape, *values.limits(spec.dtype, sizes))
         return torch.from_numpy(np.asarray(drawn, spec.dtype))
     low, high = values.limits(spec.dtype, sizes)
-    return torch.from_numpy(np.clip(rng.standard_normal(shape), low, high)).to(getattr(torch, spec.dtype))
+    return torch.from_numpy(np.asarray(np.clip(rng.standard_normal(shape), low, high))).to(
+        getattr(torch, spec.dtype)
+    )
 
 
 def _probes(axes: dict[str, Axis], ends: bool) -> list[Sizes]:

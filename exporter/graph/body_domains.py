@@ -88,12 +88,13 @@ def body_number(domain: str) -> int | None:
 def _ours(model: onnx.ModelProto, chosen: Callable[[str], bool]) -> Iterator[Part]:
     """Functions, and nodes of the main graph and the graphs inside it, whose domain is chosen."""
     yield from (function for function in model.functions if chosen(function.domain))
-    yield from (node for node in _nodes(model.graph) if chosen(node.domain))
+    yield from (node for node in every_node(model.graph) if chosen(node.domain))
 
 
-def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+def every_node(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    """Nodes of a graph and of the graphs inside it."""
     for node in graph.node:
         yield node
         for attribute in node.attribute:
             for inner in (attribute.g, *attribute.graphs):
-                yield from _nodes(inner)
+                yield from every_node(inner)

@@ -144,7 +144,7 @@ def _fault_of_file(
         _producer(model, output),
         error,
         truth.allowed_of_file(output),
-        "the graph, evaluated in float64, differs from the torch source",
+        "the graph, evaluated in float64, differs from the source",
     )
 
 

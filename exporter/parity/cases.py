@@ -93,7 +93,7 @@ def _values(
         return integers(rng, shape, low, high).astype(spec.dtype, order="C")
     largest = float(ml_dtypes.finfo(spec.dtype).max)
     drawn = np.clip(DISTRIBUTIONS[kind](rng, shape, declaration), max(low, -largest), min(high, largest))
-    return drawn.astype(spec.dtype, order="C")
+    return np.asarray(drawn.astype(spec.dtype, order="C"))  # numpy makes a number of what has no axes
 
 
 def _normal(rng: np.random.Generator, shape: tuple[int, ...], declaration: Declaration) -> Array:

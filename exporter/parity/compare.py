@@ -17,7 +17,7 @@ from temport.exporter.parity.rounding_noise import Limits, in_rows, rms
 EPS = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
 """Spacing of floating-point numbers at 1."""
 CEILING = {"float64": 1e-3, "float32": 1e-3, "float16": 5e-2, "bfloat16": 5e-2}
-"""torch error, relative to the output's scale, beyond which torch itself cannot say what is right."""
+"""error of the source, relative to its scale, beyond which it cannot say what is right."""
 TORCH_FACTOR = 2
 FLOOR_ULPS = 16
 FORMULA = f"max|error| <= {TORCH_FACTOR} * torch_error + {FLOOR_ULPS} * eps * max|oracle|"
@@ -30,7 +30,7 @@ CONDITIONED = (
 its range, answers so to any order of a sum, and torch's may be a lucky one. The half types have stricter rules."""
 EXACT = 1e-9
 """Of the scale: how far two float64 evaluations of one model may be apart, whatever its precision."""
-ABOVE_CEILING = "torch's own error is above the ceiling here"
+ABOVE_CEILING = "the source's own error is above the ceiling here"
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 
 Array = npt.NDArray[Any]
@@ -113,7 +113,7 @@ def unjudged(oracle: Array, limit: Bound, precision: str) -> str:
     """Why nothing that a runtime gives here, NaN included, could be judged; empty where it can."""
     if not np.isfinite(oracle).all():
         what = "NaN" if np.isnan(oracle).any() else "infinity"
-        return f"the torch source itself gives {what} here"
+        return f"the source itself gives {what} here"
     return overflow(precision) if overflows(limit, precision) else ""
 
 
@@ -123,7 +123,7 @@ def overflows(limit: Bound, precision: str) -> bool:
 
 
 def overflow(precision: str) -> str:
-    return f"torch itself gives NaN or infinity in {precision}"
+    return f"the source itself gives NaN or infinity in {precision}"
 
 
 def rejudge(row: OutputRow, limit: Bound, precision: str) -> OutputRow:

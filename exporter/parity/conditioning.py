@@ -34,7 +34,8 @@ def jittered(case: Case, draw: int, precision: str) -> Arrays:
             moved[name] = array
             continue
         signs = rng.choice(np.array([-1.0, 1.0]), size=array.shape)
-        moved[name] = (array.astype(np.float64) * (1 + EPS[precision] * signs)).astype(array.dtype, order="C")
+        changed = array.astype(np.float64) * (1 + EPS[precision] * signs)
+        moved[name] = np.asarray(changed.astype(array.dtype, order="C"))
     return moved
 
 

@@ -74,10 +74,12 @@ def weights_row(truths: Sequence[Truth]) -> RuntimeRow:
 
 
 def _weights(bound: Bound) -> OutputRow:
+    if bound.allowed == 0:  # integers and bools are decided, or nobody is judged by them
+        return OutputRow(PASS, "", max_abs=0.0, share=0.0)
     if bound.allowed_weights is None:
-        return OutputRow(ILL, "the torch source or torch with rounded weights is not finite here")
+        return OutputRow(ILL, "the source, or the source with rounded weights, is not finite here")
     if bound.weights is None:
-        return OutputRow(FAIL, "with rounded weights the graph is not finite, and torch is")
+        return OutputRow(FAIL, "with rounded weights the graph is not finite, and the source is")
     share = bound.weights / bound.allowed_weights if bound.weights else 0.0
     reason = (
         f"rounding the weights moves the output by {bound.weights:.3g}, more than {bound.allowed_weights:.3g}"

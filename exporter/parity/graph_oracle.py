@@ -10,16 +10,16 @@ from typing import Any, cast
 import numpy as np
 import onnx
 import onnx.inliner
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto
 from onnx.reference import ReferenceEvaluator
 
 from temport.custom_ops.table import OPS
+from temport.exporter.graph.retyped import retyped
 from temport.exporter.parity.compare import EPS
 from temport.exporter.runtimes.contract import Arrays, Closing
+from temport.exporter.runtimes.evaluator_ops import EVALUATOR_OPS
 from temport.exporter.runtimes.op_reference import REFERENCE_OPS, without_bodies
 from temport.exporter.runtimes.prepare import inline
-
-FLOATS = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16}
 
 
 def evaluate(model: onnx.ModelProto, inputs: Arrays, *, double: bool, bodies: bool = False) -> Arrays:
@@ -32,7 +32,7 @@ def evaluate(model: onnx.ModelProto, inputs: Arrays, *, double: bool, bodies: bo
     if double:
         model = promoted(model)
         inputs = {n: a if a.dtype.kind in "biu" else a.astype(np.float64) for n, a in inputs.items()}
-    evaluator = ReferenceEvaluator(model, new_ops=None if bodies else REFERENCE_OPS)
+    evaluator = ReferenceEvaluator(model, new_ops=EVALUATOR_OPS if bodies else REFERENCE_OPS)
     with np.errstate(all="ignore"):  # what is not finite shows in the numbers
         # run() is annotated for the list that it gives without `intermediate`
         results = cast(dict[str, Any], evaluator.run(None, inputs, intermediate=True))
@@ -82,37 +82,4 @@ def inside_fused_ops(model: onnx.ModelProto, inputs: Arrays) -> tuple[Arrays, di
 
 def promoted(model: onnx.ModelProto) -> onnx.ModelProto:
     """A copy of a function-free model in which every floating-point type is float64."""
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
-    _promote_graph(copy.graph)
-    return copy
-
-
-def _promote_graph(graph: onnx.GraphProto) -> None:
-    del graph.value_info[:]
-    for value in (*graph.input, *graph.output):
-        if value.type.tensor_type.elem_type in FLOATS:
-            value.type.tensor_type.elem_type = TensorProto.DOUBLE
-    for tensor in graph.initializer:
-        _promote_tensor(tensor)
-    for node in graph.node:
-        for attribute in node.attribute:
-            _promote_attribute(node, attribute)
-
-
-def _promote_attribute(node: onnx.NodeProto, attribute: onnx.AttributeProto) -> None:
-    if attribute.type == onnx.AttributeProto.GRAPH:
-        _promote_graph(attribute.g)
-    elif attribute.type == onnx.AttributeProto.TENSOR:
-        _promote_tensor(attribute.t)
-    elif node.op_type == "Cast" and attribute.name == "to" and attribute.i in FLOATS:
-        attribute.i = TensorProto.DOUBLE
-    elif node.op_type == "Constant" and attribute.name in ("value_float", "value_floats"):
-        value = np.array(helper.get_attribute_value(attribute), np.float64)
-        attribute.CopyFrom(helper.make_attribute("value", numpy_helper.from_array(value)))
-
-
-def _promote_tensor(tensor: TensorProto) -> None:
-    if tensor.data_type in FLOATS:
-        value = numpy_helper.to_array(tensor).astype(np.float64)
-        tensor.CopyFrom(numpy_helper.from_array(value, tensor.name))
+    return retyped(model, TensorProto.DOUBLE)

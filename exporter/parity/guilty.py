@@ -38,7 +38,9 @@ def guilty_pass(built: Built, report: ParityReport, truths: Sequence[Truth]) -> 
         if end is not None:
             name = stages.first_wrong(truth, end)
             if name is None:
-                return f"{truth.case.name}: the traced graph already differs from the torch source, no pass made it so"
+                return (
+                    f"{truth.case.name}: the traced graph already differs from the source, no pass made it so"
+                )
             return (
                 f"{truth.case.name}: the pass {name} makes the graph wrong; {way_out(name)}, "
                 "and see the graph after each pass with --keep-passes DIR"

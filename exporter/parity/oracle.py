@@ -38,7 +38,7 @@ from temport.exporter.parity.rounding_noise import Limits, Noise
 from temport.exporter.runtimes import ORACLE, resolve
 from temport.exporter.runtimes.contract import Arrays, Session
 from temport.exporter.runtimes.subject import Subject
-from temport.exporter.runtimes.torch_eager import TorchEager
+from temport.exporter.runtimes.torch_eager import Source
 
 WEIGHTS_ULPS = 4
 """Of the scale: what rounding weights may cost where torch's own happen to cost nothing."""
@@ -81,7 +81,7 @@ def find_truths(
     """
     if subject.module is None:
         raise UserError(
-            "the torch source of this model is not at hand, so there is no oracle; "
+            "the source of this model is not at hand, so there is no oracle; "
             "give the module again, or replay the bundle's recorded vectors"
         )
     names = [case.name for case in cases]
@@ -90,7 +90,7 @@ def find_truths(
     precision = subject.declaration.precision
     with (
         resolve(ORACLE).open(subject, threads) as oracle,
-        TorchEager("float32" if precision in HALF else precision).open(subject, threads) as torch,
+        Source("float32" if precision in HALF else precision).open(subject, threads) as torch,
     ):
         truths = tuple(
             find_truth(case, oracle, torch, "float32" if precision in HALF else precision) for case in cases
@@ -104,8 +104,8 @@ def find_truths(
         contextlib.nullcontext()
         if module is None
         else users_code(f"{module} itself does not run in {precision}", _in_half_range),
-        TorchEager("float64", rounded=precision).open(subject, threads) as oracle,
-        TorchEager(precision).open(subject, threads) as torch,
+        Source("float64", rounded=precision).open(subject, threads) as oracle,
+        Source(precision).open(subject, threads) as torch,
     ):
         return tuple(_half_truth(source, oracle, torch, rounded, precision) for source in truths)
 

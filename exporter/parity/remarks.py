@@ -37,7 +37,7 @@ def _not_finite(truths: Sequence[Truth]) -> list[str]:
     if not names:
         return []
     more = f" and {len(names) - 1} more cases" if len(names) > 1 else ""
-    return [f"the torch source itself gives NaN or infinity in float64: {names[0]}{more}"]
+    return [f"the source itself gives NaN or infinity in float64: {names[0]}{more}"]
 
 
 def _overflowing(truths: Sequence[Truth], precision: str) -> list[str]:

@@ -14,9 +14,9 @@ ILL = "ill-conditioned"
 NOT_RUN = "not run"
 
 CHECKS = {
-    "graph": "the graph before its weights were rounded, against the torch source, as float32 is judged",
-    "source": "the torch source, against what it gave when this was exported",
-    "weights": "how far rounding the weights moved the output, against what it costs torch",
+    "graph": "the graph before its weights were rounded, against the source, as float32 is judged",
+    "source": "the source, against what it gave when this was exported",
+    "weights": "how far rounding the weights moved the output, against what it costs the source",
     "file": "the file in float64, against the graph with its weights as rounded",
 }
 """What the rows about the file itself mean."""
@@ -88,7 +88,7 @@ class ResultRow:
 class Divergence:
     """The first tensor, in topological order, that leaves its bound in a failing runtime.
 
-    where   `runtime` (the file is right), `file` (the file differs from the torch source), `unlocated`
+    where   `runtime` (the file is right), `file` (the file differs from the source), `unlocated`
     """
 
     case: str

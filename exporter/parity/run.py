@@ -51,7 +51,7 @@ def run_parity(
 ) -> ParityReport:
     """Compare every runtime (default: all registered) with the float64 oracle.
 
-    truths  known truths of the same cases, e.g. recorded ones; None computes them from the torch source
+    truths  known truths of the same cases, e.g. recorded ones; None computes them from the source
 
     A runtime that cannot run here gets a row that says why. One that fails gets its first diverging tensor.
     """
@@ -60,7 +60,7 @@ def run_parity(
     runtimes = every() if runtimes is None else runtimes
     notify = progress or (lambda what, step, steps: None)
     steps = len(runtimes) + 1
-    notify("torch_float64 (oracle)", 0, steps)
+    notify("float64 oracle", 0, steps)
     truths = find_truths(subject, cases, threads) if truths is None else truths
     unseen = find_unseen(subject, truths[0])
     rows = []

@@ -37,7 +37,7 @@ def strips(report: ParityReport, case: str, output: str) -> list[Strip]:
 
 
 def distribution(rows: list[Strip], allowed: float | None, torch_error: float | None) -> Markup:
-    """Box (25 to 75 %), whisker (5 % to the maximum) and median per runtime; red line: bound, dotted: torch's error."""
+    """Box (25 to 75 %), whisker (5 % to the maximum) and median per runtime; red: bound, dotted: the source's error."""
     low, high = _decades([*(q for r in rows for q in r.quantiles), allowed or 0.0, torch_error or 0.0])
 
     def x(value: float) -> float:
@@ -48,7 +48,7 @@ def distribution(rows: list[Strip], allowed: float | None, torch_error: float | 
     height = TOP + ROW * len(rows) + BOTTOM
     parts = [_grid(low, high, x, height)]
     parts += [_strip(row, TOP + ROW * i + ROW // 2, x) for i, row in enumerate(rows)]
-    parts += [_line(x(torch_error), height, "torch", "torch")] if torch_error else []
+    parts += [_line(x(torch_error), height, "torch", "source")] if torch_error else []
     parts += [_line(x(allowed), height, "bound", "bound")] if allowed else []
     body = Markup("").join(parts)
     return Markup(

@@ -31,7 +31,7 @@ def table(report: ParityReport) -> Group:
         grid,
         Text(f"numbers: worst error in % of its bound, {report.formula}", "dim"),
         Text(
-            f"{MARK[FAIL]} fails, {MARK[ILL]} torch itself is too far off to judge, {MARK[NOT_RUN]} not run",
+            f"{MARK[FAIL]} fails, {MARK[ILL]} the source itself is too far off to judge, {MARK[NOT_RUN]} not run",
             "dim",
         ),
     ]

@@ -10,6 +10,7 @@ from onnx.reference import ReferenceEvaluator
 
 from temport.exporter.declare.values import INTEGERS
 from temport.exporter.runtimes.contract import Arrays, Capabilities, Closing, named
+from temport.exporter.runtimes.evaluator_ops import EVALUATOR_OPS
 from temport.exporter.runtimes.prepare import custom_path, prepare
 from temport.exporter.runtimes.subject import Subject
 
@@ -46,7 +47,8 @@ class OnnxReference:
 
     def open(self, subject: Subject, threads: int = 1) -> ReferenceSession:
         path = custom_path(onnx.load(subject.model_path, load_external_data=False), "inlined body")
-        return ReferenceSession(ReferenceEvaluator(prepare(subject.model_path, self.capabilities)), path)
+        model = prepare(subject.model_path, self.capabilities)
+        return ReferenceSession(ReferenceEvaluator(model, new_ops=EVALUATOR_OPS), path)
 
 
 RUNTIME = OnnxReference()

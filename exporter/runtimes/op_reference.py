@@ -19,6 +19,7 @@ from temport.exporter.declare.values import INTEGERS
 from temport.exporter.errors import UserError
 from temport.exporter.graph import body_domains, traced_attention
 from temport.exporter.runtimes.contract import Capabilities
+from temport.exporter.runtimes.evaluator_ops import EVALUATOR_OPS
 from temport.exporter.runtimes.onnx_reference import ReferenceSession
 from temport.exporter.runtimes.subject import Subject
 
@@ -59,8 +60,8 @@ class TracedAttention(OpRun):
 
 TracedAttention.__name__ = traced_attention.NAME  # the evaluator finds it so
 
-REFERENCE_OPS: list[type[OpRun]] = [*(_reference_op(name) for name in OPS), TracedAttention]
-"""Evaluator classes of what is no operator of ONNX."""
+REFERENCE_OPS: list[type[OpRun]] = [*(_reference_op(name) for name in OPS), TracedAttention, *EVALUATOR_OPS]
+"""Evaluator classes of what is no operator of ONNX, and of what ONNX's evaluator has otherwise than ONNX."""
 
 
 class OpReference:

@@ -1,4 +1,4 @@
-"""The torch source of the model, run eagerly in one floating-point type."""
+"""The source of the model, run in one floating-point type: torch eagerly, or the graph of an ONNX file."""
 
 from __future__ import annotations
 
@@ -55,14 +55,18 @@ class TorchSession(Closing):
     def _tensor(self, array: np.ndarray[Any, Any]) -> torch.Tensor:
         import torch
 
+        array = np.asarray(array)  # numpy makes a number of an array without axes
         if array.dtype.kind in "biu":
             return torch.from_numpy(array)
         # through float64, which holds every half and single value exactly and which torch always takes
         return torch.from_numpy(array.astype(np.float64)).to(self.dtype)
 
 
-class TorchEager:
-    """Runtime over `Subject.module`."""
+class Source:
+    """`Subject.module` in one type, for the oracle and for what rounding costs.
+
+    rounded  a type that its weights are rounded to before
+    """
 
     capabilities = Capabilities(
         custom_domain=True,
@@ -81,12 +85,21 @@ class TorchEager:
 
     def open(self, subject: Subject, threads: int = 1) -> TorchSession:
         if subject.module is None:
-            raise UserError("the torch source of this model is not at hand, so torch cannot run it")
+            raise UserError("the source of this model is not at hand, so it cannot run")
         return TorchSession(subject.module, subject.declaration, self.dtype, self.rounded, threads)
 
 
+class TorchEager(Source):
+    """torch as a runtime among others."""
+
+    def open(self, subject: Subject, threads: int = 1) -> TorchSession:
+        if subject.declaration.of_onnx:
+            raise UserError("the source is an ONNX file")
+        return super().open(subject, threads)
+
+
 FLOAT32 = TorchEager("float32")
-FLOAT64 = TorchEager("float64")
+FLOAT64 = Source("float64")
 
 
 @contextmanager

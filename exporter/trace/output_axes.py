@@ -7,8 +7,9 @@ from dataclasses import replace
 import onnx_ir as ir
 
 from temport.exporter.declare.declaration import Axis, Declaration, TensorSpec
+from temport.exporter.declare.fitted import computed
 from temport.exporter.declare.observe import UNKNOWN
-from temport.exporter.declare.sizes import names, normal, reach, size
+from temport.exporter.declare.sizes import names, normal
 from temport.exporter.errors import UserError
 
 
@@ -53,7 +54,4 @@ def _axis(told: Axis | int, seen: int | ir.SymbolicDim, what: str, declaration: 
             f"{what} is no expression of the axes {', '.join(declaration.axes)}: its size depends on values, or on "
             f"{seen.value}; a graph needs sizes that follow from those of its inputs"
         )
-    ranges = {name: (axis.min, axis.max) for name, axis in declaration.axes.items()}
-    low, high = reach(expression, ranges)
-    opt = size(expression, {name: axis.opt for name, axis in declaration.axes.items()})
-    return Axis(expression, min(max(low, 0), opt), opt, max(high, opt, 1))
+    return computed(expression, declaration.axes)

@@ -114,7 +114,7 @@ def to_onnx(module: nn.Module, declaration: Declaration) -> ir.Model:
         keep_small_addends(program.model)
         program.optimize()
     program.model.opset_imports[traced_attention.DOMAIN] = traced_attention.VERSION
-    _part_outputs(program.model.graph, declaration)
+    part_outputs(program.model.graph, declaration)
     _check_symbolic(program.model, declaration)
     return program.model
 
@@ -128,9 +128,9 @@ def _as_called(module: nn.Module, shapes: tuple[Any, ...]) -> tuple[Any, ...]:
     return (*shapes[:first], shapes[first:])
 
 
-def _part_outputs(graph: ir.Graph, declaration: Declaration) -> None:
+def part_outputs(graph: ir.Graph, declaration: Declaration) -> None:
     """An output that is an input, or another output, as a value of its own: one value has one name."""
-    taken = set(graph.inputs)
+    taken = {*graph.inputs, *graph.initializers.values()}
     for index, (value, spec) in enumerate(zip(graph.outputs, declaration.outputs, strict=True)):
         if value in taken:
             part = ir.Value(name=spec.name, type=value.type, shape=value.shape)

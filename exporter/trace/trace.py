@@ -1,4 +1,4 @@
-"""The first half of a build: a declared torch module -> the ONNX graph that the passes rewrite.
+"""The first half of a build: a declared module -> the ONNX graph that the passes rewrite.
 
 Tracing is nearly all the time of an export, and it sees nothing of dialect, precision and pruning: one trace serves
 every rewriting of it.
@@ -12,12 +12,15 @@ from dataclasses import dataclass
 import onnx_ir as ir
 from torch import nn
 
+from temport.exporter.declare.call import own
 from temport.exporter.declare.declaration import Declaration, TensorSpec
 from temport.exporter.declare.streams import step_model
 from temport.exporter.declare.weights import fingerprint
 from temport.exporter.graph.masks import BakedMask
+from temport.exporter.onnx_source.module import OnnxModule
 from temport.exporter.trace.clean import clean
 from temport.exporter.trace.fold_constants import fold_constants
+from temport.exporter.trace.of_file import of_file
 from temport.exporter.trace.output_axes import outputs_of
 from temport.exporter.trace.torch_to_onnx import to_onnx
 from temport.graphs.baking import bake
@@ -40,11 +43,15 @@ class Traced:
 
 
 def trace(module: nn.Module, declaration: Declaration) -> Traced:
-    """Bake the module's tables for the declaration's longest sequence, and trace it; a stream as its step model."""
+    """Bake the module's tables for the declaration's longest sequence, and trace it; a stream as its step model.
+
+    An ONNX file is a graph already.
+    """
     longest = max((a.max for name, a in declaration.axes.items() if name != "batch"), default=1)
     baked = step_model(module, declaration) if declaration.streaming else copy.deepcopy(module)
     bake(baked, longest)
-    model = to_onnx(baked, declaration)
+    source = own(module)
+    model = of_file(source, declaration) if isinstance(source, OnnxModule) else to_onnx(baked, declaration)
     outputs = outputs_of(model, declaration)
     fold_constants(model)
     clean(model)

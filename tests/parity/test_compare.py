@@ -71,7 +71,7 @@ def test_one_nonfinite_value_fails_whatever_the_bound(oracle, data):
     assert judge(actual, oracle, LIMIT, "float16").verdict == FAIL
     for whatever in (actual, oracle):  # torch overflows in the half type: then nobody is judged
         row = judge(whatever, oracle, overflow, "float16")
-        assert (row.verdict, row.reason) == (ILL, "torch itself gives NaN or infinity in float16")
+        assert (row.verdict, row.reason) == (ILL, "the source itself gives NaN or infinity in float16")
 
 
 @given(arrays.arrays(np.float64, SHAPES, elements=VALUES))
@@ -109,7 +109,7 @@ def test_oracle_that_is_not_finite_says_so(value, word):
     limit = bound(oracle, 0.0, 1.0, "float32")
     assert not limit.judgeable
     row = judge(np.ones(2), oracle, limit, "float32")
-    assert (row.verdict, row.reason) == (ILL, f"the torch source itself gives {word} here")
+    assert (row.verdict, row.reason) == (ILL, f"the source itself gives {word} here")
 
 
 def test_zero_output_needs_zero_error():

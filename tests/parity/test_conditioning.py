@@ -73,7 +73,7 @@ def test_well_conditioned_cases_decide_the_gate(cancelling):
 def test_gate_fails_when_less_than_half_could_be_judged(cancelling, kinds, judged_cases):
     report = judged(cancelling, *kinds)
     assert report.verdict == FAIL
-    why = f"in {len(kinds) - ('large' in kinds)}: torch's own error is above the ceiling here"
+    why = f"in {len(kinds) - ('large' in kinds)}: the source's own error is above the ceiling here"
     assert report.reasons == (f"onnxruntime_cpu: only {judged_cases} cases could be judged ({why})",)
 
 

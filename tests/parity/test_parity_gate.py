@@ -82,7 +82,7 @@ def test_right_model_passes_everywhere(subject, cases, truths):
 def test_progress_names_every_runtime(subject, cases, truths):
     seen = []
     run_parity(subject, cases[:1], [ORT], truths=truths[:1], progress=lambda *step: seen.append(step))
-    assert seen == [("torch_float64 (oracle)", 0, 2), ("onnxruntime_cpu", 1, 2)]
+    assert seen == [("float64 oracle", 0, 2), ("onnxruntime_cpu", 1, 2)]
 
 
 def nan(outputs: Arrays) -> Arrays:

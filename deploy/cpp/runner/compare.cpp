@@ -151,7 +151,7 @@ Comparison compare(const std::vector<double>& output, const std::vector<double>&
   const bool half = precision == TEMPORT_FLOAT16 || precision == TEMPORT_BFLOAT16;
   if (half && std::isnan(bound.torch_error) && !std::isnan(bound.scale)) {
     result.verdict = "ill-conditioned";
-    result.reason = std::string("torch itself gives NaN or infinity in ") + internal::dtype_name(precision);
+    result.reason = std::string("the source itself gives NaN or infinity in ") + internal::dtype_name(precision);
     return result;
   }
   if (const auto bad = std::count_if(output.begin(), output.end(), not_finite)) {
@@ -163,7 +163,7 @@ Comparison compare(const std::vector<double>& output, const std::vector<double>&
   measure(output, oracle, spacing_at_one(precision), result);
   if (std::isnan(bound.allowed)) {
     result.verdict = "ill-conditioned";
-    result.reason = "torch's own error is above the ceiling here";
+    result.reason = "the source's own error is above the ceiling here";
   } else if (!(*result.max_abs <= bound.allowed)) {
     result.verdict = "fail";
     result.reason = above("max abs error", *result.max_abs, bound.allowed);

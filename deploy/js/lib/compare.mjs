@@ -14,7 +14,7 @@ export function compare(output, oracle, [allowed, torchError, scale, , allowedRm
   if (oracle.some((value) => !Number.isFinite(value)))
     return { ...row, verdict: 'ill-conditioned', reason: 'the oracle itself is not finite here' };
   if (dtype.endsWith('float16') && Number.isNaN(torchError) && !Number.isNaN(scale))
-    return { ...row, verdict: 'ill-conditioned', reason: `torch itself gives NaN or infinity in ${dtype}` };
+    return { ...row, verdict: 'ill-conditioned', reason: `the source itself gives NaN or infinity in ${dtype}` };
   const bad = output.filter((value) => !Number.isFinite(value)).length;
   if (bad) {
     const reason = `${bad} of ${output.length} values are NaN or infinite where the oracle is finite`;
@@ -22,7 +22,7 @@ export function compare(output, oracle, [allowed, torchError, scale, , allowedRm
   }
   const measures = measure(output, oracle, EPS[dtype] ?? EPS.float32);
   if (Number.isNaN(allowed))
-    return { ...measures, verdict: 'ill-conditioned', reason: "torch's own error is above the ceiling here" };
+    return { ...measures, verdict: 'ill-conditioned', reason: "the source's own error is above the ceiling here" };
   const above = (measure, value, most) =>
     ({ ...measures, verdict: 'fail', reason: `${measure} ${value.toPrecision(3)} is above ${most.toPrecision(3)}` });
   if (!(measures.max_abs <= allowed)) return above('max abs error', measures.max_abs, allowed);

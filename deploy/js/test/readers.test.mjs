@@ -97,7 +97,7 @@ test('verdicts of a comparison', () => {
 test('where torch itself overflows in a half type nobody is judged, and a wrong number still fails', () => {
   const row = (bound, dtype) => compare(Float64Array.of(1, NaN), Float64Array.of(1, -2), bound, dtype);
   for (const dtype of ['float16', 'bfloat16']) {
-    assert.equal(row([NaN, NaN, 2, NaN], dtype).reason, `torch itself gives NaN or infinity in ${dtype}`);
+    assert.equal(row([NaN, NaN, 2, NaN], dtype).reason, `the source itself gives NaN or infinity in ${dtype}`);
     assert.equal(row([NaN, NaN, 2, NaN], dtype).verdict, 'ill-conditioned');
     assert.equal(row([0.1, 0.05, 2, NaN], dtype).verdict, 'fail');
   }

@@ -1,0 +1,1 @@
+"""An ONNX file that anybody made, as the source of an export."""

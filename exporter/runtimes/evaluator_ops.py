@@ -1,0 +1,10 @@
+"""Operators that ONNX's evaluator has otherwise than ONNX defines them, for all that evaluates a graph with it."""
+
+from __future__ import annotations
+
+from onnx.reference.op_run import OpRun
+
+from temport.exporter.runtimes.control_flow import CONTROL_FLOW
+from temport.exporter.runtimes.recurrent_layers import RECURRENT
+
+EVALUATOR_OPS: list[type[OpRun]] = [*CONTROL_FLOW, *RECURRENT]
