@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
@@ -45,6 +46,10 @@ def read_onnx(path: Path, external_data: bool = False) -> tuple[onnx.ModelProto,
         raise UserError(f"{path} is not an ONNX model") from error
     if not model.graph.node:
         raise UserError(f"{path} is not an ONNX model: it has no graph with a node")
+    if not all(
+        isinstance(name, str) for name in _names(model.graph)
+    ):  # protobuf hands over what is no UTF-8 as bytes
+        raise UserError(f"{path} is not an ONNX model: a name in it is no text")
     take_external_data(model, path, external_data)
     for part in (*model.opset_import, *every_node(model.graph)):
         if part.domain == "ai.onnx":
@@ -54,6 +59,14 @@ def read_onnx(path: Path, external_data: bool = False) -> tuple[onnx.ModelProto,
     for node in every_node(model.graph):
         _check_node(node, path)
     return _widened(model, path)
+
+
+def _names(graph: onnx.GraphProto) -> Iterator[str | bytes]:
+    yield from (value.name for value in (*graph.input, *graph.output, *graph.initializer))
+    for value in (*graph.input, *graph.output):
+        yield from (dim.dim_param for dim in value.type.tensor_type.shape.dim)
+    for node in every_node(graph):
+        yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
 
 
 def opset_of(model: onnx.ModelProto) -> int:
