@@ -98,9 +98,15 @@ def test_states_that_do_not_pair_are_refused(stepped: Stepped, tmp_path: Path) -
     signature = open_bundle(bundle).manifest["signature"]
     states = signature["states"]
     unequal = [{**states[0], "output": states[1]["output"]}, {**states[1], "output": states[0]["output"]}]
-    for wrong in ([], states[:-1], [*states[:-1], states[0]], [*unequal, *states[2:]]):
+    for wrong, told in (
+        ([], "at signature/states, it has too few entries"),
+        (states[:-1], "it needs one frame [batch, 1, features] and one output"),
+        ([*states[:-1], states[0]], "twice"),
+        ([*unequal, *states[2:]], "different types or shapes"),
+    ):
         sign(bundle, {**signature, "states": wrong})
-        assert "do not pair" in refusal("node", bundle)
+        done = run("node", bundle, "--replay")
+        assert done.returncode == 2 and told in done.stderr
 
 
 def sign(bundle: Path, signature: dict[str, Any]) -> None:

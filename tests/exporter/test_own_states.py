@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from temport.exporter.build import build, save
+from temport.exporter.declare.call import own
 from temport.exporter.declare.modules import declare_factory
 from temport.exporter.declare.streams import declare_stream
 from temport.graphs.streaming import Stateful, StateSpec
@@ -45,6 +46,7 @@ def test_states_keep_their_names(name, ops, tmp_path):
     declaration, module = declare_factory(
         lambda: Carries(CARRIED[name]), "own.py:make", ["x=batch,seq,3"], batch="dynamic", seq="4", ops=ops
     )
+    module = own(module)
     declaration = declare_stream(declaration, module)
     save(build(module, declaration), tmp_path / "step.onnx", False)
     session = onnxruntime.InferenceSession(tmp_path / "step.onnx")

@@ -24,13 +24,13 @@ def outcomes(report: EngineReport) -> list[str]:
 
 
 @pytest.mark.parametrize("arch", SETTINGS)
-@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+@pytest.mark.parametrize("precision", ["float16", "bfloat16"])
 def test_half_types_are_fused(arch: str, precision: str, tmp_path: Path) -> None:
     declaration, _, _ = declare(arch, SETTINGS[arch], batch="2", seq=str(SEQ))
     onnx.save(models(arch, precision)[1], tmp_path / "model.onnx")
     report = compile_model("tensorrt-rtx", tmp_path / "model.onnx", declaration, tmp_path)
     assert outcomes(report) == ["fused"] * ATTENTION[arch]
-    assert report.precision["Half" if precision == "fp16" else "BFloat16"] > report.precision["Float"] / 4
+    assert report.precision["Half" if precision == "float16" else "BFloat16"] > report.precision["Float"] / 4
 
 
 @pytest.mark.parametrize(("batch", "seq"), [("1", "20"), ("1:2:8", "3:20:40")], ids=["static", "dynamic"])

@@ -21,7 +21,7 @@ def test_plan_is_every_combination() -> None:
         plan(precisions=["fp8"])
     for wrong, sentence in (
         ({"arches": ["megga"]}, "unknown architecture 'megga'"),
-        ({"lengths": [0]}, "axis seq is 0:0:0"),
+        ({"lengths": [0]}, "--seq '0' begins at 0"),
         ({"batches": ["many"]}, "--batch 'many' is not understood"),
     ):
         with pytest.raises(UserError, match=sentence):

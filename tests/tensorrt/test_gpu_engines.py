@@ -55,7 +55,7 @@ def with_gpu(monkeypatch: pytest.MonkeyPatch, open_: Callable[[Subject], Session
     runtime = EngineRuntime("tensorrt_rtx", TARGET, "tensorrt_rtx")
     monkeypatch.setattr(runtime, "unavailable", lambda: None)
     monkeypatch.setattr(runtime, "open", open_)
-    monkeypatch.setattr(runtimes, "load", lambda name: runtime)
+    monkeypatch.setattr(runtimes, "runtime_named", lambda name: runtime)
     monkeypatch.setattr("temport.exporter.compilers.compile.compile_model", compiled_once)
 
 
