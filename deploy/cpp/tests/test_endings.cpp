@@ -19,6 +19,7 @@ int code_of(Body body) {
   const pid_t child = ::fork();
   if (child == 0) {
     ::close(STDERR_FILENO);
+    for (const int number : {SIGINT, SIGTERM, SIGHUP}) ::signal(number, SIG_DFL);  // nohup ignores one of them
     body();
     ::_exit(99);
   }
