@@ -1,14 +1,14 @@
 """Frames and keys that an output does not see: whatever they hold, NaN and infinity too, it must stay as it is.
 
 Which these are is asked of the torch source: other numbers there leave rows of the output as they are, to the last
-bit, which other numbers everywhere do not. Plain operators multiply a masked key by a weight of 0, which NaN
+bit, which a nudge of all numbers does not. Plain operators multiply a masked key by a weight of 0, which NaN
 survives; torch, function bodies and other vendors' runtimes do so, and the report says it. Native kernels do not read
 such a key, and are held to that.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +26,10 @@ from temport.exporter.runtimes.contract import Arrays, Session
 from temport.exporter.runtimes.subject import Subject
 from temport.graphs.registry import ARCHITECTURES
 
+SIZES = (1.0, 30.0, -30.0, 1e3)
+"""Of the numbers that are tried: small ones may leave every relu behind them as it is."""
+NUDGE = 2.0**-20
+"""By which every number is changed, relatively, to ask what answers at all."""
 POISON = {"NaN": np.nan, "infinity": np.inf}
 Array = npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]
@@ -96,17 +100,14 @@ def find_unseen(subject: Subject, truth: Truth) -> Unseen | None:
     inputs = truth.case.inputs
     with resolve(ORACLE).open(subject) as oracle:
         clean = oracle.run(inputs)
-        everywhere = {
-            spec.name: np.ones(inputs[spec.name].shape[:2], bool) for spec in _sequences(subject.declaration)
-        }
         found, answers = [], None
         for what, rows in _candidates(subject.declaration, inputs):
-            moved = oracle.run(_replaced(inputs, rows, None))
-            if not any((output == moved[name]).any() for name, output in clean.items()):
+            moved = [oracle.run(_replaced(inputs, rows, None, size)) for size in SIZES]
+            if not all(any((output == m[name]).any() for name, output in clean.items()) for m in moved):
                 continue
-            answers = answers or oracle.run(_replaced(inputs, everywhere, None))
+            answers = answers or oracle.run(_nudged(inputs))
             apart = {
-                spec.name: _stays(clean[spec.name], moved[spec.name], answers[spec.name])
+                spec.name: _stays(clean[spec.name], [m[spec.name] for m in moved], answers[spec.name])
                 & ~_own(subject.declaration, spec, rows)
                 for spec in subject.declaration.outputs
             }
@@ -147,9 +148,9 @@ def _sequences(declaration: Declaration) -> Iterator[TensorSpec]:
             yield spec
 
 
-def _stays(clean: Array, moved: Array, answers: Array) -> Mask:
+def _stays(clean: Array, moved: Sequence[Array], answers: Array) -> Mask:
     """Rows that are as they were, of those that answer to anything: a relu may hold elements at 0 whatever it sees."""
-    same, alive = clean == moved, clean != answers
+    same, alive = np.logical_and.reduce([clean == m for m in moved]), clean != answers
     rows = same.all(-1, keepdims=True) & alive.any(-1, keepdims=True) if clean.ndim > 1 else same & alive
     return np.broadcast_to(rows, clean.shape)
 
@@ -165,15 +166,25 @@ def _own(declaration: Declaration, output: TensorSpec, rows: dict[str, Mask]) ->
     return np.logical_or.reduce(own).reshape(*own[0].shape, *[1] * (len(output.shape) - 2))
 
 
-def _replaced(inputs: Arrays, rows: dict[str, Mask], value: float | None) -> Arrays:
+def _replaced(inputs: Arrays, rows: dict[str, Mask], value: float | None, size: float = 1.0) -> Arrays:
     """The inputs with `value` in these rows; where it is None, with other numbers than before, drawn anew."""
     changed, rng = dict(inputs), np.random.default_rng(0)
     for name, mask in rows.items():
         array = inputs[name].copy()
         drawn = rng.standard_normal((np.count_nonzero(mask), *array.shape[2:]))
-        array[mask] = drawn if value is None else value
+        array[mask] = size * drawn if value is None else value
         changed[name] = array
     return changed
+
+
+def _nudged(inputs: Arrays) -> Arrays:
+    """All numbers a little off: what does not move then, a relu at 0 say, tells nothing about who sees what."""
+    return {
+        name: array
+        if array.dtype.kind in "biu"
+        else (array.astype(np.float64) * (1 + NUDGE)).astype(array.dtype)
+        for name, array in inputs.items()
+    }
 
 
 def _reads_no_masked_key(session: Session, subject: Subject) -> bool:
