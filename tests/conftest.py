@@ -23,13 +23,18 @@ SLOW = (
     "exporter/test_every_architecture.py",
     "exporter/test_faster_ops.py",
     "exporter/test_limit_lengths.py",
+    "exporter/test_onnx_files.py",
     "exporter/test_passes_keep_values.py",
     "exporter/test_prune.py",
+    "exporter/test_recognise_attention.py",
+    "exporter/test_recurrent.py",
     "exporter/test_step_models.py",
+    "graphs/test_golden_files.py",
     "graphs/test_training.py",
     "parity/test_every_runtime.py",
     "parity/test_faults.py",
     "test_package.py",
+    "test_trials.py",
 )
 """What builds C++ or engines, starts programs, or holds every model or op to all that it is: left out by `--quick`."""
 
