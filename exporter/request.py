@@ -28,7 +28,7 @@ from temport.exporter.declare.streams import declare_stream
 from temport.exporter.errors import UserError
 from temport.exporter.onnx_source.declare import declare_onnx
 
-BATCH, SEQ, OPSET = "1", "60", 20
+USUAL: dict[str, Any] = {"batch": "1", "seq": "60", "opset": 20}
 """Of an architecture and a module, where nothing else was asked."""
 
 
@@ -106,10 +106,9 @@ def declared(request: ExportRequest) -> tuple[Declaration, nn.Module]:
         declaration, module, config = declare(
             request.arch,
             request.settings,
-            batch=BATCH if request.batch is None else request.batch,
-            seq=SEQ if request.seq is None else request.seq,
+            **_sizes(request),
             memory=request.memory,
-            opset=OPSET if request.opset is None else request.opset,
+            opset=_opset(request),
             ops=request.ops,
             seed=request.seed,
         )
@@ -145,12 +144,7 @@ def _own_module(request: ExportRequest) -> tuple[Declaration, nn.Module]:
         declaration, called = declare_live(
             copy.deepcopy(module).eval(), source_of(module), inputs, request.output_names, request.dropped
         )
-        return replace(
-            declaration,
-            opset=OPSET if request.opset is None else request.opset,
-            ops=request.ops,
-            seed=request.seed,
-        ), called
+        return _as_asked(declaration, request), called
     if request.onnx is not None:
         return declare_onnx(
             request.onnx,
@@ -171,10 +165,9 @@ def _own_module(request: ExportRequest) -> tuple[Declaration, nn.Module]:
     return declare_module(
         request.module,
         request.shapes,
-        batch=BATCH if request.batch is None else request.batch,
-        seq=SEQ if request.seq is None else request.seq,
+        **_sizes(request),
         axes=_axes(request.axes),
-        opset=OPSET if request.opset is None else request.opset,
+        opset=_opset(request),
         ops=request.ops,
         seed=request.seed,
         names=request.output_names,
@@ -193,12 +186,22 @@ def _own_program(request: ExportRequest, source: str) -> tuple[Declaration, nn.M
     inputs = program_specs(program, ranges)
     module = program_module(program).eval()
     declaration, called = declare_live(module, source, inputs, request.output_names, request.dropped)
-    return replace(
-        declaration,
-        opset=OPSET if request.opset is None else request.opset,
-        ops=request.ops,
-        seed=request.seed,
-    ), called
+    return _as_asked(declaration, request), called
+
+
+def _as_asked(declaration: Declaration, request: ExportRequest) -> Declaration:
+    """What was declared of a module at hand, for the file that was asked for."""
+    return replace(declaration, opset=_opset(request), ops=request.ops, seed=request.seed)
+
+
+def _sizes(request: ExportRequest) -> dict[str, str]:
+    """`batch` and `seq` as texts."""
+    asked = {"batch": request.batch, "seq": request.seq}
+    return {name: USUAL[name] if text is None else text for name, text in asked.items()}
+
+
+def _opset(request: ExportRequest) -> int:
+    return USUAL["opset"] if request.opset is None else request.opset
 
 
 def default_out(declaration: Declaration) -> Path:

@@ -23,12 +23,16 @@ struct SizeError : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+[[noreturn]] inline void refuse_size(int64_t a, const char* joined, int64_t b) {
+  throw SizeError("a size of " + std::to_string(a) + joined + std::to_string(b) + " is out of range; the most is " +
+                  std::to_string(kMostElements) + ".");
+}
+
 // a * b, where neither may be negative nor the product above kMostElements.
 inline int64_t times(int64_t a, int64_t b) {
   int64_t product;
   if (a < 0 || b < 0 || __builtin_mul_overflow(a, b, &product) || product > kMostElements)
-    throw SizeError("a size of " + std::to_string(a) + " times " + std::to_string(b) + " is out of range; the most is " +
-                    std::to_string(kMostElements) + ".");
+    refuse_size(a, " times ", b);
   return product;
 }
 
@@ -36,8 +40,7 @@ inline int64_t times(int64_t a, int64_t b) {
 inline int64_t plus(int64_t a, int64_t b) {
   int64_t sum;
   if (a < 0 || b < 0 || __builtin_add_overflow(a, b, &sum) || sum > kMostElements)
-    throw SizeError("a size of " + std::to_string(a) + " plus " + std::to_string(b) + " is out of range; the most is " +
-                    std::to_string(kMostElements) + ".");
+    refuse_size(a, " plus ", b);
   return sum;
 }
 

@@ -23,22 +23,16 @@ class Called(nn.Module):
     model    theirs
     names    the inputs. One that is a parameter of `forward` goes to it; `observation.left` is the entry `left` of the
              dictionary `observation`, `features.0` the first of the list `features`
-    returns  which tensors of the result are outputs, as `tensors_in` calls them; None: all
 
+    `returns` says which tensors of the result are outputs, as `tensors_in` calls them; None: all.
     `half_type` is the type of a module that was widened to float32: its float32 results are given in that type.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        names: Sequence[str],
-        as_entries: bool = False,
-        returns: Sequence[str] | None = None,
-    ) -> None:
+    def __init__(self, model: nn.Module, names: Sequence[str], as_entries: bool = False) -> None:
         super().__init__()
         self.model = model
         self.targets = _targets(model, names, as_entries)
-        self.returns = None if returns is None else tuple(returns)
+        self.returns: tuple[str, ...] | None = None
         self.half_type: torch.dtype | None = None
         self.train(model.training)
 
@@ -84,13 +78,7 @@ def _targets(model: nn.Module, names: Sequence[str], as_entries: bool) -> list[t
 
     as_entries  inputs that no parameter is called after are entries of the one dictionary that `forward` takes
     """
-    parameters = inspect.signature(model.forward).parameters
-    named = {
-        n: p
-        for n, p in parameters.items()
-        if p.kind in (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
-    }
-    any_name = any(p.kind is Parameter.VAR_KEYWORD for p in parameters.values())
+    named, any_name = _named(model)
     targets: list[tuple[Any, ...] | None] = []
     for name in names:
         first, *path = name.split(".")
@@ -110,21 +98,23 @@ def _targets(model: nn.Module, names: Sequence[str], as_entries: bool) -> list[t
         raise UserError(
             f"forward of {type(model).__name__} has no parameter {left[0]!r}; {did_you_mean(left[0], named)}"
         )
-    return list(enumerate_positions(len(names)))
+    return [(place,) for place in range(len(names))]
 
 
-def enumerate_positions(count: int) -> Iterator[tuple[Any, ...]]:
-    """Targets of inputs that are given by position."""
-    return ((place,) for place in range(count))
+def _named(model: nn.Module) -> tuple[dict[str, Parameter], bool]:
+    """The parameters of `forward` that can be given by name, and whether it takes any other name too."""
+    parameters = inspect.signature(model.forward).parameters
+    usual = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
+    named = {name: p for name, p in parameters.items() if p.kind in usual}
+    return named, any(p.kind is Parameter.VAR_KEYWORD for p in parameters.values())
 
 
 def takes_entries(model: nn.Module, names: Sequence[str]) -> bool:
     """Whether the inputs can be meant as entries of a dictionary: `forward` needs one thing that none is called."""
-    parameters = inspect.signature(model.forward).parameters.values()
+    named, _ = _named(model)
     firsts = {name.partition(".")[0] for name in names}
-    usual = [p for p in parameters if p.kind in (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)]
-    needed = [p for p in usual if p.default is Parameter.empty and p.name not in firsts]
-    return len(needed) == 1 and not firsts <= {p.name for p in usual}
+    needed = [p for p in named.values() if p.default is Parameter.empty and p.name not in firsts]
+    return len(needed) == 1 and not firsts <= named.keys()
 
 
 def fits_by_position(model: nn.Module, names: Sequence[str]) -> bool:

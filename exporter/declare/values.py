@@ -23,7 +23,7 @@ WHOLE = {"int8": (-128, 128), "uint8": (0, 256), "int16": (-(2**15), 2**15), "ui
 """Integers of few values take all of them unless told otherwise; a user has to tell those of `int32` and `int64`, and
 states of ours begin at 0."""
 INTEGERS = (*WHOLE, "int32", "int64")
-MEANINGS = ("any", "prefix", "attend", "ignore")
+MEANINGS = ("prefix", "ignore")
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Values:
             words = re.split(r"[,|]", text)
             if unknown := [word for word in words if word not in MEANINGS]:
                 raise UserError(
-                    f"a mask means {', '.join(MEANINGS)} (True marks what is ignored), not {unknown[0]!r}"
+                    f"a mask is {' or '.join(MEANINGS)} (True marks what is ignored), or both, not {unknown[0]!r}"
                 )
             return cls(prefix="prefix" in words, ignore="ignore" in words)
         low, colon, high = text.partition(":")

@@ -23,7 +23,7 @@ class _OverSeveralAxes(OpRun):
         return (self.of_rows(rows - rows.max(axis=1, keepdims=True)).reshape(x.shape).astype(x.dtype),)
 
     def of_rows(self, rows: Array) -> Array:
-        """The same for each row, whose largest number is 0."""
+        """The same for each row, whose largest number is 0; each of the three has its own."""
         raise NotImplementedError
 
 
@@ -47,12 +47,13 @@ class BatchNormalization(OpRun):
     """Before opset 14, one output says that statistics are given, whatever the momentum."""
 
     op_domain = ""
+    epsilon: float
 
     def _run(
         self, x: Array, scale: Array, bias: Array, mean: Array, variance: Array, **given: Any
     ) -> tuple[Array]:
         shape = (-1, *[1] * (x.ndim - 2))
-        factor = scale / np.sqrt(variance + np.asarray(self.epsilon, variance.dtype))  # type: ignore[attr-defined]
+        factor = scale / np.sqrt(variance + np.asarray(self.epsilon, variance.dtype))
         return ((x * factor.reshape(shape) + (bias - mean * factor).reshape(shape)).astype(x.dtype),)
 
 

@@ -81,7 +81,8 @@ def _longest(node: ir.Node, declaration: Declaration) -> int | None:
     found = [axis.max for name, axis in axes.items() if name != "batch"]
     ranges = {name: (axis.min, axis.max) for name, axis in axes.items()}
     for value in node.inputs:
-        dim = value.shape[LENGTH] if value is not None and len(value.shape or ()) > LENGTH else None  # type: ignore[index]
+        shape = None if value is None else value.shape
+        dim = shape[LENGTH] if shape is not None and len(shape) > LENGTH else None
         if isinstance(dim, ir.SymbolicDim) and "batch" not in str(dim):
             with contextlib.suppress(ValueError, KeyError):  # a size that is no expression of axes
                 found.append(reach(normal(str(dim)), ranges)[1])

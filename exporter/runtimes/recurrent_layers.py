@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,18 @@ ACTIVATIONS: dict[str, Function] = {
     "Softplus": lambda x: np.log1p(np.exp(x)),
 }
 """Those that have no numbers of their own."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What a step sees in one direction: the frame's product with its weights, and the layer's own numbers."""
+
+    from_x: Array
+    state: tuple[Array, ...]
+    r: Array
+    biases: list[Array]
+    functions: list[Function]
+    peepholes: Array
 
 
 class _Layer(OpRun):
@@ -45,7 +58,8 @@ class _Layer(OpRun):
     ) -> tuple[Array, ...]:
         directions, hidden = r.shape[0], r.shape[-1]
         if layout:
-            x, h, c = (None if a is None else a.swapaxes(0, 1) for a in (x, h, c))  # type: ignore[assignment]
+            x = x.swapaxes(0, 1)
+            h, c = (None if state is None else state.swapaxes(0, 1) for state in (h, c))
         steps, batch = x.shape[:2]
         lengths = np.full(batch, steps) if lengths is None else lengths
         biases = np.zeros((directions, 2 * w.shape[1]), x.dtype) if b is None else b
@@ -57,10 +71,9 @@ class _Layer(OpRun):
             backwards = self.direction == "reverse" or place == 1
             state = tuple(s[place] for s in states)
             extra = np.zeros(3 * hidden, x.dtype) if peepholes is None else peepholes[place]
+            halves = np.split(biases[place], 2)
             for t in reversed(range(steps)) if backwards else range(steps):
-                moved = self.step(
-                    x[t] @ w[place].T, state, r[place], np.split(biases[place], 2), functions, extra
-                )
+                moved = self.step(Frame(x[t] @ w[place].T, state, r[place], halves, functions, extra))
                 counts = (t < lengths)[:, None]
                 state = tuple(np.where(counts, new, old) for new, old in zip(moved, state, strict=True))
                 y[t, place] = np.where(counts, state[0], 0)
@@ -70,34 +83,18 @@ class _Layer(OpRun):
             outputs = [y.transpose(2, 0, 1, 3), *(end.swapaxes(0, 1) for end in outputs[1:])]
         return tuple(output.astype(x.dtype) for output in outputs)[: len(self.onnx_node.output)]
 
-    def step(
-        self,
-        from_x: Array,
-        state: tuple[Array, ...],
-        r: Array,
-        biases: list[Array],
-        functions: list[Function],
-        peepholes: Array,
-    ) -> tuple[Array, ...]:
-        """Hidden and cell state after one frame, whose product with its weights is `from_x`."""
+    def step(self, at: Frame) -> tuple[Array, ...]:
+        """Hidden and cell state after one frame; each kind of layer has its own."""
         raise NotImplementedError
 
 
 class LSTM(_Layer):
     usual = ("Sigmoid", "Tanh", "Tanh")
 
-    def step(
-        self,
-        from_x: Array,
-        state: tuple[Array, ...],
-        r: Array,
-        biases: list[Array],
-        functions: list[Function],
-        peepholes: Array,
-    ) -> tuple[Array, ...]:
-        (h, c), (gate, inside, outside) = state, functions
-        sees_i, sees_o, sees_f = np.split(peepholes, 3)
-        i, o, f, new = np.split(from_x + h @ r.T + sum(biases), 4, axis=-1)
+    def step(self, at: Frame) -> tuple[Array, ...]:
+        (h, c), (gate, inside, outside) = at.state, at.functions
+        sees_i, sees_o, sees_f = np.split(at.peepholes, 3)
+        i, o, f, new = np.split(at.from_x + h @ at.r.T + sum(at.biases), 4, axis=-1)
         cell = gate(f + sees_f * c) * c + gate(i + sees_i * c) * inside(new)
         return gate(o + sees_o * cell) * outside(cell), cell
 
@@ -106,22 +103,14 @@ class GRU(_Layer):
     usual = ("Sigmoid", "Tanh")
     linear_before_reset: int
 
-    def step(
-        self,
-        from_x: Array,
-        state: tuple[Array, ...],
-        r: Array,
-        biases: list[Array],
-        functions: list[Function],
-        peepholes: Array,
-    ) -> tuple[Array, ...]:
-        (h, c), (gate, inside) = state, functions
-        z_x, r_x, h_x = np.split(from_x + biases[0], 3, axis=-1)
-        z_h, r_h, h_h = np.split(h @ r.T + biases[1], 3, axis=-1)
+    def step(self, at: Frame) -> tuple[Array, ...]:
+        (h, c), (gate, inside) = at.state, at.functions
+        z_x, r_x, h_x = np.split(at.from_x + at.biases[0], 3, axis=-1)
+        z_h, r_h, h_h = np.split(h @ at.r.T + at.biases[1], 3, axis=-1)
         reset, keep = gate(r_x + r_h), gate(z_x + z_h)
         if not self.linear_before_reset:
-            *_, own = np.split(r, 3)
-            h_h = (reset * h) @ own.T + np.split(biases[1], 3)[2]
+            *_, own = np.split(at.r, 3)
+            h_h = (reset * h) @ own.T + np.split(at.biases[1], 3)[2]
         new = inside(h_x + (reset * h_h if self.linear_before_reset else h_h))
         return (1 - keep) * new + keep * h, c
 
@@ -129,17 +118,9 @@ class GRU(_Layer):
 class RNN(_Layer):
     usual = ("Tanh",)
 
-    def step(
-        self,
-        from_x: Array,
-        state: tuple[Array, ...],
-        r: Array,
-        biases: list[Array],
-        functions: list[Function],
-        peepholes: Array,
-    ) -> tuple[Array, ...]:
-        h, c = state
-        return functions[0](from_x + h @ r.T + sum(biases)), c
+    def step(self, at: Frame) -> tuple[Array, ...]:
+        h, c = at.state
+        return at.functions[0](at.from_x + h @ at.r.T + sum(at.biases)), c
 
 
 RECURRENT: list[type[OpRun]] = [LSTM, GRU, RNN]

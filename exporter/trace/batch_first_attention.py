@@ -19,6 +19,7 @@ _theirs = nn.MultiheadAttention.forward
 @contextlib.contextmanager
 def batch_first_attention() -> Iterator[None]:
     """While it lasts, nn.MultiheadAttention computes so wherever it can."""
+    # replaced on the class: models hold layers of torch's own, whose forward no argument changes
     nn.MultiheadAttention.forward = _forward  # type: ignore[method-assign]
     try:
         yield

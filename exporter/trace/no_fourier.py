@@ -1,7 +1,4 @@
-"""Fourier transforms are refused: ONNX's DFT is missing in TensorRT, and where it is there it is not right.
-
-Measured on 120 points: ONNX Runtime is off by 4 times what rounding explains, OpenVINO gives another shape.
-"""
+"""Fourier transforms are refused: ONNX's DFT is missing in TensorRT, and where runtimes have it they do not agree."""
 
 from __future__ import annotations
 

@@ -34,11 +34,11 @@ from temport.exporter.trace.translate_attention import translate_attention
 from temport.exporter.trace.translate_division import translate_division
 from temport.exporter.trace.translate_erfc import translate_erfc
 from temport.exporter.trace.translate_index import translate_index
-from temport.exporter.trace.translate_lstm import translate_lstm
 from temport.exporter.trace.translate_recurrent import (
     GRU,
     RNN_RELU,
     RNN_TANH,
+    translate_lstm,
     translate_lstm_layers,
     translate_one_state,
 )

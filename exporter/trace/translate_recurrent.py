@@ -1,4 +1,8 @@
-"""The traced recurrent layers as ONNX `LSTM`, `GRU` and `RNN` nodes, one per layer."""
+"""The traced recurrent layers as ONNX `LSTM`, `GRU` and `RNN` nodes, one per layer.
+
+ONNX stacks gates in another order than torch, and takes the time axis first (its batch-first layout is missing in ONNX
+Runtime). Input and recurrent biases stand side by side.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,8 @@ from typing import Any
 
 import onnx_ir as ir
 from onnxscript import opset18
+
+import temport.graphs.lstm  # noqa: F401  defines the op of our own layer, which is translated here
 
 op: Any = opset18  # its stubs want one element type, which a translation leaves open
 
@@ -53,6 +59,15 @@ def translate_lstm_layers(
     return y, states[0], states[1]
 
 
+def translate_lstm(
+    x: Any, weight_ih: Any, weight_hh: Any, bias: Any, hidden: Any = None, cell: Any = None
+) -> tuple[Any, Any, Any]:
+    """Our own layer, `temport.graphs.lstm`: one direction, batch first, one bias where torch has two."""
+    none = op.Sub(bias, bias)
+    y, states = _layers(LSTM, x, [hidden, cell], [weight_ih, weight_hh, bias, none], True, 1, False, True)
+    return y, states[0], states[1]
+
+
 def _layers(
     cell: Cell,
     x: Any,
@@ -64,7 +79,7 @@ def _layers(
     batch_first: bool,
 ) -> tuple[Any, list[Any]]:
     directions, per_layer = (2 if bidirectional else 1), (4 if has_biases else 2)
-    size = states[0].shape[-1]
+    size = params[1].shape[1]
     y = op.Transpose(x, perm=[1, 0, 2]) if batch_first else x
     last: list[list[Any]] = [[] for _ in states]
     for layer in range(num_layers):
@@ -105,7 +120,9 @@ def _node(
 
 
 def _is_zero(state: Any) -> bool:
-    """Whether a state is `torch.zeros(...)`, as a layer makes it that is given none: ONNX takes that for granted."""
+    """Whether a state is none, or `torch.zeros(...)`, as torch's layers make it then: ONNX takes that for granted."""
+    if state is None:
+        return True
     node = state.producer()
     if node is None or node.op_type != "Expand":
         return False

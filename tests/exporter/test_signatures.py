@@ -245,7 +245,7 @@ def test_examples_of_a_live_module() -> None:
             "'int46' is no element type; did you mean int16|did you mean int64",
         ),
         (Steps, ["ids:int64[0-9]=batch,seq"], {}, "is no range of int64; give low:high"),
-        (Steps, ["m:bool[some]=batch,seq"], {}, "a mask means any, prefix, attend, ignore"),
+        (Steps, ["m:bool[some]=batch,seq"], {}, "a mask is prefix or ignore"),
         (Cuts, ["x=batch,seq,3", "past=batch,past,3"], {}, r"--axis past=1:60:1024"),
         (Cuts, ["x=batch,seq,3", "x=batch,seq,3"], {}, "two inputs are called x"),
         (

@@ -14,7 +14,8 @@ from torch import nn
 from temport.exporter.build import build, save
 from temport.exporter.declare.architectures import declare
 from temport.exporter.declare.declaration import Axis, Declaration, TensorSpec
-from temport.exporter.parity.cases import default_cases
+from temport.exporter.parity import unseen
+from temport.exporter.parity.cases import Case, default_cases
 from temport.exporter.parity.oracle import find_truths
 from temport.exporter.parity.result import FAIL, PASS, ParityReport
 from temport.exporter.parity.run import SEVERAL_THREADS, run_parity
@@ -143,6 +144,31 @@ def test_an_output_that_a_relu_holds_at_zero_is_no_place(tmp_path: Path) -> None
     (truth,) = find_truths(Subject(declaration, tmp_path, module), default_cases(declaration)[:1])
     assert (truth.outputs["output"] == 0).any()
     assert find_unseen(Subject(declaration, tmp_path, module), truth) is None
+
+
+class Asleep(nn.Module):
+    """An output that sees every frame, and is 0 until their sum is positive."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.relu(x.sum(1))
+
+
+@pytest.mark.parametrize("mended", ["SIZES", "_nudged"])
+def test_an_output_that_sleeps_in_this_case_is_no_place(
+    mended: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Small numbers in one frame of many do not wake it, numbers everywhere do: each of two questions tells."""
+    if mended == "SIZES":  # then what answers is asked with other numbers everywhere
+        monkeypatch.setattr(unseen, "_nudged", lambda inputs: {"x": -inputs["x"]})
+    else:
+        monkeypatch.setattr(unseen, "SIZES", (1.0,))
+    axes = Axis("batch", 1, 1, 1), Axis("seq", 20, 20, 20)
+    outputs = (TensorSpec("output", "float32", (axes[0], 3)),)
+    declared = Declaration("module", {}, (TensorSpec("x", "float32", (*axes, 3)),), outputs)
+    asleep = Case("asleep", "normal", {"x": np.full((1, 20, 3), -1.0, np.float32)})
+    subject = Subject(declared, tmp_path, Asleep())
+    (truth,) = find_truths(subject, [asleep])
+    assert find_unseen(subject, truth) is None
 
 
 def test_frames_that_left_the_window_are_not_seen(subject, cases, truths) -> None:
