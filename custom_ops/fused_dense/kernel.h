@@ -54,9 +54,10 @@ inline void finish_last_columns(const float* sums, const float* bias, const floa
   __builtin_memcpy(y, values, bytes);
 }
 
-// Rows and panels of one task, where panels count through all groups.
-template <Activation A>
-inline void run_dense_task(const DenseProblem& p, int64_t row, int64_t rows, int64_t panel, int64_t end) {
+// Rows and panels of one task, where panels count through all groups. `Problem` is a DenseProblem, or has its members
+// with sizes that are known when it is compiled.
+template <Activation A, typename Problem, typename Size>
+inline void run_dense_task(const Problem& p, int64_t row, Size rows, int64_t panel, int64_t end) {
   const int64_t per_group = panels_of(p.outputs), width = p.groups * p.outputs;
   while (panel < end) {
     const int64_t group = panel / per_group, stop = least(end, (group + 1) * per_group);

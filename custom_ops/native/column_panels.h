@@ -1,5 +1,8 @@
 // Products of rows with a dense weight that was packed once, when the model was loaded: panels of kPanel outputs, and in a
 // panel kPanel floats for every input, so that a product reads the weight from front to back.
+//
+// Every sum is made in the order of its inputs, so that it does not depend on the instruction set, on how many rows there
+// are, or on which thread made it.
 #pragma once
 
 #include "multiply.h"
@@ -26,28 +29,30 @@ inline void pack_columns(const float* w, int64_t inputs, int64_t stride, int64_t
 }
 
 // One row times P panels, about kRowPanels: as many streams of weights and sums as keep memory and arithmetic units busy.
-// The processor fetches such streams ahead by itself; asking for them here made it slower.
-template <int P>
-inline void multiply_one_row(const float* x, const float* panels, int64_t inputs, float* sums) {
+// The processor fetches such streams ahead by itself; asking for them here made it slower. Panel p begins at
+// panels[p * apart] and meets the row at x[p * x_apart].
+template <int P, typename Size>
+TEMPORT_INLINE void multiply_one_row(const float* x, int64_t x_apart, const float* panels, int64_t apart, Size inputs,
+                                     float* sums) {
   Float sum[P][kPanelVectors] = {};
   for (int64_t k = 0; k < inputs; ++k) {
-    const Float value = broadcast(x[k]);
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int p = 0; p < P; ++p) {
-      const float* row = panels + (p * inputs + k) * kPanel;
+      const Float value = broadcast(x[p * x_apart + k]);
+      const float* row = panels + p * apart + k * kPanel;
 #pragma GCC unroll 4
       for (int v = 0; v < kPanelVectors; ++v) sum[p][v] += value * load(row + v * kWidth);
     }
   }
-#pragma GCC unroll 4
+#pragma GCC unroll 8
   for (int p = 0; p < P; ++p)
 #pragma GCC unroll 4
     for (int v = 0; v < kPanelVectors; ++v) store(sums + p * kPanel + v * kWidth, sum[p][v]);
 }
 
 // Up to kBlockRows rows times one panel, `[rows, kPanel]`. All rows meet a few inputs after the other: their part of the
-// panel stays in the first-level cache, and every sum is begun anew, which keeps its rounding error that of a short one.
-// Meanwhile the panel that comes next is fetched, a little by every tile: what is asked for at once has to be waited for.
+// panel stays in the first-level cache. Meanwhile the panel that comes next is fetched, a little by every tile: what is
+// asked for at once has to be waited for.
 inline void multiply_block(const float* x, int64_t rows, int64_t x_stride, const float* panel, int64_t inputs,
                            float* sums) {
   constexpr int64_t kLine = 16;  // floats
@@ -57,25 +62,35 @@ inline void multiply_block(const float* x, int64_t rows, int64_t x_stride, const
     const float* part = panel + first * kPanel;
     const float* next = part + inputs * kPanel;
     for (int64_t m = 0; m < rows; m += kMaxRows, next += some * stride)
-      multiply_rows<kPanelVectors, true>(int(least(kMaxRows, rows - m)), x + m * x_stride + first, x_stride, some, part,
-                                         kPanel, sums + m * kPanel, kPanel, first > 0, next, stride);
+      multiply_rows<kPanelVectors, true, true>(int(least(kMaxRows, rows - m)), x + m * x_stride + first, x_stride, some,
+                                               part, kPanel, sums + m * kPanel, kPanel, first > 0, next, stride);
   }
+}
+
+// Likewise with the last `count` <= P panels.
+template <int P, typename Size>
+TEMPORT_INLINE void multiply_some(int64_t count, const float* x, int64_t x_apart, const float* panels, int64_t apart,
+                                  Size inputs, float* sums) {
+  if (P == 1 || count == P) return multiply_one_row<P>(x, x_apart, panels, apart, inputs, sums);
+  if constexpr (P > 1) multiply_some<P - 1>(count, x, x_apart, panels, apart, inputs, sums);
 }
 
 // All rows times `count` panels, of which a row alone meets P at once, and for every part of the result
 // finish(first row, rows, panel, sums `[rows, kPanel]`).
-template <int P = kRowPanels, typename Finish>
-inline void multiply_panels(const float* x, int64_t rows, int64_t x_stride, const float* panels, int64_t inputs,
+template <int P = kRowPanels, typename Rows, typename Size, typename Finish>
+inline void multiply_panels(const float* x, Rows rows, int64_t x_stride, const float* panels, Size inputs,
                             int64_t count, const Finish& finish) {
   alignas(64) float sums[kBlockRows * kPanel];
-  int64_t p = 0;
-  if (rows == 1)
-    for (; p + P <= count; p += P) {
-      multiply_one_row<P>(x, panels + p * inputs * kPanel, inputs, sums);
-      for (int i = 0; i < P; ++i) finish(0, 1, p + i, sums + i * kPanel);
+  if (rows == 1) {
+    for (int64_t p = 0; p < count; p += P) {
+      const int64_t some = least(P, count - p);
+      multiply_some<P>(some, x, 0, panels + p * inputs * kPanel, inputs * kPanel, inputs, sums);
+      for (int64_t i = 0; i < some; ++i) finish(0, 1, p + i, sums + i * kPanel);
     }
+    return;
+  }
   for (int64_t m = 0; m < rows; m += kBlockRows)
-    for (int64_t q = p; q < count; ++q) {
+    for (int64_t q = 0; q < count; ++q) {
       const int64_t some = least(kBlockRows, rows - m);
       multiply_block(x + m * x_stride, some, x_stride, panels + q * inputs * kPanel, inputs, sums);
       finish(m, some, q, sums);

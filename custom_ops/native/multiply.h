@@ -1,20 +1,34 @@
 // The one inner loop of every kernel here: C[rows, columns] (+)= A[rows, n] B[n, columns], a tile held in registers.
 #pragma once
 
+#include <type_traits>
+
 #include "simd.h"
 
 namespace temport::TEMPORT_ISA {
 
 constexpr int kMaxRows = 6;
 
+// A size that is known when the kernel is compiled, where others take an int64_t.
+template <int64_t N>
+struct Fixed {
+  constexpr operator int64_t() const { return N; }
+};
+
 // One tile of R rows by V vectors. A is read element by element (broadcast), B and C vector by vector. A small tile has
-// too few sums to keep the arithmetic units busy while each waits for its last addition, so it splits them C ways.
+// too few sums to keep the arithmetic units busy while each waits for its last addition, so it splits them C ways. Where
+// InOrder, it does not: every sum goes on from what C holds, in the order of n, whatever the tile and its vectors are.
 // With Fetch it asks, at every row of B, for the memory at `next`, which moves on by `stride` floats.
-template <int R, int V, bool Fetch = false>
+template <int R, int V, bool InOrder = false, bool Fetch = false>
 inline void multiply_tile(const float* a, int64_t a_stride, int64_t n, const float* b, int64_t b_stride, float* c,
                           int64_t c_stride, bool accumulate, const float* next = nullptr, int64_t stride = 0) {
-  constexpr int C = R * V >= 8 ? 1 : R * V >= 4 ? 2 : 4;
+  constexpr int C = InOrder || R * V >= 8 ? 1 : R * V >= 4 ? 2 : 4;
   Float sum[C][R][V] = {};
+  if (InOrder && accumulate)
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+      for (int v = 0; v < V; ++v) sum[0][r][v] = load(c + r * c_stride + v * kWidth);
   const auto step = [&](Float(&to)[R][V], int64_t i) __attribute__((always_inline)) {
     if constexpr (Fetch) {
       __builtin_prefetch(next, 0, 2);  // into the second-level cache
@@ -44,21 +58,25 @@ inline void multiply_tile(const float* a, int64_t a_stride, int64_t n, const flo
 #pragma GCC unroll 4
       for (int k = 1; k < C; ++k) sum[0][r][v] += sum[k][r][v];
       float* to = c + r * c_stride + v * kWidth;
-      store(to, accumulate ? load(to) + sum[0][r][v] : sum[0][r][v]);
+      store(to, accumulate && !InOrder ? load(to) + sum[0][r][v] : sum[0][r][v]);
     }
 }
 
-template <int V, bool Fetch = false>
+template <int V, bool InOrder = false, bool Fetch = false>
 inline void multiply_rows(int rows, const float* a, int64_t a_stride, int64_t n, const float* b, int64_t b_stride,
                           float* c, int64_t c_stride, bool accumulate, const float* next = nullptr,
                           int64_t stride = 0) {
+  const auto tile = [&](auto count) __attribute__((always_inline)) {
+    multiply_tile<decltype(count)::value, V, InOrder, Fetch>(a, a_stride, n, b, b_stride, c, c_stride, accumulate, next,
+                                                             stride);
+  };
   switch (rows) {
-    case 1: return multiply_tile<1, V, Fetch>(a, a_stride, n, b, b_stride, c, c_stride, accumulate, next, stride);
-    case 2: return multiply_tile<2, V, Fetch>(a, a_stride, n, b, b_stride, c, c_stride, accumulate, next, stride);
-    case 3: return multiply_tile<3, V, Fetch>(a, a_stride, n, b, b_stride, c, c_stride, accumulate, next, stride);
-    case 4: return multiply_tile<4, V, Fetch>(a, a_stride, n, b, b_stride, c, c_stride, accumulate, next, stride);
-    case 5: return multiply_tile<5, V, Fetch>(a, a_stride, n, b, b_stride, c, c_stride, accumulate, next, stride);
-    default: return multiply_tile<6, V, Fetch>(a, a_stride, n, b, b_stride, c, c_stride, accumulate, next, stride);
+    case 1: return tile(std::integral_constant<int, 1>{});
+    case 2: return tile(std::integral_constant<int, 2>{});
+    case 3: return tile(std::integral_constant<int, 3>{});
+    case 4: return tile(std::integral_constant<int, 4>{});
+    case 5: return tile(std::integral_constant<int, 5>{});
+    default: return tile(std::integral_constant<int, 6>{});
   }
 }
 
@@ -88,8 +106,8 @@ struct Panel {
   }
 };
 
-TEMPORT_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
-TEMPORT_INLINE int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
+TEMPORT_INLINE constexpr int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+TEMPORT_INLINE constexpr int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 constexpr int64_t padded(int64_t n) { return (n + kWidth - 1) / kWidth * kWidth; }
 
 }  // namespace temport::TEMPORT_ISA

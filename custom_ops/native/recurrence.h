@@ -41,7 +41,8 @@ inline void plan_recurrence(RecurrentProblem& p) {
   p.scratch_floats = static_cast<size_t>(p.batch * kTeam<Cell>);
 }
 
-TEMPORT_INLINE int64_t end_of_task(const RecurrentProblem& p, int64_t task) {
+template <typename Problem>
+TEMPORT_INLINE int64_t end_of_task(const Problem& p, int64_t task) {
   return least((task + 1) * p.task_teams, teams_of(p.hidden));
 }
 
@@ -50,9 +51,10 @@ TEMPORT_INLINE void add_columns(const float* a, const float* b, float* to) {
   for (int v = 0; v < kPanel; v += kWidth) store(to + v, load(a + v) + load(b + v));
 }
 
-// gates = X W^T + bias for all frames, the teams of one task.
-template <typename Cell>
-inline void project_frames(const RecurrentProblem& p, int64_t task) {
+// gates = X W^T + bias for all frames, the teams of one task. `Problem` is a RecurrentProblem, or has its members with
+// sizes that are known when it is compiled.
+template <typename Cell, typename Problem>
+inline void project_frames(const Problem& p, int64_t task) {
   const int64_t begin = task * p.task_teams * Cell::kGates, end = end_of_task(p, task) * Cell::kGates;
   multiply_panels<Cell::kCellPanels>(
       p.x, p.frames * p.batch, p.inputs, p.w + begin * p.inputs * kPanel, p.inputs, end - begin,
@@ -64,8 +66,8 @@ inline void project_frames(const RecurrentProblem& p, int64_t task) {
 }
 
 // One frame for the teams of one task.
-template <typename Cell>
-inline void step_recurrence(const RecurrentProblem& p, int64_t frame, int64_t task, float* scratch) {
+template <typename Cell, typename Problem>
+inline void step_recurrence(const Problem& p, int64_t frame, int64_t task, float* scratch) {
   const int64_t H = p.hidden, begin = task * p.task_teams, end = end_of_task(p, task);
   const float* before = frame == 0 ? p.hidden_before : p.y + (frame - 1) * p.batch * H;
   // Every other frame backwards: what the frame before has read last is still in the cache.
@@ -95,6 +97,7 @@ inline void step_recurrence(const RecurrentProblem& p, int64_t frame, int64_t ta
 
 template <typename Cell>
 constexpr RecurrentKernels kRecurrence = {recurrent_floats<Cell>, pack_recurrent<Cell>, plan_recurrence<Cell>,
-                                          project_frames<Cell>, step_recurrence<Cell>};
+                                          project_frames<Cell, RecurrentProblem>,
+                                          step_recurrence<Cell, RecurrentProblem>};
 
 }  // namespace temport::TEMPORT_ISA

@@ -49,6 +49,17 @@ TEMPORT_INLINE Int load(const int32_t* p) {
   return x;
 }
 TEMPORT_INLINE void store(float* p, Float x) { __builtin_memcpy(p, &x, sizeof x); }
+// A vector of which only the first `count` floats are there; the others are 0.
+TEMPORT_INLINE Float load_first(const float* p, int64_t count) {
+  if (count >= kWidth) return load(p);
+  Float x{};
+  __builtin_memcpy(&x, p, static_cast<size_t>(count) * sizeof(float));
+  return x;
+}
+TEMPORT_INLINE void store_first(float* p, Float x, int64_t count) {
+  if (count >= kWidth) return store(p, x);
+  __builtin_memcpy(p, &x, static_cast<size_t>(count) * sizeof(float));
+}
 TEMPORT_INLINE Float broadcast(float x) { return x - Float{}; }
 TEMPORT_INLINE Int bits(Float x) {
   Int y;
@@ -96,8 +107,10 @@ TEMPORT_INLINE Float as_rounded(Float product) {
   asm("" : "+v"(product));
 #elif defined(__aarch64__)
   asm("" : "+w"(product));
-#else
+#elif defined(__x86_64__)
   asm("" : "+x"(product));
+#else
+  asm("" : "+m"(product));
 #endif
   return product;
 }
@@ -134,6 +147,17 @@ struct Greater {
 };
 TEMPORT_INLINE float sum_of(Float x) { return reduce<kWidth>(x, Sum{}); }
 TEMPORT_INLINE float max_of(Float x) { return reduce<kWidth>(x, Greater{}); }
+
+// Long sums are made in one order, whatever the instruction set: element i goes to sum i mod kSums, in that many lanes,
+// and these are added by halves.
+constexpr int kSums = 16, kSumVectors = kSums / kWidth;
+TEMPORT_INLINE float sum_of(Float (&sums)[kSumVectors]) {
+#pragma GCC unroll 4
+  for (int half = kSumVectors / 2; half > 0; half /= 2)
+#pragma GCC unroll 4
+    for (int c = 0; c < half; ++c) sums[c] += sums[c + half];
+  return sum_of(sums[0]);
+}
 
 constexpr float kLog2E = 1.44269504088896341f;
 

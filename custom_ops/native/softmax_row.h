@@ -49,22 +49,16 @@ inline float mask_and_max(float* s, int64_t n, int64_t lo, int64_t hi, const int
 // second product, fused or not. A NaN and an infinite `greatest` make the sum NaN.
 inline float exponentials(float* s, int64_t n, float factor, float greatest) {
   const int64_t end = padded(n);
-  Float sum{}, sum_other{};
-  int64_t j = 0;
-  for (; j + kWidth < end; j += 2 * kWidth) {
-    const Float a = exp2_nonpositive(load(s + j) - greatest, factor);
-    const Float b = exp2_nonpositive(load(s + j + kWidth) - greatest, factor);
-    store(s + j, a);
-    store(s + j + kWidth, b);
-    sum += a;
-    sum_other += b;
-  }
-  if (j < end) {
-    const Float a = exp2_nonpositive(load(s + j) - greatest, factor);
-    store(s + j, a);
-    sum += a;
-  }
-  return sum_of(sum + sum_other);
+  Float sums[kSumVectors] = {};
+  for (int64_t j = 0; j < end; j += kSums)
+#pragma GCC unroll 4
+    for (int v = 0; v < kSumVectors; ++v)
+      if (const int64_t at = j + v * kWidth; at < end) {
+        const Float weight = exp2_nonpositive(load(s + at) - greatest, factor);
+        store(s + at, weight);
+        sums[v] += weight;
+      }
+  return sum_of(sums);
 }
 
 }  // namespace temport::TEMPORT_ISA

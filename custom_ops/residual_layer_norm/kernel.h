@@ -15,18 +15,6 @@ inline void plan_layer_norm(LayerNormProblem& p) {
   p.tasks = (p.rows + p.task_rows - 1) / p.task_rows;
 }
 
-// A vector of which only the first `count` floats are there; the others are 0.
-TEMPORT_INLINE Float load_first(const float* p, int64_t count) {
-  if (count >= kWidth) return load(p);
-  Float x{};
-  __builtin_memcpy(&x, p, static_cast<size_t>(count) * sizeof(float));
-  return x;
-}
-TEMPORT_INLINE void store_first(float* p, Float x, int64_t count) {
-  if (count >= kWidth) return store(p, x);
-  __builtin_memcpy(p, &x, static_cast<size_t>(count) * sizeof(float));
-}
-
 // visit(index of its first float, c, floats left) for every vector of a row of n floats, where c counts from 0 to C.
 template <int C, typename Visit>
 TEMPORT_INLINE void for_vectors(int64_t n, const Visit& visit) {
@@ -34,26 +22,19 @@ TEMPORT_INLINE void for_vectors(int64_t n, const Visit& visit) {
   for (; i + C * kWidth <= n; i += C * kWidth)
 #pragma GCC unroll 8
     for (int c = 0; c < C; ++c) visit(i + c * kWidth, c, int64_t{kWidth});
-  for (; i < n; i += kWidth) visit(i, 0, n - i);
-}
-
-// The mean of n floats whose sums `sums` holds.
-template <int C>
-TEMPORT_INLINE float mean_of(Float (&sums)[C], int64_t n) {
 #pragma GCC unroll 8
-  for (int c = 1; c < C; ++c) sums[0] += sums[c];
-  return sum_of(sums[0]) / float(n);
+  for (int c = 0; c < C; ++c)
+    if (i + c * kWidth < n) visit(i + c * kWidth, c, n - i - c * kWidth);
 }
 
-template <int R, bool Add>
-inline void normalise_rows(const LayerNormProblem& p, int64_t row) {
-  // Sums of a row: eight in flight keep the adders busy. Differences are summed along with their squares.
-  constexpr int C = 8 / R, D = R == 1 ? 4 : C / 2;
+template <int R, bool Add, typename Problem>
+inline void normalise_rows(const Problem& p, int64_t row) {
+  // Differences are summed along with their squares.
   const int64_t n = p.width;
   const float *x = p.x + row * n, *addend = Add ? p.addend + row * n : nullptr;
   float* y = p.y + row * n;
-  Float sums[R][C] = {}, differences[R][D] = {}, squares[R][D] = {};
-  for_vectors<C>(n, [&](int64_t i, int c, int64_t left) __attribute__((always_inline)) {
+  Float sums[R][kSumVectors] = {}, differences[R][kSumVectors] = {}, squares[R][kSumVectors] = {};
+  for_vectors<kSumVectors>(n, [&](int64_t i, int c, int64_t left) __attribute__((always_inline)) {
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
       Float v = load_first(x + r * n + i, left);
@@ -64,8 +45,8 @@ inline void normalise_rows(const LayerNormProblem& p, int64_t row) {
   const float* from = Add ? y : x;
   Float mean[R], factor[R], shift[R];
 #pragma GCC unroll 8
-  for (int r = 0; r < R; ++r) mean[r] = broadcast(mean_of(sums[r], n));
-  for_vectors<D>(n, [&](int64_t i, int c, int64_t left) __attribute__((always_inline)) {
+  for (int r = 0; r < R; ++r) mean[r] = broadcast(sum_of(sums[r]) / float(n));
+  for_vectors<kSumVectors>(n, [&](int64_t i, int c, int64_t left) __attribute__((always_inline)) {
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
       Float difference = load_first(from + r * n + i, left) - mean[r];
@@ -77,7 +58,7 @@ inline void normalise_rows(const LayerNormProblem& p, int64_t row) {
 #pragma GCC unroll 8
   for (int r = 0; r < R; ++r) {
     // What the mean lost when it was rounded, which is much of a deviation that is small beside it.
-    const float rest = mean_of(differences[r], n), square = mean_of(squares[r], n) - rest * rest;
+    const float rest = sum_of(differences[r]) / float(n), square = sum_of(squares[r]) / float(n) - rest * rest;
     factor[r] = broadcast(1.0f / __builtin_sqrtf((square < 0.0f ? 0.0f : square) + p.epsilon));
     shift[r] = -rest * factor[r];
   }
@@ -91,8 +72,8 @@ inline void normalise_rows(const LayerNormProblem& p, int64_t row) {
   });
 }
 
-template <bool Add>
-inline void normalise(const LayerNormProblem& p, int64_t row, int64_t end) {
+template <bool Add, typename Problem>
+inline void normalise(const Problem& p, int64_t row, int64_t end) {
   for (; row + kNormRows <= end; row += kNormRows) normalise_rows<kNormRows, Add>(p, row);
   for (; row < end; ++row) normalise_rows<1, Add>(p, row);
 }

@@ -1,0 +1,116 @@
+// CachedAttention over a ring that a native engine keeps in the layout of dense weights: the keys of a head are its
+// columns, so that scores are a product with packed panels, and so are its values, so that what they weigh is one too.
+// A frame writes one column of the keys and one row of the values.
+#pragma once
+
+#include "../native/column_panels.h"
+#include "../native/softmax_row.h"
+
+namespace temport::TEMPORT_ISA {
+
+// The ring of one batch entry: `heads` heads of `dim` floats, for the newest `slots` frames.
+template <int64_t Heads, int64_t Dim, int64_t Slots>
+struct PanelRing {
+  static constexpr int64_t kKeyPanels = (Slots + kPanel - 1) / kPanel, kValuePanels = (Dim + kPanel - 1) / kPanel;
+  static constexpr int64_t kScores = kKeyPanels * kPanel;
+  static constexpr int64_t kKeyFloats = Heads * kKeyPanels * Dim * kPanel;        // [heads, panels, dim, kPanel]
+  static constexpr int64_t kValueFloats = Heads * kValuePanels * Slots * kPanel;  // [heads, panels, slots, kPanel]
+
+  float *keys, *values;
+
+  TEMPORT_INLINE static int64_t key_at(int64_t head, int64_t slot) {
+    return (head * kKeyPanels + slot / kPanel) * Dim * kPanel + slot % kPanel;
+  }
+  TEMPORT_INLINE static int64_t value_at(int64_t head, int64_t slot) {
+    return (head * kValuePanels * Slots + slot) * kPanel;
+  }
+
+  // One frame of `batch` streams, whose rings lie behind each other: qkv `[batch, 3 * heads * dim]`, y `[batch, heads *
+  // dim]`; `frames` counts those before it.
+  void step(int64_t batch, const float* qkv, const int64_t* frames, float scale, float* y) const {
+    constexpr int64_t kWide = Heads * Dim;
+    for (int64_t b = 0; b < batch; ++b) {
+      const PanelRing ring{keys + b * kKeyFloats, values + b * kValueFloats};
+      const float* row = qkv + b * 3 * kWide;
+      const int64_t frame = frames[b], rest = frame % Slots, slot = rest < 0 ? rest + Slots : rest;
+      put(row + kWide, ring.keys + slot / kPanel * Dim * kPanel + slot % kPanel, kKeyPanels * Dim * kPanel, kPanel);
+      for (int64_t d = 0; d < Dim; d += kPanel)
+        for (int64_t h = 0; h < Heads; ++h)
+          copy_floats(row + 2 * kWide + h * Dim + d, least(kPanel, Dim - d), ring.values + value_at(h, slot) + d * Slots);
+      ring.attend(row, least(frame, Slots - 1) + 1, scale, y + b * kWide);
+    }
+  }
+
+  // Between rings and caches in the layout of the op, `[batch, slots, heads * dim]`.
+  static void load_keys(const float* cache, int64_t batch, float* keys) {
+    each(batch, [&](int64_t b, int64_t slot, int64_t h, int64_t d, int64_t at) {
+      keys[b * kKeyFloats + key_at(h, slot) + d * kPanel] = cache[at];
+    });
+  }
+  static void store_keys(const float* keys, int64_t batch, float* cache) {
+    each(batch, [&](int64_t b, int64_t slot, int64_t h, int64_t d, int64_t at) {
+      cache[at] = keys[b * kKeyFloats + key_at(h, slot) + d * kPanel];
+    });
+  }
+  static void load_values(const float* cache, int64_t batch, float* values) {
+    each(batch, [&](int64_t b, int64_t slot, int64_t h, int64_t d, int64_t at) {
+      values[b * kValueFloats + value_at(h, slot) + d / kPanel * Slots * kPanel + d % kPanel] = cache[at];
+    });
+  }
+  static void store_values(const float* values, int64_t batch, float* cache) {
+    each(batch, [&](int64_t b, int64_t slot, int64_t h, int64_t d, int64_t at) {
+      cache[at] = values[b * kValueFloats + value_at(h, slot) + d / kPanel * Slots * kPanel + d % kPanel];
+    });
+  }
+
+  // y = attention of the query `q` over slots [0, filled), both `[heads * dim]`; zeros over none.
+  void attend(const float* q, int64_t filled, float scale_given, float* y) const {
+    alignas(64) float scores[Heads * kScores];
+    if (filled <= 0) return (void)__builtin_memset(y, 0, Heads * Dim * sizeof(float));
+    const Scale scale(scale_given);
+    const int64_t panels = (filled + kPanel - 1) / kPanel;
+    for (int64_t h = 0; h < Heads; ++h) {
+      alignas(64) float query[Dim];
+      for (int64_t d = 0; d < Dim; ++d) query[d] = q[h * Dim + d] * scale.queries;
+      float* s = scores + h * kScores;
+      for (int64_t p = 0; p < panels; p += kRowPanels)
+        multiply_some<kRowPanels>(least(kRowPanels, panels - p), query, 0, keys + key_at(h, p * kPanel), Dim * kPanel,
+                                  Fixed<Dim>{}, s + p * kPanel);
+      const float greatest = mask_and_max(s, filled, 0, filled, nullptr);
+      const float factor = 1.0f / exponentials(s, filled, scale.factor, greatest == kNothing ? 0.0f : greatest);
+      for (int64_t j = 0; j < filled; j += kWidth) store(s + j, load(s + j) * factor);
+    }
+    // Narrow heads together: one alone has too few sums to keep the arithmetic units busy.
+    constexpr int64_t kTogether = kValuePanels == 1 ? kRowPanels : 1;
+    for (int64_t h = 0; h < Heads; h += kTogether)
+      for (int64_t p = 0; p < kValuePanels; p += kRowPanels) {
+        alignas(64) float sums[kRowPanels * kPanel];
+        const int64_t heads = least(kTogether, Heads - h), wide = least(kRowPanels, kValuePanels - p);
+        multiply_some<kRowPanels>(kTogether > 1 ? heads : wide, scores + h * kScores, kTogether > 1 ? kScores : 0,
+                                  values + value_at(h, 0) + p * Slots * kPanel, Slots * kPanel, filled, sums);
+        if constexpr (kTogether > 1)
+          for (int64_t i = 0; i < heads; ++i) copy_floats(sums + i * kPanel, Dim, y + (h + i) * Dim);
+        else
+          copy_floats(sums, least(wide * kPanel, Dim - p * kPanel), y + h * Dim + p * kPanel);
+      }
+  }
+
+ private:
+  template <typename Visit>
+  static void each(int64_t batch, const Visit& visit) {
+    for (int64_t b = 0, at = 0; b < batch; ++b)
+      for (int64_t slot = 0; slot < Slots; ++slot)
+        for (int64_t h = 0; h < Heads; ++h)
+          for (int64_t d = 0; d < Dim; ++d, ++at) visit(b, slot, h, d, at);
+  }
+  // The row of all heads as one column of their panels.
+  TEMPORT_INLINE static void put(const float* row, float* column, int64_t head_apart, int64_t apart) {
+    for (int64_t h = 0; h < Heads; ++h)
+      for (int64_t d = 0; d < Dim; ++d) column[h * head_apart + d * apart] = row[h * Dim + d];
+  }
+  TEMPORT_INLINE static void copy_floats(const float* from, int64_t n, float* to) {
+    __builtin_memcpy(to, from, static_cast<size_t>(n) * sizeof(float));
+  }
+};
+
+}  // namespace temport::TEMPORT_ISA

@@ -1,0 +1,56 @@
+// What the source of an engine is written in beside its layers.
+#pragma once
+
+#include "elementwise.h"
+#include "layers.h"
+#include "movement.h"
+#include "temport_engine.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace temport::TEMPORT_ISA {
+
+extern "C" const unsigned char temport_weights[];
+
+template <typename T>
+TEMPORT_INLINE const T* weight(int64_t offset) {
+  return reinterpret_cast<const T*>(temport_weights + offset);
+}
+template <typename T>
+TEMPORT_INLINE T* at(unsigned char* memory, int64_t offset) {
+  return reinterpret_cast<T*>(memory + offset);
+}
+// Denormals are zero while this lives: a stream that goes silent would decay into them, and they are slow.
+class NoDenormals {
+ public:
+#if defined(__x86_64__)
+  NoDenormals() : before_(_mm_getcsr()) { _mm_setcsr(before_ | 0x8040u); }
+  ~NoDenormals() { _mm_setcsr(before_); }
+#elif defined(__aarch64__)
+  NoDenormals() {
+    asm volatile("mrs %0, fpcr" : "=r"(before_));
+    asm volatile("msr fpcr, %0" : : "r"(before_ | (uint64_t{1} << 24)));
+  }
+  ~NoDenormals() { asm volatile("msr fpcr, %0" : : "r"(before_)); }
+#endif
+  NoDenormals(const NoDenormals&) = delete;
+  NoDenormals& operator=(const NoDenormals&) = delete;
+
+ private:
+#if defined(__x86_64__)
+  unsigned before_;
+#elif defined(__aarch64__)
+  uint64_t before_;
+#endif
+};
+
+// Whether n floats are all finite: 0 times infinity or NaN is NaN.
+inline bool all_finite(const float* x, int64_t n) {
+  Float defects{};
+  for (int64_t i = 0; i < n; i += kWidth) defects += load_first(x + i, n - i) * 0.0f;
+  return sum_of(defects) == 0.0f;
+}
+
+}  // namespace temport::TEMPORT_ISA

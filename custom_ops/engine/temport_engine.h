@@ -1,0 +1,71 @@
+/* The C interface of a native engine, which `temport export --target native` writes: one model, compiled ahead of time.
+ *
+ * An engine allocates nothing, locks nothing, makes no system call and keeps no state of its own: what changes lies in the
+ * memory that the caller gives to an instance. Any number of instances may run at once, each on one thread at a time; they
+ * share the weights, which are constants of the library.
+ *
+ *   const temport_engine* engine = temport_engine_of_this_library();
+ *   void* memory = aligned_alloc(engine->alignment, engine->memory_bytes);
+ *   engine->reset(memory);
+ *   engine->run(memory, NULL, inputs, outputs, 0);
+ */
+#ifndef TEMPORT_ENGINE_H
+#define TEMPORT_ENGINE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define TEMPORT_ENGINE_ABI 1 /* the first word of temport_engine; another one means another layout of it */
+
+typedef struct temport_engine_axis {
+  const char* name;
+  int64_t min, max;
+} temport_engine_axis;
+
+typedef struct temport_engine_tensor {
+  const char* name;
+  int32_t dtype; /* as in ONNX TensorProto.DataType: 1 float32, 6 int32, 7 int64, 9 bool, 10 float16, ... */
+  int32_t rank;
+  const int64_t* shape; /* largest sizes; where an axis is open, `axes` has its number in `axis`, else -1 */
+  const int32_t* axes;
+} temport_engine_tensor;
+
+typedef enum temport_engine_code {
+  TEMPORT_ENGINE_OK = 0,
+  TEMPORT_ENGINE_NONFINITE = 6, /* a float input holds NaN or infinity: outputs and state are as they were */
+  TEMPORT_ENGINE_SIZE = 3       /* the size of an axis is outside its range: nothing was run */
+} temport_engine_code;
+
+#define TEMPORT_ENGINE_PASS_NONFINITE 1u /* flag of run: NaN and infinity are computed like any other number */
+
+typedef struct temport_engine {
+  uint32_t abi;
+  const char *temport, *model, *isa; /* version, SHA-256 of the model's file, instruction set */
+  size_t memory_bytes, alignment;    /* of an instance: its state, and scratch behind it */
+  size_t state_bytes, weight_bytes;
+  uint32_t axis_count, input_count, output_count, state_count;
+  const temport_engine_axis* axis;
+  const temport_engine_tensor *input, *output, *state; /* the states of a step model are not among its inputs */
+
+  /* All states become zero. Has to be called once before the first run. */
+  void (*reset)(void* memory);
+  /* One inference, or one frame. `sizes` holds those of the open axes (NULL where there are none); inputs and outputs are
+   * dense, in the order of the tables, and do not overlap. */
+  temport_engine_code (*run)(void* memory, const int64_t* sizes, const void* const* inputs, void* const* outputs,
+                             uint32_t flags);
+  /* The states as dense tensors, in the order of the table and in the layout of the model: in, and out. */
+  void (*load)(void* memory, const int64_t* sizes, const void* const* states);
+  void (*store)(const void* memory, const int64_t* sizes, void* const* states);
+} temport_engine;
+
+/* Of a shared library; a static one has it under the name of its model. */
+const temport_engine* temport_engine_of_this_library(void);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,55 @@
+"""The weights of an engine as one blob, every tensor on a cache line of its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+ALIGNMENT = 64
+
+
+class Blob:
+    """Tensors behind each other; one that is there already is not stored again."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+        self._places: dict[bytes, int] = {}
+        self.bytes = 0
+
+    def add(self, array: npt.NDArray[Any]) -> int:
+        """The offset in bytes at which the elements of `array` lie."""
+        data = np.ascontiguousarray(array).tobytes()
+        data += bytes(-len(data) % ALIGNMENT)
+        key = data
+        if key not in self._places:
+            self._places[key] = self.bytes
+            self._parts.append(data)
+            self.bytes += len(data)
+        return self._places[key]
+
+    def content(self) -> bytes:
+        return b"".join(self._parts)
+
+
+def panels(weight: npt.NDArray[Any], width: int) -> npt.NDArray[np.float32]:
+    """`[..., inputs, outputs]` as panels of `width` outputs, `[..., panels, inputs, width]`; what is missing is 0.
+
+    The layout of custom_ops/native/column_panels.h.
+    """
+    *leading, inputs, outputs = weight.shape
+    count = -(-outputs // width)
+    padded = np.zeros((*leading, inputs, count * width), np.float32)
+    padded[..., :outputs] = weight
+    return np.moveaxis(padded.reshape(*leading, inputs, count, width), -2, -3)
+
+
+def teams(weight: npt.NDArray[Any], gates: int, width: int) -> npt.NDArray[np.float32]:
+    """`[gates * hidden, inputs]` as panels, those of all gates of `width` units next to each other.
+
+    The layout of custom_ops/native/recurrence.h.
+    """
+    hidden = weight.shape[0] // gates
+    by_gate = panels(np.swapaxes(weight.reshape(gates, hidden, -1), 1, 2), width)
+    return np.swapaxes(by_gate, 0, 1)

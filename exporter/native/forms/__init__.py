@@ -1,0 +1,17 @@
+"""The native forms of operators, one file per kind, and the table of them."""
+
+from __future__ import annotations
+
+from temport.exporter.native.forms import attention, dense, elementwise, movement, normalise, recurrent, reduce
+from temport.exporter.native.plan import Form
+
+FORMS: dict[str, Form] = {
+    **attention.FORMS,
+    **dense.FORMS,
+    **elementwise.FORMS,
+    **movement.FORMS,
+    **normalise.FORMS,
+    **recurrent.FORMS,
+    **reduce.FORMS,
+}
+"""Operator -> its form. Names of ai.onnx and of ours do not meet."""

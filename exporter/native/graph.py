@@ -1,0 +1,25 @@
+"""The graph that a plan is made of: what has a native form stays, our other ops become their bodies."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+from onnx_ir.passes import common
+
+from temport.exporter.errors import UserError
+from temport.exporter.graph.standard_operator import is_standard
+from temport.exporter.native.forms import FORMS
+
+
+def prepared(model: ir.Model) -> ir.Graph:
+    """The graph of `model`, which is changed in place. UserError, with their names, for operators without a native form."""
+    steps = (
+        common.InlinePass(criteria=lambda function: function.name not in FORMS),
+        common.LiftConstantsToInitializersPass(size_limit=0),
+        common.RemoveUnusedNodesPass(),
+    )
+    for step in steps:
+        step(model)
+    missing = sorted({node.op_type if is_standard(node) else f"{node.domain}::{node.op_type}" for node in model.graph if node.op_type not in FORMS})
+    if missing:
+        raise UserError(f"--target native has no form of {', '.join(missing)}")
+    return model.graph

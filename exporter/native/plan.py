@@ -1,0 +1,296 @@
+"""The plan of an engine: where every tensor lies, and the code that computes it, node by node."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from temport.exporter.declare.declaration import Declaration
+from temport.exporter.graph import operators
+from temport.exporter.native.blob import ALIGNMENT, Blob
+from temport.exporter.native.isa import Isa
+from temport.exporter.native.memory import Scratch
+from temport.exporter.native.sizes import Size, fixed, product, size_of
+
+TYPES = {
+    ir.DataType.FLOAT: ("float", 4),
+    ir.DataType.INT64: ("int64_t", 8),
+    ir.DataType.INT32: ("int32_t", 4),
+    ir.DataType.INT16: ("int16_t", 2),
+    ir.DataType.INT8: ("int8_t", 1),
+    ir.DataType.UINT8: ("uint8_t", 1),
+    ir.DataType.BOOL: ("bool", 1),
+}
+"""Element types of tensors: in C++, and their bytes."""
+_BYTES = dict(TYPES.values())
+
+
+class NoForm(Exception):
+    """A node has no native form, and why."""
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A tensor as the code of a node sees it.
+
+    code   C++ expression of a pointer to its first element
+    value  what it holds, where that is known
+    """
+
+    code: str
+    type: str
+    shape: tuple[Size, ...]
+    value: npt.NDArray[Any] | None = None
+
+    @property
+    def elements(self) -> Size:
+        return product(self.shape)
+
+    @property
+    def bytes(self) -> int:
+        """At most."""
+        return self.elements.most * _BYTES[self.type]
+
+
+@dataclass(frozen=True)
+class State:
+    """What a step model carries from frame to frame, in the memory of an instance.
+
+    name         of the model's input
+    load, store  C++ statements that bring it from the dense tensor at `from`, and into the one at `to`
+    """
+
+    name: str
+    load: tuple[str, ...]
+    store: tuple[str, ...]
+
+
+class Plan:
+    """Takes a graph apart into places and code.
+
+    lines   the body of the engine's `run`
+    states  of a step model, in the order of its signature
+    """
+
+    def __init__(
+        self, graph: ir.Graph, declaration: Declaration, isa: Isa, forms: Mapping[str, Form]
+    ) -> None:
+        self.isa = isa
+        self.ranges = {n: (axis.min, axis.max) for n, axis in declaration.axes.items()}
+        self.blob, self.scratch = Blob(), Scratch()
+        self.state_bytes = 0
+        self.lines: list[str] = []
+        self._tensors: dict[ir.Value, Tensor] = {}
+        self._names = {*self.ranges, *_WORDS}
+        self._until = _last_uses(graph)
+        self._step = 0
+        self._before = {v.name: v for v in graph.inputs}
+        self._next = dict(declaration.states)
+        self._previous = {after: before for before, after in declaration.states}
+        self._states: dict[str, State] = {}
+        self._last_lines: list[str] = []
+        given = [value for value in graph.inputs if value.name not in self._next]
+        asked = [value for value in graph.outputs if value.name not in self._previous]
+        for index, value in enumerate(given):
+            self._place(value, f"static_cast<const {{}}*>(inputs[{index}])")
+        for index, value in enumerate(asked):
+            self._place(value, f"static_cast<{{}}*>(outputs[{index}])")
+        for self._step, node in enumerate(graph):
+            forms[node.op_type](Call(self, node))
+        for name in self._next:
+            self.tensor(self._before[name])
+        self.lines += self._last_lines
+
+    @property
+    def states(self) -> tuple[State, ...]:
+        return tuple(self._states[name] for name in self._next)
+
+    def tensor(self, value: ir.Value) -> Tensor:
+        """Where a value lies that was computed or given."""
+        if value in self._tensors:
+            return self._tensors[value]
+        if value.const_value is not None:
+            array = value.const_value.numpy()
+            kind = self._type(value)
+            code = f"weight<{kind}>({self.blob.add(array)})"
+            self._tensors[value] = Tensor(code, kind, tuple(map(fixed, array.shape)), array)
+        elif value.name in self._next:
+            size = self._sized(value)
+            offset = self.reserve(size.bytes)
+            copied = f"copy<{size.type}>"
+            place = f"at<{size.type}>(memory, {offset})"
+            self._states[value.name] = State(
+                value.name,
+                (f"{copied}(from, {size.elements}, {place});",),
+                (f"{copied}({place}, {size.elements}, to);",),
+            )
+            self._place(value, f"at<{{}}>(memory, {offset})")
+        else:
+            raise NoForm(f"{value.name} is read before anything computes it")
+        return self._tensors[value]
+
+    def output(self, value: ir.Value) -> Tensor:
+        """Where a value is to be written: the caller's memory, the state, or scratch memory."""
+        if value in self._tensors:
+            return self._tensors[value]
+        before = self._before.get(self._previous.get(value.name or "", ""))
+        if before is not None and self._until.get(before, -1) < self._step:
+            self._tensors[value] = self.tensor(before)
+            return self._tensors[value]
+        size = self._sized(value)
+        until = self._until[value] if before is None else _EVER
+        self._place(value, f"at<{{}}>(scratch, {self.scratch.take(size.bytes, self._step, until)})")
+        made = self._tensors[value]
+        if before is not None:
+            self._last_lines.append(f"copy({made.code}, {made.elements}, {self.tensor(before).code});")
+        return made
+
+    def alias(self, value: ir.Value, source: Tensor) -> None:
+        """`value` has the elements of `source` in another shape; they are copied where it has a place of its own."""
+        if value in self._tensors or value.name in self._previous:
+            to = self.output(value)
+            self.lines.append(f"copy({source.code}, {to.elements}, {to.code});")
+        else:
+            shape = self.shape(value)
+            whole = source.value is not None and all(size.fixed for size in shape)
+            known = source.value.reshape([size.most for size in shape]) if whole and source.value is not None else None
+            self._tensors[value] = Tensor(source.code, source.type, shape, known)
+
+    def keep(self, before: ir.Value, after: ir.Value, size: int, load: str, store: str) -> int:
+        """A layout of its own for the state that comes in as `before` and goes out as `after`: the offset of its `size`
+        bytes. In `load` and `store` `{}` is that offset; they are as in `State`. `NoForm` where anything else sees it.
+        """
+        name = before.name or ""
+        if self._next.get(name) != after.name or len(before.uses()) != 1 or after.uses():
+            raise NoForm("its cache is no state of the model, or something else reads it")
+        offset = self.reserve(size)
+        self._states[name] = State(name, (load.format(offset),), (store.format(offset),))
+        self._tensors[before] = self._tensors[after] = Tensor("", "", ())
+        return offset
+
+    def reserve(self, size: int) -> int:
+        """The offset of so many bytes in the memory of an instance, which live from run to run."""
+        offset = self.state_bytes
+        self.state_bytes += -(-size // ALIGNMENT) * ALIGNMENT
+        return offset
+
+    def room(self, kind: str, elements: Size) -> str:
+        """Scratch memory for the node at hand alone."""
+        return f"at<{kind}>(scratch, {self.scratch.take(elements.most * _BYTES[kind], self._step, self._step)})"
+
+    def shape(self, value: ir.Value) -> tuple[Size, ...]:
+        """The sizes of a value's axes; `NoForm` where one does not follow from the open axes."""
+        if value.shape is None:
+            raise NoForm(f"the shape of {value.name} is not known")
+        found = []
+        for dim in value.shape:
+            size = size_of(dim, self.ranges)
+            if size is None:
+                raise NoForm(f"the size {dim} of {value.name} does not follow from the open axes")
+            found.append(size)
+        return tuple(found)
+
+    def _sized(self, value: ir.Value) -> Tensor:
+        return Tensor("", self._type(value), self.shape(value))
+
+    def _type(self, value: ir.Value) -> str:
+        if value.dtype not in TYPES:
+            raise NoForm(f"{value.name} has element type {value.dtype}")
+        return TYPES[value.dtype][0]
+
+    def _place(self, value: ir.Value, code: str) -> None:
+        """Declares a pointer to a value; `{}` in `code` is its element type."""
+        sized = self._sized(value)
+        name = re.sub(r"\W+", "_", value.name or "value").strip("_")
+        name = name if not name[:1].isdigit() else f"_{name}"
+        while name in self._names:
+            name += "_"
+        self._names.add(name)
+        self.lines.append(f"auto* const {name} = {code.format(sized.type)};")
+        self._tensors[value] = Tensor(name, sized.type, sized.shape)
+
+
+class Call:
+    """A node as its form sees it."""
+
+    def __init__(self, plan: Plan, node: ir.Node) -> None:
+        self.plan, self.node = plan, node
+
+    def has(self, index: int) -> bool:
+        return index < len(self.node.inputs) and self.node.inputs[index] is not None
+
+    def input(self, index: int) -> Tensor:
+        value = self.node.inputs[index]
+        assert value is not None, f"{self.node.op_type} has no input {index}"
+        return self.plan.tensor(value)
+
+    def pointer(self, index: int) -> str:
+        """Of an input that may be missing."""
+        return self.input(index).code if self.has(index) else "nullptr"
+
+    def constant(self, index: int) -> npt.NDArray[Any]:
+        """The value of an input that has to be a constant."""
+        value = self.node.inputs[index]
+        if value is None or value.const_value is None:
+            raise NoForm(f"its input {index} is no constant")
+        return value.const_value.numpy()
+
+    def is_constant(self, index: int) -> bool:
+        value = self.node.inputs[index]
+        return value is not None and value.const_value is not None
+
+    def output(self, index: int = 0) -> Tensor:
+        return self.plan.output(self.node.outputs[index])
+
+    def wants(self, index: int) -> bool:
+        """Whether anything reads an output."""
+        if index >= len(self.node.outputs):
+            return False
+        value = self.node.outputs[index]
+        return bool(value.uses()) or value.is_graph_output()
+
+    def attribute(self, name: str, default: Any = None) -> Any:
+        found = self.node.attributes.get(name)
+        return default if found is None else found.value
+
+    def weight(self, array: npt.NDArray[Any]) -> str:
+        """A pointer to floats that go into the blob."""
+        return f"weight<float>({self.plan.blob.add(array.astype(np.float32, copy=False))})"
+
+    def line(self, *text: str) -> None:
+        self.plan.lines += text
+
+
+Form = Callable[[Call], None]
+"""Writes the code of a node; `NoForm` where it cannot."""
+
+_EVER = 1 << 30
+_WORDS = {"memory", "scratch", "inputs", "outputs", "sizes", "weight", "at", "copy", "from", "to"} | set(
+    "auto bool break case char class const continue default delete do double else enum float for if inline int long new "
+    "operator private public return short signed sizeof static struct switch template this throw typename union unsigned "
+    "using void volatile while and or not xor dense layer_norm recurrence load store max min select sigmoid tanh gelu".split()
+)
+
+
+def _last_uses(graph: ir.Graph) -> dict[ir.Value, int]:
+    """The last step that reads each value, or a value that has its elements."""
+    until: dict[ir.Value, int] = {}
+    nodes = list(graph)
+    for step, node in enumerate(nodes):
+        for value in node.outputs:
+            until.setdefault(value, step)
+        for used in node.inputs:
+            if used is not None:
+                until[used] = step
+    for node in reversed(nodes):
+        if operators.of(node).renames or node.op_type == "Identity":
+            source = node.inputs[0]
+            assert source is not None
+            until[source] = max(until[source], until[node.outputs[0]])
+    return until
