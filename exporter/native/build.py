@@ -20,10 +20,23 @@ from temport.exporter.native.plan import Plan
 from temport.exporter.native.source import source
 from temport.exporter.version import version
 
-FLAGS = ("-std=gnu++17", "-O3", "-fno-exceptions", "-fno-rtti", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden", "-fPIC", "-fno-stack-protector", "-ffunction-sections")
+FLAGS = (
+    "-std=gnu++17",
+    "-O3",
+    "-fno-exceptions",
+    "-fno-rtti",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-fvisibility=hidden",
+    "-fPIC",
+    "-fno-stack-protector",
+    "-ffunction-sections",
+)
 
 
-def write_engine(model_path: Path, declaration: Declaration, directory: Path, isa: Isa, compiler: str = "c++") -> Path:
+def write_engine(
+    model_path: Path, declaration: Declaration, directory: Path, isa: Isa, compiler: str = "c++"
+) -> Path:
     """The engine of a model in `directory`: the path of its shared library."""
     model = ir.from_proto(body_domains.read_model(model_path))
     sha256 = hashlib.sha256(model_path.read_bytes()).hexdigest()
@@ -34,7 +47,20 @@ def write_engine(model_path: Path, declaration: Declaration, directory: Path, is
     (directory / "weights.S").write_text(_WEIGHTS)
     _copy_kernels(directory / "kernels")
     library = directory / "libmodel.so"
-    command = [compiler, *FLAGS, *isa.flags, "-shared", "-nostdlib", "-Wl,-z,noexecstack", "-I.", "model.cc", "weights.S", "-o", library.name, "-lc"]
+    command = [
+        compiler,
+        *FLAGS,
+        *isa.flags,
+        "-shared",
+        "-nostdlib",
+        "-Wl,-z,noexecstack",
+        "-I.",
+        "model.cc",
+        "weights.S",
+        "-o",
+        library.name,
+        "-lc",
+    ]
     done = subprocess.run(command, cwd=directory, capture_output=True, text=True)
     if done.returncode:
         raise UserError(f"{compiler} failed: {done.stderr[-2000:]}")

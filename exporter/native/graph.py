@@ -11,7 +11,7 @@ from temport.exporter.native.forms import FORMS
 
 
 def prepared(model: ir.Model) -> ir.Graph:
-    """The graph of `model`, which is changed in place. UserError, with their names, for operators without a native form."""
+    """The graph of `model`, which is changed in place. UserError names the operators that have no native form."""
     steps = (
         common.InlinePass(criteria=lambda function: function.name not in FORMS),
         common.LiftConstantsToInitializersPass(size_limit=0),
@@ -19,7 +19,13 @@ def prepared(model: ir.Model) -> ir.Graph:
     )
     for step in steps:
         step(model)
-    missing = sorted({node.op_type if is_standard(node) else f"{node.domain}::{node.op_type}" for node in model.graph if node.op_type not in FORMS})
+    missing = sorted(
+        {
+            node.op_type if is_standard(node) else f"{node.domain}::{node.op_type}"
+            for node in model.graph
+            if node.op_type not in FORMS
+        }
+    )
     if missing:
         raise UserError(f"--target native has no form of {', '.join(missing)}")
     return model.graph

@@ -24,7 +24,12 @@ class Isa:
 ISAS = {
     isa.name: isa
     for isa in (
-        Isa("avx512", 64, ("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx2", "-mfma", "-mf16c"), "x86_64"),
+        Isa(
+            "avx512",
+            64,
+            ("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx2", "-mfma", "-mf16c"),
+            "x86_64",
+        ),
         Isa("avx2", 16, ("-mavx2", "-mfma", "-mf16c"), "x86_64"),
         Isa("sse42", 8, ("-msse4.2",), "x86_64"),
         Isa("neon", 16, (), "aarch64"),

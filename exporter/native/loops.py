@@ -61,7 +61,10 @@ def nest(shape: Sequence[Size], given: Sequence[Sequence[Size]]) -> Nest:
             kept.append((size, along))
     if not kept:
         kept.append((ONE, tuple(ONE for _ in given)))
-    return Nest(tuple(size for size, _ in kept), tuple(tuple(along[i] for _, along in kept) for i in range(len(given))))
+    return Nest(
+        tuple(size for size, _ in kept),
+        tuple(tuple(along[i] for _, along in kept) for i in range(len(given))),
+    )
 
 
 def broadcast(shape: Sequence[Size], to: Sequence[Size]) -> tuple[Size, ...]:

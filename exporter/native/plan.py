@@ -12,6 +12,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from temport.exporter.declare.declaration import Declaration
+from temport.exporter.errors import UserError
 from temport.exporter.graph import operators
 from temport.exporter.native.blob import ALIGNMENT, Blob
 from temport.exporter.native.isa import Isa
@@ -63,12 +64,12 @@ class State:
     """What a step model carries from frame to frame, in the memory of an instance.
 
     name         of the model's input
-    load, store  C++ statements that bring it from the dense tensor at `from`, and into the one at `to`
+    load, store  C++ statement that brings it from the dense tensor at `from`, and into the one at `to`
     """
 
     name: str
-    load: tuple[str, ...]
-    store: tuple[str, ...]
+    load: str
+    store: str
 
 
 class Plan:
@@ -87,7 +88,7 @@ class Plan:
         self.state_bytes = 0
         self.lines: list[str] = []
         self._tensors: dict[ir.Value, Tensor] = {}
-        self._names = {*self.ranges, *_WORDS}
+        self._names: set[str] = set()
         self._until = _last_uses(graph)
         self._step = 0
         self._before = {v.name: v for v in graph.inputs}
@@ -102,7 +103,10 @@ class Plan:
         for index, value in enumerate(asked):
             self._place(value, f"static_cast<{{}}*>(outputs[{index}])")
         for self._step, node in enumerate(graph):
-            forms[node.op_type](Call(self, node))
+            try:
+                forms[node.op_type](Call(self, node))
+            except NoForm as error:
+                raise UserError(f"--target native cannot take {node.op_type} {node.name}: {error}") from error
         for name in self._next:
             self.tensor(self._before[name])
         self.lines += self._last_lines
@@ -127,8 +131,8 @@ class Plan:
             place = f"at<{size.type}>(memory, {offset})"
             self._states[value.name] = State(
                 value.name,
-                (f"{copied}(from, {size.elements}, {place});",),
-                (f"{copied}({place}, {size.elements}, to);",),
+                f"{copied}(from, {size.elements}, {place});",
+                f"{copied}({place}, {size.elements}, to);",
             )
             self._place(value, f"at<{{}}>(memory, {offset})")
         else:
@@ -159,7 +163,11 @@ class Plan:
         else:
             shape = self.shape(value)
             whole = source.value is not None and all(size.fixed for size in shape)
-            known = source.value.reshape([size.most for size in shape]) if whole and source.value is not None else None
+            known = (
+                source.value.reshape([size.most for size in shape])
+                if whole and source.value is not None
+                else None
+            )
             self._tensors[value] = Tensor(source.code, source.type, shape, known)
 
     def keep(self, before: ir.Value, after: ir.Value, size: int, load: str, store: str) -> int:
@@ -170,7 +178,7 @@ class Plan:
         if self._next.get(name) != after.name or len(before.uses()) != 1 or after.uses():
             raise NoForm("its cache is no state of the model, or something else reads it")
         offset = self.reserve(size)
-        self._states[name] = State(name, (load.format(offset),), (store.format(offset),))
+        self._states[name] = State(name, load.format(offset), store.format(offset))
         self._tensors[before] = self._tensors[after] = Tensor("", "", ())
         return offset
 
@@ -182,7 +190,9 @@ class Plan:
 
     def room(self, kind: str, elements: Size) -> str:
         """Scratch memory for the node at hand alone."""
-        return f"at<{kind}>(scratch, {self.scratch.take(elements.most * _BYTES[kind], self._step, self._step)})"
+        return (
+            f"at<{kind}>(scratch, {self.scratch.take(elements.most * _BYTES[kind], self._step, self._step)})"
+        )
 
     def shape(self, value: ir.Value) -> tuple[Size, ...]:
         """The sizes of a value's axes; `NoForm` where one does not follow from the open axes."""
@@ -207,8 +217,9 @@ class Plan:
     def _place(self, value: ir.Value, code: str) -> None:
         """Declares a pointer to a value; `{}` in `code` is its element type."""
         sized = self._sized(value)
-        name = re.sub(r"\W+", "_", value.name or "value").strip("_")
-        name = name if not name[:1].isdigit() else f"_{name}"
+        name = "t_" + re.sub(r"\W+", "_", value.name or "").strip(
+            "_"
+        )  # no word of C++, and no name of a kernel
         while name in self._names:
             name += "_"
         self._names.add(name)
@@ -271,11 +282,6 @@ Form = Callable[[Call], None]
 """Writes the code of a node; `NoForm` where it cannot."""
 
 _EVER = 1 << 30
-_WORDS = {"memory", "scratch", "inputs", "outputs", "sizes", "weight", "at", "copy", "from", "to"} | set(
-    "auto bool break case char class const continue default delete do double else enum float for if inline int long new "
-    "operator private public return short signed sizeof static struct switch template this throw typename union unsigned "
-    "using void volatile while and or not xor dense layer_norm recurrence load store max min select sigmoid tanh gelu".split()
-)
 
 
 def _last_uses(graph: ir.Graph) -> dict[ir.Value, int]:

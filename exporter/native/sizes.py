@@ -70,7 +70,9 @@ def size_of(dim: int | ir.SymbolicDim, ranges: Mapping[str, tuple[int, int]]) ->
     except (ValueError, KeyError):
         return None
     number, factors = 1, []
-    for factor in text.split(" * ") if "(" not in text and "+" not in text and "-" not in text else [f"({text})"]:
+    for factor in (
+        text.split(" * ") if "(" not in text and "+" not in text and "-" not in text else [f"({text})"]
+    ):
         if factor.isdecimal():
             number *= int(factor)
         else:

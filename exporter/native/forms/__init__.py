@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from temport.exporter.native.forms import attention, dense, elementwise, movement, normalise, recurrent, reduce
+from temport.exporter.native.forms import (
+    attention,
+    dense,
+    elementwise,
+    movement,
+    normalise,
+    recurrent,
+    reduce,
+)
 from temport.exporter.native.plan import Form
 
 FORMS: dict[str, Form] = {

@@ -15,7 +15,9 @@ def reduction(call: Call) -> None:
     axes = sorted(axis % rank for axis in (given or range(rank)))
     if axes != list(range(axes[0], axes[-1] + 1)):
         raise NoForm("its axes do not lie next to each other")
-    before, middle, after = (product(x.shape[s]) for s in (slice(axes[0]), slice(axes[0], axes[-1] + 1), slice(axes[-1] + 1, None)))
+    before, middle, after = (
+        product(x.shape[s]) for s in (slice(axes[0]), slice(axes[0], axes[-1] + 1), slice(axes[-1] + 1, None))
+    )
     kind = _KINDS[call.node.op_type]
     call.line(f"reduce<{kind}>({x.code}, {before}, {middle.code}, {after.code}, {y.code});")
 
