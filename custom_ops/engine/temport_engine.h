@@ -62,7 +62,7 @@ typedef struct temport_engine {
   void (*store)(const void* memory, const int64_t* sizes, void* const* states);
 } temport_engine;
 
-/* Of a shared library; a static one has it under the name of its model. */
+/* Of a shared library. An engine that is linked into a program is asked by its name, `<name>_engine()`. */
 const temport_engine* temport_engine_of_this_library(void);
 
 #ifdef __cplusplus
