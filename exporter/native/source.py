@@ -54,6 +54,7 @@ def _tensor(spec: TensorSpec, axes: Sequence[Axis]) -> dict[str, Any]:
         "type": TYPES[kind][0],
         "onnx_type": kind.value,
         "elements": " * ".join(sizes) or "1",
+        "sizes": [f'"{d.name}"' if isinstance(d, Axis) and not d.static else "nullptr" for d in spec.shape],
         "shape": [d.max if isinstance(d, Axis) else d for d in spec.shape],
         "axes": [numbers.get(d.name, -1) if isinstance(d, Axis) and not d.static else -1 for d in spec.shape],
     }
