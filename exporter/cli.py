@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from temport.exporter.bench.deploy_command import bench_deploy
+from temport.exporter.bench.engine_command import bench_engine
 from temport.exporter.bench.engines_command import bench_engines
 from temport.exporter.bench.gpu_command import bench_gpu
 from temport.exporter.bench.model_command import bench_model
@@ -32,6 +33,7 @@ app.add_typer(bench, name="bench")
 bench.command("ops")(bench_ops)
 bench.command("model")(bench_model)
 bench.command("gpu")(bench_gpu)
+bench.command("engine")(bench_engine)
 bench.command("engines")(bench_engines)
 bench.command("deploy")(bench_deploy)
 app.command("certify")(certify)

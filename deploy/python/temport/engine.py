@@ -8,7 +8,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -126,25 +126,32 @@ class Instance:
 
         FloatingPointError where an input holds NaN or infinity and these are not passed: the state is as it was then.
         """
-        engine = self._engine
+        return self.bound(inputs, pass_nonfinite=pass_nonfinite)()
+
+    def bound(
+        self, inputs: Mapping[str, Array], *, pass_nonfinite: bool = True
+    ) -> Callable[[], dict[str, Array]]:
+        """`run` with arrays that stay: a call reads the inputs as they are then and writes the same outputs again."""
+        engine, table = self._engine, self._engine._table
         arrays = [np.ascontiguousarray(inputs[name]) for name in engine.inputs]
         known = self._known(arrays)
         outputs = {
             name: np.empty([_size(d, known) for d in shape], dtype)
             for name, (dtype, shape) in engine.outputs.items()
         }
-        code = engine._table.run(
-            self._memory.ctypes.data,
-            _numbers(known),
-            _pointers(arrays),
-            _pointers(outputs.values()),
-            PASS_NONFINITE if pass_nonfinite else 0,
-        )
-        if code == NONFINITE:
-            raise FloatingPointError("an input holds NaN or infinity")
-        if code:
-            raise ValueError(f"the sizes {known} are outside the ranges of the engine")
-        return outputs
+        memory, flags = self._memory.ctypes.data, PASS_NONFINITE if pass_nonfinite else 0
+        sizes, reads, writes = _numbers(known), _pointers(arrays), _pointers(outputs.values())
+
+        def call() -> dict[str, Array]:
+            code = table.run(memory, sizes, reads, writes, flags)
+            if code == NONFINITE:
+                raise FloatingPointError("an input holds NaN or infinity")
+            if code:
+                raise ValueError(f"the sizes {known} are outside the ranges of the engine")
+            return outputs
+
+        call.__dict__["kept"] = self._memory, arrays  # they live as long as what points to them
+        return call
 
     def load(self, states: Mapping[str, Array], known: Mapping[str, int]) -> None:
         """Takes the states of a step model from dense tensors; `known` are the sizes of the axes."""
