@@ -74,7 +74,9 @@ def prove(plain: PlainAttention, lengths: tuple[ir.Value, ir.Value], samples: Se
     try:
         for sizes in samples:
             T, S = (dims_at(value, sizes)[-2] for value in lengths)
-            table = np.tri(T, S, dtype=bool) if plain.causal else np.ones((T, S), bool)
+            table = np.ones((T, S), bool)
+            if plain.causal:
+                table = np.tri(T, S, S - T if plain.at_end else 0, dtype=bool)
             for mask in masks:
                 if mask.source is None:
                     table = table & mask.at(sizes, T, S)

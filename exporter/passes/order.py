@@ -25,6 +25,7 @@ from temport.exporter.passes.moving_average import moving_average
 from temport.exporter.passes.notes import Notes
 from temport.exporter.passes.precision import PrecisionChange, lower_precision
 from temport.exporter.passes.prune import prune
+from temport.exporter.passes.read_attention import read_attention
 from temport.exporter.passes.recognise_attention import recognise_attention
 from temport.exporter.passes.residual_layer_norm import residual_layer_norm
 from temport.exporter.passes.spell_attention import spell_attention
@@ -114,9 +115,15 @@ def _clean(work: Work) -> bool:
 
 SIMPLIFYING = (
     Pass(
+        name="read_attention",
+        run=lambda work: read_attention(work.model, work.notes),
+        why="Attention of an ONNX file is read as torch's attention, where it says no more",
+    ),
+    Pass(
         name="recognise_attention",
         run=lambda work: recognise_attention(work.model, work.declaration, work.notes),
         why="attention in plain torch is our op, where it can be proved to be the same",
+        after=("read_attention",),
     ),
     Pass(
         name="spell_attention",
