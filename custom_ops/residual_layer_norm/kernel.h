@@ -1,5 +1,6 @@
 // ResidualLayerNorm: a few rows at a time, which stay in the first-level cache while they are read for their means, for
 // their variances and for the result. A variance is that of the differences from the mean: sums of squares would cancel.
+// RMS normalisation has 0 for the mean, and one sum less to read for.
 #pragma once
 
 #include "../native/multiply.h"
@@ -45,7 +46,7 @@ TEMPORT_INLINE float mean_of(Float (&sums)[C], int64_t n) {
   return sum_of(sums[0]) / float(n);
 }
 
-template <int R, bool Add>
+template <int R, bool Add, bool Centred>
 inline void normalise_rows(const LayerNormProblem& p, int64_t row) {
   // Sums of a row: eight in flight keep the adders busy. Differences are summed along with their squares.
   constexpr int C = 8 / R, D = R == 1 ? 4 : C / 2;
@@ -53,7 +54,7 @@ inline void normalise_rows(const LayerNormProblem& p, int64_t row) {
   const float *x = p.x + row * n, *addend = Add ? p.addend + row * n : nullptr;
   float* y = p.y + row * n;
   Float sums[R][C] = {}, differences[R][D] = {}, squares[R][D] = {};
-  for_vectors<C>(n, [&](int64_t i, int c, int64_t left) __attribute__((always_inline)) {
+  if constexpr (Add || Centred) for_vectors<C>(n, [&](int64_t i, int c, int64_t left) __attribute__((always_inline)) {
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
       Float v = load_first(x + r * n + i, left);
@@ -64,7 +65,7 @@ inline void normalise_rows(const LayerNormProblem& p, int64_t row) {
   const float* from = Add ? y : x;
   Float mean[R], factor[R], shift[R];
 #pragma GCC unroll 8
-  for (int r = 0; r < R; ++r) mean[r] = broadcast(mean_of(sums[r], n));
+  for (int r = 0; r < R; ++r) mean[r] = Centred ? broadcast(mean_of(sums[r], n)) : Float{};
   for_vectors<D>(n, [&](int64_t i, int c, int64_t left) __attribute__((always_inline)) {
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
@@ -77,7 +78,7 @@ inline void normalise_rows(const LayerNormProblem& p, int64_t row) {
 #pragma GCC unroll 8
   for (int r = 0; r < R; ++r) {
     // What the mean lost when it was rounded, which is much of a deviation that is small beside it.
-    const float rest = mean_of(differences[r], n), square = mean_of(squares[r], n) - rest * rest;
+    const float rest = Centred ? mean_of(differences[r], n) : 0.0f, square = mean_of(squares[r], n) - rest * rest;
     factor[r] = broadcast(1.0f / __builtin_sqrtf((square < 0.0f ? 0.0f : square) + p.epsilon));
     shift[r] = -rest * factor[r];
   }
@@ -91,15 +92,16 @@ inline void normalise_rows(const LayerNormProblem& p, int64_t row) {
   });
 }
 
-template <bool Add>
+template <bool Add, bool Centred>
 inline void normalise(const LayerNormProblem& p, int64_t row, int64_t end) {
-  for (; row + kNormRows <= end; row += kNormRows) normalise_rows<kNormRows, Add>(p, row);
-  for (; row < end; ++row) normalise_rows<1, Add>(p, row);
+  for (; row + kNormRows <= end; row += kNormRows) normalise_rows<kNormRows, Add, Centred>(p, row);
+  for (; row < end; ++row) normalise_rows<1, Add, Centred>(p, row);
 }
 
 inline void run_layer_norm(const LayerNormProblem& p, int64_t task) {
   const int64_t row = task * p.task_rows, end = least(p.rows, row + p.task_rows);
-  return p.addend != nullptr ? normalise<true>(p, row, end) : normalise<false>(p, row, end);
+  if (p.centred) return p.addend != nullptr ? normalise<true, true>(p, row, end) : normalise<false, true>(p, row, end);
+  return p.addend != nullptr ? normalise<true, false>(p, row, end) : normalise<false, false>(p, row, end);
 }
 
 }  // namespace temport::TEMPORT_ISA

@@ -18,6 +18,7 @@ from onnx.reference import ReferenceEvaluator
 
 from temport.exporter.declare.declaration import Axis
 from temport.exporter.declare.sizes import normal, size
+from temport.exporter.graph.retyped import retyped
 from temport.exporter.graph.standard_operator import is_standard
 
 Sizes = Mapping[str, int]
@@ -94,11 +95,12 @@ def dim_at(dim: int | ir.SymbolicDim, sizes: Sizes) -> int:
 class Part:
     """What is behind `target`, down to `given`.
 
-    data   other values that it needs and that no shape decides: inputs of the model, or what `opaque` nodes give
+    data    other values that it needs and that no shape decides: inputs of the model, or what `opaque` nodes give
+    double  compute in float64, whatever the graph's types are
     """
 
-    def __init__(self, target: ir.Value, given: Sequence[ir.Value] = ()) -> None:
-        self.target, self.given = target, list(given)
+    def __init__(self, target: ir.Value, given: Sequence[ir.Value] = (), double: bool = False) -> None:
+        self.target, self.given, self.double = target, list(given), double
         self.data: list[ir.Value] = []
         self.nodes: list[ir.Node] = []
         self._shapes: list[ir.Node] = []
@@ -168,9 +170,8 @@ class Part:
         )
         graph_of = self.nodes[0].graph if self.nodes else None
         opset = graph_of.opset_imports.get("", 18) if isinstance(graph_of, ir.Graph) else 18
-        return ReferenceEvaluator(
-            onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", opset)])
-        )
+        model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", opset)])
+        return ReferenceEvaluator(retyped(model, onnx.TensorProto.DOUBLE) if self.double else model)
 
 
 def of_positions(value: ir.Value) -> bool:

@@ -27,6 +27,7 @@ from temport.exporter.passes.precision import PrecisionChange, lower_precision
 from temport.exporter.passes.prune import prune
 from temport.exporter.passes.read_attention import read_attention
 from temport.exporter.passes.recognise_attention import recognise_attention
+from temport.exporter.passes.recognise_norm import recognise_norm
 from temport.exporter.passes.residual_layer_norm import residual_layer_norm
 from temport.exporter.passes.spell_attention import spell_attention
 from temport.exporter.passes.spell_dense import spell_dense
@@ -139,6 +140,11 @@ SIMPLIFYING = (
         after=("spell_attention",),
     ),
     Pass(
+        name="recognise_norm",
+        run=lambda work: recognise_norm(work.model, work.declaration, work.notes),
+        why="normalisation written by hand is one node, where it is the same in numbers",
+    ),
+    Pass(
         name="spell_dense",
         run=lambda work: spell_dense(work.model),
         why="every dense layer is written in one way, which the passes after it know",
@@ -237,7 +243,7 @@ WRITING = (
         run=lambda work: residual_layer_norm(work.model),
         why="a layer normalisation takes the sum before it along",
         dialects=frozenset({"custom"}),
-        after=("fused_dense",),  # which takes the same sums first
+        after=("recognise_norm", "fused_dense"),  # which takes the same sums first
     ),
     Pass(
         name="attach_bodies",
