@@ -92,6 +92,16 @@ class PlainAttention:
         )
 
 
+def weights_are_read(node: ir.Node) -> bool:
+    """Whether this node would end an attention, if nobody else read its weights."""
+    product = _Product.of(node)
+    weights = product.one.value if product is not None and product.one.perm is None else None
+    softmax = None if weights is None else weights.producer()
+    if softmax is None or not _is_softmax(softmax) or _alone(weights) is not None:
+        return False
+    return _Scores.behind(softmax.inputs[0]) is not None
+
+
 def _kept_whole(node: ir.Node) -> PlainAttention:
     q, k, v, mask = [*node.inputs, None][:4]
     assert q is not None and k is not None and v is not None, "the schema asks for them"

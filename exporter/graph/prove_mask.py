@@ -135,7 +135,7 @@ class _Mask:
         numbers = array.astype(np.float64)
         blocked = numbers <= FAR_BELOW
         if not (blocked | (numbers == 0)).all():
-            least = float(numbers.min())
+            least = float(numbers[~blocked].min())
             what = (
                 f"{least:g}, which scores can exceed" if least <= FILLED else "other numbers than 0 and -inf"
             )
