@@ -29,6 +29,7 @@ SLOW = (
     "exporter/test_prune.py",
     "exporter/test_read_attention.py",
     "exporter/test_recognise_attention.py",
+    "exporter/test_recognise_block_linear.py",
     "exporter/test_recognise_norm.py",
     "exporter/test_recurrent.py",
     "exporter/test_step_models.py",

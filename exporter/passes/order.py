@@ -27,6 +27,7 @@ from temport.exporter.passes.precision import PrecisionChange, lower_precision
 from temport.exporter.passes.prune import prune
 from temport.exporter.passes.read_attention import read_attention
 from temport.exporter.passes.recognise_attention import recognise_attention
+from temport.exporter.passes.recognise_block_linear import recognise_block_linear
 from temport.exporter.passes.recognise_norm import recognise_norm
 from temport.exporter.passes.residual_layer_norm import residual_layer_norm
 from temport.exporter.passes.spell_attention import spell_attention
@@ -121,10 +122,16 @@ SIMPLIFYING = (
         why="Attention of an ONNX file is read as torch's attention, where it says no more",
     ),
     Pass(
+        name="recognise_block_linear",
+        run=lambda work: recognise_block_linear(work.model, work.declaration, work.notes),
+        why="attention in blocks with linear attention across them is our op, where it is the same in numbers",
+        after=("read_attention",),
+    ),
+    Pass(
         name="recognise_attention",
         run=lambda work: recognise_attention(work.model, work.declaration, work.notes),
         why="attention in plain torch is our op, where it can be proved to be the same",
-        after=("read_attention",),
+        after=("recognise_block_linear",),  # which looks for attention inside blocks
     ),
     Pass(
         name="spell_attention",
