@@ -14,6 +14,7 @@ from temport.exporter.bench.engine_command import bench_engine
 from temport.exporter.bench.engines_command import bench_engines
 from temport.exporter.bench.gpu_command import bench_gpu
 from temport.exporter.bench.model_command import bench_model
+from temport.exporter.bench.modules_command import bench_modules
 from temport.exporter.bench.ops_command import bench_ops
 from temport.exporter.bundle.options import Digest, Strict
 from temport.exporter.certify.certify_command import certify
@@ -32,6 +33,7 @@ bench = typer.Typer(help="Measure side by side, interleaved.", no_args_is_help=T
 app.add_typer(bench, name="bench")
 bench.command("ops")(bench_ops)
 bench.command("model")(bench_model)
+bench.command("modules")(bench_modules)
 bench.command("gpu")(bench_gpu)
 bench.command("engine")(bench_engine)
 bench.command("engines")(bench_engines)

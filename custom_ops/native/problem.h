@@ -151,6 +151,7 @@ struct LayerNormProblem {
   float* y = nullptr;
   int64_t rows = 0, width = 0;
   float epsilon = 0;
+  bool centred = true;  // false: around 0, not around the mean
   int64_t workers = 1;
 
   // Filled by plan().

@@ -61,10 +61,11 @@ def plain(path: Path, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
         ),
         (files.branches, {"axes": ("time=1:5:9",)}, [[3, "batch", 3], ["batch", "time", 3]]),
         (files.attention, {"seq": "1:7:12"}, [["batch", "seq", 8]]),
+        (files.newer, {"shapes": ("at:int64[0:20]=batch,7",)}, [["batch", 7, 8]]),
         (files.ids, {"shapes": IDS, "seq": "1:5:9", "axes": ("N=1:2:4",)}, [["seq", "N", 4], [2, "N"]]),
         (files.half, {"seq": "7"}, [["batch", 7, 8]]),
     ],
-    ids=["opset 11", "control flow", "opset 23", "ids", "float16"],
+    ids=["opset 11", "control flow", "opset 23", "opset 24", "ids", "float16"],
 )
 def test_a_file_gives_what_it_gave_before(
     make: Callable[[], onnx.ModelProto], asked: dict[str, Any], outputs: list[list[Any]], tmp_path: Path

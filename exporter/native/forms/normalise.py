@@ -7,7 +7,7 @@ from temport.exporter.native.sizes import product
 
 
 def residual_layer_norm(call: Call) -> None:
-    _layer_norm(call, call.pointer(2), call.pointer(3))
+    _layer_norm(call, call.pointer(2), call.pointer(3), bool(call.attribute("centred", 1)))
 
 
 def layer_normalization(call: Call) -> None:
@@ -18,13 +18,13 @@ def layer_normalization(call: Call) -> None:
     _layer_norm(call, bias, "nullptr")
 
 
-def _layer_norm(call: Call, bias: str, addend: str) -> None:
+def _layer_norm(call: Call, bias: str, addend: str, centred: bool = True) -> None:
     x, y = call.input(0), call.output()
     if not x.shape[-1].fixed:
         raise NoForm("the width of its rows is open")
     epsilon = float(call.attribute("epsilon", 1e-5))
     call.line(
-        f"layer_norm<{x.shape[-1]}, {'false' if addend == 'nullptr' else 'true'}>({product(x.shape[:-1]).code}, "
+        f"layer_norm<{x.shape[-1]}, {str(addend != "nullptr").lower()}, {str(centred).lower()}>({product(x.shape[:-1]).code}, "
         f"{epsilon!r}f, {{{x.code}, {addend}, {call.pointer(1)}, {bias}, {y.code}}});"
     )
 
