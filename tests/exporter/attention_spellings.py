@@ -234,6 +234,13 @@ def relative_positions(g):
 
 
 @spelling(None)
+def a_bias_that_is_learned(g):
+    """With gradients torch traces it in one memory layout and decomposes it in another, where the reshape fails."""
+    bias = (g.q @ g.k.mT) * g.layers["q"].bias[:1]
+    return sdpa(g, bias).transpose(1, 2).reshape(g.x.shape)
+
+
+@spelling(None)
 def one_mask_per_head(g):
     return sdpa(g, torch.stack([g.back >= 0, g.back < 3]))
 
