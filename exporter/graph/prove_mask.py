@@ -103,6 +103,10 @@ class _Mask:
         self.source = None if not Part(term.value).data else _source(term.value)
         self.part = Part(term.value, [] if self.source is None else [self.source])
         if self.part.data:
+            if term.says is Says.ADDED:
+                raise Unproved(
+                    "what is added to its scores depends on inputs, as for relative positions; the op has masks only"
+                )
             raise Unproved(f"its mask depends on {self.part.data[0].name}, which is no mask of keys")
         if self.source is not None:
             for node in self._decided():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import importlib.util
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 class TorchSession(Closing):
     """`module` converted to `dtype`; floating-point inputs are converted too, others are left alone.
 
+    In float64 what its code says of float32 is float64 as well (`widened`).
     rounded  a type that the module's parameters and buffers are rounded to before
     """
 
@@ -43,9 +44,11 @@ class TorchSession(Closing):
         import torch
 
         from temport.exporter.declare.slow_path import slow_path
+        from temport.exporter.runtimes.widened import widened
 
         tensors = [self._tensor(inputs[spec.name]) for spec in self.declaration.inputs]
-        with torch.inference_mode(), slow_path(), _threads(self.threads):
+        wide = widened() if self.dtype == torch.float64 else nullcontext()
+        with torch.inference_mode(), slow_path(), wide, _threads(self.threads):
             result = self.module(*tensors)
         results = result if isinstance(result, tuple) else (result,)
         return {

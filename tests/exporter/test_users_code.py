@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from temport.exporter.declare.loading import load_factory
 from temport.exporter.errors import UserError
 from temport.exporter.export import run_export
 from temport.exporter.request import ExportRequest
@@ -88,6 +89,19 @@ def test_a_module_that_asserts_its_length_is_exported_at_that_length(tmp_path: P
     path = tmp_path / "own.py"
     path.write_text(SOURCE)
     assert export(path, "Asserts")
+
+
+def test_a_line_inside_a_package_stands_beside_the_users_own(tmp_path, monkeypatch) -> None:
+    folder = tmp_path / "site-packages"
+    folder.mkdir()
+    (folder / "package_of_theirs.py").write_text(
+        "def model():\n    import torch\n    torch.zeros(2) @ torch.zeros(3)\n"
+    )
+    monkeypatch.syspath_prepend(folder)
+    (tmp_path / "calls_a_package.py").write_text("import package_of_theirs\npackage_of_theirs.model()\n")
+    where = r"calls_a_package.py, line 2: .*model\(\); in .*package_of_theirs.py, line 3: torch.zeros"
+    with pytest.raises(UserError, match=where):
+        load_factory(f"{tmp_path}/calls_a_package.py:make")
 
 
 def test_a_cause_that_a_message_announces_is_told() -> None:
