@@ -162,7 +162,7 @@ def absent(name: str) -> str | None:
 
 
 def _tried_apart(call: Call, truth: npt.NDArray[Any]) -> None:
-    """RuntimeError where foreign code crashes or is wrong: in a child, since in this process it would take all with it."""
+    """RuntimeError where foreign code crashes or is wrong: in a child, as a crash would end this process."""
     child = os.fork()
     if child == 0:
         wrong = largest_difference(call().reshape(truth.shape), truth)

@@ -23,8 +23,9 @@ def _layer_norm(call: Call, bias: str, addend: str, centred: bool = True) -> Non
     if not x.shape[-1].fixed:
         raise NoForm("the width of its rows is open")
     epsilon = float(call.attribute("epsilon", 1e-5))
+    kind = f"{x.shape[-1]}, {str(addend != 'nullptr').lower()}, {str(centred).lower()}"
     call.line(
-        f"layer_norm<{x.shape[-1]}, {str(addend != "nullptr").lower()}, {str(centred).lower()}>({product(x.shape[:-1]).code}, "
+        f"layer_norm<{kind}>({product(x.shape[:-1]).code}, "
         f"{epsilon!r}f, {{{x.code}, {addend}, {call.pointer(1)}, {bias}, {y.code}}});"
     )
 
