@@ -127,25 +127,26 @@ def run_export(request: ExportRequest, console: Console | None = None) -> Export
         progress.step("declaring")
         declaration, module = declared(request)
         cases = cases_for(declaration, request.inputs)
-        with staged(request.out or default_out(declaration)) as work:
+        out = (request.out or default_out(declaration)).absolute()
+        with staged(out) as work, kept_passes(request.keep_passes) as keep:
+            Trial.of(declaration, work / "model.onnx", module).attempt(cases[0])
             progress.step("tracing")
             traced = trace(module, declaration)
             progress.step("rewriting")
             before = BeforeRounding() if declaration.precision in HALF else None
-            with kept_passes(request.keep_passes) as keep:
-                built = rewrite(traced, declaration, _both(keep, before))
+            built = rewrite(traced, declaration, _both(keep, before))
             declaration = built.declaration
             save(built, work / "model.onnx", request.external_data)
             (work / "weights.safetensors").write_bytes(weights.serialise(module))
             told = _overflows(built, cases)
-            engine = None
-            if request.target is not None:
-                engine = add_engine(request.target, request.compile, work, declaration, progress)
-                told = (*told, *engine.warnings)
             trial = Trial.of(declaration, work / "model.onnx", module, before)
             progress.step("float64 oracle")
             truths = trial.truths(cases)
             write_vectors(work / "vectors.npz", to_vectors(truths))
+            engine = None
+            if request.target is not None:
+                engine = add_engine(request.target, request.compile, work, declaration, progress)
+                told = (*told, *engine.warnings)
             report = trial.run(cases, runtimes, truths, progress.parity)
             if not report.passed and (guilty := guilty_pass(built, report, truths)) is not None:
                 report = replace(report, reasons=(*report.reasons, guilty))
@@ -164,7 +165,6 @@ def run_export(request: ExportRequest, console: Console | None = None) -> Export
             digest = write_manifest(
                 work, declaration, built.mask_records(), {"verdict": report.verdict} | _source(declaration)
             )
-    out = (request.out or default_out(declaration)).absolute()
     print_table(report, console)
     if engine is not None:
         console.print(summary(engine), soft_wrap=True, highlight=False)

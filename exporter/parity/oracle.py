@@ -6,15 +6,14 @@ of a runtime is the graph with its weights as rounded, in float64, and the truth
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from temport.exporter.declare.declaration import HALF, Axis, Declaration
-from temport.exporter.errors import UserError, users_code
-from temport.exporter.parity.cases import Case
+from temport.exporter.errors import UserError
+from temport.exporter.parity.cases import Case, check_names
 from temport.exporter.parity.compare import (
     CEILING,
     EPS,
@@ -85,38 +84,24 @@ def find_truths(
             "the source of this model is not at hand, so there is no oracle; "
             "give the module again, or replay the bundle's recorded vectors"
         )
-    names = [case.name for case in cases]
-    if twice := next((name for name in names if names.count(name) > 1), None):
-        raise UserError(f"two cases are called {twice}; give the input files different names")
+    check_names(cases)
     precision = subject.declaration.precision
+    own_type = "float32" if precision in HALF else precision
     with (
         resolve(ORACLE).open(subject, threads) as oracle,
-        Source("float32" if precision in HALF else precision).open(subject, threads) as torch,
+        Source(own_type).open(subject, threads) as torch,
     ):
-        truths = tuple(
-            find_truth(case, oracle, torch, "float32" if precision in HALF else precision) for case in cases
-        )
+        truths = tuple(find_truth(case, oracle, torch, own_type) for case in cases)
     for truth in truths:
         check_shapes(subject.declaration, truth)
     if precision not in HALF:
         return truths
-    module = subject.declaration.module
     with (
-        contextlib.nullcontext()
-        if module is None
-        else users_code(f"{module} itself does not run in {precision}", _in_half_range),
         Source("float64", rounded=precision).open(subject, threads) as oracle,
         Source(precision).open(subject, threads) as torch,
     ):
         halves = tuple(_half_truth(source, oracle, torch, rounded, precision) for source in truths)
     return _with_other_roundings(halves, subject, threads)
-
-
-def _in_half_range(error: BaseException) -> str:
-    """The way out of a number that a half type does not hold."""
-    if "overflow" not in str(error):
-        return "; use --precision fp32"
-    return "; fill masked scores with -torch.inf or torch.finfo(scores.dtype).min, which every type holds"
 
 
 def find_truth(case: Case, oracle: Session, torch: Session, precision: str) -> Truth:
