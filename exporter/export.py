@@ -23,6 +23,7 @@ from temport.exporter.declare.live import Range, input_specs
 from temport.exporter.declare.loading import source_file
 from temport.exporter.declare.program import program_module, program_specs
 from temport.exporter.errors import UserError
+from temport.exporter.logs import LOG
 from temport.exporter.parity.before_rounding import BeforeRounding
 from temport.exporter.parity.cases import Case
 from temport.exporter.parity.guilty import guilty_pass
@@ -67,7 +68,9 @@ def export(
     ranges: Mapping[str, Range] | None = None,
     **asked: Any,
 ) -> Exported:
-    """What `temport export` does, without a word on the terminal.
+    """What `temport export` does, without a word on the terminal but for what the report warns of.
+
+    The logger "temport" says the steps (INFO) and the passes (DEBUG).
 
     model   an architecture's name; a module, which is copied and put into eval mode; or a program of torch.export,
             which states its inputs itself. `onnx=` names an ONNX file
@@ -106,7 +109,10 @@ def export(
         request = ExportRequest(**(found | asked | texts | paths))
     except TypeError as error:
         raise UserError(f"export has {', '.join(f.name for f in fields(ExportRequest))}; {error}") from error
-    return run_export(request, Terminal(quiet=True))
+    exported = run_export(request, Terminal(quiet=True))
+    for warning in exported.report.warnings:
+        LOG.warning("%s: %s", exported.path.name, warning)
+    return exported
 
 
 def _texts(ranges: Mapping[str, Range]) -> dict[str, Any]:

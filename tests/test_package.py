@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import subprocess
@@ -169,11 +170,18 @@ def test_what_is_loaded_is_what_was_hashed(
     assert np.array_equal(temport.load(taken)(inputs)["output"], expected)
 
 
-def test_export_is_the_command(tmp_path: Path) -> None:
+def test_export_is_the_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "temport")
     exported = temport.export(
         "mega", settings=SMALL, seq=9, runtimes=("onnxruntime_cpu",), out=tmp_path / "b"
     )
     assert exported.passed and exported.path == tmp_path / "b" and exported.report.verdict == "pass"
+    said = [(record.levelname, record.message) for record in caplog.records if record.name == "temport"]
+    assert any(level == "INFO" and "tracing" in text for level, text in said)
+    assert any(level == "DEBUG" and text.startswith("pass prune: changed") for level, text in said)
+    assert capsys.readouterr() == ("", "")
     with pytest.raises(UserError, match=r"export has arch, module, .* 'sequence'"):
         temport.export("mega", sequence=9)
 
