@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from pathlib import Path
@@ -19,6 +20,8 @@ from temport.exporter.bench.ops_command import bench_ops
 from temport.exporter.bundle.options import Digest, Strict
 from temport.exporter.certify.certify_command import certify
 from temport.exporter.command import VERBOSE, Guarded, run
+from temport.exporter.errors import UserError
+from temport.exporter.logs import listen
 from temport.exporter.serve.triton_command import triton
 
 app = typer.Typer(
@@ -56,10 +59,19 @@ def temport(
         typer.Option("--version", help="Print the version and end.", callback=_print_version, is_eager=True),
     ] = False,
     verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Show the trace of what fails, before the sentence.")
+        bool,
+        typer.Option(
+            "--verbose", "-v", help="Show every pass, and the trace of what fails before the sentence."
+        ),
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Show results and errors alone, no progress.")
     ] = False,
 ) -> None:
     """Temporal attention models, from torch to every runtime."""
+    if verbose and quiet:
+        raise UserError("give -v or -q, not both")
+    listen(logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO)
     if verbose:
         os.environ[VERBOSE] = "1"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
@@ -12,9 +13,13 @@ from pathlib import Path
 import pytest
 import typer
 from rich.text import Text
+from typer.testing import CliRunner
 
+from temport.exporter.cli import app
 from temport.exporter.command import Guarded
 from temport.exporter.errors import UserError
+from temport.exporter.logs import LOG
+from temport.exporter.progress import Progress
 from temport.exporter.terminal import Terminal, printable
 
 COMMAND = [sys.executable, "-m", "temport"]
@@ -80,6 +85,32 @@ def test_the_option_verbose(words: list[str]) -> None:
         and done.stderr.startswith("Traceback")
         and "nowhere is not a bundle" in done.stderr
     )
+
+
+@pytest.mark.parametrize(
+    ("words", "level", "shown"),
+    [
+        ([], logging.INFO, ["[  0.0 s] tracing"]),
+        (["-q"], logging.WARNING, []),
+        (["--verbose"], logging.DEBUG, ["[  0.0 s] tracing", "pass prune"]),
+    ],
+)
+def test_how_much_a_command_says(
+    words: list[str], level: int, shown: list[str], capsys: pytest.CaptureFixture[str], monkeypatch
+) -> None:
+    """Progress is logged under the name of the package; only the command listens by itself."""
+    monkeypatch.setenv("TEMPORT_VERBOSE", "")  # which --verbose sets
+    monkeypatch.setattr(LOG, "handlers", [])
+    try:
+        CliRunner().invoke(app, [*words, "parity", "nowhere"])
+        assert LOG.level == level and len(LOG.handlers) == 1
+        with Progress(Terminal()) as progress:
+            progress.step("tracing")
+        LOG.debug("pass prune")
+        assert capsys.readouterr().out.splitlines() == shown
+    finally:
+        LOG.setLevel(logging.NOTSET)
+    assert CliRunner().invoke(app, ["-v", "-q", "list"]).exit_code == 2
 
 
 @pytest.mark.parametrize("redirection", ["> /dev/full", "| true"])

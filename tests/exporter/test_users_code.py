@@ -36,14 +36,27 @@ class Branches(Asserts):
 
 def no_module():
     raise ValueError("not today")
+
+class Fills(Asserts):
+    def forward(self, x):
+        return self.layer(x).masked_fill(x[..., :2] > 1, -1e9)
+
+class Plain(Asserts):
+    def __init__(self):
+        super().__init__()
+        self.table = torch.ones(2, 2)
+
+    def forward(self, x):
+        return self.layer(x) @ self.table
 """
 
 
-def export(path: Path, factory: str) -> bool:
+def export(path: Path, factory: str, precision: str | None = None) -> bool:
     request = ExportRequest(
         module=f"{path}:{factory}",
         shapes=("x=batch,seq,3",),
         seq="11",
+        precision=precision,
         runtimes=("onnxruntime_cpu",),
         out=path.parent / "made" / "bundle",
     )
@@ -67,6 +80,31 @@ def test_what_it_raises_is_a_sentence_with_its_line(factory: str, told: str, tmp
     with pytest.raises(UserError, match=told):
         export(path, factory)
     assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize(
+    ("factory", "precision", "told"),
+    [
+        (
+            "Fills",
+            "fp16",
+            r"own.py:Fills itself does not run in float16: .*overflow.*; fill masked scores with -torch.inf",
+        ),
+        (
+            "Plain",
+            None,
+            r"own.py:Plain itself does not run in float64, .*; keep tensors as buffers",
+        ),
+    ],
+)
+def test_a_type_that_it_does_not_take_is_told_before_anything_is_traced(
+    factory: str, precision: str | None, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("temport.exporter.export.trace", None)
+    path = tmp_path / "own.py"
+    path.write_text(SOURCE)
+    with pytest.raises(UserError, match=told):
+        export(path, factory, precision)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from temport.custom_ops.library import library_path
 from temport.exporter.bundle.directory import Bundle, open_bundle
+from temport.exporter.bundle.external_data import MODEL
 from temport.exporter.errors import UserError
 from temport.exporter.runtimes.native_kernels import custom_nodes, native_path
 from temport.exporter.runtimes.onnxruntime_cpu import OrtSession
@@ -34,12 +35,13 @@ class Session:
         self.path, self.digest = bundle.path, bundle.digest
         signature = bundle.manifest["signature"]
         self.inputs, self.outputs = (_tensors(signature[side]) for side in ("inputs", "outputs"))
-        nodes = custom_nodes(bundle.model_path)
+        model = bundle.read(MODEL)
+        nodes = custom_nodes(model)
         library = library_path() if nodes else None
         without = "function body" if nodes else "standard operators"
         self.kernels = native_path(nodes, library) if library else without
         self._manifest = bundle.manifest
-        self._session = OrtSession(bundle.model_path, self.kernels, threads, library)
+        self._session = OrtSession(model, self.kernels, threads, library, bundle.weights_beside())
 
     def __call__(self, inputs: Mapping[str, npt.ArrayLike]) -> dict[str, Array]:
         """The outputs for these inputs, both by name.
@@ -72,6 +74,8 @@ class Session:
 
 def load(path: str | Path, *, threads: int = 1, digest: str | None = None, strict: bool = False) -> Session:
     """Open the bundle at `path` on ONNX Runtime, every file checked against the manifest first.
+
+    What runs are the very bytes that were hashed, so a file that is exchanged meanwhile changes nothing.
 
     threads  in all, the caller's own among them
     digest   of the bundle that is wanted, as `manifest.sha256` holds it: any other one is refused

@@ -48,8 +48,10 @@ class Stream:
         self.shape = (self.entries, *frame["shape"][1:])
         self.dtype = np.dtype(frame["dtype"])
         self._run, self._passes = run, on_nonfinite == "pass"
-        self._frame, self._output = frame["name"], signature["outputs"][0]["name"]
+        self._frame = frame["name"]
         self._next = {pair["input"]: pair["output"] for pair in signature["states"]}
+        states = set(self._next.values())
+        self._outputs = [spec["name"] for spec in signature["outputs"] if spec["name"] not in states]
         self._zeros = {
             name: np.zeros((self.entries, *specs[name]["shape"][1:]), specs[name]["dtype"])
             for name in self._next
@@ -57,8 +59,10 @@ class Stream:
         self._model = identity(manifest["files"])
         self._state: dict[str, Array] = dict(self._zeros)
 
-    def __call__(self, frame: npt.ArrayLike) -> Array:
+    def __call__(self, frame: npt.ArrayLike) -> Any:
         """The output `(entries, ...)` after one more frame, `(entries, 1, features)` or without the axes of size 1.
+
+        An array; where the model has several outputs, a dictionary of them by name.
 
         RefusedFrame where it holds NaN or infinity, unless the stream was made to pass them: one that is passed ends
         up in the state, and in most architectures every later output of that stream is NaN. UserError where shape or
@@ -74,7 +78,8 @@ class Stream:
             self._check(array)
         result = self._run({self._frame: array, **self._state})
         self._state = {before: result[after] for before, after in self._next.items()}
-        return result[self._output]
+        outputs = {name: result[name] for name in self._outputs}
+        return outputs if len(outputs) > 1 else result[self._outputs[0]]
 
     def reset(self, entry: int | None = None) -> None:
         """Every stream, or the one at `entry`, starts anew."""

@@ -1,0 +1,41 @@
+// What temport-run does in node: onnxruntime-node on the bundle's function bodies.
+import { readFile } from 'node:fs/promises';
+import { arch, version } from 'node:process';
+import { parseArguments } from '../lib/arguments.mjs';
+import { openBundle } from '../lib/bundle.mjs';
+import { exitCode, perform } from '../lib/perform.mjs';
+import { endWith, print } from './endings.mjs';
+import { expectedOf, readBundleFile } from './files.mjs';
+import { writeOutput } from './output.mjs';
+import { endWithParent } from './watched.mjs';
+
+async function loadRuntime() {
+  try {
+    return (await import('onnxruntime-node')).default;
+  } catch (error) {
+    throw new Error(`onnxruntime-node is not here (${error.code ?? error.message}); run npm install in deploy/js`);
+  }
+}
+
+async function main(words) {
+  const options = parseArguments(words);
+  const ort = await loadRuntime();
+  const bundle = await openBundle((name) => readBundleFile(options.bundle, name), await expectedOf(options));
+  const place = {
+    name: 'node',
+    provider: 'cpu',
+    halfFloats: true,
+    runner: `node ${version}`,
+    runtime: 'onnxruntime-node',
+    version: ort.env.versions.node,
+    machine: arch,
+  };
+  const files = { read: async (file) => new Uint8Array(await readFile(file)), write: writeOutput };
+  const report = await perform(ort, bundle, place, options, files);
+  await print(JSON.stringify(report, null, 1));
+  return exitCode(report);
+}
+
+const [, , parent, ...words] = process.argv;
+endWithParent(Number(parent));
+await endWith(() => main(words));
