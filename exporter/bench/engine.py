@@ -17,15 +17,15 @@ from temport.exporter.bench.contest import Row, contest, largest_difference
 from temport.exporter.bench.engine_chart import chart
 from temport.exporter.bench.engine_contenders import BASE, CONTENDERS, OURS, Subjected, absent
 from temport.exporter.bench.files import write_pair
-from temport.exporter.bench.machine import description, read_bandwidth
+from temport.exporter.bench.machine import read_bandwidth
 from temport.exporter.bench.model_contenders import make_inputs
 from temport.exporter.bench.model_stream import TOLERANCE, WARM_FRAMES, WINDOW, weight_bytes
 from temport.exporter.build import build, save
-from temport.exporter.compilers.contract import CompileOptions
 from temport.exporter.compilers.targets import REPORT_FILE, enter
 from temport.exporter.declare.architectures import declare
 from temport.exporter.declare.streams import declare_stream, step_model
-from temport.exporter.native.engine import build_native
+from temport.exporter.machine import description
+from temport.exporter.native.engine import NativeOptions, build_native
 from temport.exporter.parity.stream import initial_state
 from temport.exporter.runtimes import runtime_named
 from temport.exporter.runtimes.contract import Arrays
@@ -160,7 +160,7 @@ def _subject(model: Model, folder: Path) -> Subjected:
         declaration = declare_stream(declaration, module)
         called = step_model(module, declaration)
     save(build(module, declaration), folder / "model.onnx", external_data=False)
-    report = build_native(folder, "bench", declaration, CompileOptions())
+    report = build_native(folder, "bench", declaration, NativeOptions())
     enter(folder / REPORT_FILE, report.to_json())
     subject = Subjected(declaration, folder, {}, called.float().eval(), np.empty(0))
     subject = replace(subject, feed=_warm(subject) if model.frame else make_inputs(declaration))

@@ -26,7 +26,6 @@ from temport.exporter.bench.announce import Say, announced
 from temport.exporter.bench.bound import onnxruntime_call
 from temport.exporter.bench.contest import Call, contest, largest_difference
 from temport.exporter.bench.files import write_whole
-from temport.exporter.bench.machine import description
 from temport.exporter.bench.quiet import quiet
 from temport.exporter.build import build, save
 from temport.exporter.compilers.compile import compile_model
@@ -36,6 +35,7 @@ from temport.exporter.declare.declaration import Declaration
 from temport.exporter.declare.observe import drawn
 from temport.exporter.errors import UserError, first_line
 from temport.exporter.export import run_export
+from temport.exporter.machine import description
 from temport.exporter.request import ExportRequest, declared
 from temport.exporter.runtimes import runtime_named
 from temport.exporter.runtimes.subject import Subject

@@ -13,7 +13,6 @@ from typing import Any
 import jinja2
 import onnx_ir as ir
 
-from temport.exporter.compilers.contract import CompileOptions
 from temport.exporter.declare.declaration import Declaration
 from temport.exporter.errors import UserError, did_you_mean
 from temport.exporter.graph import body_domains
@@ -31,6 +30,18 @@ FOLDER = "engine"
 HEADER = "temport_engine.h"
 OPTIONS = frozenset({"cc", "engine_isa", "source_only", "build_timeout"})
 _KERNELS, _MODEL, _WEIGHTS, _BLOB = "kernels.h", "model.cc", "weights.S", "weights.bin"
+
+
+@dataclass(frozen=True)
+class NativeOptions:
+    """cc          C++ compiler, such as aarch64-linux-gnu-g++; None: the one that there is
+    engine_isa   instruction set by its name; None: the fastest of this machine
+    source_only  write the source and compile nothing
+    """
+
+    cc: str | None = None
+    engine_isa: str | None = None
+    source_only: bool = False
 
 
 @dataclass(frozen=True)
@@ -75,7 +86,7 @@ class NativeReport:
         )
 
 
-def check_native(options: CompileOptions) -> None:
+def check_native(options: NativeOptions) -> None:
     """Refuse what cannot be built here before the model is traced."""
     isa = _isa(options)
     if not options.source_only:
@@ -87,7 +98,7 @@ def check_native(options: CompileOptions) -> None:
 
 
 def build_native(
-    directory: Path, name: str, declaration: Declaration, options: CompileOptions
+    directory: Path, name: str, declaration: Declaration, options: NativeOptions
 ) -> NativeReport:
     """Write `directory/engine` from `directory/model.onnx`.
 
@@ -174,7 +185,7 @@ def _compile(folder: Path, name: str, isa: Isa, tools: Toolchain) -> _Built:
     return built
 
 
-def _isa(options: CompileOptions) -> Isa:
+def _isa(options: NativeOptions) -> Isa:
     if options.engine_isa is None:
         return host_isa()
     if options.engine_isa not in ISAS:
