@@ -89,8 +89,9 @@ def test_full_disk_is_one_sentence(tmp_path: Path) -> None:
 def writing(out: Path) -> subprocess.Popen[bytes]:
     """A process that writes a bundle and does not get done."""
     script = textwrap.dedent(f"""
-        import time
+        import signal, time
         from pathlib import Path
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored
         from temport.exporter.bundle.staging import staged
         with staged(Path({str(out)!r})) as work:
             (work / "model.onnx").write_bytes(b"half")
