@@ -69,7 +69,7 @@ class Subjected:
 
 
 def engine(subject: Subjected) -> Call:
-    loaded = Engine(subject.bundle)
+    loaded = Engine.beside(subject.bundle)
     instance = loaded.instance()
     if loaded.states:
         instance.load(subject.feed, {axis.name.decode(): axis.max for axis in loaded.axes})
