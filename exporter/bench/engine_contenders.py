@@ -71,12 +71,14 @@ class Subjected:
 def engine(subject: Subjected) -> Call:
     loaded = Engine.beside(subject.bundle)
     instance = loaded.instance()
+    call = instance.bound({name: subject.feed[name] for name in loaded.inputs})
+    output = next(iter(call().values()))  # always the same array; the stream starts anew behind this frame
     if loaded.states:
         instance.load(subject.feed, {axis.name.decode(): axis.max for axis in loaded.axes})
-    call = instance.bound({name: subject.feed[name] for name in loaded.inputs})
 
     def run() -> npt.NDArray[Any]:
-        return next(iter(call().values()))
+        call()
+        return output
 
     return run
 
@@ -130,7 +132,7 @@ def emx(subject: Subjected) -> Call:
     function = ctypes.CDLL(str(folder / f"{subject.bundle.name}-peer.so")).peer
     specs = subject.declaration.outputs
     kept = [*subject.copied().values(), *(np.zeros(spec.at(), spec.dtype) for spec in specs)]
-    pointers = [ctypes.c_void_p(array.ctypes.data) for array in kept]
+    pointers = [array.ctypes.data_as(ctypes.c_void_p) for array in kept]  # which keep their arrays
     output = kept[len(subject.feed)]
 
     def call() -> npt.NDArray[Any]:

@@ -151,11 +151,11 @@ class Instance:
             name: np.empty([_size(d, known) for d in shape], dtype)
             for name, (dtype, shape) in engine.outputs.items()
         }
-        memory, flags = self._memory.ctypes.data, PASS_NONFINITE if pass_nonfinite else 0
+        function, memory, flags = table.run, self._memory.ctypes.data, PASS_NONFINITE if pass_nonfinite else 0
         sizes, reads, writes = _numbers(known), _pointers(arrays), _pointers(outputs.values())
 
         def call() -> dict[str, Array]:
-            code = table.run(memory, sizes, reads, writes, flags)
+            code = function(memory, sizes, reads, writes, flags)
             if code == NONFINITE:
                 raise FloatingPointError("an input holds NaN or infinity")
             if code:
