@@ -69,6 +69,6 @@ const temport_engine_tensor kInput[] = {{"frame", 1, 3, kFrame, kOpen}}, kOutput
 extern "C" __attribute__((visibility("default"))) const temport_engine* temport_engine_of_this_library(void) {
   static const temport_engine engine = {static_cast<uint32_t>(kAbi[13] - '0'), kTemport, kModel, kIsa, sizeof(Memory), 64,
                                         sizeof(Memory), 0, 1, 1, 1, 3, kAxis, kInput, kOutput, kState, reset, run, load,
-                                        store};
+                                        store, nullptr, nullptr, nullptr};
   return &engine;
 }
