@@ -21,7 +21,7 @@ inline uint32_t rotate_right(uint32_t x, int n) { return (x >> n) | (x << (32 - 
 
 // 6.2.2: the hash value after one more block of 64 bytes.
 inline void sha256_block(uint32_t* hash, const uint8_t* block) {
-  uint32_t w[64], x[8];
+  uint32_t w[64];
   for (int t = 0; t < 16; ++t)
     w[t] = uint32_t{block[4 * t]} << 24 | uint32_t{block[4 * t + 1]} << 16 | uint32_t{block[4 * t + 2]} << 8 | block[4 * t + 3];
   for (int t = 16; t < 64; ++t) {
@@ -29,17 +29,16 @@ inline void sha256_block(uint32_t* hash, const uint8_t* block) {
     const uint32_t s1 = rotate_right(w[t - 2], 17) ^ rotate_right(w[t - 2], 19) ^ (w[t - 2] >> 10);
     w[t] = w[t - 16] + s0 + w[t - 7] + s1;
   }
-  for (int i = 0; i < 8; ++i) x[i] = hash[i];
+  uint32_t a = hash[0], b = hash[1], c = hash[2], d = hash[3], e = hash[4], f = hash[5], g = hash[6], h = hash[7];
   for (int t = 0; t < 64; ++t) {
-    const uint32_t a = x[0], b = x[1], c = x[2], e = x[4];
     const uint32_t s1 = rotate_right(e, 6) ^ rotate_right(e, 11) ^ rotate_right(e, 25);
-    const uint32_t t1 = x[7] + s1 + ((e & x[5]) ^ (~e & x[6])) + kSha256Round[t] + w[t];
+    const uint32_t t1 = h + s1 + ((e & f) ^ (~e & g)) + kSha256Round[t] + w[t];
     const uint32_t s0 = rotate_right(a, 2) ^ rotate_right(a, 13) ^ rotate_right(a, 22);
-    for (int i = 7; i > 0; --i) x[i] = x[i - 1];
-    x[4] += t1;
-    x[0] = t1 + s0 + ((a & b) ^ (a & c) ^ (b & c));
+    const uint32_t t2 = s0 + ((a & b) ^ (a & c) ^ (b & c));
+    h = g, g = f, f = e, e = d + t1, d = c, c = b, b = a, a = t1 + t2;
   }
-  for (int i = 0; i < 8; ++i) hash[i] += x[i];
+  const uint32_t added[8] = {a, b, c, d, e, f, g, h};
+  for (int i = 0; i < 8; ++i) hash[i] += added[i];
 }
 
 // The 32 bytes of the digest of `count` bytes.

@@ -76,6 +76,8 @@ def test_a_stream_needs_no_runtime(runner: Path, stepping: Path) -> None:
     assert "/proc/self/fd/" in row["said"] and "onnxruntime" not in row["said"]
     assert replayed(runner, stepping, "--runtime", "onnxruntime")["path"].startswith("native kernels")
     assert replayed(runner, stepping, "--ops", "none")["path"] == "function body"
+    (entry,) = json.loads((stepping / "engine.json").read_text())["engines"]
+    assert set(entry["undefined"]) <= {"memcpy", "memset"}
     program = build("test") / "tests" / "temport_allocations"
     assert json.loads(call(program, stepping, "", "")) == {"runs": 100, "ours": 0, "runtime": 0}
 
