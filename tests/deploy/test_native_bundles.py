@@ -1,4 +1,4 @@
-"""Bundles with a native engine in temport-run: no runtime is opened, and its states are anybody's."""
+"""Bundles with a native engine in temport-run, C++ and node: no runtime is opened, and its states are anybody's."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import javascript
 import numpy as np
 import pytest
 import torch
@@ -77,7 +78,7 @@ def test_a_stream_needs_no_runtime(runner: Path, stepping: Path) -> None:
     assert replayed(runner, stepping, "--runtime", "onnxruntime")["path"].startswith("native kernels")
     assert replayed(runner, stepping, "--ops", "none")["path"] == "function body"
     (entry,) = json.loads((stepping / "engine.json").read_text())["engines"]
-    assert set(entry["undefined"]) <= {"memcpy", "memset"}
+    assert set(entry["undefined"]) <= {"memcpy", "memset", "_GLOBAL_OFFSET_TABLE_"}  # the last is the linker's
     program = build("test") / "tests" / "temport_allocations"
     assert json.loads(call(program, stepping, "", "")) == {"runs": 100, "ours": 0, "runtime": 0}
 
@@ -98,21 +99,48 @@ def test_a_window_needs_no_runtime(runner: Path, tmp_path: Path) -> None:
     assert replayed(runner, exported.path, "--runtime", "native", **nowhere)["library"] == "libwindow.so"
 
 
+def test_node_runs_the_engine(stepping: Path, own: Path) -> None:
+    done = javascript.run("node", stepping, "--runtime", "native", "--replay")
+    assert done.returncode == 0, done.stderr
+    printed = json.loads(done.stdout)
+    assert printed["path"].startswith(f"native engine {temport.__version__}, ")
+    assert printed["runtimes"][0]["verdict"] == "pass"
+    call("node", Path(__file__).parent / "native_streams.mjs", stepping)
+    assert "one thread" in javascript.refusal("node", own, "--runtime", "native", "--threads", "2")
+    assert "no native engine" in javascript.refusal("web", own, "--runtime", "native")
+    report = (own / "engine.json").read_text()
+    for word, other, said in (
+        ('"native"', '"none"', "the bundle has no native engine"),
+        ('"isa": "', '"isa": "un', "which this one is not"),
+        ('"model_sha256": "', '"model_sha256": "0', "from another model"),
+        (f'"temport": "{temport.__version__}"', '"temport": "9"', "is not what engine.json says"),
+    ):
+        assert word in report
+        (own / "engine.json").write_text(report.replace(word, other))
+        rehash(own)
+        assert said in javascript.refusal("node", own, "--runtime", "native")
+
+
 def test_a_state_goes_on_with_an_engine_and_without(runner: Path, stepping: Path, tmp_path: Path) -> None:
+    """And in node, whose engine is the very same: so are the bytes."""
     frames = np.random.default_rng(3).standard_normal((1, 30, 8)).astype(np.float32)
 
     def fed(runtime: str, part: np.ndarray, *words: str | Path) -> np.ndarray:
         np.save(tmp_path / "x.npy", part)
         files = ("--input", tmp_path / "x.npy", "--output", tmp_path / "y.npy")
-        done = run(runner, stepping, "--runtime", runtime, *files, *words)
+        if runtime == "node":
+            done = javascript.run("node", stepping, "--runtime", "native", *files, *words)
+        else:
+            done = run(runner, stepping, "--runtime", runtime, *files, *words)
         assert done.returncode == 0, done.stderr
         return np.asarray(np.load(tmp_path / "y.npy"))
 
     whole = fed("native", frames)
-    for before, after in (("native", "onnxruntime"), ("onnxruntime", "native")):
+    for before, after in (("native", "onnxruntime"), ("onnxruntime", "native"), ("node", "native")):
         fed(before, frames[:, :13], "--save", tmp_path / before)
         rest = fed(after, frames[:, 13:], "--restore", tmp_path / before)
         np.testing.assert_allclose(rest, whole[:, 13:], rtol=0, atol=16 * 2.0**-23 * np.abs(whole).max())
+    assert (tmp_path / "node").read_bytes() == (tmp_path / "native").read_bytes()
     assert np.abs(fed("native", frames[:, 13:]) - whole[:, 13:]).max() > 1e-3
 
 
