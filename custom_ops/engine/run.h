@@ -4,6 +4,7 @@
 #include "elementwise.h"
 #include "layers.h"
 #include "movement.h"
+#include "states.h"
 #include "temport_engine.h"
 
 #if defined(__x86_64__)

@@ -168,7 +168,8 @@ def _check_model(content: bytes, manifest: dict[str, Any]) -> None:
 
 def _names(directory: Path) -> list[str]:
     """Of everything in a bundle but its manifest, as the manifest says them: those of an engine with its folder."""
-    found = (path.relative_to(directory).as_posix() for path in directory.rglob("*") if not path.is_dir())
+    files = (path for path in directory.rglob("*") if path.is_symlink() or not path.is_dir())
+    found = (path.relative_to(directory).as_posix() for path in files)
     return sorted(name for name in found if name not in (MANIFEST, DIGEST))
 
 

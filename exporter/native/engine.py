@@ -13,6 +13,7 @@ from typing import Any
 import jinja2
 import onnx_ir as ir
 
+from temport.exporter.bundle.identity import identity
 from temport.exporter.declare.declaration import Declaration
 from temport.exporter.errors import UserError, did_you_mean
 from temport.exporter.graph import body_domains
@@ -114,7 +115,8 @@ def build_native(
     graph = prepared(model)
     plan = Plan(graph, declaration, isa, FORMS)
     folder.mkdir()
-    (folder / _MODEL).write_text(source(plan, declaration, name, model_sha256, version()))
+    files = {path.name: {"sha256": _sha256(path)} for path in directory.glob(f"{model_path.name}*")}
+    (folder / _MODEL).write_text(source(plan, declaration, name, model_sha256, identity(files), version()))
     (folder / _KERNELS).write_text(amalgam("engine/run.h", frozenset({HEADER})))
     shutil.copy(ROOT / "engine" / HEADER, folder)
     (folder / _BLOB).write_bytes(plan.blob.content())

@@ -185,6 +185,10 @@ def test_a_file_that_no_manifest_lists(tmp_path: Path) -> None:
     open_bundle(out)
     with pytest.raises(UserError, match=r"notes\.txt is not listed in the manifest"):
         open_bundle(out, strict=True)
+    (out / "notes.txt").unlink()
+    (out / "notes").symlink_to(out)
+    with pytest.raises(UserError, match="notes is not listed in the manifest"):
+        open_bundle(out, strict=True)
 
 
 def test_permission_denied_is_one_sentence(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-// What temport-run does in node: onnxruntime-node on the bundle's function bodies.
+// What temport-run does in node: onnxruntime-node on the bundle's function bodies, or the bundle's native engine.
 import { readFile } from 'node:fs/promises';
 import { arch, version } from 'node:process';
 import { parseArguments } from '../lib/arguments.mjs';
@@ -6,12 +6,14 @@ import { openBundle } from '../lib/bundle.mjs';
 import { exitCode, perform } from '../lib/perform.mjs';
 import { endWith, print } from './endings.mjs';
 import { expectedOf, readBundleFile } from './files.mjs';
+import { loadNative } from './native.mjs';
 import { writeOutput } from './output.mjs';
 import { endWithParent } from './watched.mjs';
 
-async function loadRuntime() {
+async function loadOnnxRuntime() {
   try {
-    return (await import('onnxruntime-node')).default;
+    const ort = (await import('onnxruntime-node')).default;
+    return { ort, runtime: 'onnxruntime-node', version: ort.env.versions.node };
   } catch (error) {
     throw new Error(`onnxruntime-node is not here (${error.code ?? error.message}); run npm install in deploy/js`);
   }
@@ -19,17 +21,10 @@ async function loadRuntime() {
 
 async function main(words) {
   const options = parseArguments(words);
-  const ort = await loadRuntime();
+  const onnxruntime = options.runtime === 'native' ? null : await loadOnnxRuntime();
   const bundle = await openBundle((name) => readBundleFile(options.bundle, name), await expectedOf(options));
-  const place = {
-    name: 'node',
-    provider: 'cpu',
-    halfFloats: true,
-    runner: `node ${version}`,
-    runtime: 'onnxruntime-node',
-    version: ort.env.versions.node,
-    machine: arch,
-  };
+  const { ort, ...runtime } = onnxruntime ?? (await loadNative(bundle));
+  const place = { name: 'node', provider: 'cpu', halfFloats: true, runner: `node ${version}`, machine: arch, ...runtime };
   const files = { read: async (file) => new Uint8Array(await readFile(file)), write: writeOutput };
   const report = await perform(ort, bundle, place, options, files);
   await print(JSON.stringify(report, null, 1));
