@@ -53,6 +53,8 @@ class NativeReport:
     memory       bytes: weights, state and scratch of an instance, stack of a run (None: not known)
     undefined    symbols that the code needs from elsewhere
     code_bytes   instructions, without the weights
+    fuses        whether outputs are the same bits as those of every other engine of the model that fuses multiply-adds
+    outputs_sha256  of the outputs for the recorded inputs (`replay`); empty where the engine was not run here
     """
 
     target: str
@@ -69,6 +71,8 @@ class NativeReport:
     code_bytes: int
     nodes: int
     versions: dict[str, str]
+    fuses: bool
+    outputs_sha256: str = ""
     warnings: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
@@ -151,6 +155,7 @@ def build_native(
         code_bytes=built.code_bytes,
         nodes=len(graph),
         versions={"temport": version()},
+        fuses=isa.fuses,
     )
 
 
