@@ -137,7 +137,7 @@ TEMPORT_INLINE Float as_rounded(Float product) {
   asm("" : "+w"(product));
 #elif defined(__x86_64__)
   asm("" : "+x"(product));
-#else
+#elif !defined(__wasm__)  // which has nothing to fuse with
   asm("" : "+m"(product));
 #endif
   return product;

@@ -19,6 +19,7 @@ class Isa:
     machine  `platform.machine()` where it is found; empty: any
     needs    flags of /proc/cpuinfo that a processor must have
     fuses    whether it has fused multiply-adds: outputs of all that do are the same bits
+    compiler  that makes it on any machine
     """
 
     name: str
@@ -28,6 +29,7 @@ class Isa:
     machine: str = ""
     needs: frozenset[str] = frozenset()
     fuses: bool = False
+    compiler: str | None = None
 
     def runs_here(self) -> bool:
         return self.machine in ("", platform.machine()) and self.needs <= _cpu_flags()
@@ -48,6 +50,7 @@ ISAS = {
         Isa("avx2", 8, 16, ("-mavx2", "-mfma", "-mf16c"), "x86_64", frozenset({"avx2", "fma", "f16c"}), True),
         Isa("sse42", 4, 8, ("-msse4.2",), "x86_64", frozenset({"sse4_2"})),
         Isa("neon", 4, 16, (), "aarch64", fuses=True),
+        Isa("wasm", 4, 16, ("-msimd128", "-mbulk-memory"), "wasm32", compiler="clang++"),
         Isa("portable", 4, 8),
     )
 }
