@@ -35,6 +35,7 @@ SLOW = (
     "exporter/test_step_models.py",
     "graphs/test_golden_files.py",
     "graphs/test_training.py",
+    "native_engine/test_cortex_m.py",
     "native_engine/test_same_bits.py",
     "native_engine/test_wasm.py",
     "parity/test_every_runtime.py",

@@ -75,9 +75,10 @@ inline void normalise_rows(const Problem& p, int64_t row) {
   });
 }
 
-template <bool Add, bool Centred, typename Problem>
-inline void normalise(const Problem& p, int64_t row, int64_t end) {
-  for (; row + kNormRows <= end; row += kNormRows) normalise_rows<kNormRows, Add, Centred>(p, row);
+template <bool Add, bool Centred, typename Problem, typename Rows>
+inline void normalise(const Problem& p, int64_t row, Rows end) {
+  if constexpr (kMost<Rows> >= kNormRows)
+    for (; row + kNormRows <= end; row += kNormRows) normalise_rows<kNormRows, Add, Centred>(p, row);
   for (; row < end; ++row) normalise_rows<1, Add, Centred>(p, row);
 }
 

@@ -13,6 +13,7 @@ from temport.exporter.declare.architectures import declare
 from temport.exporter.declare.declaration import Declaration
 from temport.exporter.declare.streams import declare_stream
 from temport.exporter.native.engine import NativeOptions, NativeReport, build_native
+from temport.exporter.native.toolchain import FLAGS
 from tests.traces import build
 
 DRIVER = Path(__file__).with_name("driver.c")
@@ -44,6 +45,24 @@ class StepModel:
         (folder / "model.onnx").symlink_to(self.path / "model.onnx")
         report = build_native(folder, "model", self.declaration, NativeOptions(**options))
         return folder / "engine", report
+
+    def portable(self, name: str, compiler: str, *flags: str) -> Path:
+        """A folder called `name` with the source that any compiler takes, compiled into `libmodel.a`."""
+        engine, _ = self.engine(name, engine_isa="portable", source_only=True)
+        call(compiler, *FLAGS, *flags, "-c", "model.cc", cwd=engine)
+        call(compiler, *flags, "-c", "weights.S", cwd=engine)
+        call("ar", "rcs", "libmodel.a", "model.o", "weights.o", cwd=engine)
+        return engine
+
+    def fused(self) -> bytes:
+        """What this machine gives without intrinsics, with fused multiply-adds."""
+        engine = self.portable("fused", "g++", "-mfma")
+        return drive([link("gcc", engine)], engine, self.frames())
+
+    def unfused(self) -> bytes:
+        """Likewise, without them."""
+        engine = self.portable("unfused", "g++", "-mno-fma")
+        return drive([link("gcc", engine)], engine, self.frames())
 
     def frames(self) -> np.ndarray:
         """Float32 of every size: quiet and loud ones, silence, and numbers next to the smallest."""

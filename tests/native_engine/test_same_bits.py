@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 
 from temport.exporter.native.isa import ISAS
-from temport.exporter.native.toolchain import FLAGS
 from tests.deploy.toolchain import need
-from tests.native_engine.targets import FRAMES, SMALL, StepModel, call, drive, link
+from tests.native_engine.targets import FRAMES, SMALL, StepModel, drive, link
 
 Model = Callable[[str], StepModel]
 
@@ -25,7 +24,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
 @pytest.fixture(scope="module")
 def scalar(model: Model) -> Callable[[str], bytes]:
     """Outputs of the source without intrinsics, in vectors of four floats as the compiler makes them."""
-    return cache(lambda arch: _portable(model(arch), "portable", "-mfma"))
+    return cache(lambda arch: model(arch).fused())
 
 
 @pytest.mark.parametrize("arch", SMALL)
@@ -49,17 +48,8 @@ def test_the_same_bits_by_another_compiler(model: Model, scalar: Callable[[str],
 
 def test_without_fused_sums_they_are_others(model: Model, scalar: Callable[[str], bytes]) -> None:
     """So the comparison sees a rounding; the numbers are as good."""
-    twice, once = _portable(model("hybrid"), "unfused", "-mno-fma"), scalar("hybrid")
+    twice, once = model("hybrid").unfused(), scalar("hybrid")
     assert twice != once and len(twice) == len(once)
     outputs = FRAMES * 24
     a, b = (np.frombuffer(content, np.float32)[:outputs] for content in (once, twice))
     np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5 * np.abs(a).max())
-
-
-def _portable(model: StepModel, name: str, flag: str) -> bytes:
-    engine, _ = model.engine(name, engine_isa="portable", source_only=True)
-    for source in ("model.cc", "weights.S"):
-        flags = [*FLAGS, flag] if source == "model.cc" else []
-        call("g++", *flags, "-c", source, "-o", f"{source}.o", cwd=engine)
-    call("ar", "rcs", "libmodel.a", "model.cc.o", "weights.S.o", cwd=engine)
-    return drive([link("gcc", engine)], engine, model.frames())
