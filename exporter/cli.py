@@ -212,7 +212,7 @@ def export(
     engine_isa: Annotated[
         str | None,
         typer.Option(
-            help="Instruction set of a native engine: avx512, avx2, sse42, neon or portable. Default: this machine's."
+            help="Instructions of a native engine: avx512, avx2, sse42, neon, wasm or portable. Default: the machine's."
         ),
     ] = None,
     source_only: Annotated[

@@ -24,10 +24,12 @@ from temport.exporter.declare.loading import source_file
 from temport.exporter.declare.program import program_module, program_specs
 from temport.exporter.errors import UserError
 from temport.exporter.logs import LOG
+from temport.exporter.native.engine import TARGET as NATIVE
 from temport.exporter.parity.before_rounding import BeforeRounding
 from temport.exporter.parity.cases import Case
 from temport.exporter.parity.guilty import guilty_pass
 from temport.exporter.parity.overflow import find_overflow
+from temport.exporter.parity.replay import record
 from temport.exporter.parity.result import MaskPicture, ParityReport, PassRow
 from temport.exporter.parity.serial import write_json
 from temport.exporter.parity.trial import Trial, cases_for
@@ -153,6 +155,8 @@ def run_export(request: ExportRequest, console: Console | None = None) -> Export
             if request.target is not None:
                 engine = add_engine(request.target, request.compile, work, out.name, declaration, progress)
                 told = (*told, *engine.warnings)
+            if request.target == NATIVE:
+                record(trial.subject, cases)
             report = trial.run(cases, runtimes, truths, progress.parity)
             if not report.passed and (guilty := guilty_pass(built, report, truths)) is not None:
                 report = replace(report, reasons=(*report.reasons, guilty))

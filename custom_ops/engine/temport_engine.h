@@ -71,8 +71,12 @@ typedef struct temport_engine {
   temport_engine_code (*restore)(void* memory, const int64_t* sizes, int64_t entry, const void* saved, size_t bytes);
 } temport_engine;
 
+#ifndef TEMPORT_ENGINE_EXPORT
+#define TEMPORT_ENGINE_EXPORT /* an engine's own source says here that its library shows the function */
+#endif
+
 /* Of a shared library. An engine that is linked into a program is asked by its name, `<name>_engine()`. */
-const temport_engine* temport_engine_of_this_library(void);
+TEMPORT_ENGINE_EXPORT const temport_engine* temport_engine_of_this_library(void);
 
 #ifdef __cplusplus
 }

@@ -54,14 +54,14 @@ inline void normalise_rows(const Problem& p, int64_t row) {
       Float difference = load_first(from + r * n + i, left) - mean[r];
       if (left < kWidth) difference = select(lanes() < int32_t(left), difference, Float{});
       differences[r][c] += difference;
-      squares[r][c] += difference * difference;
+      squares[r][c] = fused(difference, difference, squares[r][c]);
     }
   });
 #pragma GCC unroll 8
   for (int r = 0; r < R; ++r) {
     // What the mean lost when it was rounded, which is much of a deviation that is small beside it.
     const float rest = Centred ? sum_of(differences[r]) / float(n) : 0.0f;
-    const float square = sum_of(squares[r]) / float(n) - rest * rest;
+    const float square = fused(-rest, rest, sum_of(squares[r]) / float(n));
     factor[r] = broadcast(1.0f / __builtin_sqrtf((square < 0.0f ? 0.0f : square) + p.epsilon));
     shift[r] = -rest * factor[r];
   }
@@ -70,14 +70,15 @@ inline void normalise_rows(const Problem& p, int64_t row) {
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
       const Float v = load_first(from + r * n + i, left);
-      store_first(y + r * n + i, ((v - mean[r]) * factor[r] + shift[r]) * scale + bias, left);
+      store_first(y + r * n + i, fused(fused(v - mean[r], factor[r], shift[r]), scale, bias), left);
     }
   });
 }
 
-template <bool Add, bool Centred, typename Problem>
-inline void normalise(const Problem& p, int64_t row, int64_t end) {
-  for (; row + kNormRows <= end; row += kNormRows) normalise_rows<kNormRows, Add, Centred>(p, row);
+template <bool Add, bool Centred, typename Problem, typename Rows>
+inline void normalise(const Problem& p, int64_t row, Rows end) {
+  if constexpr (kMost<Rows> >= kNormRows)
+    for (; row + kNormRows <= end; row += kNormRows) normalise_rows<kNormRows, Add, Centred>(p, row);
   for (; row < end; ++row) normalise_rows<1, Add, Centred>(p, row);
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -52,6 +53,19 @@ def test_what_is_written(exported: Exported) -> None:
     assert set(entry["undefined"]) <= {"memcpy", "memset", "_GLOBAL_OFFSET_TABLE_"}
     assert entry["memory"]["weights"] == files["engine/weights.bin"]["bytes"]
     assert 0 < entry["memory"]["stack"] < 64 << 10 and 0 < entry["code_bytes"] < 200_000
+
+
+def test_the_outputs_are_one_number(exported: Exported) -> None:
+    """A reader that runs the frames of `vectors.npz` itself comes to the recorded hash."""
+    entry, digest = native_entry(exported.path), hashlib.sha256()
+    with np.load(exported.path / "vectors.npz") as vectors:
+        streams = [vectors[key] for key in vectors.files if key.endswith("/input/frame")]
+    for stream in streams:
+        instance = Engine(exported.path).instance()
+        for t in range(stream.shape[1]):
+            digest.update(instance.run({"frame": stream[:, t : t + 1]})["output"].tobytes())
+    assert len(streams) > 3 and entry["outputs_sha256"] == digest.hexdigest()
+    assert entry["fuses"] == host_isa().fuses
 
 
 def test_a_flipped_weight_is_seen(copied: Path) -> None:
