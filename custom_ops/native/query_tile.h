@@ -16,14 +16,15 @@ constexpr int64_t kMaxGroup = 48;  // blocks
 
 // The parts of a task's scratch, each a whole number of cache lines.
 struct TileScratch {
-  float *q, *kt, *v, *s, *o, *row_max, *row_sum, *row;
-  int32_t* mask;
-  int64_t kt_stride, s_stride, o_stride;
-  size_t floats;
+  float *q = nullptr, *kt = nullptr, *v = nullptr, *s = nullptr, *o = nullptr;
+  float *row_max = nullptr, *row_sum = nullptr, *row = nullptr;
+  int32_t* mask = nullptr;
+  int64_t kt_stride = 0, s_stride = 0, o_stride = 0;
+  size_t floats = 0;
 
   // Without a base only `floats` means anything: how many the parts need.
-  TileScratch(const AttentionProblem& p, float* base) {
-    floats = 0;
+  template <typename Problem>
+  constexpr TileScratch(const Problem& p, float* base) {
     const auto take = [&](int64_t n) {
       float* part = base == nullptr ? nullptr : base + floats;
       floats += size_t(n + 15) / 16 * 16;
@@ -44,12 +45,13 @@ struct TileScratch {
     row_max = take(p.tile_rows);
     row_sum = take(p.tile_rows);
     row = take(most(kWidth * padded(p.dim), kTogether * o_stride));
-    mask = reinterpret_cast<int32_t*>(take(kt_stride));
+    float* const lanes = take(kt_stride);
+    mask = lanes == nullptr ? nullptr : reinterpret_cast<int32_t*>(lanes);
   }
 };
 
 // Tile sizes: enough rows to pay for packing the keys, keys that stay in the second-level cache.
-inline void plan_tiles(AttentionProblem& p, int64_t max_rows, int64_t max_keys) {
+constexpr void plan_tiles(AttentionProblem& p, int64_t max_rows, int64_t max_keys) {
   const KeyRule& rule = p.rule;
   p.row_block = kMaxRows;
   if (rule.window > 0) {
@@ -70,16 +72,16 @@ inline void plan_tiles(AttentionProblem& p, int64_t max_rows, int64_t max_keys) 
   const int64_t tiles = most(1, (p.length + max_rows - 1) / max_rows), even = (p.length + tiles - 1) / tiles;
   p.tile_rows = most(1, least(p.length, (even + p.row_block - 1) / p.row_block * p.row_block));
   p.tile_keys = most(1, least(rule.keys, max_keys));
-  p.tiles = (p.length + p.tile_rows - 1) / p.tile_rows;
-  p.tasks = p.batch * p.heads * p.tiles;
   p.scratch_floats = TileScratch(p, nullptr).floats;
 }
 
 // Attention of rows [row_lo, row_hi) of head `head` of batch entry `batch`: leaves the weighted sums in `scratch.o` and
-// the sums of weights in `scratch.row_sum`, both by row from row_lo.
+// the sums of weights in `scratch.row_sum`, both by row from row_lo. `Problem` is an AttentionProblem, or has its members,
+// some of them known when it is compiled.
+template <typename Problem>
 class QueryTile {
  public:
-  QueryTile(const AttentionProblem& p, const TileScratch& t, RowsAhead& ahead, int64_t batch, int64_t head,
+  QueryTile(const Problem& p, const TileScratch& t, RowsAhead& ahead, int64_t batch, int64_t head,
             int64_t row_lo, int64_t row_hi)
       : p_(p),
         t_(t),
@@ -269,7 +271,7 @@ class QueryTile {
     }
   }
 
-  const AttentionProblem& p_;
+  const Problem& p_;
   const TileScratch& t_;
   RowsAhead& ahead_;
   const Scale scale_;

@@ -9,9 +9,15 @@ from temport.exporter.errors import UserError
 from temport.exporter.graph.standard_operator import is_standard
 from temport.exporter.native.forms import FORMS
 
+_SHAPED = {"Expand": 1, "Reshape": 1}
+"""Operators whose output is planned by its shape, and the input that computes it, which the plan can do without."""
+
 
 def prepared(model: ir.Model) -> ir.Graph:
     """The graph of `model`, which is changed in place. UserError names the operators that have no native form."""
+    for node in model.graph.all_nodes():
+        if node.op_type in _SHAPED and is_standard(node):
+            node.replace_input_with(_SHAPED[node.op_type], None)
     steps = (
         common.InlinePass(criteria=lambda function: function.name not in FORMS),
         common.LiftConstantsToInitializersPass(size_limit=0),

@@ -13,6 +13,7 @@ import onnx_ir as ir
 from temport.exporter.declare.declaration import Axis, Declaration, TensorSpec
 from temport.exporter.native.blob import ALIGNMENT
 from temport.exporter.native.plan import TYPES, Plan
+from temport.exporter.native.sizes import axis_code
 
 
 def source(plan: Plan, declaration: Declaration, model_sha256: str, version: str) -> str:
@@ -29,6 +30,7 @@ def source(plan: Plan, declaration: Declaration, model_sha256: str, version: str
     )
     return environment.get_template("model.cc.jinja").render(
         plan=plan,
+        axis_code=axis_code,
         isa=plan.isa,
         axes=axes,
         inputs=[_tensor(spec, axes) for spec in declaration.inputs if spec.name not in before],
@@ -46,7 +48,7 @@ def source(plan: Plan, declaration: Declaration, model_sha256: str, version: str
 def _tensor(spec: TensorSpec, axes: Sequence[Axis]) -> dict[str, Any]:
     numbers = {axis.name: number for number, axis in enumerate(axes)}
     kind = ir.DataType.from_numpy(np.dtype(spec.dtype))
-    sizes = [d.name if isinstance(d, Axis) else f"int64_t{{{d}}}" for d in spec.shape]
+    sizes = [axis_code(d.name) if isinstance(d, Axis) else f"int64_t{{{d}}}" for d in spec.shape]
     return {
         "name": spec.name,
         "dtype": spec.dtype,
