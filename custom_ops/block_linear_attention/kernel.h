@@ -64,16 +64,15 @@ TEMPORT_INLINE Float elu1(Float x) {
 
 // phi(x) in place over whole vectors; returns its product with z.
 inline float phi_row(float* x, int64_t n, bool elu, const float* z) {
-  Float sums{};
-  if (elu) {
-    for (int64_t j = 0; j < n; j += kWidth) {
-      const Float y = elu1(load(x + j));
-      store(x + j, y);
-      sums += y * load(z + j);
-    }
-  } else {
-    for (int64_t j = 0; j < n; j += kWidth) sums += load(x + j) * load(z + j);
-  }
+  Float sums[kSumVectors] = {};
+  for (int64_t j = 0; j < n; j += kSums)
+#pragma GCC unroll 4
+    for (int v = 0; v < kSumVectors; ++v)
+      if (const int64_t at = j + v * kWidth; at < n) {
+        Float y = load(x + at);
+        if (elu) store(x + at, y = elu1(y));
+        sums[v] += y * load(z + at);
+      }
   return sum_of(sums);
 }
 

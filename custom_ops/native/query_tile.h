@@ -55,10 +55,12 @@ constexpr void plan_tiles(AttentionProblem& p, int64_t max_rows, int64_t max_key
   const KeyRule& rule = p.rule;
   p.row_block = kMaxRows;
   if (rule.window > 0) {
-    // Rows of a block share the hull of their windows, rounded up to vectors: fewer rows may waste fewer columns.
+    // Rows of a block share the hull of their windows, rounded up to vectors: fewer rows may waste fewer columns. Sums
+    // are made by columns of the hull: its cost is that of the widest vectors everywhere.
     double best = 0;
     for (int64_t rows = kMaxRows; rows >= kMinRowBlock; --rows) {
-      const double cost = double(padded(least(rule.window, rule.keys) - 1 + rows)) * double(rows + 1) / double(rows);
+      const int64_t hull = (least(rule.window, rule.keys) - 1 + rows + kSums - 1) / kSums * kSums;
+      const double cost = double(hull) * double(rows + 1) / double(rows);
       if (best == 0 || cost < best) best = cost, p.row_block = rows;
     }
   }
@@ -105,8 +107,10 @@ class QueryTile {
       __builtin_memset(t_.o, 0, size_t(rows_ * t_.o_stride) * 4);
       finish(0, rows_);
     }
-    for (int64_t key = lo; key < hi; key += p_.tile_keys) {
-      const int64_t end = least(key + p_.tile_keys, hi);
+    // Tiles of keys end where they end for every row: where a row's sums are cut does not depend on its tile.
+    const int64_t origin = p_.rule.block > 0 ? lo : 0;
+    for (int64_t key = lo, end = lo; key < hi; key = end) {
+      end = least(origin + ((key - origin) / p_.tile_keys + 1) * p_.tile_keys, hi);
       if (rows_ == 1) {
         single_row(key, end, key > lo);
         if (end == hi) finish(0, 1);
