@@ -15,6 +15,7 @@ from temport.exporter.bench.gpu_command import bench_gpu
 from temport.exporter.bench.model_command import bench_model
 from temport.exporter.bench.ops_command import bench_ops
 from temport.exporter.bundle.options import Digest, Strict
+from temport.exporter.certify.certify_command import certify
 from temport.exporter.command import VERBOSE, Guarded, run
 from temport.exporter.serve.triton_command import triton
 
@@ -33,6 +34,7 @@ bench.command("model")(bench_model)
 bench.command("gpu")(bench_gpu)
 bench.command("engines")(bench_engines)
 bench.command("deploy")(bench_deploy)
+app.command("certify")(certify)
 
 
 def _print_version(wanted: bool) -> None:
@@ -156,7 +158,11 @@ def export(
         ),
     ] = None,
     target: Annotated[
-        str | None, typer.Option(help="Also compile an engine: tensorrt-rtx (no GPU needed) or tensorrt.")
+        str | None,
+        typer.Option(
+            help="Also compile an engine: native (a C++ library without a runtime), tensorrt-rtx (no GPU needed) or "
+            "tensorrt."
+        ),
     ] = None,
     compute_capability: Annotated[
         list[str] | None, typer.Option(help="GPU that the engine is for, such as 89; repeatable.")
@@ -184,6 +190,18 @@ def export(
     build_timeout: Annotated[
         int, typer.Option(help="Seconds after which an engine that is not built is given up.")
     ] = 1800,
+    cc: Annotated[
+        str | None, typer.Option(help="C++ compiler of a native engine: aarch64-linux-gnu-g++.")
+    ] = None,
+    engine_isa: Annotated[
+        str | None,
+        typer.Option(
+            help="Instruction set of a native engine: avx512, avx2, sse42, neon or portable. Default: this machine's."
+        ),
+    ] = None,
+    source_only: Annotated[
+        bool, typer.Option("--source-only", help="Write a native engine's source and compile nothing.")
+    ] = False,
     opset: Annotated[
         int | None, typer.Option(help="ai.onnx opset, 18 to 24. Default: 20; of an ONNX file, its own.")
     ] = None,

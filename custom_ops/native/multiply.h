@@ -14,6 +14,10 @@ template <int64_t N>
 struct Fixed {
   constexpr operator int64_t() const { return N; }
 };
+template <typename Size>
+constexpr int64_t kMost = INT64_MAX;
+template <int64_t N>
+constexpr int64_t kMost<Fixed<N>> = N;
 
 // One tile of R rows by V vectors. A is read element by element (broadcast), B and C vector by vector. Every sum goes on
 // from what C holds, in the order of n, whatever the tile and its vectors are.
