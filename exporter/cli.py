@@ -156,7 +156,11 @@ def export(
         ),
     ] = None,
     target: Annotated[
-        str | None, typer.Option(help="Also compile an engine: tensorrt-rtx (no GPU needed) or tensorrt.")
+        str | None,
+        typer.Option(
+            help="Also compile an engine: native (a C++ library without a runtime), tensorrt-rtx (no GPU needed) or "
+            "tensorrt."
+        ),
     ] = None,
     compute_capability: Annotated[
         list[str] | None, typer.Option(help="GPU that the engine is for, such as 89; repeatable.")
@@ -184,6 +188,18 @@ def export(
     build_timeout: Annotated[
         int, typer.Option(help="Seconds after which an engine that is not built is given up.")
     ] = 1800,
+    cc: Annotated[
+        str | None, typer.Option(help="C++ compiler of a native engine: aarch64-linux-gnu-g++.")
+    ] = None,
+    engine_isa: Annotated[
+        str | None,
+        typer.Option(
+            help="Instruction set of a native engine: avx512, avx2, sse42, neon or portable. Default: this machine's."
+        ),
+    ] = None,
+    source_only: Annotated[
+        bool, typer.Option("--source-only", help="Write a native engine's source and compile nothing.")
+    ] = False,
     opset: Annotated[
         int | None, typer.Option(help="ai.onnx opset, 18 to 24. Default: 20; of an ONNX file, its own.")
     ] = None,

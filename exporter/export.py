@@ -16,7 +16,7 @@ from temport.exporter.asked import fields_of, read_config
 from temport.exporter.build import Built, Keep, rewrite, save
 from temport.exporter.bundle.directory import sha256, versions, write_manifest, write_vectors
 from temport.exporter.bundle.staging import staged
-from temport.exporter.compilers.engines import add_engine, check_target, summary
+from temport.exporter.compilers.engines import add_engine, check_target
 from temport.exporter.declare import weights
 from temport.exporter.declare.declaration import HALF, Declaration
 from temport.exporter.declare.live import Range, input_specs
@@ -140,7 +140,8 @@ def run_export(request: ExportRequest, console: Console | None = None) -> Export
             told = _overflows(built, cases)
             engine = None
             if request.target is not None:
-                engine = add_engine(request.target, request.compile, work, declaration, progress)
+                name = (request.out or default_out(declaration)).name
+                engine = add_engine(request.target, request.compile, work, name, declaration, progress)
                 told = (*told, *engine.warnings)
             trial = Trial.of(declaration, work / "model.onnx", module, before)
             progress.step("float64 oracle")
@@ -167,7 +168,7 @@ def run_export(request: ExportRequest, console: Console | None = None) -> Export
     out = (request.out or default_out(declaration)).absolute()
     print_table(report, console)
     if engine is not None:
-        console.print(summary(engine), soft_wrap=True, highlight=False)
+        console.print(engine.summary, soft_wrap=True, highlight=False)
     console.print(
         f"{'wrote' if report.passed else 'wrote, with a failed parity gate,'} {out}", soft_wrap=True
     )

@@ -12,11 +12,11 @@
 
 namespace temport::TEMPORT_ISA {
 
-extern "C" const unsigned char temport_weights[];
+extern "C" const unsigned char TEMPORT_WEIGHTS[];
 
 template <typename T>
 TEMPORT_INLINE const T* weight(int64_t offset) {
-  return reinterpret_cast<const T*>(temport_weights + offset);
+  return reinterpret_cast<const T*>(TEMPORT_WEIGHTS + offset);
 }
 template <typename T>
 TEMPORT_INLINE T* at(unsigned char* memory, int64_t offset) {

@@ -30,8 +30,9 @@ typedef struct temport_engine_tensor {
   const char* name;
   int32_t dtype; /* as in ONNX TensorProto.DataType: 1 float32, 6 int32, 7 int64, 9 bool, 10 float16, ... */
   int32_t rank;
-  const int64_t* shape; /* largest sizes; where an axis is open, `axes` has its number in `axis`, else -1 */
-  const int32_t* axes;
+  const int64_t* shape;     /* largest sizes */
+  const int32_t* axes;      /* where an axis is open, its number in the engine's `axis`, else -1 */
+  const char* const* sizes; /* where a size follows from open axes, the expression, such as "batch" or "seq + 1"; else NULL */
 } temport_engine_tensor;
 
 typedef enum temport_engine_code {
@@ -62,7 +63,7 @@ typedef struct temport_engine {
   void (*store)(const void* memory, const int64_t* sizes, void* const* states);
 } temport_engine;
 
-/* Of a shared library; a static one has it under the name of its model. */
+/* Of a shared library. An engine that is linked into a program is asked by its name, `<name>_engine()`. */
 const temport_engine* temport_engine_of_this_library(void);
 
 #ifdef __cplusplus

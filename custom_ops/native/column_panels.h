@@ -80,7 +80,7 @@ TEMPORT_INLINE void multiply_some(int64_t count, const float* x, int64_t x_apart
 template <int P = kRowPanels, typename Rows, typename Size, typename Finish>
 inline void multiply_panels(const float* x, Rows rows, int64_t x_stride, const float* panels, Size inputs,
                             int64_t count, const Finish& finish) {
-  alignas(64) float sums[kBlockRows * kPanel];
+  alignas(64) float sums[most(least(kMost<Rows>, kBlockRows), P) * kPanel];
   if (rows == 1) {
     for (int64_t p = 0; p < count; p += P) {
       const int64_t some = least(P, count - p);

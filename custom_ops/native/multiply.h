@@ -14,6 +14,10 @@ template <int64_t N>
 struct Fixed {
   constexpr operator int64_t() const { return N; }
 };
+template <typename Size>
+constexpr int64_t kMost = INT64_MAX;
+template <int64_t N>
+constexpr int64_t kMost<Fixed<N>> = N;
 
 // One tile of R rows by V vectors. A is read element by element (broadcast), B and C vector by vector. A small tile has
 // too few sums to keep the arithmetic units busy while each waits for its last addition, so it splits them C ways. Where

@@ -15,18 +15,21 @@
 
 namespace temport::TEMPORT_ISA {
 
+// Floats per vector, and vectors per column panel: a tile of 6 rows of a panel has its sums in registers. Who packs
+// weights before it compiles says how wide a panel is.
 #if defined(__AVX512F__)
-constexpr int kWidth = 16;       // floats per vector
-constexpr int kPanelVectors = 4;  // vectors per column panel: 6 x 4 accumulators of 32 registers
+constexpr int kWidth = 16, kUsualPanelVectors = 4;  // of 32 registers
 #elif defined(__AVX2__)
-constexpr int kWidth = 8;
-constexpr int kPanelVectors = 2;  // 6 x 2 accumulators of 16 registers
+constexpr int kWidth = 8, kUsualPanelVectors = 2;  // of 16
 #elif defined(__aarch64__)
-constexpr int kWidth = 4;
-constexpr int kPanelVectors = 4;
+constexpr int kWidth = 4, kUsualPanelVectors = 4;
 #else
-constexpr int kWidth = 4;
-constexpr int kPanelVectors = 2;
+constexpr int kWidth = 4, kUsualPanelVectors = 2;
+#endif
+#ifdef TEMPORT_PANEL
+constexpr int kPanelVectors = TEMPORT_PANEL / kWidth;
+#else
+constexpr int kPanelVectors = kUsualPanelVectors;
 #endif
 constexpr int kPanel = kWidth * kPanelVectors;
 

@@ -63,9 +63,8 @@ def write_manifest(
     Which states of a step model may be held in place, its graph alone says, so that signature is the file's.
     """
     files = {
-        path.name: {"sha256": sha256(path), "bytes": path.stat().st_size}
-        for path in sorted(directory.iterdir())
-        if path.name not in (MANIFEST, DIGEST)
+        name: {"sha256": sha256(directory / name), "bytes": (directory / name).stat().st_size}
+        for name in _names(directory)
     }
     manifest = {
         "format": FORMAT,
@@ -111,8 +110,11 @@ def open_bundle(path: Path, digest: str | None = None, *, strict: bool = False) 
     files = manifest["files"]
     for name, entry in files.items():
         file = path / name
-        if file.is_symlink():
-            raise UserError(f"{file} is a symbolic link; a bundle holds its files itself, so export it again")
+        for link in (file, file.parent):
+            if link != path and link.is_symlink():
+                raise UserError(
+                    f"{link} is a symbolic link; a bundle holds its files itself, so export it again"
+                )
         if not file.is_file():
             raise UserError(f"{file} is listed in the manifest and missing; export the bundle again")
         if file.stat().st_size != entry["bytes"] or sha256(file) != entry["sha256"]:
@@ -122,7 +124,7 @@ def open_bundle(path: Path, digest: str | None = None, *, strict: bool = False) 
     except ValueError as error:
         raise UserError(f"{path / MODEL} is refused: {error}") from error
     if strict:
-        for name in sorted({file.name for file in path.iterdir()} - {MANIFEST, DIGEST, *files}):
+        for name in sorted(set(_names(path)) - files.keys()):
             raise UserError(f"{path / name} is not listed in the manifest; --strict takes nothing else")
     return Bundle(path, manifest, found)
 
@@ -134,6 +136,12 @@ def _check_model(path: Path, manifest: dict[str, Any]) -> None:
         raise ValueError("its signature is not the manifest's")
     check_external_data(model, manifest["files"])
     check_functions(model)
+
+
+def _names(directory: Path) -> list[str]:
+    """Of everything in a bundle but its manifest, as the manifest says them: those of an engine with its folder."""
+    found = (path.relative_to(directory).as_posix() for path in directory.rglob("*") if not path.is_dir())
+    return sorted(name for name in found if name not in (MANIFEST, DIGEST))
 
 
 def sha256(path: Path) -> str:

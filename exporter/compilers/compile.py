@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import json
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,7 +27,7 @@ from temport.exporter.compilers.lower_standard import adopt_standard
 from temport.exporter.compilers.plugin.lower_to_aot_plugin import lower_to_aot_plugin
 from temport.exporter.compilers.plugin.lower_to_plugin import lower_to_plugin
 from temport.exporter.compilers.profiles import profile
-from temport.exporter.compilers.targets import COMPILERS, ENGINE_FILE, REPORT_FILE, ready_backend
+from temport.exporter.compilers.targets import COMPILERS, ENGINE_FILE, REPORT_FILE, enter, ready_backend
 from temport.exporter.declare.declaration import Declaration
 from temport.exporter.errors import UserError
 from temport.exporter.graph import body_domains
@@ -109,7 +108,7 @@ def compile_model(
         precision=verify.precision_table(layers),
         warnings=lint.remarks(model),
     )
-    _enter(out / REPORT_FILE, report)
+    enter(out / REPORT_FILE, report.to_json())
     return report
 
 
@@ -188,14 +187,6 @@ def _describe(layer: EngineLayer) -> dict[str, object]:
         "onnx_nodes": list(layer.onnx_nodes),
         "constants": [{"name": c.name, "shape": list(c.shape), "bytes": c.bytes} for c in layer.constants],
     }
-
-
-def _enter(path: Path, report: EngineReport) -> None:
-    """`engine.json` lists one engine per target, in the order of `EngineReport`: the long layer table comes late. A
-    rebuilt target replaces its entry."""
-    engines = json.loads(path.read_text())["engines"] if path.is_file() else []
-    engines = [entry for entry in engines if entry["target"] != report.target] + [report.to_json()]
-    path.write_text(json.dumps({"format": 1, "engines": engines}, indent=1) + "\n")
 
 
 def _sha256(path: Path) -> str:

@@ -93,6 +93,9 @@ class CompileOptions:
     plugin: Path | None = None
     aot_plugin: bool = False
     build_timeout: int = 1800
+    cc: str | None = None
+    engine_isa: str | None = None
+    source_only: bool = False
 
     def given(self) -> set[str]:
         """Names of the options that are not left at their default."""
@@ -103,13 +106,14 @@ class CompileOptions:
         if given := sorted(self.given()):
             raise UserError(f"{_flags(given)} says how an engine is built; add --target, or leave it out")
 
+    def check_known(self, target: str, options: frozenset[str]) -> None:
+        """Refuse an option that the target would ignore; `options` are those that mean something to it."""
+        if ignored := sorted(self.given() - options):
+            raise UserError(f"{target} has no {_flags(ignored)}; it takes {_flags(sorted(options))}")
+
     def check(self, backend: Backend) -> None:
-        """Refuse an option that the backend would ignore."""
-        given = self.given()
-        if ignored := sorted(given - backend.options):
-            raise UserError(
-                f"{backend.name} has no {_flags(ignored)}; it takes {_flags(sorted(backend.options))}"
-            )
+        """Refuse an option that the backend would ignore or cannot take."""
+        self.check_known(backend.name, backend.options)
         if unknown := sorted(set(self.compute_capabilities) - set(backend.compute_capabilities)):
             raise UserError(
                 f"{backend.name} cannot build for compute capability {', '.join(unknown)}; "

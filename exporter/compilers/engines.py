@@ -2,40 +2,65 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from temport.exporter.compilers.compile import compile_model
 from temport.exporter.compilers.contract import CompileOptions, EngineReport
 from temport.exporter.compilers.layers import is_fused_attention
 from temport.exporter.compilers.polygraphy import write_polygraphy
-from temport.exporter.compilers.targets import ready_backend
+from temport.exporter.compilers.targets import REPORT_FILE, enter, ready_backend
 from temport.exporter.declare.declaration import Declaration
+from temport.exporter.native import engine
 from temport.exporter.progress import Progress
+
+
+@dataclass(frozen=True)
+class Added:
+    """An engine that is in the bundle now: what became of the model, in one sentence, and what to warn of."""
+
+    summary: str
+    warnings: tuple[str, ...]
 
 
 def check_target(target: str | None, options: CompileOptions) -> None:
     """Refuse what cannot be compiled here before the model is traced, which takes much longer."""
     if target is None:
         options.check_without_target()
+    elif target == engine.TARGET:
+        options.check_known(target, engine.OPTIONS)
+        engine.check_native(options)
     else:
         ready_backend(target, options)
 
 
 def add_engine(
-    target: str, options: CompileOptions, directory: Path, declaration: Declaration, progress: Progress
-) -> EngineReport:
-    """Compile `directory/model.onnx` for `target`; engine, `engine.json` and Polygraphy files go beside it."""
+    target: str,
+    options: CompileOptions,
+    directory: Path,
+    name: str,
+    declaration: Declaration,
+    progress: Progress,
+) -> Added:
+    """Compile `directory/model.onnx` for `target`; engine, `engine.json` and Polygraphy files go beside it.
+
+    name  of the bundle
+    """
     progress.step(f"compiling for {target}")
+    if target == engine.TARGET:
+        native = engine.build_native(directory, name, declaration, options)
+        enter(directory / REPORT_FILE, native.to_json())
+        return Added(native.summary(), tuple(native.warnings))
 
     def phase(name: str, done: int, steps: int) -> None:
         progress.detail(f"compiling for {target}: {name.lower()}")
 
     report = compile_model(target, directory / "model.onnx", declaration, directory, options, phase)
     write_polygraphy(directory, declaration, report)
-    return report
+    return Added(_summary(report), tuple(report.warnings))
 
 
-def summary(report: EngineReport) -> str:
+def _summary(report: EngineReport) -> str:
     """What became of the model, in one sentence."""
     attention = ", ".join(
         f"{count} {what}"

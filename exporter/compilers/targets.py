@@ -6,6 +6,9 @@ Light: a process that only runs an engine imports this, and no torch.
 from __future__ import annotations
 
 import importlib
+import json
+from pathlib import Path
+from typing import Any
 
 from temport.exporter.compilers.contract import Backend, CompileOptions
 from temport.exporter.errors import UserError
@@ -23,7 +26,7 @@ REPORT_FILE = "engine.json"
 def backend(target: str) -> Backend:
     """The table of one target; raises `UserError` for an unknown name."""
     if target not in COMPILERS:
-        raise UserError(f"--target {target} is unknown; the targets are {', '.join(COMPILERS)}")
+        raise UserError(f"--target {target} is unknown; the targets are native, {', '.join(COMPILERS)}")
     found: Backend = importlib.import_module(COMPILERS[target]).BACKEND
     return found
 
@@ -35,3 +38,10 @@ def ready_backend(target: str, options: CompileOptions) -> Backend:
         raise UserError(f"{target} cannot compile here: {why}")
     options.check(table)
     return table
+
+
+def enter(path: Path, report: dict[str, Any]) -> None:
+    """`engine.json` lists one engine per target, as its report has it. A rebuilt target replaces its entry."""
+    engines = json.loads(path.read_text())["engines"] if path.is_file() else []
+    engines = [entry for entry in engines if entry["target"] != report["target"]] + [report]
+    path.write_text(json.dumps({"format": 1, "engines": engines}, indent=1) + "\n")

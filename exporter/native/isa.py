@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import platform
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True)
 class Isa:
     """One instruction set.
 
-    name     what `TEMPORT_ISA` is in the source
-    panel    columns of a packed weight that lie together, `kPanel` of custom_ops/native/simd.h
+    name     what the source calls it
+    width    floats of a vector, `kWidth` of custom_ops/native/simd.h
+    panel    columns of a packed weight that lie together, `kPanel` there; with AVX-512 half of what
+             large products like best, since narrow layers pay for whole panels
     flags    of GCC and Clang
     machine  `platform.machine()` where it is found; empty: any
+    needs    flags of /proc/cpuinfo that a processor must have
     """
 
     name: str
+    width: int
     panel: int
-    flags: tuple[str, ...]
+    flags: tuple[str, ...] = ()
     machine: str = ""
+    needs: frozenset[str] = frozenset()
+
+    def runs_here(self) -> bool:
+        return self.machine in ("", platform.machine()) and self.needs <= _cpu_flags()
 
 
 ISAS = {
@@ -26,13 +36,29 @@ ISAS = {
     for isa in (
         Isa(
             "avx512",
-            64,
+            16,
+            32,
             ("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx2", "-mfma", "-mf16c"),
             "x86_64",
+            frozenset({"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx2", "fma", "f16c"}),
         ),
-        Isa("avx2", 16, ("-mavx2", "-mfma", "-mf16c"), "x86_64"),
-        Isa("sse42", 8, ("-msse4.2",), "x86_64"),
-        Isa("neon", 16, (), "aarch64"),
-        Isa("portable", 8, ()),
+        Isa("avx2", 8, 16, ("-mavx2", "-mfma", "-mf16c"), "x86_64", frozenset({"avx2", "fma", "f16c"})),
+        Isa("sse42", 4, 8, ("-msse4.2",), "x86_64", frozenset({"sse4_2"})),
+        Isa("neon", 4, 16, (), "aarch64"),
+        Isa("portable", 4, 8),
     )
 }
+"""By name, the fastest first."""
+
+
+def host_isa() -> Isa:
+    """The fastest that this machine has."""
+    return next(isa for isa in ISAS.values() if isa.runs_here())
+
+
+def _cpu_flags() -> set[str]:
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return set()
+    return {flag for line in text.splitlines() if line.startswith("flags") for flag in line.split()}

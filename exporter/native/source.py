@@ -15,7 +15,7 @@ from temport.exporter.native.blob import ALIGNMENT
 from temport.exporter.native.plan import TYPES, Plan
 
 
-def source(plan: Plan, declaration: Declaration, model_sha256: str, version: str) -> str:
+def source(plan: Plan, declaration: Declaration, name: str, model_sha256: str, version: str) -> str:
     """One file: the run, the layouts of states, and the table that the C interface hands out."""
     axes = list(declaration.axes.values())
     before, after = {b for b, _ in declaration.states}, {a for _, a in declaration.states}
@@ -30,6 +30,7 @@ def source(plan: Plan, declaration: Declaration, model_sha256: str, version: str
     return environment.get_template("model.cc.jinja").render(
         plan=plan,
         isa=plan.isa,
+        name=name,
         axes=axes,
         inputs=[_tensor(spec, axes) for spec in declaration.inputs if spec.name not in before],
         outputs=[_tensor(spec, axes) for spec in declaration.outputs if spec.name not in after],
@@ -53,6 +54,7 @@ def _tensor(spec: TensorSpec, axes: Sequence[Axis]) -> dict[str, Any]:
         "type": TYPES[kind][0],
         "onnx_type": kind.value,
         "elements": " * ".join(sizes) or "1",
+        "sizes": [f'"{d.name}"' if isinstance(d, Axis) and not d.static else "nullptr" for d in spec.shape],
         "shape": [d.max if isinstance(d, Axis) else d for d in spec.shape],
         "axes": [numbers.get(d.name, -1) if isinstance(d, Axis) and not d.static else -1 for d in spec.shape],
     }

@@ -17,6 +17,7 @@ RUNTIMES: dict[str, str] = {
     "onnxruntime_cpu": "temport.exporter.runtimes.onnxruntime_cpu:RUNTIME",
     "onnxruntime_native": "temport.exporter.runtimes.onnxruntime_native:RUNTIME",
     "cpp": "temport.exporter.runtimes.cpp_runner:RUNTIME",
+    "native_engine": "temport.exporter.runtimes.native_engine:RUNTIME",
     "openvino": "temport.exporter.runtimes.openvino:RUNTIME",
     "tensorrt": "temport.exporter.runtimes.tensorrt:RUNTIME",
     "tensorrt_rtx": "temport.exporter.runtimes.tensorrt_rtx:RUNTIME",

@@ -28,7 +28,7 @@ export default {
     "name": {"type": "string", "minLength": 1, "maxLength": 255, "not": {"pattern": "[\\x00-\\x1f\\x7f]"}},
     "file_name": {
       "type": "string", "minLength": 1, "maxLength": 255,
-      "not": {"pattern": "^\\.\\.?$|[/\\\\\\x00-\\x1f\\x7f]"}
+      "not": {"pattern": "^(engine/)?\\.{0,2}$|^(?!engine/[^/]*$)[^/]*/|[\\\\\\x00-\\x1f\\x7f]"}
     },
     "sha256": {"type": "string", "minLength": 64, "maxLength": 64, "pattern": "^[0-9a-f]{64}$"},
     "size": {"type": "integer", "minimum": 1, "maximum": 1099511627776},

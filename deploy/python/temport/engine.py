@@ -1,0 +1,228 @@
+"""A native engine in this process: the C table of custom_ops/engine/temport_engine.h, by ctypes."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import json
+import os
+import platform
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from temport.exporter.declare import sizes
+from temport.exporter.errors import UserError
+from temport.exporter.native.isa import ISAS
+from temport.exporter.version import version
+
+Array = npt.NDArray[Any]
+ABI = 1
+NONFINITE, SIZE = 6, 3
+PASS_NONFINITE = 1
+_DTYPES = {1: "float32", 2: "uint8", 3: "int8", 5: "int16", 6: "int32", 7: "int64", 9: "bool", 10: "float16"}
+
+
+class _Axis(ctypes.Structure):
+    _fields_ = [("name", ctypes.c_char_p), ("min", ctypes.c_int64), ("max", ctypes.c_int64)]
+
+
+class _Tensor(ctypes.Structure):
+    _fields_ = [
+        ("name", ctypes.c_char_p),
+        ("dtype", ctypes.c_int32),
+        ("rank", ctypes.c_int32),
+        ("shape", ctypes.POINTER(ctypes.c_int64)),
+        ("axes", ctypes.POINTER(ctypes.c_int32)),
+        ("sizes", ctypes.POINTER(ctypes.c_char_p)),
+    ]
+
+
+_P = ctypes.c_void_p
+
+
+class _Table(ctypes.Structure):
+    _fields_ = [
+        ("abi", ctypes.c_uint32),
+        ("temport", ctypes.c_char_p),
+        ("model", ctypes.c_char_p),
+        ("isa", ctypes.c_char_p),
+        ("memory_bytes", ctypes.c_size_t),
+        ("alignment", ctypes.c_size_t),
+        ("state_bytes", ctypes.c_size_t),
+        ("weight_bytes", ctypes.c_size_t),
+        ("axis_count", ctypes.c_uint32),
+        ("input_count", ctypes.c_uint32),
+        ("output_count", ctypes.c_uint32),
+        ("state_count", ctypes.c_uint32),
+        ("axis", ctypes.POINTER(_Axis)),
+        ("input", ctypes.POINTER(_Tensor)),
+        ("output", ctypes.POINTER(_Tensor)),
+        ("state", ctypes.POINTER(_Tensor)),
+        ("reset", ctypes.CFUNCTYPE(None, _P)),
+        ("run", ctypes.CFUNCTYPE(ctypes.c_int, _P, _P, _P, _P, ctypes.c_uint32)),
+        ("load", ctypes.CFUNCTYPE(None, _P, _P, _P)),
+        ("store", ctypes.CFUNCTYPE(None, _P, _P, _P)),
+    ]
+
+
+class Engine:
+    """A loaded engine; `instance` gives what runs. Its library stays in the process.
+
+    inputs, outputs, states  name -> (dtype, sizes of its axes: numbers, and expressions of open axes)
+    """
+
+    def __init__(self, directory: Path) -> None:
+        """The engine of the bundle at `directory`. UserError where it has none, or one for another machine, version or
+        model.
+        """
+        entry = native_entry(directory)
+        content = (directory / entry["file"]).read_bytes() if entry["file"] else b""
+        if hashlib.sha256(content).hexdigest() != entry["sha256"]:
+            raise UserError(f"{directory / entry['file']} differs from engine.json; export the bundle again")
+        self._library = _loaded(content, entry["file"])
+        table = self._library.temport_engine_of_this_library
+        table.restype = ctypes.POINTER(_Table)
+        self._table = table().contents
+        if self._table.abi != ABI:
+            raise UserError(
+                f"the engine has version {self._table.abi} of the C interface, and this is {ABI}; export it again"
+            )
+        self.isa, self.version = self._table.isa.decode(), f"temport {self._table.temport.decode()}"
+        self.axes = [self._table.axis[i] for i in range(self._table.axis_count)]
+        self.inputs, self.outputs, self.states = (
+            {t.name.decode(): _signature(t) for t in table[:count]}
+            for table, count in (
+                (self._table.input, self._table.input_count),
+                (self._table.output, self._table.output_count),
+                (self._table.state, self._table.state_count),
+            )
+        )
+
+    def instance(self) -> Instance:
+        return Instance(self)
+
+
+class Instance:
+    """Memory of its own: the state of a step model, zero at first. Used by one thread at a time."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine, table = engine, engine._table
+        memory = np.zeros(table.memory_bytes + table.alignment, np.uint8)
+        begin = -memory.ctypes.data % table.alignment
+        self._memory = memory[begin : begin + table.memory_bytes]
+        self.reset()
+
+    def reset(self) -> None:
+        """All states become zero."""
+        self._engine._table.reset(self._memory.ctypes.data)
+
+    def run(self, inputs: Mapping[str, Array], *, pass_nonfinite: bool = True) -> dict[str, Array]:
+        """Outputs by name for inputs by name; of a step model one frame, whose state stays inside.
+
+        FloatingPointError where an input holds NaN or infinity and these are not passed: the state is as it was then.
+        """
+        engine = self._engine
+        arrays = [np.ascontiguousarray(inputs[name]) for name in engine.inputs]
+        known = self._known(arrays)
+        outputs = {
+            name: np.empty([_size(d, known) for d in shape], dtype)
+            for name, (dtype, shape) in engine.outputs.items()
+        }
+        code = engine._table.run(
+            self._memory.ctypes.data,
+            _numbers(known),
+            _pointers(arrays),
+            _pointers(outputs.values()),
+            PASS_NONFINITE if pass_nonfinite else 0,
+        )
+        if code == NONFINITE:
+            raise FloatingPointError("an input holds NaN or infinity")
+        if code:
+            raise ValueError(f"the sizes {known} are outside the ranges of the engine")
+        return outputs
+
+    def load(self, states: Mapping[str, Array], known: Mapping[str, int]) -> None:
+        """Takes the states of a step model from dense tensors; `known` are the sizes of the axes."""
+        arrays = [np.ascontiguousarray(states[name]) for name in self._engine.states]
+        self._engine._table.load(self._memory.ctypes.data, _numbers(known), _pointers(arrays))
+
+    def store(self, known: Mapping[str, int]) -> dict[str, Array]:
+        """The states of a step model as dense tensors."""
+        states = {
+            name: np.empty([_size(d, known) for d in shape], dtype)
+            for name, (dtype, shape) in self._engine.states.items()
+        }
+        self._engine._table.store(self._memory.ctypes.data, _numbers(known), _pointers(states.values()))
+        return states
+
+    def _known(self, arrays: Sequence[Array]) -> dict[str, int]:
+        """The size of every axis, by the inputs' shapes."""
+        found = {axis.name.decode(): int(axis.max) for axis in self._engine.axes}
+        for array, (_, shape) in zip(arrays, self._engine.inputs.values(), strict=True):
+            found |= {str(d): size for d, size in zip(shape, array.shape, strict=True) if d in found}
+        return found
+
+
+def native_entry(directory: Path) -> dict[str, Any]:
+    """The native engine's entry of `engine.json`; UserError where there is none that this machine can run."""
+    report = directory / "engine.json"
+    engines = json.loads(report.read_text())["engines"] if report.is_file() else []
+    entry = next((dict(e) for e in engines if e["target"] == "native"), None)
+    if entry is None:
+        raise UserError(f"{directory} has no native engine; export with --target native")
+    if not entry["file"]:
+        raise UserError(
+            f"{directory} has the source of a native engine only; build it, or export without --source-only"
+        )
+    if entry["isa"] not in ISAS or not ISAS[entry["isa"]].runs_here():
+        raise UserError(f"the native engine is for {entry['isa']}, which this {platform.machine()} has not")
+    if entry["versions"]["temport"] != version():
+        raise UserError(
+            f"the native engine was written by temport {entry['versions']['temport']}, and this is {version()}; "
+            "export it again"
+        )
+    model = hashlib.sha256((directory / "model.onnx").read_bytes()).hexdigest()
+    if entry["model_sha256"] != model:
+        raise UserError(
+            "the native engine was made from another model.onnx than the one beside it; export it again"
+        )
+    return entry
+
+
+def _loaded(content: bytes, name: str) -> ctypes.CDLL:
+    """A library from the very bytes that were hashed: the file could be another one by now."""
+    if not sys.platform.startswith("linux"):
+        raise UserError(f"{name} is loaded on Linux only")
+    descriptor = os.memfd_create(Path(name).name, os.MFD_CLOEXEC)
+    with os.fdopen(descriptor, "wb", closefd=False) as file:
+        file.write(content)
+    try:
+        return ctypes.CDLL(f"/proc/self/fd/{descriptor}", mode=os.RTLD_NOW | os.RTLD_LOCAL)
+    except OSError as error:
+        raise UserError(f"{name} cannot be loaded: {error}") from error
+    finally:
+        os.close(descriptor)
+
+
+def _signature(tensor: _Tensor) -> tuple[np.dtype[Any], tuple[int | str, ...]]:
+    sizes = (tensor.sizes[i] for i in range(tensor.rank))
+    shape = tuple(tensor.shape[i] if size is None else size.decode() for i, size in enumerate(sizes))
+    return np.dtype(_DTYPES[tensor.dtype]), shape
+
+
+def _size(size: int | str, known: Mapping[str, int]) -> int:
+    return size if isinstance(size, int) else sizes.size(size, known)
+
+
+def _numbers(known: Mapping[str, int]) -> ctypes.Array[ctypes.c_int64]:
+    return (ctypes.c_int64 * max(len(known), 1))(*known.values())
+
+
+def _pointers(arrays: Any) -> ctypes.Array[ctypes.c_void_p]:
+    addresses = [array.ctypes.data for array in arrays]
+    return (ctypes.c_void_p * max(len(addresses), 1))(*addresses)

@@ -1,0 +1,196 @@
+"""`--target native`: the directory `engine/` of a bundle, and its entry in `engine.json`."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import onnx_ir as ir
+
+from temport.exporter.compilers.contract import CompileOptions
+from temport.exporter.declare.declaration import Declaration
+from temport.exporter.errors import UserError, did_you_mean
+from temport.exporter.graph import body_domains
+from temport.exporter.native.amalgam import ROOT, amalgam
+from temport.exporter.native.forms import FORMS
+from temport.exporter.native.graph import prepared
+from temport.exporter.native.isa import ISAS, Isa, host_isa
+from temport.exporter.native.plan import Plan
+from temport.exporter.native.source import source
+from temport.exporter.native.toolchain import FLAGS, Toolchain, deepest_stack
+from temport.exporter.version import version
+
+TARGET = "native"
+FOLDER = "engine"
+HEADER = "temport_engine.h"
+OPTIONS = frozenset({"cc", "engine_isa", "source_only", "build_timeout"})
+_KERNELS, _MODEL, _WEIGHTS, _BLOB = "kernels.h", "model.cc", "weights.S", "weights.bin"
+
+
+@dataclass(frozen=True)
+class NativeReport:
+    """A native engine as `engine.json` holds it.
+
+    file         the shared library, from the bundle's directory on; empty: source only
+    name         of the C function that a static library has for its table, `<name>_engine`
+    memory       bytes: weights, state and scratch of an instance, stack of a run (None: not known)
+    undefined    symbols that the code needs from elsewhere
+    code_bytes   instructions, without the weights
+    """
+
+    target: str
+    file: str
+    name: str
+    sha256: str
+    model_sha256: str
+    isa: str
+    compiler: str
+    flags: tuple[str, ...]
+    build_seconds: float
+    memory: dict[str, int | None]
+    undefined: tuple[str, ...]
+    code_bytes: int
+    nodes: int
+    versions: dict[str, str]
+    warnings: list[str] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def summary(self) -> str:
+        """What became of the model, in one sentence."""
+        weights, state, scratch = (self.memory[key] for key in ("weights", "state", "scratch"))
+        built = (
+            f"{self.code_bytes} bytes of code in {self.build_seconds:.1f} s" if self.file else "source only"
+        )
+        return (
+            f"{FOLDER}/ for {self.isa}: {built}, {self.nodes} nodes; bytes of weights {weights}, of an instance "
+            f"{state} state and {scratch} scratch"
+        )
+
+
+def check_native(options: CompileOptions) -> None:
+    """Refuse what cannot be built here before the model is traced."""
+    isa = _isa(options)
+    if not options.source_only:
+        Toolchain.found(options.cc)
+        if options.cc is None and not isa.runs_here():
+            raise UserError(
+                f"--engine-isa {isa.name} is not of this machine; name its compiler with --cc, or give --source-only"
+            )
+
+
+def build_native(
+    directory: Path, name: str, declaration: Declaration, options: CompileOptions
+) -> NativeReport:
+    """Write `directory/engine` from `directory/model.onnx`.
+
+    name  of the bundle, after which the library and its function are called
+
+    UserError for an operator without a native form, by its name, and with the compiler's last lines where it fails.
+    """
+    isa, model_path, folder = _isa(options), directory / "model.onnx", directory / FOLDER
+    name = re.sub(r"\W+", "_", name).strip("_").lower() or "model"
+    name = f"m{name}" if name[0].isdigit() else name
+    model = ir.from_proto(body_domains.read_model(model_path))
+    model_sha256 = _sha256(model_path)
+    graph = prepared(model)
+    plan = Plan(graph, declaration, isa, FORMS)
+    folder.mkdir()
+    (folder / _MODEL).write_text(source(plan, declaration, name, model_sha256, version()))
+    (folder / _KERNELS).write_text(amalgam("engine/run.h", frozenset({HEADER})))
+    shutil.copy(ROOT / "engine" / HEADER, folder)
+    (folder / _BLOB).write_bytes(plan.blob.content())
+    for template, to in (
+        ("weights.S.jinja", _WEIGHTS),
+        ("CMakeLists.txt.jinja", "CMakeLists.txt"),
+        ("engine.pc.in.jinja", f"{name}.pc.in"),
+    ):
+        (folder / to).write_text(
+            _template(template).render(name=name, isa=isa, flags=FLAGS, version=version())
+        )
+    built = (
+        _Built("", "", 0, (), None, 0.0)
+        if options.source_only
+        else _compile(folder, name, isa, Toolchain.found(options.cc))
+    )
+    return NativeReport(
+        target=TARGET,
+        file=f"{FOLDER}/{built.library}" if built.library else "",
+        name=name,
+        sha256=_sha256(folder / built.library) if built.library else "",
+        model_sha256=model_sha256,
+        isa=isa.name,
+        compiler=built.compiler,
+        flags=(*FLAGS, *isa.flags),
+        build_seconds=round(built.seconds, 3),
+        memory={
+            "weights": plan.blob.bytes,
+            "state": plan.state_bytes,
+            "scratch": plan.scratch.bytes,
+            "stack": built.stack,
+        },
+        undefined=built.undefined,
+        code_bytes=built.code_bytes,
+        nodes=len(graph),
+        versions={"temport": version()},
+    )
+
+
+@dataclass(frozen=True)
+class _Built:
+    library: str
+    compiler: str
+    code_bytes: int
+    undefined: tuple[str, ...]
+    stack: int | None
+    seconds: float
+
+
+def _compile(folder: Path, name: str, isa: Isa, tools: Toolchain) -> _Built:
+    """Shared and static library of the source in `folder`."""
+    start = time.perf_counter()
+    compiler = tools.version()
+    graph = [] if "clang" in compiler else ["-fcallgraph-info=su"]
+    code = tools.compile(folder, _MODEL, [*FLAGS, *isa.flags, *graph])
+    weights = tools.compile(folder, _WEIGHTS, [])
+    library = f"lib{name}.so"
+    tools.link(folder, [code, weights], library)
+    tools.archive(folder, [code, weights], f"lib{name}.a")
+    undefined = tuple(s for s in tools.undefined(folder / code) if not s.endswith("_weights"))
+    callgraph = next((path for path in folder.glob("*.ci")), None)
+    stack = deepest_stack(callgraph.read_text(), "3run") if callgraph else None
+    built = _Built(
+        library, compiler, tools.code_bytes(folder / code), undefined, stack, time.perf_counter() - start
+    )
+    for path in (folder / code, folder / weights, *([callgraph] if callgraph else [])):
+        path.unlink()
+    return built
+
+
+def _isa(options: CompileOptions) -> Isa:
+    if options.engine_isa is None:
+        return host_isa()
+    if options.engine_isa not in ISAS:
+        raise UserError(
+            f"--engine-isa {options.engine_isa!r} is unknown; {did_you_mean(options.engine_isa, list(ISAS))}"
+        )
+    return ISAS[options.engine_isa]
+
+
+def _template(name: str) -> jinja2.Template:
+    loader = jinja2.FileSystemLoader(Path(__file__).parent)
+    return jinja2.Environment(
+        loader=loader, keep_trailing_newline=True, trim_blocks=True, undefined=jinja2.StrictUndefined
+    ).get_template(name)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

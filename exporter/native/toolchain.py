@@ -1,0 +1,117 @@
+"""A C++ compiler and what comes with it: from the source of an engine to its libraries, and what these are made of."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from temport.exporter.errors import UserError
+
+FLAGS = (
+    "-std=gnu++17",
+    "-O3",
+    "-fno-exceptions",
+    "-fno-rtti",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-fno-stack-protector",
+    "-fvisibility=hidden",
+    "-fPIC",
+)
+"""Of every engine, beside those of its instruction set: GNU mode fuses a*b + c where the processor can."""
+_LAST_LINES = 12
+
+
+@dataclass(frozen=True)
+class Toolchain:
+    """A compiler by its command, such as `aarch64-linux-gnu-g++`."""
+
+    compiler: str
+
+    @classmethod
+    def found(cls, compiler: str | None) -> Toolchain:
+        """`compiler`, or the first of c++, g++ and clang++ that there is. UserError where there is none."""
+        if compiler is not None:
+            if shutil.which(compiler) is None:
+                raise UserError(
+                    f"--cc {compiler} is no command here; name a C++ compiler, or give --source-only"
+                )
+            return cls(compiler)
+        for name in ("c++", "g++", "clang++"):
+            if shutil.which(name):
+                return cls(name)
+        raise UserError(
+            "--target native needs a C++ compiler, and there is none here; install g++, or give --source-only"
+        )
+
+    def version(self) -> str:
+        return self._run(["--version"]).splitlines()[0]
+
+    def compile(self, directory: Path, source: str, flags: Sequence[str]) -> str:
+        """The object file of a source, both in `directory`."""
+        target = f"{source}.o"
+        self._run(["-c", source, "-o", target, *flags], directory)
+        return target
+
+    def link(self, directory: Path, objects: Sequence[str], library: str) -> None:
+        """The shared library of objects that need nothing but the C library's memcpy and memset."""
+        flags = ["-shared", "-nostdlib", "-Wl,-z,noexecstack", "-Wl,--no-undefined"]
+        self._run([*flags, *objects, "-o", library, "-lc", "-lgcc"], directory)
+
+    def archive(self, directory: Path, objects: Sequence[str], library: str) -> None:
+        _execute([self._tool("ar"), "rcsD", library, *objects], directory)
+
+    def undefined(self, path: Path) -> list[str]:
+        """The symbols that an object or a library wants from elsewhere."""
+        lines = _execute([self._tool("nm"), "--undefined-only", "--format=posix", path.name], path.parent)
+        return sorted({line.split()[0].split("@")[0] for line in lines.splitlines() if line.strip()})
+
+    def code_bytes(self, path: Path) -> int:
+        """The sizes of the sections of an object that hold instructions."""
+        lines = _execute([self._tool("size"), "--format=sysv", path.name], path.parent).splitlines()
+        return sum(int(line.split()[1]) for line in lines if line.startswith(".text"))
+
+    def _tool(self, name: str) -> str:
+        return self._run([f"-print-prog-name={name}"]).strip()
+
+    def _run(self, arguments: Sequence[str], directory: Path | None = None) -> str:
+        return _execute([self.compiler, *arguments], directory)
+
+
+def _execute(command: Sequence[str], directory: Path | None) -> str:
+    done = subprocess.run(command, cwd=directory, capture_output=True, text=True)
+    if done.returncode:
+        last = "\n".join(done.stderr.strip().splitlines()[-_LAST_LINES:])
+        raise UserError(f"{command[0]} failed with exit status {done.returncode}:\n{last}")
+    return done.stdout
+
+
+def deepest_stack(callgraph: str, root: str) -> int | None:
+    """Bytes of stack that the function whose name holds `root` needs with all that it calls, from GCC's
+    `-fcallgraph-info=su`; None where it has no such function, or where one of them takes an amount without a bound.
+    """
+    own: dict[str, int | None] = {}
+    for title, label in re.findall(r'node: \{ title: "([^"]*)" label: "([^"]*)"', callgraph):
+        size = re.search(r"(\d+) bytes \((?:static|dynamic,bounded)\)", label)
+        own[title] = int(size[1]) if size else (None if "bytes (" in label else 0)
+    calls: dict[str, set[str]] = {}
+    for source, target in re.findall(r'edge: \{ sourcename: "([^"]*)" targetname: "([^"]*)"', callgraph):
+        calls.setdefault(source, set()).add(target)
+
+    def depth(name: str, above: frozenset[str]) -> int | None:
+        if name in above:
+            return None
+        below = [depth(callee, above | {name}) for callee in calls.get(name, ())]
+        frame = own.get(name, 0)
+        return (
+            None
+            if frame is None or None in below
+            else frame + max((b for b in below if b is not None), default=0)
+        )
+
+    found = next((title for title in own if root in title), None)
+    return None if found is None else depth(found, frozenset())

@@ -1,0 +1,68 @@
+"""The native engine that `--target native` compiled, in a process of its own."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+
+from temport.engine import Engine, Instance, native_entry
+from temport.exporter.declare.declaration import Declaration
+from temport.exporter.runtimes.apart import Apart, ApartSession
+from temport.exporter.runtimes.contract import Arrays, Capabilities, Closing
+from temport.exporter.runtimes.subject import Subject
+
+CAPABILITIES = Capabilities(
+    custom_domain=True,
+    functions=True,
+    opsets=(18, 24),
+    dtypes=frozenset({"bool", "uint8", "int8", "int16", "int32", "int64", "float32"}),
+    dynamic_axes=True,
+    intermediates=False,
+    whole_streams=True,
+)
+
+
+class NativeEngine:
+    """Its sessions take whole streams of a step model: the state lies in the engine's own layout."""
+
+    name = "native_engine"
+    capabilities = CAPABILITIES
+
+    def unavailable(self) -> str | None:
+        return None if sys.platform.startswith("linux") else "engines are loaded on Linux only"
+
+    def open(self, subject: Subject, threads: int = 1) -> ApartSession:
+        """UserError where the bundle has no engine for this machine, before a process is started."""
+        native_entry(subject.model_path.parent)
+        return Apart(_InProcess()).open(subject, threads)
+
+
+class _InProcess(NativeEngine):
+    """What the other process runs."""
+
+    def open(self, subject: Subject, threads: int = 1) -> EngineSession:  # type: ignore[override]
+        return EngineSession(Engine(subject.model_path.parent), subject.declaration)
+
+
+class EngineSession(Closing):
+    """One instance; a stream starts from zero state at every call."""
+
+    def __init__(self, engine: Engine, declaration: Declaration) -> None:
+        self._instance: Instance = engine.instance()
+        self._declaration = declaration
+        self.path, self.version = f"native engine, {engine.isa}", engine.version
+
+    def run(self, inputs: Arrays) -> Arrays:
+        if not self._declaration.streaming:
+            return self._instance.run(inputs)
+        self._instance.reset()
+        name = self._declaration.inputs[0].name
+        frames = [
+            self._instance.run({name: np.ascontiguousarray(inputs[name][:, t : t + 1])})
+            for t in range(inputs[name].shape[1])
+        ]
+        return {output: np.stack([frame[output] for frame in frames], axis=1) for output in frames[0]}
+
+
+RUNTIME = NativeEngine()
