@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
 import functools
-import platform
+import json
 import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,10 +15,12 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
+from temport import engine
+from temport.exporter.compilers.contract import CompileOptions
 from temport.exporter.declare.declaration import Axis, Declaration, TensorSpec
 from temport.exporter.declare.sizes import size
 from temport.exporter.graph.retyped import retyped
-from temport.exporter.native.build import write_engine
+from temport.exporter.native.engine import build_native
 from temport.exporter.native.isa import ISAS
 
 AXES = {name: Axis(name, low, opt, high) for name, low, opt, high in (("n", 1, 4, 9), ("b", 1, 2, 3))}
@@ -148,16 +149,8 @@ def declared(model: onnx.ModelProto, axes: Mapping[str, Axis]) -> Declaration:
     return Declaration("onnx", {}, (every, *inputs), outputs, opset=OPSET)
 
 
-def isa() -> str:
-    """One that this machine has, and that is quick to compile for."""
-    if platform.machine() == "aarch64":
-        return "neon"
-    flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
-    return "avx2" if " avx2 " in flags else "portable"
-
-
-class Engine:
-    """A model compiled in `directory`; `level` is the compiler's optimisation."""
+class Small:
+    """A model as an engine that was compiled in `directory`; `level` is the compiler's optimisation."""
 
     def __init__(
         self,
@@ -165,64 +158,43 @@ class Engine:
         directory: Path,
         axes: Mapping[str, Axis] = AXES,
         level: str = "-O1",
-        name: str = "",
+        isa: str | None = None,
     ) -> None:
-        self.declaration = declared(model, axes)
+        declaration = declared(model, axes)
         whole = onnx.ModelProto()
         whole.CopyFrom(model)
-        first = self.declaration.inputs[0]
+        first = declaration.inputs[0]
         whole.graph.input.insert(0, helper.make_tensor_value_info(first.name, TensorProto.BOOL, list(axes)))
         directory.mkdir(parents=True, exist_ok=True)
-        path = directory / "model.onnx"
-        onnx.save(whole, path)
+        onnx.save(whole, directory / "model.onnx")
         compiler = directory / "compiler"  # the last level is the one that counts
         compiler.write_text(f'#!/bin/sh\nexec c++ "$@" {level}\n')
         compiler.chmod(compiler.stat().st_mode | stat.S_IXUSR)
-        library = ctypes.CDLL(
-            str(write_engine(path, self.declaration, directory, ISAS[name or isa()], str(compiler)))
+        report = build_native(
+            directory, "small", declaration, CompileOptions(cc=str(compiler), engine_isa=isa or quick_isa())
         )
-        library.temport_engine_of_this_library.restype = ctypes.POINTER(_Engine)
-        self._engine = library.temport_engine_of_this_library().contents
-        self._memory = np.empty(self._engine.memory_bytes + 64, np.uint8)
-        self._at = self._memory.ctypes.data + -self._memory.ctypes.data % 64
-        self._engine.reset(self._at)
+        (directory / "engine.json").write_text(json.dumps({"engines": [report.to_json()]}))
+        self._instance = engine.Engine(directory).instance()
+        self._axes = list(axes)
 
     def run(self, inputs: Mapping[str, np.ndarray], sizes: Mapping[str, int]) -> dict[str, np.ndarray]:
-        """All outputs; scratch memory holds NaN before, and outputs hold 77."""
-        self._memory[:] = 255
-        fed = [np.ascontiguousarray(inputs[spec.name]) for spec in self.declaration.inputs[1:]]
-        fed.insert(0, np.zeros(1, bool))
-        made = [np.full(spec.at(**sizes), 77).astype(spec.dtype) for spec in self.declaration.outputs]
-
-        def pointers(arrays: Sequence[np.ndarray]) -> Any:
-            return (ctypes.c_void_p * len(arrays))(*(array.ctypes.data for array in arrays))
-
-        lengths = (ctypes.c_int64 * len(sizes))(*(sizes[name] for name in self.declaration.axes))
-        assert self._engine.run(self._at, lengths, pointers(fed), pointers(made), 1) == 0
-        return {spec.name: array for spec, array in zip(self.declaration.outputs, made, strict=True)}
+        """All outputs; scratch memory holds NaN before."""
+        self._instance._memory[:] = 255
+        return self._instance.run({"axes": np.zeros([sizes[name] for name in self._axes], bool), **inputs})
 
 
-class _Engine(ctypes.Structure):
-    """The beginning of `temport_engine` in custom_ops/engine/temport_engine.h."""
-
-    _fields_ = [
-        ("abi", ctypes.c_uint32),
-        *((name, ctypes.c_char_p) for name in ("temport", "model", "isa")),
-        *((name, ctypes.c_size_t) for name in ("memory_bytes", "alignment", "state_bytes", "weight_bytes")),
-        *((f"{name}_count", ctypes.c_uint32) for name in ("axis", "input", "output", "state")),
-        *((name, ctypes.c_void_p) for name in ("axis", "input", "output", "state")),
-        ("reset", ctypes.CFUNCTYPE(None, ctypes.c_void_p)),
-        ("run", ctypes.CFUNCTYPE(ctypes.c_int, *[ctypes.c_void_p] * 4, ctypes.c_uint32)),
-    ]
+def quick_isa() -> str:
+    """The one of this machine that is compiled in the shortest time."""
+    return next(name for name in ("avx2", "neon", "portable") if ISAS[name].runs_here())
 
 
 class Cases:
     """Cases in one engine."""
 
-    def __init__(self, cases: Sequence[Case], directory: Path, name: str = "") -> None:
+    def __init__(self, cases: Sequence[Case], directory: Path, isa: str | None = None) -> None:
         self.cases = list(cases)
         self._models = [model_of(each, f"c{i}_") for i, each in enumerate(self.cases)]
-        self._engine = Engine(merged(self._models), directory, name=name)
+        self._engine = Small(merged(self._models), directory, isa=isa)
 
     @functools.cached_property
     def _evaluators(self) -> list[ReferenceEvaluator]:

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper
 from scipy import special
 
 from temport.exporter.declare.declaration import Axis
-from tests.native_engine.engine_of_graphs import OPSET, Engine
+from tests.native_engine.engine_of_graphs import OPSET, Small
 
 COUNT = 1 << 20
 FUNCTIONS: dict[str, tuple[Callable[[Any], Any], float]] = {
@@ -62,7 +62,7 @@ ENDS = (
 
 
 @pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Small:
     points = {"points": Axis("points", 1, COUNT, COUNT)}
     kind = [
         helper.make_tensor_value_info(name, TensorProto.FLOAT, ["points"])
@@ -72,7 +72,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
     nodes.append(helper.make_node("Pow", ["x", "y"], ["Pow"]))
     graph = helper.make_graph(nodes, "functions", kind[:2], kind[2:])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=10)
-    return Engine(model, tmp_path_factory.mktemp("functions"), points, "-O2")
+    return Small(model, tmp_path_factory.mktemp("functions"), points, "-O2")
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +98,7 @@ def inputs() -> dict[str, np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def found(engine: Engine, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def found(engine: Small, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return engine.run(inputs, {"points": COUNT})
 
 
