@@ -3,7 +3,8 @@
 
 #include "elementwise.h"
 #include "layers.h"
-#include "movement.h"
+#include "normalise.h"
+#include "picks.h"
 #include "temport_engine.h"
 
 #if defined(__x86_64__)

@@ -8,6 +8,7 @@ from temport.exporter.native.forms import (
     elementwise,
     movement,
     normalise,
+    picks,
     recurrent,
     reduce,
 )
@@ -19,6 +20,7 @@ FORMS: dict[str, Form] = {
     **elementwise.FORMS,
     **movement.FORMS,
     **normalise.FORMS,
+    **picks.FORMS,
     **recurrent.FORMS,
     **reduce.FORMS,
 }
