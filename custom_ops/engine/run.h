@@ -4,7 +4,8 @@
 #include "attention.h"
 #include "elementwise.h"
 #include "layers.h"
-#include "movement.h"
+#include "normalise.h"
+#include "picks.h"
 #include "temport_engine.h"
 
 #if defined(__x86_64__)

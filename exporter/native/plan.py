@@ -266,7 +266,7 @@ class Call:
         return value.const_value.numpy()
 
     def is_constant(self, index: int) -> bool:
-        value = self.node.inputs[index]
+        value = self.node.inputs[index] if self.has(index) else None
         return value is not None and value.const_value is not None
 
     def output(self, index: int = 0) -> Tensor:

@@ -127,7 +127,7 @@ class Instance:
         FloatingPointError where an input holds NaN or infinity and these are not passed: the state is as it was then.
         """
         engine = self._engine
-        arrays = [np.ascontiguousarray(inputs[name]) for name in engine.inputs]
+        arrays = [np.asarray(inputs[name], order="C") for name in engine.inputs]
         known = self._known(arrays)
         outputs = {
             name: np.empty([_size(d, known) for d in shape], dtype)
@@ -148,7 +148,7 @@ class Instance:
 
     def load(self, states: Mapping[str, Array], known: Mapping[str, int]) -> None:
         """Takes the states of a step model from dense tensors; `known` are the sizes of the axes."""
-        arrays = [np.ascontiguousarray(states[name]) for name in self._engine.states]
+        arrays = [np.asarray(states[name], order="C") for name in self._engine.states]
         self._engine._table.load(self._memory.ctypes.data, _numbers(known), _pointers(arrays))
 
     def store(self, known: Mapping[str, int]) -> dict[str, Array]:
@@ -195,7 +195,9 @@ def native_entry(directory: Path) -> dict[str, Any]:
 
 
 def _loaded(content: bytes, name: str) -> ctypes.CDLL:
-    """A library from the very bytes that were hashed: the file could be another one by now."""
+    """A library from the very bytes that were hashed: the file could be another one by now. Its descriptor stays open,
+    since the loader takes one path for one library, and this path would come back.
+    """
     if not sys.platform.startswith("linux"):
         raise UserError(f"{name} is loaded on Linux only")
     descriptor = os.memfd_create(Path(name).name, os.MFD_CLOEXEC)
@@ -204,9 +206,8 @@ def _loaded(content: bytes, name: str) -> ctypes.CDLL:
     try:
         return ctypes.CDLL(f"/proc/self/fd/{descriptor}", mode=os.RTLD_NOW | os.RTLD_LOCAL)
     except OSError as error:
-        raise UserError(f"{name} cannot be loaded: {error}") from error
-    finally:
         os.close(descriptor)
+        raise UserError(f"{name} cannot be loaded: {error}") from error
 
 
 def _signature(tensor: _Tensor) -> tuple[np.dtype[Any], tuple[int | str, ...]]:

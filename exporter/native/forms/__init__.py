@@ -9,6 +9,7 @@ from temport.exporter.native.forms import (
     movement,
     moving_average,
     normalise,
+    picks,
     recurrent,
     reduce,
 )
@@ -21,6 +22,7 @@ FORMS: dict[str, Form] = {
     **movement.FORMS,
     **moving_average.FORMS,
     **normalise.FORMS,
+    **picks.FORMS,
     **recurrent.FORMS,
     **reduce.FORMS,
 }
