@@ -6,6 +6,7 @@
 #include "layers.h"
 #include "normalise.h"
 #include "picks.h"
+#include "products.h"
 #include "temport_engine.h"
 
 #if defined(__x86_64__)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from tests.native_engine import elementwise_cases, movement_cases, reduction_cases
+from tests.native_engine import elementwise_cases, movement_cases, product_cases, reduction_cases
 from tests.native_engine.engine_of_graphs import SIZES, Cases
 
 GROUPS = {
     "elementwise": elementwise_cases.CASES,
     "movement": movement_cases.CASES,
+    "products": product_cases.CASES,
     "reductions": reduction_cases.CASES,
 }
 

@@ -10,8 +10,10 @@ from temport.exporter.native.forms import (
     moving_average,
     normalise,
     picks,
+    products,
     recurrent,
     reduce,
+    softmax,
 )
 from temport.exporter.native.plan import Form
 
@@ -23,7 +25,9 @@ FORMS: dict[str, Form] = {
     **moving_average.FORMS,
     **normalise.FORMS,
     **picks.FORMS,
+    **products.FORMS,
     **recurrent.FORMS,
     **reduce.FORMS,
+    **softmax.FORMS,
 }
 """Operator -> its form. Names of ai.onnx and of ours do not meet."""
