@@ -16,7 +16,7 @@ def matmul(call: Call) -> None:
     a, b, y = call.input(0), call.input(1), call.output()
     if call.is_constant(1) and all(size == ONE for size in b.shape[:-2]):
         weight = call.constant(1)
-        weight = weight.reshape(-1, 1) if weight.ndim == 1 else weight.reshape(weight.shape[-2:])
+        weight = weight.reshape(-1, 1 if weight.ndim == 1 else weight.shape[-1])
         return dense(call, weight[None], np.zeros((1, weight.shape[1])))
     batch = y.shape[: len(y.shape) - (len(a.shape) > 1) - (len(b.shape) > 1)]
     left = a.shape if len(a.shape) > 1 else (ONE, *a.shape)
