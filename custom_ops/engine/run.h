@@ -3,6 +3,7 @@
 
 #include "attention.h"
 #include "elementwise.h"
+#include "halves.h"
 #include "layers.h"
 #include "normalise.h"
 #include "picks.h"

@@ -22,8 +22,9 @@ from temport.exporter.native.forms import FORMS
 from temport.exporter.native.graph import prepared
 from temport.exporter.native.isa import ISAS, Isa, host_isa
 from temport.exporter.native.plan import Plan
-from temport.exporter.native.source import source
+from temport.exporter.native.source import WORK_COMMENT, source
 from temport.exporter.native.toolchain import FLAGS, Toolchain, deepest_stack
+from temport.exporter.native.widen import widen
 from temport.exporter.version import version
 
 TARGET = "native"
@@ -71,7 +72,7 @@ class NativeReport:
         )
         return (
             f"{FOLDER}/ for {self.isa}: {built}, {self.nodes} nodes; bytes of weights {weights}, of an instance "
-            f"{state} state and {scratch} scratch"
+            f"{state} state and {'unknown' if scratch is None else scratch} scratch"
         )
 
 
@@ -101,6 +102,7 @@ def build_native(
     model = ir.from_proto(body_domains.read_model(model_path))
     model_sha256 = _sha256(model_path)
     graph = prepared(model)
+    warnings = widen(graph)
     plan = Plan(graph, declaration, isa, FORMS)
     folder.mkdir()
     (folder / _MODEL).write_text(source(plan, declaration, name, model_sha256, version()))
@@ -116,7 +118,7 @@ def build_native(
             _template(template).render(name=name, isa=isa, flags=FLAGS, version=version())
         )
     built = (
-        _Built("", "", 0, (), None, 0.0)
+        _Built("", "", 0, (), None, None if plan.work else 0, 0.0)
         if options.source_only
         else _compile(folder, name, isa, Toolchain.found(options.cc))
     )
@@ -133,13 +135,14 @@ def build_native(
         memory={
             "weights": plan.blob.bytes,
             "state": plan.state_bytes,
-            "scratch": plan.scratch.bytes,
+            "scratch": None if built.work is None else plan.scratch.bytes + built.work,
             "stack": built.stack,
         },
         undefined=built.undefined,
         code_bytes=built.code_bytes,
         nodes=len(graph),
         versions={"temport": version()},
+        warnings=warnings,
     )
 
 
@@ -150,6 +153,7 @@ class _Built:
     code_bytes: int
     undefined: tuple[str, ...]
     stack: int | None
+    work: int | None
     seconds: float
 
 
@@ -165,13 +169,25 @@ def _compile(folder: Path, name: str, isa: Isa, tools: Toolchain) -> _Built:
     tools.archive(folder, [code, weights], f"lib{name}.a")
     undefined = tuple(s for s in tools.undefined(folder / code) if not s.endswith("_weights"))
     callgraph = next((path for path in folder.glob("*.ci")), None)
-    stack = deepest_stack(callgraph.read_text(), "3run") if callgraph else None
+    stack = deepest_stack(callgraph.read_text(), "_GLOBAL__N_13runEPv") if callgraph else None
     built = _Built(
-        library, compiler, tools.code_bytes(folder / code), undefined, stack, time.perf_counter() - start
+        library,
+        compiler,
+        tools.code_bytes(folder / code),
+        undefined,
+        stack,
+        _work_bytes((folder / code).read_bytes()),
+        time.perf_counter() - start,
     )
     for path in (folder / code, folder / weights, *([callgraph] if callgraph else [])):
         path.unlink()
     return built
+
+
+def _work_bytes(code: bytes) -> int | None:
+    """Scratch memory whose size depends on vectors, which the compiler wrote among the comments of an object."""
+    found = re.search(WORK_COMMENT.encode() + rb"(\d+)", code)
+    return int(found[1]) if found else None
 
 
 def _isa(options: CompileOptions) -> Isa:

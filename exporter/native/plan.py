@@ -21,6 +21,7 @@ from temport.exporter.native.sizes import Size, fixed, product, size_of
 
 TYPES = {
     ir.DataType.FLOAT: ("float", 4),
+    ir.DataType.FLOAT16: ("Half", 2),
     ir.DataType.INT64: ("int64_t", 8),
     ir.DataType.INT32: ("int32_t", 4),
     ir.DataType.INT16: ("int16_t", 2),

@@ -15,6 +15,9 @@ from temport.exporter.native.blob import ALIGNMENT
 from temport.exporter.native.plan import TYPES, Plan
 from temport.exporter.native.sizes import axis_code
 
+WORK_COMMENT = "temport work bytes: "
+"""Before the number in an object's comments that only the compiler knows."""
+
 
 def source(plan: Plan, declaration: Declaration, name: str, model_sha256: str, version: str) -> str:
     """One file: the run, the layouts of states, and the table that the C interface hands out."""
@@ -31,10 +34,14 @@ def source(plan: Plan, declaration: Declaration, name: str, model_sha256: str, v
     return environment.get_template("model.cc.jinja").render(
         plan=plan,
         axis_code=axis_code,
+        work_comment=WORK_COMMENT,
         isa=plan.isa,
         name=name,
         axes=axes,
-        inputs=[_tensor(spec, axes) for spec in declaration.inputs if spec.name not in before],
+        inputs=[
+            _tensor(spec, axes) | {"index": index}
+            for index, spec in enumerate(spec for spec in declaration.inputs if spec.name not in before)
+        ],
         outputs=[_tensor(spec, axes) for spec in declaration.outputs if spec.name not in after],
         states=[
             _tensor(spec, axes) | {"load": state.load, "store": state.store}
