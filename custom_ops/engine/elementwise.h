@@ -1,7 +1,7 @@
 // Operators that treat each element by itself, as loops over one axis.
 #pragma once
 
-#include "../native/activations.h"
+#include "elements.h"
 
 namespace temport::TEMPORT_ISA {
 

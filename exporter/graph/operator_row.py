@@ -52,6 +52,20 @@ class Half(Enum):
     """It takes any float, and its result does not depend on the type."""
 
 
+@dataclass(frozen=True)
+class Native:
+    """What an elementwise operator computes, in C++ of custom_ops/engine: of elements a, b, ... of its inputs.
+
+    `{inputs}` is all of them, in order; `{type}` the output's type; another name in braces is an attribute.
+
+    floats  of float32 inputs and output, vectors at a time
+    others  of any other types, element by element; of floats too where `floats` is not there
+    """
+
+    floats: str | None = None
+    others: str | None = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Operator:
     """One operator.
@@ -67,6 +81,7 @@ class Operator:
     frame              takes one frame of a stream, its first input, with keys and values as second and third, and
                        gives one, its first output, with the next keys and values in the same places
     standard_attention  has a body whose softmax is one `ai.onnx::Attention`
+    native             how a native engine computes an elementwise operator
     """
 
     along: Along = Along.UNKNOWN
@@ -79,6 +94,7 @@ class Operator:
     attention: str | None = None
     frame: bool = False
     standard_attention: bool = False
+    native: Native | None = None
 
     @property
     def elementwise(self) -> bool:

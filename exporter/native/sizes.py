@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -58,6 +59,11 @@ def strides(shape: tuple[Size, ...]) -> tuple[Size, ...]:
     return tuple(product(shape[axis + 1 :]) for axis in range(len(shape)))
 
 
+def axis_code(name: str) -> str:
+    """The variable in C++ that holds the size of an open axis: neither a word of the language nor another name."""
+    return f"n_{name}"
+
+
 def size_of(dim: int | ir.SymbolicDim, ranges: Mapping[str, tuple[int, int]]) -> Size | None:
     """The size of an axis where the open axes have `ranges`; None where it depends on anything else."""
     if isinstance(dim, int):
@@ -69,6 +75,9 @@ def size_of(dim: int | ir.SymbolicDim, ranges: Mapping[str, tuple[int, int]]) ->
         most = sizes.reach(text, ranges)[1]
     except (ValueError, KeyError):
         return None
+    for name in sizes.names(text):
+        text = re.sub(rf"\b{re.escape(name)}\b", axis_code(name), text)
+    text = text.replace("max(", "most(").replace("min(", "least(")
     number, factors = 1, []
     for factor in (
         text.split(" * ") if "(" not in text and "+" not in text and "-" not in text else [f"({text})"]

@@ -145,7 +145,7 @@ class Instance:
     ) -> Callable[[], dict[str, Array]]:
         """`run` with arrays that stay: a call reads the inputs as they are then and writes the same outputs again."""
         engine, table = self._engine, self._engine._table
-        arrays = [np.ascontiguousarray(inputs[name]) for name in engine.inputs]
+        arrays = [np.asarray(inputs[name], order="C") for name in engine.inputs]
         known = self._known(arrays)
         outputs = {
             name: np.empty([_size(d, known) for d in shape], dtype)
@@ -167,7 +167,7 @@ class Instance:
 
     def load(self, states: Mapping[str, Array], known: Mapping[str, int]) -> None:
         """Takes the states of a step model from dense tensors; `known` are the sizes of the axes."""
-        arrays = [np.ascontiguousarray(states[name]) for name in self._engine.states]
+        arrays = [np.asarray(states[name], order="C") for name in self._engine.states]
         self._engine._table.load(self._memory.ctypes.data, _numbers(known), _pointers(arrays))
 
     def store(self, known: Mapping[str, int]) -> dict[str, Array]:
@@ -228,7 +228,9 @@ def checked_entry(report: bytes, model_sha256: str) -> dict[str, Any]:
 
 
 def _loaded(content: bytes, name: str) -> ctypes.CDLL:
-    """A library from the very bytes that were hashed: the file could be another one by now."""
+    """A library from the very bytes that were hashed: the file could be another one by now. Its descriptor stays open,
+    since the loader takes one path for one library, and this path would come back.
+    """
     if not sys.platform.startswith("linux"):
         raise UserError(f"{name} is loaded on Linux only")
     descriptor = os.memfd_create(Path(name).name, os.MFD_CLOEXEC)
@@ -237,9 +239,8 @@ def _loaded(content: bytes, name: str) -> ctypes.CDLL:
     try:
         return ctypes.CDLL(f"/proc/self/fd/{descriptor}", mode=os.RTLD_NOW | os.RTLD_LOCAL)
     except OSError as error:
-        raise UserError(f"{name} cannot be loaded: {error}") from error
-    finally:
         os.close(descriptor)
+        raise UserError(f"{name} cannot be loaded: {error}") from error
 
 
 def _signature(tensor: _Tensor) -> tuple[np.dtype[Any], tuple[int | str, ...]]:

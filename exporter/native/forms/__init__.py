@@ -7,9 +7,13 @@ from temport.exporter.native.forms import (
     dense,
     elementwise,
     movement,
+    moving_average,
     normalise,
+    picks,
+    products,
     recurrent,
     reduce,
+    softmax,
 )
 from temport.exporter.native.plan import Form
 
@@ -18,8 +22,12 @@ FORMS: dict[str, Form] = {
     **dense.FORMS,
     **elementwise.FORMS,
     **movement.FORMS,
+    **moving_average.FORMS,
     **normalise.FORMS,
+    **picks.FORMS,
+    **products.FORMS,
     **recurrent.FORMS,
     **reduce.FORMS,
+    **softmax.FORMS,
 }
 """Operator -> its form. Names of ai.onnx and of ours do not meet."""
