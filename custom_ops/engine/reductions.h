@@ -25,7 +25,7 @@ struct Sums {
 struct Means : Sums {
   template <typename T>
   TEMPORT_INLINE static T last(T a, int64_t n) {
-    if constexpr (!kFloating<T>) return T(a / n);
+    if constexpr (kWhole<T>) return T(a / n);
     else return a / float(n);
   }
 };
@@ -57,13 +57,13 @@ TEMPORT_INLINE Float Products::first<Float>() { return broadcast(1.0f); }
 // The least number of a type, or the greatest: of floats an infinity.
 template <typename T>
 TEMPORT_INLINE T lowest() {
-  if constexpr (!kFloating<T>) return kSigned<T> ? T(T(1) << (8 * sizeof(T) - 1)) : T(0);
+  if constexpr (kWhole<T>) return kSigned<T> ? T(T(1) << (8 * sizeof(T) - 1)) : T(0);
   else return T{} - __builtin_inff();
 }
 template <typename T>
 TEMPORT_INLINE T highest() {
   if constexpr (kSame<T, bool>) return true;
-  else if constexpr (!kFloating<T>) return T(~lowest<T>());
+  else if constexpr (kWhole<T>) return T(~lowest<T>());
   else return T{} + __builtin_inff();
 }
 struct Greatest : Sums {  // a NaN stays one

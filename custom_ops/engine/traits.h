@@ -11,6 +11,9 @@ constexpr bool kSame<T, T> = true;
 template <typename T>
 constexpr bool kFloating = kSame<T, float> || kSame<T, double>;
 template <typename T>
+constexpr bool kWhole = kSame<T, bool> || kSame<T, int8_t> || kSame<T, uint8_t> || kSame<T, int16_t> ||
+                        kSame<T, uint16_t> || kSame<T, int32_t> || kSame<T, uint32_t> || kSame<T, int64_t>;
+template <typename T>
 constexpr bool kSigned = !kSame<T, bool> && T(-1) < T(0);
 
 }  // namespace temport::TEMPORT_ISA

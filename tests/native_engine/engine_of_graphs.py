@@ -16,11 +16,10 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from temport import engine
-from temport.exporter.compilers.contract import CompileOptions
 from temport.exporter.declare.declaration import Axis, Declaration, TensorSpec
 from temport.exporter.declare.sizes import size
 from temport.exporter.graph.retyped import retyped
-from temport.exporter.native.engine import build_native
+from temport.exporter.native.engine import NativeOptions, build_native
 from temport.exporter.native.isa import ISAS
 
 AXES = {
@@ -187,10 +186,10 @@ class Small:
         compiler.write_text(f'#!/bin/sh\nexec c++ "$@" {level}\n')
         compiler.chmod(compiler.stat().st_mode | stat.S_IXUSR)
         report = build_native(
-            directory, "small", declaration, CompileOptions(cc=str(compiler), engine_isa=isa or quick_isa())
+            directory, "small", declaration, NativeOptions(cc=str(compiler), engine_isa=isa or quick_isa())
         )
         (directory / "engine.json").write_text(json.dumps({"engines": [report.to_json()]}))
-        self._instance = engine.Engine(directory).instance()
+        self._instance = engine.Engine.beside(directory).instance()
         self._axes = list(axes)
 
     def run(self, inputs: Mapping[str, np.ndarray], sizes: Mapping[str, int]) -> dict[str, np.ndarray]:

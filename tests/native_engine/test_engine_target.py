@@ -61,7 +61,7 @@ def test_the_outputs_are_one_number(exported: Exported) -> None:
     with np.load(exported.path / "vectors.npz") as vectors:
         streams = [vectors[key] for key in vectors.files if key.endswith("/input/frame")]
     for stream in streams:
-        instance = Engine(exported.path).instance()
+        instance = Engine.beside(exported.path).instance()
         for t in range(stream.shape[1]):
             digest.update(instance.run({"frame": stream[:, t : t + 1]})["output"].tobytes())
     assert len(streams) > 3 and entry["outputs_sha256"] == digest.hexdigest()
