@@ -37,11 +37,11 @@ typedef struct temport_engine_tensor {
 
 typedef enum temport_engine_code {
   TEMPORT_ENGINE_OK = 0,
-  TEMPORT_ENGINE_NONFINITE = 6, /* a float input holds NaN or infinity: outputs and state are as they were */
-  TEMPORT_ENGINE_SIZE = 3,      /* the size of an axis is outside its range, or there is no such entry: nothing was done */
-  TEMPORT_ENGINE_NO_STATE = 7,  /* restore: these bytes are no saved state, */
-  TEMPORT_ENGINE_OTHER_MODEL = 8, /* are that of another model, */
-  TEMPORT_ENGINE_DAMAGED = 9      /* or are damaged; the state is as it was */
+  TEMPORT_ENGINE_SIZE = 3,        /* the size of an axis is outside its range, or there is no such entry: nothing was done */
+  TEMPORT_ENGINE_NONFINITE = 6,   /* a float input holds NaN or infinity: outputs and state are as they were */
+  TEMPORT_ENGINE_NO_STATE = 7,    /* what is to be restored is no saved state, */
+  TEMPORT_ENGINE_OTHER_MODEL = 8, /* is that of another model, */
+  TEMPORT_ENGINE_DAMAGED = 9      /* or is damaged: the state is as it was */
 } temport_engine_code;
 
 #define TEMPORT_ENGINE_PASS_NONFINITE 1u /* flag of run: NaN and infinity are computed like any other number */

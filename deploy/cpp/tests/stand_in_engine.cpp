@@ -64,11 +64,12 @@ const temport_engine_tensor kInput[] = {{"frame", 1, 3, kFrame, kOpen}}, kOutput
                                         {"state.sum", 1, 2, kRow, kOpen},
                                         {"state.last", 1, 3, kCache, kOpen}};
 
+const temport_engine kEngine = {static_cast<uint32_t>(kAbi[13] - '0'), kTemport, kModel, kIsa, sizeof(Memory), 64,
+                                sizeof(Memory), 0, 1, 1, 1, 3, kAxis, kInput, kOutput, kState, reset, run, load, store,
+                                nullptr, nullptr, nullptr};
+
 }  // namespace
 
 extern "C" __attribute__((visibility("default"))) const temport_engine* temport_engine_of_this_library(void) {
-  static const temport_engine engine = {static_cast<uint32_t>(kAbi[13] - '0'), kTemport, kModel, kIsa, sizeof(Memory), 64,
-                                        sizeof(Memory), 0, 1, 1, 1, 3, kAxis, kInput, kOutput, kState, reset, run, load,
-                                        store, nullptr, nullptr, nullptr};
-  return &engine;
+  return &kEngine;
 }

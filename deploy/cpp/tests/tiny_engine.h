@@ -19,10 +19,11 @@ inline std::string replaced_everywhere(std::string text, const Words& words) {
 }
 
 // `in_report` and `in_library`: words of engine.json and of the library, and what takes their place, in the latter with as
-// many letters. Without `listed` the manifest does not list the library.
+// many letters. Without `listed` the manifest does not list the library; `library_file` may be another one.
 inline void add_engine(const Directory& directory, const std::string& signature = kStepSignature,
-                       const Words& in_report = {}, const Words& in_library = {}, bool listed = true) {
-  std::ifstream file(STAND_IN_ENGINE, std::ios::binary);
+                       const Words& in_report = {}, const Words& in_library = {}, bool listed = true,
+                       const char* library_file = STAND_IN_ENGINE) {
+  std::ifstream file(library_file, std::ios::binary);
   std::string library{std::istreambuf_iterator<char>(file), {}};
   const std::string sha256 = digest(model(signature));
   library = replaced_everywhere(library, {{"sixty-four-digits-of-the-model-that-this-engine-was-compiled-from", sha256 + '\0'}});
