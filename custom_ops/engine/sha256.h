@@ -1,8 +1,8 @@
 // SHA-256 (FIPS 180-4) in plain C++: of saved states, and what the C++ library's faster ones are tested against.
 #pragma once
 
-#include <cstddef>
-#include <cstdint>
+#include <stddef.h>
+#include <stdint.h>
 
 namespace temport::TEMPORT_ISA {
 

@@ -27,7 +27,9 @@ for (const { name, input, output, bound } of cases) {
     const given = first.run({ frame });
     assert.deepEqual(second.run({ frame }), given);
     if (t === 4) second.run({ frame: frame.map((x) => -x) }); // goes astray, and comes back:
-    if (t === 4) second.restore(first.save());
+    if (t === 4) second.load(first.store());
+    if (t === 6) second.reset();
+    if (t === 6) second.restore(first.save());
     made.push(...given.output);
   }
   const oracle = elements(output.get('output'));
@@ -39,6 +41,11 @@ second.restore(first.save());
 for (const bad of [NaN, Infinity]) assert.throws(() => second.run({ frame: frame.with(1, bad) }), RefusedInput);
 assert.deepEqual(second.run({ frame }), first.run({ frame }));
 assert.ok(second.run({ frame: frame.with(1, NaN) }, { passNonfinite: true }).output.some(Number.isNaN));
+const saved = first.save();
+saved[50] ^= 1;
+assert.throws(() => second.restore(saved), /the state is refused: it is damaged/);
+assert.throws(() => second.restore(new Uint8Array(9)), /it is not the saved state of a stream/);
+assert.throws(() => first.save(1), /there is no such entry/);
 assert.throws(() => first.run({}), /frame has \d+ elements, not none/);
 assert.throws(() => first.run({ frame }, { sizes: { seq: 3 } }), /has no axis seq/);
 console.log(JSON.stringify(verdicts));

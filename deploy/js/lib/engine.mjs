@@ -2,7 +2,12 @@
 // pointers of four bytes. Needs nothing beside it, in node, browsers and workers.
 import { evaluate } from './sizes.mjs';
 
-const ABI = 1, NONFINITE = 6, PASS_NONFINITE = 1, PAGE = 65536;
+const ABI = 1, PASS_NONFINITE = 1, PAGE = 65536;
+const NONFINITE = 6;
+const REFUSED = {
+  3: 'there is no such entry, or an axis is outside its range', 7: 'it is not the saved state of a stream',
+  8: 'it was saved with another model', 9: 'it is damaged',
+};
 const ARRAYS = { 1: Float32Array, 2: Uint8Array, 3: Int8Array, 5: Int16Array, 6: Int32Array, 7: BigInt64Array, 9: Uint8Array };
 
 /** An input that holds NaN or infinity: nothing was run, the state is as it was. */
@@ -66,12 +71,12 @@ export class Engine {
   }
 }
 
-/** Memory of its own: the state of a step model, zero at first. It lives as long as its engine. */
+/** An inference, or the streams of a step model. Memory of its own: the state of a step model, zero at first. It lives as long as its engine. */
 export class Instance {
-  #engine; #exports; #memory; #sizes; #places;
+  #engine; #exports; #take; #memory; #sizes; #places; #saved;
 
   constructor(engine, exports, take) {
-    [this.#engine, this.#exports] = [engine, exports];
+    [this.#engine, this.#exports, this.#take] = [engine, exports, take];
     this.#memory = take(engine.memoryBytes);
     this.#sizes = take(8 * engine.axes.length);
     const places = (tensors) => ({
@@ -104,18 +109,41 @@ export class Instance {
     return this.#read(this.#engine.outputs, made, known);
   }
 
+  /** The state of one of the streams as bytes, to go on from in any stream of the same model, here, in C++ or in Python. */
+  save(entry = 0) {
+    const [at, bytes] = this.#room();
+    const code = this.#exports.save(this.#memory, this.#sizes, entry, at);
+    if (code) throw new Error(`the state is not saved: ${REFUSED[code]}`);
+    return new Uint8Array(this.#exports.memory.buffer, at, bytes).slice();
+  }
+
+  /** Goes on from what `save` gave; other or damaged bytes are refused and change nothing. */
+  restore(state, entry = 0) {
+    const [at, bytes] = this.#room();
+    new Uint8Array(this.#exports.memory.buffer, at, bytes).set(state.subarray(0, bytes));
+    const code = this.#exports.restore(this.#memory, this.#sizes, entry, at, state.length);
+    if (code) throw new Error(`the state is refused: ${REFUSED[code]}`);
+  }
+
   /** The states by name, as dense tensors. */
-  save(sizes = {}) {
+  store(sizes = {}) {
     const known = this.#known(sizes), { states } = this.#places;
     this.#point(states);
     this.#exports.store(this.#memory, this.#sizes, states.pointers);
     return this.#read(this.#engine.states, states, known);
   }
 
-  /** Goes on from what `save` gave. */
-  restore(states, sizes = {}) {
+  /** Goes on from what `store` gave. */
+  load(states, sizes = {}) {
     this.#write(this.#engine.states, this.#places.states, states, this.#known(sizes));
     this.#exports.load(this.#memory, this.#sizes, this.#places.states.pointers);
+  }
+
+  // Where a saved state lies, and its bytes.
+  #room() {
+    this.#known({});
+    const bytes = this.#exports.saved_bytes(this.#sizes);
+    return [(this.#saved ??= this.#take(bytes)), bytes];
   }
 
   #known(sizes) {
