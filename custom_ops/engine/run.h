@@ -6,6 +6,7 @@
 #include "normalise.h"
 #include "picks.h"
 #include "temport_engine.h"
+#include "windows.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from tests.native_engine import elementwise_cases, movement_cases, reduction_cases
+from tests.native_engine import elementwise_cases, movement_cases, reduction_cases, window_cases
 from tests.native_engine.engine_of_graphs import SIZES, Cases
 
 GROUPS = {
     "elementwise": elementwise_cases.CASES,
     "movement": movement_cases.CASES,
     "reductions": reduction_cases.CASES,
+    "windows": window_cases.CASES,
 }
 
 

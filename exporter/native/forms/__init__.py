@@ -11,6 +11,7 @@ from temport.exporter.native.forms import (
     picks,
     recurrent,
     reduce,
+    windows,
 )
 from temport.exporter.native.plan import Form
 
@@ -23,5 +24,6 @@ FORMS: dict[str, Form] = {
     **picks.FORMS,
     **recurrent.FORMS,
     **reduce.FORMS,
+    **windows.FORMS,
 }
 """Operator -> its form. Names of ai.onnx and of ours do not meet."""
