@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from tests.native_engine import elementwise_cases, movement_cases, reduction_cases, window_cases
+from tests.native_engine import (
+    elementwise_cases,
+    movement_cases,
+    recurrent_layer_cases,
+    reduction_cases,
+    window_cases,
+)
 from tests.native_engine.engine_of_graphs import SIZES, Cases
 
 GROUPS = {
@@ -12,6 +18,7 @@ GROUPS = {
     "movement": movement_cases.CASES,
     "reductions": reduction_cases.CASES,
     "windows": window_cases.CASES,
+    "recurrent": recurrent_layer_cases.CASES,
 }
 
 
