@@ -15,6 +15,7 @@ from temport.exporter.bench.gpu_command import bench_gpu
 from temport.exporter.bench.model_command import bench_model
 from temport.exporter.bench.ops_command import bench_ops
 from temport.exporter.bundle.options import Digest, Strict
+from temport.exporter.certify.certify_command import certify
 from temport.exporter.command import VERBOSE, Guarded, run
 from temport.exporter.serve.triton_command import triton
 
@@ -33,6 +34,7 @@ bench.command("model")(bench_model)
 bench.command("gpu")(bench_gpu)
 bench.command("engines")(bench_engines)
 bench.command("deploy")(bench_deploy)
+app.command("certify")(certify)
 
 
 def _print_version(wanted: bool) -> None:

@@ -62,6 +62,11 @@ class Toolchain:
         flags = ["-shared", "-nostdlib", "-Wl,-z,noexecstack", "-Wl,--no-undefined"]
         self._run([*flags, *objects, "-o", library, "-lc", "-lgcc"], directory)
 
+    def program(self, source: Path, target: Path, headers: Path) -> None:
+        """The program of one source in C."""
+        libraries = ["-x", "none", "-ldl", "-lpthread"]
+        self._run(["-O2", "-x", "c", str(source), f"-I{headers}", "-o", str(target), *libraries])
+
     def archive(self, directory: Path, objects: Sequence[str], library: str) -> None:
         _execute([self._tool("ar"), "rcsD", library, *objects], directory)
 

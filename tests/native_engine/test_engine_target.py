@@ -1,0 +1,171 @@
+"""`--target native`: what it writes, the row of the report, and who refuses an engine that is not of this bundle."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from temport import export
+from temport.engine import Engine, native_entry
+from temport.exporter.bundle.digest import MANIFEST
+from temport.exporter.bundle.directory import open_bundle, seal, sha256
+from temport.exporter.compilers.contract import CompileOptions
+from temport.exporter.errors import UserError
+from temport.exporter.export import Exported
+from temport.exporter.native.isa import host_isa
+from temport.exporter.recheck import run_parity_of_bundle
+from temport.exporter.terminal import Terminal
+
+SMALL = ("embed_dim=12", "num_heads=2", "head_dim=4", "num_layers=1", "ffn_dim=20", "window_size=9")
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    return _export(tmp_path_factory.mktemp("native") / "small-7")
+
+
+@pytest.fixture
+def copied(exported: Exported, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(exported.path, tmp_path / "copy"))
+
+
+def test_the_engine_says_the_models_numbers(exported: Exported) -> None:
+    (row,) = exported.report.runtimes
+    assert exported.passed and row.verdict == "pass" and row.path.startswith("native engine")
+
+
+def test_what_is_written(exported: Exported) -> None:
+    files = open_bundle(exported.path, strict=True).manifest["files"]
+    engine = {name.removeprefix("engine/") for name in files if name.startswith("engine/")}
+    assert engine == {
+        "CMakeLists.txt", "kernels.h", "libsmall_7.a", "libsmall_7.so", "model.cc", "small_7.pc.in",
+        "temport_engine.h", "weights.S", "weights.bin",
+    }  # fmt: skip
+    entry = native_entry(exported.path)
+    assert set(entry["undefined"]) <= {"memcpy", "memset", "_GLOBAL_OFFSET_TABLE_"}
+    assert entry["memory"]["weights"] == files["engine/weights.bin"]["bytes"]
+    assert 0 < entry["memory"]["stack"] < 64 << 10 and 0 < entry["code_bytes"] < 200_000
+
+
+def test_a_flipped_weight_is_seen(copied: Path) -> None:
+    """In the library itself, with hashes that fit: only the numbers tell."""
+    library = copied / native_entry(copied)["file"]
+    dense = next(n for n in onnx.load(copied / "model.onnx").graph.node if n.op_type == "FusedDense")
+    held = {t.name: numpy_helper.to_array(t) for t in onnx.load(copied / "model.onnx").graph.initializer}
+    weight = held[dense.input[1]]
+    largest = weight.flat[np.argmax(np.abs(weight))].tobytes()
+    content = bytearray(library.read_bytes())
+    content[content.find(largest, content.find((copied / "engine/weights.bin").read_bytes())) + 3] ^= 0x80
+    library.write_bytes(bytes(content))
+    _seal(copied, sha256=sha256(library))
+    assert not run_parity_of_bundle(copied, ["native_engine"], console=Terminal(quiet=True))
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"sha256": "0" * 64}, "differs from engine.json"),
+        ({"model_sha256": "0" * 64}, "from another model.onnx"),
+        ({"isa": "neon" if host_isa().name != "neon" else "avx2"}, "is for"),
+        ({"versions": {"temport": "0.0.1"}}, "written by temport 0.0.1"),
+        ({"file": ""}, "source of a native engine only"),
+        ({"target": "another"}, "has no native engine"),
+    ],
+)
+def test_an_engine_of_something_else_is_refused(copied: Path, change: dict[str, Any], told: str) -> None:
+    _seal(copied, **change)
+    with pytest.raises(UserError, match=told):
+        Engine(copied)
+
+
+def test_frames_that_are_not_finite(exported: Exported) -> None:
+    """Refused, and the state is as it was; let through where that is asked."""
+    rng = np.random.default_rng(3)
+    frames = rng.standard_normal((6, 1, 1, 12)).astype(np.float32)
+    engine = Engine(exported.path)
+    undisturbed, disturbed = engine.instance(), engine.instance()
+    for frame in frames:
+        for bad in (np.nan, np.inf):
+            broken = frame.copy()
+            broken[0, 0, 5] = bad
+            with pytest.raises(FloatingPointError):
+                disturbed.run({"frame": broken}, pass_nonfinite=False)
+        want, got = undisturbed.run({"frame": frame}), disturbed.run({"frame": frame}, pass_nonfinite=False)
+        np.testing.assert_array_equal(want["output"], got["output"])
+    assert np.isnan(disturbed.run({"frame": np.full_like(frames[0], np.nan)})["output"]).any()
+
+
+def test_states_go_out_and_come_in(exported: Exported) -> None:
+    engine = Engine(exported.path)
+    rng = np.random.default_rng(4)
+    first, second = engine.instance(), engine.instance()
+    for frame in rng.standard_normal((13, 1, 1, 12)).astype(np.float32):
+        first.run({"frame": frame})
+    second.load(first.store({"batch": 1}), {"batch": 1})
+    frame = rng.standard_normal((1, 1, 12)).astype(np.float32)
+    np.testing.assert_array_equal(
+        first.run({"frame": frame})["output"], second.run({"frame": frame})["output"]
+    )
+    for name, state in first.store({"batch": 1}).items():
+        np.testing.assert_array_equal(state, second.store({"batch": 1})[name])
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"engine_isa": "avx3"}, "--engine-isa 'avx3' is unknown"),
+        ({"cc": "no-such-compiler"}, "--cc no-such-compiler is no command"),
+        ({"engine_isa": "neon" if host_isa().name != "neon" else "avx2"}, "is not of this machine"),
+        ({"workspace_mib": 5}, "native has no --workspace-mib"),
+    ],
+)
+def test_what_cannot_be_built_is_refused_first(options: dict[str, Any], told: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=told):
+        export("mega", out=tmp_path / "b", target="native", compile=CompileOptions(**options))
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_compiler_that_fails_says_why(tmp_path: Path) -> None:
+    broken = tmp_path / "broken-cc"
+    broken.write_text("#!/bin/sh\necho model.cc:1: no >&2\nexit 3\n")
+    broken.chmod(0o755)
+    with pytest.raises(UserError, match=r"(?s)failed with exit status 3.*model.cc:1: no"):
+        _export(tmp_path / "b", cc=str(broken))
+    assert not (tmp_path / "b").exists()
+
+
+def test_source_only_compiles_nothing(tmp_path: Path) -> None:
+    exported = _export(tmp_path / "b", source_only=True, engine_isa="neon")
+    assert not list(exported.path.glob("engine/*.so")) and (exported.path / "engine/model.cc").is_file()
+    assert exported.report.runtimes[0].verdict == "not run"
+
+
+def _export(out: Path, **options: Any) -> Exported:
+    return export(
+        "sliding_window",
+        out=out,
+        settings=SMALL,
+        seq=9,
+        streaming=True,
+        runtimes=("native_engine",),
+        target="native",
+        compile=CompileOptions(**options),
+    )
+
+
+def _seal(path: Path, **changes: Any) -> None:
+    """Other words in `engine.json`, and a manifest whose hashes fit what is there."""
+    report = json.loads((path / "engine.json").read_text())
+    report["engines"][0] |= changes
+    (path / "engine.json").write_text(json.dumps(report))
+    manifest = json.loads((path / MANIFEST).read_text())
+    for name, file in manifest["files"].items():
+        file |= {"sha256": sha256(path / name), "bytes": (path / name).stat().st_size}
+    seal(path, manifest)
