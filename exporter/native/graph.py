@@ -5,9 +5,12 @@ from __future__ import annotations
 import onnx_ir as ir
 from onnx_ir.passes import common
 
+from temport.custom_ops.domain import DOMAIN
 from temport.exporter.errors import UserError
+from temport.exporter.graph.layers import layer_of
 from temport.exporter.graph.standard_operator import is_standard
-from temport.exporter.native.forms import FORMS
+from temport.exporter.native.einsum import spell_einsums
+from temport.exporter.native.forms import FORMS, REFUSED
 
 
 def prepared(model: ir.Model) -> ir.Graph:
@@ -19,13 +22,20 @@ def prepared(model: ir.Model) -> ir.Graph:
     )
     for step in steps:
         step(model)
-    missing = sorted(
-        {
-            node.op_type if is_standard(node) else f"{node.domain}::{node.op_type}"
-            for node in model.graph
-            if node.op_type not in FORMS
-        }
-    )
+    spell_einsums(model.graph)
+    missing: dict[str, list[ir.Node]] = {}
+    for node in model.graph:
+        if node.op_type not in FORMS or not (is_standard(node) or node.domain == DOMAIN):
+            name = node.op_type if is_standard(node) else f"{node.domain}::{node.op_type}"
+            missing.setdefault(name, []).append(node)
     if missing:
-        raise UserError(f"--target native has no form of {', '.join(missing)}")
+        told = "; ".join(_told(name, nodes) for name, nodes in sorted(missing.items()))
+        raise UserError(f"--target native has no form of {told}")
     return model.graph
+
+
+def _told(name: str, nodes: list[ir.Node]) -> str:
+    """The operator, its first layer, and why it has no form."""
+    layers = [layer for layer in map(layer_of, nodes) if layer]
+    where = f" in {layers[0]}" if layers else ""
+    return name + where + (f", for {REFUSED[name]}" if name in REFUSED else "")
