@@ -36,6 +36,8 @@ class NoDenormals {
     asm volatile("msr fpcr, %0" : : "r"(before_ | (uint64_t{1} << 24)));
   }
   ~NoDenormals() { asm volatile("msr fpcr, %0" : : "r"(before_)); }
+#else
+  NoDenormals() {}
 #endif
   NoDenormals(const NoDenormals&) = delete;
   NoDenormals& operator=(const NoDenormals&) = delete;

@@ -100,7 +100,7 @@ def build_native(
     name = f"m{name}" if name[0].isdigit() else name
     model = ir.from_proto(body_domains.read_model(model_path))
     model_sha256 = _sha256(model_path)
-    graph = prepared(model)
+    graph = prepared(model, declaration.axes)
     plan = Plan(graph, declaration, isa, FORMS)
     folder.mkdir()
     (folder / _MODEL).write_text(source(plan, declaration, name, model_sha256, version()))

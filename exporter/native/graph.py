@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import onnx_ir as ir
 from onnx_ir.passes import common
 
 from temport.custom_ops.domain import DOMAIN
+from temport.exporter.declare.declaration import Axis
 from temport.exporter.errors import UserError
 from temport.exporter.graph.layers import layer_of
 from temport.exporter.graph.standard_operator import is_standard
 from temport.exporter.native.einsum import spell_einsums
 from temport.exporter.native.forms import FORMS, REFUSED
+from temport.exporter.native.shapes import complete_shapes
 
 
-def prepared(model: ir.Model) -> ir.Graph:
-    """The graph of `model`, which is changed in place. UserError names the operators that have no native form."""
+def prepared(model: ir.Model, axes: Mapping[str, Axis]) -> ir.Graph:
+    """The graph of `model`, which is changed in place, where inputs have these axes. UserError names the operators that
+    have no native form.
+    """
     steps = (
         common.InlinePass(criteria=lambda function: function.name not in FORMS),
         common.LiftConstantsToInitializersPass(size_limit=0),
@@ -22,6 +28,7 @@ def prepared(model: ir.Model) -> ir.Graph:
     )
     for step in steps:
         step(model)
+    complete_shapes(model, axes)
     spell_einsums(model.graph)
     missing: dict[str, list[ir.Node]] = {}
     for node in model.graph:

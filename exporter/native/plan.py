@@ -228,7 +228,7 @@ class Plan:
         while name in self._names:
             name += "_"
         self._names.add(name)
-        self.lines.append(f"auto* const {name} = {code.format(sized.type)};")
+        self.lines.append(f"[[maybe_unused]] auto* const {name} = {code.format(sized.type)};")
         self._tensors[value] = Tensor(name, sized.type, sized.shape)
 
 

@@ -22,6 +22,7 @@ from temport.exporter.native.einsum import spell_einsums
 from temport.exporter.native.graph import prepared
 from temport.exporter.native.isa import ISAS
 from temport.exporter.native.plan import Plan
+from temport.exporter.native.shapes import complete_shapes
 from temport.exporter.native.sizes import size_of
 from tests.native_engine import (
     elementwise_cases,
@@ -107,7 +108,7 @@ def _refusal(model: onnx.ModelProto) -> str:
     for node in given.graph:
         keep_layer(node, "encoder.2")
     with pytest.raises(UserError) as refused:
-        Plan(prepared(given), declaration, ISAS["portable"], forms.FORMS)
+        Plan(prepared(given, declaration.axes), declaration, ISAS["portable"], forms.FORMS)
     return str(refused.value)
 
 
@@ -172,3 +173,32 @@ def test_einsum_as_a_product(equation: str) -> None:
 def test_sizes_in_cpp(text: str, code: str, most: int) -> None:
     found = size_of(ir.SymbolicDim(text), {"seq": (1, 20), "batch": (1, 2)})
     assert found is not None and (str(found), found.most) == (code, most)
+
+
+def test_sizes_that_inference_loses_are_found() -> None:
+    """A group of channels and a computed length are; what no expression says stays open."""
+    model = ir.from_proto(
+        onnx.parser.parse_model(
+            """<ir_version: 10, opset_import: ["" : 20]>
+            g (float[b, 6, m] x) => (float[?, ?, ?] grouped, int64[?] counted, float[?, ?] chosen)
+            <int64[3] by_group = {0, 3, -1}, int64 zero = {0}, int64 one = {1}, int64 two = {2}, int64[1] first = {2}>
+            {
+                made = Reshape(x, by_group)
+                grouped = Relu(made)
+                sizes = Shape(x)
+                length = Gather(sizes, first)
+                limit = Squeeze(length)
+                half = Div(limit, two)
+                counted = Range(zero, half, one)
+                flat = Flatten(x)
+                positive = NonZero(flat)
+                chosen = Cast<to = 1>(positive)
+            }"""
+        )
+    )
+    axes = {name: AXES[name] for name in ("b", "m")}
+    complete_shapes(model, axes)
+    found = [[str(dim) for dim in value.shape or ()] for value in model.graph.outputs[:2]]
+    assert found == [["b", "3", "2 * m"], ["m // 2"]]
+    ranges = {name: (axis.min, axis.max) for name, axis in axes.items()}
+    assert size_of((model.graph.outputs[2].shape or ir.Shape([1, 1]))[1], ranges) is None
