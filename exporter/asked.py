@@ -84,6 +84,11 @@ def read_config(path: Path, given: Collection[str] = ()) -> dict[str, Any]:
         raise UserError(f"--config {path} cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"--config {path} is not TOML: {error}") from error
+    return options_in(found, path, given)
+
+
+def options_in(found: Mapping[str, Any], path: Path, given: Collection[str] = ()) -> dict[str, Any]:
+    """The same of a table that stands in the file."""
     if unknown := next((name for name in found if name not in OPTIONS), None):
         raise UserError(f"{path}: {unknown!r} is no option of an export; {did_you_mean(unknown, OPTIONS)}")
     left = SOURCES if any(name in given for name in SOURCES) else ()

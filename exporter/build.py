@@ -20,6 +20,7 @@ from temport.exporter.graph import operators
 from temport.exporter.graph.flops import count_flops, uncounted
 from temport.exporter.graph.masks import BakedMask, MaskError, check_masks, computed_masks, reaches_softmax
 from temport.exporter.graph.standard_operator import is_standard
+from temport.exporter.logs import LOG
 from temport.exporter.passes.order import PASSES, SIMPLIFYING, Pass, Work, way_out
 from temport.exporter.passes.precision import PrecisionChange
 from temport.exporter.trace.trace import Traced, trace
@@ -156,8 +157,11 @@ def _run(step: Pass, work: Work) -> PassRun:
             f"the pass {step.name} failed on this model ({type(error).__name__}: {error}); {way_out(step.name)}, "
             "and please report it"
         ) from error
-    seconds = time.perf_counter() - start
-    return PassRun(step.name, step.why, changed, sum(1 for _ in work.model.graph.all_nodes()), seconds)
+    seconds, nodes = time.perf_counter() - start, sum(1 for _ in work.model.graph.all_nodes())
+    LOG.debug(
+        "pass %s: %s, %d nodes, %.1f ms", step.name, "changed" if changed else "-", nodes, seconds * 1e3
+    )
+    return PassRun(step.name, step.why, changed, nodes, seconds)
 
 
 def _check_masks(work: Work) -> None:

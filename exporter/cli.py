@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from pathlib import Path
@@ -10,13 +11,17 @@ from typing import Annotated
 import typer
 
 from temport.exporter.bench.deploy_command import bench_deploy
+from temport.exporter.bench.engine_command import bench_engine
 from temport.exporter.bench.engines_command import bench_engines
 from temport.exporter.bench.gpu_command import bench_gpu
 from temport.exporter.bench.model_command import bench_model
+from temport.exporter.bench.modules_command import bench_modules
 from temport.exporter.bench.ops_command import bench_ops
 from temport.exporter.bundle.options import Digest, Strict
 from temport.exporter.certify.certify_command import certify
 from temport.exporter.command import VERBOSE, Guarded, run
+from temport.exporter.errors import UserError
+from temport.exporter.logs import listen
 from temport.exporter.serve.triton_command import triton
 
 app = typer.Typer(
@@ -31,7 +36,9 @@ bench = typer.Typer(help="Measure side by side, interleaved.", no_args_is_help=T
 app.add_typer(bench, name="bench")
 bench.command("ops")(bench_ops)
 bench.command("model")(bench_model)
+bench.command("modules")(bench_modules)
 bench.command("gpu")(bench_gpu)
+bench.command("engine")(bench_engine)
 bench.command("engines")(bench_engines)
 bench.command("deploy")(bench_deploy)
 app.command("certify")(certify)
@@ -52,10 +59,19 @@ def temport(
         typer.Option("--version", help="Print the version and end.", callback=_print_version, is_eager=True),
     ] = False,
     verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Show the trace of what fails, before the sentence.")
+        bool,
+        typer.Option(
+            "--verbose", "-v", help="Show every pass, and the trace of what fails before the sentence."
+        ),
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Show results and errors alone, no progress.")
     ] = False,
 ) -> None:
     """Temporal attention models, from torch to every runtime."""
+    if verbose and quiet:
+        raise UserError("give -v or -q, not both")
+    listen(logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO)
     if verbose:
         os.environ[VERBOSE] = "1"
 
@@ -196,7 +212,7 @@ def export(
     engine_isa: Annotated[
         str | None,
         typer.Option(
-            help="Instruction set of a native engine: avx512, avx2, sse42, neon or portable. Default: this machine's."
+            help="Instructions of a native engine: avx512, avx2, sse42, neon, wasm or portable. Default: the machine's."
         ),
     ] = None,
     source_only: Annotated[

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from temport.plugins import first_line
 
-_LIBRARIES = tuple(str(Path(sysconfig.get_path(name))) for name in ("stdlib", "purelib", "platlib"))
+_STDLIB = sysconfig.get_path("stdlib")
 _OURS = str(Path(__file__).parents[1])
+_MACHINERY = frozenset({"torch", "onnx", "onnx_ir", "onnxscript", "numpy", "temport"})
 
 
 class UserError(Exception):
@@ -59,9 +60,29 @@ def told(error: BaseException) -> str:
 
 
 def own_line(frames: Iterable[traceback.FrameSummary]) -> str:
-    """The last of the frames that is in a user's own file: ` (file, line n: code)`; empty where none is."""
-    own = [f for f in frames if not f.filename.startswith((*_LIBRARIES, _OURS, "<")) and f.lineno]
-    if not own:
-        return ""
-    code = f": {own[-1].line}" if own[-1].line else ""
-    return f" ({own[-1].filename}, line {own[-1].lineno}{code})"
+    """The last of the frames that is in a user's own file: ` (file, line n: code)`; empty where none is.
+
+    Where it calls a package, the last line there too: a model of a package fails in lines that a user did not write.
+    """
+    told = [f for f in frames if f.lineno and not _is_machinery(f.filename)]
+    own = [f for f in told if not _packages(f.filename)]
+    places = [_place(f) for f in (*own[-1:], *(told[-1:] if told[-1:] != own[-1:] else []))]
+    return f" ({'; in '.join(places)})" if places else ""
+
+
+def _place(frame: traceback.FrameSummary) -> str:
+    return f"{frame.filename}, line {frame.lineno}{f': {frame.line}' if frame.line else ''}"
+
+
+def _packages(file: str) -> tuple[str, ...]:
+    """Where a file of an installed distribution lies in it; empty for any other file."""
+    parts = Path(file).parts
+    folder = next((i for i, part in enumerate(parts) if part in ("site-packages", "dist-packages")), None)
+    return () if folder is None else parts[folder + 1 :]
+
+
+def _is_machinery(file: str) -> bool:
+    """Whether a file is Python's, ours or of what runs a model: its lines tell nothing about a model."""
+    if installed := _packages(file):
+        return installed[0] in _MACHINERY
+    return file.startswith((_STDLIB, _OURS, "<"))

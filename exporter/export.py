@@ -23,10 +23,13 @@ from temport.exporter.declare.live import Range, input_specs
 from temport.exporter.declare.loading import source_file
 from temport.exporter.declare.program import program_module, program_specs
 from temport.exporter.errors import UserError
+from temport.exporter.logs import LOG
+from temport.exporter.native.engine import TARGET as NATIVE
 from temport.exporter.parity.before_rounding import BeforeRounding
 from temport.exporter.parity.cases import Case
 from temport.exporter.parity.guilty import guilty_pass
 from temport.exporter.parity.overflow import find_overflow
+from temport.exporter.parity.replay import record
 from temport.exporter.parity.result import MaskPicture, ParityReport, PassRow
 from temport.exporter.parity.serial import write_json
 from temport.exporter.parity.trial import Trial, cases_for
@@ -67,7 +70,9 @@ def export(
     ranges: Mapping[str, Range] | None = None,
     **asked: Any,
 ) -> Exported:
-    """What `temport export` does, without a word on the terminal.
+    """What `temport export` does, without a word on the terminal but for what the report warns of.
+
+    The logger "temport" says the steps (INFO) and the passes (DEBUG).
 
     model   an architecture's name; a module, which is copied and put into eval mode; or a program of torch.export,
             which states its inputs itself. `onnx=` names an ONNX file
@@ -106,7 +111,10 @@ def export(
         request = ExportRequest(**(found | asked | texts | paths))
     except TypeError as error:
         raise UserError(f"export has {', '.join(f.name for f in fields(ExportRequest))}; {error}") from error
-    return run_export(request, Terminal(quiet=True))
+    exported = run_export(request, Terminal(quiet=True))
+    for warning in exported.report.warnings:
+        LOG.warning("%s: %s", exported.path.name, warning)
+    return exported
 
 
 def _texts(ranges: Mapping[str, Range]) -> dict[str, Any]:
@@ -127,26 +135,28 @@ def run_export(request: ExportRequest, console: Console | None = None) -> Export
         progress.step("declaring")
         declaration, module = declared(request)
         cases = cases_for(declaration, request.inputs)
-        with staged(request.out or default_out(declaration)) as work:
+        out = (request.out or default_out(declaration)).absolute()
+        with staged(out) as work, kept_passes(request.keep_passes) as keep:
+            Trial.of(declaration, work / "model.onnx", module).attempt(cases[0])
             progress.step("tracing")
             traced = trace(module, declaration)
             progress.step("rewriting")
             before = BeforeRounding() if declaration.precision in HALF else None
-            with kept_passes(request.keep_passes) as keep:
-                built = rewrite(traced, declaration, _both(keep, before))
+            built = rewrite(traced, declaration, _both(keep, before))
             declaration = built.declaration
             save(built, work / "model.onnx", request.external_data)
             (work / "weights.safetensors").write_bytes(weights.serialise(module))
             told = _overflows(built, cases)
-            engine = None
-            if request.target is not None:
-                name = (request.out or default_out(declaration)).name
-                engine = add_engine(request.target, request.compile, work, name, declaration, progress)
-                told = (*told, *engine.warnings)
             trial = Trial.of(declaration, work / "model.onnx", module, before)
             progress.step("float64 oracle")
             truths = trial.truths(cases)
             write_vectors(work / "vectors.npz", to_vectors(truths))
+            engine = None
+            if request.target is not None:
+                engine = add_engine(request.target, request.compile, work, out.name, declaration, progress)
+                told = (*told, *engine.warnings)
+            if request.target == NATIVE:
+                record(trial.subject, cases)
             report = trial.run(cases, runtimes, truths, progress.parity)
             if not report.passed and (guilty := guilty_pass(built, report, truths)) is not None:
                 report = replace(report, reasons=(*report.reasons, guilty))
@@ -165,7 +175,6 @@ def run_export(request: ExportRequest, console: Console | None = None) -> Export
             digest = write_manifest(
                 work, declaration, built.mask_records(), {"verdict": report.verdict} | _source(declaration)
             )
-    out = (request.out or default_out(declaration)).absolute()
     print_table(report, console)
     if engine is not None:
         console.print(engine.summary, soft_wrap=True, highlight=False)

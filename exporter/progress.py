@@ -1,21 +1,24 @@
-"""One line that says what is being done, and for how long; silent where nobody watches."""
+"""One line that says what is being done, and for how long; silent where nobody listens."""
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import Self
 
 from rich.console import Console
 
+from temport.exporter.logs import LOG
+
 SECONDS_BETWEEN_DETAILS = 10
 
 
 class Progress:
-    """A status line on a terminal; on anything else (a log, CI) one line per step."""
+    """A status line on a terminal; on anything else (a log, CI) and among lines of DEBUG one INFO per step."""
 
     def __init__(self, console: Console) -> None:
-        self.console = console
-        self.status = console.status("") if console.is_terminal else None
+        shown = console.is_terminal and not console.quiet and LOG.isEnabledFor(logging.INFO)
+        self.status = console.status("") if shown and not LOG.isEnabledFor(logging.DEBUG) else None
         self.started = self.told = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -34,7 +37,7 @@ class Progress:
         if self.status is not None:
             self.status.update(text)
         else:
-            self.console.print(text, markup=False, highlight=False)
+            LOG.info(text)
 
     def detail(self, what: str) -> None:
         """Say more about a long step: always on a terminal, now and then in a log."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from temport.exporter.declare.loading import load_factory, source_file
 from temport.exporter.declare.modules import called_as
 from temport.exporter.errors import UserError, users_code
 from temport.exporter.onnx_source.declare import reopened
-from temport.exporter.parity.cases import Case
+from temport.exporter.parity.cases import Case, check_names
 from temport.exporter.parity.gate import merge
 from temport.exporter.parity.oracle import Truth
 from temport.exporter.parity.serial import read_json, write_json
@@ -33,7 +34,7 @@ from temport.exporter.progress import Progress
 from temport.exporter.report.html import write_html
 from temport.exporter.report.table import print_table
 from temport.exporter.runtimes import runtime_named
-from temport.exporter.runtimes.runner import replay
+from temport.exporter.runtimes.runner import check_program, replay
 from temport.exporter.terminal import Terminal
 
 
@@ -60,9 +61,14 @@ def run_parity_of_bundle(
     """
     console = console or Terminal()
     chosen = [runtime_named(name) for name in runtimes] or None
+    for runner in runners:
+        check_program(runner)
     bundle = open_bundle(path, digest, strict=strict)
     declaration = bundle.declaration
     own = own_cases(declaration, inputs)
+    if out is not None:
+        with _writing(out):
+            out.mkdir(parents=True, exist_ok=True)
     with Progress(console) as progress:
         progress.step("rebuilding")
         module = rebuilt_module(bundle, source)
@@ -72,6 +78,7 @@ def run_parity_of_bundle(
         for runner in runners:
             progress.step(f"replaying in {runner.name}")
             report = merge(report, replay(runner, path))
+    open_bundle(path, bundle.digest)  # runtimes open files themselves: they still are what was hashed
     earlier = read_json(path / "report.json")
     report = replace(
         report,
@@ -87,15 +94,20 @@ def run_parity_of_bundle(
         digest=bundle.digest,
     )
     if out is not None:
-        try:
-            out.mkdir(parents=True, exist_ok=True)
+        with _writing(out):
             write_json(report, out / "report.json")
             write_html(report, out / "report.html")
-        except OSError as error:
-            raise UserError(f"cannot write to {out}: {error.strerror}; choose another --out") from error
     print_table(report, console)
     console.print(f"digest {bundle.digest}", soft_wrap=True)
     return report.passed
+
+
+@contextlib.contextmanager
+def _writing(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"cannot write to {out}: {error.strerror}; choose another --out") from error
 
 
 def rebuilt_module(bundle: Bundle, source: str | None = None) -> nn.Module | None:
@@ -152,5 +164,7 @@ def _known_or_recorded(
             f"the bundle was made of {bundle.declaration.module}; without it only the recorded inputs have a truth, so "
             "give --module PATH.py:FACTORY, or the file, or leave --input out"
         )
-    truths = (*read_vectors(bundle.path / "vectors.npz"), *(trial.truths(own) if own else ()))
+    recorded = read_vectors(bundle.path / "vectors.npz")
+    check_names([*(truth.case for truth in recorded), *own])
+    truths = (*recorded, *(trial.truths(own) if own else ()))
     return tuple(truth.case for truth in truths), truths

@@ -63,6 +63,7 @@ def run_verify(
         )
         differing = ()
     differing = (*differing, *_differing_bodies(bundle))
+    open_bundle(path, bundle.digest)  # what was compared is still what was hashed
     console.print(f"compared: {done}", soft_wrap=True)
     for what in differing:
         console.print(f"differs: {what}", soft_wrap=True)
@@ -76,14 +77,14 @@ def run_verify(
 def _differing_files(bundle: Bundle, made: Path) -> Iterator[str]:
     names = {name for name in bundle.manifest["files"] if name == MODEL or is_weights(name)}
     for name in sorted(names | {file.name for file in made.iterdir()}):
-        theirs, ours = bundle.file(name), made / name
-        if theirs is None or not ours.exists() or theirs.read_bytes() != ours.read_bytes():
+        ours = made / name
+        if bundle.file(name) is None or not ours.exists() or bundle.read(name) != ours.read_bytes():
             yield name
 
 
 def _differing_bodies(bundle: Bundle) -> Iterator[str]:
     """Functions of the file that are not this version's own for its nodes, and those that it lacks."""
-    model = onnx.load(bundle.model_path, load_external_data=False)
+    model = onnx.ModelProto.FromString(bundle.read(MODEL))
     theirs = _functions(model)
     try:
         ours = _functions(_with_own_bodies(model, bundle.declaration))

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from rich.console import Console
 
 import temport
+from temport.exporter.bundle.directory import open_bundle, write_manifest
 from temport.exporter.errors import UserError
 from temport.exporter.export import run_export
 from temport.exporter.request import ExportRequest
+from temport.exporter.runtimes.onnxruntime_cpu import OrtSession
 
 ROOT = Path(__file__).parents[1]
+WEIGHTS = "model.onnx.data"
 SMALL = ("embed_dim=6", "hidden_size=8", "num_layers=1")
 USERS_OWN = ("graphs", "exporter", "custom_ops", "session", "errors", "trace", "report", "build")
 
@@ -122,11 +128,60 @@ def test_loading_checks_the_files(bundle: Path, tmp_path: Path) -> None:
         temport.load(bundle, digest="0" * 64)
 
 
-def test_export_is_the_command(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def beside(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundle with its weights in a file beside the model."""
+    made = Path(shutil.copytree(bundle, tmp_path_factory.mktemp("beside") / "mega"))
+    model = onnx.load(made / "model.onnx")
+    onnx.save(model, made / "model.onnx", save_as_external_data=True, location=WEIGHTS, size_threshold=100)
+    write_manifest(made, open_bundle(bundle).declaration, [], {})
+    return made
+
+
+@pytest.mark.parametrize("name", ["model.onnx", WEIGHTS])
+@pytest.mark.parametrize("when", ["after it was checked", "after it was read"])
+def test_what_is_loaded_is_what_was_hashed(
+    name: str, when: str, beside: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file is exchanged for one that ONNX Runtime would take as well, between its hash and its use."""
+    taken = Path(shutil.copytree(beside, tmp_path / "taken"))
+
+    def exchange() -> None:
+        content = bytearray((taken / name).read_bytes())
+        if name == WEIGHTS:
+            content = bytearray(len(content))
+        else:
+            model = onnx.ModelProto.FromString(bytes(content))
+            model.graph.node.append(onnx.helper.make_node("Neg", ["output"], ["negative"]))
+            model.graph.output[0].name = "negative"
+            content = bytearray(model.SerializeToString())
+        (taken / name).write_bytes(content)
+
+    if when == "after it was checked":
+        monkeypatch.setattr(
+            "temport.session.open_bundle", lambda *a, **k: (open_bundle(*a, **k), exchange())[0]
+        )
+        with pytest.raises(UserError, match=f"{name} differs from its manifest"):
+            temport.load(taken)
+        return
+    inputs = {"state_sequence": np.ones((1, 9, 6), np.float32)}
+    expected = temport.load(beside)(inputs)["output"]
+    monkeypatch.setattr("temport.session.OrtSession", lambda *a: (exchange(), OrtSession(*a))[1])
+    assert np.array_equal(temport.load(taken)(inputs)["output"], expected)
+
+
+def test_export_is_the_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "temport")
     exported = temport.export(
         "mega", settings=SMALL, seq=9, runtimes=("onnxruntime_cpu",), out=tmp_path / "b"
     )
     assert exported.passed and exported.path == tmp_path / "b" and exported.report.verdict == "pass"
+    said = [(record.levelname, record.message) for record in caplog.records if record.name == "temport"]
+    assert any(level == "INFO" and "tracing" in text for level, text in said)
+    assert any(level == "DEBUG" and text.startswith("pass prune: changed") for level, text in said)
+    assert capsys.readouterr() == ("", "")
     with pytest.raises(UserError, match=r"export has arch, module, .* 'sequence'"):
         temport.export("mega", sequence=9)
 

@@ -64,7 +64,7 @@ inline float phi_row(float* x, int64_t n, bool elu, const float* z) {
     for (int64_t j = 0; j < n; j += kWidth) {
       const Float y = elu1(load(x + j));
       store(x + j, y);
-      sums += y * load(z + j);
+      sums = fused(y, load(z + j), sums);
     }
   } else {
     for (int64_t j = 0; j < n; j += kWidth) sums += load(x + j) * load(z + j);
@@ -141,7 +141,7 @@ class LinearRun {
   void hand_over(bool starts_block, bool last) {
     const StageTimer timer(kStateStage);
     LinearState& state = p_.states[sequence_];
-    for (int spins = 0; state.turn.load(std::memory_order_acquire) != index_; ++spins) p_.wait(spins);
+    for (int spins = 0; __atomic_load_n(&state.turn, __ATOMIC_ACQUIRE) != index_; ++spins) p_.wait(spins);
     if (p_.split_blocks) {
       if (starts_block) __builtin_memcpy(state.snapshot, state.sum, size_t(p_.state_floats) * 4);
       __builtin_memcpy(l_.before, state.snapshot, size_t(p_.state_floats) * 4);
@@ -151,7 +151,7 @@ class LinearRun {
       if (!p_.split_blocks) store(l_.before + i, sum);
       if (!last) store(state.sum + i, sum + load(l_.sum + i));
     }
-    state.turn.store(index_ + 1, std::memory_order_release);
+    __atomic_store_n(&state.turn, index_ + 1, __ATOMIC_RELEASE);
   }
 
   // o += row_sum * phi(q) S / (phi(q).z + eps): with the division by row_sum still to come, the linear part is added.

@@ -66,8 +66,8 @@ class BlockLinearAttention {
   static void pass_turn(const BlockLinearProblem& p, int64_t task) {
     const int64_t sequences = p.attention.batch * p.attention.heads, chunk = task / sequences;
     LinearState& state = p.states[task % sequences];
-    while (state.turn.load(std::memory_order_acquire) != chunk) std::this_thread::yield();
-    state.turn.store(chunk + 1, std::memory_order_release);
+    while (__atomic_load_n(&state.turn, __ATOMIC_ACQUIRE) != chunk) std::this_thread::yield();
+    __atomic_store_n(&state.turn, chunk + 1, __ATOMIC_RELEASE);
   }
 
   const std::string label_;

@@ -95,7 +95,7 @@ class LinearStep {
          column += kWidth, i += kWidth) {
       const int64_t count = Whole ? kWidth : least(kWidth, end - i);
       const Float earlier = load_some<T>(p.earlier, i, count), block = load_some<T>(p.block, i, count);
-      store(y + column, load(y + column) + q * earlier);
+      store(y + column, fused(q, earlier, load(y + column)));
       const Float added = as_rounded(k * load(values + column)) - load_some<T>(p.lost, i, count);
       const Float grown = as_held<T>(block + added);
       const Float complete = from_bits(bits(grown) & complete_block);

@@ -35,9 +35,9 @@ struct LayerNormOf : LayerNormArrays {
   static constexpr int64_t width = Width;
   float epsilon;
 };
-template <int64_t Width, bool Add, typename Rows>
+template <int64_t Width, bool Add, bool Centred, typename Rows>
 void layer_norm(Rows rows, float epsilon, const LayerNormArrays& arrays) {
-  normalise<Add>(LayerNormOf<Width>{arrays, epsilon}, 0, rows);
+  normalise<Add, Centred>(LayerNormOf<Width>{arrays, epsilon}, 0, rows);
 }
 
 struct RecurrentArrays {

@@ -5,6 +5,7 @@
 #include "layers.h"
 #include "normalise.h"
 #include "picks.h"
+#include "states.h"
 #include "temport_engine.h"
 #include "windows.h"
 
@@ -24,7 +25,8 @@ template <typename T>
 TEMPORT_INLINE T* at(unsigned char* memory, int64_t offset) {
   return reinterpret_cast<T*>(memory + offset);
 }
-// Denormals are zero while this lives: a stream that goes silent would decay into them, and they are slow.
+// Denormals are zero while this lives, where a processor can do that: a stream that goes silent would decay into them, and
+// they are slow.
 class NoDenormals {
  public:
 #if defined(__x86_64__)
@@ -36,6 +38,12 @@ class NoDenormals {
     asm volatile("msr fpcr, %0" : : "r"(before_ | (uint64_t{1} << 24)));
   }
   ~NoDenormals() { asm volatile("msr fpcr, %0" : : "r"(before_)); }
+#elif defined(__ARM_FP)
+  NoDenormals() {
+    asm volatile("vmrs %0, fpscr" : "=r"(before_));
+    asm volatile("vmsr fpscr, %0" : : "r"(before_ | (uint32_t{1} << 24)));
+  }
+  ~NoDenormals() { asm volatile("vmsr fpscr, %0" : : "r"(before_)); }
 #else
   NoDenormals() {}
 #endif
@@ -43,10 +51,10 @@ class NoDenormals {
   NoDenormals& operator=(const NoDenormals&) = delete;
 
  private:
-#if defined(__x86_64__)
-  unsigned before_;
-#elif defined(__aarch64__)
+#if defined(__aarch64__)
   uint64_t before_;
+#elif defined(__x86_64__) || defined(__ARM_FP)
+  uint32_t before_;
 #endif
 };
 

@@ -38,7 +38,10 @@ typedef struct temport_engine_tensor {
 typedef enum temport_engine_code {
   TEMPORT_ENGINE_OK = 0,
   TEMPORT_ENGINE_NONFINITE = 6, /* a float input holds NaN or infinity: outputs and state are as they were */
-  TEMPORT_ENGINE_SIZE = 3       /* the size of an axis is outside its range: nothing was run */
+  TEMPORT_ENGINE_SIZE = 3,      /* the size of an axis is outside its range, or there is no such entry: nothing was done */
+  TEMPORT_ENGINE_NO_STATE = 7,  /* restore: these bytes are no saved state, */
+  TEMPORT_ENGINE_OTHER_MODEL = 8, /* are that of another model, */
+  TEMPORT_ENGINE_DAMAGED = 9      /* or are damaged; the state is as it was */
 } temport_engine_code;
 
 #define TEMPORT_ENGINE_PASS_NONFINITE 1u /* flag of run: NaN and infinity are computed like any other number */
@@ -61,10 +64,19 @@ typedef struct temport_engine {
   /* The states as dense tensors, in the order of the table and in the layout of the model: in, and out. */
   void (*load)(void* memory, const int64_t* sizes, const void* const* states);
   void (*store)(const void* memory, const int64_t* sizes, void* const* states);
+  /* The state of one entry of the batch, an independent stream, as bytes: those that the C++, Python and JavaScript streams
+   * of the same model save and restore. `saved` has room for `saved_bytes`, and begins where an int64_t may. */
+  size_t (*saved_bytes)(const int64_t* sizes);
+  temport_engine_code (*save)(const void* memory, const int64_t* sizes, int64_t entry, void* saved);
+  temport_engine_code (*restore)(void* memory, const int64_t* sizes, int64_t entry, const void* saved, size_t bytes);
 } temport_engine;
 
+#ifndef TEMPORT_ENGINE_EXPORT
+#define TEMPORT_ENGINE_EXPORT /* an engine's own source says here that its library shows the function */
+#endif
+
 /* Of a shared library. An engine that is linked into a program is asked by its name, `<name>_engine()`. */
-const temport_engine* temport_engine_of_this_library(void);
+TEMPORT_ENGINE_EXPORT const temport_engine* temport_engine_of_this_library(void);
 
 #ifdef __cplusplus
 }

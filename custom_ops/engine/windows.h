@@ -94,7 +94,7 @@ inline void convolve_few(const float* x, int64_t batch, int64_t groups, int64_t 
               const int64_t at = w.columns.at(0, j), step = w.columns.stride;
               const int64_t begin = at < 0 ? (step - 1 - at) / step : 0;
               const int64_t end = least(w.columns.out, at < w.columns.in ? (w.columns.in - 1 - at) / step + 1 : 0);
-              for (int64_t p = begin; p < end; ++p) y[p] += *tap * from[at + p * step];
+              for (int64_t p = begin; p < end; ++p) y[p] = fused(*tap, from[at + p * step], y[p]);
             }
           }
       }

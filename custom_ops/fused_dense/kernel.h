@@ -36,8 +36,12 @@ TEMPORT_INLINE void finish_columns(const float* sums, const float* bias, const f
 #pragma GCC unroll 4
   for (int v = 0; v < kPanel; v += kWidth) {
     Float value = activate<A>(load(sums + v) + load(bias + v));
-    if (factor != nullptr) value *= load(factor + v);
-    if (addend != nullptr) value += load(addend + v);
+    if (factor != nullptr && addend != nullptr)
+      value = fused(value, load(factor + v), load(addend + v));
+    else if (factor != nullptr)
+      value *= load(factor + v);
+    else if (addend != nullptr)
+      value += load(addend + v);
     store(y + v, value);
   }
 }

@@ -21,8 +21,8 @@ struct GruCell {
 #pragma GCC unroll 4
     for (int v = 0; v < kPanel; v += kWidth) {
       const Float z = sigmoid(load(gates + v)), r = sigmoid(load(gates + kPanel + v));
-      const Float n = tanh(load(projected + 2 * kPanel + v) + r * load(recurrent + 2 * kPanel + v));
-      const Float after = (1.0f - z) * n + z * load(state + v);
+      const Float n = tanh(fused(r, load(recurrent + 2 * kPanel + v), load(projected + 2 * kPanel + v)));
+      const Float after = fused(z, load(state + v), (1.0f - z) * n);
       store(state + v, after);
       store(h + v, after);
     }

@@ -18,7 +18,7 @@ struct LstmCell {
 #pragma GCC unroll 4
     for (int v = 0; v < kPanel; v += kWidth) {
       const Float i = load(gates + v), o = load(gates + kPanel + v), f = load(gates + 2 * kPanel + v);
-      const Float cell = sigmoid(f) * load(c + v) + sigmoid(i) * tanh(load(gates + 3 * kPanel + v));
+      const Float cell = fused(sigmoid(f), load(c + v), sigmoid(i) * tanh(load(gates + 3 * kPanel + v)));
       store(c + v, cell);
       store(h + v, sigmoid(o) * tanh(cell));
     }

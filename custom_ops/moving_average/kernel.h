@@ -15,13 +15,13 @@ inline void convolve_frames(const float* x, const float* weight, int64_t length,
     for (; c + kWidth <= channels; c += kWidth) {
       const float* row = oldest + c;
       Float sum{};
-      for (int64_t i = first; i < taps; ++i, row += apart * channels) sum += load(weight + i * channels + c) * load(row);
+      for (int64_t i = first; i < taps; ++i, row += apart * channels) sum = fused(load(weight + i * channels + c), load(row), sum);
       store(y + t * channels + c, sum);
     }
     for (; c < channels; ++c) {
       const float* row = oldest + c;
       float sum = 0;
-      for (int64_t i = first; i < taps; ++i, row += apart * channels) sum += weight[i * channels + c] * *row;
+      for (int64_t i = first; i < taps; ++i, row += apart * channels) sum = fused(weight[i * channels + c], *row, sum);
       y[t * channels + c] = sum;
     }
   }

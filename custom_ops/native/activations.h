@@ -19,26 +19,26 @@ TEMPORT_INLINE Float sigmoid(Float x) {
 TEMPORT_INLINE Float tanh(Float x) {
   const Float e = exp_nonpositive(magnitude(x) * -2.0f);
   const Float far = (1.0f - e) / (1.0f + e), z = x * x;
-  Float p = z * (62.0f / 2835.0f) - 17.0f / 315.0f;
-  p = p * z + 2.0f / 15.0f;
-  p = p * z - 1.0f / 3.0f;
-  return select(z < 0.0625f, x + x * z * p, select(x < 0.0f, -far, far));
+  Float p = fused(z, 62.0f / 2835.0f, -17.0f / 315.0f);
+  p = fused(p, z, 2.0f / 15.0f);
+  p = fused(p, z, -1.0f / 3.0f);
+  return select(z < 0.0625f, fused(x * z, p, x), select(x < 0.0f, -far, far));
 }
 
 // The normal distribution function at -t, for t >= 0: exp(-t^2 / 2) times a polynomial in r = 1 / (1 + 0.3 t) without a
 // constant term, to 1.2e-7 of it. Beyond 13 it is 0.
 TEMPORT_INLINE Float normal_tail(Float t) {
-  const Float r = 1.0f / (t * 0.3f + 1.0f), r2 = r * r;
-  const Float a = r * 0x1.eefbd0p-4f + 0x1.e9fa14p-4f, b = r * 0x1.0b18a6p-3f + 0x1.96ec76p-4f;
-  const Float c = r * 0x1.ae5434p-3f - 0x1.d456fep-5f, d = r * 0x1.2882f4p-5f - 0x1.46690ep-3f;
-  const Float p = (d * r2 + c) * (r2 * r2) + (b * r2 + a);
+  const Float r = 1.0f / fused(t, 0.3f, 1.0f), r2 = r * r;
+  const Float a = fused(r, 0x1.eefbd0p-4f, 0x1.e9fa14p-4f), b = fused(r, 0x1.0b18a6p-3f, 0x1.96ec76p-4f);
+  const Float c = fused(r, 0x1.ae5434p-3f, -0x1.d456fep-5f), d = fused(r, 0x1.2882f4p-5f, -0x1.46690ep-3f);
+  const Float p = fused(fused(d, r2, c), r2 * r2, fused(b, r2, a));
   return p * r * exp2_nonpositive(-(t * t), 0.7213475204444817f);
 }
 
 // x times the normal distribution function: max(x, 0) - |x| tail(|x|).
 TEMPORT_INLINE Float gelu(Float x) {
   const Float t = min(magnitude(x), broadcast(16.0f));
-  return max(Float{}, x) - t * normal_tail(t);
+  return fused(-t, normal_tail(t), max(Float{}, x));
 }
 
 // x sigmoid(x). The sigmoid ends at 0, and 0 times -inf would be NaN.

@@ -197,6 +197,7 @@ void check_layer_norm(const Kernels& kernels, Bytes& bytes) {
   p.workers = 1 + bytes.below(3);
   const int threads = 1 + int(bytes.below(3));
   const bool added = bytes.below(2) == 1;
+  p.centred = bytes.below(2) == 1;
   const float mean = float(bytes.below(9)) - 4.0f;
   std::mt19937 random(static_cast<unsigned>(bytes.below(65536)));
   std::vector<float> x = draw(p.rows * p.width, random, -1);
@@ -217,7 +218,7 @@ void check_layer_norm(const Kernels& kernels, Bytes& bytes) {
       return double(x[n]) + (added ? double(r[n]) : 0.0);
     };
     double sum = 0, squares = 0;
-    for (int64_t i = 0; i < p.width; ++i) sum += at(i);
+    for (int64_t i = 0; i < p.width && p.centred; ++i) sum += at(i);
     for (int64_t i = 0; i < p.width; ++i) squares += std::pow(at(i) - sum / double(p.width), 2);
     const double factor = 1 / std::sqrt(squares / double(p.width) + double(p.epsilon));
     for (int64_t i = 0; i < p.width; ++i)

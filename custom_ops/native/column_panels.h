@@ -41,7 +41,7 @@ TEMPORT_INLINE void multiply_one_row(const float* x, int64_t x_apart, const floa
       const Float value = broadcast(x[p * x_apart + k]);
       const float* row = panels + p * apart + k * kPanel;
 #pragma GCC unroll 4
-      for (int v = 0; v < kPanelVectors; ++v) sum[p][v] += value * load(row + v * kWidth);
+      for (int v = 0; v < kPanelVectors; ++v) sum[p][v] = fused(value, load(row + v * kWidth), sum[p][v]);
     }
   }
 #pragma GCC unroll 8

@@ -1,8 +1,6 @@
 // The one inner loop of every kernel here: C[rows, columns] (+)= A[rows, n] B[n, columns], a tile held in registers.
 #pragma once
 
-#include <type_traits>
-
 #include "simd.h"
 
 namespace temport::TEMPORT_ISA {
@@ -45,7 +43,7 @@ inline void multiply_tile(const float* a, int64_t a_stride, int64_t n, const flo
     for (int r = 0; r < R; ++r) {
       const Float y = broadcast(a[r * a_stride + i]);
 #pragma GCC unroll 4
-      for (int v = 0; v < V; ++v) to[r][v] += y * x[v];
+      for (int v = 0; v < V; ++v) to[r][v] = fused(y, x[v], to[r][v]);
     }
     b += b_stride;
   };
@@ -71,16 +69,16 @@ inline void multiply_rows(int rows, const float* a, int64_t a_stride, int64_t n,
                           float* c, int64_t c_stride, bool accumulate, const float* next = nullptr,
                           int64_t stride = 0) {
   const auto tile = [&](auto count) __attribute__((always_inline)) {
-    multiply_tile<decltype(count)::value, V, InOrder, Fetch>(a, a_stride, n, b, b_stride, c, c_stride, accumulate, next,
+    multiply_tile<int(decltype(count){}), V, InOrder, Fetch>(a, a_stride, n, b, b_stride, c, c_stride, accumulate, next,
                                                              stride);
   };
   switch (rows) {
-    case 1: return tile(std::integral_constant<int, 1>{});
-    case 2: return tile(std::integral_constant<int, 2>{});
-    case 3: return tile(std::integral_constant<int, 3>{});
-    case 4: return tile(std::integral_constant<int, 4>{});
-    case 5: return tile(std::integral_constant<int, 5>{});
-    default: return tile(std::integral_constant<int, 6>{});
+    case 1: return tile(Fixed<1>{});
+    case 2: return tile(Fixed<2>{});
+    case 3: return tile(Fixed<3>{});
+    case 4: return tile(Fixed<4>{});
+    case 5: return tile(Fixed<5>{});
+    default: return tile(Fixed<6>{});
   }
 }
 

@@ -1,9 +1,8 @@
 // What a kernel is asked to do: plain data, shared by the op glue and by the kernels of every instruction set.
 #pragma once
 
-#include <atomic>
-#include <cstdint>
-#include <stddef.h>  // size_t without std:: (the ARM headers do not bring it)
+#include <stddef.h>
+#include <stdint.h>
 
 #define TEMPORT_INLINE inline __attribute__((always_inline))
 
@@ -57,7 +56,7 @@ struct AttentionProblem {
 // The running sums of one (batch, head) of the block-linear op where chunks hand them over. `turn` is the next chunk
 // that may touch them.
 struct alignas(64) LinearState {
-  std::atomic<int64_t> turn{0};
+  int64_t turn = 0;  // met by atomic operations alone
   float* sum = nullptr;       // running S and z
   float* snapshot = nullptr;  // S and z at the start of the current block, where a block has several chunks
 };
@@ -151,6 +150,7 @@ struct LayerNormProblem {
   float* y = nullptr;
   int64_t rows = 0, width = 0;
   float epsilon = 0;
+  bool centred = true;  // false: around 0, not around the mean
   int64_t workers = 1;
 
   // Filled by plan().

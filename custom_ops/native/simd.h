@@ -3,7 +3,7 @@
 // no inline function of a wide one can be linked into a narrow one.
 #pragma once
 
-#include <cstdint>
+#include <stdint.h>
 
 #if defined(__x86_64__) || defined(_M_X64)
 #include <immintrin.h>
@@ -104,6 +104,31 @@ TEMPORT_INLINE Float min(Float a, Float b) {
 #endif
 }
 
+// a * b + c, rounded once where the processor can. Engines are compiled with -ffp-contract=off: what is not written so
+// is rounded twice by every compiler for every instruction set, and all that fuse here give the same bits.
+#if defined(__FMA__) || defined(__aarch64__) || defined(__ARM_FEATURE_FMA) || defined(__FP_FAST_FMAF)
+TEMPORT_INLINE float fused(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
+TEMPORT_INLINE Float fused(Float a, Float b, Float c) {
+#if defined(__AVX512F__)
+  return (Float)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+#elif defined(__AVX2__)
+  return (Float)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+#elif defined(__x86_64__)
+  return (Float)_mm_fmadd_ps((__m128)a, (__m128)b, (__m128)c);
+#elif defined(__aarch64__)
+  return (Float)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
+#else
+  for (int i = 0; i < kWidth; ++i) c[i] = __builtin_fmaf(a[i], b[i], c[i]);
+  return c;
+#endif
+}
+#else
+TEMPORT_INLINE float fused(float a, float b, float c) { return a * b + c; }
+TEMPORT_INLINE Float fused(Float a, Float b, Float c) { return a * b + c; }
+#endif
+TEMPORT_INLINE Float fused(Float a, Float b, float c) { return fused(a, b, broadcast(c)); }
+TEMPORT_INLINE Float fused(Float a, float b, float c) { return fused(a, broadcast(b), broadcast(c)); }
+
 // A product whose rounding is kept: no compiler may fuse it with the sum that it goes into.
 TEMPORT_INLINE Float as_rounded(Float product) {
 #if defined(__AVX512F__)
@@ -112,7 +137,7 @@ TEMPORT_INLINE Float as_rounded(Float product) {
   asm("" : "+w"(product));
 #elif defined(__x86_64__)
   asm("" : "+x"(product));
-#else
+#elif !defined(__wasm__)  // which has nothing to fuse with
   asm("" : "+m"(product));
 #endif
   return product;
@@ -171,14 +196,14 @@ constexpr float kLog2E = 1.44269504088896341f;
 TEMPORT_INLINE Float exp2_nonpositive(Float x, float factor) {
   x = max(broadcast(-127.0f / factor), x);
   const Float rounder = broadcast(12582912.0f + 127.0f);  // 1.5 * 2^23: the sum with factor * x has n + 127 in the low bits
-  const Float shifted = x * factor + rounder;
-  const Float f = x * factor - (shifted - rounder);
-  Float p = f * 0x1.41fbbcp-13f + 0x1.5f3e54p-10f;
-  p = p * f + 0x1.3b2d4cp-7f;
-  p = p * f + 0x1.c6aee8p-5f;
-  p = p * f + 0x1.ebfbdcp-3f;
-  p = p * f + 0x1.62e430p-1f;
-  p = p * f + 1.0f;
+  const Float shifted = fused(x, broadcast(factor), rounder);
+  const Float f = fused(x, broadcast(factor), rounder - shifted);
+  Float p = fused(f, 0x1.41fbbcp-13f, 0x1.5f3e54p-10f);
+  p = fused(p, f, 0x1.3b2d4cp-7f);
+  p = fused(p, f, 0x1.c6aee8p-5f);
+  p = fused(p, f, 0x1.ebfbdcp-3f);
+  p = fused(p, f, 0x1.62e430p-1f);
+  p = fused(p, f, 1.0f);
   return p * from_bits(bits(shifted) << 23);
 }
 

@@ -55,7 +55,7 @@ inline void dot_rows(const float* q, const Rows& keys, int64_t key, int64_t widt
   for (int64_t d = 0; d < width; d += kWidth) {
     const Float x = load(q + d);
 #pragma GCC unroll 4
-    for (int n = 0; n < N; ++n) sum[n] += x * load(row[n] + d);
+    for (int n = 0; n < N; ++n) sum[n] = fused(x, load(row[n] + d), sum[n]);
   }
   for (int n = 0; n < N; ++n) s[n] = sum_of(sum[n]);
 }
@@ -68,7 +68,7 @@ inline void add_rows(const float* weight, const Rows& values, int64_t key, int64
   for (int64_t d = 0; d < width; d += kWidth) {
     Float sum = load(o + d);
 #pragma GCC unroll 4
-    for (int n = 0; n < N; ++n) sum += broadcast(weight[n]) * load(row[n] + d);
+    for (int n = 0; n < N; ++n) sum = fused(broadcast(weight[n]), load(row[n] + d), sum);
     store(o + d, sum);
   }
 }

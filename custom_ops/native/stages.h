@@ -2,7 +2,7 @@
 // stage_bench.
 #pragma once
 
-#include <cstdint>
+#include <stdint.h>
 
 namespace temport {
 

@@ -156,6 +156,7 @@ constexpr Row kRows[] = {
      [](Written& n, Draw& d) {
        const int64_t width = d.size();
        if (d.flag()) n.number("epsilon", 1e-3f);
+       if (d.flag()) n.integer("centred", d.flag());
        n.tensor(d.flag() ? Sizes{d.size(), width} : Sizes{d.few(), d.few(), width});
        n.tensor({width});
        n.tensor({width});

@@ -22,6 +22,7 @@ class ResidualLayerNorm {
 
   ResidualLayerNorm(const NodeInfo& node, DType, const Kernels& kernels) : label_(node.label()), kernels_(kernels) {
     epsilon_ = node.number("epsilon", 1e-5f);
+    centred_ = node.integer("centred", 1, 0, 1) == 1;
     workers_ = std::max(1u, std::thread::hardware_concurrency());
     scale_ = node.constant(1);
     bias_ = node.constant(2);
@@ -38,6 +39,7 @@ class ResidualLayerNorm {
     p.bias = parameter(call, 2, "B", bias_, p.width);
     if (addend.data != nullptr) p.addend = floats(label_, "R", addend, x.shape);
     p.epsilon = epsilon_;
+    p.centred = centred_;
     p.workers = workers_;
     p.y = static_cast<float*>(call.output(x.shape));
     if (p.rows == 0 || p.width == 0) return;
@@ -55,6 +57,7 @@ class ResidualLayerNorm {
   const std::string label_;
   const Kernels& kernels_;
   float epsilon_;
+  bool centred_;
   int64_t workers_;
   Tensor scale_, bias_;
 };

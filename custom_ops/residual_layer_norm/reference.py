@@ -27,7 +27,7 @@ def reference(
     x = x if r is None else x + r
     if x.size == 0:
         return x
-    difference = x - x.mean(axis=-1, keepdims=True)
+    difference = x - x.mean(axis=-1, keepdims=True) if attributes.get("centred", 1) else x
     variance = (difference**2).mean(axis=-1, keepdims=True)
     y: npt.NDArray[np.float64] = difference / np.sqrt(variance + attributes.get("epsilon", 1e-5)) * scale + b
     return y

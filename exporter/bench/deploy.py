@@ -22,6 +22,7 @@ from temport.exporter.bench.bound import held_in_place
 from temport.exporter.bench.files import write_whole
 from temport.exporter.bench.session_cost import SessionCost, session_cost
 from temport.exporter.bundle.directory import Bundle
+from temport.exporter.bundle.external_data import MODEL
 from temport.exporter.errors import UserError
 from temport.exporter.parity.vectors import read_vectors
 from temport.exporter.runtimes.contract import Arrays
@@ -77,8 +78,9 @@ def compare(
     library = onnxruntime_library()
     if library is None:
         raise UserError("the onnxruntime package carries no shared library on this system")
-    session: Any = OrtSession(bundle.model_path, "", threads, ops)
-    native = all_native(bundle.model_path, ops)
+    model = bundle.read(MODEL)
+    session: Any = OrtSession(model, "", threads, ops, bundle.weights_beside())
+    native = all_native(model, ops)
     in_place = held_in_place(session.session).values() if native else ()
     loops = {PLAIN: plain(bundle, session.session), BOUND: bound(bundle, session.session, in_place)}
     medians: dict[str, list[float]] = {name: [] for name in (RUNNER, *loops)}

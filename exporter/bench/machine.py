@@ -1,27 +1,14 @@
-"""What this machine is, and the two rates that bound every kernel on it, measured."""
+"""The two rates that bound every kernel on this machine, measured."""
 
 from __future__ import annotations
 
 import ctypes
-import os
-import platform
-from pathlib import Path
 
 import torch
 
 from temport.exporter.bench.timing import interleaved
 from temport.exporter.errors import UserError
 from temport.exporter.runtimes.libraries import ops_library
-
-
-def description() -> str:
-    """Processor and cores that this process may use."""
-    model = platform.processor() or platform.machine()
-    information = Path("/proc/cpuinfo")
-    if information.exists():
-        found = [line for line in information.read_text().splitlines() if line.startswith("model name")]
-        model = found[0].split(":", 1)[1].strip() if found else model
-    return f"{model}, {len(os.sched_getaffinity(0))} cores"
 
 
 def peak_flops(trials: int = 200) -> float:

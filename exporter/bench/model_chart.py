@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from markupsafe import Markup
@@ -23,15 +24,20 @@ OURS, PEER, FLOOR = "#2471a3", "#b2babb", "#c0392b"
 def chart(report: ModelReport) -> str:
     """One SVG document; the red line is the time that the remaining matrix products take at the measured peak, or
     in which a step's weights are read once."""
-    top, panels = GAP, []
-    for title, bars, floor in (*map(_whole, report.results), *map(_stream, report.streams)):
-        panels.append(_panel(title, bars, floor, top))
+    return panels([*map(_whole, report.results), *map(_stream, report.streams)])
+
+
+def panels(shown: Sequence[Panel]) -> str:
+    """One SVG document of panels below each other."""
+    top, parts = GAP, []
+    for title, bars, floor in shown:
+        parts.append(_panel(title, bars, floor, top))
         top += ROW * len(bars) + GAP
     return str(
         Markup(
             '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {0} {1}" font-family="sans-serif" font-size="11">'
             '<rect width="{0}" height="{1}" fill="white"/>{2}</svg>\n'
-        ).format(WIDTH, top, Markup("").join(panels))
+        ).format(WIDTH, top, Markup("").join(parts))
     )
 
 

@@ -12,10 +12,11 @@ from temport.exporter.bench import op_contenders, op_memory
 from temport.exporter.bench.announce import Say, announced
 from temport.exporter.bench.contest import Row, contest, largest_difference
 from temport.exporter.bench.files import write_pair
-from temport.exporter.bench.machine import description, peak_flops
+from temport.exporter.bench.machine import peak_flops
 from temport.exporter.bench.op_cases import OpCase, cases
 from temport.exporter.bench.op_contenders import CONTENDERS, OURS, absent, as_rows
 from temport.exporter.errors import UserError
+from temport.exporter.machine import description
 
 TOLERANCE = 1e-3
 """Of outputs of order 1: a contender further away computes something else."""

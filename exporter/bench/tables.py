@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from rich.table import Table
 
+from temport.exporter.logs import LOG
 from temport.exporter.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -26,8 +27,8 @@ class Output(Terminal):
             self.width = LOG_WIDTH
 
     def say(self, text: str) -> None:
-        """A line in between, such as progress, dim and as it is."""
-        self.print(text, style="dim", soft_wrap=True)
+        """A line in between, such as progress."""
+        LOG.info(text)
 
 
 def table(title: str, rows: Iterable[Row], columns: Mapping[str, Callable[[Row], str]]) -> Table:

@@ -15,7 +15,13 @@ import numpy as np
 import onnx
 
 from temport.exporter.bundle.digest import DIGEST, MANIFEST, check_digest, write_digest
-from temport.exporter.bundle.external_data import MODEL, check_external_data, check_functions, parse_model
+from temport.exporter.bundle.external_data import (
+    MODEL,
+    check_external_data,
+    check_functions,
+    is_weights,
+    parse_model,
+)
 from temport.exporter.bundle.manifest import read_manifest
 from temport.exporter.bundle.metadata import recorded_signature, signature
 from temport.exporter.declare.declaration import Declaration
@@ -44,6 +50,14 @@ class Bundle:
 
     def file(self, name: str) -> Path | None:
         return self.path / name if name in self.manifest["files"] else None
+
+    def read(self, name: str) -> bytes:
+        """A listed file, checked again: what is used is what was hashed, even if the file changed since."""
+        return _read(self.path / name, self.manifest["files"][name])
+
+    def weights_beside(self) -> dict[str, bytes]:
+        """The files of external data, by name."""
+        return {name: self.read(name) for name in self.manifest["files"] if is_weights(name)}
 
 
 def versions() -> dict[str, str]:
@@ -117,10 +131,10 @@ def open_bundle(path: Path, digest: str | None = None, *, strict: bool = False) 
                 )
         if not file.is_file():
             raise UserError(f"{file} is listed in the manifest and missing; export the bundle again")
-        if file.stat().st_size != entry["bytes"] or sha256(file) != entry["sha256"]:
-            raise UserError(f"{file} differs from its manifest; export the bundle again")
+        if name != MODEL and (file.stat().st_size != entry["bytes"] or sha256(file) != entry["sha256"]):
+            raise _differs(file)
     try:
-        _check_model(path / MODEL, manifest)
+        _check_model(_read(path / MODEL, files[MODEL]), manifest)
     except ValueError as error:
         raise UserError(f"{path / MODEL} is refused: {error}") from error
     if strict:
@@ -129,9 +143,23 @@ def open_bundle(path: Path, digest: str | None = None, *, strict: bool = False) 
     return Bundle(path, manifest, found)
 
 
-def _check_model(path: Path, manifest: dict[str, Any]) -> None:
+def _read(file: Path, entry: dict[str, Any]) -> bytes:
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise UserError(f"{file} cannot be read: {error.strerror}; export the bundle again") from error
+    if len(content) != entry["bytes"] or hashlib.sha256(content).hexdigest() != entry["sha256"]:
+        raise _differs(file)
+    return content
+
+
+def _differs(file: Path) -> UserError:
+    return UserError(f"{file} differs from its manifest; export the bundle again")
+
+
+def _check_model(content: bytes, manifest: dict[str, Any]) -> None:
     """ValueError, in a few words, for a model that is not what its manifest says or that reads other files."""
-    model = parse_model(path.read_bytes())
+    model = parse_model(content)
     if recorded_signature(model) != manifest["signature"]:
         raise ValueError("its signature is not the manifest's")
     check_external_data(model, manifest["files"])
@@ -140,7 +168,8 @@ def _check_model(path: Path, manifest: dict[str, Any]) -> None:
 
 def _names(directory: Path) -> list[str]:
     """Of everything in a bundle but its manifest, as the manifest says them: those of an engine with its folder."""
-    found = (path.relative_to(directory).as_posix() for path in directory.rglob("*") if not path.is_dir())
+    files = (path for path in directory.rglob("*") if path.is_symlink() or not path.is_dir())
+    found = (path.relative_to(directory).as_posix() for path in files)
     return sorted(name for name in found if name not in (MANIFEST, DIGEST))
 
 

@@ -41,11 +41,11 @@ def certify(
     run, with nothing else to do.
     """
     from temport.engine import native_entry
-    from temport.exporter.bench.machine import description
     from temport.exporter.bundle.directory import open_bundle
     from temport.exporter.certify.certificate import checks, verdict
     from temport.exporter.certify.measure import CONDITIONS, SHARES, measure
     from temport.exporter.certify.page import write_page
+    from temport.exporter.machine import description
     from temport.exporter.native.engine import FOLDER
     from temport.exporter.terminal import Terminal
 

@@ -29,7 +29,7 @@ def check_target(target: str | None, options: CompileOptions) -> None:
         options.check_without_target()
     elif target == engine.TARGET:
         options.check_known(target, engine.OPTIONS)
-        engine.check_native(options)
+        engine.check_native(_native(options))
     else:
         ready_backend(target, options)
 
@@ -48,7 +48,7 @@ def add_engine(
     """
     progress.step(f"compiling for {target}")
     if target == engine.TARGET:
-        native = engine.build_native(directory, name, declaration, options)
+        native = engine.build_native(directory, name, declaration, _native(options))
         enter(directory / REPORT_FILE, native.to_json())
         return Added(native.summary(), tuple(native.warnings))
 
@@ -58,6 +58,10 @@ def add_engine(
     report = compile_model(target, directory / "model.onnx", declaration, directory, options, phase)
     write_polygraphy(directory, declaration, report)
     return Added(_summary(report), tuple(report.warnings))
+
+
+def _native(options: CompileOptions) -> engine.NativeOptions:
+    return engine.NativeOptions(options.cc, options.engine_isa, options.source_only)
 
 
 def _summary(report: EngineReport) -> str:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from temport.exporter.declare.structured import annotations_of, parts_of, structured
 from temport.exporter.errors import UserError, did_you_mean
 
 Parameter = inspect.Parameter
@@ -22,7 +22,8 @@ class Called(nn.Module):
 
     model    theirs
     names    the inputs. One that is a parameter of `forward` goes to it; `observation.left` is the entry `left` of the
-             dictionary `observation`, `features.0` the first of the list `features`
+             dictionary `observation`, `features.0` the first of the list `features`; where forward's annotation is a
+             dataclass or a named tuple, it gets one
 
     `returns` says which tensors of the result are outputs, as `tensors_in` calls them; None: all.
     `half_type` is the type of a module that was widened to float32: its float32 results are given in that type.
@@ -32,6 +33,7 @@ class Called(nn.Module):
         super().__init__()
         self.model = model
         self.targets = _targets(model, names, as_entries)
+        self.types = annotations_of(model.forward)
         self.returns: tuple[str, ...] | None = None
         self.half_type: torch.dtype | None = None
         self.train(model.training)
@@ -55,7 +57,8 @@ class Called(nn.Module):
             for key in path[:-1]:
                 place = place.setdefault(key, {})
             place[path[-1]] = self._taken(tensor)
-        return tensors_in(self.model(*positional, **{name: _lists(value) for name, value in given.items()}))
+        whole = {name: structured(value, self.types.get(name)) for name, value in given.items()}
+        return tensors_in(self.model(*positional, **whole))
 
     def _given(self, tensor: Tensor) -> Tensor:
         return tensor.to(self.half_type) if self.half_type and tensor.dtype == torch.float32 else tensor
@@ -136,15 +139,8 @@ def tensors_in(result: Any, place: str = "") -> Iterator[tuple[str, Tensor]]:
         return
     if result is None:
         return
-    if isinstance(result, Mapping):
-        parts = list(result.items())
-    elif dataclasses.is_dataclass(result) and not isinstance(result, type):
-        parts = [(field.name, getattr(result, field.name)) for field in dataclasses.fields(result)]
-    elif isinstance(result, tuple) and hasattr(result, "_fields"):
-        parts = list(zip(result._fields, result, strict=True))
-    elif isinstance(result, (list, tuple)):
-        parts = list(enumerate(result))
-    else:
+    parts = parts_of(result)
+    if parts is None:
         where = f" at {place}" if place else ""
         raise UserError(
             f"the module returns {type(result).__name__}{where}; outputs have to be tensors, or tuples, lists, "
@@ -168,12 +164,3 @@ def output_names(places: Sequence[str], taken: Sequence[str]) -> tuple[str, ...]
             name += "_out"
         found.append(name)
     return tuple(found)
-
-
-def _lists(value: Any) -> Any:
-    """Entries under `0`, `1`, ... as a list."""
-    if not isinstance(value, dict):
-        return value
-    if all(key.isdigit() for key in value):
-        return [_lists(value[key]) for key in sorted(value, key=int)]
-    return {key: _lists(entry) for key, entry in value.items()}

@@ -12,6 +12,7 @@ from torch import nn
 from torch.fx import GraphModule
 
 from temport.exporter.declare.declaration import DYNAMIC_BATCH, DYNAMIC_SEQ, Axis, TensorSpec
+from temport.exporter.declare.structured import parts_of
 from temport.exporter.declare.values import INTEGERS, Values
 from temport.exporter.errors import UserError, did_you_mean
 
@@ -71,16 +72,14 @@ def by_name(model: nn.Module, examples: Any) -> Mapping[str, Any]:
 
 
 def flat(examples: Mapping[str, Any], place: str = "") -> Iterator[tuple[str, Any]]:
-    """Every tensor with its name: keys and places joined by dots."""
+    """Every tensor with its name: keys, fields and places joined by dots. None is left out."""
     for key, value in examples.items():
         name = f"{place}.{key}" if place else str(key)
-        if isinstance(value, Mapping):
-            yield from flat(value, name)
-        elif isinstance(value, (tuple, list)):
-            yield from flat({str(i): part for i, part in enumerate(value)}, name)
-        elif isinstance(value, (torch.Tensor, np.ndarray, np.generic)):
+        if isinstance(value, (torch.Tensor, np.ndarray, np.generic)):
             yield name, value
-        else:
+        elif (parts := parts_of(value)) is not None:
+            yield from flat({str(key): part for key, part in parts}, name)
+        elif value is not None:
             raise UserError(f"example {name} is {type(value).__name__}; give a torch tensor or a numpy array")
 
 

@@ -68,6 +68,9 @@ def how_exact(declaration: Declaration, module: nn.Module) -> str:
     shapes = [spec.shape for spec in declaration.inputs]
     if seq is None or len(shapes) != 1 or len(shapes[0]) != 3 or shapes[0][1] != seq:
         raise ValueError("its input is not one sequence batch,seq,features")
+    if len(declaration.outputs) != 1:
+        named = ", ".join(spec.name for spec in declaration.outputs)
+        raise ValueError(f"it gives {named}, and forward_sequence gives one output at every frame")
     if not callable(getattr(module, "forward_sequence", None)):
         raise ValueError(
             f"{type(module).__name__} has no forward_sequence(frames, memory), which gives the output at every frame"

@@ -110,9 +110,13 @@ def stand_in(
 
 
 def replace(graph: ir.Graph, node: ir.Node, value: ir.Value) -> None:
-    """Let `value` stand for the node's only output, under its name where that is an output of the graph."""
-    old = node.outputs[0]
+    """Let `value` stand for the node's only output, and take the node away."""
+    put(node.outputs[0], value)
+    graph.remove(node, safe=True)
+
+
+def put(old: ir.Value, value: ir.Value) -> None:
+    """Let `value` stand for `old`, under its name where that is an output of the graph."""
     if old.is_graph_output():
         old.name, value.name = f"{old.name}_before", old.name
     old.replace_all_uses_with(value, replace_graph_outputs=True)
-    graph.remove(node, safe=True)

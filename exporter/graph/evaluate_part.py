@@ -18,6 +18,8 @@ from onnx.reference import ReferenceEvaluator
 
 from temport.exporter.declare.declaration import Axis
 from temport.exporter.declare.sizes import normal, size
+from temport.exporter.graph import traced_attention
+from temport.exporter.graph.retyped import retyped
 from temport.exporter.graph.standard_operator import is_standard
 
 Sizes = Mapping[str, int]
@@ -94,11 +96,12 @@ def dim_at(dim: int | ir.SymbolicDim, sizes: Sizes) -> int:
 class Part:
     """What is behind `target`, down to `given`.
 
-    data   other values that it needs and that no shape decides: inputs of the model, or what `opaque` nodes give
+    data    other values that it needs and that no shape decides: inputs of the model, or what `opaque` nodes give
+    double  compute in float64, whatever the graph's types are, and through attention that the trace kept whole
     """
 
-    def __init__(self, target: ir.Value, given: Sequence[ir.Value] = ()) -> None:
-        self.target, self.given = target, list(given)
+    def __init__(self, target: ir.Value, given: Sequence[ir.Value] = (), double: bool = False) -> None:
+        self.target, self.given, self.double = target, list(given), double
         self.data: list[ir.Value] = []
         self.nodes: list[ir.Node] = []
         self._shapes: list[ir.Node] = []
@@ -123,13 +126,16 @@ class Part:
             done.add(value)
             if value.const_value is not None:
                 self._constants[value] = None
-            elif node is None or not is_standard(node) or node.op_type in RANDOM or _holds_graphs(node):
+            elif node is None or not self._knows(node) or node.op_type in RANDOM or _holds_graphs(node):
                 self.data.append(value)
             elif node.op_type in ("Shape", "Size"):
                 self._shapes.append(node)
             else:
                 stack.append((value, True))
                 stack += [(v, False) for v in reversed(node.inputs) if v is not None]
+
+    def _knows(self, node: ir.Node) -> bool:
+        return is_standard(node) or (self.double and node.domain == traced_attention.DOMAIN)
 
     def at(self, sizes: Sizes, feeds: Sequence[npt.NDArray[Any]] = ()) -> npt.NDArray[Any]:
         """The value at these sizes, for what is given in its order."""
@@ -168,9 +174,13 @@ class Part:
         )
         graph_of = self.nodes[0].graph if self.nodes else None
         opset = graph_of.opset_imports.get("", 18) if isinstance(graph_of, ir.Graph) else 18
-        return ReferenceEvaluator(
-            onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", opset)])
+        opsets = {"": opset, traced_attention.DOMAIN: traced_attention.VERSION}
+        model = onnx.helper.make_model(
+            graph, opset_imports=[onnx.helper.make_opsetid(*item) for item in opsets.items()]
         )
+        if self.double:
+            model = retyped(model, onnx.TensorProto.DOUBLE)
+        return ReferenceEvaluator(model, new_ops=[traced_attention.TracedAttention])
 
 
 def of_positions(value: ir.Value) -> bool:

@@ -73,7 +73,8 @@ def standard_attention(node: ir.Node, shapes: list[Shape | None], output: Shape)
 def traced_attention(node: ir.Node, shapes: list[Shape | None], output: Shape) -> int:
     """Every pair of a query and a key but those that `is_causal` excludes; what a mask allows is not known here."""
     q, k = _given(shapes[0]), _given(shapes[1])
-    rule = MaskRule(causal=bool(_int(node, "is_causal", 0)), query_offset=0)
+    at_end = bool(_int(node, "from_the_end", 0))
+    rule = MaskRule(causal=bool(_int(node, "is_causal", 0)), query_offset=None if at_end else 0)
     return 2 * math.prod(output[:-2]) * (q[-1] + output[-1]) * _allowed(rule, q[-2], k[-2])
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
+from google.protobuf.message import DecodeError
 
 from temport.exporter.errors import UserError
 
@@ -24,19 +25,27 @@ def graph_alone(path: Path) -> onnx.GraphProto:
     """
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            kept = [
-                content[start:end]
-                for number, _, begin, stop in _fields(content, 0, len(content))
-                if number == GRAPH
-                for inner, start, _, end in _fields(content, begin, stop)
-                if inner != INITIALIZER
-            ]
-            return onnx.GraphProto.FromString(b"".join(kept))
-    except (OSError, ValueError, IndexError) as error:  # protobuf's own error is a ValueError
+            return graph_of_bytes(content)
+    except (OSError, ValueError) as error:
         raise UserError(f"{path} is not an ONNX model") from error
 
 
-def _fields(content: mmap.mmap, at: int, end: int) -> Iterator[tuple[int, int, int, int]]:
+def graph_of_bytes(content: bytes | mmap.mmap) -> onnx.GraphProto:
+    """The same of a model at hand; ValueError where it is none."""
+    try:
+        kept = [
+            content[start:end]
+            for number, _, begin, stop in _fields(content, 0, len(content))
+            if number == GRAPH
+            for inner, start, _, end in _fields(content, begin, stop)
+            if inner != INITIALIZER
+        ]
+        return onnx.GraphProto.FromString(b"".join(kept))
+    except (IndexError, DecodeError) as error:
+        raise ValueError("not an ONNX model") from error
+
+
+def _fields(content: bytes | mmap.mmap, at: int, end: int) -> Iterator[tuple[int, int, int, int]]:
     """Number, begin, begin of the content and end of each field of a protobuf message in `content[at:end]`."""
     while at < end:
         start = at
@@ -58,7 +67,7 @@ def _fields(content: mmap.mmap, at: int, end: int) -> Iterator[tuple[int, int, i
         yield tag >> 3, start, begin, at
 
 
-def _varint(content: mmap.mmap, at: int) -> tuple[int, int]:
+def _varint(content: bytes | mmap.mmap, at: int) -> tuple[int, int]:
     value = shift = 0
     while True:
         byte = content[at]

@@ -51,7 +51,7 @@ class PlainAttention:
     q, k, v   `[..., T, D]`, `[..., S, D]` and `[..., S, Dv]`
     perm      how the result stands to `[..., T, Dv]`; None for just so
     scale     factor on the scores; None is 1/sqrt(D)
-    causal    query t sees keys 0 to t
+    causal    query t sees keys 0 to t, or all but as many as queries follow where they stand `at_end`
     whole     the trace kept it as one node, in which a row without a key gives 0 and not NaN
     softmax   the node of that name where there is one
     """
@@ -63,6 +63,7 @@ class PlainAttention:
     terms: tuple[Term, ...] = ()
     scale: float | None = None
     causal: bool = False
+    at_end: bool = False
     whole: bool = False
     perm: tuple[int, ...] | None = None
     softmax: ir.Node | None = None
@@ -91,6 +92,16 @@ class PlainAttention:
         )
 
 
+def weights_are_read(node: ir.Node) -> bool:
+    """Whether this node would end an attention, if nobody else read its weights."""
+    product = _Product.of(node)
+    weights = product.one.value if product is not None and product.one.perm is None else None
+    softmax = None if weights is None else weights.producer()
+    if softmax is None or not _is_softmax(softmax) or _alone(weights) is not None:
+        return False
+    return _Scores.behind(softmax.inputs[0]) is not None
+
+
 def _kept_whole(node: ir.Node) -> PlainAttention:
     q, k, v, mask = [*node.inputs, None][:4]
     assert q is not None and k is not None and v is not None, "the schema asks for them"
@@ -98,9 +109,9 @@ def _kept_whole(node: ir.Node) -> PlainAttention:
     terms: tuple[Term, ...] = ()
     if mask is not None:
         terms = (Term(mask, Says.ALLOWED if mask.dtype == ir.DataType.BOOL else Says.ADDED),)
-    causal = bool(given.get("is_causal", 0))
+    causal, at_end = (bool(given.get(name, 0)) for name in ("is_causal", "from_the_end"))
     return PlainAttention(
-        node, Operand(q), Operand(k), Operand(v), terms, given.get("scale"), causal, whole=True
+        node, Operand(q), Operand(k), Operand(v), terms, given.get("scale"), causal, at_end, whole=True
     )
 
 

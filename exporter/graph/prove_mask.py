@@ -74,7 +74,9 @@ def prove(plain: PlainAttention, lengths: tuple[ir.Value, ir.Value], samples: Se
     try:
         for sizes in samples:
             T, S = (dims_at(value, sizes)[-2] for value in lengths)
-            table = np.tri(T, S, dtype=bool) if plain.causal else np.ones((T, S), bool)
+            table = np.ones((T, S), bool)
+            if plain.causal:
+                table = np.tri(T, S, S - T if plain.at_end else 0, dtype=bool)
             for mask in masks:
                 if mask.source is None:
                     table = table & mask.at(sizes, T, S)
@@ -101,6 +103,10 @@ class _Mask:
         self.source = None if not Part(term.value).data else _source(term.value)
         self.part = Part(term.value, [] if self.source is None else [self.source])
         if self.part.data:
+            if term.says is Says.ADDED:
+                raise Unproved(
+                    "what is added to its scores depends on inputs, as for relative positions; the op has masks only"
+                )
             raise Unproved(f"its mask depends on {self.part.data[0].name}, which is no mask of keys")
         if self.source is not None:
             for node in self._decided():
@@ -133,7 +139,7 @@ class _Mask:
         numbers = array.astype(np.float64)
         blocked = numbers <= FAR_BELOW
         if not (blocked | (numbers == 0)).all():
-            least = float(numbers.min())
+            least = float(numbers[~blocked].min())
             what = (
                 f"{least:g}, which scores can exceed" if least <= FILLED else "other numbers than 0 and -inf"
             )

@@ -13,7 +13,7 @@ from typing import Any
 import jinja2
 import onnx_ir as ir
 
-from temport.exporter.compilers.contract import CompileOptions
+from temport.exporter.bundle.identity import identity
 from temport.exporter.declare.declaration import Declaration
 from temport.exporter.errors import UserError, did_you_mean
 from temport.exporter.graph import body_domains
@@ -24,6 +24,7 @@ from temport.exporter.native.isa import ISAS, Isa, host_isa
 from temport.exporter.native.plan import Plan
 from temport.exporter.native.source import source
 from temport.exporter.native.toolchain import FLAGS, Toolchain, deepest_stack
+from temport.exporter.native.wasm import WasmToolchain
 from temport.exporter.version import version
 
 TARGET = "native"
@@ -31,6 +32,18 @@ FOLDER = "engine"
 HEADER = "temport_engine.h"
 OPTIONS = frozenset({"cc", "engine_isa", "source_only", "build_timeout"})
 _KERNELS, _MODEL, _WEIGHTS, _BLOB = "kernels.h", "model.cc", "weights.S", "weights.bin"
+
+
+@dataclass(frozen=True)
+class NativeOptions:
+    """cc          C++ compiler, such as aarch64-linux-gnu-g++; None: the one that there is
+    engine_isa   instruction set by its name; None: the fastest of this machine
+    source_only  write the source and compile nothing
+    """
+
+    cc: str | None = None
+    engine_isa: str | None = None
+    source_only: bool = False
 
 
 @dataclass(frozen=True)
@@ -42,6 +55,8 @@ class NativeReport:
     memory       bytes: weights, state and scratch of an instance, stack of a run (None: not known)
     undefined    symbols that the code needs from elsewhere
     code_bytes   instructions, without the weights
+    fuses        whether outputs are the same bits as those of every other engine of the model that fuses multiply-adds
+    outputs_sha256  of the outputs for the recorded inputs (`replay`); empty where the engine was not run here
     """
 
     target: str
@@ -58,6 +73,8 @@ class NativeReport:
     code_bytes: int
     nodes: int
     versions: dict[str, str]
+    fuses: bool
+    outputs_sha256: str = ""
     warnings: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
@@ -75,19 +92,19 @@ class NativeReport:
         )
 
 
-def check_native(options: CompileOptions) -> None:
+def check_native(options: NativeOptions) -> None:
     """Refuse what cannot be built here before the model is traced."""
     isa = _isa(options)
     if not options.source_only:
-        Toolchain.found(options.cc)
-        if options.cc is None and not isa.runs_here():
+        _toolchain(isa, options)
+        if options.cc is None and isa.compiler is None and not isa.runs_here():
             raise UserError(
                 f"--engine-isa {isa.name} is not of this machine; name its compiler with --cc, or give --source-only"
             )
 
 
 def build_native(
-    directory: Path, name: str, declaration: Declaration, options: CompileOptions
+    directory: Path, name: str, declaration: Declaration, options: NativeOptions
 ) -> NativeReport:
     """Write `directory/engine` from `directory/model.onnx`.
 
@@ -103,22 +120,22 @@ def build_native(
     graph = prepared(model, declaration.axes)
     plan = Plan(graph, declaration, isa, FORMS)
     folder.mkdir()
-    (folder / _MODEL).write_text(source(plan, declaration, name, model_sha256, version()))
+    files = {path.name: {"sha256": _sha256(path)} for path in directory.glob(f"{model_path.name}*")}
+    (folder / _MODEL).write_text(source(plan, declaration, name, model_sha256, identity(files), version()))
     (folder / _KERNELS).write_text(amalgam("engine/run.h", frozenset({HEADER})))
     shutil.copy(ROOT / "engine" / HEADER, folder)
     (folder / _BLOB).write_bytes(plan.blob.content())
-    for template, to in (
-        ("weights.S.jinja", _WEIGHTS),
-        ("CMakeLists.txt.jinja", "CMakeLists.txt"),
-        ("engine.pc.in.jinja", f"{name}.pc.in"),
-    ):
+    linked = {"CMakeLists.txt.jinja": "CMakeLists.txt", "engine.pc.in.jinja": f"{name}.pc.in"}
+    for template, to in ({"weights.S.jinja": _WEIGHTS} | ({} if isa.name == "wasm" else linked)).items():
         (folder / to).write_text(
-            _template(template).render(name=name, isa=isa, flags=FLAGS, version=version())
+            _template(template).render(
+                name=name, isa=isa, flags=FLAGS, version=version(), bytes=plan.blob.bytes
+            )
         )
     built = (
         _Built("", "", 0, (), None, 0.0)
         if options.source_only
-        else _compile(folder, name, isa, Toolchain.found(options.cc))
+        else _compile(folder, name, isa, _toolchain(isa, options))
     )
     return NativeReport(
         target=TARGET,
@@ -140,6 +157,7 @@ def build_native(
         code_bytes=built.code_bytes,
         nodes=len(graph),
         versions={"temport": version()},
+        fuses=isa.fuses,
     )
 
 
@@ -160,9 +178,7 @@ def _compile(folder: Path, name: str, isa: Isa, tools: Toolchain) -> _Built:
     graph = [] if "clang" in compiler else ["-fcallgraph-info=su"]
     code = tools.compile(folder, _MODEL, [*FLAGS, *isa.flags, *graph])
     weights = tools.compile(folder, _WEIGHTS, [])
-    library = f"lib{name}.so"
-    tools.link(folder, [code, weights], library)
-    tools.archive(folder, [code, weights], f"lib{name}.a")
+    library = tools.libraries(folder, [code, weights], name)
     undefined = tuple(s for s in tools.undefined(folder / code) if not s.endswith("_weights"))
     callgraph = next((path for path in folder.glob("*.ci")), None)
     stack = deepest_stack(callgraph.read_text(), "3run") if callgraph else None
@@ -174,7 +190,12 @@ def _compile(folder: Path, name: str, isa: Isa, tools: Toolchain) -> _Built:
     return built
 
 
-def _isa(options: CompileOptions) -> Isa:
+def _toolchain(isa: Isa, options: NativeOptions) -> Toolchain:
+    kind = WasmToolchain if isa.name == "wasm" else Toolchain
+    return kind.found(options.cc or isa.compiler)
+
+
+def _isa(options: NativeOptions) -> Isa:
     if options.engine_isa is None:
         return host_isa()
     if options.engine_isa not in ISAS:

@@ -18,6 +18,8 @@ class Isa:
     flags    of GCC and Clang
     machine  `platform.machine()` where it is found; empty: any
     needs    flags of /proc/cpuinfo that a processor must have
+    fuses    whether it has fused multiply-adds: outputs of all that do are the same bits
+    compiler  that makes it on any machine
     """
 
     name: str
@@ -26,6 +28,8 @@ class Isa:
     flags: tuple[str, ...] = ()
     machine: str = ""
     needs: frozenset[str] = frozenset()
+    fuses: bool = False
+    compiler: str | None = None
 
     def runs_here(self) -> bool:
         return self.machine in ("", platform.machine()) and self.needs <= _cpu_flags()
@@ -41,10 +45,12 @@ ISAS = {
             ("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx2", "-mfma", "-mf16c"),
             "x86_64",
             frozenset({"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx2", "fma", "f16c"}),
+            fuses=True,
         ),
-        Isa("avx2", 8, 16, ("-mavx2", "-mfma", "-mf16c"), "x86_64", frozenset({"avx2", "fma", "f16c"})),
+        Isa("avx2", 8, 16, ("-mavx2", "-mfma", "-mf16c"), "x86_64", frozenset({"avx2", "fma", "f16c"}), True),
         Isa("sse42", 4, 8, ("-msse4.2",), "x86_64", frozenset({"sse4_2"})),
-        Isa("neon", 4, 16, (), "aarch64"),
+        Isa("neon", 4, 16, (), "aarch64", fuses=True),
+        Isa("wasm", 4, 16, ("-msimd128", "-mbulk-memory"), "wasm32", compiler="clang++"),
         Isa("portable", 4, 8),
     )
 }

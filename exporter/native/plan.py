@@ -65,10 +65,12 @@ class State:
     """What a step model carries from frame to frame, in the memory of an instance.
 
     name         of the model's input
-    load, store  C++ statement that brings it from the dense tensor at `from`, and into the one at `to`
+    place        C++ expression of where that of the batch's `entry` lies in `memory`
+    load, store  C++ statement that brings it to `place` from the `row` of that entry in the model's tensor, and back
     """
 
     name: str
+    place: str
     load: str
     store: str
 
@@ -132,12 +134,12 @@ class Plan:
         elif value.name in self._next:
             size = self._sized(value)
             offset = self.reserve(size.bytes)
-            copied = f"copy<{size.type}>"
-            place = f"at<{size.type}>(memory, {offset})"
+            row = product(size.shape[1:])
             self._states[value.name] = State(
                 value.name,
-                f"{copied}(from, {size.elements}, {place});",
-                f"{copied}({place}, {size.elements}, to);",
+                f"at<{size.type}>(memory, {offset}) + entry * {row}",
+                f"copy(row, {row}, place);",
+                f"copy(place, {row}, row);",
             )
             self._place(value, f"at<{{}}>(memory, {offset})")
         else:
@@ -175,15 +177,17 @@ class Plan:
             )
             self._tensors[value] = Tensor(source.code, source.type, shape, known)
 
-    def keep(self, before: ir.Value, after: ir.Value, size: int, load: str, store: str) -> int:
-        """A layout of its own for the state that comes in as `before` and goes out as `after`: the offset of its `size`
-        bytes. In `load` and `store` `{}` is that offset; they are as in `State`. `NoForm` where anything else sees it.
+    def keep(self, before: ir.Value, after: ir.Value, *, entry: int, load: str, store: str) -> int:
+        """A layout of its own for the state that comes in as `before` and goes out as `after`: the offset of its bytes,
+        `entry` for each entry of the batch behind the other. `load` and `store` are as in `State`. `NoForm` where
+        anything else sees it.
         """
         name = before.name or ""
         if self._next.get(name) != after.name or len(before.uses()) != 1 or after.uses():
             raise NoForm("its cache is no state of the model, or something else reads it")
-        offset = self.reserve(size)
-        self._states[name] = State(name, load.format(offset), store.format(offset))
+        offset = self.reserve(self.shape(before)[0].most * entry)
+        place = f"at<{self._type(before)}>(memory, {offset} + entry * {entry})"
+        self._states[name] = State(name, place, load, store)
         self._tensors[before] = self._tensors[after] = Tensor("", "", ())
         return offset
 

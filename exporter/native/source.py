@@ -15,8 +15,13 @@ from temport.exporter.native.blob import ALIGNMENT
 from temport.exporter.native.plan import TYPES, Plan
 
 
-def source(plan: Plan, declaration: Declaration, name: str, model_sha256: str, version: str) -> str:
-    """One file: the run, the layouts of states, and the table that the C interface hands out."""
+def source(
+    plan: Plan, declaration: Declaration, name: str, model_sha256: str, identity: bytes, version: str
+) -> str:
+    """One file: the run, the layouts of states, and the table that the C interface hands out.
+
+    identity  of the model, as saved states bear it
+    """
     axes = list(declaration.axes.values())
     before, after = {b for b, _ in declaration.states}, {a for _, a in declaration.states}
     states = [spec for spec in declaration.inputs if spec.name in before]
@@ -35,10 +40,11 @@ def source(plan: Plan, declaration: Declaration, name: str, model_sha256: str, v
         inputs=[_tensor(spec, axes) for spec in declaration.inputs if spec.name not in before],
         outputs=[_tensor(spec, axes) for spec in declaration.outputs if spec.name not in after],
         states=[
-            _tensor(spec, axes) | {"load": state.load, "store": state.store}
+            _tensor(spec, axes) | {"place": state.place, "load": state.load, "store": state.store}
             for spec, state in zip(states, plan.states, strict=True)
         ],
         model_sha256=model_sha256,
+        identity=list(identity),
         version=version,
         alignment=ALIGNMENT,
     )
@@ -55,6 +61,8 @@ def _tensor(spec: TensorSpec, axes: Sequence[Axis]) -> dict[str, Any]:
         "onnx_type": kind.value,
         "elements": " * ".join(sizes) or "1",
         "sizes": [f'"{d.name}"' if isinstance(d, Axis) and not d.static else "nullptr" for d in spec.shape],
+        "batch": sizes[0] if sizes else "1",
+        "row": " * ".join(sizes[1:]) or "1",
         "shape": [d.max if isinstance(d, Axis) else d for d in spec.shape],
         "axes": [numbers.get(d.name, -1) if isinstance(d, Axis) and not d.static else -1 for d in spec.shape],
     }

@@ -19,10 +19,13 @@ FLAGS = (
     "-fno-math-errno",
     "-fno-trapping-math",
     "-fno-stack-protector",
+    "-ffp-contract=off",
     "-fvisibility=hidden",
     "-fPIC",
 )
-"""Of every engine, beside those of its instruction set: GNU mode fuses a*b + c where the processor can."""
+"""Of every engine, beside those of its instruction set. No compiler chooses which products to fuse with a sum: the
+source says it (`fused` of custom_ops/native/simd.h), so that outputs do not depend on the compiler.
+"""
 _LAST_LINES = 12
 
 
@@ -57,18 +60,20 @@ class Toolchain:
         self._run(["-c", source, "-o", target, *flags], directory)
         return target
 
-    def link(self, directory: Path, objects: Sequence[str], library: str) -> None:
-        """The shared library of objects that need nothing but the C library's memcpy and memset."""
+    def libraries(self, directory: Path, objects: Sequence[str], name: str) -> str:
+        """Makes the library that is loaded and, where there is such a thing, one to link; returns what the first is
+        called. The objects need nothing but the C library's memcpy and memset.
+        """
+        library = f"lib{name}.so"
         flags = ["-shared", "-nostdlib", "-Wl,-z,noexecstack", "-Wl,--no-undefined"]
         self._run([*flags, *objects, "-o", library, "-lc", "-lgcc"], directory)
+        _execute([self._tool("ar"), "rcsD", f"lib{name}.a", *objects], directory)
+        return library
 
     def program(self, source: Path, target: Path, headers: Path) -> None:
         """The program of one source in C."""
         libraries = ["-x", "none", "-ldl", "-lpthread"]
         self._run(["-O2", "-x", "c", str(source), f"-I{headers}", "-o", str(target), *libraries])
-
-    def archive(self, directory: Path, objects: Sequence[str], library: str) -> None:
-        _execute([self._tool("ar"), "rcsD", library, *objects], directory)
 
     def undefined(self, path: Path) -> list[str]:
         """The symbols that an object or a library wants from elsewhere."""

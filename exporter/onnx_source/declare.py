@@ -74,7 +74,7 @@ def declare_onnx(
     }
     outputs = output_specs(called, inputs, list(kept.values()), ends=True)
     outputs = fitted(called, inputs, outputs, told_of_kept)
-    notes = check_same_twice(called, inputs)
+    notes = (*known.notes(), *check_same_twice(called, inputs))
     if precision != "float32":
         notes = (
             *notes,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,13 +11,16 @@ from pathlib import Path
 import onnx
 from onnx import helper
 
+from temport.exporter.bundle.metadata import recorded_signature
 from temport.exporter.declare.declaration import DYNAMIC_BATCH, DYNAMIC_SEQ, Axis, TensorSpec
 from temport.exporter.declare.modules import DTYPES, read_shape
 from temport.exporter.declare.sizes import names, normal
 from temport.exporter.errors import UserError, did_you_mean
+from temport.plugins import first_line
 
 FUNCTIONS = ("max", "min")
 """Names that mean something else in an expression of axes."""
+Range = tuple[int, int, int]
 NAME = re.compile(r"[^/\\\s]+")
 
 
@@ -24,17 +28,27 @@ NAME = re.compile(r"[^/\\\s]+")
 class Axes:
     """The axes of a file: those called `batch` and `seq` have their sizes from these options, others from `--axis`.
 
-    named  name in the file -> the axis, or the number that it was fixed to
+    recorded  name -> range, which a file of ours says itself
+    several   more than one axis besides the batch has no range: each takes a short one, since together they multiply
+    named     name in the file -> the axis, or the number that it was fixed to
     """
 
     batch: str | None
     seq: str | None
     given: Mapping[str, str]
+    recorded: Mapping[str, Range] = field(default_factory=dict)
+    several: bool = False
     named: dict[str, Axis | int] = field(default_factory=dict)
 
+    def ranged(self, name: str) -> bool:
+        """Whether somebody says which range this axis has."""
+        asked = {"batch": self.batch, "seq": self.seq}.get(name, self.given.get(name))
+        return name in self.recorded or (asked is not None and asked != "dynamic")
+
     def axis(self, name: str) -> Axis:
-        """The axis of this name with its range: what was asked, and open otherwise."""
-        usual = DYNAMIC_BATCH if name.startswith("batch") else DYNAMIC_SEQ
+        """The axis of this name with its range: what was asked, else as recorded, and open otherwise."""
+        short = _is_batch(name) or (self.several and name != "seq")
+        usual = self.recorded.get(name, DYNAMIC_BATCH if short else DYNAMIC_SEQ)
         if name in ("batch", "seq"):
             asked = self.batch if name == "batch" else self.seq
             return Axis.parse(name, "dynamic" if asked is None else asked, usual)
@@ -54,6 +68,23 @@ class Axes:
                 f"--shape makes the file's axis {name} {_word(meant)} and {_word(self.named[name])}; it is one axis"
             )
 
+    def notes(self) -> tuple[str, ...]:
+        """What was assumed, where that is not what one axis alone would have."""
+        axes = {axis.name: axis for axis in self.named.values() if isinstance(axis, Axis)}
+        short = {
+            n: a
+            for n, a in axes.items()
+            if self.several and not (self.ranged(n) or n == "seq" or _is_batch(n))
+        }
+        if not short:
+            return ()
+        most = next(iter(short.values())).max
+        example = next(iter(short))
+        return (
+            f"{', '.join(short)} had no range and took 1 to {most}, since several open axes multiply; "
+            f"say it with --axis {example}=MIN:OPT:MAX",
+        )
+
     def check_used(self, inputs: Sequence[TensorSpec]) -> None:
         """UserError for an option whose axis no input has."""
         used = {axis.name for spec in inputs for axis in spec.axes()}
@@ -71,6 +102,9 @@ def read_inputs(
 ) -> tuple[TensorSpec, ...]:
     """The inputs in the file's order; UserError for one that is no tensor, or where `--shape` disagrees."""
     files = {value.name: _input(value, path) for value in model.graph.input}
+    axes.recorded = recorded_ranges(model, path)
+    open_ones = {_identifier(dim) for _, dims in files.values() for dim in dims if isinstance(dim, str)}
+    axes.several = sum(not axes.ranged(name) and not _is_batch(name) for name in open_ones) > 1
     types = {name: dtype for name, (dtype, _) in files.items()}
     said = _said(shapes, files, types, axes)
     for name, spec in said.items():
@@ -88,6 +122,23 @@ def read_inputs(
         inputs.append(TensorSpec(name, dtype, shape, said[name].values if name in said else None))
     axes.check_used(inputs)
     return tuple(inputs)
+
+
+def recorded_ranges(model: onnx.ModelProto, path: Path) -> dict[str, Range]:
+    """Ranges of the axes that a file of ours declares in its own signature; none of anybody else's."""
+    try:
+        recorded = recorded_signature(model)
+        specs = [] if recorded is None else recorded["inputs"]
+        dims = [dim for spec in specs for dim in spec["shape"] if isinstance(dim, dict)]
+        axes = [
+            Axis(str(dim["name"]), *(operator.index(dim[end]) for end in ("min", "opt", "max")))
+            for dim in dims
+        ]
+    except (ValueError, KeyError, TypeError, UserError) as error:
+        raise UserError(
+            f"{path} carries a temport.signature that says no ranges: {first_line(error)}"
+        ) from error
+    return {axis.name: (axis.min, axis.opt, axis.max) for axis in axes}
 
 
 def expressions(model: onnx.ModelProto, axes: Axes) -> dict[tuple[int, int], str]:
@@ -174,6 +225,10 @@ def _identifier(name: str, taken: set[str] | None = None) -> str:
     while taken and found in taken:
         found += "_"
     return found
+
+
+def _is_batch(name: str) -> bool:
+    return name.startswith("batch")
 
 
 def _word(meant: Axis | int) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,6 +42,13 @@ class Case:
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         return {name: array.shape for name, array in self.inputs.items()}
+
+
+def check_names(cases: Sequence[Case]) -> None:
+    """UserError where two cases have one name: results are found by it."""
+    names = [case.name for case in cases]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise UserError(f"two cases are called {twice}; give the input files different names")
 
 
 def default_cases(declaration: Declaration) -> tuple[Case, ...]:

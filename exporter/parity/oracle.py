@@ -6,15 +6,14 @@ of a runtime is the graph with its weights as rounded, in float64, and the truth
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from temport.exporter.declare.declaration import HALF, Axis, Declaration
-from temport.exporter.errors import UserError, users_code
-from temport.exporter.parity.cases import Case
+from temport.exporter.errors import UserError
+from temport.exporter.parity.cases import Case, check_names
 from temport.exporter.parity.compare import (
     CEILING,
     EPS,
@@ -33,6 +32,7 @@ from temport.exporter.parity.conditioning import (
 )
 from temport.exporter.parity.decided import EXACT as EXACT_BOUND
 from temport.exporter.parity.decided import exact_outputs, undecided
+from temport.exporter.parity.other_roundings import costs_of_roundings
 from temport.exporter.parity.result import Bound
 from temport.exporter.parity.rounding_noise import Limits, Noise
 from temport.exporter.runtimes import ORACLE, resolve
@@ -40,7 +40,7 @@ from temport.exporter.runtimes.contract import Arrays, Session
 from temport.exporter.runtimes.subject import Subject
 from temport.exporter.runtimes.torch_eager import Source
 
-WEIGHTS_ULPS = 4
+WEIGHTS_ULPS = 1
 """Of the scale: what rounding weights may cost where torch's own happen to cost nothing."""
 
 
@@ -84,37 +84,24 @@ def find_truths(
             "the source of this model is not at hand, so there is no oracle; "
             "give the module again, or replay the bundle's recorded vectors"
         )
-    names = [case.name for case in cases]
-    if twice := next((name for name in names if names.count(name) > 1), None):
-        raise UserError(f"two cases are called {twice}; give the input files different names")
+    check_names(cases)
     precision = subject.declaration.precision
+    own_type = "float32" if precision in HALF else precision
     with (
         resolve(ORACLE).open(subject, threads) as oracle,
-        Source("float32" if precision in HALF else precision).open(subject, threads) as torch,
+        Source(own_type).open(subject, threads) as torch,
     ):
-        truths = tuple(
-            find_truth(case, oracle, torch, "float32" if precision in HALF else precision) for case in cases
-        )
+        truths = tuple(find_truth(case, oracle, torch, own_type) for case in cases)
     for truth in truths:
         check_shapes(subject.declaration, truth)
     if precision not in HALF:
         return truths
-    module = subject.declaration.module
     with (
-        contextlib.nullcontext()
-        if module is None
-        else users_code(f"{module} itself does not run in {precision}", _in_half_range),
         Source("float64", rounded=precision).open(subject, threads) as oracle,
         Source(precision).open(subject, threads) as torch,
     ):
-        return tuple(_half_truth(source, oracle, torch, rounded, precision) for source in truths)
-
-
-def _in_half_range(error: BaseException) -> str:
-    """The way out of a number that a half type does not hold."""
-    if "overflow" not in str(error):
-        return "; use --precision fp32"
-    return "; fill masked scores with -torch.inf or torch.finfo(scores.dtype).min, which every type holds"
+        halves = tuple(_half_truth(source, oracle, torch, rounded, precision) for source in truths)
+    return _with_other_roundings(halves, subject, threads)
 
 
 def find_truth(case: Case, oracle: Session, torch: Session, precision: str) -> Truth:
@@ -196,20 +183,56 @@ def _half_truth(
     exact = exact_outputs(truth.outputs)
     bounds = {}
     for name, limit in truth.bounds.items():
-        scale = source.bounds[name].scale
         cost = max_abs(truth.outputs[name], source.outputs[name])
-        if scale is None or not np.isfinite(cost) or name in exact:
+        allowed = _allowed_weights(cost, source.bounds[name].scale, precision)
+        if allowed is None or name in exact:
             bounds[name] = limit
             continue
-        bounds[name] = replace(
-            limit,
-            weights=_finite_distance(outputs[name], source.outputs[name]),
-            allowed_weights=TORCH_FACTOR * cost + WEIGHTS_ULPS * EPS[precision] * scale,
-        )
+        moved = _finite_distance(outputs[name], source.outputs[name])
+        bounds[name] = replace(limit, weights=moved, allowed_weights=allowed)
     open_ones = undecided(outputs, [truth.outputs, source.outputs])
     for name, mask in truth.undecided.items():
         open_ones[name] = open_ones[name] | mask if name in open_ones else mask
     return Truth(source.case, outputs, bounds, truth.limits, source, undecided=open_ones)
+
+
+def _with_other_roundings(truths: Sequence[Truth], subject: Subject, threads: int) -> tuple[Truth, ...]:
+    """The same truths, where rounding may cost what it costs the source in any of many draws.
+
+    Draws can only allow more, so they are made where one rounding of the source does not allow what the graph's costs.
+    """
+    doubtful = {
+        truth.case.name: (truth.case, truth.source.outputs)
+        for truth in truths
+        if truth.source is not None and any(_costs_more(bound) for bound in truth.bounds.values())
+    }
+    costs = costs_of_roundings(subject, doubtful, threads) if doubtful else {}
+    precision = subject.declaration.precision
+    return tuple(_allowing(truth, costs.get(truth.case.name, {}), precision) for truth in truths)
+
+
+def _allowing(truth: Truth, costs: dict[str, float], precision: str) -> Truth:
+    """`truth` where rounding may cost as much as `costs` says; a cost that is not finite judges nobody."""
+    bounds = dict(truth.bounds)
+    for name, cost in costs.items():
+        own = bounds[name].allowed_weights
+        if own is not None and truth.source is not None:
+            allowed = _allowed_weights(cost, truth.source.bounds[name].scale, precision)
+            bounds[name] = replace(
+                bounds[name], allowed_weights=None if allowed is None else max(own, allowed)
+            )
+    return replace(truth, bounds=bounds)
+
+
+def _allowed_weights(cost: float, scale: float | None, precision: str) -> float | None:
+    """What rounding the graph's weights may cost where it costs the source this; None where that is not finite."""
+    if scale is None or not np.isfinite(cost):
+        return None
+    return TORCH_FACTOR * cost + WEIGHTS_ULPS * EPS[precision] * scale
+
+
+def _costs_more(bound: Bound) -> bool:
+    return bound.allowed_weights is not None and (bound.weights or 0.0) > bound.allowed_weights
 
 
 def _graph_outputs(truth: Truth, rounded: Session | None) -> Arrays:

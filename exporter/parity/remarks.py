@@ -6,13 +6,19 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from temport.exporter.declare.declaration import Axis, Declaration
 from temport.exporter.parity.compare import EXACT, overflow, overflows
 from temport.exporter.parity.oracle import Truth
 
 
-def remarks(truths: Sequence[Truth], precision: str) -> tuple[str, ...]:
+def remarks(truths: Sequence[Truth], declaration: Declaration) -> tuple[str, ...]:
     """Sentences for the report's warnings."""
-    return (*_constant(truths), *_not_finite(truths), *_overflowing(truths, precision))
+    return (
+        *_constant(truths),
+        *_nothing_counts(truths, declaration),
+        *_not_finite(truths),
+        *_overflowing(truths, declaration.precision),
+    )
 
 
 def _constant(truths: Sequence[Truth]) -> list[str]:
@@ -29,6 +35,24 @@ def _constant(truths: Sequence[Truth]) -> list[str]:
             found.append(
                 f"{name} is constant: nothing was tested; it is the same in every case, whatever the input"
             )
+    return found
+
+
+def _nothing_counts(truths: Sequence[Truth], declaration: Declaration) -> list[str]:
+    """Masks with a row that excludes every entry, and what the source gives where a query is left without a key."""
+    found = []
+    for spec in declaration.inputs:
+        if spec.dtype != "bool" or len(spec.shape) < 2 or not isinstance(spec.shape[-1], Axis):
+            continue
+        ignored = spec.values is not None and spec.values.ignore
+        answers: dict[str, list[str]] = {}
+        for truth in truths:
+            if not (truth.case.inputs[spec.name] != ignored).any(axis=-1).all():
+                lost = any(np.isnan(output).any() for output in truth.outputs.values())
+                answers.setdefault("NaN" if lost else "numbers", []).append(truth.case.name)
+        if answers:
+            told = "; ".join(f"{answer} in {', '.join(names)}" for answer, names in answers.items())
+            found.append(f"{spec.name} excludes every entry of a row, and the source gives {told}")
     return found
 
 

@@ -86,7 +86,7 @@ def run_parity(
         runtimes=tuple(rows),
         verdict=verdict,
         reasons=reasons,
-        warnings=(*remarks(truths, precision), *(unseen.remarks() if unseen is not None else ())),
+        warnings=(*remarks(truths, subject.declaration), *(unseen.remarks() if unseen is not None else ())),
     )
 
 

@@ -11,8 +11,9 @@ from torch import nn
 from temport.exporter.declare.declaration import HALF, Declaration
 from temport.exporter.declare.streams import WholeSequence, open_frames, sequence_declaration, step_model
 from temport.exporter.graph import body_domains
+from temport.exporter.parity.attempt import attempt
 from temport.exporter.parity.before_rounding import BeforeRounding
-from temport.exporter.parity.cases import Case, default_cases
+from temport.exporter.parity.cases import Case, check_names, default_cases
 from temport.exporter.parity.file_checks import check_file
 from temport.exporter.parity.files import read_case
 from temport.exporter.parity.gate import gate
@@ -58,6 +59,10 @@ class Trial:
             Subject(sequence_declaration(declaration), model_path, whole),
         )
 
+    def attempt(self, case: Case) -> None:
+        """UserError where the source does not run in a type that its truth needs."""
+        attempt(self.source, case)
+
     def truths(self, cases: Sequence[Case]) -> tuple[Truth, ...]:
         if self.subject.declaration.precision not in HALF:
             return find_truths(self.source, cases)
@@ -94,10 +99,11 @@ class Trial:
 
 
 def cases_for(declaration: Declaration, files: Sequence[Path] = ()) -> tuple[Case, ...]:
-    """The generated cases and the user's own; those of a step model are streams."""
-    if not declaration.streaming:
-        return (*default_cases(declaration), *own_cases(declaration, files))
-    return (*default_cases(sequence_declaration(declaration)), *own_cases(declaration, files))
+    """The generated cases and the user's own; those of a step model are streams. UserError where two have one name."""
+    whole = sequence_declaration(declaration) if declaration.streaming else declaration
+    cases = (*default_cases(whole), *own_cases(declaration, files))
+    check_names(cases)
+    return cases
 
 
 def own_cases(declaration: Declaration, files: Sequence[Path]) -> tuple[Case, ...]:

@@ -142,9 +142,11 @@ def _candidates(declaration: Declaration, inputs: Arrays) -> Iterator[tuple[str,
 
 
 def _sequences(declaration: Declaration) -> Iterator[TensorSpec]:
-    """Inputs `[batch, time, features]` of numbers."""
+    """Inputs `[batch, time, features]` of numbers; what is added to scores, `[heads, time, time]`, is none."""
     for spec in declaration.inputs:
-        if len(spec.shape) == 3 and isinstance(spec.shape[1], Axis) and spec.dtype in FLOATS:
+        if len(spec.shape) != 3 or not isinstance(spec.shape[1], Axis) or spec.dtype not in FLOATS:
+            continue
+        if spec.shape[1] != spec.shape[2]:
             yield spec
 
 

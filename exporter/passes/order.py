@@ -25,7 +25,10 @@ from temport.exporter.passes.moving_average import moving_average
 from temport.exporter.passes.notes import Notes
 from temport.exporter.passes.precision import PrecisionChange, lower_precision
 from temport.exporter.passes.prune import prune
+from temport.exporter.passes.read_attention import read_attention
 from temport.exporter.passes.recognise_attention import recognise_attention
+from temport.exporter.passes.recognise_block_linear import recognise_block_linear
+from temport.exporter.passes.recognise_norm import recognise_norm
 from temport.exporter.passes.residual_layer_norm import residual_layer_norm
 from temport.exporter.passes.spell_attention import spell_attention
 from temport.exporter.passes.spell_dense import spell_dense
@@ -114,9 +117,21 @@ def _clean(work: Work) -> bool:
 
 SIMPLIFYING = (
     Pass(
+        name="read_attention",
+        run=lambda work: read_attention(work.model, work.notes),
+        why="Attention of an ONNX file is read as torch's attention, where it says no more",
+    ),
+    Pass(
+        name="recognise_block_linear",
+        run=lambda work: recognise_block_linear(work.model, work.declaration, work.notes),
+        why="attention in blocks with linear attention across them is our op, where it is the same in numbers",
+        after=("read_attention",),
+    ),
+    Pass(
         name="recognise_attention",
         run=lambda work: recognise_attention(work.model, work.declaration, work.notes),
         why="attention in plain torch is our op, where it can be proved to be the same",
+        after=("recognise_block_linear",),  # which looks for attention inside blocks
     ),
     Pass(
         name="spell_attention",
@@ -130,6 +145,11 @@ SIMPLIFYING = (
         run=lambda work: bake_positions(work.model, work.declaration, work.notes),
         why="tables of positions that scores are made of are constants",
         after=("spell_attention",),
+    ),
+    Pass(
+        name="recognise_norm",
+        run=lambda work: recognise_norm(work.model, work.declaration, work.notes),
+        why="normalisation written by hand is one node, where it is the same in numbers",
     ),
     Pass(
         name="spell_dense",
@@ -230,7 +250,7 @@ WRITING = (
         run=lambda work: residual_layer_norm(work.model),
         why="a layer normalisation takes the sum before it along",
         dialects=frozenset({"custom"}),
-        after=("fused_dense",),  # which takes the same sums first
+        after=("recognise_norm", "fused_dense"),  # which takes the same sums first
     ),
     Pass(
         name="attach_bodies",

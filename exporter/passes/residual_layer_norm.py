@@ -1,4 +1,4 @@
-"""`LayerNormalization`, with the `Add` before it, as `ResidualLayerNorm`.
+"""`LayerNormalization` and `RMSNormalization`, with the `Add` before them, as `ResidualLayerNorm`.
 
 A sum that somebody else reads too stays a node of its own.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
+from temport.custom_ops.domain import DOMAIN
 from temport.exporter.graph.dense_layer import has_shape, only_user
 from temport.exporter.graph.edit import initializer, stand_in
 from temport.exporter.graph.projection import is_bias
@@ -18,15 +19,29 @@ DEFAULT_EPSILON = 1e-5
 
 def residual_layer_norm(model: ir.Model) -> bool:
     """Rewrite `model` in place; False where nothing is replaced. Run it after `fused_dense`, which takes sums too."""
-    found = [node for node in model.graph if _normalises_the_last_axis(node)]
+    found = [node for node in model.graph if _is_alone(node) or _normalises_the_last_axis(node)]
     for node in found:
         _fuse(model.graph, node)
     return bool(found)
 
 
+def _is_alone(node: ir.Node) -> bool:
+    """The op already, with no addend yet, behind a sum that it can take."""
+    x = node.inputs[0] if node.inputs else None
+    addition = None if x is None else x.producer()
+    return (
+        (node.domain, node.op_type) == (DOMAIN, "ResidualLayerNorm")
+        and len(node.inputs) == 3
+        and addition is not None
+        and _is_residual(addition, node)
+    )
+
+
 def _normalises_the_last_axis(node: ir.Node) -> bool:
     """In float32, with constant weights, and for its first output alone."""
-    if not is_standard(node, "LayerNormalization") or any(value.uses() for value in node.outputs[1:]):
+    if not is_standard(node, "LayerNormalization", "RMSNormalization") or any(
+        value.uses() for value in node.outputs[1:]
+    ):
         return False
     if any(value.is_graph_output() for value in node.outputs[1:]):
         return False
@@ -47,13 +62,17 @@ def _fuse(graph: ir.Graph, node: ir.Node) -> None:
         assert scale is not None and scale.const_value is not None
         width = scale.const_value.size
         bias = initializer(graph, f"no_bias/of_{width}", np.zeros(width, np.float32))
-    epsilon = node.attributes["epsilon"].as_float() if "epsilon" in node.attributes else DEFAULT_EPSILON
+    centred = "centred" not in node.attributes or node.attributes["centred"].as_int() == 1
+    attributes = {
+        "epsilon": node.attributes["epsilon"].as_float() if "epsilon" in node.attributes else DEFAULT_EPSILON,
+        "centred": int(centred and node.op_type != "RMSNormalization"),
+    }
     addition = x.producer()
     if addition is None or not _is_residual(addition, node):
-        stand_in(graph, node, "ResidualLayerNorm", [x, scale, bias], {"epsilon": epsilon})
+        stand_in(graph, node, "ResidualLayerNorm", [x, scale, bias], attributes)
         return
     first, second = addition.inputs
-    stand_in(graph, node, "ResidualLayerNorm", [first, scale, bias, second], {"epsilon": epsilon})
+    stand_in(graph, node, "ResidualLayerNorm", [first, scale, bias, second], attributes)
     graph.remove(addition, safe=True)
 
 

@@ -13,7 +13,7 @@ import onnx_ir as ir
 from temport.exporter.declare.declaration import Declaration
 from temport.exporter.graph import traced_attention
 from temport.exporter.graph.edit import Size, initializer, named, replace
-from temport.exporter.graph.evaluate_part import Part, UnknownPart, sample_sizes
+from temport.exporter.graph.evaluate_part import Part, UnknownPart, dims_at, sample_sizes
 from temport.exporter.graph.plain_attention import PlainAttention, Says
 
 
@@ -64,6 +64,10 @@ class _Spelling:
             scores = self._add("Max", [scores, lowest], [*self.leading, T, S], "finite")
         weights = self._add("Softmax", [scores], [*self.leading, T, S], "weights", axis=-1)
         if guard:
+            if blocked is not None:
+                weights = self._add(
+                    "Where", [blocked, self._number(0.0), weights], [*self.leading, T, S], "seen", of=weights
+                )
             for term in self.plain.terms:
                 weights = self._zero(weights, term.value, term.says, [*self.leading, T, S])
         name = self.node.outputs[0].name
@@ -92,6 +96,9 @@ class _Spelling:
             for sizes in sample_sizes(self.axes):
                 table = part.at(sizes)
                 allowed = table if table.dtype == bool else table > -np.inf
+                if self.plain.causal:
+                    T, S = (dims_at(value, sizes)[-2] for value in (self.q, self.k))
+                    allowed = allowed & np.tri(T, S, S - T if self.plain.at_end else 0, dtype=bool)
                 if not allowed.any(axis=-1).all():
                     return True
         except UnknownPart:
@@ -102,14 +109,20 @@ class _Spelling:
         """Bool, True where a key is later than the query, from positions; `bake_positions` makes it a table."""
         one = initializer(self.graph, "attention/one", np.array(1, np.int64))
         zero = initializer(self.graph, "attention/zero", np.array(0, np.int64))
-        places = []
-        for value, count, axis in ((self.q, T, 1), (self.k, S, 0)):
+        numbers = []
+        for value, axis in ((self.q, 1), (self.k, 0)):
             rank = len(value.shape or ())
             length = self._add(
                 "Shape", [value], [1], f"length{axis}", ir.DataType.INT64, start=rank - 2, end=rank - 1
             )
-            scalar = self._add("Squeeze", [length], [], f"number{axis}")
-            place = self._add("Range", [zero, scalar, one], [count], f"places{axis}")
+            numbers.append(self._add("Squeeze", [length], [], f"number{axis}"))
+        queries, keys = numbers
+        first, end = zero, queries
+        if self.plain.at_end:
+            first, end = self._add("Sub", [keys, queries], [], "first"), keys
+        places = []
+        for start, stop, count, axis in ((first, end, T, 1), (zero, keys, S, 0)):
+            place = self._add("Range", [start, stop, one], [count], f"places{axis}")
             along = initializer(self.graph, f"attention/axis{axis}", np.array([axis]))
             places.append(
                 self._add("Unsqueeze", [place, along], [count, 1] if axis else [1, count], f"along{axis}")

@@ -42,7 +42,7 @@ class _InProcess(NativeEngine):
     """What the other process runs."""
 
     def open(self, subject: Subject, threads: int = 1) -> EngineSession:  # type: ignore[override]
-        return EngineSession(Engine(subject.model_path.parent), subject.declaration)
+        return EngineSession(Engine.beside(subject.model_path.parent), subject.declaration)
 
 
 class EngineSession(Closing):

@@ -11,7 +11,7 @@ import onnx
 
 from temport.custom_ops.library import library_description, library_kernels
 from temport.exporter.graph.body_domains import body_number
-from temport.exporter.graph.graph_alone import graph_alone
+from temport.exporter.graph.graph_alone import graph_alone, graph_of_bytes
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,13 @@ class CustomNode:
     element_type: int
 
 
-def custom_nodes(model_path: Path) -> list[CustomNode]:
-    """Those of the main graph of the file and of the graphs inside its nodes; UserError where it is no model."""
-    return list(_inside(graph_alone(model_path), {}))
+def custom_nodes(model: Path | bytes) -> list[CustomNode]:
+    """Those of the main graph of a file or of its content, and of the graphs inside its nodes.
+
+    UserError where the file is no model, ValueError where the content is none.
+    """
+    graph = graph_of_bytes(model) if isinstance(model, bytes) else graph_alone(model)
+    return list(_inside(graph, {}))
 
 
 def native_path(nodes: Sequence[CustomNode], library: Path) -> str:
@@ -61,9 +65,9 @@ def bodies_run(nodes: Sequence[CustomNode], library: Path) -> str:
     )
 
 
-def all_native(model_path: Path, library: Path | None) -> bool:
-    """Whether every custom node of the file has a kernel; False where there is no library or it does not say it."""
-    return library is not None and not bodies_run(custom_nodes(model_path), library)
+def all_native(model: Path | bytes, library: Path | None) -> bool:
+    """Whether every custom node of the model has a kernel; False where there is no library or it does not say it."""
+    return library is not None and not bodies_run(custom_nodes(model), library)
 
 
 def _inside(graph: onnx.GraphProto, around: Mapping[str, int]) -> Iterator[CustomNode]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import onnx
 
 from temport.exporter.declare.values import INTEGERS
 from temport.exporter.runtimes.contract import Arrays, Capabilities, Closing, named
+from temport.exporter.runtimes.external_values import external_values
 from temport.exporter.runtimes.prepare import custom_path
 from temport.exporter.runtimes.subject import Subject
 
@@ -38,14 +40,27 @@ def session_options(threads: int, library: Path | None = None) -> Any:
 
 
 class OrtSession(Closing):
-    """The file as it is; `library` is an op library to register first, None leaves the bodies to run."""
+    """A model as it is; `library` is an op library to register first, None leaves the bodies to run.
 
-    def __init__(self, model_path: Path, path: str, threads: int, library: Path | None = None) -> None:
+    model    its file, or its content with the `weights` that lie beside it, by name: then no file is opened
+    """
+
+    def __init__(
+        self,
+        model: Path | bytes,
+        path: str,
+        threads: int,
+        library: Path | None = None,
+        weights: Mapping[str, bytes] | None = None,
+    ) -> None:
         import onnxruntime as ort
 
+        options = session_options(threads, library)
+        if weights and isinstance(model, bytes):
+            options.add_external_initializers(*external_values(model, weights))
         self.session: Any = ort.InferenceSession(
-            model_path,
-            session_options(threads, library),
+            model,
+            options,
             providers=["CPUExecutionProvider"],
             disabled_optimizers=DISABLED_OPTIMIZERS,
         )

@@ -17,7 +17,8 @@ from onnx.reference.op_run import OpRun
 from temport.custom_ops.table import OPS
 from temport.exporter.declare.values import INTEGERS
 from temport.exporter.errors import UserError
-from temport.exporter.graph import body_domains, traced_attention
+from temport.exporter.graph import body_domains
+from temport.exporter.graph.traced_attention import TracedAttention
 from temport.exporter.runtimes.contract import Capabilities
 from temport.exporter.runtimes.evaluator_ops import EVALUATOR_OPS
 from temport.exporter.runtimes.onnx_reference import ReferenceSession
@@ -48,17 +49,6 @@ def _reference_op(name: str) -> type[OpRun]:
 
     return type(name, (OpRun,), {"op_domain": OPS[name].domain, "_run": run})
 
-
-class TracedAttention(OpRun):
-    """torch's attention in a graph that no pass has seen yet."""
-
-    op_domain = traced_attention.DOMAIN
-
-    def _run(self, *inputs: Any, **attributes: Any) -> tuple[Any, ...]:
-        return (traced_attention.reference(*inputs, **attributes).astype(inputs[0].dtype),)
-
-
-TracedAttention.__name__ = traced_attention.NAME  # the evaluator finds it so
 
 REFERENCE_OPS: list[type[OpRun]] = [*(_reference_op(name) for name in OPS), TracedAttention, *EVALUATOR_OPS]
 """Evaluator classes of what is no operator of ONNX, and of what ONNX's evaluator has otherwise than ONNX."""

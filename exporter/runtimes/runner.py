@@ -100,6 +100,12 @@ class RunnerSession(Closing):
         self._directory.cleanup()
 
 
+def check_program(program: Path) -> None:
+    """UserError where there is no such program, before anything that takes long."""
+    if shutil.which(program) is None:
+        raise UserError(f"the runner {program} cannot be run: there is no such program")
+
+
 def replay(program: Path, bundle: Path) -> list[dict[str, Any]]:
     """Rows of the parity report (schema of `runtimes`) from a runner that replays the recorded vectors."""
     rows = run((str(program),), bundle, ("--replay",)).get("runtimes")

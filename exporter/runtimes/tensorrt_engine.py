@@ -57,14 +57,14 @@ class EngineRuntime:
         trt: Any = importlib.import_module(self.module)
         directory = subject.model_path.parent
         entry = engine_entry(directory, self.target)
-        path = verified_engine(directory, entry, subject.model_path)
+        path, plan = verified_engine(directory, entry, subject.model_path)
         built = entry["versions"].get(self.module)
         if built != trt.__version__:
             raise UserError(
                 f"the engine was built with {self.module} {built} and {trt.__version__} is installed; "
                 f"build it again with temport export --target {self.target}"
             )
-        return EngineSession(trt, path, entry, Driver())
+        return EngineSession(trt, path.name, plan, entry, Driver())
 
 
 def engine_entry(directory: Path, target: str) -> dict[str, Any]:
@@ -77,32 +77,33 @@ def engine_entry(directory: Path, target: str) -> dict[str, Any]:
     raise UserError(f"{directory} has no {target} engine; export with --target {target}")
 
 
-def verified_engine(directory: Path, entry: dict[str, Any], model: Path) -> Path:
-    """The engine's path, after its bytes and the model it was built from were compared with `engine.json`."""
+def verified_engine(directory: Path, entry: dict[str, Any], model: Path) -> tuple[Path, bytes]:
+    """The engine's path and bytes, after they and the model it was built from were compared with `engine.json`."""
     name = entry["file"]
     if Path(name).name != name:
         raise UserError(f"{REPORT_FILE} names {name!r}, which is not a plain file name")
     path = directory / name
-    if not path.is_file() or _sha256(path) != entry["sha256"]:
+    plan = path.read_bytes() if path.is_file() else None
+    if plan is None or hashlib.sha256(plan).hexdigest() != entry["sha256"]:
         raise UserError(f"{path} is missing or differs from {REPORT_FILE}; build it again")
     if _sha256(model) != entry["model_sha256"]:
         raise UserError(f"{path} was built from another model than {model.name}; build it again")
-    return path
+    return path, plan
 
 
 class EngineSession(Closing):
     """One engine with one execution context."""
 
-    def __init__(self, trt: Any, path: Path, entry: dict[str, Any], driver: Driver) -> None:
+    def __init__(self, trt: Any, name: str, plan: bytes, entry: dict[str, Any], driver: Driver) -> None:
         self._trt, self._driver = trt, driver
         self._logger = trt.Logger(trt.Logger.ERROR)
         self._runtime = trt.Runtime(self._logger)
-        self._engine = self._runtime.deserialize_cuda_engine(path.read_bytes())
+        self._engine = self._runtime.deserialize_cuda_engine(plan)
         if self._engine is None:
-            raise _not_loaded(path.name, entry["compute_capabilities"], driver)
+            raise _not_loaded(name, entry["compute_capabilities"], driver)
         self._context = self._engine.create_execution_context()
         if self._context is None:
-            raise RuntimeError(f"{path.name} gets no execution context; TensorRT's message stands above")
+            raise RuntimeError(f"{name} gets no execution context; TensorRT's message stands above")
         attention = [node["outcome"] for node in entry["attention"]]
         counts = ", ".join(f"{attention.count(kind)} {kind}" for kind in sorted(set(attention)))
         self.path = f"engine on {driver.device}" + (f", attention: {counts}" if counts else "")

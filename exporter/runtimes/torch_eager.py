@@ -5,14 +5,14 @@ from __future__ import annotations
 import copy
 import importlib.util
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from temport.exporter.declare.declaration import Declaration
+from temport.exporter.declare.declaration import HALF, Declaration
 from temport.exporter.declare.values import INTEGERS
-from temport.exporter.errors import UserError
+from temport.exporter.errors import UserError, users_code
 from temport.exporter.runtimes.contract import Arrays, Capabilities, Closing
 from temport.exporter.runtimes.subject import Subject
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 class TorchSession(Closing):
     """`module` converted to `dtype`; floating-point inputs are converted too, others are left alone.
 
+    In float64 what its code says of float32 is float64 as well (`widened`).
     rounded  a type that the module's parameters and buffers are rounded to before
     """
 
@@ -43,9 +44,16 @@ class TorchSession(Closing):
         import torch
 
         from temport.exporter.declare.slow_path import slow_path
+        from temport.exporter.runtimes.widened import widened
 
         tensors = [self._tensor(inputs[spec.name]) for spec in self.declaration.inputs]
-        with torch.inference_mode(), slow_path(), _threads(self.threads):
+        with (
+            torch.inference_mode(),
+            slow_path(),
+            widened() if self.dtype == torch.float64 else nullcontext(),
+            _threads(self.threads),
+            _users_own(self.declaration, self.dtype),
+        ):
             result = self.module(*tensors)
         results = result if isinstance(result, tuple) else (result,)
         return {
@@ -100,6 +108,26 @@ class TorchEager(Source):
 
 FLOAT32 = TorchEager("float32")
 FLOAT64 = Source("float64")
+
+
+@contextmanager
+def _users_own(declaration: Declaration, dtype: torch.dtype) -> Iterator[None]:
+    """What a user's own module raises is one sentence with the way out; what ours raises is our fault."""
+    if declaration.module is None:
+        yield
+        return
+    name = str(dtype).removeprefix("torch.")
+    what = f"{name}, in which the truth is found" if name == "float64" else name
+    with users_code(f"{declaration.module} itself does not run in {what}", lambda e: _way_out(e, name)):
+        yield
+
+
+def _way_out(error: BaseException, dtype: str) -> str:
+    """Of a number that a half type does not hold, and of tensors whose type does not follow the module's."""
+    if dtype in HALF and "overflow" in str(error):
+        return "; fill masked scores with -torch.inf or torch.finfo(scores.dtype).min, which every type holds"
+    kept = "; keep tensors as buffers, which follow the module's type, and make new ones in that of the input"
+    return {"float64": kept, "float32": ""}.get(dtype, "; use --precision fp32")
 
 
 @contextmanager

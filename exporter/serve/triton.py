@@ -14,12 +14,11 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from temport.exporter.bundle.directory import Bundle, sha256
+from temport.exporter.bundle.directory import Bundle
 from temport.exporter.bundle.staging import staged
 from temport.exporter.declare.declaration import Axis, Declaration, TensorSpec
 from temport.exporter.errors import UserError
@@ -93,16 +92,15 @@ def write_repository(bundle: Bundle, repository: Path, name: str, serving: Servi
     """Write `repository/name` whole or not at all; an existing model of that name is refused."""
     serving = serving or Serving()
     target = check_target(bundle, repository, name, serving)
-    source = bundle.file(_source(serving))
-    assert source is not None  # as checked
+    source = _source(serving)
     with staged(target) as work:
         (work / "1").mkdir()
         _, file = BACKENDS[serving.backend]
-        shutil.copyfile(source, work / "1" / file)
+        (work / "1" / file).write_bytes(bundle.read(source))
         if serving.backend == "onnxruntime":
-            for extra in (n for n in bundle.manifest["files"] if n.startswith("model.onnx.")):
-                shutil.copyfile(bundle.path / extra, work / "1" / extra)
-        text = to_text(config(bundle.declaration, name, serving, sha256(source)))
+            for extra, content in bundle.weights_beside().items():
+                (work / "1" / extra).write_bytes(content)
+        text = to_text(config(bundle.declaration, name, serving, bundle.manifest["files"][source]["sha256"]))
         (work / "config.pbtxt").write_text(text)
     return target
 

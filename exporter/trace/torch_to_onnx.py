@@ -26,10 +26,12 @@ from temport.exporter.errors import UserError, users_code
 from temport.exporter.graph import traced_attention
 from temport.exporter.trace.advice import advice
 from temport.exporter.trace.batch_first_attention import batch_first_attention
+from temport.exporter.trace.close_tanhshrink import close_tanhshrink
 from temport.exporter.trace.no_fourier import refusals
 from temport.exporter.trace.recurrent import whole_layers
 from temport.exporter.trace.small_addends import keep_small_addends
 from temport.exporter.trace.torch_translations import translations_read_once
+from temport.exporter.trace.translate_activations import translate_log_sigmoid, translate_rrelu
 from temport.exporter.trace.translate_attention import translate_attention
 from temport.exporter.trace.translate_division import translate_division
 from temport.exporter.trace.translate_erfc import translate_erfc
@@ -69,6 +71,8 @@ def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
         **refusals(),
         torch.ops.aten.div.Tensor_mode: translate_division,
         torch.ops.aten.index.Tensor: translate_index,
+        torch.ops.aten.log_sigmoid.default: translate_log_sigmoid,
+        torch.ops.aten.rrelu_with_noise_functional.default: translate_rrelu,
         torch.ops.aten.scaled_dot_product_attention.default: translate_attention,
     }
 
@@ -94,7 +98,7 @@ def to_onnx(module: nn.Module, declaration: Declaration) -> ir.Model:
         if declaration.module is None
         else users_code(f"{declaration.module} cannot be traced", advice)
     )
-    layers = (slow_path(), batch_first_attention(), whole_layers())
+    layers = (slow_path(), batch_first_attention(), whole_layers(), close_tanhshrink())
     with own, _quiet(), contextlib.ExitStack() as stack, translations_read_once():
         for layer in layers:
             stack.enter_context(layer)

@@ -50,6 +50,8 @@ def trace(module: nn.Module, declaration: Declaration) -> Traced:
     longest = max((a.max for name, a in declaration.axes.items() if name != "batch"), default=1)
     baked = step_model(module, declaration) if declaration.streaming else copy.deepcopy(module)
     bake(baked, longest)
+    # with gradients torch takes another kernel of attention when it decomposes, whose result lies otherwise in memory
+    baked.requires_grad_(False)
     source = own(module)
     model = of_file(source, declaration) if isinstance(source, OnnxModule) else to_onnx(baked, declaration)
     outputs = outputs_of(model, declaration)

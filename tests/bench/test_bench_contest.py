@@ -105,15 +105,16 @@ def results(folder: Path, name: str) -> list[dict]:
 
 
 def test_an_interrupted_op_benchmark_keeps_what_it_had(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO", "temport")
     stop_at_second(monkeypatch, ops, "_measure")
     with pytest.raises(KeyboardInterrupt):
         bench_ops(
             ["window"], [64, 65], ["torch SDPA"], threads="1", seconds=0.01, memory_length=0, out=tmp_path
         )
     assert [result["length"] for result in results(tmp_path, "bench-ops")] == [64]
-    assert "2 of 2: window, length 65" in capsys.readouterr().out
+    assert "2 of 2: window, length 65" in caplog.text
 
 
 def test_an_interrupted_model_benchmark_keeps_what_it_had(

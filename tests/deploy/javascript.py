@@ -21,7 +21,7 @@ def install() -> None:
     """`npm install` where it was not done yet."""
     need("node")
     with exclusive():
-        if not (node.JS / "node_modules").is_dir():
+        if not (node.JS / "node_modules" / "koffi").is_dir():
             call("npm", "install", "--no-audit", "--no-fund", cwd=node.JS)
 
 

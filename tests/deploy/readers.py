@@ -101,6 +101,7 @@ def whole(directory: Path, content: bytes, files: Sequence[str] = (), signature:
     said["files"] = {"model.onnx": entry(content)} | {name: entry(b"\0\0\0\0") for name in files}
     write(directory, json.dumps(said).encode(), content)
     for name in files:
+        (directory / name).parent.mkdir(exist_ok=True)
         (directory / name).write_bytes(b"\0\0\0\0")
     return directory
 

@@ -13,9 +13,12 @@ import numpy as np
 import onnx
 
 from temport.exporter.build import save
-from temport.exporter.bundle.directory import MANIFEST, seal, write_manifest, write_vectors
+from temport.exporter.bundle.directory import MANIFEST, open_bundle, seal, write_manifest, write_vectors
+from temport.exporter.compilers.contract import CompileOptions
+from temport.exporter.compilers.targets import REPORT_FILE, enter
 from temport.exporter.declare.architectures import declare
 from temport.exporter.declare.streams import declare_stream
+from temport.exporter.native.engine import build_native
 from temport.exporter.parity.cases import default_cases
 from temport.exporter.parity.oracle import find_truths
 from temport.exporter.parity.trial import Trial, cases_for
@@ -73,6 +76,14 @@ def write_step_bundle(directory: Path, arch: str, batch: str = "1:1:3") -> Path:
     write_vectors(directory / "vectors.npz", to_vectors(trial.truths(cases_for(declaration))))
     write_manifest(directory, declaration, built.mask_records(), {})
     return directory
+
+
+def add_native_engine(directory: Path) -> None:
+    """Compile the model of a bundle for this machine, as `--target native` does."""
+    declaration = open_bundle(directory).declaration
+    report = build_native(directory, "small", declaration, CompileOptions())
+    enter(directory / REPORT_FILE, report.to_json())
+    write_manifest(directory, declaration, [], {})
 
 
 def rehash(directory: Path, **changes: Any) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from readers import STEP, WINDOW, entry, manifest, model, refusals, write
+from readers import STEP, WINDOW, entry, manifest, model, refusals, whole, write
 
 from temport.exporter.bundle import manifest as manifest_module
 from temport.exporter.bundle.digest import DIGEST, write_digest
@@ -175,6 +175,18 @@ def _bad_files() -> Iterator[Case]:
         "a\n",
         "x" * 256,
         "not there",
+        "engine/not there",
+        "engine/",
+        "engine/.",
+        "engine/..",
+        "engine/../x",
+        "engine/a/b",
+        "engine//x",
+        "engine/a\\b",
+        "engine/a\n",
+        "/engine/x",
+        "./engine/x",
+        "Engine/x",
     ):
         yield in_files(name)
     for changes in (
@@ -292,15 +304,34 @@ def good() -> Iterator[Case]:
     yield spelled("many values", lambda text: text, option=[0] * 90_000)
 
 
+def _moved(directory: Path, name: str) -> None:
+    (directory / name).rename(directory.parent / f"{directory.name} moved")
+    (directory / name).symlink_to(directory.parent / f"{directory.name} moved")
+
+
+FOLDERS: dict[str, Callable[[Path], Any]] = {
+    "a folder": lambda directory: None,
+    "a link to a folder": lambda directory: _moved(directory, "engine"),
+    "a link in a folder": lambda directory: _moved(directory, "engine/b"),
+    "a flip in a folder": lambda directory: (directory / "engine/b").write_bytes(b"\0\0\0\1"),
+}
+"""What becomes of the folder of an engine in a bundle that is whole otherwise; only the first is taken."""
+
+
 def test_every_reader_refuses_the_same_manifests(tmp_path: Path) -> None:
     """And takes the same: in `good` stands what looks odd and is right."""
     cases = [(True, *case) for case in bad()] + [(False, *case) for case in good()]
     made = [write(tmp_path / str(i), text, content) for i, (_, _, text, content) in enumerate(cases)]
+    expected = [(refused, told) for refused, told, _, _ in cases]
+    for told, change in FOLDERS.items():
+        expected.append((told != "a folder", told))
+        made.append(whole(tmp_path / told, model().SerializeToString(), ["engine/a.so", "engine/b"]))
+        change(made[-1])
     for reader, said in refusals(made).items():
         wrong = [
             f"{told}: {refusal or 'taken'}"
-            for (expected, told, _, _), refusal in zip(cases, said, strict=True)
-            if bool(refusal) != expected
+            for (refused, told), refusal in zip(expected, said, strict=True)
+            if bool(refusal) != refused
         ]
         assert not wrong, f"{reader}: {wrong}"
 

@@ -81,17 +81,17 @@ def test_one_value_that_is_nan_makes_its_frame_wrong(runner: Path, stepped: Step
 
 def test_a_library_that_does_not_swap_fails_the_replay(stepped: Stepped, tmp_path: Path) -> None:
     """The gate itself: a runner that reads the same state in every frame does not pass for a stream."""
-    stream = (CPP / "src" / "stream.cpp").read_text()
+    sets = (CPP / "src" / "state_sets.cpp").read_text()
     swap = "if (done) turn_ = 1 - turn_;"
-    assert stream.count(swap) == 1
-    (tmp_path / "stream.cpp").write_text(stream.replace(swap, ""))
+    assert sets.count(swap) == 1
+    (tmp_path / "state_sets.cpp").write_text(sets.replace(swap, ""))
     built, program = build("test"), tmp_path / "temport-run"
     call(
         "g++",
         *("-std=c++17", f"-I{CPP}/src", f"-I{CPP}/include"),
         *(
             "-Wl,--allow-multiple-definition",
-            tmp_path / "stream.cpp",
+            tmp_path / "state_sets.cpp",
         ),  # the first definition is the one that counts
         *(built / "CMakeFiles" / "temport-run.dir").rglob("*.o"),
         *(built / "libtemport.a", "-ldl", "-o", program),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 import stat
 import subprocess
 import time
@@ -145,6 +146,42 @@ def test_a_model_that_never_ends_has_a_deadline(
     assert (code, said) == (124, "error: temport-run did not end within 1.5 seconds\n")
     assert 1.5 <= time.monotonic() - before < 15 and os.listdir(tmp_path / "out") == []
     assert ended(program, "--help", "--timeout", "60")[0] == 0
+
+
+def test_a_signal_ends_it_whatever_it_computes(
+    program: tuple[str, ...], bundle: Path, files: tuple[str, ...], tmp_path: Path
+) -> None:
+    make_endless(bundle)
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL)
+    running = [
+        subprocess.Popen(
+            [*program, str(bundle), *files], stderr=subprocess.PIPE, text=True, env=runner_environment()
+        )
+        for _ in numbers
+    ]
+    time.sleep(1.5)
+    working = [child for one in running for child in children(one.pid)]
+    for one, number in zip(running, numbers, strict=True):
+        one.send_signal(number)
+    ends = [(one.wait(10), one.stderr.read()) for one in running[:-1] if one.stderr is not None]
+    assert ends == [(130, "error: interrupted\n")] * 3 and os.listdir(tmp_path / "out") == []
+    running[-1].wait(10)
+    until = time.monotonic() + 5
+    while any(map(computes, working)) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert not any(map(computes, working)), "a child outlives the program that was killed"
+
+
+def children(process: int) -> list[int]:
+    return list(map(int, Path(f"/proc/{process}/task/{process}/children").read_text().split()))
+
+
+def computes(process: int) -> bool:
+    """Whether it is there and no zombie."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def test_a_deadline_leaves_those_alone_that_keep_it(

@@ -117,8 +117,9 @@ def test_a_bundle_that_is_not_the_expected_one(bundle: Path, where: str) -> None
     done = run(where, bundle, "--digest", digest, "--strict", "--bench", "--frames", "2")
     assert done.returncode == 0 and json.loads(done.stdout)["digest"] == digest
     assert f"its digest is {digest}, expected was 00" in refusal(where, bundle, "--digest", "00")
-    (bundle / "more").write_text("")
-    assert "more is not listed in the manifest" in refusal(where, bundle, "--strict")
+    (bundle / "engine").mkdir()
+    (bundle / "engine" / "more").write_text("")
+    assert "engine/more is not listed in the manifest" in refusal(where, bundle, "--strict")
 
 
 def test_options_get_a_sentence(exported: Exported, tmp_path: Path) -> None:

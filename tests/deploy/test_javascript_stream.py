@@ -100,7 +100,7 @@ def test_states_that_do_not_pair_are_refused(stepped: Stepped, tmp_path: Path) -
     unequal = [{**states[0], "output": states[1]["output"]}, {**states[1], "output": states[0]["output"]}]
     for wrong, told in (
         ([], "at signature/states, it has too few entries"),
-        (states[:-1], "it needs one frame [batch, 1, features] and one output"),
+        (states[:-1], "is not what the signature says"),  # an output that was not recorded
         ([*states[:-1], states[0]], "twice"),
         ([*unequal, *states[2:]], "different types or shapes"),
     ):

@@ -15,6 +15,7 @@ import toolchain
 import temport
 from temport.custom_ops.library import library_path
 from temport.exporter.errors import UserError
+from temport.stream import Stream
 
 Stepped = Callable[[str], Path]
 BAD = {3: np.nan, 4: -np.inf, 11: np.nan, 19: np.inf}
@@ -140,3 +141,25 @@ def test_what_a_stream_in_python_refuses(stepped: Stepped, exported: Stepped) ->
         with pytest.raises(UserError, match=f"the state is refused: .*{why}"):
             stream.restore(damaged)
     assert stream.save() == state
+
+
+def test_each_of_several_outputs_has_its_name() -> None:
+    frame = {"name": "frame", "dtype": "float32", "shape": [1, 1, 2]}
+    state, output = ({"name": name, "dtype": "float32", "shape": [1, 2]} for name in ("state.sum", "output"))
+    signature = {
+        "inputs": [frame, state],
+        "outputs": [output, output | {"name": "double"}, state | {"name": "next_state.sum"}],
+        "states": [{"input": "state.sum", "output": "next_state.sum"}],
+    }
+
+    def run(feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        total = feeds["state.sum"] + feeds["frame"][:, 0]
+        return {"output": total, "double": 2 * total, "next_state.sum": total}
+
+    stream = Stream(run, {"signature": signature, "files": {"model.onnx": {"sha256": "5a" * 32}}})
+    for t in (1, 2):
+        outputs = stream(np.ones(2, np.float32))
+        assert {name: list(value[0]) for name, value in outputs.items()} == {
+            "output": [t, t],
+            "double": [2 * t] * 2,
+        }

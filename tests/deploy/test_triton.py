@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import errno
 import importlib.util
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -186,14 +185,14 @@ def test_a_half_written_repository_is_taken_back(
     bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     give_engine(bundle)
-    real = shutil.copyfile
+    real = Path.write_bytes
 
-    def full(source: Path, target: Path) -> None:
+    def full(target: Path, content: bytes) -> int:
         if target.name == "model.plan":
             raise OSError(errno.ENOSPC, "No space left on device")
-        real(source, target)
+        return real(target, content)
 
-    monkeypatch.setattr(shutil, "copyfile", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     assert "nothing was written" in str(command(bundle, "--out", tmp_path / "models"))
     assert list((tmp_path / "models").iterdir()) == []
 

@@ -20,6 +20,7 @@ PACKAGES = {
     "clang++": "clang libclang-rt-14-dev",
     "aarch64-linux-gnu-g++": "g++-aarch64-linux-gnu",
     "qemu-aarch64-static": "qemu-user-static",
+    "wasm-ld": "lld",
     "chromium": "chromium",
     "chromedriver": "chromium-driver",
     "npm": "npm",

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from toolchain import need
+from tests.deploy.toolchain import need
 
 FLAGS = ["--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1000,1900", "--hide-scrollbars"]
 

@@ -222,6 +222,25 @@ def distances_per_head(g):
 
 
 @spelling(None)
+def relative_positions(g):
+    """Transformer-XL and the Conformer: scores of distances, shifted so that each row begins at its own frame."""
+    at = torch.arange(g.length - 1, -g.length, -1, dtype=g.x.dtype)
+    distances = torch.stack([(at * 0.1 * c).sin() for c in range(1, SIZE + 1)])
+    padded = F.pad(g.q @ distances, (1, 0))
+    shifted = padded.reshape(-1, HEADS, 2 * g.length, g.length)[:, :, 1:].reshape(
+        -1, HEADS, g.length, 2 * g.length - 1
+    )
+    return ((g.q @ g.k.mT + shifted[..., : g.length]) / 2).softmax(-1) @ g.v
+
+
+@spelling(None)
+def a_bias_that_is_learned(g):
+    """With gradients torch traces it in one memory layout and decomposes it in another, where the reshape fails."""
+    bias = (g.q @ g.k.mT) * g.layers["q"].bias[:1]
+    return sdpa(g, bias).transpose(1, 2).reshape(g.x.shape)
+
+
+@spelling(None)
 def one_mask_per_head(g):
     return sdpa(g, torch.stack([g.back >= 0, g.back < 3]))
 

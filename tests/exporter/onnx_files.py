@@ -128,6 +128,27 @@ def attention() -> onnx.ModelProto:
     return model(23, nodes, *io, functions=[gate], domains=["theirs"], **weights)
 
 
+def newer() -> onnx.ModelProto:
+    """What came with opset 23 and 24 beside Attention: RMSNormalization, RotaryEmbedding by tables, Swish."""
+    angles = np.arange(20)[:, None] * 0.5 ** np.arange(2)
+    nodes = [
+        helper.make_node("RMSNormalization", ["x", "scale"], ["n"], epsilon=1e-3),
+        helper.make_node("MatMul", ["n", "w"], ["m"]),
+        helper.make_node("RotaryEmbedding", ["m", "cos", "sin", "at"], ["r"], num_heads=2),
+        helper.make_node("Swish", ["r"], ["y"], alpha=1.5),
+    ]
+    return model(
+        24,
+        nodes,
+        [("x", F, ["batch", 7, 8]), ("at", TensorProto.INT64, ["batch", 7])],
+        [("y", F, ["batch", 7, 8])],
+        scale=random(8),
+        w=random(8, 8),
+        cos=np.cos(angles).astype(np.float32),
+        sin=np.sin(angles).astype(np.float32),
+    )
+
+
 def ids(**given: Any) -> onnx.ModelProto:
     """Token ids in, logits and the best of them out; a recurrent layer in both directions."""
     nodes = [

@@ -9,7 +9,7 @@ import onnx
 import onnxruntime as ort
 from torch import nn
 
-from temport.exporter.build import build, save
+from temport.exporter.build import save
 from temport.exporter.declare.declaration import Declaration
 from temport.exporter.declare.streams import declare_stream
 from temport.exporter.parity.oracle import Truth
@@ -19,6 +19,7 @@ from temport.exporter.parity.trial import Trial, cases_for
 from temport.exporter.runtimes import runtime_named
 from temport.exporter.runtimes.contract import Arrays
 from tests.small_models import SMALL
+from tests.traces import build
 
 SEQ = "9"
 FAST = ("torch_float32", "onnxruntime_cpu")

@@ -9,12 +9,13 @@ import pytest
 import typer
 
 from temport.exporter import export
-from temport.exporter.asked import OPTIONS, read_config, request_of
+from temport.exporter.asked import OPTIONS, fields_of, read_config, request_of
 from temport.exporter.cli import app
 from temport.exporter.compilers.contract import CompileOptions
 from temport.exporter.errors import UserError
 from temport.exporter.request import ExportRequest
 
+ROOT = Path(__file__).parents[2]
 TOML = """
 module = "net.py:make"
 shape = ["frames=batch,seq,24"]
@@ -120,3 +121,10 @@ def test_a_wrong_file_is_one_sentence(text: str, sentence: str, tmp_path: Path) 
 def test_a_file_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot be read: No such file"):
         read_config(tmp_path / "temport.toml")
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*/*.toml")), ids=lambda path: path.stem)
+def test_an_example_asks_what_there_is(path: Path) -> None:
+    asked = fields_of(read_config(path))
+    file, _, factory = asked["module"].rpartition(":")
+    assert f"def {factory}()" in Path(file).read_text()

@@ -89,8 +89,9 @@ def test_full_disk_is_one_sentence(tmp_path: Path) -> None:
 def writing(out: Path) -> subprocess.Popen[bytes]:
     """A process that writes a bundle and does not get done."""
     script = textwrap.dedent(f"""
-        import time
+        import signal, time
         from pathlib import Path
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored
         from temport.exporter.bundle.staging import staged
         with staged(Path({str(out)!r})) as work:
             (work / "model.onnx").write_bytes(b"half")
@@ -183,6 +184,10 @@ def test_a_file_that_no_manifest_lists(tmp_path: Path) -> None:
     (out / "notes.txt").write_text("")
     open_bundle(out)
     with pytest.raises(UserError, match=r"notes\.txt is not listed in the manifest"):
+        open_bundle(out, strict=True)
+    (out / "notes.txt").unlink()
+    (out / "notes").symlink_to(out)
+    with pytest.raises(UserError, match="notes is not listed in the manifest"):
         open_bundle(out, strict=True)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
@@ -12,9 +13,13 @@ from pathlib import Path
 import pytest
 import typer
 from rich.text import Text
+from typer.testing import CliRunner
 
+from temport.exporter.cli import app
 from temport.exporter.command import Guarded
 from temport.exporter.errors import UserError
+from temport.exporter.logs import LOG
+from temport.exporter.progress import Progress
 from temport.exporter.terminal import Terminal, printable
 
 COMMAND = [sys.executable, "-m", "temport"]
@@ -82,6 +87,32 @@ def test_the_option_verbose(words: list[str]) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("words", "level", "shown"),
+    [
+        ([], logging.INFO, ["[  0.0 s] tracing"]),
+        (["-q"], logging.WARNING, []),
+        (["--verbose"], logging.DEBUG, ["[  0.0 s] tracing", "pass prune"]),
+    ],
+)
+def test_how_much_a_command_says(
+    words: list[str], level: int, shown: list[str], capsys: pytest.CaptureFixture[str], monkeypatch
+) -> None:
+    """Progress is logged under the name of the package; only the command listens by itself."""
+    monkeypatch.setenv("TEMPORT_VERBOSE", "")  # which --verbose sets
+    monkeypatch.setattr(LOG, "handlers", [])
+    try:
+        CliRunner().invoke(app, [*words, "parity", "nowhere"])
+        assert LOG.level == level and len(LOG.handlers) == 1
+        with Progress(Terminal()) as progress:
+            progress.step("tracing")
+        LOG.debug("pass prune")
+        assert capsys.readouterr().out.splitlines() == shown
+    finally:
+        LOG.setLevel(logging.NOTSET)
+    assert CliRunner().invoke(app, ["-v", "-q", "list"]).exit_code == 2
+
+
 @pytest.mark.parametrize("redirection", ["> /dev/full", "| true"])
 def test_output_that_is_lost_is_no_success(redirection: str) -> None:
     """`true` ends without reading; many lines so that no buffer of a pipe holds them all."""
@@ -102,7 +133,11 @@ def test_a_terminal_without_our_signs_is_no_error() -> None:
 
 def test_an_interrupt_is_130_and_leaves_nothing(tmp_path: Path) -> None:
     process = subprocess.Popen(
-        [*COMMAND, "export", "--arch", "mega", "--out", "b"], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+        [*COMMAND, "export", "--arch", "mega", "--out", "b"],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's & has it ignored
     )
     deadline = time.monotonic() + 60
     while not list(tmp_path.iterdir()) and time.monotonic() < deadline:

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from temport.exporter import build as building
-from temport.exporter.build import build, save
+from temport.exporter.build import save
 from temport.exporter.declare.declaration import Axis, Declaration, TensorSpec
 from temport.exporter.parity.cases import Array
 from temport.exporter.passes.order import PASSES
@@ -21,8 +21,9 @@ from temport.exporter.runtimes.contract import Session
 from temport.exporter.runtimes.subject import Subject
 from temport.graphs.moving_average import DecayKernel
 from tests.small_models import SMALL
+from tests.traces import build
 
-SHORTEST, LONGEST = 3, 17
+SHORTEST, LONGEST = 7, 31
 
 
 def unchecked(patch: pytest.MonkeyPatch) -> None:
@@ -30,11 +31,13 @@ def unchecked(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(building, "PASSES", tuple(step for step in PASSES if step.name != "limit_lengths"))
 
 
-def exported(tmp_path: Path, name: str, *settings: str, **given: str) -> Subject:
-    axes = {"batch": "1:2:3", "seq": f"{SHORTEST}:9:{LONGEST}", "memory": f"{SHORTEST}:9:{LONGEST}", **given}
+def exported(tmp_path: Path, name: str, *settings: str, slow: bool = False, **given: str) -> Subject:
+    lengths = f"{SHORTEST}:20:{LONGEST}"
+    axes = {"batch": "1:2:3", "seq": lengths, "memory": lengths, **given}
     declaration, module = SMALL[name].declare(*settings, **axes)
-    for average in (layer for layer in module.modules() if isinstance(layer, DecayKernel)):
-        average.alpha.data.fill_(4)  # a slow one, so that early frames weigh
+    if slow:
+        for average in (layer for layer in module.modules() if isinstance(layer, DecayKernel)):
+            average.alpha.data.fill_(4)  # so that early frames weigh
     save(build(module, declaration), tmp_path / "model.onnx", external_data=False)
     return Subject(declaration, tmp_path / "model.onnx", module)
 
@@ -74,7 +77,7 @@ def test_another_length_is_an_error(tmp_path: Path, name: str, batch: str) -> No
 def test_without_the_check_an_average_ends_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the check is for: numbers, and not those of the model."""
     unchecked(monkeypatch)
-    subject = exported(tmp_path, "mega-softmax")
+    subject = exported(tmp_path, "mega-softmax", slow=True)
     assert subject.module is not None
     x = torch.from_numpy(np.random.default_rng(0).standard_normal((1, 60, 6), np.float32))
     with runtime_named("onnxruntime_native").open(subject) as session, torch.no_grad():
@@ -145,5 +148,5 @@ def test_fixed_lengths_need_no_check(tmp_path: Path) -> None:
 
 
 def test_work_is_counted_before_sizes_hide_behind_the_check() -> None:
-    declaration, module = SMALL["mega-softmax"].declare(seq=f"3:9:{LONGEST}")
+    declaration, module = SMALL["mega-softmax"].declare(batch="1:2:3", seq=f"{SHORTEST}:20:{LONGEST}")
     assert build(module, declaration).flops["exported"]

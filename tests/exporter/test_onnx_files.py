@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -22,6 +23,7 @@ from temport.exporter.bundle.directory import open_bundle
 from temport.exporter.declare.declaration import Axis
 from temport.exporter.declare.fitted import _sizes, fit
 from temport.exporter.declare.sizes import normal, size
+from temport.exporter.errors import UserError
 from temport.exporter.export import Exported, export, run_export
 from temport.exporter.onnx_source.declare import declare_onnx
 from temport.exporter.onnx_source.module import OnnxModule
@@ -61,10 +63,11 @@ def plain(path: Path, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
         ),
         (files.branches, {"axes": ("time=1:5:9",)}, [[3, "batch", 3], ["batch", "time", 3]]),
         (files.attention, {"seq": "1:7:12"}, [["batch", "seq", 8]]),
+        (files.newer, {"shapes": ("at:int64[0:20]=batch,7",)}, [["batch", 7, 8]]),
         (files.ids, {"shapes": IDS, "seq": "1:5:9", "axes": ("N=1:2:4",)}, [["seq", "N", 4], [2, "N"]]),
         (files.half, {"seq": "7"}, [["batch", 7, 8]]),
     ],
-    ids=["opset 11", "control flow", "opset 23", "ids", "float16"],
+    ids=["opset 11", "control flow", "opset 23", "opset 24", "ids", "float16"],
 )
 def test_a_file_gives_what_it_gave_before(
     make: Callable[[], onnx.ModelProto], asked: dict[str, Any], outputs: list[list[Any]], tmp_path: Path
@@ -247,3 +250,36 @@ def test_python_takes_a_path(tmp_path: Path) -> None:
         "batch": Axis("batch", 2, 2, 2),
         "time": Axis("time", 4, 5, 6),
     }
+
+
+def test_a_file_of_ours_keeps_the_ranges_that_it_declares(tmp_path: Path) -> None:
+    model = files.attention()
+    frames = {"name": "x", "shape": [{"name": "seq", "min": 2, "opt": 5, "max": 9}, 8]}
+    helper.set_model_props(model, {"temport.signature": json.dumps({"inputs": [frames]})})
+    path = files.written(tmp_path, model)
+    declaration, _ = declare_onnx(path)
+    assert declaration.axes["seq"] == Axis("seq", 2, 5, 9)
+    assert declaration.axes["batch"] == Axis("batch", 1, 8, 64) and declaration.notes == ()
+    assert declare_onnx(path, seq="3:4:5")[0].axes["seq"] == Axis("seq", 3, 4, 5)
+    frames["shape"][0]["min"] = "one"
+    helper.set_model_props(model, {"temport.signature": json.dumps({"inputs": [frames]})})
+    with pytest.raises(UserError, match=r"carries a temport.signature that says no ranges"):
+        declare_onnx(files.written(tmp_path, model))
+
+
+def test_several_open_axes_without_a_range_take_short_ones_and_that_is_told(tmp_path: Path) -> None:
+    model = files.attention()
+    for value in (*model.graph.input, *model.graph.output):
+        for dim in value.type.tensor_type.shape.dim:
+            dim.ClearField("dim_param")
+    path = files.written(tmp_path, model)
+    declaration, _ = declare_onnx(path)
+    (name,) = (spec.name for spec in declaration.inputs)
+    short = [Axis(f"{name}_{place}", 1, 8, 64) for place in (0, 1)]
+    assert [declaration.axes[axis.name] for axis in short] == short
+    (note,) = declaration.notes
+    assert (
+        note.startswith(f"{name}_0, {name}_1 had no range and took 1 to 64") and f"--axis {name}_0=" in note
+    )
+    known, _ = declare_onnx(path, axes={f"{name}_0": "1:2:3"})
+    assert known.axes[f"{name}_1"] == Axis(f"{name}_1", 1, 60, 1024) and known.notes == ()

@@ -14,6 +14,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from temport.exporter import build as building
+from temport.exporter import export as exporting
 from temport.exporter.build import rewrite, save
 from temport.exporter.cli import app
 from temport.exporter.declare.architectures import declare
@@ -151,6 +152,12 @@ def double_a_weight(work: Work) -> None:
     weight.const_value = ir.tensor(2 * weight.const_value.numpy(), name=weight.name)
 
 
+@pytest.fixture
+def traced_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exports of this process share their traces."""
+    monkeypatch.setattr(exporting, "trace", traced)
+
+
 def failed_export(out: Path, **asked: object) -> tuple[str, ...]:
     request = ExportRequest("sliding_window", settings=SMALL, seq="9", out=out, runtimes=("onnxruntime_cpu",))
     exported = run_export(replace(request, **asked), Console(quiet=True))
@@ -158,6 +165,7 @@ def failed_export(out: Path, **asked: object) -> tuple[str, ...]:
     return exported.report.reasons
 
 
+@pytest.mark.usefixtures("traced_once")
 @pytest.mark.parametrize(
     "asked", [{}, {"streaming": True}, {"ops": "standard"}, {"precision": "fp16"}], ids=str
 )
@@ -172,18 +180,17 @@ def test_the_guilty_pass_is_named(
 
 
 def test_a_wrong_trace_is_no_pass_to_blame(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from temport.exporter import export
-
     def wrong(*asked: object) -> object:
         trace = traced(*asked)  # type: ignore[arg-type]
         model = trace.model.clone()
         double_a_weight(Work(model, Declaration("", {}, (), ())))
         return replace(trace, model=model)
 
-    monkeypatch.setattr(export, "trace", wrong)
+    monkeypatch.setattr(exporting, "trace", wrong)
     assert "the traced graph already differs from the source" in failed_export(tmp_path / "b")[-1]
 
 
+@pytest.mark.usefixtures("traced_once")
 def test_a_wrong_runtime_is_no_pass_to_blame(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from temport.exporter.runtimes.onnxruntime_cpu import OrtSession
 

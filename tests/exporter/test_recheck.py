@@ -65,6 +65,18 @@ def test_without_the_module_only_recorded_inputs_have_a_truth(bundle: Path, tmp_
         run_parity_of_bundle(bundle, ("onnxruntime_cpu",), (own,), console=QUIET)
 
 
+def test_a_runner_and_a_folder_that_are_not_there_are_told_before_anything_runs(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("temport.exporter.recheck.rebuilt_module", None)
+    taken = tmp_path / "taken"
+    taken.write_text("")
+    with pytest.raises(UserError, match=r"cannot write to .*taken: File exists; choose another --out"):
+        run_parity_of_bundle(bundle, out=taken, console=QUIET)
+    with pytest.raises(UserError, match="the runner nowhere cannot be run: there is no such program"):
+        run_parity_of_bundle(bundle, runners=(Path("nowhere"),), console=QUIET)
+
+
 def test_a_source_that_changed_is_told(bundle: Path, tmp_path: Path) -> None:
     source, out = f"{tmp_path / 'own.py'}:Own", tmp_path / "report"
 

@@ -16,6 +16,7 @@ from temport.exporter.declare.declaration import Axis, Declaration, TensorSpec
 from temport.exporter.declare.slow_path import slow_path
 from temport.exporter.graph.attention import Attention
 from temport.exporter.parity.graph_oracle import Float64Graph
+from temport.exporter.passes.notes import Notes
 from temport.exporter.passes.recognise_attention import recognise_attention
 from temport.exporter.trace.fold_constants import fold_constants
 from temport.exporter.trace.trace import Traced, trace
@@ -37,6 +38,7 @@ class Case:
     traced: Traced
     declaration: Declaration
     recognised: ir.Model
+    notes: Notes
 
 
 @cache
@@ -66,9 +68,9 @@ def case(length: str) -> Case:
             fixed(graph, 9),
             replace(declaration, inputs=tuple(map(at_nine, declaration.inputs))),
         )
-    model = graph.model.clone()
-    assert recognise_attention(model, declaration)
-    return Case(module, graph, declaration, model)
+    model, notes = graph.model.clone(), Notes()
+    assert recognise_attention(model, declaration, notes)
+    return Case(module, graph, declaration, model, notes)
 
 
 def at_nine(spec: TensorSpec) -> TensorSpec:
@@ -106,6 +108,7 @@ def test_each_spelling_is_recognised_as_its_rule_and_no_wrong_one_is(length: str
     found = {name: rule_of(model, name) for name in NAMES}
     assert {name: found[name] for name in RIGHT} == {name: rule for name, (_, rule) in RIGHT.items()}
     assert not [name for name, (_, rule) in WRONG.items() if found[name] == rule]
+    assert any("is added to its scores depends on inputs, as for relative" in n for n in case(length).notes)
 
 
 @pytest.mark.parametrize("length", LENGTHS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import namedtuple
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -56,6 +57,19 @@ class Entries(Base):
     def forward(self, observation, goal=None):
         y = self.layer(observation["left"]) + self.layer(observation["more"][0])
         return y if goal is None else y + goal
+
+
+class Pieces(NamedTuple):
+    left: tuple[Tensor, ...]
+    right: tuple[Tensor, ...]
+
+
+class Structures(Base):
+    """Takes what its annotations say and nothing else."""
+
+    def forward(self, states: Pieces | None, out: Out, pair: tuple[Tensor, Tensor]):
+        assert isinstance(states.left, tuple) and isinstance(out.hidden, list) and isinstance(pair, tuple)
+        return {"y": self.layer(states.left[1]), "states": states, "policy": out.policy}
 
 
 class Random(Base):
@@ -181,6 +195,25 @@ def test_entries_of_a_dictionary() -> None:
     assert axes(declared(Entries, "left=batch,3", "more.0=batch,3")) == {"output": ["batch", 2]}
 
 
+def test_structures_are_made_as_forward_annotates_them() -> None:
+    x = torch.zeros(2, 3)
+    example = {"states": Pieces((x, x), (x,)), "out": Out(x, [x, None]), "pair": (x, x)}
+    specs = input_specs(Structures(), example, {"states.left.1": {0: "batch"}})
+    names = [
+        "states.left.0",
+        "states.left.1",
+        "states.right.0",
+        "out.policy",
+        "out.hidden.0",
+        "pair.0",
+        "pair.1",
+    ]
+    assert [spec.name for spec in specs] == names
+    found = axes(declared(Structures, *(f"{name}=batch,3" for name in names)))
+    outputs = ["states.left.0_out", "states.left.1_out", "states.right.0_out", "policy"]
+    assert found == {"y": ["batch", 2], **{name: ["batch", 3] for name in outputs}}
+
+
 def test_a_buffer_that_changes_beside_the_result_is_told() -> None:
     (note,) = declared(CountsAside, "x=batch,seq,3").notes
     assert note == "forward changes its buffer calls, which the exported graph does not do"
@@ -235,6 +268,12 @@ def test_examples_of_a_live_module() -> None:
             ["keys=batch,seq,3", "valus=batch,seq,3"],
             {},
             "no parameter 'valus'; did you mean values",
+        ),
+        (
+            Structures,
+            ["states.lft.0=3", "out.policy=3", "pair.0=3"],
+            {},
+            "Pieces has no field 'lft'; did you mean left",
         ),
         (Steps, ["ids:int64=batch,seq"], {}, r"give their range, as in ids:int64\[0:200\]=batch,seq"),
         (Steps, ["ids:int64[0:9]=batch,seq"], {}, "index out of range"),

@@ -59,6 +59,13 @@ def forgetful():
     made.forward_sequence = None
     return made
 
+class Two(nn.Linear):
+    def __init__(self):
+        super().__init__(6, 2)
+
+    def forward(self, x):
+        return {"first": super().forward(x), "second": x}
+
 carries_nothing = lambda: setattr(made := nn.Linear(6, 2), "forward_sequence", made.forward) or made
 """
 
@@ -87,6 +94,8 @@ def test_a_module_of_ones_own(tmp_path: Path) -> None:
         export_own("carries_nothing")
     with pytest.raises(UserError, match="its input is not one sequence"):
         export_own("carries_nothing", "x=batch,9,6")
+    with pytest.raises(UserError, match="it gives first, second, and forward_sequence gives one output"):
+        export_own("Two")
 
 
 @pytest.mark.parametrize("arch", ["lightning", "sliding_window", "mega", "dms"])

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from temport.exporter.declare.loading import load_factory
 from temport.exporter.errors import UserError
 from temport.exporter.export import run_export
 from temport.exporter.request import ExportRequest
@@ -35,14 +36,27 @@ class Branches(Asserts):
 
 def no_module():
     raise ValueError("not today")
+
+class Fills(Asserts):
+    def forward(self, x):
+        return self.layer(x).masked_fill(x[..., :2] > 1, -1e9)
+
+class Plain(Asserts):
+    def __init__(self):
+        super().__init__()
+        self.table = torch.ones(2, 2)
+
+    def forward(self, x):
+        return self.layer(x) @ self.table
 """
 
 
-def export(path: Path, factory: str) -> bool:
+def export(path: Path, factory: str, precision: str | None = None) -> bool:
     request = ExportRequest(
         module=f"{path}:{factory}",
         shapes=("x=batch,seq,3",),
         seq="11",
+        precision=precision,
         runtimes=("onnxruntime_cpu",),
         out=path.parent / "made" / "bundle",
     )
@@ -69,6 +83,31 @@ def test_what_it_raises_is_a_sentence_with_its_line(factory: str, told: str, tmp
 
 
 @pytest.mark.parametrize(
+    ("factory", "precision", "told"),
+    [
+        (
+            "Fills",
+            "fp16",
+            r"own.py:Fills itself does not run in float16: .*overflow.*; fill masked scores with -torch.inf",
+        ),
+        (
+            "Plain",
+            None,
+            r"own.py:Plain itself does not run in float64, .*; keep tensors as buffers",
+        ),
+    ],
+)
+def test_a_type_that_it_does_not_take_is_told_before_anything_is_traced(
+    factory: str, precision: str | None, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("temport.exporter.export.trace", None)
+    path = tmp_path / "own.py"
+    path.write_text(SOURCE)
+    with pytest.raises(UserError, match=told):
+        export(path, factory, precision)
+
+
+@pytest.mark.parametrize(
     ("text", "told"),
     [
         ("1 / 0", r"own.py cannot be loaded: ZeroDivisionError: division by zero \(.*own.py, line 1: .*\)"),
@@ -88,6 +127,19 @@ def test_a_module_that_asserts_its_length_is_exported_at_that_length(tmp_path: P
     path = tmp_path / "own.py"
     path.write_text(SOURCE)
     assert export(path, "Asserts")
+
+
+def test_a_line_inside_a_package_stands_beside_the_users_own(tmp_path, monkeypatch) -> None:
+    folder = tmp_path / "site-packages"
+    folder.mkdir()
+    (folder / "package_of_theirs.py").write_text(
+        "def model():\n    import torch\n    torch.zeros(2) @ torch.zeros(3)\n"
+    )
+    monkeypatch.syspath_prepend(folder)
+    (tmp_path / "calls_a_package.py").write_text("import package_of_theirs\npackage_of_theirs.model()\n")
+    where = r"calls_a_package.py, line 2: .*model\(\); in .*package_of_theirs.py, line 3: torch.zeros"
+    with pytest.raises(UserError, match=where):
+        load_factory(f"{tmp_path}/calls_a_package.py:make")
 
 
 def test_a_cause_that_a_message_announces_is_told() -> None:

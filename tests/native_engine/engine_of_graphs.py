@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import stat
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -188,8 +187,8 @@ class Small:
         report = build_native(
             directory, "small", declaration, CompileOptions(cc=str(compiler), engine_isa=isa or quick_isa())
         )
-        (directory / "engine.json").write_text(json.dumps({"engines": [report.to_json()]}))
-        self._instance = engine.Engine(directory).instance()
+        library = (directory / report.file).read_bytes()
+        self._instance = engine.Engine(report.to_json(), library).instance()
         self._axes = list(axes)
 
     def run(self, inputs: Mapping[str, np.ndarray], sizes: Mapping[str, int]) -> dict[str, np.ndarray]:

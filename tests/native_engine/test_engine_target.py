@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -12,7 +13,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from temport import export
+from temport import export, load
 from temport.engine import Engine, native_entry
 from temport.exporter.bundle.digest import MANIFEST
 from temport.exporter.bundle.directory import open_bundle, seal, sha256
@@ -54,6 +55,19 @@ def test_what_is_written(exported: Exported) -> None:
     assert 0 < entry["memory"]["stack"] < 64 << 10 and 0 < entry["code_bytes"] < 200_000
 
 
+def test_the_outputs_are_one_number(exported: Exported) -> None:
+    """A reader that runs the frames of `vectors.npz` itself comes to the recorded hash."""
+    entry, digest = native_entry(exported.path), hashlib.sha256()
+    with np.load(exported.path / "vectors.npz") as vectors:
+        streams = [vectors[key] for key in vectors.files if key.endswith("/input/frame")]
+    for stream in streams:
+        instance = Engine.beside(exported.path).instance()
+        for t in range(stream.shape[1]):
+            digest.update(instance.run({"frame": stream[:, t : t + 1]})["output"].tobytes())
+    assert len(streams) > 3 and entry["outputs_sha256"] == digest.hexdigest()
+    assert entry["fuses"] == host_isa().fuses
+
+
 def test_a_flipped_weight_is_seen(copied: Path) -> None:
     """In the library itself, with hashes that fit: only the numbers tell."""
     library = copied / native_entry(copied)["file"]
@@ -82,14 +96,14 @@ def test_a_flipped_weight_is_seen(copied: Path) -> None:
 def test_an_engine_of_something_else_is_refused(copied: Path, change: dict[str, Any], told: str) -> None:
     _seal(copied, **change)
     with pytest.raises(UserError, match=told):
-        Engine(copied)
+        Engine.beside(copied)
 
 
 def test_frames_that_are_not_finite(exported: Exported) -> None:
     """Refused, and the state is as it was; let through where that is asked."""
     rng = np.random.default_rng(3)
     frames = rng.standard_normal((6, 1, 1, 12)).astype(np.float32)
-    engine = Engine(exported.path)
+    engine = Engine.beside(exported.path)
     undisturbed, disturbed = engine.instance(), engine.instance()
     for frame in frames:
         for bad in (np.nan, np.inf):
@@ -102,8 +116,31 @@ def test_frames_that_are_not_finite(exported: Exported) -> None:
     assert np.isnan(disturbed.run({"frame": np.full_like(frames[0], np.nan)})["output"]).any()
 
 
+def test_a_session_takes_the_engine(exported: Exported, copied: Path) -> None:
+    """The same frames and the same bytes of state, whatever runs them."""
+    native, peer = load(exported.path), load(exported.path, runtime="onnxruntime")
+    assert native.kernels.startswith("native engine") and "engine" not in peer.kernels
+    streams = native.stream(), peer.stream()
+    rng = np.random.default_rng(5)
+    for frame in rng.standard_normal((23, 1, 12)).astype(np.float32):
+        np.testing.assert_allclose(*(stream(frame) for stream in streams), rtol=0, atol=1e-5)
+    states = [stream.save() for stream in streams]
+    assert len(states[0]) == len(states[1]) and states[0][:40] == states[1][:40]
+    for stream, state in zip(streams, reversed(states), strict=True):
+        stream.restore(state)
+    frame = rng.standard_normal((1, 12)).astype(np.float32)
+    np.testing.assert_allclose(*(stream(frame) for stream in streams), rtol=0, atol=1e-5)
+    inputs = {n: np.zeros(shape, dtype) for n, (dtype, shape) in native.inputs.items()}
+    for name, output in native(inputs).items():
+        np.testing.assert_allclose(output, peer(inputs)[name], rtol=0, atol=1e-5)
+    _seal(copied, isa="neon" if host_isa().name != "neon" else "avx2")
+    assert "engine" not in load(copied).kernels
+    with pytest.raises(UserError, match="is for"):
+        load(copied, runtime="native")
+
+
 def test_states_go_out_and_come_in(exported: Exported) -> None:
-    engine = Engine(exported.path)
+    engine = Engine.beside(exported.path)
     rng = np.random.default_rng(4)
     first, second = engine.instance(), engine.instance()
     for frame in rng.standard_normal((13, 1, 1, 12)).astype(np.float32):

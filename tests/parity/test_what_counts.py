@@ -13,10 +13,12 @@ from torch import nn
 
 from temport.exporter.build import rewrite, save
 from temport.exporter.declare.declaration import Axis, Declaration, TensorSpec
+from temport.exporter.declare.values import Values
 from temport.exporter.parity.before_rounding import BeforeRounding
 from temport.exporter.parity.cases import DISTRIBUTIONS, Case, default_cases, edges
 from temport.exporter.parity.gate import gate
 from temport.exporter.parity.oracle import find_truths
+from temport.exporter.parity.remarks import remarks
 from temport.exporter.parity.result import FAIL, ILL, PASS, OutputRow, ParityReport, ResultRow, RuntimeRow
 from temport.exporter.parity.run import run_parity
 from temport.exporter.parity.trial import Trial
@@ -108,6 +110,34 @@ def test_a_source_that_gives_nan_says_so(tmp_path):
     assert report.verdict == FAIL
     assert "could be judged (in 3: the source itself gives NaN here)" in report.reasons[0]
     assert report.warnings[0].startswith("the source itself gives NaN or infinity in float64: ")
+
+
+class Masked(nn.Module):
+    """torch's attention, or the same by hand, under a mask of keys in which True is ignored."""
+
+    def __init__(self, by_hand: bool) -> None:
+        super().__init__()
+        self.by_hand = by_hand
+
+    def forward(self, x: torch.Tensor, ignored: torch.Tensor) -> torch.Tensor:
+        if self.by_hand:
+            return (x @ x.mT).masked_fill(ignored[:, None], -torch.inf).softmax(-1) @ x
+        return nn.functional.scaled_dot_product_attention(x, x, x, ~ignored[:, None])
+
+
+@pytest.mark.parametrize(("by_hand", "answer"), [(False, "numbers"), (True, "NaN")])
+def test_cases_in_which_a_query_has_no_key_are_named(by_hand, answer, tmp_path):
+    mask = TensorSpec("ignored", "bool", SHAPE[:2], Values(ignore=True))
+    declared = replace(declaration(), inputs=(*declaration().inputs, mask))
+    some, every = (np.zeros((2, 8), bool), np.ones((2, 8), bool))
+    some[1, 3:] = every[0, 1:] = True
+    every[0, 0] = False
+    x = inputs(1.0)[0].inputs["x"]
+    cases = [Case(name, "real", {"x": x, "ignored": m}) for name, m in (("some", some), ("every", every))]
+    subject = Subject(declared, tmp_path / "none.onnx", Masked(by_hand).eval())
+    told = f"ignored excludes every entry of a row, and the source gives {answer} in every"
+    assert remarks(find_truths(subject, cases), declared)[0] == told
+    assert told not in remarks(find_truths(subject, cases[:1]), declared)
 
 
 def test_a_constant_output_is_remarked(tmp_path):

@@ -50,7 +50,8 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_engine_is_verified(bundle: Path) -> None:
     entry = engine_entry(bundle, "tensorrt-rtx")
-    assert verified_engine(bundle, entry, bundle / "model.onnx").name == "engine.tensorrt-rtx.plan"
+    path, plan = verified_engine(bundle, entry, bundle / "model.onnx")
+    assert path.name == "engine.tensorrt-rtx.plan" and plan == path.read_bytes()
     with pytest.raises(UserError, match="has no tensorrt engine; export with --target tensorrt"):
         engine_entry(bundle, "tensorrt")
     with pytest.raises(UserError, match=r"differs from engine\.json"):
@@ -168,21 +169,19 @@ class LargeEngine:
 
 
 @pytest.mark.parametrize("kind", ["float32", "float16", "int64", "bool"])
-def test_every_element_type_of_a_step_model(kind: str, driver: Driver, tmp_path: Path) -> None:
+def test_every_element_type_of_a_step_model(kind: str, driver: Driver) -> None:
     """A position in a stream is an int64 beyond what 32 bits hold, a mask of frames seen is boolean."""
-    path = tmp_path / "e.plan"
-    path.write_text(kind)
+    plan = kind.encode()
     x = np.array([[1, 2**40 if kind == "int64" else 0, 1]], kind)
-    with EngineSession(HostTensorRT(), path, {"attention": []}, driver) as session:
+    with EngineSession(HostTensorRT(), "e.plan", plan, {"attention": []}, driver) as session:
         y = session.run({"x": x})["y"]
     assert y.dtype == x.dtype and np.array_equal(y, x + x)
 
 
-def test_session_moves_tensors_in_and_out(driver: Driver, tmp_path: Path) -> None:
-    path = tmp_path / "e.plan"
-    path.write_text("float32")
+def test_session_moves_tensors_in_and_out(driver: Driver) -> None:
+    plan = b"float32"
     entry = {"attention": [{"outcome": "fused"}, {"outcome": "fused"}]}
-    with EngineSession(HostTensorRT(), path, entry, driver) as session:
+    with EngineSession(HostTensorRT(), "e.plan", plan, entry, driver) as session:
         assert session.path == "engine on host memory, attention: 2 fused"
         x = np.arange(6, dtype=np.float32).reshape(2, 3)
         assert np.array_equal(session.run({"x": x})["y"], 2 * x)
@@ -192,11 +191,10 @@ def test_session_moves_tensors_in_and_out(driver: Driver, tmp_path: Path) -> Non
             session.run({"x": np.zeros((5, 1), np.float32)})
 
 
-def test_an_engine_without_memory_to_run_in(driver: Driver, tmp_path: Path) -> None:
-    path = tmp_path / "e.plan"
-    path.write_bytes(b"large")
+def test_an_engine_without_memory_to_run_in(driver: Driver) -> None:
+    plan = b"large"
     with pytest.raises(RuntimeError, match=r"e\.plan gets no execution context"):
-        EngineSession(HostTensorRT(), path, {"attention": []}, driver)
+        EngineSession(HostTensorRT(), "e.plan", plan, {"attention": []}, driver)
 
 
 @pytest.mark.parametrize(
@@ -208,10 +206,11 @@ def test_an_engine_without_memory_to_run_in(driver: Driver, tmp_path: Path) -> N
     ],
 )
 def test_an_engine_that_does_not_load(
-    targets: list[str], kind: type[Exception], sentence: str, driver: Driver, tmp_path: Path
+    targets: list[str], kind: type[Exception], sentence: str, driver: Driver
 ) -> None:
     """Only one without code for this GPU is "not run"."""
-    path = tmp_path / "e.plan"
-    path.write_bytes(b"damaged")
+    plan = b"damaged"
     with pytest.raises(kind, match=sentence):
-        EngineSession(HostTensorRT(), path, {"attention": [], "compute_capabilities": targets}, driver)
+        EngineSession(
+            HostTensorRT(), "e.plan", plan, {"attention": [], "compute_capabilities": targets}, driver
+        )

@@ -27,9 +27,11 @@ double seconds_of(const std::string& text, double most) {
 const char* const kUsage =
     "usage: temport-run BUNDLE [--replay] [--bench [--frames N] [--host-noise]]\n"
     "                   [--input [NAME=]x.npy ... --output [NAME=]y.npy ... [--restore STATE] [--save STATE]]\n"
-    "                   [--runtime onnxruntime|tensorrt|tensorrt-rtx] [--library libonnxruntime.so]\n"
+    "                   [--runtime auto|native|onnxruntime|tensorrt|tensorrt-rtx] [--library libonnxruntime.so]\n"
     "                   [--ops /path/of/libtemport_ops.so|none] [--threads N] [--digest SHA256] [--strict]\n"
     "                   [--on-nonfinite refuse|pass] [--timeout SECONDS]\n"
+    "--runtime auto, the default, takes the bundle's native engine where it is for this processor and no --library, no --ops and\n"
+    "one thread is asked for, else ONNX Runtime. An engine is native code: name onnxruntime for a stranger's bundle.\n"
     "--host-noise times arithmetic of the same length between the frames: what the machine itself adds to a latency.\n"
     "--digest refuses every bundle but the one whose manifest.sha256 says it; --strict refuses files that no manifest lists.\n"
     "--on-nonfinite says what a stream does with a frame that holds NaN or infinity: refuse (the default) leaves its state\n"

@@ -57,4 +57,14 @@ Result<Buffer> allocate(const Signature& signature, const TensorSpec& spec, cons
   return Buffer{std::move(memory), {spec.name.c_str(), spec.dtype, std::move(shape), data, bytes}};
 }
 
+Result<std::vector<Buffer>> allocate_states(const Signature& signature, const AxisSizes& sizes) {
+  std::vector<Buffer> buffers;
+  for (const auto& state : signature.states) {
+    auto buffer = allocate(signature, signature.inputs[state.input], sizes);
+    if (!buffer) return buffer.error();
+    buffers.push_back(*std::move(buffer));
+  }
+  return buffers;
+}
+
 }  // namespace temport::internal

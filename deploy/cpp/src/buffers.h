@@ -3,15 +3,11 @@
 
 #include <memory>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "runtime.h"
 
 namespace temport::internal {
-
-// Named axes and their sizes; an axis that is not named takes its `opt`.
-using AxisSizes = std::vector<std::pair<std::string, int64_t>>;
 
 // Refuses a name that no axis of the signature has.
 Result<void> check_axes(const Signature& signature, const AxisSizes& sizes);
@@ -28,5 +24,7 @@ struct Buffer {
 
 // An output's axis may be an expression of input axes; its size follows from theirs.
 Result<Buffer> allocate(const Signature& signature, const TensorSpec& spec, const AxisSizes& sizes);
+// In the order of Signature::states.
+Result<std::vector<Buffer>> allocate_states(const Signature& signature, const AxisSizes& sizes);
 
 }  // namespace temport::internal

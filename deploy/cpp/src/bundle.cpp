@@ -47,11 +47,21 @@ Result<void> check_digest(const std::string& directory, const std::string& diges
   return refused(directory + " is another bundle: its digest is " + digest + ", expected was " + expected);
 }
 
+// A name may have the folder of an engine before it, and what leads there must be the bundle's own as well.
+Result<std::string> path_in(const std::string& directory, const std::string& name) {
+  std::error_code none;
+  const std::string folder = directory + "/" + name.substr(0, name.find('/'));
+  if (name.find('/') != std::string::npos && std::filesystem::is_symlink(folder, none))
+    return refused(folder + " is a symbolic link; a bundle holds its files itself");
+  return directory + "/" + name;
+}
+
 Result<void> check_unlisted(const std::string& directory, const Manifest& manifest) {
   std::error_code problem;
-  std::filesystem::directory_iterator files(directory, problem);
-  for (; !problem && files != std::filesystem::directory_iterator(); files.increment(problem)) {
-    const std::string name = files->path().filename().string();
+  std::filesystem::recursive_directory_iterator files(directory, problem);
+  for (; !problem && files != std::filesystem::recursive_directory_iterator(); files.increment(problem)) {
+    if (std::filesystem::is_directory(files->symlink_status(problem))) continue;
+    const std::string name = files->path().lexically_relative(directory).generic_string();
     if (name != kManifestFile && name != kDigestFile && !manifest.files.count(name))
       return refused(directory + "/" + name + " is not listed in the manifest");
   }
@@ -90,16 +100,20 @@ Result<BundleDirectory> BundleDirectory::open(const std::string& directory, cons
 Result<Bytes> BundleDirectory::read(const std::string& name) const {
   const auto entry = manifest_.files.find(name);
   if (entry == manifest_.files.end()) return refused(directory_ + " has no " + name + " in its manifest");
+  const auto path = path_in(directory_, name);
+  if (!path) return path.error();
   Sha256 digest;
-  auto bytes = read_file(directory_ + "/" + name, entry->second.bytes, Links::kRefuse, &digest);
+  auto bytes = read_file(*path, entry->second.bytes, Links::kRefuse, &digest);
   if (!bytes) return bytes.error();
   if (auto same = compare(name, entry->second, bytes->size(), digest); !same) return same.error();
   return bytes;
 }
 
 Result<void> BundleDirectory::check(const std::string& name, const FileEntry& entry) const {
+  const auto path = path_in(directory_, name);
+  if (!path) return path.error();
   Sha256 digest;
-  const auto bytes = hash_file(directory_ + "/" + name, entry.bytes, Links::kRefuse, digest);
+  const auto bytes = hash_file(*path, entry.bytes, Links::kRefuse, digest);
   if (!bytes) return bytes.error();
   return compare(name, entry, *bytes, digest);
 }

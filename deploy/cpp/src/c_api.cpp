@@ -120,9 +120,9 @@ temport_code temport_vectors_tensor(const temport_vectors* vectors, const char* 
 temport_code temport_session_create(const temport_bundle* bundle, const temport_session_options* options,
                                     temport_session** session, temport_error* error) {
   return guarded(error, [&]() -> Result<void> {
-    SessionConfig config{"onnxruntime", "", "", 1};
+    SessionConfig config{"", "", "", 1};
     if (options) {
-      if (options->runtime) config.runtime = options->runtime;
+      config.runtime = text(options->runtime);
       config.library = text(options->library);
       config.ops = text(options->ops);
       if (options->threads != 0) config.threads = options->threads;

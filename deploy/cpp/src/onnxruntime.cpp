@@ -7,22 +7,8 @@
 namespace temport::internal {
 namespace {
 
-ort::ElementType element_type(temport_dtype dtype) {
-  switch (dtype) {
-    case TEMPORT_BOOL: return ort::kBool;
-    case TEMPORT_INT32: return ort::kInt32;
-    case TEMPORT_INT64: return ort::kInt64;
-    case TEMPORT_FLOAT16: return ort::kFloat16;
-    case TEMPORT_BFLOAT16: return ort::kBfloat16;
-    case TEMPORT_FLOAT64: return ort::kDouble;
-    case TEMPORT_UINT8: return ort::kUint8;
-    case TEMPORT_INT8: return ort::kInt8;
-    case TEMPORT_UINT16: return ort::kUint16;
-    case TEMPORT_INT16: return ort::kInt16;
-    case TEMPORT_FLOAT32: break;
-  }
-  return ort::kFloat;
-}
+// ONNX Runtime numbers them as ONNX does.
+ort::ElementType element_type(temport_dtype dtype) { return static_cast<ort::ElementType>(onnx_type(dtype)); }
 
 class OrtExecution final : public Execution {
  public:

@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "bundle.h"
@@ -10,6 +11,11 @@
 #include "tensor.h"
 
 namespace temport::internal {
+
+// Named axes and their sizes; an axis that is not named takes its `opt`.
+using AxisSizes = std::vector<std::pair<std::string, int64_t>>;
+struct Buffer;
+class Steps;
 
 struct SessionConfig {
   std::string runtime, library, ops;
@@ -40,6 +46,11 @@ class Model {
   virtual ~Model() = default;
   virtual Result<std::unique_ptr<Execution>> prepare(const std::vector<Binding>& inputs,
                                                      const std::vector<Binding>& outputs) const = 0;
+  // A stream of a step model. `inputs` and `outputs` without the states, which these steps hold in their own way: as inputs
+  // and outputs of executions, unless the runtime has a better one.
+  virtual Result<std::unique_ptr<Steps>> steps(const Signature& signature, const AxisSizes& sizes,
+                                               const std::vector<Buffer>& inputs,
+                                               const std::vector<Buffer>& outputs) const;
   // Whether the nodes that a signature calls `in_place` are run by kernels that take one buffer of this element type as
   // input and output.
   virtual bool writes_in_place(temport_dtype dtype) const = 0;
@@ -53,5 +64,9 @@ Result<std::unique_ptr<Model>> load_onnxruntime(const BundleDirectory& bundle, c
 // `flavour` is "tensorrt" or "tensorrt-rtx".
 Result<std::unique_ptr<Model>> load_tensorrt(const BundleDirectory& bundle, const SessionConfig& config,
                                              const std::string& flavour);
+
+// Whether the bundle has an engine that was compiled for this processor.
+Result<bool> has_native_engine(const BundleDirectory& bundle);
+Result<std::unique_ptr<Model>> load_native_engine(const BundleDirectory& bundle);
 
 }  // namespace temport::internal

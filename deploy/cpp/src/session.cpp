@@ -3,11 +3,24 @@
 namespace temport::internal {
 namespace {
 
-Result<std::unique_ptr<Model>> load_runtime(const BundleDirectory& bundle, const SessionConfig& config) {
-  if (config.runtime == "onnxruntime") return load_onnxruntime(bundle, config);
-  if (config.runtime == "tensorrt" || config.runtime == "tensorrt-rtx")
-    return load_tensorrt(bundle, config, config.runtime);
-  return invalid_argument("runtime " + config.runtime + " is not one of onnxruntime, tensorrt, tensorrt-rtx");
+// The name of the runtime. Where none is asked for it is the bundle's own engine, if that is for this processor and nothing
+// is asked for that ONNX Runtime alone has.
+Result<std::string> choose(const BundleDirectory& bundle, const SessionConfig& config) {
+  const bool of_onnxruntime = !config.library.empty() || !config.ops.empty() || config.threads != 1;
+  if (config.runtime == "native" && of_onnxruntime)
+    return invalid_argument("a native engine is a library of its own on its caller's thread: it takes no library, no ops and one thread");
+  if (!config.runtime.empty() && config.runtime != "auto") return config.runtime;
+  const auto native = of_onnxruntime ? Result<bool>(false) : has_native_engine(bundle);
+  if (!native) return native.error();
+  return std::string(*native ? "native" : "onnxruntime");
+}
+
+Result<std::unique_ptr<Model>> load_runtime(const std::string& name, const BundleDirectory& bundle,
+                                            const SessionConfig& config) {
+  if (name == "native") return load_native_engine(bundle);
+  if (name == "onnxruntime") return load_onnxruntime(bundle, config);
+  if (name == "tensorrt" || name == "tensorrt-rtx") return load_tensorrt(bundle, config, name);
+  return invalid_argument("runtime " + name + " is not one of auto, native, onnxruntime, tensorrt, tensorrt-rtx");
 }
 
 Digest identity(const Manifest& manifest) {
@@ -22,10 +35,12 @@ Digest identity(const Manifest& manifest) {
 Result<std::shared_ptr<const LoadedModel>> load(const BundleDirectory& bundle, const SessionConfig& config) {
   if (config.threads < 1 || config.threads > 1024)
     return invalid_argument("threads is " + std::to_string(config.threads) + "; give 1 to 1024");
-  auto model = load_runtime(bundle, config);
+  const auto name = choose(bundle, config);
+  if (!name) return name.error();
+  auto model = load_runtime(*name, bundle, config);
   if (!model) return model.error();
   auto loaded = std::make_shared<LoadedModel>();
-  loaded->runtime = config.runtime;
+  loaded->runtime = *name;
   loaded->version = (*model)->version();
   loaded->library = (*model)->library();
   loaded->path = (*model)->path();

@@ -1,5 +1,9 @@
 #include "sha256_blocks.h"
 
+#define TEMPORT_ISA portable
+#include "engine/sha256.h"
+#undef TEMPORT_ISA
+
 #if defined(__x86_64__)
 #include <cpuid.h>
 #include <immintrin.h>
@@ -43,7 +47,7 @@ __attribute__((target("sha,sse4.1,ssse3"))) void blocks_of_processor(Sha256State
         now = _mm_add_epi32(_mm_sha256msg1_epu32(now, w[(i + 1) % 4]), seven_before);
         now = _mm_sha256msg2_epu32(now, last);
       }
-      const __m128i added = _mm_add_epi32(now, _mm_load_si128(reinterpret_cast<const __m128i*>(kSha256Round + 4 * i)));
+      const __m128i added = _mm_add_epi32(now, _mm_load_si128(reinterpret_cast<const __m128i*>(portable::kSha256Round + 4 * i)));
       cdgh = _mm_sha256rnds2_epu32(cdgh, abef, added);
       abef = _mm_sha256rnds2_epu32(abef, cdgh, _mm_shuffle_epi32(added, 0x0e));
     }
@@ -70,7 +74,7 @@ __attribute__((target("+crypto"))) void blocks_of_processor(Sha256State& state, 
     for (int i = 0; i < 16; ++i) {
       uint32x4_t& now = w[i % 4];
       if (i >= 4) now = vsha256su1q_u32(vsha256su0q_u32(now, w[(i + 1) % 4]), w[(i + 2) % 4], w[(i + 3) % 4]);
-      const uint32x4_t added = vaddq_u32(now, vld1q_u32(kSha256Round + 4 * i)), abcd_old = abcd;
+      const uint32x4_t added = vaddq_u32(now, vld1q_u32(portable::kSha256Round + 4 * i)), abcd_old = abcd;
       abcd = vsha256hq_u32(abcd, efgh, added);
       efgh = vsha256h2q_u32(efgh, abcd_old, added);
     }
@@ -88,34 +92,10 @@ void blocks_of_processor(Sha256State&, const uint8_t*, size_t) {}
 
 #endif
 
-constexpr uint32_t rotate_right(uint32_t x, int n) { return (x >> n) | (x << (32 - n)); }
-
-uint32_t big_endian(const uint8_t* p) {
-  return uint32_t{p[0]} << 24 | uint32_t{p[1]} << 16 | uint32_t{p[2]} << 8 | uint32_t{p[3]};
-}
-
 }  // namespace
 
 void sha256_blocks_plain(Sha256State& state, const uint8_t* blocks, size_t count) {
-  for (; count > 0; --count, blocks += 64) {
-    uint32_t w[64];
-    for (int t = 0; t < 16; ++t) w[t] = big_endian(blocks + 4 * t);
-    for (int t = 16; t < 64; ++t) {
-      const uint32_t s0 = rotate_right(w[t - 15], 7) ^ rotate_right(w[t - 15], 18) ^ (w[t - 15] >> 3);
-      const uint32_t s1 = rotate_right(w[t - 2], 17) ^ rotate_right(w[t - 2], 19) ^ (w[t - 2] >> 10);
-      w[t] = w[t - 16] + s0 + w[t - 7] + s1;
-    }
-    auto [a, b, c, d, e, f, g, h] = state;
-    for (int t = 0; t < 64; ++t) {
-      const uint32_t s1 = rotate_right(e, 6) ^ rotate_right(e, 11) ^ rotate_right(e, 25);
-      const uint32_t t1 = h + s1 + ((e & f) ^ (~e & g)) + kSha256Round[t] + w[t];
-      const uint32_t s0 = rotate_right(a, 2) ^ rotate_right(a, 13) ^ rotate_right(a, 22);
-      const uint32_t t2 = s0 + ((a & b) ^ (a & c) ^ (b & c));
-      h = g, g = f, f = e, e = d + t1, d = c, c = b, b = a, a = t1 + t2;
-    }
-    const uint32_t update[8] = {a, b, c, d, e, f, g, h};
-    for (int i = 0; i < 8; ++i) state[i] += update[i];
-  }
+  for (; count > 0; --count, blocks += 64) portable::sha256_block(state.data(), blocks);
 }
 
 Sha256Blocks sha256_blocks_of_processor() {

@@ -6,6 +6,7 @@
 #include "nonfinite.h"
 
 namespace temport::internal {
+
 Result<std::unique_ptr<StreamBuffers>> StreamBuffers::create(std::shared_ptr<const LoadedModel> model,
                                                              const AxisSizes& sizes,
                                                              temport_on_nonfinite on_nonfinite) {
@@ -15,57 +16,20 @@ Result<std::unique_ptr<StreamBuffers>> StreamBuffers::create(std::shared_ptr<con
   auto stream = std::make_unique<StreamBuffers>();
   stream->model_ = std::move(model);
   stream->on_nonfinite_ = on_nonfinite;
-  if (auto allocated = stream->allocate_all(sizes); !allocated) return allocated.error();
-  for (const int turn : {0, 1})
-    if (auto prepared = stream->prepare(turn); !prepared) return prepared.error();
+  const Signature& signature = stream->model_->signature;
+  for (const auto* side : {&signature.inputs, &signature.outputs})
+    for (size_t i = 0; i < side->size(); ++i) {
+      const bool input = side == &signature.inputs;
+      if (state_at(signature, input ? &StateSpec::input : &StateSpec::output, i)) continue;
+      auto buffer = allocate(signature, (*side)[i], sizes);
+      if (!buffer) return buffer.error();
+      (input ? stream->inputs_ : stream->outputs_).push_back(*std::move(buffer));
+    }
+  auto steps = stream->model_->model->steps(signature, sizes, stream->inputs_, stream->outputs_);
+  if (!steps) return steps.error();
+  stream->steps_ = *std::move(steps);
+  stream->state_bytes_ = state_size(stream->rows(0));
   return stream;
-}
-
-Result<void> StreamBuffers::allocate_all(const AxisSizes& sizes) {
-  const Signature& signature = model_->signature;
-  for (const auto& state : signature.states) {
-    const TensorSpec& spec = signature.inputs[state.input];
-    const bool in_place = state.in_place && model_->model->writes_in_place(spec.dtype);
-    for (auto& set : states_) {
-      auto buffer = in_place && &set != &states_[0] ? Result<Buffer>(Buffer{nullptr, states_[0].back().binding})
-                                                    : allocate(signature, spec, sizes);
-      if (!buffer) return buffer.error();
-      set.push_back(*std::move(buffer));
-    }
-  }
-  const auto add = [&](const std::vector<TensorSpec>& specs, size_t StateSpec::* side,
-                       std::vector<Buffer>& to) -> Result<void> {
-    for (size_t i = 0; i < specs.size(); ++i) {
-      if (state_at(signature, side, i)) continue;
-      auto buffer = allocate(signature, specs[i], sizes);
-      if (!buffer) return buffer.error();
-      to.push_back(*std::move(buffer));
-    }
-    return {};
-  };
-  if (auto added = add(signature.inputs, &StateSpec::input, inputs_); !added) return added;
-  return add(signature.outputs, &StateSpec::output, outputs_);
-}
-
-Result<void> StreamBuffers::prepare(int turn) {
-  const Signature& signature = model_->signature;
-  const auto bindings = [&](const std::vector<TensorSpec>& specs, size_t StateSpec::* side,
-                            const std::vector<Buffer>& others, const std::vector<Buffer>& states) {
-    std::vector<Binding> all;
-    auto other = others.begin();
-    for (size_t i = 0; i < specs.size(); ++i) {
-      const auto state = state_at(signature, side, i);
-      all.push_back(state ? states[*state].binding : (other++)->binding);
-      all.back().name = specs[i].name.c_str();  // a state's buffer bears two names
-    }
-    return all;
-  };
-  auto execution =
-      model_->model->prepare(bindings(signature.inputs, &StateSpec::input, inputs_, states_[turn]),
-                             bindings(signature.outputs, &StateSpec::output, outputs_, states_[1 - turn]));
-  if (!execution) return execution.error();
-  executions_[turn] = *std::move(execution);
-  return {};
 }
 
 Result<const Binding*> StreamBuffers::tensor(const std::string& name) const {
@@ -78,25 +42,26 @@ Result<const Binding*> StreamBuffers::tensor(const std::string& name) const {
 Result<void> StreamBuffers::run() {
   if (on_nonfinite_ != TEMPORT_PASS_NONFINITE)
     if (auto finite = check_finite(); !finite) return finite;
-  auto done = executions_[turn_]->run();
-  if (done) turn_ = 1 - turn_;
-  return done;
+  return steps_->run();
 }
 
-size_t StreamBuffers::entries() const { return static_cast<size_t>(states_[0][0].binding.shape[0]); }
+size_t StreamBuffers::entries() const { return static_cast<size_t>(inputs_[0].binding.shape[0]); }
 
 void StreamBuffers::reset() {
-  for (auto& buffer : states_[turn_]) std::memset(buffer.binding.data, 0, buffer.binding.bytes);
+  for (const auto& buffer : steps_->state()) std::memset(buffer.binding.data, 0, buffer.binding.bytes);
+  steps_->take();
 }
 
 Result<void> StreamBuffers::reset(size_t entry) {
   if (auto known = check_entry(entry); !known) return known;
   for (const auto& row : rows(entry)) std::memset(row.data, 0, row.bytes);
+  steps_->take();
   return {};
 }
 
 bool StreamBuffers::poisoned() const {
-  return std::any_of(states_[turn_].begin(), states_[turn_].end(), [](const Buffer& buffer) {
+  const std::vector<Buffer>& state = steps_->state();
+  return std::any_of(state.begin(), state.end(), [](const Buffer& buffer) {
     return first_nonfinite(buffer.binding.dtype, buffer.binding.data, buffer.binding.bytes).has_value();
   });
 }
@@ -120,7 +85,9 @@ Result<void> StreamBuffers::save(size_t entry, uint8_t* bytes, size_t size) cons
 
 Result<void> StreamBuffers::restore(size_t entry, const uint8_t* bytes, size_t size) {
   if (auto known = check_entry(entry); !known) return known;
-  return read_state(model_->identity, bytes, bytes ? size : 0, rows(entry));
+  auto done = read_state(model_->identity, bytes, bytes ? size : 0, rows(entry));
+  if (done) steps_->take();
+  return done;
 }
 
 Result<void> StreamBuffers::check_entry(size_t entry) const {
@@ -142,7 +109,7 @@ Result<void> StreamBuffers::check_finite() const {
 
 std::vector<StateRow> StreamBuffers::rows(size_t entry) const {
   std::vector<StateRow> found;
-  for (const auto& [memory, binding] : states_[turn_]) {
+  for (const auto& [memory, binding] : steps_->state()) {
     const size_t bytes = binding.bytes / entries();
     found.push_back({binding.dtype, static_cast<uint8_t*>(binding.data) + entry * bytes, bytes});
   }

@@ -7,19 +7,21 @@ struct DtypeRow {
   temport_dtype dtype;
   const char* name;
   size_t bytes;
+  int32_t onnx;
 };
 
 constexpr DtypeRow kDtypes[] = {
-    {TEMPORT_BOOL, "bool", 1},         {TEMPORT_INT32, "int32", 4},     {TEMPORT_INT64, "int64", 8},
-    {TEMPORT_FLOAT16, "float16", 2},   {TEMPORT_BFLOAT16, "bfloat16", 2}, {TEMPORT_FLOAT32, "float32", 4},
-    {TEMPORT_FLOAT64, "float64", 8},   {TEMPORT_UINT8, "uint8", 1},       {TEMPORT_INT8, "int8", 1},
-    {TEMPORT_UINT16, "uint16", 2},     {TEMPORT_INT16, "int16", 2},
+    {TEMPORT_BOOL, "bool", 1, 9},         {TEMPORT_INT32, "int32", 4, 6},        {TEMPORT_INT64, "int64", 8, 7},
+    {TEMPORT_FLOAT16, "float16", 2, 10},  {TEMPORT_BFLOAT16, "bfloat16", 2, 16}, {TEMPORT_FLOAT32, "float32", 4, 1},
+    {TEMPORT_FLOAT64, "float64", 8, 11},  {TEMPORT_UINT8, "uint8", 1, 2},        {TEMPORT_INT8, "int8", 1, 3},
+    {TEMPORT_UINT16, "uint16", 2, 4},     {TEMPORT_INT16, "int16", 2, 5},
 };
 
 }  // namespace
 
 size_t element_size(temport_dtype dtype) { return kDtypes[dtype].bytes; }
 const char* dtype_name(temport_dtype dtype) { return kDtypes[dtype].name; }
+int32_t onnx_type(temport_dtype dtype) { return kDtypes[dtype].onnx; }
 
 std::optional<temport_dtype> dtype_from_name(std::string_view name) {
   for (const auto& row : kDtypes)

@@ -20,6 +20,8 @@ constexpr int64_t kMaxElements = int64_t{1} << 40;
 
 size_t element_size(temport_dtype dtype);
 const char* dtype_name(temport_dtype dtype);
+// As ONNX numbers element types (TensorProto.DataType).
+int32_t onnx_type(temport_dtype dtype);
 std::optional<temport_dtype> dtype_from_name(std::string_view name);
 
 // The product of `shape`, or nothing where a size is negative or the product exceeds kMaxElements.

@@ -1,20 +1,23 @@
-// The step model of tiny_bundle.h, opened on the stand-in runtime and fed with frames.
+// The step model of tiny_bundle.h, opened on the stand-in runtime or the stand-in engine and fed with frames.
 #pragma once
 
 #include <string>
 #include <vector>
 
 #include "stand_in.h"
-#include "tiny_bundle.h"
+#include "tiny_engine.h"
 
 namespace tiny {
 
 struct Opened {
   explicit Opened(const temport::SessionOptions& options = stand_in(), const std::string& signature = kStepSignature)
-      : directory(signature, step_vectors()), bundle(*temport::Bundle::open(directory.string())),
+      : directory(signature), bundle(*temport::Bundle::open(directory.string())),
         session(*temport::Session::create(bundle, options)) {}
 
-  Directory directory;
+  struct WithEngine : Directory {
+    explicit WithEngine(const std::string& signature) : Directory(signature, step_vectors()) { add_engine(*this, signature); }
+  };
+  WithEngine directory;
   temport::Bundle bundle;
   temport::Session session;
 };

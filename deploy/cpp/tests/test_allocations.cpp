@@ -1,8 +1,8 @@
 // Counts every malloc of the process while a request or, for a step model, a stream runs: after creation, an inference
 // allocates nothing.
 //
-// Without arguments it runs the stand-in runtime, where any allocation is ours. With a bundle, a runtime's library and the
-// op library (or `none`) it prints one JSON object: allocations per inference made by this library and by the runtime.
+// Without arguments it runs the stand-in runtime and the stand-in engine, where any allocation is ours. With a bundle, a
+// runtime's library and the op library (or `none`) it prints one JSON object: allocations per inference made by this library and by the runtime.
 #include <atomic>
 #include <cerrno>
 #include <cstdio>
@@ -11,7 +11,7 @@
 #include <dlfcn.h>
 
 #include "temport/temport.hpp"
-#include "tiny_bundle.h"
+#include "tiny_engine.h"
 
 extern "C" char __executable_start, etext;  // set by the linker
 
@@ -103,5 +103,6 @@ int main(int argc, char** argv) {
     for (const char* ops : {"none", STAND_IN_RUNTIME})
       if (const int code = measure(directory->string(), STAND_IN_RUNTIME, ops); code != 0 || theirs != 0)
         return code ? code : 1;
-  return 0;
+  tiny::add_engine(step);
+  return measure(step.string(), "", "") || theirs != 0;
 }

@@ -102,6 +102,11 @@ TEST_CASE("a file that no manifest lists is refused only where that is asked for
   tiny::write(directory.path() / "model.onnx.data", "x");
   CHECK(temport::Bundle::open(directory.string()));
   CHECK(says(temport::Bundle::open(directory.string(), {"", true}).error().message, "data is not listed in the manifest"));
+  std::filesystem::remove(directory.path() / "model.onnx.data");
+  std::filesystem::create_directory(directory.path() / "engine");
+  CHECK(temport::Bundle::open(directory.string() + "/", {"", true}));
+  tiny::write(directory.path() / "engine" / "more", "x");
+  CHECK(says(temport::Bundle::open(directory.string() + "/", {"", true}).error().message, "/engine/more is not listed"));
 }
 
 TEST_CASE("what is no file or no bundle is refused") {

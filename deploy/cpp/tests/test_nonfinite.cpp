@@ -11,7 +11,7 @@ using tiny::Opened, tiny::Rows, tiny::feed;
 
 TEST_CASE("a frame that is not finite is refused, and the stream is that of the others") {
   const float bad[] = {std::nanf(""), -std::numeric_limits<float>::infinity()};
-  for (const auto& options : {stand_in(), stand_in_kernels()}) {
+  for (const auto& options : {stand_in(), stand_in_kernels(), own_engine()}) {
     Opened opened(options);
     auto stream = opened.session.stream({{"batch", 2}}), clean = opened.session.stream({{"batch", 2}});
     for (int t = 1; t < 9; ++t) {
@@ -35,7 +35,7 @@ TEST_CASE("a frame that is not finite is refused, and the stream is that of the 
 }
 
 TEST_CASE("a frame that is passed poisons its own stream, until that is reset") {
-  Opened opened;
+  Opened opened(own_engine());
   auto stream = opened.session.stream({{"batch", 2}}, {TEMPORT_PASS_NONFINITE});
   feed(*stream, 1);
   CHECK(!stream->poisoned());
@@ -57,6 +57,11 @@ TEST_CASE("what is not finite is found by its bits in every element type") {
   using temport::internal::first_nonfinite;
   const uint16_t half[] = {0x7bff, 0x0001, 0xfc00, 0x7e00}, brain[] = {0x7f7f, 0x7f80, 0xffc0};
   const double wide[] = {std::numeric_limits<double>::max(), std::numeric_limits<double>::denorm_min(), std::nan("")};
+  std::vector<float> many(200, 1.0f);
+  many[150] = std::nanf("");
+  many[130] = std::numeric_limits<float>::infinity();
+  CHECK(first_nonfinite(TEMPORT_FLOAT32, many.data(), sizeof(float) * many.size())->element == 130);
+  CHECK(!first_nonfinite(TEMPORT_FLOAT32, many.data(), sizeof(float) * 130));
   const int64_t counts[] = {-1, 0x7ff0000000000000};
   CHECK(first_nonfinite(TEMPORT_FLOAT16, half, sizeof half)->element == 2);
   CHECK(!first_nonfinite(TEMPORT_FLOAT16, half, sizeof half)->is_nan);

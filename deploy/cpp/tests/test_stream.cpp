@@ -40,7 +40,7 @@ std::string refusal(std::vector<uint8_t> state, size_t at, uint8_t flip, bool re
 }  // namespace
 
 TEST_CASE("a stream carries its state from frame to frame") {
-  for (const auto& options : {stand_in(), stand_in_kernels()}) {
+  for (const auto& options : {stand_in(), stand_in_kernels(), own_engine()}) {
     Opened opened(options);
     CHECK(opened.bundle.states().size() == 3);
     auto stream = opened.session.stream();
@@ -81,7 +81,7 @@ TEST_CASE("the buffers of a stream keep their place") {
 }
 
 TEST_CASE("a failed frame leaves the state as it was") {
-  for (const auto& options : {stand_in(), stand_in_kernels()}) {
+  for (const auto& options : {stand_in(), stand_in_kernels(), own_engine()}) {
     Opened opened(options);
     auto stream = opened.session.stream();
     feed(*stream, 1);
@@ -102,7 +102,7 @@ TEST_CASE("a state that is no cache shows a failed frame where it is held in pla
 }
 
 TEST_CASE("the entries of a batch are independent streams") {
-  for (const auto& options : {stand_in(), stand_in_kernels()}) {
+  for (const auto& options : {stand_in(), stand_in_kernels(), own_engine()}) {
     Opened opened(options);
     auto stream = opened.session.stream({{"batch", 3}});
     REQUIRE(stream->entries() == 3);
@@ -122,7 +122,7 @@ TEST_CASE("a saved stream goes on in another one, in place or not") {
     const auto state = first->save();
     REQUIRE(state);
     CHECK(state->size() == 8 + 32 + 8 + 3 * 4 + 6 * 4 + 32);
-    for (const auto& options : {stand_in(), in_place}) {
+    for (const auto& options : {stand_in(), in_place, own_engine()}) {
       Opened elsewhere(options);
       auto batch = elsewhere.session.stream({{"batch", 2}});
       feed(*batch, 40);
@@ -136,7 +136,7 @@ TEST_CASE("a saved stream goes on in another one, in place or not") {
 }
 
 TEST_CASE("bytes that are no state of this model are refused and change nothing") {
-  Opened opened;
+  Opened opened(own_engine());
   auto stream = opened.session.stream();
   feed(*stream, 7);
   const auto state = *stream->save();
@@ -178,12 +178,14 @@ TEST_CASE("the other kind of model gets a sentence") {
 }
 
 TEST_CASE("a step model is also run with its state in the open") {
-  Opened opened;
-  auto request = opened.session.request();
-  request->tensor("frame")->as<float>()[0] = 4;
-  request->tensor("state.sum")->as<float>()[0] = 20;
-  REQUIRE(request->run());
-  CHECK(request->tensor("next_state.sum")->as<float>()[0] == 24);
+  for (const auto& options : {stand_in(), own_engine()}) {
+    Opened opened(options);
+    auto request = opened.session.request();
+    request->tensor("frame")->as<float>()[0] = 4;
+    request->tensor("state.sum")->as<float>()[0] = 20;
+    REQUIRE(request->run());
+    CHECK(request->tensor("next_state.sum")->as<float>()[0] == 24);
+  }
 }
 
 TEST_CASE("streams may outlive their session and leave nothing behind") {

@@ -103,19 +103,22 @@ inline void write(const std::filesystem::path& path, const std::string& content)
   std::ofstream(path, std::ios::binary) << content;
 }
 
+// `more` files by their names.
 inline std::string manifest(const std::string& model_bytes, const std::string& vectors_bytes,
-                            const std::string& signature = kSignature) {
+                            const std::string& signature = kSignature,
+                            const std::vector<std::pair<std::string, std::string>>& more = {}) {
   const auto entry = [](const std::string& name, const std::string& content) {
     return "\"" + name + "\": {\"sha256\": \"" + digest(content) + "\", \"bytes\": " + std::to_string(content.size()) +
            "}";
   };
+  std::string files = entry("model.onnx", model_bytes) + ", " + entry("vectors.npz", vectors_bytes);
+  for (const auto& [name, content] : more) files += ", " + entry(name, content);
   const std::string ops = signature.find("states") == std::string::npos ? "standard" : "custom";
   const std::string declaration = R"({"arch": "tiny", "options": {}, "inputs": )" + kTensors + R"(, "outputs": )" + kTensors +
                                   R"(, "opset": 20, "ops": ")" + ops + R"(", "precision": "float32", "seed": 0, )" +
                                   R"("weights": "seed", "semantics": 1, "notes": []})";
   return R"({"format": 1, "semantics": 1, "temport": "0", "masks": [], "versions": {}, "signature": )" + signature +
-         ", \"files\": {" + entry("model.onnx", model_bytes) + ", " + entry("vectors.npz", vectors_bytes) +
-         "}, \"declaration\": " + declaration + "}";
+         ", \"files\": {" + files + "}, \"declaration\": " + declaration + "}";
 }
 
 // A directory that vanishes with the object: the first model's, or what is given.

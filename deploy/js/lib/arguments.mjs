@@ -3,10 +3,11 @@
 export const USAGE = `usage: temport-run BUNDLE [--replay] [--bench [--frames N]] [--threads N]
                    [--digest SHA256] [--strict]
                    [--input [NAME=]x.npy ... --output [NAME=]y.npy ... [--restore STATE] [--save STATE]]
-                   [--on-nonfinite refuse|pass] [--timeout SECONDS]
+                   [--on-nonfinite refuse|pass] [--timeout SECONDS] [--runtime onnxruntime|native]
 --digest refuses every bundle but the one whose manifest.sha256 says it; --strict refuses files that no manifest lists.
 --on-nonfinite says what a stream does with a frame that holds NaN or infinity: refuse (the default) leaves its state
 as it was and writes NaN as its output, pass computes it.
+--runtime native, in node alone, runs the bundle's own engine, which is native code.
 Prints one JSON object on stdout. Exit code 0: done and every judged case passed; 1: a case failed or more than half
 could not be judged. Else one sentence on stderr, and 2: bad input, a refused bundle or a missing runtime; 70: a fault
 of the runner; 74: output that did not get out; 124: --timeout; 130: interrupted.`;
@@ -17,12 +18,14 @@ export function parseArguments(words) {
   const parsed = {
     bundle: null, replay: false, bench: false, help: false, strict: false, digest: null,
     frames: null, threads: 1, inputs: [], outputs: [], restore: null, save: null, onNonfinite: 'refuse', timeout: null,
+    runtime: 'onnxruntime',
   };
   for (let i = 0; i < words.length; ++i) {
     const word = words[i];
     if (word === '-h') parsed.help = true;
     else if (word === '--replay' || word === '--bench' || word === '--help' || word === '--strict') parsed[word.slice(2)] = true;
     else if (word === '--threads' || word === '--frames' || word === '--timeout') parsed[word.slice(2)] = Number(words[++i]);
+    else if (word === '--runtime') parsed.runtime = words[++i];
     else if (word === '--on-nonfinite') parsed.onNonfinite = words[++i];
     else if (word === '--restore' || word === '--save' || word === '--digest') {
       parsed[word.slice(2)] = words[++i];
@@ -42,6 +45,8 @@ export function parseArguments(words) {
   if (parsed.frames !== null && !isCount(parsed.frames, MAX_FRAMES))
     throw new Error(`--frames takes a number from 1 to ${MAX_FRAMES}`);
   if (parsed.onNonfinite !== 'refuse' && parsed.onNonfinite !== 'pass') throw new Error('--on-nonfinite takes refuse or pass');
+  if (parsed.runtime !== 'onnxruntime' && parsed.runtime !== 'native') throw new Error('--runtime takes onnxruntime or native');
+  if (parsed.runtime === 'native' && parsed.threads !== 1) throw new Error('a native engine computes on one thread');
   if (parsed.timeout !== null && !(parsed.timeout > 0 && parsed.timeout <= MAX_SECONDS))
     throw new Error(`--timeout takes a number of seconds up to ${MAX_SECONDS}`);
   if (!parsed.inputs.length !== !parsed.outputs.length) throw new Error('--input and --output go together');

@@ -1,14 +1,14 @@
 // What a bundle computes on given arrays: one inference, or for a step model the frames of a stream.
 import { elements, zeros } from './npy.mjs';
 import { toFeeds } from './session.mjs';
-import { isStep } from './signature.mjs';
+import { isStep, stepOutputs } from './signature.mjs';
 import { RefusedFrame, Stream } from './stream.mjs';
 
 const MAX_REFUSED_NAMED = 100;
 
 /** The inputs and outputs that callers give and get: the state of a step model is not among them. */
 export function dataSpecs({ inputs, outputs, ...rest }) {
-  return isStep(rest) ? { inputs: inputs.slice(0, 1), outputs: outputs.slice(0, 1) } : { inputs, outputs };
+  return isStep(rest) ? { inputs: inputs.slice(0, 1), outputs: stepOutputs({ outputs, ...rest }) } : { inputs, outputs };
 }
 
 /**
@@ -32,7 +32,7 @@ async function once(ort, session, bundle, inputs, tell) {
 }
 
 async function stream(ort, session, bundle, inputs, tell, state) {
-  const { inputs: [spec], outputs: [{ name, dtype, shape: [, ...rest] }] } = dataSpecs(bundle.signature);
+  const { inputs: [spec], outputs: specs } = dataSpecs(bundle.signature);
   const array = inputs.get(spec.name), { shape: [batch, length, features] } = array;
   if (array.dtype !== spec.dtype || array.shape.length !== 3 || !length || features !== spec.shape[2])
     throw new Error(`a stream of this model is ${spec.dtype} [batch, frames, ${spec.shape[2]}], not ${array.dtype} [${array.shape}]`);
@@ -40,22 +40,27 @@ async function stream(ort, session, bundle, inputs, tell, state) {
   if ((state.restore || state.save) && batch !== 1)
     throw new Error(`a saved state is that of one stream; the input holds ${batch}`);
   if (state.restore) await running.restore(state.restore);
-  const frames = elements(array), shape = [batch, length, ...rest], refused = [];
-  const width = rest.reduce((product, size) => product * size, 1);
-  let data;
+  const frames = elements(array), refused = [];
+  const made = specs.map(({ name, dtype, shape: [, ...rest] }) => ({ name, dtype, shape: [batch, length, ...rest], data: null }));
+  const widths = made.map(({ shape: [, , ...rest] }) => rest.reduce((product, size) => product * size, 1));
   for (let t = 0; t < length; ++t) {
-    const output = await unlessRefused(running.push(rows(frames, batch, length, t)));
-    if (!output) refused.push(t);
-    else data ??= new output.data.constructor(batch * length * width);
-    for (let b = 0; output && b < batch; ++b) data.set(output.data.subarray(b * width, (b + 1) * width), (b * length + t) * width);
+    const outputs = await unlessRefused(running.pushForAll(rows(frames, batch, length, t)));
+    if (!outputs) refused.push(t);
+    for (const [i, one] of outputs ? made.entries() : []) {
+      const { data } = outputs[one.name], width = widths[i];
+      one.data ??= new data.constructor(batch * length * width);
+      for (let b = 0; b < batch; ++b) one.data.set(data.subarray(b * width, (b + 1) * width), (b * length + t) * width);
+    }
     await tell();
   }
-  data ??= elements(zeros(dtype, shape));
-  for (const t of refused) for (let b = 0; b < batch; ++b) spoil(dtype, data, (b * length + t) * width, width);
+  for (const [i, one] of made.entries()) {
+    one.data ??= elements(zeros(one.dtype, one.shape));
+    for (const t of refused) for (let b = 0; b < batch; ++b) spoil(one.dtype, one.data, (b * length + t) * widths[i], widths[i]);
+  }
   const poisoned = await running.poisoned();
   await state.save?.(await running.save());
   const told = { frames: length, refused: refused.length, refused_frames: refused.slice(0, MAX_REFUSED_NAMED), poisoned };
-  return { outputs: [{ name, dtype, shape, data }], stream: told };
+  return { outputs: made, stream: told };
 }
 
 const unlessRefused = (pushed) => pushed.catch((error) => {

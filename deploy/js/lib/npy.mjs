@@ -44,7 +44,8 @@ export function writeNpy({ dtype, shape, bytes }) {
 
 const count = (shape) => shape.reduce((product, size) => product * size, 1);
 
-const ARRAYS = {
+/** The typed array that holds elements of a type. */
+export const ARRAYS = {
   bool: Uint8Array, uint8: Uint8Array, int8: Int8Array, uint16: Uint16Array, int16: Int16Array, int32: Int32Array, int64: BigInt64Array,
   float16: Uint16Array, float32: Float32Array, float64: Float64Array,
 };

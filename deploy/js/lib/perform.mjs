@@ -12,7 +12,7 @@ import { isStep } from './signature.mjs';
  * The runner's report.
  * @param {object} ort onnxruntime-node or onnxruntime-web
  * @param {{name: string, provider: string, halfFloats: boolean, runner: string, runtime: string, version: string,
- *   machine: string}} place what it runs in
+ *   machine: string, path?: string}} place what it runs in
  * @param {object} options as `parseArguments` gives them
  * @param {{read: (file: string) => Promise<Uint8Array>, write: (file: string, bytes: Uint8Array) => Promise<unknown>,
  *   progress?: (done: number) => unknown}} files reads inputs, writes outputs
@@ -20,7 +20,7 @@ import { isStep } from './signature.mjs';
 export async function perform(ort, bundle, place, options, files) {
   const { name, provider, halfFloats, runner, runtime, version, machine } = place;
   const { arch, ops } = bundle.manifest.declaration;
-  const path = ops === 'custom' ? 'function body' : 'standard operators';
+  const path = place.path ?? (ops === 'custom' ? 'function body' : 'standard operators');
   const report = { format: 1, architecture: arch, digest: bundle.digest, runtime, version, path, runner, machine, threads: options.threads };
   const identity = { name, version: `${runner}, ${runtime} ${version}`, path };
   const why = refusal(bundle, provider, halfFloats);

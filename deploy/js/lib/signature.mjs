@@ -49,13 +49,16 @@ function checkStates(states, inputs, outputs, refuse) {
 
 const isNamed = (axis) => typeof axis !== 'number';
 
-/** Throws where a step model is not what `Stream` runs: one frame [batch, 1, features] and one output beside the states. */
+/** Throws where a step model is not what `Stream` runs: one frame [batch, 1, features] and outputs, before its states. */
 export function checkStep({ inputs, outputs, states }) {
   const rest = (specs, side) => specs.filter(({ name }) => !states.some((pair) => pair[side] === name));
-  const [frame, ...others] = rest(inputs, 'input'), [output, ...more] = rest(outputs, 'output');
-  if (frame !== inputs[0] || output !== outputs[0] || others.length || more.length || frame.shape.length !== 3 || frame.shape[1] !== 1)
-    throw new Error('streams of this model are not run here: it needs one frame [batch, 1, features] and one output, before its states');
+  const [frame, ...others] = rest(inputs, 'input');
+  if (frame !== inputs[0] || rest(outputs, 'output')[0] !== outputs[0] || others.length || frame.shape.length !== 3 || frame.shape[1] !== 1)
+    throw new Error('streams of this model are not run here: it needs one frame [batch, 1, features] and an output, before its states');
 }
+
+/** The outputs of a step model that are no states. */
+export const stepOutputs = ({ outputs, states }) => outputs.filter(({ name }) => !states.some((pair) => pair.output === name));
 
 /** Whether the model takes one frame and its state at a time. */
 export const isStep = (signature) => signature.states !== undefined;

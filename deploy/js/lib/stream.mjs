@@ -1,7 +1,7 @@
 // A step model running frame by frame, its state kept inside.
 import { firstNonFinite } from './nonfinite.mjs';
 import { elements, zeros } from './npy.mjs';
-import { checkStep } from './signature.mjs';
+import { checkStep, stepOutputs } from './signature.mjs';
 import { identityOf, readState, writeState } from './state_bytes.mjs';
 
 /** A frame that holds NaN or infinity: the stream never saw it and goes on with the next one. */
@@ -43,9 +43,18 @@ export class Stream {
     return this.#alone(async () => this.#change(await this.#download(entry), entry, (row) => row.fill(0)));
   }
 
-  /** One frame of every stream, `values` of [batch, features]; the output tensor [batch, ...]. Rejects with RefusedFrame. */
-  push(values) {
-    const { inputs: [{ name, dtype }], outputs: [{ name: output }], states } = this.#signature;
+  /**
+   * One frame of every stream, `values` of [batch, features]; the output tensor [batch, ...], and of a model with several
+   * outputs an object of them by name. Rejects with RefusedFrame.
+   */
+  async push(values) {
+    const outputs = await this.pushForAll(values), tensors = Object.values(outputs);
+    return tensors.length === 1 ? tensors[0] : outputs;
+  }
+
+  /** The same, always as an object by name. */
+  pushForAll(values) {
+    const { inputs: [{ name, dtype }], states } = this.#signature;
     return this.#alone(async () => {
       const bad = this.#passes ? null : firstNonFinite(dtype, values);
       if (bad) {
@@ -56,7 +65,7 @@ export class Stream {
       const after = await this.#session.run({ [name]: new this.#ort.Tensor(dtype, values, this.#frame), ...before });
       this.#state = Object.fromEntries(states.map(({ input, output: next }) => [input, after[next]]));
       for (const tensor of Object.values(before)) tensor.dispose();
-      return after[output];
+      return Object.fromEntries(stepOutputs(this.#signature).map(({ name: output }) => [output, after[output]]));
     });
   }
 

@@ -1,6 +1,7 @@
 // How a runner ends: the numbers of the command `temport` (exporter/command.py), and timeout(1)'s.
 
 export const BAD_INPUT = 2, FAULT = 70, LOST_OUTPUT = 74, TIMED_OUT = 124, INTERRUPTED = 130;
+export const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'];
 
 /** An error that ends a runner with a code of its own. */
 export class Ending extends Error {

@@ -3,10 +3,9 @@ import { randomBytes } from 'node:crypto';
 import { constants, unlinkSync } from 'node:fs';
 import { lstat, open, rename, stat, unlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { Ending, INTERRUPTED, LOST_OUTPUT } from './endings.mjs';
+import { Ending, INTERRUPTED, LOST_OUTPUT, SIGNALS } from './endings.mjs';
 
 const { O_CREAT, O_EXCL, O_NOFOLLOW, O_WRONLY, O_RDONLY, O_DIRECTORY } = constants;
-const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'];
 
 /**
  * The file takes its place when it is whole and on the disk; what stood there stays until then, and its mode afterwards.
@@ -24,9 +23,9 @@ export async function writeOutput(path, bytes) {
 async function replace(path, bytes, old) {
   const work = join(dirname(path), `.temport-${randomBytes(8).toString('hex')}.part`);
   const file = await opened(path, work, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, old ? 0o600 : 0o666);
-  const interrupted = () => {
+  const interrupted = (signal) => {
     unlinkSync(work);
-    process.exit(INTERRUPTED);
+    if (!process.listenerCount(signal)) process.exit(INTERRUPTED); // else who listens has more to clear away
   };
   for (const signal of SIGNALS) process.once(signal, interrupted);
   try {

@@ -1,43 +1,14 @@
 #!/usr/bin/env node
-// temport-run in node: onnxruntime-node on the bundle's function bodies.
-import { readFile } from 'node:fs/promises';
-import { arch, version } from 'node:process';
+// temport-run in node: its command line, and the process that watches over the work.
 import { fileURLToPath } from 'node:url';
 import { USAGE, parseArguments } from '../lib/arguments.mjs';
-import { openBundle } from '../lib/bundle.mjs';
-import { exitCode, perform } from '../lib/perform.mjs';
-import { underDeadline } from './deadline.mjs';
 import { endWith, print } from './endings.mjs';
-import { expectedOf, readBundleFile } from './files.mjs';
-import { writeOutput } from './output.mjs';
-
-async function loadRuntime() {
-  try {
-    return (await import('onnxruntime-node')).default;
-  } catch (error) {
-    throw new Error(`onnxruntime-node is not here (${error.code ?? error.message}); run npm install in deploy/js`);
-  }
-}
+import { watched } from './watched.mjs';
 
 async function main(words) {
   const options = parseArguments(words);
   if (options.help) return (await print(USAGE)) ?? 0;
-  if (options.timeout) return underDeadline(options.timeout, fileURLToPath(import.meta.url), words);
-  const ort = await loadRuntime();
-  const bundle = await openBundle((name) => readBundleFile(options.bundle, name), await expectedOf(options));
-  const place = {
-    name: 'node',
-    provider: 'cpu',
-    halfFloats: true,
-    runner: `node ${version}`,
-    runtime: 'onnxruntime-node',
-    version: ort.env.versions.node,
-    machine: arch,
-  };
-  const files = { read: async (file) => new Uint8Array(await readFile(file)), write: writeOutput };
-  const report = await perform(ort, bundle, place, options, files);
-  await print(JSON.stringify(report, null, 1));
-  return exitCode(report);
+  return watched(fileURLToPath(new URL('work.mjs', import.meta.url)), words, options.timeout);
 }
 
 await endWith(() => main(process.argv.slice(2)));

@@ -52,6 +52,21 @@ test('the state that a frame leaves is what the next one is given, and not a cop
   assert.deepEqual([...(await stream.push(Float32Array.of(1, 2, 10, 20))).data], [1, 2, 10, 20]);
 });
 
+test('each of several outputs has its name and its frames', async () => {
+  const [output, next] = SIGNATURE.outputs;
+  const signature = { ...SIGNATURE, outputs: [output, { ...output, name: 'double' }, next] };
+  const twice = async (feeds) => {
+    const made = await adding().session.run(feeds), { data, dims } = made.output;
+    return { ...made, double: new Tensor('float32', data.map((value) => 2 * value), dims) };
+  };
+  const bundle = { ...BUNDLE, signature };
+  const pushed = await new Stream({ Tensor }, { run: twice }, bundle).push(Float32Array.of(1, 2));
+  assert.deepEqual(Object.entries(pushed).map(([name, { data }]) => [name, ...data]), [['output', 1, 2], ['double', 2, 4]]);
+  const bytes = new Uint8Array(Float32Array.of(1, 2, NaN, 0, 3, 4).buffer);
+  const { outputs } = await infer({ Tensor }, { run: twice }, bundle, new Map([['frame', { dtype: 'float32', shape: [1, 3, 2], bytes }]]), async () => {});
+  assert.deepEqual(outputs.map(({ name, data }) => [name, ...data]), [['output', 1, 2, NaN, NaN, 4, 6], ['double', 2, 4, NaN, NaN, 8, 12]]);
+});
+
 test('a frame that fails leaves the state as it was', async () => {
   const stream = new Stream({ Tensor }, adding().session, BUNDLE);
   await stream.push(Float32Array.of(1, 2));

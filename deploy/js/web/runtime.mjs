@@ -34,7 +34,7 @@ export async function loadRuntime(provider, threads = 1) {
 /** Reads a bundle's files below a URL; null where there is none of that name. */
 export function fromUrl(base) {
   return async (name) => {
-    const answer = await fetch(`${base}/${encodeURIComponent(name)}`);
+    const answer = await fetch(`${base}/${name.split('/').map(encodeURIComponent).join('/')}`);
     if (answer.status === 404) return null;
     if (!answer.ok) throw new Error(`${name} cannot be read (HTTP ${answer.status})`);
     return new Uint8Array(await answer.arrayBuffer());

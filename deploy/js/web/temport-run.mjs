@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { USAGE, parseArguments } from '../lib/arguments.mjs';
 import { exitCode } from '../lib/perform.mjs';
-import { Ending, INTERRUPTED, TIMED_OUT, endWith, print } from '../node/endings.mjs';
+import { Ending, INTERRUPTED, SIGNALS, TIMED_OUT, endWith, print } from '../node/endings.mjs';
 import { expectedOf } from '../node/files.mjs';
 import { writeOutput } from '../node/output.mjs';
 import { serve } from './serve.mjs';
@@ -33,11 +33,10 @@ async function bodyOf(request) {
 const numbered = (files, path) => files.map(({ name }, i) => ({ name, file: `${path}${i}` }));
 
 // Answers the page's requests until it posts its report; the browser may be silent for a while only.
-async function collect(options, expected, launch) {
+async function collect(options, expected, launch, interrupted) {
   let finish, fail;
   const finished = new Promise((resolve, reject) => ([finish, fail] = [resolve, reject]));
   const patience = setTimeout(() => fail(new Error(`the browser did not answer in ${PATIENCE_MS / 1000} s`)), PATIENCE_MS);
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.once(signal, () => fail(new Ending('interrupted', INTERRUPTED)));
   const late = () => fail(new Ending(`temport-run did not end within ${options.timeout} seconds`, TIMED_OUT));
   const deadline = options.timeout && setTimeout(late, 1000 * options.timeout);
   const task = {
@@ -73,7 +72,7 @@ async function collect(options, expected, launch) {
   const server = await serve(options.bundle, { routes: answer, token: randomBytes(16).toString('hex') });
   const browser = launch(`${server.url}/web/task.html`, fail);
   try {
-    return await finished;
+    return await Promise.race([finished, interrupted]);
   } finally {
     clearTimeout(patience);
     clearTimeout(deadline);
@@ -86,9 +85,14 @@ async function collect(options, expected, launch) {
 async function main(words) {
   const options = parseArguments(words);
   if (options.help) return (await print(`${USAGE}\n${ENVIRONMENT}`)) ?? 0;
+  if (options.runtime === 'native') throw new Error('a browser runs no native engine; leave --runtime out');
   for (const file of [...options.inputs.map((one) => one.file), options.restore].filter(Boolean))
     await access(file).catch(({ code }) => { throw new Error(`${file} cannot be read (${code})`); });
   const expected = await expectedOf(options);
+  const interrupted = new Promise((_, reject) => {
+    for (const signal of SIGNALS) process.on(signal, () => reject(new Ending('interrupted', INTERRUPTED)));
+  });
+  interrupted.catch(() => {}); // heard once the browser runs
   const profile = await mkdtemp(join(tmpdir(), 'temport-browser-'));
   const program = process.env.TEMPORT_BROWSER ?? 'chromium', adapter = process.env.TEMPORT_WEBGPU_ADAPTER;
   const flags = [...FLAGS, `--user-data-dir=${profile}`, ...(adapter ? [`--use-webgpu-adapter=${adapter}`] : [])];
@@ -100,7 +104,7 @@ async function main(words) {
     return browser;
   };
   try {
-    const report = await collect(options, expected, launch);
+    const report = await collect(options, expected, launch, interrupted);
     if (report.error) throw new Error(report.error);
     await print(JSON.stringify(report, null, 1));
     return exitCode(report);

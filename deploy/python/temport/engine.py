@@ -8,7 +8,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ Array = npt.NDArray[Any]
 ABI = 1
 NONFINITE, SIZE = 6, 3
 PASS_NONFINITE = 1
+REPORT = "engine.json"
+_NONE = "the bundle has no native engine; export with --target native"
 _DTYPES = {1: "float32", 2: "uint8", 3: "int8", 5: "int16", 6: "int32", 7: "int64", 9: "bool", 10: "float16"}
 
 
@@ -76,14 +78,20 @@ class Engine:
     inputs, outputs, states  name -> (dtype, sizes of its axes: numbers, and expressions of open axes)
     """
 
-    def __init__(self, directory: Path) -> None:
-        """The engine of the bundle at `directory`. UserError where it has none, or one for another machine, version or
-        model.
-        """
+    @classmethod
+    def beside(cls, directory: Path) -> Engine:
+        """The engine of the bundle at `directory`. UserError where it has none that this machine can run."""
         entry = native_entry(directory)
-        content = (directory / entry["file"]).read_bytes() if entry["file"] else b""
+        return cls(entry, (directory / entry["file"]).read_bytes())
+
+    def __init__(self, entry: Mapping[str, Any], content: bytes) -> None:
+        """entry    as `native_entry` gives it
+        content  of the library
+
+        UserError where the two do not belong together.
+        """
         if hashlib.sha256(content).hexdigest() != entry["sha256"]:
-            raise UserError(f"{directory / entry['file']} differs from engine.json; export the bundle again")
+            raise UserError(f"{entry['file']} differs from engine.json; export the bundle again")
         self._library = _loaded(content, entry["file"])
         table = self._library.temport_engine_of_this_library
         table.restype = ctypes.POINTER(_Table)
@@ -103,18 +111,22 @@ class Engine:
             )
         )
 
-    def instance(self) -> Instance:
-        return Instance(self)
+    def instance(self, axes: Mapping[str, int] | None = None) -> Instance:
+        """axes  as `Instance` takes them"""
+        return Instance(self, axes)
 
 
 class Instance:
     """Memory of its own: the state of a step model, zero at first. Used by one thread at a time."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, axes: Mapping[str, int] | None = None) -> None:
+        """axes  sizes of open axes of the states, their largest where they are not given"""
         self._engine, table = engine, engine._table
         memory = np.zeros(table.memory_bytes + table.alignment, np.uint8)
         begin = -memory.ctypes.data % table.alignment
         self._memory = memory[begin : begin + table.memory_bytes]
+        self._axes = {axis.name.decode(): int(axis.max) for axis in engine.axes}
+        self._axes |= axes or {}
         self.reset()
 
     def reset(self) -> None:
@@ -126,25 +138,32 @@ class Instance:
 
         FloatingPointError where an input holds NaN or infinity and these are not passed: the state is as it was then.
         """
-        engine = self._engine
+        return self.bound(inputs, pass_nonfinite=pass_nonfinite)()
+
+    def bound(
+        self, inputs: Mapping[str, Array], *, pass_nonfinite: bool = True
+    ) -> Callable[[], dict[str, Array]]:
+        """`run` with arrays that stay: a call reads the inputs as they are then and writes the same outputs again."""
+        engine, table = self._engine, self._engine._table
         arrays = [np.asarray(inputs[name], order="C") for name in engine.inputs]
         known = self._known(arrays)
         outputs = {
             name: np.empty([_size(d, known) for d in shape], dtype)
             for name, (dtype, shape) in engine.outputs.items()
         }
-        code = engine._table.run(
-            self._memory.ctypes.data,
-            _numbers(known),
-            _pointers(arrays),
-            _pointers(outputs.values()),
-            PASS_NONFINITE if pass_nonfinite else 0,
-        )
-        if code == NONFINITE:
-            raise FloatingPointError("an input holds NaN or infinity")
-        if code:
-            raise ValueError(f"the sizes {known} are outside the ranges of the engine")
-        return outputs
+        function, memory, flags = table.run, self._memory.ctypes.data, PASS_NONFINITE if pass_nonfinite else 0
+        sizes, reads, writes = _numbers(known), _pointers(arrays), _pointers(outputs.values())
+
+        def call() -> dict[str, Array]:
+            code = function(memory, sizes, reads, writes, flags)
+            if code == NONFINITE:
+                raise FloatingPointError("an input holds NaN or infinity")
+            if code:
+                raise ValueError(f"the sizes {known} are outside the ranges of the engine")
+            return outputs
+
+        call.__dict__["kept"] = self._memory, arrays  # they live as long as what points to them
+        return call
 
     def load(self, states: Mapping[str, Array], known: Mapping[str, int]) -> None:
         """Takes the states of a step model from dense tensors; `known` are the sizes of the axes."""
@@ -160,6 +179,15 @@ class Instance:
         self._engine._table.store(self._memory.ctypes.data, _numbers(known), _pointers(states.values()))
         return states
 
+    @property
+    def state(self) -> dict[str, Array]:
+        """The states, as `Stream` reads and writes them."""
+        return self.store(self._axes)
+
+    @state.setter
+    def state(self, states: Mapping[str, Array]) -> None:
+        self.load(states, self._axes)
+
     def _known(self, arrays: Sequence[Array]) -> dict[str, int]:
         """The size of every axis, by the inputs' shapes."""
         found = {axis.name.decode(): int(axis.max) for axis in self._engine.axes}
@@ -170,14 +198,20 @@ class Instance:
 
 def native_entry(directory: Path) -> dict[str, Any]:
     """The native engine's entry of `engine.json`; UserError where there is none that this machine can run."""
-    report = directory / "engine.json"
-    engines = json.loads(report.read_text())["engines"] if report.is_file() else []
-    entry = next((dict(e) for e in engines if e["target"] == "native"), None)
+    report, model = directory / REPORT, directory / "model.onnx"
+    if not report.is_file():
+        raise UserError(_NONE)
+    return checked_entry(report.read_bytes(), hashlib.sha256(model.read_bytes()).hexdigest())
+
+
+def checked_entry(report: bytes, model_sha256: str) -> dict[str, Any]:
+    """The native engine's entry of an `engine.json`; UserError where it is not for this model and this machine."""
+    entry = next((dict(e) for e in json.loads(report)["engines"] if e["target"] == "native"), None)
     if entry is None:
-        raise UserError(f"{directory} has no native engine; export with --target native")
+        raise UserError(_NONE)
     if not entry["file"]:
         raise UserError(
-            f"{directory} has the source of a native engine only; build it, or export without --source-only"
+            "the bundle has the source of a native engine only; build it, or export without --source-only"
         )
     if entry["isa"] not in ISAS or not ISAS[entry["isa"]].runs_here():
         raise UserError(f"the native engine is for {entry['isa']}, which this {platform.machine()} has not")
@@ -186,8 +220,7 @@ def native_entry(directory: Path) -> dict[str, Any]:
             f"the native engine was written by temport {entry['versions']['temport']}, and this is {version()}; "
             "export it again"
         )
-    model = hashlib.sha256((directory / "model.onnx").read_bytes()).hexdigest()
-    if entry["model_sha256"] != model:
+    if entry["model_sha256"] != model_sha256:
         raise UserError(
             "the native engine was made from another model.onnx than the one beside it; export it again"
         )

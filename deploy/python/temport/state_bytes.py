@@ -12,23 +12,18 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from temport.exporter.bundle.identity import identity as identity
 from temport.exporter.errors import UserError
 
 MAGIC = b"TMPSTAT1"
 DIGEST = 32
 HEADER = len(MAGIC) + DIGEST
-
-
-def identity(files: Mapping[str, Mapping[str, Any]]) -> bytes:
-    """SHA-256 over the manifest's hashes, as text, of model.onnx and the weights beside it, by name."""
-    hashes = [str(files[name]["sha256"]) for name in sorted(files) if name.startswith("model.onnx")]
-    return hashlib.sha256("".join(hashes).encode()).digest()
 
 
 def write_state(model: bytes, rows: Sequence[npt.NDArray[Any]]) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -13,10 +13,33 @@ from temport.state_bytes import identity, read_state, write_state
 
 Array = npt.NDArray[Any]
 Policy = Literal["refuse", "pass"]
+Run = Callable[[dict[str, Array]], dict[str, Array]]
 
 
 class RefusedFrame(UserError):
     """A frame that holds NaN or infinity: the stream never saw it and goes on with the next one."""
+
+
+class Steps(Protocol):
+    """What runs frames and carries their state, `name -> tensor`."""
+
+    state: dict[str, Array]
+
+    def run(self, frame: dict[str, Array]) -> dict[str, Array]:
+        """The outputs of one more frame."""
+        ...
+
+
+class HandedOver:
+    """Steps of a model that takes its state as inputs and gives the next one as outputs."""
+
+    def __init__(self, run: Run, following: Mapping[str, str], state: dict[str, Array]) -> None:
+        self._run, self._following, self.state = run, following, state
+
+    def run(self, frame: dict[str, Array]) -> dict[str, Array]:
+        result = self._run({**frame, **self.state})
+        self.state = {before: result[after] for before, after in self._following.items()}
+        return result
 
 
 class Stream:
@@ -29,12 +52,17 @@ class Stream:
 
     def __init__(
         self,
-        run: Callable[[dict[str, Array]], dict[str, Array]],
+        run: Run | None,
         manifest: Mapping[str, Any],
         batch: int | None = None,
         on_nonfinite: Policy = "refuse",
+        steps: Callable[[dict[str, int]], Steps] | None = None,
     ) -> None:
-        """`run` is one inference of the model that `manifest` describes; `Session.stream` calls this."""
+        """`Session.stream` calls this.
+
+        run    one inference of the model that `manifest` describes
+        steps  in its place, what carries the state itself, for these sizes of the open axes
+        """
         signature = manifest["signature"]
         if not signature.get("states"):
             raise UserError(
@@ -47,18 +75,28 @@ class Stream:
         self.entries = _entries(frame["shape"][0], batch)
         self.shape = (self.entries, *frame["shape"][1:])
         self.dtype = np.dtype(frame["dtype"])
-        self._run, self._passes = run, on_nonfinite == "pass"
-        self._frame, self._output = frame["name"], signature["outputs"][0]["name"]
-        self._next = {pair["input"]: pair["output"] for pair in signature["states"]}
+        self._passes = on_nonfinite == "pass"
+        self._frame = frame["name"]
+        following = {pair["input"]: pair["output"] for pair in signature["states"]}
+        states = set(following.values())
+        self._outputs = [spec["name"] for spec in signature["outputs"] if spec["name"] not in states]
         self._zeros = {
             name: np.zeros((self.entries, *specs[name]["shape"][1:]), specs[name]["dtype"])
-            for name in self._next
+            for name in following
         }
         self._model = identity(manifest["files"])
-        self._state: dict[str, Array] = dict(self._zeros)
+        axis = frame["shape"][0]
+        self._steps: Steps
+        if steps is not None:
+            self._steps = steps({axis["name"]: self.entries} if isinstance(axis, dict) else {})
+        else:
+            assert run is not None
+            self._steps = HandedOver(run, following, dict(self._zeros))
 
-    def __call__(self, frame: npt.ArrayLike) -> Array:
+    def __call__(self, frame: npt.ArrayLike) -> Any:
         """The output `(entries, ...)` after one more frame, `(entries, 1, features)` or without the axes of size 1.
+
+        An array; where the model has several outputs, a dictionary of them by name.
 
         RefusedFrame where it holds NaN or infinity, unless the stream was made to pass them: one that is passed ends
         up in the state, and in most architectures every later output of that stream is NaN. UserError where shape or
@@ -72,21 +110,21 @@ class Stream:
         array = np.ascontiguousarray(array.reshape(self.shape))
         if not self._passes:
             self._check(array)
-        result = self._run({self._frame: array, **self._state})
-        self._state = {before: result[after] for before, after in self._next.items()}
-        return result[self._output]
+        result = self._steps.run({self._frame: array})
+        outputs = {name: result[name] for name in self._outputs}
+        return outputs if len(outputs) > 1 else result[self._outputs[0]]
 
     def reset(self, entry: int | None = None) -> None:
         """Every stream, or the one at `entry`, starts anew."""
         if entry is None:
-            self._state = dict(self._zeros)
+            self._steps.state = dict(self._zeros)
         else:
             self._replace(entry, [row[self._known(entry)] for row in self._zeros.values()])
 
     @property
     def poisoned(self) -> bool:
         """Whether the state holds NaN or infinity: a frame was passed that did, or a number overflowed."""
-        return any(not np.isfinite(tensor).all() for tensor in self._state.values())
+        return any(not np.isfinite(tensor).all() for tensor in self._steps.state.values())
 
     def poisoned_entry(self, entry: int) -> bool:
         """The same of one stream, which `reset(entry)` starts anew."""
@@ -101,13 +139,13 @@ class Stream:
         self._replace(entry, read_state(self._model, bytes(state), self._rows(entry)))
 
     def _rows(self, entry: int) -> list[Array]:
-        return [tensor[self._known(entry)] for tensor in self._state.values()]
+        return [tensor[self._known(entry)] for tensor in self._steps.state.values()]
 
     def _replace(self, entry: int, rows: list[Array]) -> None:
-        state = {name: tensor.copy() for name, tensor in self._state.items()}
+        state = {name: tensor.copy() for name, tensor in self._steps.state.items()}
         for tensor, row in zip(state.values(), rows, strict=True):
             tensor[entry] = row
-        self._state = state
+        self._steps.state = state
 
     def _known(self, entry: int) -> int:
         if not 0 <= entry < self.entries:

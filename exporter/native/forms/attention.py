@@ -24,9 +24,9 @@ def cached_attention(call: Call) -> None:
         call.plan.keep(
             before,
             after,
-            batch.most * floats * 4,
-            f"{ring}::load_{what}s(from, {batch}, at<float>(memory, {{}}));",
-            f"{ring}::store_{what}s(at<float>(memory, {{}}), {batch}, to);",
+            entry=floats * 4,
+            load=f"{ring}::load_{what}s(row, 1, place);",
+            store=f"{ring}::store_{what}s(place, 1, row);",
         )
         for before, after, what, floats in (
             (keys, call.node.outputs[1], "key", key_floats),

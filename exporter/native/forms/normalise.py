@@ -11,7 +11,8 @@ from temport.exporter.native.sizes import ONE, Size, fixed, product
 
 
 def residual_layer_norm(call: Call) -> None:
-    _layer_norm(call, call.input(0).shape[-1], call.pointer(1), call.pointer(2), call.pointer(3))
+    centred = bool(call.attribute("centred", 1))
+    _layer_norm(call, call.input(0).shape[-1], call.pointer(1), call.pointer(2), call.pointer(3), centred)
 
 
 def layer_normalization(call: Call) -> None:
@@ -20,15 +21,12 @@ def layer_normalization(call: Call) -> None:
     width = _trailing(call)
     scale = _over(call, 1, width)
     bias = _over(call, 2, width) if call.has(2) else call.weight(np.zeros(width.most))
-    _layer_norm(call, width, scale, bias, "nullptr")
+    _layer_norm(call, width, scale, bias)
 
 
 def rms_normalization(call: Call) -> None:
-    x, y = call.input(0), call.output()
     width = _trailing(call)
-    rows = product(x.shape[: axis_of(call, len(x.shape))])
-    epsilon = float(call.attribute("epsilon", 1e-5))
-    call.line(f"rms_norm({x.code}, {rows}, {width.code}, {epsilon!r}f, {_over(call, 1, width)}, {y.code});")
+    _layer_norm(call, width, _over(call, 1, width), call.weight(np.zeros(width.most)), centred=False)
 
 
 def _trailing(call: Call) -> Size:
@@ -51,15 +49,17 @@ def _over(call: Call, index: int, width: Size) -> str:
     return call.weight(np.broadcast_to(given.value, [size.most for size in shape]))
 
 
-def _layer_norm(call: Call, width: Size, scale: str, bias: str, addend: str) -> None:
+def _layer_norm(
+    call: Call, width: Size, scale: str, bias: str, addend: str = "nullptr", centred: bool = True
+) -> None:
     x, y = call.input(0), call.output()
     if not width.fixed:
         raise NoForm("the width of its rows is open")
     rows = product(x.shape[: axis_of(call, len(x.shape))])
     epsilon = float(call.attribute("epsilon", 1e-5))
+    kind = f"{width}, {str(addend != 'nullptr').lower()}, {str(centred).lower()}"
     call.line(
-        f"layer_norm<{width}, {'false' if addend == 'nullptr' else 'true'}>({rows.code}, "
-        f"{epsilon!r}f, {{{x.code}, {addend}, {scale}, {bias}, {y.code}}});"
+        f"layer_norm<{kind}>({rows.code}, {epsilon!r}f, {{{x.code}, {addend}, {scale}, {bias}, {y.code}}});"
     )
 
 

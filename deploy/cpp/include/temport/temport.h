@@ -124,7 +124,10 @@ TEMPORT_API temport_code temport_vectors_tensor(const temport_vectors* vectors, 
                                                 const char* name, temport_tensor* tensor, temport_error* error);
 
 typedef struct temport_session_options {
-  const char* runtime; /* "onnxruntime" (default), "tensorrt" or "tensorrt-rtx" */
+  /* "native", "onnxruntime", "tensorrt", "tensorrt-rtx" or, as NULL is, "auto": the bundle's own engine where it has one for
+   * this processor and the fields below are left alone, else ONNX Runtime. An engine is native code: of a bundle from
+   * somebody whose program you would not run, ask for another runtime. */
+  const char* runtime;
   const char* library; /* the runtime's shared library; NULL: $TEMPORT_ONNXRUNTIME_LIBRARY, then the loader's search path */
   const char* ops;     /* the temport op library; an absolute path; NULL: $TEMPORT_OPS_LIBRARY, then beside this library; "none": function bodies */
   int threads;         /* intra-op threads; 0 means 1 */
@@ -135,10 +138,10 @@ TEMPORT_API temport_code temport_session_create(const temport_bundle* bundle, co
 TEMPORT_API void temport_session_close(temport_session* session);
 TEMPORT_API const char* temport_session_runtime(const temport_session* session);
 TEMPORT_API const char* temport_session_version(const temport_session* session);
-/* File name of the runtime's shared library. */
+/* File name of the runtime's shared library, or of the engine's. */
 TEMPORT_API const char* temport_session_library(const temport_session* session);
 /* Which path runs the custom operators: "native kernels <version>, <instruction set>" (the file name of an op library that
- * does not say them), "function body", "standard operators" or, in TensorRT, "engine". Where the op library has not all
+ * does not say them), "function body", "standard operators", "native engine <version>, <instruction set>" or, in TensorRT, "engine". Where the op library has not all
  * the kernels of the model, a word on each operator that runs as its body follows: "; MovingAverage as its body". */
 TEMPORT_API const char* temport_session_path(const temport_session* session);
 
@@ -172,7 +175,8 @@ typedef struct temport_stream_options {
 } temport_stream_options;
 
 /* A step model run frame by frame: write the frame, run, read the output. The state stays inside, in two sets of buffers
- * that change places after every frame (a cache that native kernels write in place has one buffer); it starts at zero.
+ * that change places after every frame (a cache that native kernels write in place has one buffer) or in the memory of a
+ * native engine; it starts at zero.
  * `sizes` as for a request; where the batch is more than one, its entries are independent streams that advance
  * together. `options` may be NULL: a frame that is not finite is refused. */
 TEMPORT_API temport_code temport_stream_create(const temport_session* session, const temport_axis_size* sizes,

@@ -40,7 +40,7 @@ struct BundleOptions {
 };
 
 struct SessionOptions {
-  std::string runtime = "onnxruntime";
+  std::string runtime = "auto";  // as temport.h says
   std::string library;  // empty: searched as temport.h says
   std::string ops;      // an absolute path; empty: searched; "none": run the function bodies
   int threads = 1;

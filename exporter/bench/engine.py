@@ -1,0 +1,184 @@
+"""A native engine against everything else that runs the same model, interleaved in one run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+
+from temport.engine import native_entry
+from temport.exporter.bench.contest import Row, contest, largest_difference
+from temport.exporter.bench.engine_chart import chart
+from temport.exporter.bench.engine_contenders import BASE, CONTENDERS, OURS, Subjected, absent
+from temport.exporter.bench.files import write_pair
+from temport.exporter.bench.machine import read_bandwidth
+from temport.exporter.bench.model_contenders import make_inputs
+from temport.exporter.bench.model_stream import TOLERANCE, WARM_FRAMES, WINDOW, weight_bytes
+from temport.exporter.build import build, save
+from temport.exporter.compilers.targets import REPORT_FILE, enter
+from temport.exporter.declare.architectures import declare
+from temport.exporter.declare.streams import declare_stream, step_model
+from temport.exporter.machine import description
+from temport.exporter.native.engine import NativeOptions, build_native
+from temport.exporter.parity.stream import initial_state
+from temport.exporter.runtimes import runtime_named
+from temport.exporter.runtimes.contract import Arrays
+from temport.exporter.runtimes.subject import Subject
+
+_SLIDING = "sliding_window"
+
+
+@dataclass(frozen=True)
+class Model:
+    """What is measured: an architecture with options, as one frame of a stream or a window of `WINDOW` frames."""
+
+    name: str
+    arch: str
+    settings: tuple[str, ...]
+    frame: bool = True
+
+
+def _sliding(embed: int, heads: int, dim: int, layers: int, ffn: int) -> tuple[str, ...]:
+    return (
+        f"embed_dim={embed}",
+        f"num_heads={heads}",
+        f"head_dim={dim}",
+        f"num_layers={layers}",
+        f"ffn_dim={ffn}",
+    )
+
+
+_SIZES = {
+    "10 thousand": _sliding(16, 4, 8, 1, 64),
+    "64 thousand": _sliding(24, 4, 16, 2, 128),
+    "300 thousand": _sliding(64, 4, 32, 2, 384),
+}
+MODELS = (
+    *(Model(f"frame, sliding_window, {size}", _SLIDING, settings) for size, settings in _SIZES.items()),
+    Model(
+        "frame, hybrid, 45 thousand",
+        "hybrid",
+        ("embed_dim=24", "lstm_hidden=64", "num_heads=4", "head_dim=8"),
+    ),
+    Model("frame, mega, 110 thousand", "mega", ("embed_dim=24", "hidden_size=64", "num_layers=2")),
+    Model("frame, mega, 3.3 million", "mega", ()),
+    *(
+        Model(f"window, sliding_window, {size}", _SLIDING, settings, False)
+        for size, settings in _SIZES.items()
+    ),
+    Model("window, mega, 3.3 million", "mega", (), False),
+)
+
+
+@dataclass(frozen=True)
+class Result:
+    """Times of one model by every contender, at batch 1 on one thread.
+
+    parameters  of the model
+    floor       seconds in which what every run reads of its weights is read once at the measured bandwidth
+    left_out    contender -> why it has no time
+    engine      its entry of engine.json
+    """
+
+    model: Model
+    parameters: int
+    floor: float
+    rows: tuple[Row, ...]
+    left_out: dict[str, str]
+    engine: dict[str, Any]
+
+    def seconds(self, name: str) -> float:
+        return next(row.timing.median for row in self.rows if row.name == name)
+
+
+@dataclass
+class EngineReport:
+    """All of one run."""
+
+    machine: str
+    results: list[Result]
+
+    def write(self, folder: Path) -> None:
+        write_pair(folder, "bench-engine", asdict(self), chart(self.results))
+
+
+def run(
+    models: Sequence[Model] = MODELS,
+    *,
+    seconds: float,
+    contenders: Sequence[str] = (),
+    progress: Callable[[str], None],
+    after: Callable[[EngineReport, Result], None],
+) -> EngineReport:
+    """Measure every model; `contenders` beside ours and ONNX Runtime with our kernels, all where none are named."""
+    names = [n for n in CONTENDERS if not contenders or n in (OURS, BASE) or n in contenders]
+    report = EngineReport(description(), [])
+    for model in models:
+        progress(f"{model.name} parameters")
+        with TemporaryDirectory(prefix="temport-bench-") as work:
+            result = _measure(model, Path(work), names, seconds)
+        report.results.append(result)
+        after(report, result)
+    return report
+
+
+def _measure(model: Model, work: Path, names: Sequence[str], seconds: float) -> Result:
+    subject = _subject(model, work / "model")
+    truth = subject.truth
+    rows, left_out = contest(
+        names,
+        (OURS, BASE),
+        absent=absent,
+        prepare=lambda name: CONTENDERS[name](subject),
+        error=lambda output: largest_difference(output.reshape(truth.shape), truth),
+        allowed=TOLERANCE,
+        seconds=seconds,
+    )
+    read = weight_bytes(onnx.load(subject.file))
+    return Result(
+        model,
+        sum(p.numel() for p in subject.module.parameters()),
+        read / read_bandwidth(read, 1),
+        tuple(rows),
+        left_out,
+        native_entry(subject.bundle),
+    )
+
+
+def _subject(model: Model, folder: Path) -> Subjected:
+    """The exported model with its engine, warm, and what float64 says of that input."""
+    folder.mkdir()
+    declaration, module, _ = declare(model.arch, model.settings, seq=str(WINDOW))
+    called: torch.nn.Module = module
+    if model.frame:
+        declaration = declare_stream(declaration, module)
+        called = step_model(module, declaration)
+    save(build(module, declaration), folder / "model.onnx", external_data=False)
+    report = build_native(folder, "bench", declaration, NativeOptions())
+    enter(folder / REPORT_FILE, report.to_json())
+    subject = Subjected(declaration, folder, {}, called.float().eval(), np.empty(0))
+    subject = replace(subject, feed=_warm(subject) if model.frame else make_inputs(declaration))
+    tensors = [torch.from_numpy(array) for array in subject.feed.values()]
+    with torch.no_grad():
+        found = called.double()(*(t.double() if t.is_floating_point() else t for t in tensors))
+    called.float()
+    return replace(subject, truth=(found[0] if isinstance(found, tuple | list) else found).numpy())
+
+
+def _warm(subject: Subjected) -> Arrays:
+    """A frame with the state after `WARM_FRAMES` others."""
+    declaration = subject.declaration
+    opened: Any = runtime_named("onnxruntime_cpu").open(Subject(declaration, subject.file), 1)
+    frame, random = declaration.inputs[0], np.random.default_rng(declaration.seed)
+    state = initial_state(declaration, 1)
+    for _ in range(WARM_FRAMES + 1):
+        feed = {frame.name: random.standard_normal(frame.at()).astype(frame.dtype), **state}
+        results = opened.run(feed)
+        state = {before: results[after] for before, after in declaration.states}
+    return feed

@@ -1,0 +1,1 @@
+"""Whether a native engine is fit for real time: measured, judged and shown."""

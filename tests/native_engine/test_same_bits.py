@@ -1,0 +1,55 @@
+"""The same bits on every processor that fuses multiply-adds, whatever its vectors and its compiler are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+
+import numpy as np
+import pytest
+
+from temport.exporter.native.isa import ISAS
+from tests.deploy.toolchain import need
+from tests.native_engine.targets import FRAMES, SMALL, StepModel, drive, link
+
+Model = Callable[[str], StepModel]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    root = tmp_path_factory.mktemp("models")
+    return cache(lambda arch: StepModel(root / arch, arch))
+
+
+@pytest.fixture(scope="module")
+def scalar(model: Model) -> Callable[[str], bytes]:
+    """Outputs of the source without intrinsics, in vectors of four floats as the compiler makes them."""
+    return cache(lambda arch: model(arch).fused())
+
+
+@pytest.mark.parametrize("arch", SMALL)
+@pytest.mark.parametrize("isa", ["avx512", "avx2", "neon"])
+def test_the_same_bits(model: Model, scalar: Callable[[str], bytes], arch: str, isa: str) -> None:
+    compiler, prefix, flags = "g++", [], []
+    if isa == "neon":
+        compiler, prefix, flags = need("aarch64-linux-gnu-g++"), [need("qemu-aarch64-static")], ["-static"]
+    elif not ISAS[isa].runs_here():
+        pytest.skip(f"this processor has no {isa}")
+    engine, report = model(arch).engine(isa, engine_isa=isa, cc=compiler)
+    assert report.fuses and set(report.undefined) <= {"memcpy", "memset", "_GLOBAL_OFFSET_TABLE_"}
+    program = link(compiler.replace("g++", "gcc"), engine, *flags)
+    assert drive([*prefix, program], engine, model(arch).frames()) == scalar(arch)
+
+
+def test_the_same_bits_by_another_compiler(model: Model, scalar: Callable[[str], bytes]) -> None:
+    engine, _ = model("hybrid").engine("clang", engine_isa="avx2", cc=need("clang++"))
+    assert drive([link("clang", engine)], engine, model("hybrid").frames()) == scalar("hybrid")
+
+
+def test_without_fused_sums_they_are_others(model: Model, scalar: Callable[[str], bytes]) -> None:
+    """So the comparison sees a rounding; the numbers are as good."""
+    twice, once = model("hybrid").unfused(), scalar("hybrid")
+    assert twice != once and len(twice) == len(once)
+    outputs = FRAMES * 24
+    a, b = (np.frombuffer(content, np.float32)[:outputs] for content in (once, twice))
+    np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5 * np.abs(a).max())
