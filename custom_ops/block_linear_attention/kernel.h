@@ -6,7 +6,7 @@
 // always added in the same order.
 #pragma once
 
-#include "query_tile.h"
+#include "../native/query_tile.h"
 
 namespace temport::TEMPORT_ISA {
 
@@ -15,11 +15,12 @@ constexpr int64_t kChunk = 96;
 
 // The parts of a task's scratch behind those of its tile. `sum` are the sums of a whole sequence, or of one chunk.
 struct LinearScratch {
-  float *phi_q, *sum, *before, *ones;
+  float *phi_q = nullptr, *sum = nullptr, *before = nullptr, *ones = nullptr;
   size_t floats;
 
-  LinearScratch(const BlockLinearProblem& p, size_t offset, float* base) : floats(offset) {
-    const AttentionProblem& a = p.attention;
+  template <typename Problem>
+  constexpr LinearScratch(const Problem& p, size_t offset, float* base) : floats(offset) {
+    const auto& a = p.attention;
     const auto take = [&](int64_t n) {
       float* part = base == nullptr ? nullptr : base + floats;
       floats += size_t(n + 15) / 16 * 16;
@@ -32,16 +33,20 @@ struct LinearScratch {
   }
 };
 
-inline void plan_block_linear(BlockLinearProblem& p) {
+template <typename Attention>
+constexpr void count_chunks(Attention& a) {
+  const int64_t block = a.rule.block, chunk = block > kLongBlock ? kChunk : block, per_block = (block + chunk - 1) / chunk;
+  a.tiles = a.length / block * per_block + (a.length % block + chunk - 1) / chunk;
+}
+
+constexpr void plan_block_linear(BlockLinearProblem& p) {
   AttentionProblem& a = p.attention;
   const int64_t block = a.rule.block, sequences = a.batch * a.heads;
   p.several_blocks = a.length > block;
   p.split_blocks = block > kLongBlock;
   plan_tiles(a, most(kLongBlock, kMaxRows), p.split_blocks ? 192 : block);
-  const int64_t chunk = p.split_blocks ? kChunk : block;
-  a.tile_rows = most(1, least(chunk, a.length));
-  const int64_t per_block = (block + chunk - 1) / chunk, whole = a.length / block;
-  a.tiles = whole * per_block + (a.length % block + chunk - 1) / chunk;
+  a.tile_rows = most(1, least(p.split_blocks ? kChunk : block, a.length));
+  count_chunks(a);
   const bool enough = sequences % a.workers == 0 || sequences >= 4 * a.workers;
   p.hands_over = p.several_blocks && !enough;
   p.run = enough ? most(1, a.tiles) : 1;
@@ -59,22 +64,23 @@ TEMPORT_INLINE Float elu1(Float x) {
 
 // phi(x) in place over whole vectors; returns its product with z.
 inline float phi_row(float* x, int64_t n, bool elu, const float* z) {
-  Float sums{};
-  if (elu) {
-    for (int64_t j = 0; j < n; j += kWidth) {
-      const Float y = elu1(load(x + j));
-      store(x + j, y);
-      sums = fused(y, load(z + j), sums);
-    }
-  } else {
-    for (int64_t j = 0; j < n; j += kWidth) sums += load(x + j) * load(z + j);
-  }
+  Float sums[kSumVectors] = {};
+  for (int64_t j = 0; j < n; j += kSums)
+#pragma GCC unroll 4
+    for (int v = 0; v < kSumVectors; ++v)
+      if (const int64_t at = j + v * kWidth; at < n) {
+        Float y = load(x + at);
+        if (elu) store(x + at, y = elu1(y));
+        sums[v] = fused(y, load(z + at), sums[v]);
+      }
   return sum_of(sums);
 }
 
+// `Problem` is a BlockLinearProblem, or has its members.
+template <typename Problem>
 class LinearRun {
  public:
-  LinearRun(const BlockLinearProblem& p, int64_t task, float* base)
+  LinearRun(const Problem& p, int64_t task, float* base)
       : p_(p),
         a_(p.attention),
         t_(p.attention, base),
@@ -90,6 +96,8 @@ class LinearRun {
   }
 
  private:
+  using Attention = Plain<decltype(Problem::attention)>;
+
   void chunk() {
     const int64_t block = a_.rule.block, per_block = p_.split_blocks ? (block + kChunk - 1) / kChunk : 1;
     const int64_t start = index_ / per_block * block;
@@ -117,7 +125,7 @@ class LinearRun {
   int64_t z_at() const { return padded(a_.dim) * padded(a_.value_dim); }
 
   // phi(K)^T V and the sum of phi(k) of this chunk.
-  void add_sums(QueryTile& tile, RowsAhead& ahead, bool accumulate) {
+  void add_sums(QueryTile<Attention>& tile, RowsAhead& ahead, bool accumulate) {
     if (!tile.packed(lo_, hi_)) tile.pack(lo_, hi_);
     const StageTimer timer(kStateStage);
     const int64_t n = hi_ - lo_, width = padded(a_.dim);
@@ -184,13 +192,16 @@ class LinearRun {
                 ((batch_ * a_.length + lo_ + r) * a_.heads + head_) * a_.value_dim);
   }
 
-  const BlockLinearProblem& p_;
-  const AttentionProblem& a_;
+  const Problem& p_;
+  const Attention& a_;
   TileScratch t_;
   LinearScratch l_;
   int64_t sequence_, index_, head_, batch_, lo_ = 0, hi_ = 0;  // index_: of the chunk in its sequence
 };
 
-inline void run_block_linear(const BlockLinearProblem& p, int64_t task, float* base) { LinearRun(p, task, base).run(); }
+template <typename Problem>
+inline void run_block_linear(const Problem& p, int64_t task, float* base) {
+  LinearRun(p, task, base).run();
+}
 
 }  // namespace temport::TEMPORT_ISA

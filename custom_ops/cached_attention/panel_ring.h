@@ -25,19 +25,26 @@ struct PanelRing {
     return (head * kValuePanels * Slots + slot) * kPanel;
   }
 
+  // Where a frame goes that has so many before it.
+  TEMPORT_INLINE static int64_t slot_of(int64_t frame) {
+    const int64_t rest = frame % Slots;
+    return rest < 0 ? rest + Slots : rest;
+  }
+
   // One frame of `batch` streams, whose rings lie behind each other: qkv `[batch, 3 * heads * dim]`, y `[batch, heads *
-  // dim]`; `frames` counts those before it.
+  // dim]`; `frames` counts those before it. Where InBlocks, a frame sees none from before slot 0 was written last.
+  template <bool InBlocks = false>
   void step(int64_t batch, const float* qkv, const int64_t* frames, float scale, float* y) const {
     constexpr int64_t kWide = Heads * Dim;
     for (int64_t b = 0; b < batch; ++b) {
       const PanelRing ring{keys + b * kKeyFloats, values + b * kValueFloats};
       const float* row = qkv + b * 3 * kWide;
-      const int64_t frame = frames[b], rest = frame % Slots, slot = rest < 0 ? rest + Slots : rest;
+      const int64_t frame = frames[b], slot = slot_of(frame);
       put(row + kWide, ring.keys + slot / kPanel * Dim * kPanel + slot % kPanel, kKeyPanels * Dim * kPanel, kPanel);
       for (int64_t d = 0; d < Dim; d += kPanel)
         for (int64_t h = 0; h < Heads; ++h)
           copy_floats(row + 2 * kWide + h * Dim + d, least(kPanel, Dim - d), ring.values + value_at(h, slot) + d * Slots);
-      ring.attend(row, least(frame, Slots - 1) + 1, scale, y + b * kWide);
+      ring.attend(row, (InBlocks ? slot : least(frame, Slots - 1)) + 1, scale, y + b * kWide);
     }
   }
 

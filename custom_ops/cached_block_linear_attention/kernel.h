@@ -41,24 +41,27 @@ TEMPORT_INLINE Float as_held(Float value) {
 }
 
 // Four rows of scratch, each a whole number of cache lines.
-inline int64_t linear_step_row(int64_t dim) { return (padded(dim + 1) + 15) / 16 * 16; }
-inline size_t linear_step_floats(int64_t dim) { return size_t(4 * linear_step_row(dim)); }
+constexpr int64_t linear_step_row(int64_t dim) { return (padded(dim + 1) + 15) / 16 * 16; }
+constexpr size_t linear_step_floats(int64_t dim) { return size_t(4 * linear_step_row(dim)); }
 
-// The sums of one head, `[dim, dim + 1]`, are met in whole vectors row after row: the last vector of a row also covers
-// the beginning of the rows below, which come later and write over it. Towards the end of the head it is cut there.
-template <DType T>
+// The sums of one head are met in whole vectors row after row. Where rows are dense, `[dim, dim + 1]`, the last vector of
+// a row also covers the beginning of the rows below, which come later and write over it; towards the end of the head it is
+// cut there. Rows of whole vectors, whose last floats mean nothing, do not touch each other: they may stay where they are.
+//
+// `Problem` is a LinearStepProblem, or has its members.
+template <DType T, typename Problem = LinearStepProblem>
 class LinearStep {
  public:
-  LinearStep(const LinearStepProblem& p, int64_t entry, int64_t head, float* scratch)
+  LinearStep(const Problem& p, int64_t entry, int64_t head, float* scratch)
       : p_(p),
         phi_q_(scratch),
         phi_k_(phi_q_ + linear_step_row(p.dim)),
         values_(phi_k_ + linear_step_row(p.dim)),
         y_(values_ + linear_step_row(p.dim)),
         columns_(p.dim + 1),
-        begin_((entry * p.heads + head) * p.dim * columns_),
-        end_(begin_ + p.dim * columns_),
-        whole_rows_(most(0, (end_ - begin_ - padded(columns_) + columns_) / columns_)),
+        begin_((entry * p.heads + head) * p.dim * p.row),
+        end_(begin_ + p.dim * p.row),
+        whole_rows_(most(0, (end_ - begin_ - padded(columns_) + p.row) / p.row)),
         row_at_(head * p.dim),
         entry_(entry) {}
 
@@ -88,10 +91,10 @@ class LinearStep {
   // Row d of all the sums.
   template <bool Whole>
   TEMPORT_INLINE void add_row(int64_t d, Int complete_block) {
-    const LinearStepProblem p = p_;  // what is stored below might lie in p_ itself, for all that the compiler knows
+    const Problem p = p_;  // what is stored below might lie in p_ itself, for all that the compiler knows
     float *const y = y_, *const values = values_;
     const Float q = broadcast(phi_q_[d]), k = broadcast(phi_k_[d]);
-    for (int64_t column = 0, columns = columns_, end = end_, i = begin_ + d * columns; column < columns;
+    for (int64_t column = 0, columns = columns_, end = end_, i = begin_ + d * p.row; column < columns;
          column += kWidth, i += kWidth) {
       const int64_t count = Whole ? kWidth : least(kWidth, end - i);
       const Float earlier = load_some<T>(p.earlier, i, count), block = load_some<T>(p.block, i, count);
@@ -116,7 +119,7 @@ class LinearStep {
     }
   }
 
-  const LinearStepProblem& p_;
+  const Problem& p_;
   float *const phi_q_, *const phi_k_;
   float *const values_, *const y_;  // [v 1]; phi(q) with the earlier sums, the divisor last
   const int64_t columns_, begin_, end_;  // of the head's sums, in elements

@@ -36,6 +36,7 @@ class CachedBlockLinearAttention {
     a.scale = float(1.0 / std::sqrt(double(a.dim)));
     LinearStepProblem p = linear_;
     p.dim = a.dim;
+    p.row = a.dim + 1;
     p.qkv = a.q.data;
     p.y = a.y;
     const std::vector<int64_t> sums{ring.batch(), a.heads, a.dim, a.dim + 1};

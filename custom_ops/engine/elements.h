@@ -2,14 +2,13 @@
 // operands, elements or vectors. An engine has no way to fail in the middle of a run: a quotient by a whole 0 is 0.
 #pragma once
 
-#include <type_traits>
-
 #include "functions.h"
+#include "traits.h"
 
 namespace temport::TEMPORT_ISA {
 
-template <typename T>
-constexpr bool kFloating = std::is_floating_point_v<T>;
+template <>
+constexpr bool kFloating<Float> = true;  // a vector of them
 
 // In place of an input that is left out.
 struct Missing {};
@@ -17,10 +16,10 @@ struct Missing {};
 // Whole numbers saturate, and a NaN becomes 0.
 template <typename Y, typename T>
 TEMPORT_INLINE Y cast(T a) {
-  if constexpr (std::is_same_v<Y, bool>) {
+  if constexpr (kSame<Y, bool>) {
     return a != 0;
   } else if constexpr (kFloating<T> && !kFloating<Y>) {
-    constexpr Y kLeast = std::is_signed_v<Y> ? Y(Y{1} << (8 * sizeof(Y) - 1)) : Y{0}, kMost = Y(~kLeast);
+    constexpr Y kLeast = kSigned<Y> ? Y(Y{1} << (8 * sizeof(Y) - 1)) : Y{0}, kMost = Y(~kLeast);
     // the float at kMost, or the one above it, which is no Y any more
     return a != a ? Y{0} : a >= T(kMost) ? kMost : a <= T(kLeast) ? kLeast : Y(a);
   } else {
@@ -103,8 +102,8 @@ TEMPORT_INLINE T least_of(T a, T b, Rest... rest) { return least_of(minimum(a, b
 // The upper end counts where the lower one lies above it.
 template <typename T, typename L = Missing, typename H = Missing>
 TEMPORT_INLINE T clip(T a, L low = {}, H high = {}) {
-  if constexpr (!std::is_same_v<L, Missing>) a = maximum(a, low);
-  if constexpr (!std::is_same_v<H, Missing>) a = minimum(a, high);
+  if constexpr (!kSame<L, Missing>) a = maximum(a, low);
+  if constexpr (!kSame<H, Missing>) a = minimum(a, high);
   return a;
 }
 

@@ -2,7 +2,6 @@
 // compiled once for each set of sizes and serves all layers that have it.
 #pragma once
 
-#include "../cached_attention/panel_ring.h"
 #include "../fused_dense/kernel.h"
 #include "../fused_gru/kernel.h"
 #include "../fused_lstm/kernel.h"
@@ -38,6 +37,23 @@ struct LayerNormOf : LayerNormArrays {
 template <int64_t Width, bool Add, bool Centred, typename Rows>
 void layer_norm(Rows rows, float epsilon, const LayerNormArrays& arrays) {
   normalise<Add, Centred>(LayerNormOf<Width>{arrays, epsilon}, 0, rows);
+}
+
+struct MovingAverageArrays {
+  const float *x, *near, *far;  // as in MovingAverageProblem
+  float* y;
+};
+template <int64_t Channels, int64_t Taps>
+struct MovingAverageOf : MovingAverageArrays {
+  static constexpr Fixed<Channels> channels{};
+  static constexpr Fixed<Taps> taps{};
+  int64_t length;
+};
+// `scratch` holds length * Channels floats.
+template <int64_t Channels, int64_t Taps>
+void moving_average(int64_t batch, int64_t length, const MovingAverageArrays& arrays, float* scratch) {
+  const MovingAverageOf<Channels, Taps> p{arrays, length};
+  for (int64_t entry = 0; entry < batch; ++entry) run_moving_average(p, entry, scratch);
 }
 
 struct RecurrentArrays {
@@ -100,7 +116,7 @@ void gru_reset_first(int64_t frames, int64_t batch, RecurrentArrays arrays, cons
   float* reset = p.gates + frames * batch * p.gate_floats;  // r h, `[batch, Hidden]`
   project_frames<GruCell>(p, 0);
   const auto add_product = [&](const float* x, const float* weights, int64_t gates, float* to) {
-    multiply_panels<2>(x, batch, Hidden, weights, Fixed<Hidden>{}, gates,
+    multiply_panels<2>(x, batch, Hidden, weights, Fixed<Hidden>{}, gates * kPanel,
                        [&](int64_t first, int64_t rows, int64_t q, const float* sums) {
                          for (int64_t m = 0; m < rows; ++m) {
                            float* at = to + (first + m) * p.gate_floats + q * kPanel;

@@ -25,7 +25,7 @@ struct Sums {
 struct Means : Sums {
   template <typename T>
   TEMPORT_INLINE static T last(T a, int64_t n) {
-    if constexpr (std::is_integral_v<T>) return T(a / n);
+    if constexpr (!kFloating<T>) return T(a / n);
     else return a / float(n);
   }
 };
@@ -57,13 +57,13 @@ TEMPORT_INLINE Float Products::first<Float>() { return broadcast(1.0f); }
 // The least number of a type, or the greatest: of floats an infinity.
 template <typename T>
 TEMPORT_INLINE T lowest() {
-  if constexpr (std::is_integral_v<T>) return std::is_signed_v<T> ? T(T(1) << (8 * sizeof(T) - 1)) : T(0);
+  if constexpr (!kFloating<T>) return kSigned<T> ? T(T(1) << (8 * sizeof(T) - 1)) : T(0);
   else return T{} - __builtin_inff();
 }
 template <typename T>
 TEMPORT_INLINE T highest() {
-  if constexpr (std::is_same_v<T, bool>) return true;
-  else if constexpr (std::is_integral_v<T>) return T(~lowest<T>());
+  if constexpr (kSame<T, bool>) return true;
+  else if constexpr (!kFloating<T>) return T(~lowest<T>());
   else return T{} + __builtin_inff();
 }
 struct Greatest : Sums {  // a NaN stays one
@@ -107,7 +107,7 @@ template <typename Kind, typename T, typename Size, typename After>
 void reduce(const T* x, int64_t before, Size size, After after, T* y) {
   for (int64_t b = 0; b < before; ++b, x += size * after, y += after) {
     int64_t j = 0;
-    if constexpr (std::is_same_v<T, float>) {
+    if constexpr (kSame<T, float>) {
       if (after == 1) {
         *y = reduce_row<Kind>(x, size);
         continue;

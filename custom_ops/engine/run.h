@@ -1,10 +1,13 @@
 // What the source of an engine is written in beside its layers.
 #pragma once
 
+#include "attention.h"
 #include "elementwise.h"
+#include "halves.h"
 #include "layers.h"
 #include "normalise.h"
 #include "picks.h"
+#include "products.h"
 #include "states.h"
 #include "temport_engine.h"
 #include "windows.h"
@@ -25,6 +28,14 @@ template <typename T>
 TEMPORT_INLINE T* at(unsigned char* memory, int64_t offset) {
   return reinterpret_cast<T*>(memory + offset);
 }
+template <typename... More>
+constexpr int64_t largest(int64_t first, More... more) {
+  if constexpr (sizeof...(more) == 0)
+    return first;
+  else
+    return most(first, largest(more...));
+}
+
 // Denormals are zero while this lives, where a processor can do that: a stream that goes silent would decay into them, and
 // they are slow.
 class NoDenormals {

@@ -68,7 +68,7 @@ void convolve(const float* x, int64_t batch, int64_t channels, const Window& w, 
       for (int64_t first = 0; first < w.out(); first += kBlockRows) {
         const int64_t places = least(w.out() - first, kBlockRows);
         for (int64_t p = 0; p < places && !whole; ++p) meet(x, channels, w, first + p, scratch + p * Inputs);
-        multiply_panels(whole ? x : scratch, places, Inputs, weights + g * kPanels * Inputs * kPanel, Fixed<Inputs>{}, kPanels,
+        multiply_panels(whole ? x : scratch, places, Inputs, weights + g * kPanels * Inputs * kPanel, Fixed<Inputs>{}, Outputs,
                         [&](int64_t m, int64_t some, int64_t q, const float* sums) {
                           store_places(sums, some, bias + (g * kPanels + q) * kPanel, q * kPanel, Outputs, w.out(),
                                        y + first + m);
@@ -113,7 +113,7 @@ void convolve_transposed(const float* x, int64_t batch, const Window& w, const f
       for (int64_t first = 0; first < w.out(); first += kBlockRows) {
         const int64_t places = least(w.out() - first, kBlockRows);
         for (int64_t c = 0; c < Channels; ++c) copy_steps(x + c * w.out() + first, 1, places, scratch + c, Channels);
-        multiply_panels(scratch, places, Channels, weights + g * kPanels * Channels * kPanel, Fixed<Channels>{}, kPanels,
+        multiply_panels(scratch, places, Channels, weights + g * kPanels * Channels * kPanel, Fixed<Channels>{}, kColumns,
                         [&](int64_t m, int64_t some, int64_t q, const float* sums) {
                           for (int64_t p = 0; p < some; ++p, sums += kPanel) {
                             const int64_t place = first + m + p;

@@ -29,33 +29,23 @@ inline void plan_dense(DenseProblem& p) {
     p.task_panels = share_parts(panels, p.rows, weights, p.workers, p.tasks);
 }
 
-// kPanel columns of a row.
+// The columns of a row that a panel has, at most kPanel.
 template <Activation A>
 TEMPORT_INLINE void finish_columns(const float* sums, const float* bias, const float* factor, const float* addend,
-                                   float* y) {
+                                   float* y, int64_t columns) {
 #pragma GCC unroll 4
   for (int v = 0; v < kPanel; v += kWidth) {
+    const int64_t left = columns - v;
+    if (left <= 0) return;
     Float value = activate<A>(load(sums + v) + load(bias + v));
     if (factor != nullptr && addend != nullptr)
-      value = fused(value, load(factor + v), load(addend + v));
+      value = fused(value, load_first(factor + v, left), load_first(addend + v, left));
     else if (factor != nullptr)
-      value *= load(factor + v);
+      value *= load_first(factor + v, left);
     else if (addend != nullptr)
-      value += load(addend + v);
-    store(y + v, value);
+      value += load_first(addend + v, left);
+    store_first(y + v, value, left);
   }
-}
-
-// The `count` < kPanel columns of a row that the last panel has.
-template <Activation A>
-inline void finish_last_columns(const float* sums, const float* bias, const float* factor, const float* addend,
-                                float* y, int64_t count) {
-  float factors[kPanel] = {}, addends[kPanel] = {}, values[kPanel];
-  const size_t bytes = static_cast<size_t>(count) * sizeof(float);
-  if (factor != nullptr) __builtin_memcpy(factors, factor, bytes);
-  if (addend != nullptr) __builtin_memcpy(addends, addend, bytes);
-  finish_columns<A>(sums, bias, factor ? factors : nullptr, addend ? addends : nullptr, values);
-  __builtin_memcpy(y, values, bytes);
 }
 
 // Rows and panels of one task, where panels count through all groups. `Problem` is a DenseProblem, or has its members
@@ -66,7 +56,8 @@ inline void run_dense_task(const Problem& p, int64_t row, Size rows, int64_t pan
   while (panel < end) {
     const int64_t group = panel / per_group, stop = least(end, (group + 1) * per_group);
     const float* x = p.x + row * p.groups * p.inputs + group * p.inputs;
-    multiply_panels(x, rows, p.groups * p.inputs, p.w + panel * p.inputs * kPanel, p.inputs, stop - panel,
+    multiply_panels(x, rows, p.groups * p.inputs, p.w + panel * p.inputs * kPanel, p.inputs,
+                    least((stop - panel) * kPanel, p.outputs - (panel - group * per_group) * kPanel),
                     [&](int64_t first, int64_t some, int64_t q, const float* sums) {
                       const int64_t column = (panel + q - group * per_group) * kPanel, left = p.outputs - column;
                       const float* bias = p.bias + (panel + q) * kPanel;
@@ -75,9 +66,9 @@ inline void run_dense_task(const Problem& p, int64_t row, Size rows, int64_t pan
                         const float* factor = p.factor != nullptr ? p.factor + at : nullptr;
                         const float* addend = p.addend != nullptr ? p.addend + at : nullptr;
                         if (left >= kPanel)
-                          finish_columns<A>(sums, bias, factor, addend, p.y + at);
+                          finish_columns<A>(sums, bias, factor, addend, p.y + at, kPanel);
                         else
-                          finish_last_columns<A>(sums, bias, factor, addend, p.y + at, left);
+                          finish_columns<A>(sums, bias, factor, addend, p.y + at, left);
                       }
                     });
     panel = stop;

@@ -6,7 +6,8 @@
 namespace temport::TEMPORT_ISA {
 
 // y[t] = sum over i of weight[i] * x[t - (taps - 1 - i) * apart], rows of `channels` floats; weight `[taps, channels]`.
-inline void convolve_frames(const float* x, const float* weight, int64_t length, int64_t channels, int64_t taps,
+template <typename Channels, typename Taps>
+inline void convolve_frames(const float* x, const float* weight, int64_t length, Channels channels, Taps taps,
                             int64_t apart, float* y) {
   for (int64_t t = 0; t < length; ++t) {
     const int64_t first = most(0, taps - 1 - t / apart);  // earlier taps meet frames before the first
@@ -27,7 +28,9 @@ inline void convolve_frames(const float* x, const float* weight, int64_t length,
   }
 }
 
-inline void run_moving_average(const MovingAverageProblem& p, int64_t entry, float* recent) {
+// `Problem` is a MovingAverageProblem, or has its members.
+template <typename Problem>
+inline void run_moving_average(const Problem& p, int64_t entry, float* recent) {
   const int64_t at = entry * p.length * p.channels;
   convolve_frames(p.x + at, p.near, p.length, p.channels, p.taps, 1, recent);
   convolve_frames(recent, p.far, p.length, p.channels, p.taps, p.taps, p.y + at);

@@ -71,6 +71,7 @@ void check_linear_step(const Kernels& kernels, Bytes& bytes) {
   const int64_t batch = 1 + bytes.below(2);
   p.heads = 1 + bytes.below(3);
   p.dim = 1 + bytes.below(70);
+  p.row = p.dim + 1;
   p.divide = bytes.below(2) == 1;
   const bool ends = bytes.below(2) == 1;
   const int threads = 1 + int(bytes.below(3));

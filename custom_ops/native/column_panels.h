@@ -14,7 +14,9 @@ constexpr int kRowPanels = 8 / kPanelVectors;
 constexpr int64_t kBlockRows = 16 * kMaxRows;
 constexpr int64_t kBlockInputs = 4096 / kPanel;  // of a panel, 16 KiB: half a first-level cache
 
-inline int64_t panels_of(int64_t outputs) { return (outputs + kPanel - 1) / kPanel; }
+constexpr int64_t panels_of(int64_t outputs) { return (outputs + kPanel - 1) / kPanel; }
+// Of a panel with so many columns left for it and those that follow.
+constexpr int64_t vectors_of(int64_t columns) { return least(kPanelVectors, (columns + kWidth - 1) / kWidth); }
 
 // Panels of a weight whose column c of panel p begins at w[column_of(p, c)], -1 for a column of zeros, and has an input
 // every `stride` floats.
@@ -50,9 +52,10 @@ TEMPORT_INLINE void multiply_one_row(const float* x, int64_t x_apart, const floa
     for (int v = 0; v < kPanelVectors; ++v) store(sums + p * kPanel + v * kWidth, sum[p][v]);
 }
 
-// Up to kBlockRows rows times one panel, `[rows, kPanel]`. All rows meet a few inputs after the other: their part of the
+// Up to kBlockRows rows times the first V vectors of one panel, `[rows, kPanel]`. All rows meet a few inputs after the other: their part of the
 // panel stays in the first-level cache. Meanwhile the panel that comes next is fetched, a little by every tile: what is
 // asked for at once has to be waited for.
+template <int V>
 inline void multiply_block(const float* x, int64_t rows, int64_t x_stride, const float* panel, int64_t inputs,
                            float* sums) {
   constexpr int64_t kLine = 16;  // floats
@@ -62,8 +65,8 @@ inline void multiply_block(const float* x, int64_t rows, int64_t x_stride, const
     const float* part = panel + first * kPanel;
     const float* next = part + inputs * kPanel;
     for (int64_t m = 0; m < rows; m += kMaxRows, next += some * stride)
-      multiply_rows<kPanelVectors, true, true>(int(least(kMaxRows, rows - m)), x + m * x_stride + first, x_stride, some,
-                                               part, kPanel, sums + m * kPanel, kPanel, first > 0, next, stride);
+      multiply_rows<V, true>(int(least(kMaxRows, rows - m)), x + m * x_stride + first, x_stride, some, part, kPanel,
+                             sums + m * kPanel, kPanel, first > 0, next, stride);
   }
 }
 
@@ -75,12 +78,13 @@ TEMPORT_INLINE void multiply_some(int64_t count, const float* x, int64_t x_apart
   if constexpr (P > 1) multiply_some<P - 1>(count, x, x_apart, panels, apart, inputs, sums);
 }
 
-// All rows times `count` panels, of which a row alone meets P at once, and for every part of the result
-// finish(first row, rows, panel, sums `[rows, kPanel]`).
+// All rows times panels with so many columns, of which a row alone meets P at once, and for every part of the result
+// finish(first row, rows, panel, sums `[rows, kPanel]`); of the last panel these are whole vectors, as many as it needs.
 template <int P = kRowPanels, typename Rows, typename Size, typename Finish>
 inline void multiply_panels(const float* x, Rows rows, int64_t x_stride, const float* panels, Size inputs,
-                            int64_t count, const Finish& finish) {
+                            int64_t columns, const Finish& finish) {
   alignas(64) float sums[most(least(kMost<Rows>, kBlockRows), P) * kPanel];
+  const int64_t count = panels_of(columns);
   if (rows == 1) {
     for (int64_t p = 0; p < count; p += P) {
       const int64_t some = least(P, count - p);
@@ -92,7 +96,9 @@ inline void multiply_panels(const float* x, Rows rows, int64_t x_stride, const f
   for (int64_t m = 0; m < rows; m += kBlockRows)
     for (int64_t q = 0; q < count; ++q) {
       const int64_t some = least(kBlockRows, rows - m);
-      multiply_block(x + m * x_stride, some, x_stride, panels + q * inputs * kPanel, inputs, sums);
+      with_vectors(vectors_of(columns - q * kPanel), [&](auto v) __attribute__((always_inline)) {
+        multiply_block<int(decltype(v){})>(x + m * x_stride, some, x_stride, panels + q * inputs * kPanel, inputs, sums);
+      });
       finish(m, some, q, sums);
     }
 }

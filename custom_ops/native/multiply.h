@@ -7,6 +7,18 @@ namespace temport::TEMPORT_ISA {
 
 constexpr int kMaxRows = 6;
 
+// What the standard library's <type_traits> would say; targets without a C library have none.
+template <typename T>
+struct PlainOf {
+  using Type = T;
+};
+template <typename T>
+struct PlainOf<const T> {
+  using Type = T;
+};
+template <typename T>
+using Plain = typename PlainOf<T>::Type;
+
 // A size that is known when the kernel is compiled, where others take an int64_t.
 template <int64_t N>
 struct Fixed {
@@ -17,21 +29,20 @@ constexpr int64_t kMost = INT64_MAX;
 template <int64_t N>
 constexpr int64_t kMost<Fixed<N>> = N;
 
-// One tile of R rows by V vectors. A is read element by element (broadcast), B and C vector by vector. A small tile has
-// too few sums to keep the arithmetic units busy while each waits for its last addition, so it splits them C ways. Where
-// InOrder, it does not: every sum goes on from what C holds, in the order of n, whatever the tile and its vectors are.
+// One tile of R rows by V vectors. A is read element by element (broadcast), B and C vector by vector. Every sum goes on
+// from what C holds, in the order of n, whatever the tile and its vectors are.
 // With Fetch it asks, at every row of B, for the memory at `next`, which moves on by `stride` floats.
-template <int R, int V, bool InOrder = false, bool Fetch = false>
+template <int R, int V, bool Fetch = false>
 inline void multiply_tile(const float* a, int64_t a_stride, int64_t n, const float* b, int64_t b_stride, float* c,
                           int64_t c_stride, bool accumulate, const float* next = nullptr, int64_t stride = 0) {
-  constexpr int C = InOrder || R * V >= 8 ? 1 : R * V >= 4 ? 2 : 4;
-  Float sum[C][R][V] = {};
-  if (InOrder && accumulate)
+  Float sum[R][V] = {};
+  if (accumulate)
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r)
 #pragma GCC unroll 4
-      for (int v = 0; v < V; ++v) sum[0][r][v] = load(c + r * c_stride + v * kWidth);
-  const auto step = [&](Float(&to)[R][V], int64_t i) __attribute__((always_inline)) {
+      for (int v = 0; v < V; ++v) sum[r][v] = load(c + r * c_stride + v * kWidth);
+#pragma GCC unroll 2
+  for (int64_t i = 0; i < n; ++i) {
     if constexpr (Fetch) {
       __builtin_prefetch(next, 0, 2);  // into the second-level cache
       next += stride;
@@ -43,34 +54,22 @@ inline void multiply_tile(const float* a, int64_t a_stride, int64_t n, const flo
     for (int r = 0; r < R; ++r) {
       const Float y = broadcast(a[r * a_stride + i]);
 #pragma GCC unroll 4
-      for (int v = 0; v < V; ++v) to[r][v] = fused(y, x[v], to[r][v]);
+      for (int v = 0; v < V; ++v) sum[r][v] = fused(y, x[v], sum[r][v]);
     }
     b += b_stride;
-  };
-  int64_t i = 0;
-#pragma GCC unroll 2
-  for (; i + C <= n; i += C)
-#pragma GCC unroll 4
-    for (int k = 0; k < C; ++k) step(sum[k], i + k);
-  for (int k = 1; k < C && i < n; ++k, ++i) step(sum[0], i);
+  }
 #pragma GCC unroll 8
   for (int r = 0; r < R; ++r)
 #pragma GCC unroll 4
-    for (int v = 0; v < V; ++v) {
-#pragma GCC unroll 4
-      for (int k = 1; k < C; ++k) sum[0][r][v] += sum[k][r][v];
-      float* to = c + r * c_stride + v * kWidth;
-      store(to, accumulate && !InOrder ? load(to) + sum[0][r][v] : sum[0][r][v]);
-    }
+    for (int v = 0; v < V; ++v) store(c + r * c_stride + v * kWidth, sum[r][v]);
 }
 
-template <int V, bool InOrder = false, bool Fetch = false>
+template <int V, bool Fetch = false>
 inline void multiply_rows(int rows, const float* a, int64_t a_stride, int64_t n, const float* b, int64_t b_stride,
                           float* c, int64_t c_stride, bool accumulate, const float* next = nullptr,
                           int64_t stride = 0) {
   const auto tile = [&](auto count) __attribute__((always_inline)) {
-    multiply_tile<int(decltype(count){}), V, InOrder, Fetch>(a, a_stride, n, b, b_stride, c, c_stride, accumulate, next,
-                                                             stride);
+    multiply_tile<int(decltype(count){}), V, Fetch>(a, a_stride, n, b, b_stride, c, c_stride, accumulate, next, stride);
   };
   switch (rows) {
     case 1: return tile(Fixed<1>{});
@@ -82,15 +81,23 @@ inline void multiply_rows(int rows, const float* a, int64_t a_stride, int64_t n,
   }
 }
 
+// Calls body with a constant of 1 to kPanelVectors that is `vectors`.
+template <typename Body>
+TEMPORT_INLINE void with_vectors(int64_t vectors, const Body& body) {
+  if constexpr (kPanelVectors == 4) {
+    if (vectors == 4) return body(Fixed<4>{});
+    if (vectors == 3) return body(Fixed<3>{});
+  }
+  if (vectors == 2) return body(Fixed<2>{});
+  return body(Fixed<1>{});
+}
+
 // `rows` <= kMaxRows rows by `vectors` <= kPanelVectors vectors.
 inline void multiply(int rows, int vectors, const float* a, int64_t a_stride, int64_t n, const float* b,
                      int64_t b_stride, float* c, int64_t c_stride, bool accumulate) {
-  if constexpr (kPanelVectors == 4) {
-    if (vectors == 4) return multiply_rows<4>(rows, a, a_stride, n, b, b_stride, c, c_stride, accumulate);
-    if (vectors == 3) return multiply_rows<3>(rows, a, a_stride, n, b, b_stride, c, c_stride, accumulate);
-  }
-  if (vectors == 2) return multiply_rows<2>(rows, a, a_stride, n, b, b_stride, c, c_stride, accumulate);
-  return multiply_rows<1>(rows, a, a_stride, n, b, b_stride, c, c_stride, accumulate);
+  with_vectors(vectors, [&](auto count) __attribute__((always_inline)) {
+    multiply_rows<int(decltype(count){})>(rows, a, a_stride, n, b, b_stride, c, c_stride, accumulate);
+  });
 }
 
 // The columns of a `[n, columns]` matrix cut into panels of kPanel floats, each `[n, width]` and contiguous, so that a

@@ -83,14 +83,15 @@ struct BlockLinearProblem : LinearBranch {
 };
 
 // The linear branch of one frame of a stream: what it adds to a row of `y`, and the sums of phi(k)^T [v 1] with this
-// frame. Sums are `[batch, heads, dim, dim + 1]`, and those that come out lie in other memory than those that go in.
+// frame. Sums are `[batch, heads, dim, dim + 1]` with rows of `row` floats; where these are dense, those that come out lie
+// in other memory than those that go in.
 struct LinearStepProblem : LinearBranch {
   DType dtype = DType::kFloat32;
   const void* qkv = nullptr;  // [batch, 3, heads * dim]
   const void *earlier = nullptr, *block = nullptr, *lost = nullptr;
   void *next_earlier = nullptr, *next_block = nullptr, *next_lost = nullptr;
   void* y = nullptr;  // [batch, heads * dim]
-  int64_t heads = 0, dim = 0;
+  int64_t heads = 0, dim = 0, row = 0;
 };
 
 enum class Activation : int { kNone, kRelu, kGelu, kSigmoid, kSilu };

@@ -16,14 +16,15 @@ constexpr int64_t kMaxGroup = 48;  // blocks
 
 // The parts of a task's scratch, each a whole number of cache lines.
 struct TileScratch {
-  float *q, *kt, *v, *s, *o, *row_max, *row_sum, *row;
-  int32_t* mask;
-  int64_t kt_stride, s_stride, o_stride;
-  size_t floats;
+  float *q = nullptr, *kt = nullptr, *v = nullptr, *s = nullptr, *o = nullptr;
+  float *row_max = nullptr, *row_sum = nullptr, *row = nullptr;
+  int32_t* mask = nullptr;
+  int64_t kt_stride = 0, s_stride = 0, o_stride = 0;
+  size_t floats = 0;
 
   // Without a base only `floats` means anything: how many the parts need.
-  TileScratch(const AttentionProblem& p, float* base) {
-    floats = 0;
+  template <typename Problem>
+  constexpr TileScratch(const Problem& p, float* base) {
     const auto take = [&](int64_t n) {
       float* part = base == nullptr ? nullptr : base + floats;
       floats += size_t(n + 15) / 16 * 16;
@@ -44,19 +45,22 @@ struct TileScratch {
     row_max = take(p.tile_rows);
     row_sum = take(p.tile_rows);
     row = take(most(kWidth * padded(p.dim), kTogether * o_stride));
-    mask = reinterpret_cast<int32_t*>(take(kt_stride));
+    float* const lanes = take(kt_stride);
+    mask = lanes == nullptr ? nullptr : reinterpret_cast<int32_t*>(lanes);
   }
 };
 
 // Tile sizes: enough rows to pay for packing the keys, keys that stay in the second-level cache.
-inline void plan_tiles(AttentionProblem& p, int64_t max_rows, int64_t max_keys) {
+constexpr void plan_tiles(AttentionProblem& p, int64_t max_rows, int64_t max_keys) {
   const KeyRule& rule = p.rule;
   p.row_block = kMaxRows;
   if (rule.window > 0) {
-    // Rows of a block share the hull of their windows, rounded up to vectors: fewer rows may waste fewer columns.
+    // Rows of a block share the hull of their windows, rounded up to vectors: fewer rows may waste fewer columns. Sums
+    // are made by columns of the hull: its cost is that of the widest vectors everywhere.
     double best = 0;
     for (int64_t rows = kMaxRows; rows >= kMinRowBlock; --rows) {
-      const double cost = double(padded(least(rule.window, rule.keys) - 1 + rows)) * double(rows + 1) / double(rows);
+      const int64_t hull = (least(rule.window, rule.keys) - 1 + rows + kSums - 1) / kSums * kSums;
+      const double cost = double(hull) * double(rows + 1) / double(rows);
       if (best == 0 || cost < best) best = cost, p.row_block = rows;
     }
   }
@@ -70,16 +74,16 @@ inline void plan_tiles(AttentionProblem& p, int64_t max_rows, int64_t max_keys) 
   const int64_t tiles = most(1, (p.length + max_rows - 1) / max_rows), even = (p.length + tiles - 1) / tiles;
   p.tile_rows = most(1, least(p.length, (even + p.row_block - 1) / p.row_block * p.row_block));
   p.tile_keys = most(1, least(rule.keys, max_keys));
-  p.tiles = (p.length + p.tile_rows - 1) / p.tile_rows;
-  p.tasks = p.batch * p.heads * p.tiles;
   p.scratch_floats = TileScratch(p, nullptr).floats;
 }
 
 // Attention of rows [row_lo, row_hi) of head `head` of batch entry `batch`: leaves the weighted sums in `scratch.o` and
-// the sums of weights in `scratch.row_sum`, both by row from row_lo.
+// the sums of weights in `scratch.row_sum`, both by row from row_lo. `Problem` is an AttentionProblem, or has its members,
+// some of them known when it is compiled.
+template <typename Problem>
 class QueryTile {
  public:
-  QueryTile(const AttentionProblem& p, const TileScratch& t, RowsAhead& ahead, int64_t batch, int64_t head,
+  QueryTile(const Problem& p, const TileScratch& t, RowsAhead& ahead, int64_t batch, int64_t head,
             int64_t row_lo, int64_t row_hi)
       : p_(p),
         t_(t),
@@ -103,8 +107,10 @@ class QueryTile {
       __builtin_memset(t_.o, 0, size_t(rows_ * t_.o_stride) * 4);
       finish(0, rows_);
     }
-    for (int64_t key = lo; key < hi; key += p_.tile_keys) {
-      const int64_t end = least(key + p_.tile_keys, hi);
+    // Tiles of keys end where they end for every row: where a row's sums are cut does not depend on its tile.
+    const int64_t origin = p_.rule.block > 0 ? lo : 0;
+    for (int64_t key = lo, end = lo; key < hi; key = end) {
+      end = least(origin + ((key - origin) / p_.tile_keys + 1) * p_.tile_keys, hi);
       if (rows_ == 1) {
         single_row(key, end, key > lo);
         if (end == hi) finish(0, 1);
@@ -269,7 +275,7 @@ class QueryTile {
     }
   }
 
-  const AttentionProblem& p_;
+  const Problem& p_;
   const TileScratch& t_;
   RowsAhead& ahead_;
   const Scale scale_;

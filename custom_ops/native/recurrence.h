@@ -57,7 +57,7 @@ template <typename Cell, typename Problem>
 inline void project_frames(const Problem& p, int64_t task) {
   const int64_t begin = task * p.task_teams * Cell::kGates, end = end_of_task(p, task) * Cell::kGates;
   multiply_panels<Cell::kCellPanels>(
-      p.x, p.frames * p.batch, p.inputs, p.w + begin * p.inputs * kPanel, p.inputs, end - begin,
+      p.x, p.frames * p.batch, p.inputs, p.w + begin * p.inputs * kPanel, p.inputs, (end - begin) * kPanel,
       [&](int64_t first, int64_t rows, int64_t q, const float* sums) {
         const int64_t column = (begin + q) * kPanel;
         for (int64_t m = 0; m < rows; ++m)
@@ -78,7 +78,7 @@ inline void step_recurrence(const Problem& p, int64_t frame, int64_t task, float
     const float* recurrent_bias = p.recurrent_bias == nullptr ? nullptr : p.recurrent_bias + i * kTeam<Cell>;
     if (before != nullptr)
       multiply_panels<Cell::kCellPanels>(
-          before, p.batch, H, p.r + i * H * kTeam<Cell>, H, Cell::kGates,
+          before, p.batch, H, p.r + i * H * kTeam<Cell>, H, kTeam<Cell>,
           [&](int64_t first, int64_t rows, int64_t q, const float* sums) {
             for (int64_t m = 0; m < rows; ++m)
               add_columns(sums + m * kPanel, Cell::addend(projected + (first + m) * p.gate_floats, recurrent_bias, q),

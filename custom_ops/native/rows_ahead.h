@@ -11,7 +11,8 @@ class RowsAhead {
   RowsAhead() = default;  // nothing to ask for
 
   // Rows [from, to) of one head: its keys, values and queries, and the places of its outputs.
-  RowsAhead(const AttentionProblem& p, int64_t batch, int64_t head, int64_t from, int64_t to) {
+  template <typename Problem>
+  RowsAhead(const Problem& p, int64_t batch, int64_t head, int64_t from, int64_t to) {
     const int64_t kv_head = head / (p.heads / p.kv_heads), element = p.dtype == DType::kFloat32 ? 4 : 2;
     const auto add = [&](const Operand& x, int64_t nth, int64_t dim, int64_t lo, int64_t hi) {
       if (lo >= hi) return;

@@ -52,15 +52,30 @@ TEMPORT_INLINE Int load(const int32_t* p) {
   return x;
 }
 TEMPORT_INLINE void store(float* p, Float x) { __builtin_memcpy(p, &x, sizeof x); }
+// 0, 1, 2, ... in the lanes.
+TEMPORT_INLINE Int lanes() {
+  Int x{};
+  for (int i = 0; i < kWidth; ++i) x[i] = i;
+  return x;
+}
+
 // A vector of which only the first `count` floats are there; the others are 0.
 TEMPORT_INLINE Float load_first(const float* p, int64_t count) {
   if (count >= kWidth) return load(p);
+#if defined(__AVX512F__)
+  return (Float)_mm512_maskz_loadu_ps(__mmask16((1u << count) - 1), p);
+#elif defined(__AVX2__)
+  return (Float)_mm256_maskload_ps(p, (__m256i)(lanes() < int32_t(count)));
+#endif
   Float x{};
   __builtin_memcpy(&x, p, static_cast<size_t>(count) * sizeof(float));
   return x;
 }
 TEMPORT_INLINE void store_first(float* p, Float x, int64_t count) {
   if (count >= kWidth) return store(p, x);
+#if defined(__AVX512F__)
+  return _mm512_mask_storeu_ps(p, __mmask16((1u << count) - 1), (__m512)x);
+#endif
   __builtin_memcpy(p, &x, static_cast<size_t>(count) * sizeof(float));
 }
 TEMPORT_INLINE Float broadcast(float x) { return x - Float{}; }
@@ -141,13 +156,6 @@ TEMPORT_INLINE Float as_rounded(Float product) {
   asm("" : "+m"(product));
 #endif
   return product;
-}
-
-// 0, 1, 2, ... in the lanes.
-TEMPORT_INLINE Int lanes() {
-  Int x{};
-  for (int i = 0; i < kWidth; ++i) x[i] = i;
-  return x;
 }
 
 template <int N, typename Op>

@@ -51,12 +51,15 @@ template <int N, typename Rows>
 inline void dot_rows(const float* q, const Rows& keys, int64_t key, int64_t width, float* s) {
   const float* row[N];
   for (int n = 0; n < N; ++n) row[n] = keys.row(key + n, n);
-  Float sum[N] = {};
-  for (int64_t d = 0; d < width; d += kWidth) {
-    const Float x = load(q + d);
+  Float sum[N][kSumVectors] = {};
+  for (int64_t d = 0; d < width; d += kSums)
 #pragma GCC unroll 4
-    for (int n = 0; n < N; ++n) sum[n] = fused(x, load(row[n] + d), sum[n]);
-  }
+    for (int v = 0; v < kSumVectors; ++v)
+      if (const int64_t at = d + v * kWidth; at < width) {
+        const Float x = load(q + at);
+#pragma GCC unroll 4
+        for (int n = 0; n < N; ++n) sum[n][v] = fused(x, load(row[n] + at), sum[n][v]);
+      }
   for (int n = 0; n < N; ++n) s[n] = sum_of(sum[n]);
 }
 

@@ -1,24 +1,33 @@
 // OnlineSoftmaxAttention: one task is one tile of query rows of one head.
 #pragma once
 
-#include "query_tile.h"
+#include "../native/query_tile.h"
 
 namespace temport::TEMPORT_ISA {
 
 // Larger tiles pack each key fewer times; smaller ones keep a short problem divisible among threads.
 constexpr int64_t kFewRows = 64, kManyRows = 384;
-inline void plan_attention(AttentionProblem& p) {
-  const int64_t share = p.batch * p.heads * p.length / (4 * p.workers);
-  plan_tiles(p, most(kFewRows, least(kManyRows, share)), p.rule.window > 0 ? 512 : 256);
+template <typename Problem>
+constexpr void count_tasks(Problem& p) {
+  p.tiles = (p.length + p.tile_rows - 1) / p.tile_rows;
+  p.tasks = p.batch * p.heads * p.tiles;
 }
 
-inline bool sees_a_key(const AttentionProblem& p, int64_t batch, int64_t row) {
+constexpr void plan_attention(AttentionProblem& p) {
+  const int64_t share = p.batch * p.heads * p.length / (4 * p.workers);
+  plan_tiles(p, most(kFewRows, least(kManyRows, share)), p.rule.window > 0 ? 512 : 256);
+  count_tasks(p);
+}
+
+template <typename Problem>
+inline bool sees_a_key(const Problem& p, int64_t batch, int64_t row) {
   for (int64_t key = p.rule.lo(row); key < p.rule.hi(row); ++key)
     if (p.key_mask == nullptr || p.key_mask[batch * p.rule.keys + key]) return true;
   return false;
 }
 
-inline void run_attention(const AttentionProblem& p, int64_t task, float* base) {
+template <typename Problem>
+inline void run_attention(const Problem& p, int64_t task, float* base) {
   const TileScratch t(p, base);
   // Heads innermost: they share the pages of a packed input. Last rows first: under a causal rule they cost the most.
   const int64_t head = task % p.heads, batch = task / p.heads / p.tiles;

@@ -22,9 +22,10 @@ from temport.exporter.native.forms import FORMS
 from temport.exporter.native.graph import prepared
 from temport.exporter.native.isa import ISAS, Isa, host_isa
 from temport.exporter.native.plan import Plan
-from temport.exporter.native.source import source
+from temport.exporter.native.source import WORK_COMMENT, source
 from temport.exporter.native.toolchain import FLAGS, Toolchain, deepest_stack
 from temport.exporter.native.wasm import WasmToolchain
+from temport.exporter.native.widen import widen
 from temport.exporter.version import version
 
 TARGET = "native"
@@ -88,7 +89,7 @@ class NativeReport:
         )
         return (
             f"{FOLDER}/ for {self.isa}: {built}, {self.nodes} nodes; bytes of weights {weights}, of an instance "
-            f"{state} state and {scratch} scratch"
+            f"{state} state and {'unknown' if scratch is None else scratch} scratch"
         )
 
 
@@ -118,6 +119,7 @@ def build_native(
     model = ir.from_proto(body_domains.read_model(model_path))
     model_sha256 = _sha256(model_path)
     graph = prepared(model, declaration.axes)
+    warnings = widen(graph)
     plan = Plan(graph, declaration, isa, FORMS)
     folder.mkdir()
     files = {path.name: {"sha256": _sha256(path)} for path in directory.glob(f"{model_path.name}*")}
@@ -133,7 +135,7 @@ def build_native(
             )
         )
     built = (
-        _Built("", "", 0, (), None, 0.0)
+        _Built("", "", 0, (), None, None if plan.work else 0, 0.0)
         if options.source_only
         else _compile(folder, name, isa, _toolchain(isa, options))
     )
@@ -150,7 +152,7 @@ def build_native(
         memory={
             "weights": plan.blob.bytes,
             "state": plan.state_bytes,
-            "scratch": plan.scratch.bytes,
+            "scratch": None if built.work is None else plan.scratch.bytes + built.work,
             "stack": built.stack,
         },
         undefined=built.undefined,
@@ -158,6 +160,7 @@ def build_native(
         nodes=len(graph),
         versions={"temport": version()},
         fuses=isa.fuses,
+        warnings=warnings,
     )
 
 
@@ -168,6 +171,7 @@ class _Built:
     code_bytes: int
     undefined: tuple[str, ...]
     stack: int | None
+    work: int | None
     seconds: float
 
 
@@ -181,13 +185,25 @@ def _compile(folder: Path, name: str, isa: Isa, tools: Toolchain) -> _Built:
     library = tools.libraries(folder, [code, weights], name)
     undefined = tuple(s for s in tools.undefined(folder / code) if not s.endswith("_weights"))
     callgraph = next((path for path in folder.glob("*.ci")), None)
-    stack = deepest_stack(callgraph.read_text(), "3run") if callgraph else None
+    stack = deepest_stack(callgraph.read_text(), "_GLOBAL__N_13runEPv") if callgraph else None
     built = _Built(
-        library, compiler, tools.code_bytes(folder / code), undefined, stack, time.perf_counter() - start
+        library,
+        compiler,
+        tools.code_bytes(folder / code),
+        undefined,
+        stack,
+        _work_bytes((folder / code).read_bytes()),
+        time.perf_counter() - start,
     )
     for path in (folder / code, folder / weights, *([callgraph] if callgraph else [])):
         path.unlink()
     return built
+
+
+def _work_bytes(code: bytes) -> int | None:
+    """Scratch memory whose size depends on vectors, which the compiler wrote among the comments of an object."""
+    found = re.search(WORK_COMMENT.encode() + rb"(\d+)", code)
+    return int(found[1]) if found else None
 
 
 def _toolchain(isa: Isa, options: NativeOptions) -> Toolchain:

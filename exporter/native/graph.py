@@ -16,19 +16,21 @@ from temport.exporter.native.einsum import spell_einsums
 from temport.exporter.native.forms import FORMS, REFUSED
 from temport.exporter.native.shapes import complete_shapes
 
+_SHAPED = {"Expand": 1, "Reshape": 1}
+"""Operators whose output is planned by its shape, and the input that computes it, which the plan can do without."""
+
 
 def prepared(model: ir.Model, axes: Mapping[str, Axis]) -> ir.Graph:
     """The graph of `model`, which is changed in place, where inputs have these axes. UserError names the operators that
     have no native form.
     """
-    steps = (
-        common.InlinePass(criteria=lambda function: function.name not in FORMS),
-        common.LiftConstantsToInitializersPass(size_limit=0),
-        common.RemoveUnusedNodesPass(),
-    )
-    for step in steps:
-        step(model)
+    common.InlinePass(criteria=lambda function: function.name not in FORMS)(model)
+    common.LiftConstantsToInitializersPass(size_limit=0)(model)
     complete_shapes(model, axes)
+    for node in model.graph:
+        if node.op_type in _SHAPED and is_standard(node):
+            node.replace_input_with(_SHAPED[node.op_type], None)
+    common.RemoveUnusedNodesPass()(model)
     spell_einsums(model.graph)
     missing: dict[str, list[ir.Node]] = {}
     for node in model.graph:

@@ -22,6 +22,7 @@ from temport.exporter.native.sizes import Size, fixed, product, size_of
 
 TYPES = {
     ir.DataType.FLOAT: ("float", 4),
+    ir.DataType.FLOAT16: ("Half", 2),
     ir.DataType.INT64: ("int64_t", 8),
     ir.DataType.INT32: ("int32_t", 4),
     ir.DataType.INT16: ("int16_t", 2),
@@ -78,8 +79,10 @@ class State:
 class Plan:
     """Takes a graph apart into places and code.
 
-    lines   the body of the engine's `run`
-    states  of a step model, in the order of its signature
+    lines      the body of the engine's `run`
+    constants  C++ expressions -> the names that the source has them under
+    work       C++ expressions, constants: how many floats of memory of its own each kernel needs that asks for some
+    states     of a step model, in the order of its signature
     """
 
     def __init__(
@@ -90,6 +93,8 @@ class Plan:
         self.blob, self.scratch = Blob(), Scratch()
         self.state_bytes = 0
         self.lines: list[str] = []
+        self.constants: dict[str, str] = {}
+        self.work: list[str] = []
         self._tensors: dict[ir.Value, Tensor] = {}
         self._names: set[str] = set()
         self._until = _last_uses(graph)
@@ -203,6 +208,15 @@ class Plan:
             f"at<{kind}>(scratch, {self.scratch.take(elements.most * _BYTES[kind], self._step, self._step)})"
         )
 
+    def constant(self, code: str) -> str:
+        """The name of a constant of the source; equal ones are one."""
+        return self.constants.setdefault(code, f"kPlan{len(self.constants)}")
+
+    def workspace(self, floats: str) -> str:
+        """Memory for the node at hand alone, of a size that depends on vectors: only the C++ source knows it."""
+        self.work.append(floats)
+        return "work"
+
     def shape(self, value: ir.Value) -> tuple[Size, ...]:
         """The sizes of a value's axes; `NoForm` where one does not follow from the open axes."""
         if value.shape is None:
@@ -278,6 +292,9 @@ class Call:
     def attribute(self, name: str, default: Any = None) -> Any:
         found = self.node.attributes.get(name)
         return default if found is None else found.value
+
+    def attributes(self) -> dict[str, Any]:
+        return {name: found.value for name, found in self.node.attributes.items()}
 
     def weight(self, array: npt.NDArray[Any]) -> str:
         """A pointer to floats that go into the blob."""

@@ -60,6 +60,11 @@ def strides(shape: tuple[Size, ...]) -> tuple[Size, ...]:
     return tuple(product(shape[axis + 1 :]) for axis in range(len(shape)))
 
 
+def axis_code(name: str) -> str:
+    """The variable in C++ that holds the size of an open axis: neither a word of the language nor another name."""
+    return f"n_{name}"
+
+
 def size_of(dim: int | ir.SymbolicDim, ranges: Mapping[str, tuple[int, int]]) -> Size | None:
     """The size of an axis where the open axes have `ranges`; None where it depends on anything else."""
     if isinstance(dim, int):
@@ -92,7 +97,7 @@ def _code(node: ast.expr, ranges: Mapping[str, tuple[int, int]]) -> str:
         case ast.Constant(value=value):
             return str(value)
         case ast.Name(id=name):
-            return name
+            return axis_code(name)
         case ast.UnaryOp(operand=operand):
             return f"(-{_code(operand, ranges)})"
         case ast.Call(func=ast.Name(id=name), args=args):

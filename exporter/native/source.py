@@ -13,6 +13,10 @@ import onnx_ir as ir
 from temport.exporter.declare.declaration import Axis, Declaration, TensorSpec
 from temport.exporter.native.blob import ALIGNMENT
 from temport.exporter.native.plan import TYPES, Plan
+from temport.exporter.native.sizes import axis_code
+
+WORK_COMMENT = "temport work bytes: "
+"""Before the number in an object's comments that only the compiler knows."""
 
 
 def source(
@@ -34,10 +38,15 @@ def source(
     )
     return environment.get_template("model.cc.jinja").render(
         plan=plan,
+        axis_code=axis_code,
+        work_comment=WORK_COMMENT,
         isa=plan.isa,
         name=name,
         axes=axes,
-        inputs=[_tensor(spec, axes) for spec in declaration.inputs if spec.name not in before],
+        inputs=[
+            _tensor(spec, axes) | {"index": index}
+            for index, spec in enumerate(spec for spec in declaration.inputs if spec.name not in before)
+        ],
         outputs=[_tensor(spec, axes) for spec in declaration.outputs if spec.name not in after],
         states=[
             _tensor(spec, axes) | {"place": state.place, "load": state.load, "store": state.store}
@@ -53,7 +62,7 @@ def source(
 def _tensor(spec: TensorSpec, axes: Sequence[Axis]) -> dict[str, Any]:
     numbers = {axis.name: number for number, axis in enumerate(axes)}
     kind = ir.DataType.from_numpy(np.dtype(spec.dtype))
-    sizes = [d.name if isinstance(d, Axis) else f"int64_t{{{d}}}" for d in spec.shape]
+    sizes = [axis_code(d.name) if isinstance(d, Axis) else f"int64_t{{{d}}}" for d in spec.shape]
     return {
         "name": spec.name,
         "dtype": spec.dtype,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import stat
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -143,7 +143,7 @@ def merged(models: Sequence[onnx.ModelProto]) -> onnx.ModelProto:
     whole = onnx.ModelProto()
     whole.CopyFrom(models[0])
     for model in models[1:]:
-        for part in ("node", "input", "output", "initializer"):
+        for part in ("node", "input", "output", "initializer", "value_info"):
             getattr(whole.graph, part).extend(getattr(model.graph, part))
     return whole
 
@@ -173,8 +173,9 @@ class Small:
         axes: Mapping[str, Axis] = AXES,
         level: str = "-O1",
         isa: str | None = None,
+        streaming: bool = False,
     ) -> None:
-        declaration = declared(model, axes)
+        declaration = replace(declared(model, axes), streaming=streaming)
         whole = onnx.ModelProto()
         whole.CopyFrom(model)
         first = declaration.inputs[0]

@@ -7,10 +7,13 @@ from temport.exporter.native.forms import (
     dense,
     elementwise,
     movement,
+    moving_average,
     normalise,
     picks,
+    products,
     recurrent,
     reduce,
+    softmax,
     windows,
 )
 from temport.exporter.native.plan import Form
@@ -20,10 +23,13 @@ FORMS: dict[str, Form] = {
     **dense.FORMS,
     **elementwise.FORMS,
     **movement.FORMS,
+    **moving_average.FORMS,
     **normalise.FORMS,
     **picks.FORMS,
+    **products.FORMS,
     **recurrent.FORMS,
     **reduce.FORMS,
+    **softmax.FORMS,
     **windows.FORMS,
 }
 """Operator -> its form. Names of ai.onnx and of ours do not meet."""

@@ -11,8 +11,8 @@ from temport.exporter.native.sizes import ONE, Size, fixed, product
 
 
 def residual_layer_norm(call: Call) -> None:
-    centred = bool(call.attribute("centred", 1))
-    _layer_norm(call, call.input(0).shape[-1], call.pointer(1), call.pointer(2), call.pointer(3), centred)
+    x, centred = call.input(0), bool(call.attribute("centred", 1))
+    _layer_norm(call, x.shape[-1], call.pointer(1), call.pointer(2), call.pointer(3), centred)
 
 
 def layer_normalization(call: Call) -> None:
