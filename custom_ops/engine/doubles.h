@@ -49,7 +49,7 @@ TEMPORT_INLINE Double sqrt(Double x) {
   return x;
 }
 
-constexpr double kRounder = 6755399441055744.0;  // 1.5 * 2^52: the sum with x has the nearest whole number in its low bits
+constexpr double kRounder = 6755399441055744.0;  // 1.5 * 2^52: a sum with it has the nearest whole number in its low bits
 constexpr double kLog2EDouble = 1.4426950408889634074, kLn2Double = 0.69314718055994530942;
 
 // 2^x, 0 or infinity once it is a float: far enough beyond the floats it stands still.
@@ -120,7 +120,7 @@ inline int64_t reduce_large(float x, double& rest) {
                                      0xf534ddc0, 0xdb629599, 0x3c439041, 0xfe5163ab};
   uint32_t given;
   __builtin_memcpy(&given, &x, sizeof given);
-  const int begin = int(given >> 23 & 0xff) - 150 + 30;  // the first bit, of weight 2 after the product, from 32 before the point
+  const int begin = int(given >> 23 & 0xff) - 150 + 30;  // of the bits, from 32 before the point: 2 in the product
   const uint64_t m = (given & 0x7fffff) | 0x800000;
   const auto word = [&](int i) {
     const uint64_t two = uint64_t{kTwoOverPi[begin / 32 + i]} << 32 | kTwoOverPi[begin / 32 + i + 1];

@@ -7,6 +7,9 @@
 
 namespace temport::TEMPORT_ISA {
 
+template <>
+constexpr bool kFloating<Float> = true;  // a vector of them
+
 // In place of an input that is left out.
 struct Missing {};
 

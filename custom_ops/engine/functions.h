@@ -50,27 +50,27 @@ TEMPORT_INLINE Float sign(Float x) {
 TEMPORT_INLINE Float exp(Float x) {
   x = min(broadcast(89.0f), max(broadcast(-104.0f), x));
   const Float rounder = broadcast(12582912.0f);
-  const Float shifted = x * kLog2E + rounder, n = shifted - rounder;
-  const Float r = x - n * 0.693359375f - n * -2.12194440e-4f;
-  Float p = r * (1.0f / 5040.0f) + 1.0f / 720.0f;
-  p = p * r + 1.0f / 120.0f;
-  p = p * r + 1.0f / 24.0f;
-  p = p * r + 1.0f / 6.0f;
-  p = p * r + 0.5f;
-  p = p * r + 1.0f;
-  p = p * r + 1.0f;
+  const Float shifted = fused(x, broadcast(kLog2E), rounder), n = shifted - rounder;
+  const Float r = fused(n, broadcast(2.12194440e-4f), fused(n, broadcast(-0.693359375f), x));
+  Float p = fused(r, 1.0f / 5040.0f, 1.0f / 720.0f);
+  p = fused(p, r, 1.0f / 120.0f);
+  p = fused(p, r, 1.0f / 24.0f);
+  p = fused(p, r, 1.0f / 6.0f);
+  p = fused(p, r, 0.5f);
+  p = fused(p, r, 1.0f);
+  p = fused(p, r, 1.0f);
   const Int whole = bits(shifted) - 0x4b400000, half = whole >> 1;
   return p * from_bits((half + 127) << 23) * from_bits((whole - half + 127) << 23);
 }
 
 // exp(x) - 1, near 0 by its Taylor polynomial.
 TEMPORT_INLINE Float expm1(Float x) {
-  Float p = x * (1.0f / 40320.0f) + 1.0f / 5040.0f;
-  p = p * x + 1.0f / 720.0f;
-  p = p * x + 1.0f / 120.0f;
-  p = p * x + 1.0f / 24.0f;
-  p = p * x + 1.0f / 6.0f;
-  p = p * x + 0.5f;
+  Float p = fused(x, 1.0f / 40320.0f, 1.0f / 5040.0f);
+  p = fused(p, x, 1.0f / 720.0f);
+  p = fused(p, x, 1.0f / 120.0f);
+  p = fused(p, x, 1.0f / 24.0f);
+  p = fused(p, x, 1.0f / 6.0f);
+  p = fused(p, x, 0.5f);
   return select(magnitude(x) < 0.5f, x + x * x * p, exp(x) - 1.0f);
 }
 
@@ -79,17 +79,17 @@ TEMPORT_INLINE Float expm1(Float x) {
 TEMPORT_INLINE Float log(Float x) {
   const Int given = bits(x), n = (given - 0x3f3504f3) >> 23;
   const Float f = from_bits(given - (n << 23)) - 1.0f, z = f * f;
-  Float p = f * 7.0376836292e-2f - 1.1514610310e-1f;
-  p = p * f + 1.1676998740e-1f;
-  p = p * f - 1.2420140846e-1f;
-  p = p * f + 1.4249322787e-1f;
-  p = p * f - 1.6668057665e-1f;
-  p = p * f + 2.0000714765e-1f;
-  p = p * f - 2.4999993993e-1f;
-  p = p * f + 3.3333331174e-1f;
+  Float p = fused(f, 7.0376836292e-2f, -1.1514610310e-1f);
+  p = fused(p, f, 1.1676998740e-1f);
+  p = fused(p, f, -1.2420140846e-1f);
+  p = fused(p, f, 1.4249322787e-1f);
+  p = fused(p, f, -1.6668057665e-1f);
+  p = fused(p, f, 2.0000714765e-1f);
+  p = fused(p, f, -2.4999993993e-1f);
+  p = fused(p, f, 3.3333331174e-1f);
   const Float e = __builtin_convertvector(n, Float);
   const Float rest = p * f * z + e * -2.12194440e-4f - z * 0.5f;
-  const Float inside = f + rest + e * 0.693359375f;
+  const Float inside = fused(e, broadcast(0.693359375f), f + rest);
   const Float infinite = broadcast(__builtin_inff());
   const Float outside = select(x == 0.0f, -infinite, select(x > 0.0f, infinite, nan_of()));
   return select((x > 0.0f) & (x < infinite), inside, outside);
@@ -104,12 +104,12 @@ TEMPORT_INLINE Float log1p(Float x) {
 // Near 0 the Taylor polynomial; else from the tail of the normal distribution.
 TEMPORT_INLINE Float erf(Float x) {
   const Float z = x * x;
-  Float p = z * (-1.0f / 75600.0f) + 1.0f / 9360.0f;
-  p = p * z - 1.0f / 1320.0f;
-  p = p * z + 1.0f / 216.0f;
-  p = p * z - 1.0f / 42.0f;
-  p = p * z + 1.0f / 10.0f;
-  p = p * z - 1.0f / 3.0f;
+  Float p = fused(z, -1.0f / 75600.0f, 1.0f / 9360.0f);
+  p = fused(p, z, -1.0f / 1320.0f);
+  p = fused(p, z, 1.0f / 216.0f);
+  p = fused(p, z, -1.0f / 42.0f);
+  p = fused(p, z, 1.0f / 10.0f);
+  p = fused(p, z, -1.0f / 3.0f);
   constexpr float kTwoOverRootPi = 1.12837916709551257f;
   const Float far = 1.0f - 2.0f * normal_tail(min(broadcast(16.0f), magnitude(x) * 1.41421356237309505f));
   return select(z < 0.49f, x * kTwoOverRootPi + x * kTwoOverRootPi * (z * p), with_sign_of(far, x));
@@ -117,10 +117,10 @@ TEMPORT_INLINE Float erf(Float x) {
 
 // Polynomials of Cephes, asinf and atanf.
 TEMPORT_INLINE Float small_asin(Float x, Float z) {
-  Float p = z * 4.2163199048e-2f + 2.4181311049e-2f;
-  p = p * z + 4.5470025998e-2f;
-  p = p * z + 7.4953002686e-2f;
-  p = p * z + 1.6666752422e-1f;
+  Float p = fused(z, 4.2163199048e-2f, 2.4181311049e-2f);
+  p = fused(p, z, 4.5470025998e-2f);
+  p = fused(p, z, 7.4953002686e-2f);
+  p = fused(p, z, 1.6666752422e-1f);
   return p * z * x + x;
 }
 constexpr float kHalfPi = 1.57079632679489662f, kHalfPiRest = -4.37113883e-8f;
@@ -140,9 +140,9 @@ TEMPORT_INLINE Float atan(Float x) {
   const auto large = t > 2.414213562373095f, middle = t > 0.4142135623730950f;
   const Float u = select(large, -1.0f / t, select(middle, (t - 1.0f) / (t + 1.0f), t)), z = u * u;
   const Float base = select(large, broadcast(kHalfPi), select(middle, broadcast(kHalfPi / 2), Float{}));
-  Float p = z * 8.05374449538e-2f - 1.38776856032e-1f;
-  p = p * z + 1.99777106478e-1f;
-  p = p * z - 3.33329491539e-1f;
+  Float p = fused(z, 8.05374449538e-2f, -1.38776856032e-1f);
+  p = fused(p, z, 1.99777106478e-1f);
+  p = fused(p, z, -3.33329491539e-1f);
   return with_sign_of(base + (p * z * u + u), x);
 }
 
@@ -195,7 +195,8 @@ TEMPORT_INLINE Float pow(Float a, Float b) {
   const Float t = magnitude(b), below = floor(t * 0.5f) * 2.0f;  // the even number from which an odd one is 1 away
   const auto whole = (floor(t) == t) | (t > 8388608.0f), odd = (t - below == 1.0f) & (t < 16777216.0f);
   const Float negative = select(odd, -size, select(whole, size, nan_of()));
-  const Float power = select(bits(a) < 0, select((a == 0.0f) | (a < -3.4028234e38f), select(odd, -size, size), negative), size);
+  const auto end = (a == 0.0f) | (a < -3.4028234e38f);  // whose powers are there for every b
+  const Float power = select(bits(a) < 0, select(end, select(odd, -size, size), negative), size);
   const auto one = (b == 0.0f) | (a == 1.0f) | ((a == -1.0f) & (t > 3.4028234e38f));
   return select(one, broadcast(1.0f), select((a != a) | (b != b), a + b, power));
 }

@@ -68,6 +68,27 @@ struct RecurrentOf : RecurrentArrays {
   static constexpr int64_t gate_floats = task_teams * kTeam<Cell>, state_floats = task_teams * kPanel;
   int64_t frames, batch;
 };
+// RNN: the cell of one gate that is the state.
+template <typename Function>
+struct SimpleCell {
+  static constexpr int kGates = 1, kCellPanels = 1;
+
+  TEMPORT_INLINE static const float* addend(const float* projected, const float*, int64_t) { return projected; }
+  TEMPORT_INLINE static void apply(const float* summed, const float* projected, const float*, float*, float* h) {
+    const float* gate = summed != nullptr ? summed : projected;
+#pragma GCC unroll 4
+    for (int v = 0; v < kPanel; v += kWidth) store(h + v, Function::of(load(gate + v)));
+  }
+};
+struct OfTanh {
+  TEMPORT_INLINE static Float of(Float x) { return tanh(x); }
+};
+struct OfRelu {
+  TEMPORT_INLINE static Float of(Float x) { return activate<Activation::kRelu>(x); }
+};
+using TanhCell = SimpleCell<OfTanh>;
+using ReluCell = SimpleCell<OfRelu>;
+
 // `state`: where the state lies that the cell keeps apart from y, `[batch, Hidden]`, before the first frame (null: zero);
 // `last` takes it after the last one (null: nobody asks). `scratch` holds (frames * gate + gate + state floats) * batch.
 template <typename Cell, int64_t Inputs, int64_t Hidden>
@@ -83,6 +104,51 @@ void recurrence(int64_t frames, int64_t batch, RecurrentArrays arrays, const flo
   for (int64_t frame = 0; frame < frames; ++frame) step_recurrence<Cell>(p, frame, 0, sums);
   for (int64_t b = 0; b < batch && last != nullptr; ++b)
     __builtin_memcpy(last + b * Hidden, p.state + b * p.state_floats, Hidden * sizeof(float));
+}
+
+// A GRU whose reset gate multiplies h before the recurrent product of the candidate, and not what comes out of it. `r` of the
+// arrays has the gates z and r, `candidate` the third, packed alike; all biases of a gate are one sum. `scratch` holds
+// (frames * gate + 2 * state floats) * batch.
+template <int64_t Inputs, int64_t Hidden>
+void gru_reset_first(int64_t frames, int64_t batch, RecurrentArrays arrays, const float* candidate, float* scratch) {
+  RecurrentOf<GruCell, Inputs, Hidden> p{arrays, frames, batch};
+  p.gates = scratch;
+  float* reset = p.gates + frames * batch * p.gate_floats;  // r h, `[batch, Hidden]`
+  project_frames<GruCell>(p, 0);
+  const auto add_product = [&](const float* x, const float* weights, int64_t gates, float* to) {
+    multiply_panels<2>(x, batch, Hidden, weights, Fixed<Hidden>{}, gates * kPanel,
+                       [&](int64_t first, int64_t rows, int64_t q, const float* sums) {
+                         for (int64_t m = 0; m < rows; ++m) {
+                           float* at = to + (first + m) * p.gate_floats + q * kPanel;
+                           add_columns(sums + m * kPanel, at, at);
+                         }
+                       });
+  };
+  // visit(gates, float of the hidden state, floats left) for every vector of a team's units
+  const auto for_units = [&](float* gates, int64_t team, const auto& visit) {
+    for (int64_t b = 0; b < batch; ++b, gates += p.gate_floats)
+      for (int64_t v = 0; v < least(kPanel, Hidden - team * kPanel); v += kWidth)
+        visit(gates + v, b * Hidden + team * kPanel + v, Hidden - team * kPanel - v);
+  };
+  for (int64_t frame = 0; frame < frames; ++frame) {
+    const float* before = frame == 0 ? p.hidden_before : p.y + (frame - 1) * batch * Hidden;
+    float *gates = p.gates + frame * batch * p.gate_floats, *y = p.y + frame * batch * Hidden;
+    for (int64_t i = 0; i < p.task_teams && before != nullptr; ++i) {
+      float* own = gates + i * kTeam<GruCell>;
+      add_product(before, p.r + i * 2 * Hidden * kPanel, 2, own);
+      for_units(own, i, [&](const float* gate, int64_t at, int64_t left) {
+        store_first(reset + at, sigmoid(load(gate + kPanel)) * load_first(before + at, left), left);
+      });
+    }
+    for (int64_t i = 0; i < p.task_teams; ++i) {
+      float* own = gates + i * kTeam<GruCell>;
+      if (before != nullptr) add_product(reset, candidate + i * Hidden * kPanel, 1, own + 2 * kPanel);
+      for_units(own, i, [&](const float* gate, int64_t at, int64_t left) {
+        const Float z = sigmoid(load(gate)), h = before != nullptr ? load_first(before + at, left) : Float{};
+        store_first(y + at, (1.0f - z) * tanh(load(gate + 2 * kPanel)) + z * h, left);
+      });
+    }
+  }
 }
 
 }  // namespace temport::TEMPORT_ISA

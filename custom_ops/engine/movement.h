@@ -29,6 +29,10 @@ TEMPORT_INLINE void copy_rows(const T* from, int64_t from_step, int64_t rows, in
 
 TEMPORT_INLINE constexpr int64_t between(int64_t i, int64_t low, int64_t high) { return most(least(i, high), low); }
 
+// Rounded down, where C++ rounds towards 0: sizes are expressions that do.
+TEMPORT_INLINE constexpr int64_t floor_quotient(int64_t a, int64_t b) { return a / b - (a % b != 0 && (a < 0) != (b < 0)); }
+TEMPORT_INLINE constexpr int64_t floor_remainder(int64_t a, int64_t b) { return a - floor_quotient(a, b) * b; }
+
 // Where a slice along an axis of so many entries begins.
 TEMPORT_INLINE constexpr int64_t slice_start(int64_t start, int64_t size, int64_t step) {
   start += start < 0 ? size : 0;

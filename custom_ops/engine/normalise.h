@@ -1,5 +1,5 @@
-// Normalisation of what ResidualLayerNorm's kernel has no form of: rows whose width is open, a scale for every channel, and
-// rows without a mean.
+// Normalisation that ResidualLayerNorm's kernel has no form of: rows of channels, whose width is open and whose scales are
+// the channels'.
 #pragma once
 
 #include "../residual_layer_norm/kernel.h"
@@ -20,7 +20,7 @@ void normalise_channels(const float* x, int64_t rows, int64_t groups, int64_t ch
     for_vectors<kSumVectors>(n, [&](int64_t i, int c, int64_t left) {
       const Float difference = select(lanes() < int32_t(least(left, kWidth)), load_first(x + i, left) - mean, Float{});
       differences[c] += difference;
-      squares[c] += difference * difference;
+      squares[c] = fused(difference, difference, squares[c]);
     });
     const float rest = sum_of(differences) / float(n), square = sum_of(squares) / float(n) - rest * rest;
     const float factor = 1.0f / sqrt((square < 0.0f ? 0.0f : square) + epsilon);
@@ -29,17 +29,6 @@ void normalise_channels(const float* x, int64_t rows, int64_t groups, int64_t ch
         const Float v = load_first(x + i, left);
         store_first(y + i, ((v - mean) * factor - rest * factor) * scale[c] + bias[c], left);
       });
-  }
-}
-
-// y = x / sqrt(mean of x^2 + epsilon) * scale, row by row; scale `[width]`.
-template <typename Width>
-void rms_norm(const float* x, int64_t rows, Width width, float epsilon, const float* scale, float* y) {
-  for (int64_t r = 0; r < rows; ++r, x += width, y += width) {
-    const float factor = 1.0f / sqrt(reduce_row<Squares>(x, width) / float(width) + epsilon);
-    for_vectors<1>(width, [&](int64_t i, int, int64_t left) {
-      store_first(y + i, load_first(x + i, left) * factor * load_first(scale + i, left), left);
-    });
   }
 }
 

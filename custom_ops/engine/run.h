@@ -10,6 +10,7 @@
 #include "products.h"
 #include "states.h"
 #include "temport_engine.h"
+#include "windows.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>

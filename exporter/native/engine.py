@@ -118,7 +118,7 @@ def build_native(
     name = f"m{name}" if name[0].isdigit() else name
     model = ir.from_proto(body_domains.read_model(model_path))
     model_sha256 = _sha256(model_path)
-    graph = prepared(model)
+    graph = prepared(model, declaration.axes)
     warnings = widen(graph)
     plan = Plan(graph, declaration, isa, FORMS)
     folder.mkdir()

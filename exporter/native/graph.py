@@ -2,34 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import onnx_ir as ir
 from onnx_ir.passes import common
 
+from temport.custom_ops.domain import DOMAIN
+from temport.exporter.declare.declaration import Axis
 from temport.exporter.errors import UserError
+from temport.exporter.graph.layers import layer_of
 from temport.exporter.graph.standard_operator import is_standard
-from temport.exporter.native.forms import FORMS
+from temport.exporter.native.einsum import spell_einsums
+from temport.exporter.native.forms import FORMS, REFUSED
+from temport.exporter.native.shapes import complete_shapes
 
 _SHAPED = {"Expand": 1, "Reshape": 1}
 """Operators whose output is planned by its shape, and the input that computes it, which the plan can do without."""
 
 
-def prepared(model: ir.Model) -> ir.Graph:
-    """The graph of `model`, which is changed in place. UserError names the operators that have no native form."""
+def prepared(model: ir.Model, axes: Mapping[str, Axis]) -> ir.Graph:
+    """The graph of `model`, which is changed in place, where inputs have these axes. UserError names the operators that
+    have no native form.
+    """
     common.InlinePass(criteria=lambda function: function.name not in FORMS)(model)
     common.LiftConstantsToInitializersPass(size_limit=0)(model)
-    if any(value.shape is None or value.type is None for node in model.graph for value in node.outputs):
-        common.ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(model)
+    complete_shapes(model, axes)
     for node in model.graph:
         if node.op_type in _SHAPED and is_standard(node):
             node.replace_input_with(_SHAPED[node.op_type], None)
     common.RemoveUnusedNodesPass()(model)
-    missing = sorted(
-        {
-            node.op_type if is_standard(node) else f"{node.domain}::{node.op_type}"
-            for node in model.graph
-            if node.op_type not in FORMS
-        }
-    )
+    spell_einsums(model.graph)
+    missing: dict[str, list[ir.Node]] = {}
+    for node in model.graph:
+        if node.op_type not in FORMS or not (is_standard(node) or node.domain == DOMAIN):
+            name = node.op_type if is_standard(node) else f"{node.domain}::{node.op_type}"
+            missing.setdefault(name, []).append(node)
     if missing:
-        raise UserError(f"--target native has no form of {', '.join(missing)}")
+        told = "; ".join(_told(name, nodes) for name, nodes in sorted(missing.items()))
+        raise UserError(f"--target native has no form of {told}")
     return model.graph
+
+
+def _told(name: str, nodes: list[ir.Node]) -> str:
+    """The operator, its first layer, and why it has no form."""
+    layers = [layer for layer in map(layer_of, nodes) if layer]
+    where = f" in {layers[0]}" if layers else ""
+    return name + where + (f", for {REFUSED[name]}" if name in REFUSED else "")

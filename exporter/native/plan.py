@@ -14,6 +14,7 @@ import onnx_ir as ir
 from temport.exporter.declare.declaration import Declaration
 from temport.exporter.errors import UserError
 from temport.exporter.graph import operators
+from temport.exporter.graph.layers import layer_of
 from temport.exporter.native.blob import ALIGNMENT, Blob
 from temport.exporter.native.isa import Isa
 from temport.exporter.native.memory import Scratch
@@ -105,15 +106,19 @@ class Plan:
         self._last_lines: list[str] = []
         given = [value for value in graph.inputs if value.name not in self._next]
         asked = [value for value in graph.outputs if value.name not in self._previous]
-        for index, value in enumerate(given):
-            self._place(value, f"static_cast<const {{}}*>(inputs[{index}])")
-        for index, value in enumerate(asked):
-            self._place(value, f"static_cast<{{}}*>(outputs[{index}])")
+        try:
+            for index, value in enumerate(given):
+                self._place(value, f"static_cast<const {{}}*>(inputs[{index}])")
+            for index, value in enumerate(asked):
+                self._place(value, f"static_cast<{{}}*>(outputs[{index}])")
+        except NoForm as error:
+            raise UserError(f"--target native cannot take the model's inputs and outputs: {error}") from error
         for self._step, node in enumerate(graph):
             try:
                 forms[node.op_type](Call(self, node))
             except NoForm as error:
-                raise UserError(f"--target native cannot take {node.op_type} {node.name}: {error}") from error
+                where = layer_of(node) or node.name
+                raise UserError(f"--target native cannot take {node.op_type} in {where}: {error}") from error
         for name in self._next:
             self.tensor(self._before[name])
         self.lines += self._last_lines
@@ -241,7 +246,7 @@ class Plan:
         while name in self._names:
             name += "_"
         self._names.add(name)
-        self.lines.append(f"auto* const {name} = {code.format(sized.type)};")
+        self.lines.append(f"[[maybe_unused]] auto* const {name} = {code.format(sized.type)};")
         self._tensors[value] = Tensor(name, sized.type, sized.shape)
 
 

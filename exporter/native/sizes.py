@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import re
+import ast
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import reduce
 
 import onnx_ir as ir
 
@@ -75,15 +76,46 @@ def size_of(dim: int | ir.SymbolicDim, ranges: Mapping[str, tuple[int, int]]) ->
         most = sizes.reach(text, ranges)[1]
     except (ValueError, KeyError):
         return None
-    for name in sizes.names(text):
-        text = re.sub(rf"\b{re.escape(name)}\b", axis_code(name), text)
-    text = text.replace("max(", "most(").replace("min(", "least(")
     number, factors = 1, []
-    for factor in (
-        text.split(" * ") if "(" not in text and "+" not in text and "-" not in text else [f"({text})"]
-    ):
-        if factor.isdecimal():
-            number *= int(factor)
+    for factor in _factors(ast.parse(text, mode="eval").body):
+        if isinstance(factor, ast.Constant):
+            number *= int(str(factor.value))
         else:
-            factors.append(factor.replace("//", "/"))  # no size is negative, so C++ divides as Python does
+            factors.append(_code(factor, ranges))
     return Size(number, tuple(sorted(factors)), most)
+
+
+def _factors(node: ast.expr) -> list[ast.expr]:
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
+        return [*_factors(node.left), *_factors(node.right)]
+    return [node]
+
+
+def _code(node: ast.expr, ranges: Mapping[str, tuple[int, int]]) -> str:
+    """An expression of exporter/declare/sizes.py in C++, of which any product may be made."""
+    match node:
+        case ast.Constant(value=value):
+            return str(value)
+        case ast.Name(id=name):
+            return axis_code(name)
+        case ast.UnaryOp(operand=operand):
+            return f"(-{_code(operand, ranges)})"
+        case ast.Call(func=ast.Name(id=name), args=args):
+            function = {"max": "most", "min": "least"}[name]
+            return reduce(lambda a, b: f"{function}({a}, {b})", (_code(arg, ranges) for arg in args))
+        case ast.BinOp(left=left, op=op, right=right):
+            a, b = _code(left, ranges), _code(right, ranges)
+            if isinstance(op, ast.FloorDiv | ast.Mod) and sizes.reach(ast.unparse(left), ranges)[0] < 0:
+                # C++ divides towards 0
+                return f"floor_{'quotient' if isinstance(op, ast.FloorDiv) else 'remainder'}({a}, {b})"
+            return f"({a} {_SIGNS[type(op)]} {b})"
+    raise ValueError(ast.unparse(node))
+
+
+_SIGNS: dict[type[ast.operator], str] = {
+    ast.Add: "+",
+    ast.Sub: "-",
+    ast.Mult: "*",
+    ast.FloorDiv: "/",
+    ast.Mod: "%",
+}

@@ -11,6 +11,7 @@ from temport.custom_ops.table import OPS
 from temport.exporter.build import build
 from temport.exporter.declare.declaration import Axis, Declaration, TensorSpec
 from temport.exporter.graph.elementwise import ELEMENTWISE
+from temport.exporter.graph.layers import layer_of
 from temport.exporter.graph.operator_row import Along, Half
 from temport.exporter.graph.operators import OURS, STANDARD, known
 from temport.exporter.passes.notes import Notes
@@ -148,14 +149,16 @@ def test_what_is_given_up_is_said(op: str, domain: str, sentence: str) -> None:
     assert next(n for n in model.graph if n.op_type == "Mul").outputs[0].shape == ir.Shape([1, 60, 4])
 
 
-def test_what_is_given_up_reaches_the_warnings_of_a_build() -> None:
+def test_what_is_given_up_reaches_the_warnings_of_a_build_whose_nodes_know_their_layers() -> None:
     batch = Axis("batch", 1, 2, 4)
     given, result = TensorSpec("x", "float32", (batch, SEQ, WIDTH)), TensorSpec("y", "float32", (batch, 3))
     module = MODULES["causal_convolutions"]().eval()
-    (warning,) = build(module, Declaration("module", {}, (given,), (result,), module="mine.py:make")).warnings
+    built = build(module, Declaration("module", {}, (given,), (result,), module="mine.py:make"))
+    (warning,) = built.warnings
     assert (
         warning.startswith("prune: Conv (node ") and "all 9 frames of it are computed along axis 2" in warning
     )
+    assert [layer_of(node) for node in built.model.graph if node.op_type == "Conv"][:1] == ["layers.one"]
 
 
 def test_what_needs_everything_is_not_given_up() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import stat
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -82,7 +81,7 @@ class Case:
     inputs   given ones, constants, and None for those left out
     outputs  shapes, as those of `Given`; None: as shape inference has them
     wide     errors may be so many times the usual
-    truth    of the inputs, where ONNX's evaluator has none, or another than its specification
+    truth    the outputs, or the only one, for the given inputs, where ONNX's evaluator has no right one
     """
 
     op: str
@@ -188,8 +187,8 @@ class Small:
         report = build_native(
             directory, "small", declaration, NativeOptions(cc=str(compiler), engine_isa=isa or quick_isa())
         )
-        (directory / "engine.json").write_text(json.dumps({"engines": [report.to_json()]}))
-        self._instance = engine.Engine.beside(directory).instance()
+        library = (directory / report.file).read_bytes()
+        self._instance = engine.Engine(report.to_json(), library).instance()
         self._axes = list(axes)
 
     def run(self, inputs: Mapping[str, np.ndarray], sizes: Mapping[str, int]) -> dict[str, np.ndarray]:
@@ -209,32 +208,46 @@ class Cases:
     def __init__(self, cases: Sequence[Case], directory: Path, isa: str | None = None) -> None:
         self.cases = list(cases)
         self._models = [model_of(each, f"c{i}_") for i, each in enumerate(self.cases)]
+        self._names = [[value.name for value in model.graph.input] for model in self._models]
         self._engine = Small(merged(self._models), directory, isa=isa)
 
     @functools.cached_property
-    def _evaluators(self) -> list[ReferenceEvaluator]:
-        return [ReferenceEvaluator(retyped(model, TensorProto.DOUBLE)) for model in self._models]
+    def _truths(self) -> list[Callable[..., Any]]:
+        """Of every case, what gives its outputs for its inputs."""
+        return [
+            each.truth
+            or functools.partial(
+                evaluated, ReferenceEvaluator(retyped(model, TensorProto.DOUBLE)), list(names)
+            )
+            for each, model, names in zip(self.cases, self._models, self._names, strict=True)
+        ]
 
     def wrong(self, sizes: Mapping[str, int], seed: int = 0) -> list[str]:
         """What the cases say that differ, one line each."""
         rng = np.random.default_rng(seed)
-        feeds = [
-            {f"c{n}_i{i}": g.draw(rng, sizes) for i, g in enumerate(each.inputs) if isinstance(g, Given)}
-            for n, each in enumerate(self.cases)
-        ]
-        found = self._engine.run({name: array for feed in feeds for name, array in feed.items()}, sizes)
+        feeds = [[g.draw(rng, sizes) for g in each.inputs if isinstance(g, Given)] for each in self.cases]
+        found = self._engine.run(
+            {
+                n: x
+                for names, feed in zip(self._names, feeds, strict=True)
+                for n, x in zip(names, feed, strict=True)
+            },
+            sizes,
+        )
         lines = []
-        for each, model, evaluator, feed in zip(
-            self.cases, self._models, self._evaluators, feeds, strict=True
-        ):
-            wide = {k: v.astype(np.float64) if v.dtype == np.float32 else v for k, v in feed.items()}
+        for each, model, truth, feed in zip(self.cases, self._models, self._truths, feeds, strict=True):
             with np.errstate(all="ignore"):
-                expected: Any = [each.truth(*wide.values())] if each.truth else evaluator.run(None, wide)
+                expected = truth(*(x.astype(np.float64) if x.dtype == np.float32 else x for x in feed))
+            expected = expected if isinstance(expected, list) else [expected]
             for value, right in zip(model.graph.output, expected, strict=True):
                 error = difference(found[value.name], np.asarray(right), each.wide)
                 if error:
                     lines.append(f"{each} at {dict(sizes)}: {error}")
         return lines
+
+
+def evaluated(evaluator: ReferenceEvaluator, names: Sequence[str], *inputs: np.ndarray) -> list[Any]:
+    return list(evaluator.run(None, dict(zip(names, inputs, strict=True))))
 
 
 def difference(found: np.ndarray, right: np.ndarray, wide: float = 1.0) -> str:

@@ -14,6 +14,7 @@ from temport.exporter.native.forms import (
     recurrent,
     reduce,
     softmax,
+    windows,
 )
 from temport.exporter.native.plan import Form
 
@@ -29,5 +30,16 @@ FORMS: dict[str, Form] = {
     **recurrent.FORMS,
     **reduce.FORMS,
     **softmax.FORMS,
+    **windows.FORMS,
 }
 """Operator -> its form. Names of ai.onnx and of ours do not meet."""
+
+REFUSED = {
+    "Attention": "with --ops custom it is OnlineSoftmaxAttention, which has one",
+    "Constant": "constants are no nodes of a plan",
+    "Einsum": "it is no product of two operands along one axis",
+    "If": "it holds graphs, and an engine runs one",
+    "Loop": "it holds a graph, and an engine runs one",
+    "Scan": "it holds a graph, and an engine runs one",
+}
+"""Standard operators without a form, and why."""

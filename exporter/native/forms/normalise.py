@@ -21,15 +21,12 @@ def layer_normalization(call: Call) -> None:
     width = _trailing(call)
     scale = _over(call, 1, width)
     bias = _over(call, 2, width) if call.has(2) else call.weight(np.zeros(width.most))
-    _layer_norm(call, width, scale, bias, "nullptr")
+    _layer_norm(call, width, scale, bias)
 
 
 def rms_normalization(call: Call) -> None:
-    x, y = call.input(0), call.output()
     width = _trailing(call)
-    rows = product(x.shape[: axis_of(call, len(x.shape))])
-    epsilon = float(call.attribute("epsilon", 1e-5))
-    call.line(f"rms_norm({x.code}, {rows}, {width.code}, {epsilon!r}f, {_over(call, 1, width)}, {y.code});")
+    _layer_norm(call, width, _over(call, 1, width), call.weight(np.zeros(width.most)), centred=False)
 
 
 def _trailing(call: Call) -> Size:
@@ -52,7 +49,9 @@ def _over(call: Call, index: int, width: Size) -> str:
     return call.weight(np.broadcast_to(given.value, [size.most for size in shape]))
 
 
-def _layer_norm(call: Call, width: Size, scale: str, bias: str, addend: str, centred: bool = True) -> None:
+def _layer_norm(
+    call: Call, width: Size, scale: str, bias: str, addend: str = "nullptr", centred: bool = True
+) -> None:
     x, y = call.input(0), call.output()
     if not width.fixed:
         raise NoForm("the width of its rows is open")
