@@ -36,7 +36,7 @@ constexpr int kPanel = kWidth * kPanelVectors;
 template <int N>
 struct VectorOf {
   typedef float Float __attribute__((vector_size(N * 4)));
-  typedef int Int __attribute__((vector_size(N * 4)));
+  typedef int Int __attribute__((vector_size(N * 4)));  // what a comparison gives; int32_t may be a long
 };
 using Float = VectorOf<kWidth>::Float;
 using Int = VectorOf<kWidth>::Int;

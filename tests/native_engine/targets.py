@@ -24,6 +24,7 @@ SMALL = {
     ],
     "hybrid": ["embed_dim=20", "lstm_hidden=37", "num_heads=3", "head_dim=8"],
     "mega": ["embed_dim=20", "hidden_size=40", "ema_dim=7", "num_layers=1"],
+    "lightning": ["embed_dim=20", "hidden_size=40", "num_heads=2", "num_layers=1", "block_size=9"],
 }  # fmt: skip
 """Sizes that are no multiple of any vector, panel or sum."""
 
