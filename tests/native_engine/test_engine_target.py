@@ -138,6 +138,9 @@ def test_a_session_takes_the_engine(exported: Exported, copied: Path) -> None:
     assert "engine" not in load(copied).kernels
     with pytest.raises(UserError, match="is for"):
         load(copied, runtime="native")
+    _seal(copied, isa=host_isa().name, versions={"temport": "0.0.1"})
+    with pytest.raises(UserError, match=r"written by temport 0\.0\.1"):
+        load(copied)
 
 
 def test_states_go_out_and_come_in(exported: Exported) -> None:

@@ -72,6 +72,10 @@ class _Table(ctypes.Structure):
     ]
 
 
+class NoEngineHere(UserError):
+    """A bundle without an engine that this machine can run: ONNX Runtime runs it."""
+
+
 class Engine:
     """A loaded engine; `instance` gives what runs. Its library stays in the process.
 
@@ -200,21 +204,25 @@ def native_entry(directory: Path) -> dict[str, Any]:
     """The native engine's entry of `engine.json`; UserError where there is none that this machine can run."""
     report, model = directory / REPORT, directory / "model.onnx"
     if not report.is_file():
-        raise UserError(_NONE)
+        raise NoEngineHere(_NONE)
     return checked_entry(report.read_bytes(), hashlib.sha256(model.read_bytes()).hexdigest())
 
 
 def checked_entry(report: bytes, model_sha256: str) -> dict[str, Any]:
-    """The native engine's entry of an `engine.json`; UserError where it is not for this model and this machine."""
+    """The native engine's entry of an `engine.json`. NoEngineHere where there is none that this machine can run, and
+    another UserError where it is for another model or version, so that something is wrong.
+    """
     entry = next((dict(e) for e in json.loads(report)["engines"] if e["target"] == "native"), None)
     if entry is None:
-        raise UserError(_NONE)
+        raise NoEngineHere(_NONE)
     if not entry["file"]:
-        raise UserError(
+        raise NoEngineHere(
             "the bundle has the source of a native engine only; build it, or export without --source-only"
         )
     if entry["isa"] not in ISAS or not ISAS[entry["isa"]].runs_here():
-        raise UserError(f"the native engine is for {entry['isa']}, which this {platform.machine()} has not")
+        raise NoEngineHere(
+            f"the native engine is for {entry['isa']}, which this {platform.machine()} has not"
+        )
     if entry["versions"]["temport"] != version():
         raise UserError(
             f"the native engine was written by temport {entry['versions']['temport']}, and this is {version()}; "

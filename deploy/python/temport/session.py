@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from temport.custom_ops.library import library_path
-from temport.engine import REPORT, Engine, checked_entry
+from temport.engine import REPORT, Engine, NoEngineHere, checked_entry
 from temport.exporter.bundle.directory import Bundle, open_bundle
 from temport.exporter.bundle.external_data import MODEL
 from temport.exporter.errors import UserError
@@ -136,7 +136,7 @@ def load(
 
 def _engine(bundle: Bundle, needed: bool) -> Engine | None:
     """The bundle's native engine. Where it is not needed, None for one that is not there or not for this machine, which
-    the log says.
+    the log says; one of another model or version is refused all the same.
     """
     if REPORT not in bundle.manifest["files"]:
         if needed:
@@ -144,12 +144,12 @@ def _engine(bundle: Bundle, needed: bool) -> Engine | None:
         return None
     try:
         entry = checked_entry(bundle.read(REPORT), bundle.manifest["files"][MODEL]["sha256"])
-        return Engine(entry, bundle.read(entry["file"]))
-    except UserError as error:
+    except NoEngineHere as error:
         if needed:
             raise
         logging.getLogger("temport").info("%s: ONNX Runtime runs it: %s", bundle.path, error)
         return None
+    return Engine(entry, bundle.read(entry["file"]))
 
 
 Size = int | tuple[int, int]
