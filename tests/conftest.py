@@ -1,4 +1,4 @@
-"""The two tiers of the tests."""
+"""The tiers of the tests: `--quick` leaves out `slow`, and only `--thorough` runs `thorough` (tests/run.sh)."""
 
 from __future__ import annotations
 
@@ -48,6 +48,9 @@ SLOW = (
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "slow: left out by `tests/run.sh --quick`")
+    config.addinivalue_line(
+        "markers", "thorough: repeats what others prove; run by `tests/run.sh --thorough`"
+    )
     for name in SLOW:
         assert (HERE / name).exists(), f"tests/{name} is not there any more"
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The whole test run on a bare machine: packages, environment, format, lint, types, tests.
 # `--quick`, for the inner loop: what is installed stays as it is, and slow tests (tests/conftest.py) are left out.
+# `--thorough`, for a release: also what repeats a proof for one more model, precision, length or instruction set.
 # Further words go to pytest.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -21,14 +22,12 @@ install() {
   .venv/bin/pip install --quiet -c tests/constraints.txt -e '.[all,dev]'
 }
 
-tier=()
-if [ "${1:-}" = --quick ]; then
-  shift
-  tier=(-m "not slow")
-  [ -x .venv/bin/pytest ] || install
-else
-  install
-fi
+tier=(-m "not thorough")
+case "${1:-}" in
+  --quick) shift; tier=(-m "not slow and not thorough"); [ -x .venv/bin/pytest ] || install ;;
+  --thorough) shift; tier=(); install ;;
+  *) install ;;
+esac
 .venv/bin/ruff format --check .
 .venv/bin/ruff check .
 .venv/bin/mypy

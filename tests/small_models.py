@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -70,3 +72,10 @@ NOT_PRUNED: dict[str, str] = {}
 """Models of sequences that pruning cannot shorten, with what stops it; all others have to be pruned."""
 PRUNED = [name for name in SEQUENCES if name not in NOT_PRUNED]
 STREAMING = [name for name, small in SMALL.items() if small.streams]
+FEW = ("sliding_window", "hybrid", "mega-softmax", "lightning-elu1", "dms-masked")
+"""One model of each kind of layer: a window, an LSTM, moving averages, a linear branch, two lengths and a mask."""
+
+
+def thorough_but(every: Iterable[str], first: Iterable[str] = FEW) -> list[Any]:
+    """Parameters of a test: the `first` in every run, the others in the tier `thorough` alone."""
+    return [name if name in first else pytest.param(name, marks=pytest.mark.thorough) for name in every]

@@ -65,7 +65,6 @@ TRIALS = (
     Trial("dict_input", ("state=batch,7", "left=batch,seq,16", "right=batch,seq,16")),
     Trial("dict_input", ("right=batch,seq,16", "state=batch,7", "left=batch,seq,16"), factory="make_flat"),
     Trial("encoder_causal", ("obs=batch,seq,24",)),
-    Trial("encoder_causal", ("obs=batch,seq,24",), "60"),
     Trial("encoder_padding", ("clip=batch,seq,16", "padding:bool[prefix,ignore]=batch,seq")),
     Trial("fft_convolution", (FRAMES + "16",), "60", refused="aten.fft_rfft .*conv1d"),
     Trial("gru_attention_last", (FRAMES + "20",)),
@@ -84,12 +83,16 @@ TRIALS = (
     Trial("rotary_lazy", (FRAMES + "64",)),
     Trial("sampling_policy", ("obs=batch,seq,12",), refused="random: .* aten.randn_like .* the mean"),
     Trial("sdpa_is_causal", (FRAMES + "64",)),
-    Trial("sdpa_is_causal", (FRAMES + "64",), "60"),
     Trial("sdpa_without_heads", (FRAMES + "16",)),
     Trial("selective_scan", (FRAMES + "16",), "12"),
     Trial("selective_scan", (FRAMES + "16",), "1:6:40", refused="a Python loop over frames"),
     Trial("tcn_stream", (FRAMES + "12",)),
 )  # fmt: skip
+AGAIN = (
+    Trial("encoder_causal", ("obs=batch,seq,24",), "60"),
+    Trial("sdpa_is_causal", (FRAMES + "64",), "60"),
+)
+"""Trials of above at one length."""
 
 
 def load(trial: Trial) -> ModuleType:
@@ -102,7 +105,9 @@ def load(trial: Trial) -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("trial", TRIALS, ids=str)
+@pytest.mark.parametrize(
+    "trial", [*TRIALS, *(pytest.param(trial, marks=pytest.mark.thorough) for trial in AGAIN)], ids=str
+)
 def test_a_trial(trial: Trial, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)  # a file's neighbours are found from anywhere
     asked = {

@@ -31,8 +31,8 @@ from one_node import native
 from test_kernels import test_the_kernel_anywhere, wrong
 from temport.custom_ops.library import library_description, library_path
 for op, table in TABLES.items():
-    for case in table.cases:
-        for dtype in table.dtypes:
+    for number, case in enumerate(table.cases):
+        for dtype in table.dtypes if number % 3 == 0 else table.dtypes[:1]:
             off = wrong(table, case, native(table, case, dtype=dtype), dtype)
             assert not off, (op, str(case), dtype, off)
     if table.op.torch_op is None:  # whose named cases are few
@@ -40,7 +40,10 @@ for op, table in TABLES.items():
 print(digest(), file=sys.stderr)
 print(library_description(library_path()))
 """
-"""All cases of all ops in one process, since the instruction set is chosen once in its life."""
+"""All cases of all ops in one process, since the instruction set is chosen once in its life.
+
+Of three cases one is run in half types too: what differs there is how numbers are read and written.
+"""
 SAID = """
 from temport.custom_ops.library import library_description, library_path
 print(library_description(library_path()))
@@ -123,7 +126,7 @@ def test_random_bytes_and_what_a_fuzzer_makes_of_them(program: str, count: int, 
         seeds += [bytes.fromhex(seed) for seed in (NATIVE / "fuzz_ops_seeds.txt").read_text().split()]
     for i, seed in enumerate(seeds):
         (tmp_path / str(i)).write_bytes(seed)
-    options = ["-max_total_time=4", "-max_len=96", "-print_final_stats=1", "-artifact_prefix=/tmp/"]
+    options = ["-max_total_time=2", "-max_len=96", "-print_final_stats=1", "-artifact_prefix=/tmp/"]
     result = subprocess.run([built, *options, tmp_path], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr[-4000:]
     (executed,) = re.findall(r"stat::number_of_executed_units:\s*(\d+)", result.stderr)

@@ -12,14 +12,14 @@ from toolchain import CPP, build, call, need
 PROGRAMS = ("temport_tests", "temport_tensorrt_tests")
 READERS = ("npy", "npz", "manifest", "state", "nodes", "bundle")
 RUNS = {
-    "npy": 200_000,
-    "npz": 100_000,
-    "manifest": 5_000,
+    "npy": 100_000,
+    "npz": 50_000,
+    "manifest": 2_000,
     "state": 20_000,
     "nodes": 50_000,
-    "bundle": 500,
+    "bundle": 200,
 }
-"""Executions per reader, a few seconds each; longer runs are a matter of one option."""
+"""Executions per reader, some seconds each; longer runs are a matter of one option."""
 
 
 def test_cpp_tests() -> None:

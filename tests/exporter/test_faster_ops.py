@@ -41,7 +41,7 @@ HYBRID = ["embed_dim=8", "lstm_hidden=32", "num_heads=2", "head_dim=8"]
 def test_what_a_stream_and_a_window_use() -> None:
     frame = counted("mega", MEGA, streaming=True)
     assert frame["CachedAttention"] == 2 and frame["FusedDense"] > 8 and not {"Concat", "Split"} & set(frame)
-    for batch in ("1", "3", "dynamic"):
+    for batch in ("1", "dynamic"):
         window = counted("mega", MEGA, batch=batch)
         assert window["FusedDense"] > 8 and not {"Gemm", "Sigmoid"} & set(window), batch
     by_head = counted("sliding_window", SLIDING)  # the last block's products with the heads' own weights
@@ -60,10 +60,10 @@ def epilogues(arch: str, settings: list[str], batch: str, seq: str) -> Counter[t
     return Counter((n.attributes["activation"].as_string(), len(n.inputs)) for n in layers)
 
 
-@pytest.mark.parametrize("seq", ["8", "dynamic"])
-@pytest.mark.parametrize(("arch", "settings"), [("mega", MEGA), ("lightning", MEGA[:2])])
-def test_open_axes_cost_no_epilogue(arch: str, settings: list[str], seq: str) -> None:
+@pytest.mark.parametrize(("arch", "seq"), [("lightning", "8"), ("mega", "dynamic")])
+def test_open_axes_cost_no_epilogue(arch: str, seq: str) -> None:
     """Factor and addend are taken where the number of rows is a product with a name, as where it is a number."""
+    settings = [*MEGA[:2], "num_layers=1"]
     of_one = epilogues(arch, settings, "1", seq)
     assert any(inputs > 3 for _, inputs in of_one)
     assert epilogues(arch, settings, "dynamic", seq) == of_one

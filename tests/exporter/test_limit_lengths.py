@@ -20,7 +20,7 @@ from temport.exporter.runtimes import runtime_named
 from temport.exporter.runtimes.contract import Session
 from temport.exporter.runtimes.subject import Subject
 from temport.graphs.moving_average import DecayKernel
-from tests.small_models import SMALL
+from tests.small_models import FEW, SMALL
 from tests.traces import build
 
 SHORTEST, LONGEST = 7, 31
@@ -56,7 +56,11 @@ def run(session: Session, declaration: Declaration, **sizes: int) -> Array:
 
 @pytest.mark.parametrize(
     ("name", "batch"),
-    [*((name, "1:2:3") for name in SMALL), ("mega-softmax", "1"), ("dms-masked", "1")],
+    [
+        *(pytest.param(n, "1:2:3", marks=() if n in FEW else pytest.mark.thorough) for n in SMALL),
+        ("mega-softmax", "1"),
+        ("dms-masked", "1"),
+    ],
 )
 def test_another_length_is_an_error(tmp_path: Path, name: str, batch: str) -> None:
     subject = exported(tmp_path, name, batch=batch)

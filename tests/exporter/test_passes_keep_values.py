@@ -83,14 +83,17 @@ def graph_of(module: nn.Module, declaration: Declaration) -> Traced:
 
 @cache
 def traced(name: str) -> Traced:
-    """Each graph is traced once; whoever rewrites it takes a copy."""
+    """Each graph is traced once; whoever rewrites it takes a copy.
+
+    The batch is open in the small modules and in the open models.
+    """
     if name in ARCHITECTURES:
         small, _, form = name.partition("/")
         if form == "stream":
-            declaration, module = SMALL[small].declare_stream(batch="1:2:4", seq="9")
+            declaration, module = SMALL[small].declare_stream(batch="2", seq="9")
         else:
-            seq = "4:9:12" if form == "open" else "9"
-            declaration, module = SMALL[small].declare(batch="1:2:4", seq=seq, memory="5")
+            batch, seq = ("1:2:4", "4:9:12") if form == "open" else ("2", "9")
+            declaration, module = SMALL[small].declare(batch=batch, seq=seq, memory="5")
         return graph_of(module, declaration)
     torch.manual_seed(0)
     small, _, form = name.partition("/")

@@ -29,7 +29,7 @@ from temport.exporter.parity.vectors import read_vectors
 from temport.exporter.recheck import run_parity_of_bundle
 from temport.exporter.runtimes import runtime_named
 from temport.exporter.runtimes.runner import Found, RunnerRuntime
-from tests.small_models import SMALL, STREAMING
+from tests.small_models import FEW, SMALL, STREAMING, thorough_but
 
 
 @pytest.fixture(scope="module")
@@ -37,9 +37,9 @@ def sliding(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     return export("sliding_window", tmp_path_factory.mktemp("sliding"), batch="1:3:4")
 
 
-@pytest.fixture(scope="module", params=STREAMING)
+@pytest.fixture(scope="module", params=thorough_but(STREAMING, (*FEW, "attention", "mega-laplace")))
 def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    """Every small model that streams, every other one with an open batch."""
+    """Small models that stream, every other one with an open batch."""
     open_batch = STREAMING.index(request.param) % 2 == 0
     return export(request.param, tmp_path_factory.mktemp("step"), batch="1:2:5" if open_batch else "1")
 
