@@ -54,6 +54,7 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def temport(
+    context: typer.Context,
     version: Annotated[
         bool,
         typer.Option("--version", help="Print the version and end.", callback=_print_version, is_eager=True),
@@ -71,7 +72,8 @@ def temport(
     """Temporal attention models, from torch to every runtime."""
     if verbose and quiet:
         raise UserError("give -v or -q, not both")
-    listen(logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO)
+    end = listen(logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO)
+    context.call_on_close(end)
     if verbose:
         os.environ[VERBOSE] = "1"
 

@@ -6,6 +6,7 @@ Steps are INFO, passes DEBUG, and what a report warns of is WARNING, which Pytho
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 from temport.exporter.terminal import Terminal
 
@@ -19,11 +20,14 @@ class _Lines(logging.Handler):
         Terminal().print(self.format(record), soft_wrap=True)
 
 
-def listen(level: int) -> None:
-    """What the command does: print from `level` on."""
-    for handler in [
-        h for h in LOG.handlers if isinstance(h, _Lines)
-    ]:  # of an earlier command in this process
-        LOG.removeHandler(handler)
-    LOG.addHandler(_Lines())
+def listen(level: int) -> Callable[[], None]:
+    """What the command does: print from `level` on, until what is returned is called."""
+    handler, before = _Lines(), LOG.level
+    LOG.addHandler(handler)
     LOG.setLevel(level)
+
+    def end() -> None:
+        LOG.removeHandler(handler)
+        LOG.setLevel(before)
+
+    return end

@@ -138,8 +138,8 @@ class LinearRun {
     for (int i = 0; i < Panel::count(a_.value_dim); ++i) {
       const Panel v = Panel::at(i, a_.value_dim, n), s = Panel::at(i, a_.value_dim, width);
       for (int64_t d = 0; d < width; d += kMaxRows) {
-        multiply(int(least(kMaxRows, width - d)), s.vectors, t_.kt + d * t_.kt_stride, t_.kt_stride, n,
-                 t_.v + v.offset, v.stride, l_.sum + s.offset + d * s.stride, s.stride, accumulate);
+        multiply<true>(int(least(kMaxRows, width - d)), s.vectors, t_.kt + d * t_.kt_stride, t_.kt_stride, n,
+                       t_.v + v.offset, v.stride, l_.sum + s.offset + d * s.stride, s.stride, accumulate);
         ahead.step();
       }
     }
@@ -178,7 +178,7 @@ class LinearRun {
     for (int i = 0; i < Panel::count(a_.value_dim); ++i) {
       const Panel s = Panel::at(i, a_.value_dim, width);
       for (int64_t r = 0; r < rows; r += kMaxRows) {
-        multiply(int(least(kMaxRows, rows - r)), s.vectors, l_.phi_q + r * width, width, a_.dim, before + s.offset,
+        multiply<true>(int(least(kMaxRows, rows - r)), s.vectors, l_.phi_q + r * width, width, a_.dim, before + s.offset,
                  s.stride, t_.o + r * t_.o_stride + i * kPanel, t_.o_stride, true);
         ahead.step();
       }

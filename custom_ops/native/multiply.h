@@ -30,13 +30,14 @@ template <int64_t N>
 constexpr int64_t kMost<Fixed<N>> = N;
 
 // One tile of R rows by V vectors. A is read element by element (broadcast), B and C vector by vector. Every sum goes on
-// from what C holds, in the order of n, whatever the tile and its vectors are.
+// from what C holds, in the order of n, whatever the tile and its vectors are; where Anew it begins at 0 and is added to C
+// at its end, which keeps the rounding error of many such sums that of short ones.
 // With Fetch it asks, at every row of B, for the memory at `next`, which moves on by `stride` floats.
-template <int R, int V, bool Fetch = false>
+template <int R, int V, bool Fetch = false, bool Anew = false>
 inline void multiply_tile(const float* a, int64_t a_stride, int64_t n, const float* b, int64_t b_stride, float* c,
                           int64_t c_stride, bool accumulate, const float* next = nullptr, int64_t stride = 0) {
   Float sum[R][V] = {};
-  if (accumulate)
+  if (accumulate && !Anew)
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r)
 #pragma GCC unroll 4
@@ -61,15 +62,19 @@ inline void multiply_tile(const float* a, int64_t a_stride, int64_t n, const flo
 #pragma GCC unroll 8
   for (int r = 0; r < R; ++r)
 #pragma GCC unroll 4
-    for (int v = 0; v < V; ++v) store(c + r * c_stride + v * kWidth, sum[r][v]);
+    for (int v = 0; v < V; ++v) {
+      float* to = c + r * c_stride + v * kWidth;
+      store(to, accumulate && Anew ? load(to) + sum[r][v] : sum[r][v]);
+    }
 }
 
-template <int V, bool Fetch = false>
+template <int V, bool Fetch = false, bool Anew = false>
 inline void multiply_rows(int rows, const float* a, int64_t a_stride, int64_t n, const float* b, int64_t b_stride,
                           float* c, int64_t c_stride, bool accumulate, const float* next = nullptr,
                           int64_t stride = 0) {
   const auto tile = [&](auto count) __attribute__((always_inline)) {
-    multiply_tile<int(decltype(count){}), V, Fetch>(a, a_stride, n, b, b_stride, c, c_stride, accumulate, next, stride);
+    multiply_tile<int(decltype(count){}), V, Fetch, Anew>(a, a_stride, n, b, b_stride, c, c_stride, accumulate, next,
+                                                          stride);
   };
   switch (rows) {
     case 1: return tile(Fixed<1>{});
@@ -93,10 +98,11 @@ TEMPORT_INLINE void with_vectors(int64_t vectors, const Body& body) {
 }
 
 // `rows` <= kMaxRows rows by `vectors` <= kPanelVectors vectors.
+template <bool Anew = false>
 inline void multiply(int rows, int vectors, const float* a, int64_t a_stride, int64_t n, const float* b,
                      int64_t b_stride, float* c, int64_t c_stride, bool accumulate) {
   with_vectors(vectors, [&](auto count) __attribute__((always_inline)) {
-    multiply_rows<int(decltype(count){})>(rows, a, a_stride, n, b, b_stride, c, c_stride, accumulate);
+    multiply_rows<int(decltype(count){}), false, Anew>(rows, a, a_stride, n, b, b_stride, c, c_stride, accumulate);
   });
 }
 

@@ -57,14 +57,14 @@ def add_engine(
 
     report = compile_model(target, directory / "model.onnx", declaration, directory, options, phase)
     write_polygraphy(directory, declaration, report)
-    return Added(_summary(report), tuple(report.warnings))
+    return Added(summary(report), tuple(report.warnings))
 
 
 def _native(options: CompileOptions) -> engine.NativeOptions:
     return engine.NativeOptions(options.cc, options.engine_isa, options.source_only)
 
 
-def _summary(report: EngineReport) -> str:
+def summary(report: EngineReport) -> str:
     """What became of the model, in one sentence."""
     attention = ", ".join(
         f"{count} {what}"

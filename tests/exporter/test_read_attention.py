@@ -62,8 +62,10 @@ WAYS = {
     "keys_causal": Way(CAUSAL_KEYS, rows=True, mask="keep", given={"is_causal": 1}),
     "any_pairs": Way("its mask depends on pairs", mask="pairs"),
     "pairs_causal": Way("its mask depends on pairs", mask="pairs", shared=2, given={"is_causal": 1}),
-    "any_added": Way("its mask depends on added", mask="added"),
-    "added_causal": Way("its mask depends on added", mask="added", rows=True, given={"is_causal": 1}),
+    "any_added": Way("added to its scores depends on inputs", mask="added"),
+    "added_causal": Way(
+        "what is added to its scores depends on inputs", mask="added", rows=True, given={"is_causal": 1}
+    ),
     "after_past": Way(ALL, past=True, outputs=3),
     "past_causal": Way(CAUSAL, past=True, given={"is_causal": 1}, outputs=3),
     "past_causal_rows": Way(CAUSAL, rows=True, past=True, given={"is_causal": 1}),

@@ -102,7 +102,7 @@ NO_GPU = pytest.mark.skipif(BACKEND.unavailable() is None, reason="a GPU and ten
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ("--target bogus", "--target bogus is unknown; the targets are tensorrt-rtx, tensorrt"),
+        ("--target bogus", "--target bogus is unknown; the targets are native, tensorrt-rtx, tensorrt"),
         ("--precision fp8", "--precision 'fp8' is unknown; give fp32, fp16, bf16"),
         pytest.param("--target tensorrt", "tensorrt cannot compile here: ", marks=NO_GPU),
         ("--target tensorrt-rtx --compute-capability 90", "cannot build for compute capability 90; it can for 75"),

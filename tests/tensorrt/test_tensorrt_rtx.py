@@ -196,7 +196,7 @@ for layer in map(network.get_layer, range(network.num_layers)):
 
 
 def test_unknown_target(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="the targets are tensorrt-rtx, tensorrt"):
+    with pytest.raises(UserError, match="the targets are native, tensorrt-rtx, tensorrt"):
         compile_model("tensorrt-rt", tmp_path / "m", declaration(AttentionCase()), tmp_path)
 
 
