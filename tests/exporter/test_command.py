@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,10 +16,11 @@ import typer
 from rich.text import Text
 from typer.testing import CliRunner
 
+from temport.exporter import cli
 from temport.exporter.cli import app
 from temport.exporter.command import Guarded
 from temport.exporter.errors import UserError
-from temport.exporter.logs import LOG
+from temport.exporter.logs import LOG, listen
 from temport.exporter.progress import Progress
 from temport.exporter.terminal import Terminal, printable
 
@@ -98,18 +100,19 @@ def test_the_option_verbose(words: list[str]) -> None:
 def test_how_much_a_command_says(
     words: list[str], level: int, shown: list[str], capsys: pytest.CaptureFixture[str], monkeypatch
 ) -> None:
-    """Progress is logged under the name of the package; only the command listens by itself."""
+    """Progress is logged under the name of the package; a command listens as long as it runs."""
     monkeypatch.setenv("TEMPORT_VERBOSE", "")  # which --verbose sets
     monkeypatch.setattr(LOG, "handlers", [])
-    try:
-        CliRunner().invoke(app, [*words, "parity", "nowhere"])
-        assert LOG.level == level and len(LOG.handlers) == 1
-        with Progress(Terminal()) as progress:
-            progress.step("tracing")
-        LOG.debug("pass prune")
-        assert capsys.readouterr().out.splitlines() == shown
-    finally:
-        LOG.setLevel(logging.NOTSET)
+    ends: list[Callable[[], None]] = []
+    monkeypatch.setattr(cli, "listen", lambda level: ends.append(listen(level)) or (lambda: None))
+    CliRunner().invoke(app, [*words, "parity", "nowhere"])
+    assert LOG.level == level and len(LOG.handlers) == 1
+    with Progress(Terminal()) as progress:
+        progress.step("tracing")
+    LOG.debug("pass prune")
+    assert capsys.readouterr().out.splitlines() == shown
+    ends[0]()
+    assert not LOG.handlers and LOG.level == logging.NOTSET
     assert CliRunner().invoke(app, ["-v", "-q", "list"]).exit_code == 2
 
 
