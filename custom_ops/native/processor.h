@@ -1,4 +1,4 @@
-// Whether this processor has the instructions of a set of kernels.
+// Whether this processor is of a kind, and has the instructions of a set of kernels.
 #pragma once
 
 #include <cstring>
@@ -27,6 +27,17 @@ inline bool processor_has(const char* isa) {
   if (asked("neon")) return true;
 #endif
   return asked("portable");
+}
+
+// Whether code for `machine`, as `uname -m` says it, is for this one.
+inline bool processor_is(const char* machine) {
+#if defined(__x86_64__)
+  return std::strcmp(machine, "x86_64") == 0;
+#elif defined(__aarch64__)
+  return std::strcmp(machine, "aarch64") == 0;
+#else
+  return false;
+#endif
 }
 
 }  // namespace temport

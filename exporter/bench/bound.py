@@ -50,6 +50,7 @@ def onnxruntime_call(session: Any, feed: Feed, in_place: Mapping[str, str] | Non
         session.run_with_iobinding(binding)
         return kept[0]
 
+    call.__dict__["feed"] = feed  # whose arrays are bound where they lie
     return call
 
 
@@ -78,4 +79,5 @@ def openvino_call(model: Path | bytes, feed: Feed, threads: int) -> Call:
         request.infer()
         return request.get_output_tensor(0).data
 
+    call.__dict__["feed"] = feed  # whose memory the request shares
     return call

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from temport.exporter.certify.measure import Measured, Times
 
 NEEDED = frozenset({"memcpy", "memset", "memmove"})
-"""Symbols that an engine may want from elsewhere; the linker's own do not count."""
-_LINKERS = frozenset({"_GLOBAL_OFFSET_TABLE_"})
+"""Symbols that an engine may want from elsewhere."""
 SILENCE = 1.2
 """How many times as long a silent frame may take as a loud one: subnormal numbers take ten times as long and more."""
 
@@ -23,9 +22,9 @@ class Check:
     told: str
 
 
-def checks(measured: Measured, undefined: Sequence[str], rate: float, budget: float) -> tuple[Check, ...]:
+def checks(measured: Measured, rate: float, budget: float) -> tuple[Check, ...]:
     """rate in frames per second, budget in seconds"""
-    foreign = sorted(set(undefined) - NEEDED - _LINKERS)
+    foreign = sorted(set(measured.undefined) - NEEDED)
     loud, silent = measured.times["loud"].at(50.0), measured.times["silent"].at(50.0)
     return (
         Check(

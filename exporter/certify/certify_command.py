@@ -55,7 +55,7 @@ def certify(
     path = open_bundle(bundle, digest, strict=strict).path
     entry = native_entry(path)
     measured = measure(path / FOLDER, path / entry["file"], frames, rate, core, cc)
-    found = checks(measured, entry["undefined"], rate, seconds)
+    found = checks(measured, rate, seconds)
     said = verdict(found, measured.times["steady"])
     console = Terminal()
     for check in found:

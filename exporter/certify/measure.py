@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,6 +45,7 @@ class Measured:
     stack        bytes that a frame needs
     refuses      whether NaN and infinity were refused with the state as it was
     allocations  in 1000 frames
+    undefined    symbols that the library wants from elsewhere
     subnormals   numbers of the state that were subnormal after the silence
     """
 
@@ -54,6 +56,7 @@ class Measured:
     refuses: bool
     allocations: int
     subnormals: int
+    undefined: tuple[str, ...]
     times: dict[str, Times]
 
 
@@ -66,17 +69,18 @@ def measure(
     """
     with tempfile.TemporaryDirectory(prefix="temport-certify-") as work:
         program = Path(work) / "measure"
-        Toolchain.found(compiler).program(_PROGRAM, program, headers)
+        tools = Toolchain.found(compiler)
+        tools.program(_PROGRAM, program, headers)
         command = [str(program), str(library), str(frames), repr(rate), str(-1 if core is None else core)]
         done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise UserError(
             f"the measurement of {library} ended with exit status {done.returncode}: {done.stderr.strip()[-500:]}"
         )
-    return parsed(done.stdout)
+    return parsed(done.stdout, tools.undefined(library))
 
 
-def parsed(text: str) -> Measured:
+def parsed(text: str, undefined: Sequence[str]) -> Measured:
     """What the lines of `measure.c` say."""
     words: dict[str, list[int]] = {}
     times: dict[str, Times] = {}
@@ -94,5 +98,6 @@ def parsed(text: str) -> Measured:
         refuses=bool(words["refuses"][0]),
         allocations=words["allocations"][0],
         subnormals=words["subnormals"][0],
+        undefined=tuple(undefined),
         times=times,
     )

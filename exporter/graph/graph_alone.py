@@ -10,6 +10,7 @@ import onnx
 from google.protobuf.message import DecodeError
 
 from temport.exporter.errors import UserError
+from temport.exporter.varint import varint
 
 GRAPH, INITIALIZER = (
     kind.DESCRIPTOR.fields_by_name[name].number
@@ -49,14 +50,14 @@ def _fields(content: bytes | mmap.mmap, at: int, end: int) -> Iterator[tuple[int
     """Number, begin, begin of the content and end of each field of a protobuf message in `content[at:end]`."""
     while at < end:
         start = at
-        tag, at = _varint(content, at)
+        tag, at = varint(content, at)
         match tag & 7:
             case 0:
-                begin, (_, at) = at, _varint(content, at)
+                begin, (_, at) = at, varint(content, at)
             case 1:
                 begin, at = at, at + 8
             case 2:
-                size, begin = _varint(content, at)
+                size, begin = varint(content, at)
                 at = begin + size
             case 5:
                 begin, at = at, at + 4
@@ -65,15 +66,3 @@ def _fields(content: bytes | mmap.mmap, at: int, end: int) -> Iterator[tuple[int
         if at > end:
             raise ValueError("a field that ends beyond its message")
         yield tag >> 3, start, begin, at
-
-
-def _varint(content: bytes | mmap.mmap, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = content[at]
-        value |= (byte & 127) << shift
-        at, shift = at + 1, shift + 7
-        if byte < 128:
-            return value, at
-        if shift > 63:
-            raise ValueError("a number of more than ten bytes")

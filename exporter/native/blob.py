@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-ALIGNMENT = 64
+from temport.exporter.native.memory import aligned
 
 
 class Blob:
@@ -21,13 +21,12 @@ class Blob:
     def add(self, array: npt.NDArray[Any]) -> int:
         """The offset in bytes at which the elements of `array` lie."""
         data = np.ascontiguousarray(array).tobytes()
-        data += bytes(-len(data) % ALIGNMENT)
-        key = data
-        if key not in self._places:
-            self._places[key] = self.bytes
+        data = data.ljust(aligned(len(data)), b"\0")
+        if data not in self._places:
+            self._places[data] = self.bytes
             self._parts.append(data)
             self.bytes += len(data)
-        return self._places[key]
+        return self._places[data]
 
     def content(self) -> bytes:
         return b"".join(self._parts)

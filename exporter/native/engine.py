@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import shutil
 import time
@@ -13,6 +12,7 @@ from typing import Any
 import jinja2
 import onnx_ir as ir
 
+from temport.exporter.bundle.directory import sha256
 from temport.exporter.bundle.identity import identity
 from temport.exporter.declare.declaration import Declaration
 from temport.exporter.errors import UserError, did_you_mean
@@ -31,7 +31,7 @@ from temport.exporter.version import version
 TARGET = "native"
 FOLDER = "engine"
 HEADER = "temport_engine.h"
-OPTIONS = frozenset({"cc", "engine_isa", "source_only", "build_timeout"})
+OPTIONS = frozenset({"cc", "engine_isa", "source_only"})
 _KERNELS, _MODEL, _WEIGHTS, _BLOB = "kernels.h", "model.cc", "weights.S", "weights.bin"
 
 
@@ -56,6 +56,7 @@ class NativeReport:
     memory       bytes: weights, state and scratch of an instance, stack of a run (None: not known)
     undefined    symbols that the code needs from elsewhere
     code_bytes   instructions, without the weights
+    machine      that the compiler makes code for, as `platform.machine()` says it; empty: source only
     fuses        whether outputs are the same bits as those of every other engine of the model that fuses multiply-adds
     outputs_sha256  of the outputs for the recorded inputs (`replay`); empty where the engine was not run here
     """
@@ -66,6 +67,7 @@ class NativeReport:
     sha256: str
     model_sha256: str
     isa: str
+    machine: str
     compiler: str
     flags: tuple[str, ...]
     build_seconds: float
@@ -117,12 +119,12 @@ def build_native(
     name = re.sub(r"\W+", "_", name).strip("_").lower() or "model"
     name = f"m{name}" if name[0].isdigit() else name
     model = ir.from_proto(body_domains.read_model(model_path))
-    model_sha256 = _sha256(model_path)
+    model_sha256 = sha256(model_path)
     graph = prepared(model, declaration.axes)
     warnings = widen(graph)
     plan = Plan(graph, declaration, isa, FORMS)
     folder.mkdir()
-    files = {path.name: {"sha256": _sha256(path)} for path in directory.glob(f"{model_path.name}*")}
+    files = {path.name: {"sha256": sha256(path)} for path in directory.glob(f"{model_path.name}*")}
     (folder / _MODEL).write_text(source(plan, declaration, name, model_sha256, identity(files), version()))
     (folder / _KERNELS).write_text(amalgam("engine/run.h", frozenset({HEADER})))
     shutil.copy(ROOT / "engine" / HEADER, folder)
@@ -135,7 +137,7 @@ def build_native(
             )
         )
     built = (
-        _Built("", "", 0, (), None, None if plan.work else 0, 0.0)
+        _Built("", "", "", 0, (), None, None if plan.work else 0, 0.0)
         if options.source_only
         else _compile(folder, name, isa, _toolchain(isa, options))
     )
@@ -143,9 +145,10 @@ def build_native(
         target=TARGET,
         file=f"{FOLDER}/{built.library}" if built.library else "",
         name=name,
-        sha256=_sha256(folder / built.library) if built.library else "",
+        sha256=sha256(folder / built.library) if built.library else "",
         model_sha256=model_sha256,
         isa=isa.name,
+        machine=built.machine,
         compiler=built.compiler,
         flags=(*FLAGS, *isa.flags),
         build_seconds=round(built.seconds, 3),
@@ -168,6 +171,7 @@ def build_native(
 class _Built:
     library: str
     compiler: str
+    machine: str
     code_bytes: int
     undefined: tuple[str, ...]
     stack: int | None
@@ -189,6 +193,7 @@ def _compile(folder: Path, name: str, isa: Isa, tools: Toolchain) -> _Built:
     built = _Built(
         library,
         compiler,
+        tools.machine(),
         tools.code_bytes(folder / code),
         undefined,
         stack,
@@ -226,8 +231,3 @@ def _template(name: str) -> jinja2.Template:
     return jinja2.Environment(
         loader=loader, keep_trailing_newline=True, trim_blocks=True, undefined=jinja2.StrictUndefined
     ).get_template(name)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from temport.exporter.native.sizes import ONE, ZERO, Size, product, strides
+from temport.exporter.native.sizes import ONE, ZERO, Size, strides
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,3 @@ def broadcast(shape: Sequence[Size], to: Sequence[Size]) -> tuple[Size, ...]:
         ZERO if axis < missing or (shape[axis - missing] == ONE and size != ONE) else own[axis - missing]
         for axis, size in enumerate(to)
     )
-
-
-def elements(shape: Sequence[Size]) -> Size:
-    return product(shape)

@@ -5,6 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 ALIGNMENT = 64
+"""Bytes: a cache line."""
+
+
+def aligned(size: int) -> int:
+    """`size` bytes, up to a whole number of cache lines."""
+    return -(-size // ALIGNMENT) * ALIGNMENT
 
 
 @dataclass
@@ -24,7 +30,7 @@ class Scratch:
 
     def take(self, size: int, step: int, until: int) -> int:
         """The offset of `size` bytes that are needed from `step` to `until`; steps never go down from call to call."""
-        size = -(-size // ALIGNMENT) * ALIGNMENT
+        size = aligned(size)
         self._taken = sorted((b for b in self._taken if b.until >= step), key=lambda b: b.offset)
         offset = 0
         for block in self._taken:

@@ -15,9 +15,9 @@ from temport.exporter.declare.declaration import Declaration
 from temport.exporter.errors import UserError
 from temport.exporter.graph import operators
 from temport.exporter.graph.layers import layer_of
-from temport.exporter.native.blob import ALIGNMENT, Blob
+from temport.exporter.native.blob import Blob
 from temport.exporter.native.isa import Isa
-from temport.exporter.native.memory import Scratch
+from temport.exporter.native.memory import Scratch, aligned
 from temport.exporter.native.sizes import Size, fixed, product, size_of
 
 TYPES = {
@@ -42,14 +42,19 @@ class NoForm(Exception):
 class Tensor:
     """A tensor as the code of a node sees it.
 
-    code   C++ expression of a pointer to its first element
+    place  C++ expression of a pointer to its first element; of a constant what gives one, since a constant that is only
+           read here, or packed, has no place in the blob
     value  what it holds, where that is known
     """
 
-    code: str
+    place: str | Callable[[], str]
     type: str
     shape: tuple[Size, ...]
     value: npt.NDArray[Any] | None = None
+
+    @property
+    def code(self) -> str:
+        return self.place if isinstance(self.place, str) else self.place()
 
     @property
     def elements(self) -> Size:
@@ -106,6 +111,8 @@ class Plan:
         self._last_lines: list[str] = []
         given = [value for value in graph.inputs if value.name not in self._next]
         asked = [value for value in graph.outputs if value.name not in self._previous]
+        if idle := [value.name or "" for value in graph.outputs if value.producer() is None]:
+            raise UserError(f"--target native cannot take outputs that no node computes: {', '.join(idle)}")
         try:
             for index, value in enumerate(given):
                 self._place(value, f"static_cast<const {{}}*>(inputs[{index}])")
@@ -134,8 +141,9 @@ class Plan:
         if value.const_value is not None:
             array = value.const_value.numpy()
             kind = self._type(value)
-            code = f"weight<{kind}>({self.blob.add(array)})"
-            self._tensors[value] = Tensor(code, kind, tuple(map(fixed, array.shape)), array)
+            self._tensors[value] = Tensor(
+                lambda: f"weight<{kind}>({self.blob.add(array)})", kind, tuple(map(fixed, array.shape)), array
+            )
         elif value.name in self._next:
             size = self._sized(value)
             offset = self.reserve(size.bytes)
@@ -180,7 +188,7 @@ class Plan:
                 if whole and source.value is not None
                 else None
             )
-            self._tensors[value] = Tensor(source.code, source.type, shape, known)
+            self._tensors[value] = Tensor(source.place, source.type, shape, known)
 
     def keep(self, before: ir.Value, after: ir.Value, *, entry: int, load: str, store: str) -> int:
         """A layout of its own for the state that comes in as `before` and goes out as `after`: the offset of its bytes,
@@ -199,7 +207,7 @@ class Plan:
     def reserve(self, size: int) -> int:
         """The offset of so many bytes in the memory of an instance, which live from run to run."""
         offset = self.state_bytes
-        self.state_bytes += -(-size // ALIGNMENT) * ALIGNMENT
+        self.state_bytes += aligned(size)
         return offset
 
     def room(self, kind: str, elements: Size) -> str:
@@ -240,9 +248,8 @@ class Plan:
     def _place(self, value: ir.Value, code: str) -> None:
         """Declares a pointer to a value; `{}` in `code` is its element type."""
         sized = self._sized(value)
-        name = "t_" + re.sub(r"\W+", "_", value.name or "").strip(
-            "_"
-        )  # no word of C++, and no name of a kernel
+        # the prefix makes it no word of C++, and no name of a kernel
+        name = "t_" + re.sub(r"\W+", "_", value.name or "").strip("_")
         while name in self._names:
             name += "_"
         self._names.add(name)

@@ -11,7 +11,7 @@ import numpy as np
 import onnx_ir as ir
 
 from temport.exporter.declare.declaration import Axis, Declaration, TensorSpec
-from temport.exporter.native.blob import ALIGNMENT
+from temport.exporter.native.memory import ALIGNMENT
 from temport.exporter.native.plan import TYPES, Plan
 from temport.exporter.native.sizes import axis_code
 

@@ -27,6 +27,7 @@ FLAGS = (
 source says it (`fused` of custom_ops/native/simd.h), so that outputs do not depend on the compiler.
 """
 _LAST_LINES = 12
+_LINKERS = {"_GLOBAL_OFFSET_TABLE_"}
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,10 @@ class Toolchain:
     def version(self) -> str:
         return self._run(["--version"]).splitlines()[0]
 
+    def machine(self) -> str:
+        """What the compiler makes code for, as `platform.machine()` says it where it runs."""
+        return self._run(["-dumpmachine"]).strip().partition("-")[0]
+
     def compile(self, directory: Path, source: str, flags: Sequence[str]) -> str:
         """The object file of a source, both in `directory`."""
         target = f"{source}.o"
@@ -76,9 +81,10 @@ class Toolchain:
         self._run(["-O2", "-x", "c", str(source), f"-I{headers}", "-o", str(target), *libraries])
 
     def undefined(self, path: Path) -> list[str]:
-        """The symbols that an object or a library wants from elsewhere."""
+        """The symbols that an object or a library wants from elsewhere, without those of the linker itself."""
         lines = _execute([self._tool("nm"), "--undefined-only", "--format=posix", path.name], path.parent)
-        return sorted({line.split()[0].split("@")[0] for line in lines.splitlines() if line.strip()})
+        found = {line.split()[0].split("@")[0] for line in lines.splitlines() if line.strip()}
+        return sorted(found - _LINKERS)
 
     def code_bytes(self, path: Path) -> int:
         """The sizes of the sections of an object that hold instructions."""

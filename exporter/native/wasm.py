@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from temport.exporter.native.toolchain import Toolchain
+from temport.exporter.varint import varint
 
 _LINK = (
     "-nostdlib",
@@ -45,36 +46,25 @@ def _sections(content: bytes) -> Iterator[tuple[int, bytes]]:
     at = 8
     while at < len(content):
         kind = content[at]
-        size, at = _number(content, at + 1)
+        size, at = varint(content, at + 1)
         yield kind, content[at : at + size]
         at += size
 
 
 def _functions(imports: bytes) -> Iterator[str]:
     """Names of the functions among the imports; an object file lists its memory and its stack there too."""
-    count, at = _number(imports, 0)
+    count, at = varint(imports, 0)
     for _ in range(count):
-        size, at = _number(imports, at)
-        size, at = _number(imports, at + size)
+        size, at = varint(imports, at)
+        size, at = varint(imports, at + size)
         name, kind, at = imports[at : at + size].decode(), imports[at + size], at + size + 1
         if kind == _FUNCTION:
             yield name
-            _, at = _number(imports, at)
+            _, at = varint(imports, at)
         elif kind == _GLOBAL:
             at += 2
         else:
             at += kind == _TABLE
             bounded, at = imports[at] & 1, at + 1
             for _ in range(1 + bounded):
-                _, at = _number(imports, at)
-
-
-def _number(content: bytes, at: int) -> tuple[int, int]:
-    """An unsigned LEB128 number, and where it ends."""
-    value = shift = 0
-    while True:
-        byte = content[at]
-        value |= (byte & 0x7F) << shift
-        at, shift = at + 1, shift + 7
-        if byte < 0x80:
-            return value, at
+                _, at = varint(imports, at)

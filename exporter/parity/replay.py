@@ -8,9 +8,9 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from temport.engine import runs_here
 from temport.exporter.compilers.targets import REPORT_FILE, enter
 from temport.exporter.native.engine import TARGET
-from temport.exporter.native.isa import ISAS
 from temport.exporter.parity.cases import Case
 from temport.exporter.runtimes import runtime_named
 from temport.exporter.runtimes.contract import Session
@@ -37,6 +37,6 @@ def record(subject: Subject, cases: Iterable[Case]) -> None:
     """
     report = subject.model_path.parent / REPORT_FILE
     entry = next(e for e in json.loads(report.read_text())["engines"] if e["target"] == TARGET)
-    if entry["file"] and ISAS[entry["isa"]].runs_here():
+    if entry["file"] and runs_here(entry):
         with runtime_named("native_engine").open(subject) as session:
             enter(report, entry | {"outputs_sha256": outputs_sha256(session, cases)})

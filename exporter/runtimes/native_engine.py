@@ -38,10 +38,15 @@ class NativeEngine:
         return Apart(_InProcess()).open(subject, threads)
 
 
-class _InProcess(NativeEngine):
+class _InProcess:
     """What the other process runs."""
 
-    def open(self, subject: Subject, threads: int = 1) -> EngineSession:  # type: ignore[override]
+    name, capabilities = NativeEngine.name, CAPABILITIES
+
+    def unavailable(self) -> str | None:
+        return None
+
+    def open(self, subject: Subject, threads: int = 1) -> EngineSession:
         return EngineSession(Engine.beside(subject.model_path.parent), subject.declaration)
 
 

@@ -20,11 +20,11 @@ _theirs = nn.MultiheadAttention.forward
 def batch_first_attention() -> Iterator[None]:
     """While it lasts, nn.MultiheadAttention computes so wherever it can."""
     # replaced on the class: models hold layers of torch's own, whose forward no argument changes
-    nn.MultiheadAttention.forward = _forward  # type: ignore[method-assign]
+    nn.MultiheadAttention.forward = _forward  # type: ignore[method-assign]  # for the trace alone
     try:
         yield
     finally:
-        nn.MultiheadAttention.forward = _theirs  # type: ignore[method-assign]
+        nn.MultiheadAttention.forward = _theirs  # type: ignore[method-assign]  # as it was
 
 
 def _forward(

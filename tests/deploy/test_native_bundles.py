@@ -113,6 +113,7 @@ def test_node_runs_the_engine(stepping: Path, own: Path) -> None:
     for word, other, said in (
         ('"native"', '"none"', "the bundle has no native engine"),
         ('"isa": "', '"isa": "un', "which this one is not"),
+        ('"machine": "', '"machine": "un', "which this one is not"),
         ('"model_sha256": "', '"model_sha256": "0', "from another model"),
         (f'"temport": "{temport.__version__}"', '"temport": "9"', "is not what engine.json says"),
     ):
@@ -188,6 +189,9 @@ def test_what_is_not_for_here_is_refused(runner: Path, own: Path) -> None:
     say(isa="neon" if os.uname().machine == "x86_64" else "avx512")
     assert replayed(runner, own)["runtime"] == "onnxruntime"
     assert "which this one is not" in refusal(runner, own, "--runtime", "native")
+    say(isa="portable", machine="riscv64")  # code without intrinsics is code of one machine all the same
+    assert replayed(runner, own)["runtime"] == "onnxruntime"
+    assert "is for machines called riscv64" in refusal(runner, own, "--runtime", "native")
     say(isa="portable", file="")
     assert replayed(runner, own)["runtime"] == "onnxruntime"
     assert "has no native engine" in refusal(runner, own, "--runtime", "native")

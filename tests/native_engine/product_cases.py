@@ -42,6 +42,7 @@ CASES: list[Case] = [
     case("Gemm", (6, "n"), floats(6, 20), ("n", 20), transA=1, beta=3.0),
     case("Gemm", ("n", 6), floats(6, 20), ("n", 1)),
     case("Gemm", ("n", 6), ("m", 6), ("m",), transB=1, alpha=0.25),
+    # six products of either sign: the sum may be a tenth of the largest, whose rounding it keeps
     case("Gemm", (6, "n"), (6, "m"), transA=1, alpha=-1.5, wide=4),
     case("Gemm", ("n", 6), (6, "m")),
     *(case(op, ("b", "n", 7), axis=axis) for op in ("Softmax", "LogSoftmax") for axis in (-1, 0, 1)),

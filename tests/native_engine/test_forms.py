@@ -134,6 +134,24 @@ def test_what_has_no_form_is_refused_by_its_layer_with_a_reason(refused: Any, re
     assert reason in _refusal(model_of(refused, ""))
 
 
+def test_a_weight_is_stored_once() -> None:
+    """As panels, and not as the file has it too; a constant that is read where it lies, as it is."""
+    for each, floats in (
+        (case("MatMul", (1, 64), reduction_cases.floats(64, 48)), 64 * 48 + 48),
+        (case("Add", (1, 64), reduction_cases.floats(1, 64)), 64),
+    ):
+        model = model_of(each, "")
+        declaration = declared(model, AXES)
+        graph = prepared(ir.from_proto(model), declaration.axes)
+        assert Plan(graph, declaration, ISAS["portable"], forms.FORMS).blob.bytes == 4 * floats
+
+
+def test_an_output_that_no_node_computes_is_refused() -> None:
+    model = model_of(case("Neg", (3,)), "")
+    model.graph.output.append(model.graph.input[0])
+    assert "outputs that no node computes" in _refusal(model)
+
+
 @pytest.mark.parametrize(
     "equation", ["bhqd,bkhd->bhqk", "bqd,bd->bq", "bq,bk->bqk", "qd,kd->kq", "bqd,kd->bqk", "bd,d->b"]
 )

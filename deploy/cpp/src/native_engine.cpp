@@ -58,7 +58,7 @@ Result<std::optional<EngineEntry>> find_engine(const BundleDirectory& bundle) {
   if (!engines || !engines->is_array()) return refused(bundle.directory() + "/" + kReport + " is refused: it lists no engines");
   for (const Json& one : *engines) {
     const Json* versions = one.is_object() ? member(one, "versions") : nullptr;
-    EngineEntry entry{said(one, "file"), said(one, "isa"), said(one, "model_sha256"),
+    EngineEntry entry{said(one, "file"), said(one, "machine"), said(one, "isa"), said(one, "model_sha256"),
                       versions ? said(*versions, "temport") : ""};
     if (said(one, "target") == kTarget && !entry.file.empty()) return std::optional<EngineEntry>(std::move(entry));
   }
@@ -68,10 +68,13 @@ Result<std::optional<EngineEntry>> find_engine(const BundleDirectory& bundle) {
 Result<bool> has_native_engine(const BundleDirectory& bundle) {
   const auto entry = find_engine(bundle);
   if (!entry) return entry.error();
-  return *entry && processor_has((*entry)->isa.c_str());
+  return *entry && processor_is((*entry)->machine.c_str()) && processor_has((*entry)->isa.c_str());
 }
 
 Result<std::shared_ptr<const temport_engine>> load_engine(const BundleDirectory& bundle, const EngineEntry& entry) {
+  if (!processor_is(entry.machine.c_str()))
+    return unavailable(bundle.directory() + "/" + entry.file + " is for machines called " + entry.machine +
+                       ", which this one is not; compile it for this one");
   if (auto ours = check_origin(bundle, entry.file, entry.isa, entry.model, entry.temport); !ours) return ours.error();
   const auto bytes = bundle.read(entry.file);
   if (!bytes) return bytes.error();

@@ -13,7 +13,8 @@ namespace temport::internal {
 
 // What engine.json says of a library.
 struct EngineEntry {
-  std::string file, isa, model, temport;  // the name in the bundle, and as temport_engine has them
+  // The name in the bundle, the machine that it is for as `uname -m` says it, and as temport_engine has them.
+  std::string file, machine, isa, model, temport;
 };
 
 // Nothing where the bundle has none, or only its source.

@@ -52,6 +52,7 @@ TEST_CASE("a bundle's own engine is taken where nothing else is asked for") {
 TEST_CASE("an engine that is not for here is refused before anything of it is called") {
   const std::string version = temport_version(), isa = "\"isa\": \"portable\"";
   CHECK(says(refusal({{isa, "\"isa\": \"abacus\""}}), TEMPORT_UNAVAILABLE, "for processors with abacus, which this one is not"));
+  CHECK(says(refusal({{"\"machine\": \"", "\"machine\": \"un"}}), TEMPORT_UNAVAILABLE, "which this one is not"));
   CHECK(says(refusal({{isa, "\"isa\": 7"}}), TEMPORT_UNAVAILABLE, "for processors with ,"));
   CHECK(says(refusal({{"\"temport\": \"" + version, "\"temport\": \"9.9.9"}}), TEMPORT_UNAVAILABLE, "by temport 9.9.9"));
   CHECK(says(refusal({{"\"model_sha256\": \"", "\"model_sha256\": \"0"}}), TEMPORT_REFUSED, "from another model"));

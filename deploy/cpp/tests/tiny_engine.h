@@ -18,6 +18,15 @@ inline std::string replaced_everywhere(std::string text, const Words& words) {
   return text;
 }
 
+// This one, as `uname -m` says it.
+inline std::string machine() {
+#if defined(__aarch64__)
+  return "aarch64";
+#else
+  return "x86_64";
+#endif
+}
+
 // `in_report` and `in_library`: words of engine.json and of the library, and what takes their place, in the latter with as
 // many letters. Without `listed` the manifest does not list the library; `library_file` may be another one.
 inline void add_engine(const Directory& directory, const std::string& signature = kStepSignature,
@@ -30,7 +39,7 @@ inline void add_engine(const Directory& directory, const std::string& signature 
   library = replaced_everywhere(library, in_library);
   const std::string report = replaced_everywhere(
       R"({"format": 1, "engines": [{"target": "tensorrt", "file": "engine.tensorrt.plan"}, {"target": "native", )"
-      R"("file": "engine/libtiny.so", "isa": "portable", "model_sha256": ")" + sha256 +
+      R"("file": "engine/libtiny.so", "machine": ")" + machine() + R"(", "isa": "portable", "model_sha256": ")" + sha256 +
           R"(", "versions": {"temport": ")" + temport_version() + R"("}}]})",
       in_report);
   std::filesystem::create_directory(directory.path() / "engine");

@@ -13,6 +13,7 @@ const NEEDS = {
   neon: ['arm64'],
   portable: [arch],
 };
+const MACHINES = { x64: 'x86_64', arm64: 'aarch64' };
 
 /**
  * {axes, isa, version, library, create} of the bundle's engine; `create()` is an instance with memory of its own:
@@ -21,7 +22,7 @@ const NEEDS = {
  */
 export async function loadEngine(bundle) {
   const entry = await entryOf(bundle);
-  if (!(await hasProcessor(entry.isa))) throw new Error(`${entry.file} is for processors with ${entry.isa}, which this one is not`);
+  if (entry.machine !== MACHINES[arch] || !(await hasProcessor(entry.isa))) throw new Error(`${entry.file} is for ${entry.machine} processors with ${entry.isa}, which this one is not`);
   if (entry.model_sha256 !== bundle.manifest.files['model.onnx'].sha256) throw new Error(`${entry.file} was compiled from another model than model.onnx`);
   const koffi = await loadKoffi();
   const engine = open(koffi, await loadBytes(koffi, await bundle.file(entry.file)), entry.file);

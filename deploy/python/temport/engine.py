@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from temport.exporter.compilers.targets import REPORT_FILE
 from temport.exporter.declare import sizes
 from temport.exporter.errors import UserError
 from temport.exporter.native.isa import ISAS
@@ -24,7 +25,6 @@ Array = npt.NDArray[Any]
 ABI = 1
 NONFINITE, SIZE = 6, 3
 PASS_NONFINITE = 1
-REPORT = "engine.json"
 _NONE = "the bundle has no native engine; export with --target native"
 _DTYPES = {1: "float32", 2: "uint8", 3: "int8", 5: "int16", 6: "int32", 7: "int64", 9: "bool", 10: "float16"}
 
@@ -202,7 +202,7 @@ class Instance:
 
 def native_entry(directory: Path) -> dict[str, Any]:
     """The native engine's entry of `engine.json`; UserError where there is none that this machine can run."""
-    report, model = directory / REPORT, directory / "model.onnx"
+    report, model = directory / REPORT_FILE, directory / "model.onnx"
     if not report.is_file():
         raise NoEngineHere(_NONE)
     return checked_entry(report.read_bytes(), hashlib.sha256(model.read_bytes()).hexdigest())
@@ -219,9 +219,9 @@ def checked_entry(report: bytes, model_sha256: str) -> dict[str, Any]:
         raise NoEngineHere(
             "the bundle has the source of a native engine only; build it, or export without --source-only"
         )
-    if entry["isa"] not in ISAS or not ISAS[entry["isa"]].runs_here():
+    if not runs_here(entry):
         raise NoEngineHere(
-            f"the native engine is for {entry['isa']}, which this {platform.machine()} has not"
+            f"the native engine is for {entry['machine']} with {entry['isa']}, which this {platform.machine()} is not"
         )
     if entry["versions"]["temport"] != version():
         raise UserError(
@@ -233,6 +233,12 @@ def checked_entry(report: bytes, model_sha256: str) -> dict[str, Any]:
             "the native engine was made from another model.onnx than the one beside it; export it again"
         )
     return entry
+
+
+def runs_here(entry: Mapping[str, Any]) -> bool:
+    """Whether this machine can run the engine of an entry: `portable` code too is code of one machine."""
+    isa = ISAS.get(entry["isa"])
+    return isa is not None and isa.runs_here() and entry["machine"] == platform.machine()
 
 
 def _loaded(content: bytes, name: str) -> ctypes.CDLL:

@@ -11,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from temport.custom_ops.library import library_path
-from temport.engine import REPORT, Engine, NoEngineHere, checked_entry
+from temport.engine import Engine, NoEngineHere, checked_entry
 from temport.exporter.bundle.directory import Bundle, open_bundle
 from temport.exporter.bundle.external_data import MODEL
+from temport.exporter.compilers.targets import REPORT_FILE
 from temport.exporter.errors import UserError
 from temport.exporter.runtimes.native_kernels import custom_nodes, native_path
 from temport.exporter.runtimes.onnxruntime_cpu import OrtSession
@@ -138,12 +139,12 @@ def _engine(bundle: Bundle, needed: bool) -> Engine | None:
     """The bundle's native engine. Where it is not needed, None for one that is not there or not for this machine, which
     the log says; one of another model or version is refused all the same.
     """
-    if REPORT not in bundle.manifest["files"]:
+    if REPORT_FILE not in bundle.manifest["files"]:
         if needed:
             raise UserError(f"{bundle.path} has no native engine; export with --target native")
         return None
     try:
-        entry = checked_entry(bundle.read(REPORT), bundle.manifest["files"][MODEL]["sha256"])
+        entry = checked_entry(bundle.read(REPORT_FILE), bundle.manifest["files"][MODEL]["sha256"])
     except NoEngineHere as error:
         if needed:
             raise

@@ -72,7 +72,7 @@ def batch_normalization(call: Call) -> None:
     factor = scale / np.sqrt(variance + call.attribute("epsilon", 1e-5))
     shape = (*(fixed(n) for n in factor.shape), *(ONE for _ in x.shape[2:]))
     constants = [Tensor(call.weight(part), "float", shape) for part in (factor, bias - mean * factor)]
-    write(call, "a * b + c", [x, *constants], y, "map_vectors")
+    write(call, "fused(a, b, c)", [x, *constants], y, "map_vectors")
 
 
 def instance_normalization(call: Call) -> None:
