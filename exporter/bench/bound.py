@@ -68,7 +68,8 @@ def openvino_call(model: Path | bytes, feed: Feed, threads: int) -> Call:
     settings = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32"}
     request = core.compile_model(core.read_model(model), "CPU", settings).create_infer_request()
     for name, array in feed.items():
-        request.set_tensor(name, openvino.Tensor(array, shared_memory=True))
+        known = array.view(np.dtype(array.dtype.name))  # it has never heard of the other C type of 64 bits
+        request.set_tensor(name, openvino.Tensor(known, shared_memory=True))
     # On one thread `infer` of 2026.4 says nothing of an error and leaves the output of the run before. The
     # asynchronous way says it, but waking another thread is no part of the peer's time: it runs once, and what
     # runs once on these inputs runs every time.

@@ -55,24 +55,24 @@ def _sliding(embed: int, heads: int, dim: int, layers: int, ffn: int) -> tuple[s
 
 
 _SIZES = {
-    "10 thousand": _sliding(16, 4, 8, 1, 64),
-    "64 thousand": _sliding(24, 4, 16, 2, 128),
+    "8 thousand": _sliding(16, 4, 8, 1, 64),
+    "60 thousand": _sliding(24, 4, 16, 2, 128),
     "300 thousand": _sliding(64, 4, 32, 2, 384),
 }
 MODELS = (
     *(Model(f"frame, sliding_window, {size}", _SLIDING, settings) for size, settings in _SIZES.items()),
     Model(
-        "frame, hybrid, 45 thousand",
+        "frame, hybrid, 29 thousand",
         "hybrid",
         ("embed_dim=24", "lstm_hidden=64", "num_heads=4", "head_dim=8"),
     ),
-    Model("frame, mega, 110 thousand", "mega", ("embed_dim=24", "hidden_size=64", "num_layers=2")),
-    Model("frame, mega, 3.3 million", "mega", ()),
+    Model("frame, mega, 117 thousand", "mega", ("embed_dim=24", "hidden_size=64", "num_layers=2")),
+    Model("frame, mega, 3.6 million", "mega", ()),
     *(
         Model(f"window, sliding_window, {size}", _SLIDING, settings, False)
         for size, settings in _SIZES.items()
     ),
-    Model("window, mega, 3.3 million", "mega", (), False),
+    Model("window, mega, 3.6 million", "mega", (), False),
 )
 
 

@@ -44,7 +44,7 @@ def checks(measured: Measured, rate: float, budget: float) -> tuple[Check, ...]:
             not foreign,
             f"it needs {', '.join(foreign)} from elsewhere"
             if foreign
-            else "it needs memcpy and memset, no more",
+            else f"it needs {' and '.join(measured.undefined) or 'nothing'} from elsewhere",
         ),
         Check(
             "NaN and infinity",
