@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -142,7 +141,7 @@ def _own_module(request: ExportRequest) -> tuple[Declaration, nn.Module]:
             raise UserError("a live module has its inputs from its examples; leave shapes and axes out")
         module, inputs = request.live
         declaration, called = declare_live(
-            copy.deepcopy(module).eval(), source_of(module), inputs, request.output_names, request.dropped
+            module, source_of(module), inputs, request.output_names, request.dropped
         )
         return _as_asked(declaration, request), called
     if request.onnx is not None:
@@ -184,8 +183,9 @@ def _own_program(request: ExportRequest, source: str) -> tuple[Declaration, nn.M
         axis = Axis.parse(name, text, DYNAMIC_SEQ, f"--axis {name}=")
         ranges[name] = (axis.min, axis.opt, axis.max)
     inputs = program_specs(program, ranges)
-    module = program_module(program).eval()
-    declaration, called = declare_live(module, source, inputs, request.output_names, request.dropped)
+    declaration, called = declare_live(
+        program_module(program), source, inputs, request.output_names, request.dropped
+    )
     return _as_asked(declaration, request), called
 
 

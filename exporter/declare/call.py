@@ -25,7 +25,7 @@ class Called(nn.Module):
              dictionary `observation`, `features.0` the first of the list `features`; where forward's annotation is a
              dataclass or a named tuple, it gets one
 
-    `returns` says which tensors of the result are outputs, as `tensors_in` calls them; None: all.
+    `returns` says which parts of the result are outputs, as `leaves_in` calls them; None: all.
     `half_type` is the type of a module that was widened to float32: its float32 results are given in that type.
     """
 
@@ -42,8 +42,8 @@ class Called(nn.Module):
         found = dict(self.results(*tensors))
         return tuple(self._given(found[name]) for name in (found if self.returns is None else self.returns))
 
-    def results(self, *tensors: Tensor) -> Iterator[tuple[str, Tensor]]:
-        """Every tensor that `forward` returns, with its place."""
+    def results(self, *tensors: Tensor) -> Iterator[tuple[str, Any]]:
+        """Everything that `forward` returns, with its place: what is left out may be no tensor."""
         positional: list[Any] = []
         given: dict[str, Any] = {}
         for (parameter, *path), tensor in zip(self.targets, tensors, strict=True):
@@ -58,9 +58,9 @@ class Called(nn.Module):
                 place = place.setdefault(key, {})
             place[path[-1]] = self._taken(tensor)
         whole = {name: structured(value, self.types.get(name)) for name, value in given.items()}
-        return tensors_in(self.model(*positional, **whole))
+        return leaves_in(self.model(*positional, **whole))
 
-    def _given(self, tensor: Tensor) -> Tensor:
+    def _given(self, tensor: Any) -> Any:
         return tensor.to(self.half_type) if self.half_type and tensor.dtype == torch.float32 else tensor
 
     def _taken(self, tensor: Tensor) -> Tensor:
@@ -129,25 +129,16 @@ def fits_by_position(model: nn.Module, names: Sequence[str]) -> bool:
     return True
 
 
-def tensors_in(result: Any, place: str = "") -> Iterator[tuple[str, Tensor]]:
-    """Every tensor of what `forward` returned with its place: keys, fields and positions, joined by dots.
+def leaves_in(result: Any, place: str = "") -> Iterator[tuple[str, Any]]:
+    """All that is no structure in what `forward` returned, with its place: keys, fields and positions, joined by dots.
 
-    None is left out. UserError for anything else that is no tensor.
+    None is left out.
     """
-    if isinstance(result, Tensor):
+    parts = None if isinstance(result, Tensor) else parts_of(result)
+    if parts is None and result is not None:
         yield place, result
-        return
-    if result is None:
-        return
-    parts = parts_of(result)
-    if parts is None:
-        where = f" at {place}" if place else ""
-        raise UserError(
-            f"the module returns {type(result).__name__}{where}; outputs have to be tensors, or tuples, lists, "
-            "dictionaries and dataclasses of them"
-        )
-    for key, value in parts:
-        yield from tensors_in(value, f"{place}.{key}" if place else str(key))
+    for key, value in parts or ():
+        yield from leaves_in(value, f"{place}.{key}" if place else str(key))
 
 
 def output_names(places: Sequence[str], taken: Sequence[str]) -> tuple[str, ...]:

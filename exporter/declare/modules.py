@@ -6,12 +6,14 @@ import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import nn
 
 from temport.exporter.declare.call import HALVES, Called, fits_by_position, output_names, takes_entries
 from temport.exporter.declare.construct import seeded
+from temport.exporter.declare.copied import copied
 from temport.exporter.declare.declaration import DYNAMIC_BATCH, DYNAMIC_SEQ, Axis, Declaration, TensorSpec
 from temport.exporter.declare.loading import load_factory
 from temport.exporter.declare.observe import drawn, output_specs
@@ -100,18 +102,19 @@ def declare_live(
     names: Sequence[str] = (),
     dropped: Sequence[str] = (),
 ) -> tuple[Declaration, nn.Module]:
-    """Declaration of a module at hand, in eval mode, and the module behind a plain signature."""
+    """Declaration of a module at hand, and a copy of it in eval mode behind a plain signature."""
     for spec in inputs:
         check_told(spec.name, spec.dtype, spec.values)
     if twice := next((s.name for s in inputs if [i.name for i in inputs].count(s.name) > 1), None):
         raise UserError(f"two inputs are called {twice}; give each a name of its own")
-    precision, notes = widen(module)
-    called, places = _callable(module, inputs)
+    module, precision, notes = widened(module)
+    called, results = _callable(module, inputs)
     called.half_type = _half_type(precision)
-    notes = (*notes, *check_same_twice(called, inputs), *_positions(called, inputs))
-    given = output_names(places, [spec.name for spec in inputs])
-    kept = kept_outputs(places, given, names, dropped)
+    given = output_names(list(results), [spec.name for spec in inputs])
+    kept = kept_outputs(list(results), given, names, dropped)
+    _check_tensors(results, kept)
     called.returns = tuple(kept)
+    notes = (*notes, *check_same_twice(called, inputs), *_positions(called, inputs))
     outputs = output_specs(called, inputs, list(kept.values()), ends=True)
     return (
         Declaration(
@@ -130,25 +133,25 @@ def declare_live(
 
 def called_as(module: nn.Module, declaration: Declaration) -> Called:
     """The module behind the signature that was declared of it."""
-    precision, _ = widen(module)
-    called, places = _callable(module, declaration.inputs)
+    module, precision, _ = widened(module)
+    called, results = _callable(module, declaration.inputs)
     called.half_type = _half_type(precision)
-    if missing := [place for place in declaration.returns if place not in places]:
+    if missing := [place for place in declaration.returns if place not in results]:
         raise UserError(f"the module returns no {missing[0]!r}, which the bundle was made of")
     called.returns = declaration.returns
     return called
 
 
-def widen(module: nn.Module) -> tuple[str, tuple[str, ...]]:
-    """A half-precision module becomes a float32 one of the same values; the type it computed in, and what to tell."""
+def widened(module: nn.Module) -> tuple[nn.Module, str, tuple[str, ...]]:
+    """A copy in eval mode, a half-precision module in float32; the type that it computed in, and what to tell."""
     found = {p.dtype for p in (*module.parameters(), *module.buffers()) if p.dtype in HALVES}
     if not found:
-        return "float32", ()
+        return copied(module).eval(), "float32", ()
     if len(found) > 1:
         raise UserError("the module mixes float16 and bfloat16 weights; give it in float32, and --precision")
     kind = HALVES[found.pop()]
-    module.to(torch.float32)
-    return kind, (f"the module's weights are {kind}: it is exported from float32 and computes in {kind}",)
+    told_of = f"the module's weights are {kind}: it is exported from float32 and computes in {kind}"
+    return copied(module, torch.float32).eval(), kind, (told_of,)
 
 
 def _half_type(precision: str) -> torch.dtype | None:
@@ -174,8 +177,8 @@ def read_shape(text: str, axes: Mapping[str, Axis], types: Mapping[str, str] | N
     return TensorSpec(name, dtype, tuple(int(d) if d.isdigit() else axes[d] for d in dims), values)
 
 
-def _callable(module: nn.Module, inputs: tuple[TensorSpec, ...]) -> tuple[Called, list[str]]:
-    """The module as it can be called with these inputs, and the places of all tensors that it returns."""
+def _callable(module: nn.Module, inputs: tuple[TensorSpec, ...]) -> tuple[Called, dict[str, Any]]:
+    """The module as it can be called with these inputs, and what it returns, by place."""
     names = [spec.name for spec in inputs]
     sizes = {axis.name: axis.opt for spec in inputs for axis in spec.axes()}
     entries = takes_entries(module, names)
@@ -185,7 +188,7 @@ def _callable(module: nn.Module, inputs: tuple[TensorSpec, ...]) -> tuple[Called
         called = Called(module, names, as_entries)
         try:
             with torch.no_grad():
-                return called, [place for place, _ in called.results(*drawn(inputs, sizes))]
+                return called, dict(called.results(*drawn(inputs, sizes)))
         except UserError:
             raise
         except Exception as error:
@@ -203,9 +206,13 @@ def kept_outputs(
     """Place -> name of each output: as given, or as `names` says, without those dropped."""
     if not places:
         raise UserError("the module returns no tensor; a model needs an output")
-    if unknown := [name for name in dropped if name not in given]:
+    if unknown := [name for name in dropped if not any(_is_part(one, name) for one in given)]:
         raise UserError(f"there is no output {unknown[0]!r} to drop; {did_you_mean(unknown[0], given)}")
-    kept = {place: name for place, name in zip(places, given, strict=True) if name not in dropped}
+    kept = {
+        place: name
+        for place, name in zip(places, given, strict=True)
+        if not any(_is_part(name, left) for left in dropped)
+    }
     if not kept:
         raise UserError("every output is dropped; a model needs one")
     if not names:
@@ -220,6 +227,22 @@ def kept_outputs(
             "and each needs a name of its own made of letters, digits and _"
         )
     return dict(zip(kept, names, strict=True))
+
+
+def _is_part(name: str, of: str) -> bool:
+    """Whether an output is the one called `of`, or lies in the structure of that name."""
+    return name == of or name.startswith(f"{of}.")
+
+
+def _check_tensors(results: Mapping[str, Any], kept: Mapping[str, str]) -> None:
+    """UserError for an output that is no tensor; what was dropped may be anything."""
+    for place, name in kept.items():
+        if not isinstance(results[place], torch.Tensor):
+            where, way = (f" at {place}", f", or leave {name} out with --drop-output") if place else ("", "")
+            raise UserError(
+                f"the module returns {type(results[place]).__name__}{where}; outputs have to be tensors, or tuples, "
+                f"lists, dictionaries and dataclasses of them{way}"
+            )
 
 
 def _positions(module: Called, inputs: tuple[TensorSpec, ...]) -> tuple[str, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import importlib.util
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -25,7 +24,7 @@ class TorchSession(Closing):
     """`module` converted to `dtype`; floating-point inputs are converted too, others are left alone.
 
     In float64 what its code says of float32 is float64 as well (`widened`).
-    rounded  a type that the module's parameters and buffers are rounded to before
+    rounded  a type that the module's parameters, buffers and other tensors are rounded to before
     """
 
     path = "torch eager"
@@ -35,8 +34,10 @@ class TorchSession(Closing):
     ) -> None:
         import torch
 
+        from temport.exporter.declare.copied import copied
+
         self.dtype = getattr(torch, dtype)
-        self.module = copy.deepcopy(module).eval().to(getattr(torch, rounded)).to(self.dtype)
+        self.module = copied(module, getattr(torch, rounded), self.dtype).eval()
         self.declaration, self.threads = declaration, threads
         self.version = f"torch {torch.__version__}"
 
