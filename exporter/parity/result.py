@@ -26,7 +26,7 @@ CHECKS = {
 class Bound:
     """The numbers behind one verdict: `allowed = 2*torch_error + 16*eps*scale`.
 
-    scale              max |oracle|; None where the oracle is not finite
+    scale              max |oracle|, or what was summed where that is 0; None where the oracle is not finite
     torch_error        torch's max abs error in the model's precision, worst over the case and its jittered copies;
                        None where torch itself gave NaN or infinity
     allowed            the largest error that passes; None where `judgeable` is False

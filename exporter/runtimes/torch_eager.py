@@ -44,12 +44,19 @@ class TorchSession(Closing):
     def run(self, inputs: Arrays) -> Arrays:
         import torch
 
+        with torch.inference_mode():
+            return {name: _array(tensor) for name, tensor in self.results(inputs).items()}
+
+    def results(self, inputs: Arrays) -> dict[str, torch.Tensor]:
+        """The outputs as tensors of this session's type."""
+        import torch
+
         from temport.exporter.declare.slow_path import slow_path
         from temport.exporter.runtimes.widened import widened
 
         tensors = [self._tensor(inputs[spec.name]) for spec in self.declaration.inputs]
         with (
-            torch.inference_mode(),
+            torch.no_grad(),
             slow_path(),
             widened() if self.dtype == torch.float64 else nullcontext(),
             _threads(self.threads),
@@ -57,9 +64,8 @@ class TorchSession(Closing):
         ):
             result = self.module(*tensors)
         results = result if isinstance(result, tuple) else (result,)
-        return {
-            spec.name: _array(tensor) for spec, tensor in zip(self.declaration.outputs, results, strict=True)
-        }
+        names = [spec.name for spec in self.declaration.outputs]
+        return dict(zip(names, results, strict=True))
 
     def _tensor(self, array: np.ndarray[Any, Any]) -> torch.Tensor:
         import torch
