@@ -32,9 +32,14 @@ struct Tensor {
   std::vector<int64_t> shape;
 };
 
+// The version of the domain that the kernels know, `VERSION` of domain.py. A runtime tells a kernel of the attributes that
+// it asks for and of no others, so a later meaning of a node would not be seen: such a node says it, in `since_version`.
+constexpr int64_t kDomainVersion = TEMPORT_DOMAIN_VERSION;
+
 // Attributes and constant inputs, read when the kernel is created.
 class NodeInfo {
  public:
+  // Throws NodeError for a node of a later version of the domain.
   NodeInfo(const ort::Api& api, const ort::KernelInfo* info, const char* op_name);
 
   const std::string& label() const { return label_; }  // "OnlineSoftmaxAttention 'node name'"

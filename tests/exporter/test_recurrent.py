@@ -11,6 +11,7 @@ from torch import nn
 from temport.exporter.declare.declaration import Declaration
 from temport.exporter.declare.modules import declare_factory
 from temport.exporter.declare.observe import drawn
+from temport.exporter.errors import UserError
 from temport.exporter.parity.graph_oracle import Float64Graph
 from temport.exporter.passes.fused_recurrent import fused_recurrent
 from temport.exporter.passes.notes import Notes
@@ -84,6 +85,29 @@ def test_a_relu_cell() -> None:
     session = ort.InferenceSession(ir.to_proto(model).SerializeToString())
     y, _ = session.run(None, {"x": x.numpy()})  # ONNX's reference evaluator has no RNN of ReLUs
     assert abs(y - module(x)[0].detach().numpy()).max() < 1e-6
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_states_that_are_projected(bidirectional: bool) -> None:
+    """The recurrence of a plain layer times the projection is one product of weights, rounded once to float32."""
+    case = (nn.LSTM, 2, bidirectional, not bidirectional, True, False)
+    declaration, module, model = exported(Recurrent(*case, proj_size=2), ["x=batch,seq,3"])
+    assert [node.op_type for node in model.graph].count("LSTM") == 2
+    session = ort.InferenceSession(ir.to_proto(model).SerializeToString())
+    for batch, seq in ((1, 1), (3, 7)):
+        (x,) = drawn(declaration.inputs, {"batch": batch, "seq": seq}, seed=seq)
+        for got, right in zip(session.run(None, {"x": x.numpy()}), module(x), strict=True):
+            assert got.shape == tuple(right.shape) and abs(got - right.detach().numpy()).max() < 1e-6
+
+
+def test_projected_states_begin_at_zero() -> None:
+    class Begins(Recurrent):
+        def forward(self, x):
+            h = x.mean(1)[None, :, :2]
+            return self.layer(x, (h, torch.zeros(1, x.shape[0], 5)))[0]
+
+    with pytest.raises(UserError, match="LSTM with proj_size cannot begin with a hidden state of its own"):
+        exported(Begins(nn.LSTM, 1, False, True, True, False, proj_size=2), ["x=batch,seq,3"])
 
 
 def test_torch_s_layers_are_as_before_after_a_trace() -> None:
