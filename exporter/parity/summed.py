@@ -48,7 +48,8 @@ def scales(
     ]
     sizes = summed(session, inputs) if doubtful else {}
     zero = ZERO_ULPS * EPS["float64"]
-    return own | {name: size for name, size in sizes.items() if name in doubtful and own[name] <= zero * size}
+    large = {name: size for name, size in sizes.items() if name in doubtful and np.isfinite(size)}
+    return own | {name: size for name, size in large.items() if own[name] <= zero * size}
 
 
 def summed(session: Session, inputs: Arrays) -> dict[str, float]:
@@ -79,10 +80,12 @@ class _Sizes(TorchDispatchMode):
         name = func.overloadpacket.__name__.rstrip("_")
         sizes = self._followed(name, args, kwargs) if name in LINEAR else None
         result = func(*args, **kwargs)
-        if sizes is not None:
-            several = isinstance(result, (list, tuple))
-            for tensor, size in zip(*((result, sizes) if several else ([result], [sizes])), strict=True):
-                self.known[id(tensor)] = tensor, size  # the tensor is kept, so that no other one has its id
+        several = isinstance(result, (list, tuple))
+        for index, tensor in enumerate(result if several else [result]):
+            if sizes is None:
+                self.known.pop(id(tensor), None)  # what was written in place
+            else:  # the tensor is kept, so that no other one has its id
+                self.known[id(tensor)] = tensor, sizes[index] if several else sizes
         return result
 
     def _followed(self, name: str, args: Any, kwargs: dict[str, Any]) -> Any:
