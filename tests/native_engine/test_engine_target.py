@@ -164,6 +164,8 @@ def test_states_go_out_and_come_in(exported: Exported) -> None:
     [
         ({"engine_isa": "avx3"}, "--engine-isa 'avx3' is unknown"),
         ({"cc": "no-such-compiler"}, "--cc no-such-compiler is no command"),
+        ({"toolchain": Path("no-such-file")}, "--toolchain no-such-file is no file"),
+        ({"toolchain": Path(__file__), "cc": "c++"}, "--toolchain names a compiler, and so does --cc"),
         ({"engine_isa": "neon" if host_isa().name != "neon" else "avx2"}, "is not of this machine"),
         ({"workspace_mib": 5}, "native has no --workspace-mib"),
         ({"build_timeout": 5}, "native has no --build-timeout"),
