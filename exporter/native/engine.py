@@ -61,7 +61,7 @@ class NativeReport:
     code_bytes   instructions, without the weights
     machine      that the compiler makes code for, as `platform.machine()` says it; empty: source only
     fuses        whether outputs are the same bits as those of every other engine of the model that fuses multiply-adds
-    outputs_sha256  of the outputs for the recorded inputs (`replay`); empty where the engine was not run here
+    outputs_sha256  of the outputs for each recorded case (`replay`); empty where the engine was not run here
     """
 
     target: str
@@ -80,7 +80,7 @@ class NativeReport:
     nodes: int
     versions: dict[str, str]
     fuses: bool
-    outputs_sha256: str = ""
+    outputs_sha256: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
