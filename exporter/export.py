@@ -157,7 +157,7 @@ def run_export(request: ExportRequest, console: Console | None = None) -> Export
                 told = (*told, *engine.warnings)
             report = trial.run(cases, runtimes, truths, progress.parity)
             if request.target == NATIVE:
-                record(trial.subject, cases, report)
+                record(trial.subject, cases, report.runtimes)
             if not report.passed and (guilty := guilty_pass(built, report, truths)) is not None:
                 report = replace(report, reasons=(*report.reasons, guilty))
             report = replace(

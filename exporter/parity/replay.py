@@ -13,7 +13,7 @@ from temport.engine import NoEngineHere, native_entry, runs_here
 from temport.exporter.compilers.targets import REPORT_FILE, enter
 from temport.exporter.native.engine import TARGET
 from temport.exporter.parity.cases import Case
-from temport.exporter.parity.result import ParityReport
+from temport.exporter.parity.result import RuntimeRow
 from temport.exporter.parity.vectors import read_vectors
 from temport.exporter.runtimes import runtime_named
 from temport.exporter.runtimes.contract import Arrays
@@ -36,17 +36,17 @@ def outputs_sha256(outputs: Arrays) -> str:
     return digest.hexdigest()
 
 
-def record(subject: Subject, cases: Iterable[Case], report: ParityReport) -> None:
+def record(subject: Subject, cases: Iterable[Case], rows: Iterable[RuntimeRow] = ()) -> None:
     """Enter what the native engine beside the subject's model gave in `engine.json`; one that this machine cannot run,
     or that was not compiled, keeps its entry.
 
-    report  of these cases; where the engine is not among its runtimes, it is run
+    rows  of a report of these cases; where the engine is not among them, it is run
     """
     path = subject.model_path.parent / REPORT_FILE
     entry = next(e for e in json.loads(path.read_text())["engines"] if e["target"] == TARGET)
     if not entry["file"] or not runs_here(entry):
         return
-    row = next((row for row in report.runtimes if row.name == RUNTIME), None)
+    row = next((row for row in rows if row.name == RUNTIME), None)
     if row is not None:
         hashes = {result.case: result.outputs_sha256 for result in row.results if result.outputs_sha256}
     else:
