@@ -15,6 +15,7 @@ from onnx import numpy_helper
 
 from temport import export, load
 from temport.engine import Engine, native_entry
+from temport.exporter.bench.in_c import engine_in_c
 from temport.exporter.bundle.digest import MANIFEST
 from temport.exporter.bundle.directory import open_bundle, seal, sha256
 from temport.exporter.compilers.contract import CompileOptions
@@ -169,6 +170,19 @@ def test_a_session_takes_the_engine(exported: Exported, copied: Path) -> None:
     _seal(copied, isa=host_isa().name, versions={"temport": "0.0.1"})
     with pytest.raises(UserError, match=r"written by temport 0\.0\.1"):
         load(copied)
+
+
+def test_a_loop_in_c_runs_as_many_frames(exported: Exported) -> None:
+    """As benchmarks call an engine."""
+    engine = Engine.beside(exported.path)
+    frame = np.random.default_rng(6).standard_normal((1, 1, 12)).astype(np.float32)
+    once, looped = engine.instance(), engine.instance()
+    call = engine_in_c(looped, {"frame": frame})
+    for count in (1, 5):
+        for _ in range(count):
+            want = once.run({"frame": frame})["output"]
+        call.__dict__["repeat"](count - 1)
+        np.testing.assert_array_equal(call(), want)
 
 
 def test_states_go_out_and_come_in(exported: Exported) -> None:
