@@ -211,6 +211,12 @@ def export(
     cc: Annotated[
         str | None, typer.Option(help="C++ compiler of a native engine: aarch64-linux-gnu-g++.")
     ] = None,
+    toolchain: Annotated[
+        Path | None,
+        typer.Option(
+            help="CMake toolchain file of a native engine: its compiler, flags, target and sysroot."
+        ),
+    ] = None,
     engine_isa: Annotated[
         str | None,
         typer.Option(

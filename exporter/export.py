@@ -155,9 +155,9 @@ def run_export(request: ExportRequest, console: Console | None = None) -> Export
             if request.target is not None:
                 engine = add_engine(request.target, request.compile, work, out.name, declaration, progress)
                 told = (*told, *engine.warnings)
-            if request.target == NATIVE:
-                record(trial.subject, cases)
             report = trial.run(cases, runtimes, truths, progress.parity)
+            if request.target == NATIVE:
+                record(trial.subject, cases, report.runtimes)
             if not report.passed and (guilty := guilty_pass(built, report, truths)) is not None:
                 report = replace(report, reasons=(*report.reasons, guilty))
             report = replace(

@@ -6,6 +6,7 @@ under the same name runs wherever our kernels are absent, and with them nobody s
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,14 +15,19 @@ import onnx
 import onnx_ir as ir
 from rich.console import Console
 
+from temport.engine import NoEngineHere
 from temport.exporter.build import build, save
 from temport.exporter.bundle.directory import Bundle, open_bundle
 from temport.exporter.bundle.external_data import MODEL, is_weights
+from temport.exporter.compilers.targets import REPORT_FILE
 from temport.exporter.declare.declaration import Declaration
 from temport.exporter.errors import UserError
 from temport.exporter.graph.body_domains import gather, spread
+from temport.exporter.native.engine import TARGET as NATIVE
+from temport.exporter.parity.replay import differing as differing_outputs
 from temport.exporter.passes.attach_bodies import attach_bodies
 from temport.exporter.recheck import rebuilt_module
+from temport.exporter.runtimes.subject import Subject
 from temport.exporter.terminal import Terminal
 from temport.exporter.trace.clean import clean
 from temport.exporter.version import version
@@ -63,8 +69,12 @@ def run_verify(
         )
         differing = ()
     differing = (*differing, *_differing_bodies(bundle))
+    engine, outputs = _engine(bundle)
+    differing = (*differing, *outputs)
     open_bundle(path, bundle.digest)  # what was compared is still what was hashed
     console.print(f"compared: {done}", soft_wrap=True)
+    if engine:
+        console.print(f"compared: {engine}", soft_wrap=True)
     for what in differing:
         console.print(f"differs: {what}", soft_wrap=True)
     made_by = bundle.manifest["temport"]
@@ -72,6 +82,22 @@ def run_verify(
         console.print(f"the bundle was made by temport {made_by}, this is {version()}", soft_wrap=True)
     console.print(f"{'differs' if differing else 'the same'}, digest {bundle.digest}", soft_wrap=True)
     return not differing
+
+
+def _engine(bundle: Bundle) -> tuple[str, tuple[str, ...]]:
+    """How the outputs of a native engine were compared, and those that differ; nothing where there is no engine."""
+    if bundle.file(REPORT_FILE) is None or NATIVE not in {
+        engine["target"] for engine in json.loads(bundle.read(REPORT_FILE))["engines"]
+    }:
+        return "", ()
+    try:
+        count, cases = differing_outputs(Subject(bundle.declaration, bundle.model_path, None))
+    except NoEngineHere as error:
+        return f"not the outputs of the native engine: {error}", ()
+    if not count:
+        return "not the outputs of the native engine: where it was made, it did not run", ()
+    said = f"what the native engine computes in {count} recorded cases, byte for byte"
+    return said, tuple(f"the output of the native engine in case {name}" for name in cases)
 
 
 def _differing_files(bundle: Bundle, made: Path) -> Iterator[str]:

@@ -55,7 +55,8 @@ class PositionalEncoding(LengthTable, Stateful):
         """
         position = memory.frames()
         row = RADIX * torch.arange(DIGITS, device=position.device)
-        place = RADIX ** torch.arange(DIGITS, device=position.device)
+        # no power of a range, which torch's Inductor compiles to other numbers
+        place = torch.tensor([RADIX**digit for digit in range(DIGITS)], device=position.device)
         # A remainder is not negative, so its truncated quotient, which ONNX has as one operator, is the digit.
         digits = torch.div(position % (RADIX * place), place, rounding_mode="trunc")
         factors = self.digits(RADIX)[digits + row]  # [batch, 3, 4, width]

@@ -21,11 +21,15 @@ TYPES = {"tensor(float)": np.float32, "tensor(bool)": np.bool_, "tensor(int64)":
 
 
 def held_in_place(session: Any) -> dict[str, str]:
-    """What native kernels write where they read it, by the signature in the session's model: output -> input.
+    """`states_in_place` of the session's model; only for sessions that have those kernels."""
+    return states_in_place(session.get_modelmeta().custom_metadata_map)
 
-    Only for sessions that have those kernels: a function body needs two buffers.
+
+def states_in_place(metadata: Mapping[str, str]) -> dict[str, str]:
+    """What native kernels write where they read it, by the signature in a model's metadata: output -> input. A function
+    body needs two buffers.
     """
-    signature = json.loads(session.get_modelmeta().custom_metadata_map[PREFIX + "signature"])
+    signature = json.loads(metadata[PREFIX + "signature"])
     return {pair["output"]: pair["input"] for pair in signature.get("states", ()) if pair.get("in_place")}
 
 

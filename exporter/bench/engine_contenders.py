@@ -22,8 +22,9 @@ from torch import nn
 
 from temport.custom_ops.library import library_path
 from temport.engine import Engine
-from temport.exporter.bench.bound import held_in_place, onnxruntime_call, openvino_call
+from temport.exporter.bench.bound import openvino_call, states_in_place
 from temport.exporter.bench.contest import Call, largest_difference
+from temport.exporter.bench.in_c import OnnxRuntime, engine_in_c, repeating
 from temport.exporter.bench.model_contenders import absent as absent_peer
 from temport.exporter.bench.model_stream import TOLERANCE
 from temport.exporter.bench.quiet import quiet
@@ -32,7 +33,6 @@ from temport.exporter.runtimes import runtime_named
 from temport.exporter.runtimes.contract import Arrays
 from temport.exporter.runtimes.native_kernels import all_native
 from temport.exporter.runtimes.prepare import inline
-from temport.exporter.runtimes.subject import Subject
 
 OURS = "temport, native engine"
 BASE = "ONNX Runtime, our kernels"
@@ -71,26 +71,25 @@ class Subjected:
 def engine(subject: Subjected) -> Call:
     loaded = Engine.beside(subject.bundle)
     instance = loaded.instance()
-    call = instance.bound({name: subject.feed[name] for name in loaded.inputs})
-    output = next(iter(call().values()))  # always the same array; the stream starts anew behind this frame
     if loaded.states:
         instance.load(subject.feed, {axis.name.decode(): axis.max for axis in loaded.axes})
-
-    def run() -> npt.NDArray[Any]:
-        call()
-        return output
-
-    return run
+    return engine_in_c(instance, {name: subject.feed[name] for name in loaded.inputs})
 
 
 def kernels(subject: Subjected) -> Call:
-    session = _session("onnxruntime_native", subject)
-    native = all_native(subject.file, library_path())
-    return onnxruntime_call(session, subject.copied(), held_in_place(session) if native else None)
+    return _onnxruntime(subject, library_path())
 
 
 def bodies(subject: Subjected) -> Call:
-    return onnxruntime_call(_session("onnxruntime_cpu", subject), subject.copied())
+    return _onnxruntime(subject, None)
+
+
+def _onnxruntime(subject: Subjected, ops: Path | None) -> Call:
+    """On one thread; native kernels write states where they read them."""
+    model = onnx.load(subject.file)
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    in_place = states_in_place(metadata) if all_native(subject.file, ops) else {}
+    return OnnxRuntime(subject.file, ops).bound(subject.copied(), model, in_place)
 
 
 def openvino(subject: Subjected) -> Call:
@@ -117,6 +116,10 @@ def emx(subject: Subjected) -> Call:
     options = ["--large-temp-threshold", "0", "--large-weight-threshold", "0", "--model-name", "peer"]
     command = [sys.executable, "-m", "emx_onnx_cgen", "compile", *options, "standard.onnx", "peer.c"]
     subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    count = len(subject.feed) + len(subject.declaration.outputs)
+    given = ", ".join(f"(void*)p[{i}]" for i in range(count))
+    with (folder / "peer.c").open("a") as code:
+        code.write(f"\nvoid peer_runs(long n, void** p) {{ for (long i = 0; i < n; ++i) peer({given}); }}\n")
     build = [
         "cc",
         "-O3",
@@ -129,16 +132,11 @@ def emx(subject: Subjected) -> Call:
         f"{subject.bundle.name}-peer.so",
     ]
     subprocess.run(build, cwd=folder, check=True, capture_output=True)
-    function = ctypes.CDLL(str(folder / f"{subject.bundle.name}-peer.so")).peer
+    loop = ctypes.CDLL(str(folder / f"{subject.bundle.name}-peer.so")).peer_runs
     specs = subject.declaration.outputs
     kept = [*subject.copied().values(), *(np.zeros(spec.at(), spec.dtype) for spec in specs)]
-    pointers = [array.ctypes.data_as(ctypes.c_void_p) for array in kept]  # which keep their arrays
-    output = kept[len(subject.feed)]
-
-    def call() -> npt.NDArray[Any]:
-        function(*pointers)
-        return output
-
+    pointers = (ctypes.c_void_p * len(kept))(*(array.ctypes.data for array in kept))
+    call = repeating(lambda n: loop(ctypes.c_long(n), pointers), kept[len(subject.feed)], kept)
     _tried_apart(call, subject.truth)
     return call
 
@@ -172,11 +170,6 @@ def _tried_apart(call: Call, truth: npt.NDArray[Any]) -> None:
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     if code:
         raise RuntimeError("it computes something else" if code > 0 else f"its code ends by signal {-code}")
-
-
-def _session(runtime: str, subject: Subjected) -> Any:
-    opened: Any = runtime_named(runtime).open(Subject(subject.declaration, subject.file), 1)
-    return opened.session
 
 
 def _torch(model: Callable[..., Any], subject: Subjected) -> Call:

@@ -94,6 +94,7 @@ class CompileOptions:
     aot_plugin: bool = False
     build_timeout: int = 1800
     cc: str | None = None
+    toolchain: Path | None = None
     engine_isa: str | None = None
     source_only: bool = False
 

@@ -15,12 +15,13 @@ import onnx_ir as ir
 from temport.exporter.bundle.directory import sha256
 from temport.exporter.bundle.identity import identity
 from temport.exporter.declare.declaration import Declaration
-from temport.exporter.errors import UserError, did_you_mean
+from temport.exporter.errors import UserError
 from temport.exporter.graph import body_domains
 from temport.exporter.native.amalgam import ROOT, amalgam
+from temport.exporter.native.cmake_toolchain import cmake_toolchain
 from temport.exporter.native.forms import FORMS
 from temport.exporter.native.graph import prepared
-from temport.exporter.native.isa import ISAS, Isa, host_isa
+from temport.exporter.native.isa import Isa, host_isa, isa_named, isa_of
 from temport.exporter.native.plan import Plan
 from temport.exporter.native.source import WORK_COMMENT, source
 from temport.exporter.native.toolchain import FLAGS, Toolchain, deepest_stack
@@ -31,18 +32,20 @@ from temport.exporter.version import version
 TARGET = "native"
 FOLDER = "engine"
 HEADER = "temport_engine.h"
-OPTIONS = frozenset({"cc", "engine_isa", "source_only"})
+OPTIONS = frozenset({"cc", "toolchain", "engine_isa", "source_only"})
 _KERNELS, _MODEL, _WEIGHTS, _BLOB = "kernels.h", "model.cc", "weights.S", "weights.bin"
 
 
 @dataclass(frozen=True)
 class NativeOptions:
     """cc          C++ compiler, such as aarch64-linux-gnu-g++; None: the one that there is
-    engine_isa   instruction set by its name; None: the fastest of this machine
+    toolchain    CMake toolchain file, in place of `cc`
+    engine_isa   instruction set by its name; None: the fastest of this machine, the plainest of another one
     source_only  write the source and compile nothing
     """
 
     cc: str | None = None
+    toolchain: Path | None = None
     engine_isa: str | None = None
     source_only: bool = False
 
@@ -58,7 +61,7 @@ class NativeReport:
     code_bytes   instructions, without the weights
     machine      that the compiler makes code for, as `platform.machine()` says it; empty: source only
     fuses        whether outputs are the same bits as those of every other engine of the model that fuses multiply-adds
-    outputs_sha256  of the outputs for the recorded inputs (`replay`); empty where the engine was not run here
+    outputs_sha256  of the outputs for each recorded case (`replay`); empty where the engine was not run here
     """
 
     target: str
@@ -77,7 +80,7 @@ class NativeReport:
     nodes: int
     versions: dict[str, str]
     fuses: bool
-    outputs_sha256: str = ""
+    outputs_sha256: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
@@ -97,13 +100,13 @@ class NativeReport:
 
 def check_native(options: NativeOptions) -> None:
     """Refuse what cannot be built here before the model is traced."""
-    isa = _isa(options)
-    if not options.source_only:
-        _toolchain(isa, options)
-        if options.cc is None and isa.compiler is None and not isa.runs_here():
-            raise UserError(
-                f"--engine-isa {isa.name} is not of this machine; name its compiler with --cc, or give --source-only"
-            )
+    isa, tools = _chosen(options)
+    own = options.cc is None and options.toolchain is None and isa.compiler is None
+    if tools is not None and own and not isa.runs_here():
+        raise UserError(
+            f"--engine-isa {isa.name} is not of this machine; name its compiler with --cc or --toolchain, or give "
+            "--source-only"
+        )
 
 
 def build_native(
@@ -115,7 +118,7 @@ def build_native(
 
     UserError for an operator without a native form, by its name, and with the compiler's last lines where it fails.
     """
-    isa, model_path, folder = _isa(options), directory / "model.onnx", directory / FOLDER
+    (isa, tools), model_path, folder = _chosen(options), directory / "model.onnx", directory / FOLDER
     name = re.sub(r"\W+", "_", name).strip("_").lower() or "model"
     name = f"m{name}" if name[0].isdigit() else name
     model = ir.from_proto(body_domains.read_model(model_path))
@@ -138,8 +141,8 @@ def build_native(
         )
     built = (
         _Built("", "", "", 0, (), None, None if plan.work else 0, 0.0)
-        if options.source_only
-        else _compile(folder, name, isa, _toolchain(isa, options))
+        if tools is None
+        else _compile(folder, name, isa, tools)
     )
     return NativeReport(
         target=TARGET,
@@ -150,7 +153,7 @@ def build_native(
         isa=isa.name,
         machine=built.machine,
         compiler=built.compiler,
-        flags=(*FLAGS, *isa.flags),
+        flags=(*(tools.flags if tools is not None else ()), *FLAGS, *isa.flags),
         build_seconds=round(built.seconds, 3),
         memory={
             "weights": plan.blob.bytes,
@@ -211,19 +214,21 @@ def _work_bytes(code: bytes) -> int | None:
     return int(found[1]) if found else None
 
 
-def _toolchain(isa: Isa, options: NativeOptions) -> Toolchain:
-    kind = WasmToolchain if isa.name == "wasm" else Toolchain
-    return kind.found(options.cc or isa.compiler)
-
-
-def _isa(options: NativeOptions) -> Isa:
-    if options.engine_isa is None:
-        return host_isa()
-    if options.engine_isa not in ISAS:
-        raise UserError(
-            f"--engine-isa {options.engine_isa!r} is unknown; {did_you_mean(options.engine_isa, list(ISAS))}"
-        )
-    return ISAS[options.engine_isa]
+def _chosen(options: NativeOptions) -> tuple[Isa, Toolchain | None]:
+    """The instruction set, and what compiles for it: None where only the source is asked for."""
+    isa = None if options.engine_isa is None else isa_named(options.engine_isa)
+    if options.cc is not None and options.toolchain is not None:
+        raise UserError("--toolchain names a compiler, and so does --cc; leave one out")
+    if options.source_only:
+        return isa or host_isa(), None
+    if isa is not None and isa.name == "wasm":
+        if options.toolchain is not None:
+            raise UserError("--engine-isa wasm is made by clang and wasm-ld alone; leave --toolchain out")
+        return isa, WasmToolchain.found(options.cc or isa.compiler)
+    tools = (
+        cmake_toolchain(options.toolchain) if options.toolchain is not None else Toolchain.found(options.cc)
+    )
+    return isa or isa_of(tools.machine()), tools
 
 
 def _template(name: str) -> jinja2.Template:

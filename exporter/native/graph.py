@@ -12,6 +12,7 @@ from temport.exporter.declare.declaration import Axis
 from temport.exporter.errors import UserError
 from temport.exporter.graph.layers import layer_of
 from temport.exporter.graph.standard_operator import is_standard
+from temport.exporter.native.definitions import spell_definitions
 from temport.exporter.native.einsum import spell_einsums
 from temport.exporter.native.forms import FORMS, REFUSED
 from temport.exporter.native.shapes import complete_shapes
@@ -24,6 +25,7 @@ def prepared(model: ir.Model, axes: Mapping[str, Axis]) -> ir.Graph:
     """The graph of `model`, which is changed in place, where inputs have these axes. UserError names the operators that
     have no native form.
     """
+    spell_definitions(model, FORMS)
     common.InlinePass(criteria=lambda function: function.name not in FORMS)(model)
     common.LiftConstantsToInitializersPass(size_limit=0)(model)
     complete_shapes(model, axes)

@@ -6,6 +6,8 @@ import platform
 from dataclasses import dataclass
 from pathlib import Path
 
+from temport.exporter.errors import UserError, did_you_mean
+
 
 @dataclass(frozen=True)
 class Isa:
@@ -60,6 +62,20 @@ ISAS = {
 def host_isa() -> Isa:
     """The fastest that this machine has."""
     return next(isa for isa in ISAS.values() if isa.runs_here())
+
+
+def isa_of(machine: str) -> Isa:
+    """The fastest of this machine, and of another one, by `platform.machine()`, that which all of its kind have."""
+    if machine == platform.machine():
+        return host_isa()
+    return next((isa for isa in reversed(ISAS.values()) if isa.machine == machine), ISAS["portable"])
+
+
+def isa_named(name: str) -> Isa:
+    """UserError for an unknown name."""
+    if name not in ISAS:
+        raise UserError(f"--engine-isa {name!r} is unknown; {did_you_mean(name, list(ISAS))}")
+    return ISAS[name]
 
 
 def _cpu_flags() -> set[str]:

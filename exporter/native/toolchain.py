@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from temport.exporter.errors import UserError
@@ -32,9 +32,16 @@ _LINKERS = {"_GLOBAL_OFFSET_TABLE_"}
 
 @dataclass(frozen=True)
 class Toolchain:
-    """A compiler by its command, such as `aarch64-linux-gnu-g++`."""
+    """A compiler and what it is always told.
+
+    compiler  its command, such as `aarch64-linux-gnu-g++`
+    flags     of a CMake toolchain file: `--sysroot`, `--target` and others
+    tools     path by name, of `ar` and `nm`, where they are not the compiler's own
+    """
 
     compiler: str
+    flags: tuple[str, ...] = ()
+    tools: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def found(cls, compiler: str | None) -> Toolchain:
@@ -72,7 +79,7 @@ class Toolchain:
         library = f"lib{name}.so"
         flags = ["-shared", "-nostdlib", "-Wl,-z,noexecstack", "-Wl,--no-undefined"]
         self._run([*flags, *objects, "-o", library, "-lc", "-lgcc"], directory)
-        _execute([self._tool("ar"), "rcsD", f"lib{name}.a", *objects], directory)
+        execute([self._tool("ar"), "rcsD", f"lib{name}.a", *objects], directory)
         return library
 
     def program(self, source: Path, target: Path, headers: Path) -> None:
@@ -82,26 +89,27 @@ class Toolchain:
 
     def undefined(self, path: Path) -> list[str]:
         """The symbols that an object or a library wants from elsewhere, without those of the linker itself."""
-        lines = _execute([self._tool("nm"), "--undefined-only", "--format=posix", path.name], path.parent)
+        lines = execute([self._tool("nm"), "--undefined-only", "--format=posix", path.name], path.parent)
         found = {line.split()[0].split("@")[0] for line in lines.splitlines() if line.strip()}
         return sorted(found - _LINKERS)
 
     def code_bytes(self, path: Path) -> int:
         """The sizes of the sections of an object that hold instructions."""
-        lines = _execute([self._tool("size"), "--format=sysv", path.name], path.parent).splitlines()
+        lines = execute([self._tool("size"), "--format=sysv", path.name], path.parent).splitlines()
         return sum(int(line.split()[1]) for line in lines if line.startswith(".text"))
 
     def _tool(self, name: str) -> str:
-        return self._run([f"-print-prog-name={name}"]).strip()
+        return self.tools.get(name) or self._run([f"-print-prog-name={name}"]).strip()
 
     def _run(self, arguments: Sequence[str], directory: Path | None = None) -> str:
-        return _execute([self.compiler, *arguments], directory)
+        return execute([self.compiler, *self.flags, *arguments], directory)
 
 
-def _execute(command: Sequence[str], directory: Path | None) -> str:
+def execute(command: Sequence[str], directory: Path | None) -> str:
+    """What a command prints; UserError with its last lines where it fails."""
     done = subprocess.run(command, cwd=directory, capture_output=True, text=True)
     if done.returncode:
-        last = "\n".join(done.stderr.strip().splitlines()[-_LAST_LINES:])
+        last = "\n".join([line for line in done.stderr.splitlines() if line.strip()][-_LAST_LINES:])
         raise UserError(f"{command[0]} failed with exit status {done.returncode}:\n{last}")
     return done.stdout
 

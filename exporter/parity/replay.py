@@ -1,42 +1,94 @@
-"""The outputs of an engine for recorded inputs as one number, which a reader elsewhere can compare with its own."""
+"""An engine's outputs for recorded inputs, a hash for each case: the same bytes come out wherever it runs."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 
-from temport.engine import runs_here
+from temport.engine import NoEngineHere, native_entry, runs_here
 from temport.exporter.compilers.targets import REPORT_FILE, enter
 from temport.exporter.native.engine import TARGET
 from temport.exporter.parity.cases import Case
+from temport.exporter.parity.result import RuntimeRow
+from temport.exporter.parity.vectors import read_vectors
 from temport.exporter.runtimes import runtime_named
-from temport.exporter.runtimes.contract import Session
+from temport.exporter.runtimes.contract import Arrays
 from temport.exporter.runtimes.subject import Subject
 
+RUNTIME = "native_engine"
+DIFFERS = "its bytes differ from those that engine.json recorded"
 
-def outputs_sha256(session: Session, cases: Iterable[Case]) -> str:
-    """Of the bytes of all outputs, little endian, in the order of the cases and of the model's outputs; those of a
-    stream have the frames of a case as their second axis, as in `vectors.npz`. Every NaN counts as the same one: its
-    bits are a matter of the processor.
+
+def outputs_sha256(outputs: Arrays) -> str:
+    """Of the bytes of all outputs of one case, little endian, in the order of the model's outputs; those of a stream
+    have its frames as their second axis, as in `vectors.npz`. Every NaN counts as the same one: its bits are a matter
+    of the processor.
     """
     digest = hashlib.sha256()
-    for case in cases:
-        for output in session.run(case.inputs).values():
-            if output.dtype.kind == "f":
-                output = np.where(np.isnan(output), np.array(np.nan, output.dtype), output)
-            digest.update(np.ascontiguousarray(output, output.dtype.newbyteorder("<")).tobytes())
+    for output in outputs.values():
+        if output.dtype.kind == "f":
+            output = np.where(np.isnan(output), np.array(np.nan, output.dtype), output)
+        digest.update(np.ascontiguousarray(output, output.dtype.newbyteorder("<")).tobytes())
     return digest.hexdigest()
 
 
-def record(subject: Subject, cases: Iterable[Case]) -> None:
-    """Run the native engine beside the subject's model and enter what it gives in `engine.json`; one that this machine
-    cannot run, or that was not compiled, keeps its entry.
+def record(subject: Subject, cases: Iterable[Case], rows: Iterable[RuntimeRow] = ()) -> None:
+    """Enter what the native engine beside the subject's model gave in `engine.json`; one that this machine cannot run,
+    or that was not compiled, keeps its entry.
+
+    rows  of a report of these cases; where the engine is not among them, it is run
     """
-    report = subject.model_path.parent / REPORT_FILE
-    entry = next(e for e in json.loads(report.read_text())["engines"] if e["target"] == TARGET)
-    if entry["file"] and runs_here(entry):
-        with runtime_named("native_engine").open(subject) as session:
-            enter(report, entry | {"outputs_sha256": outputs_sha256(session, cases)})
+    path = subject.model_path.parent / REPORT_FILE
+    entry = next(e for e in json.loads(path.read_text())["engines"] if e["target"] == TARGET)
+    if not entry["file"] or not runs_here(entry):
+        return
+    row = next((row for row in rows if row.name == RUNTIME), None)
+    if row is not None:
+        hashes = {result.case: result.outputs_sha256 for result in row.results if result.outputs_sha256}
+    else:
+        hashes = _replayed(subject, cases)
+    enter(path, entry | {"outputs_sha256": hashes})
+
+
+def recorded(directory: Path, cases: Iterable[Case]) -> dict[str, str]:
+    """The hash that `engine.json` of a bundle holds for each of the cases, without those whose inputs are not the very
+    ones of `vectors.npz`, under whatever name they go. Empty where there is no engine of this machine.
+    """
+    try:
+        hashes: dict[str, str] = native_entry(directory)["outputs_sha256"]
+    except NoEngineHere:
+        return {}
+    if not hashes:
+        return {}
+    inputs = {truth.case.name: truth.case.inputs for truth in read_vectors(directory / "vectors.npz")}
+    same = (case.name for case in cases if case.name in inputs and _equal(case.inputs, inputs[case.name]))
+    return {name: hashes[name] for name in same if name in hashes}
+
+
+def differing(subject: Subject) -> tuple[int, list[str]]:
+    """How many cases have a hash in the `engine.json` beside the subject's model, and those of them whose outputs are
+    others when the engine runs here. UserError where it cannot.
+    """
+    cases = [truth.case for truth in read_vectors(subject.model_path.parent / "vectors.npz")]
+    hashes = recorded(subject.model_path.parent, cases)
+    if not hashes:
+        native_entry(subject.model_path.parent)
+        return 0, []
+    found = _replayed(subject, (case for case in cases if case.name in hashes))
+    return len(hashes), [name for name, value in hashes.items() if found[name] != value]
+
+
+def _replayed(subject: Subject, cases: Iterable[Case]) -> dict[str, str]:
+    with runtime_named(RUNTIME).open(subject) as session:
+        return {case.name: outputs_sha256(session.run(case.inputs)) for case in cases}
+
+
+def _equal(a: Arrays, b: Arrays) -> bool:
+    return a.keys() == b.keys() and all(
+        x.dtype == b[name].dtype and x.shape == b[name].shape and x.tobytes() == b[name].tobytes()
+        for name, x in a.items()
+    )

@@ -77,11 +77,15 @@ class OutputRow:
 
 @dataclass(frozen=True)
 class ResultRow:
-    """One case in one runtime."""
+    """One case in one runtime.
+
+    outputs_sha256  of the outputs, as `replay` computes it; empty where the runtime does not promise the same bytes
+    """
 
     case: str
     verdict: str
     outputs: dict[str, OutputRow]
+    outputs_sha256: str = ""
 
 
 @dataclass(frozen=True)

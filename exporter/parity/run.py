@@ -17,6 +17,7 @@ from temport.exporter.parity.decided import settled
 from temport.exporter.parity.gate import gate
 from temport.exporter.parity.oracle import Truth, find_truths
 from temport.exporter.parity.remarks import remarks
+from temport.exporter.parity.replay import DIFFERS, outputs_sha256, recorded
 from temport.exporter.parity.result import (
     FAIL,
     NOT_RUN,
@@ -116,7 +117,11 @@ def run_runtime(
     except Exception as error:
         return RuntimeRow(runtime.name, "", "", FAIL, f"the model does not load: {first_line(error)}")
     with session:
-        results = tuple(run_case(session, truth, subject.declaration.precision) for truth in truths)
+        exact = runtime.capabilities.exact
+        results = tuple(run_case(session, truth, subject.declaration.precision, exact) for truth in truths)
+        if exact:
+            hashes = recorded(subject.model_path.parent, [truth.case for truth in truths])
+            results = tuple(_as_recorded(result, hashes.get(result.case)) for result in results)
         row = RuntimeRow(runtime.name, session.version, session.path, PASS, "", results)
         right = bool(results) and all(result.verdict != FAIL for result in results)
         leak = unseen.check(runtime.name, session, subject) if unseen is not None and right else ""
@@ -132,6 +137,11 @@ def run_runtime(
     failed = next(t for t, r in zip(truths, results, strict=True) if r.verdict == FAIL)
     divergence = locate(subject, runtime, failed, threads)
     return replace(row, verdict=verdict, results=results, divergence=divergence)
+
+
+def _as_recorded(result: ResultRow, outputs_sha256: str | None) -> ResultRow:
+    """A result, failed where its outputs are other bytes than the recorded ones (None: nothing was recorded)."""
+    return result if outputs_sha256 in (None, result.outputs_sha256) else _failed(result, DIFFERS)
 
 
 def _failed(result: ResultRow, reason: str) -> ResultRow:
@@ -155,13 +165,17 @@ def _on_several_threads(subject: Subject, runtime: Runtime, truth: Truth) -> Res
     return replace(result, outputs=outputs)
 
 
-def run_case(session: Session, truth: Truth, precision: str) -> ResultRow:
-    """Run one case and judge each declared output; a missing output fails."""
+def run_case(session: Session, truth: Truth, precision: str, exact: bool = False) -> ResultRow:
+    """Run one case and judge each declared output; a missing output fails.
+
+    exact  whether the row has the hash of the outputs
+    """
     try:
         actual = session.run(truth.case.inputs)
     except Exception as error:
         rows = {name: OutputRow(FAIL, run_failure(error)) for name in truth.outputs}
         return ResultRow(truth.case.name, FAIL, rows)
+    digest = outputs_sha256(actual) if exact else ""
     actual = settled(actual, truth.outputs, truth.undecided)
     rows = {
         name: judge(actual[name], oracle, truth.bounds[name], precision, truth.limits.get(name))
@@ -169,7 +183,7 @@ def run_case(session: Session, truth: Truth, precision: str) -> ResultRow:
         else OutputRow(FAIL, f"there is no output {name}")
         for name, oracle in truth.outputs.items()
     }
-    return ResultRow(truth.case.name, worst([row.verdict for row in rows.values()]), rows)
+    return ResultRow(truth.case.name, worst([row.verdict for row in rows.values()]), rows, digest)
 
 
 def run_failure(error: Exception) -> str:

@@ -81,7 +81,7 @@ def _result_row(data: dict[str, Any]) -> ResultRow:
         name: OutputRow(**{**row, "quantiles": tuple(row["quantiles"])})
         for name, row in data["outputs"].items()
     }
-    return ResultRow(data["case"], data["verdict"], outputs)
+    return ResultRow(data["case"], data["verdict"], outputs, data.get("outputs_sha256", ""))
 
 
 def _check(data: Any, definition: str | None) -> None:

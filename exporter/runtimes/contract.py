@@ -33,6 +33,7 @@ class Capabilities:
     intermediates   any tensor of the ONNX graph can be made an output, so a divergence can be located
     streams         a session answers call after call, so a step model can run frame by frame
     whole_streams   a session of a step model takes a whole stream `[batch, frames, ...]` and keeps the state itself
+    exact           outputs for the same inputs are the same bytes wherever its file runs
     threads         kernels of ours divide their work among as many threads as a session is opened with
     """
 
@@ -45,6 +46,7 @@ class Capabilities:
     streams: bool = True
     whole_streams: bool = False
     threads: bool = False
+    exact: bool = False
 
     def refusal(self, declaration: Declaration) -> str | None:
         """Why a model with this declaration cannot run here, or None."""

@@ -20,6 +20,7 @@ CAPABILITIES = Capabilities(
     dynamic_axes=True,
     intermediates=False,
     whole_streams=True,
+    exact=True,
 )
 
 

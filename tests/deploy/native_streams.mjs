@@ -4,10 +4,11 @@ import { openBundle } from '../../deploy/js/lib/bundle.mjs';
 import { createSession } from '../../deploy/js/lib/session.mjs';
 import { Stream } from '../../deploy/js/lib/stream.mjs';
 import { readBundleFile } from '../../deploy/js/node/files.mjs';
-import { loadNative } from '../../deploy/js/node/native.mjs';
+import { loadNative } from '../../deploy/js/lib/native.mjs';
+import { loadEngine } from '../../deploy/js/node/engine.mjs';
 
 const bundle = await openBundle((name) => readBundleFile(process.argv[2], name));
-const { ort } = await loadNative(bundle);
+const { ort } = await loadNative(bundle, loadEngine);
 const width = bundle.signature.inputs[0].shape[2], batches = [2, 1], FRAMES = 30;
 const frame = (s, t) => Float32Array.from({ length: batches[s] * width }, (_, i) => Math.sin(i + 7 * t + 31 * s));
 

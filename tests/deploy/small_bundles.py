@@ -14,15 +14,15 @@ import onnx
 
 from temport.exporter.build import save
 from temport.exporter.bundle.directory import MANIFEST, open_bundle, seal, write_manifest, write_vectors
-from temport.exporter.compilers.contract import CompileOptions
 from temport.exporter.compilers.targets import REPORT_FILE, enter
 from temport.exporter.declare.architectures import declare
 from temport.exporter.declare.streams import declare_stream
-from temport.exporter.native.engine import build_native
+from temport.exporter.native.engine import NativeOptions, build_native
 from temport.exporter.parity.cases import default_cases
 from temport.exporter.parity.oracle import find_truths
+from temport.exporter.parity.replay import record
 from temport.exporter.parity.trial import Trial, cases_for
-from temport.exporter.parity.vectors import to_vectors
+from temport.exporter.parity.vectors import read_vectors, to_vectors
 from temport.exporter.runtimes.subject import Subject
 from tests.traces import build
 
@@ -78,11 +78,13 @@ def write_step_bundle(directory: Path, arch: str, batch: str = "1:1:3") -> Path:
     return directory
 
 
-def add_native_engine(directory: Path) -> None:
-    """Compile the model of a bundle for this machine, as `--target native` does."""
+def add_native_engine(directory: Path, **options: Any) -> None:
+    """Compile the model of a bundle and record what it gives, as `--target native` does."""
     declaration = open_bundle(directory).declaration
-    report = build_native(directory, "small", declaration, CompileOptions())
+    report = build_native(directory, "small", declaration, NativeOptions(**options))
     enter(directory / REPORT_FILE, report.to_json())
+    cases = [truth.case for truth in read_vectors(directory / "vectors.npz")]
+    record(Subject(declaration, directory / "model.onnx", None), cases)
     write_manifest(directory, declaration, [], {})
 
 

@@ -20,6 +20,7 @@ from torch import nn
 
 import temport
 from temport.exporter.export import export
+from temport.exporter.parity.replay import DIFFERS
 from temport.exporter.runtimes.libraries import runner_environment
 
 OK, NO_ENTRY, NO_STATE, OTHER_MODEL, DAMAGED = 0, 3, 7, 8, 9
@@ -84,6 +85,24 @@ def test_a_stream_needs_no_runtime(runner: Path, stepping: Path) -> None:
     assert json.loads(call(program, stepping, "", "")) == {"runs": 100, "ours": 0, "runtime": 0}
 
 
+@pytest.mark.parametrize("program", ["temport-run", "node"])
+def test_other_bytes_than_the_recorded_ones_fail(runner: Path, own: Path, program: str) -> None:
+    """However near they are to the truth."""
+    report = json.loads((own / "engine.json").read_text())
+    hashes = report["engines"][0]["outputs_sha256"]
+    name = next(iter(hashes))
+    hashes[name] = "0" * 64
+    (own / "engine.json").write_text(json.dumps(report))
+    rehash(own)
+    words = [str(own), "--replay", "--runtime", "native"]
+    done = run(runner, *words) if program == "temport-run" else javascript.run("node", *words)
+    (row,) = json.loads(done.stdout)["runtimes"]
+    assert done.returncode == 1 and row["verdict"] == "fail"
+    assert [result["case"] for result in row["results"] if result["verdict"] == "fail"] == [name]
+    reasons = {output["reason"] for result in row["results"] for output in result["outputs"].values()}
+    assert DIFFERS in reasons and len(reasons) == 2
+
+
 def test_a_window_needs_no_runtime(runner: Path, tmp_path: Path) -> None:
     module = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.LayerNorm(16), nn.Linear(16, 4))
     exported = export(
@@ -108,7 +127,7 @@ def test_node_runs_the_engine(stepping: Path, own: Path) -> None:
     assert printed["runtimes"][0]["verdict"] == "pass"
     call("node", Path(__file__).parent / "native_streams.mjs", stepping)
     assert "one thread" in javascript.refusal("node", own, "--runtime", "native", "--threads", "2")
-    assert "no native engine" in javascript.refusal("web", own, "--runtime", "native")
+    assert "browsers run WebAssembly" in javascript.refusal("web", own, "--runtime", "native")
     report = (own / "engine.json").read_text()
     for word, other, said in (
         ('"native"', '"none"', "the bundle has no native engine"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -11,12 +12,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import javascript
 import numpy as np
 import pytest
 from javascript import install
+from small_bundles import add_native_engine
 from webdriver import Browser, browser
 
+import temport
 from temport.exporter.runtimes import node
+
+CHOOSE = "(() => { const menu = document.getElementById('provider'); menu.value = '%s'; menu.onchange(); })()"
 
 
 @pytest.fixture(scope="module")
@@ -80,16 +86,39 @@ def test_the_page_runs_a_step_model_frame_by_frame(page: Browser, stepped: Calla
         page.wait("document.getElementById('stream-toggle').textContent == 'Start'")
 
 
+def test_the_page_runs_the_bundles_engine(
+    page: Browser, stepped: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """And fetches no other runtime, before one is chosen."""
+    bundle = Path(shutil.copytree(stepped("mega"), tmp_path / "engine"))
+    add_native_engine(bundle, engine_isa="wasm")
+    with serving(bundle) as url:
+        page.open(url)
+        assert page.wait("document.documentElement.dataset.state") == "ready", text(page, "problem")
+        assert text(page, "verdict") == "pass"
+        assert text(page, "path").endswith(f"native engine {temport.__version__}, wasm")
+        page.evaluate("document.getElementById('stream-toggle').click()")
+        page.wait("/frame [2-9]/.test(document.getElementById('stream-status').textContent)")
+        fetched = "performance.getEntriesByType('resource').some((one) => one.name.includes('onnxruntime'))"
+        assert not page.evaluate(fetched)
+        page.evaluate(CHOOSE % "wasm")
+        page.wait("document.getElementById('path').textContent.endsWith('function bodies')")
+        page.wait("document.documentElement.dataset.state == 'ready'")
+        assert page.evaluate(fetched) and text(page, "verdict") == "pass"
+    for runner in ("node", "web"):
+        done = javascript.run(runner, bundle, "--replay", "--runtime", "native")
+        assert done.returncode == 0, done.stderr
+        printed = json.loads(done.stdout)
+        assert printed["path"].endswith(", wasm") and printed["runtimes"][0]["verdict"] == "pass"
+
+
 def test_the_page_changes_the_provider(page: Browser, served: str) -> None:
     page.open(served)
     page.wait("document.documentElement.dataset.state == 'ready'")
-    choose = (
-        "(() => { const menu = document.getElementById('provider'); menu.value = '%s'; menu.onchange(); })()"
-    )
-    page.evaluate(choose % "webgpu")
+    page.evaluate(CHOOSE % "webgpu")
     page.wait("document.documentElement.dataset.state == 'refused'")
     assert text(page, "problem") == "this browser has no WebGPU adapter; choose WebAssembly"
-    page.evaluate(choose % "wasm")
+    page.evaluate(CHOOSE % "wasm")
     page.wait("document.documentElement.dataset.state == 'ready'")
     assert page.evaluate("document.getElementById('problem').hidden")
 

@@ -45,6 +45,19 @@ CASES: list[Case] = [
     # six products of either sign: the sum may be a tenth of the largest, whose rounding it keeps
     case("Gemm", (6, "n"), (6, "m"), transA=1, alpha=-1.5, wide=4),
     case("Gemm", ("n", 6), (6, "m")),
+    # spelled as ONNX defines it
+    case("Attention", *[("b", "n", 24)] * 3, is_causal=1, q_num_heads=3, kv_num_heads=3, wide=4),
+    case(
+        "Attention",
+        ("b", 4, "n", 8),
+        ("b", 2, "m", 8),
+        ("b", 2, "m", 6),
+        (1, "m"),
+        scale=0.4,
+        softcap=2.0,
+        wide=4,
+    ),
+    case("Attention", (2, 2, 5, 8), (2, 2, 7, 8), (2, 2, 7, 6), Given((5, 7), "bool"), wide=4),
     *(case(op, ("b", "n", 7), axis=axis) for op in ("Softmax", "LogSoftmax") for axis in (-1, 0, 1)),
     *(case(op, ("b", "m", 2), axis=1) for op in ("Softmax", "LogSoftmax")),
     *(case(op, (3, "m")) for op in ("Softmax", "LogSoftmax")),

@@ -15,14 +15,19 @@ from onnx import numpy_helper
 
 from temport import export, load
 from temport.engine import Engine, native_entry
+from temport.exporter.bench.in_c import engine_in_c
 from temport.exporter.bundle.digest import MANIFEST
 from temport.exporter.bundle.directory import open_bundle, seal, sha256
 from temport.exporter.compilers.contract import CompileOptions
 from temport.exporter.errors import UserError
 from temport.exporter.export import Exported
 from temport.exporter.native.isa import host_isa
+from temport.exporter.parity.replay import DIFFERS, differing
+from temport.exporter.parity.serial import read_json
 from temport.exporter.recheck import run_parity_of_bundle
+from temport.exporter.runtimes.subject import Subject
 from temport.exporter.terminal import Terminal
+from temport.exporter.verify import run_verify
 
 SMALL = ("embed_dim=12", "num_heads=2", "head_dim=4", "num_layers=1", "ffn_dim=20", "window_size=9")
 
@@ -55,32 +60,55 @@ def test_what_is_written(exported: Exported) -> None:
     assert 0 < entry["memory"]["stack"] < 64 << 10 and 0 < entry["code_bytes"] < 200_000
 
 
-def test_the_outputs_are_one_number(exported: Exported) -> None:
+def test_the_outputs_of_a_case_are_one_number(exported: Exported) -> None:
     """A reader that runs the frames of `vectors.npz` itself comes to the recorded hash."""
-    entry, digest = native_entry(exported.path), hashlib.sha256()
+    entry, hashes, suffix = native_entry(exported.path), {}, "/input/frame"
     with np.load(exported.path / "vectors.npz") as vectors:
-        streams = [vectors[key] for key in vectors.files if key.endswith("/input/frame")]
+        streams = {key.removesuffix(suffix): vectors[key] for key in vectors.files if key.endswith(suffix)}
     engine = Engine(entry, (exported.path / entry["file"]).read_bytes())
-    for stream in streams:
+    for name, stream in streams.items():
         instance = engine.instance()
-        for t in range(stream.shape[1]):
-            digest.update(instance.run({"frame": stream[:, t : t + 1]})["output"].tobytes())
-    assert len(streams) > 3 and entry["outputs_sha256"] == digest.hexdigest()
+        frames = (stream[:, t : t + 1] for t in range(stream.shape[1]))
+        outputs = [instance.run({"frame": frame})["output"] for frame in frames]
+        hashes[name] = hashlib.sha256(np.stack(outputs, axis=1).tobytes()).hexdigest()
+    assert len(streams) > 3 and entry["outputs_sha256"] == hashes
     assert entry["fuses"] == host_isa().fuses
+    (row,) = exported.report.runtimes
+    assert {result.case: result.outputs_sha256 for result in row.results} == hashes
+
+
+def test_another_last_bit_is_seen(
+    exported: Exported, copied: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Far within every bound, in a weight or in the order of a sum: only the recorded hash tells."""
+    assert run_verify(exported.path)
+    assert f"computes in {len(exported.report.cases)} recorded cases" in capsys.readouterr().out
+    _flip_largest_weight(copied, byte=0, bit=1)
+    assert not run_parity_of_bundle(copied, ["native_engine"], out=copied / "again")
+    (row,) = read_json(copied / "again/report.json").runtimes
+    reasons = {output.reason for result in row.results for output in result.outputs.values()}
+    assert DIFFERS in reasons and {r.verdict for r in row.results if r.outputs["output"].reason} == {"fail"}
+    count, cases = differing(Subject(open_bundle(copied).declaration, copied / "model.onnx", None))
+    assert count == len(exported.report.cases) and cases
 
 
 def test_a_flipped_weight_is_seen(copied: Path) -> None:
     """In the library itself, with hashes that fit: only the numbers tell."""
+    _flip_largest_weight(copied, byte=3, bit=0x80)
+    _seal(copied, outputs_sha256={})
+    assert not run_parity_of_bundle(copied, ["native_engine"], console=Terminal(quiet=True))
+
+
+def _flip_largest_weight(copied: Path, byte: int, bit: int) -> None:
     library = copied / native_entry(copied)["file"]
     dense = next(n for n in onnx.load(copied / "model.onnx").graph.node if n.op_type == "FusedDense")
     held = {t.name: numpy_helper.to_array(t) for t in onnx.load(copied / "model.onnx").graph.initializer}
     weight = held[dense.input[1]]
     largest = weight.flat[np.argmax(np.abs(weight))].tobytes()
     content = bytearray(library.read_bytes())
-    content[content.find(largest, content.find((copied / "engine/weights.bin").read_bytes())) + 3] ^= 0x80
+    content[content.find(largest, content.find((copied / "engine/weights.bin").read_bytes())) + byte] ^= bit
     library.write_bytes(bytes(content))
     _seal(copied, sha256=sha256(library))
-    assert not run_parity_of_bundle(copied, ["native_engine"], console=Terminal(quiet=True))
 
 
 @pytest.mark.parametrize(
@@ -144,6 +172,19 @@ def test_a_session_takes_the_engine(exported: Exported, copied: Path) -> None:
         load(copied)
 
 
+def test_a_loop_in_c_runs_as_many_frames(exported: Exported) -> None:
+    """As benchmarks call an engine."""
+    engine = Engine.beside(exported.path)
+    frame = np.random.default_rng(6).standard_normal((1, 1, 12)).astype(np.float32)
+    once, looped = engine.instance(), engine.instance()
+    call = engine_in_c(looped, {"frame": frame})
+    for count in (1, 5):
+        for _ in range(count):
+            want = once.run({"frame": frame})["output"]
+        call.__dict__["repeat"](count - 1)
+        np.testing.assert_array_equal(call(), want)
+
+
 def test_states_go_out_and_come_in(exported: Exported) -> None:
     engine = Engine.beside(exported.path)
     rng = np.random.default_rng(4)
@@ -164,6 +205,8 @@ def test_states_go_out_and_come_in(exported: Exported) -> None:
     [
         ({"engine_isa": "avx3"}, "--engine-isa 'avx3' is unknown"),
         ({"cc": "no-such-compiler"}, "--cc no-such-compiler is no command"),
+        ({"toolchain": Path("no-such-file")}, "--toolchain no-such-file is no file"),
+        ({"toolchain": Path(__file__), "cc": "c++"}, "--toolchain names a compiler, and so does --cc"),
         ({"engine_isa": "neon" if host_isa().name != "neon" else "avx2"}, "is not of this machine"),
         ({"workspace_mib": 5}, "native has no --workspace-mib"),
         ({"build_timeout": 5}, "native has no --build-timeout"),

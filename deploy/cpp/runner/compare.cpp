@@ -7,6 +7,8 @@
 #include <cstring>
 #include <limits>
 
+#include "sha256.h"
+
 namespace temport::runner {
 namespace {
 
@@ -36,6 +38,18 @@ std::vector<double> convert(const internal::ArrayView& array, Convert to_double)
     values[i] = to_double(value);
   }
   return values;
+}
+
+// Numbers as their bits, where those of every NaN above `infinity` become `nan`.
+template <class Bits>
+void update(internal::Sha256& digest, const internal::ArrayView& array, Bits infinity, Bits nan) {
+  constexpr Bits kMagnitude = static_cast<Bits>(~Bits{0}) >> 1;
+  for (size_t i = 0; i < array.bytes / sizeof(Bits); ++i) {
+    Bits value;
+    std::memcpy(&value, array.data + i * sizeof(Bits), sizeof(Bits));
+    if ((value & kMagnitude) > infinity) value = nan;
+    digest.update(&value, sizeof value);
+  }
 }
 
 double spacing_at_one(temport_dtype precision) {
@@ -114,6 +128,16 @@ void measure(const std::vector<double>& output, const std::vector<double>& oracl
 }
 
 }  // namespace
+
+std::string outputs_sha256(const std::vector<internal::ArrayView>& outputs) {
+  internal::Sha256 digest;
+  for (const auto& output : outputs) switch (output.dtype) {
+      case TEMPORT_FLOAT32: update<uint32_t>(digest, output, 0x7f800000, 0x7fc00000); break;
+      case TEMPORT_FLOAT16: update<uint16_t>(digest, output, 0x7c00, 0x7e00); break;
+      default: digest.update(output.data, output.bytes);
+    }
+  return digest.hex();
+}
 
 std::vector<double> to_doubles(const internal::ArrayView& array) {
   const auto plain = [](auto value) { return static_cast<double>(value); };

@@ -31,6 +31,9 @@ Bound bound_of(const internal::ArrayView& recorded);
 // Any element type as float64.
 std::vector<double> to_doubles(const internal::ArrayView& array);
 
+// SHA-256 of the bytes of all outputs, as exporter/parity/replay.py computes it: every NaN counts as the same one.
+std::string outputs_sha256(const std::vector<internal::ArrayView>& outputs);
+
 // `precision` is what the model computes in. Both vectors have the same length. Where torch itself overflows in
 // a half type nobody is judged; NaN and infinity where only the oracle is finite are wrong.
 Comparison compare(const std::vector<double>& output, const std::vector<double>& oracle, const Bound& bound,

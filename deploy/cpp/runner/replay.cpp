@@ -48,6 +48,16 @@ struct Judged {
   Json stream;
 };
 
+// Whether the native engine gave the bytes that it gave where it was exported; frames that were refused it never saw.
+Result<bool> as_recorded(const Opened& opened, const std::string& name, const Inferred& produced) {
+  if (produced.stream && !produced.stream->refused.empty()) return true;
+  const auto recorded = opened.bundle.recorded_sha256(name);
+  if (!recorded) return recorded.error();
+  std::vector<ArrayView> outputs;
+  for (const auto& output : produced.outputs) outputs.push_back(output.view);
+  return recorded->empty() || *recorded == outputs_sha256(outputs);
+}
+
 Result<Judged> judge(const ArrayView& produced, const Vectors& vectors, const std::string& name, const char* output,
                      temport_dtype precision, bool stream) {
   const auto oracle = vectors.tensor(name, "output", output), bound = vectors.tensor(name, "bound", output);
@@ -72,8 +82,8 @@ Result<Judged> judge(const ArrayView& produced, const Vectors& vectors, const st
                 nullptr};
 }
 
-// One case: its row, and where it is the first to fail, where that is.
-Result<Judged> run_case(const Opened& opened, const Vectors& vectors, const std::string& name) {
+// One case: its row, and where it is the first to fail, where that is. `exact`: its bytes have to be the recorded ones.
+Result<Judged> run_case(const Opened& opened, const Vectors& vectors, const std::string& name, bool exact) {
   std::vector<ArrayView> inputs;
   for (const auto& spec : data_inputs(opened.bundle)) {
     const auto input = vectors.tensor(name, "input", spec.name);
@@ -86,11 +96,17 @@ Result<Judged> run_case(const Opened& opened, const Vectors& vectors, const std:
                 "pass",
                 nullptr,
                 produced->stream ? as_json(*produced->stream) : Json(nullptr)};
+  const auto same = exact ? as_recorded(opened, name, *produced) : Result<bool>(true);
+  if (!same) return same.error();
   const auto specs = data_outputs(opened.bundle);
   for (size_t i = 0; i < specs.size(); ++i) {
     auto own = judge(produced->outputs[i].view, vectors, name, specs[i].name, opened.bundle.precision(),
                      !opened.bundle.states().empty());
     if (!own) return own.error();
+    if (!*same) {
+      own->verdict = "fail";
+      own->row.update({{"verdict", "fail"}, {"reason", "its bytes differ from those that engine.json recorded"}});
+    }
     result.verdict = worst(result.verdict, own->verdict);
     result.row["outputs"][specs[i].name] = std::move(own->row);
     if (result.divergence.is_null()) result.divergence = std::move(own->divergence);
@@ -118,7 +134,7 @@ Result<bool> replay(const Opened& opened, Json& report) {
   std::string verdict = "pass";
   size_t judged = 0;
   for (const auto& name : vectors->cases()) {
-    auto result = run_case(opened, *vectors, name);
+    auto result = run_case(opened, *vectors, name, report["runtime"] == "native");
     if (!result) return result.error();
     if (!result->stream.is_null()) report["streams"][name] = std::move(result->stream);
     judged += result->verdict != "ill-conditioned";

@@ -1,6 +1,7 @@
 // The C ABI over bundles, vectors, sessions and requests.
 #include "bundle.h"
 #include "c_boundary.h"
+#include "native_engine.h"
 #include "vectors.h"
 
 using namespace temport;
@@ -86,6 +87,18 @@ const char* temport_bundle_architecture(const temport_bundle* bundle) {
 }
 
 temport_dtype temport_bundle_precision(const temport_bundle* bundle) { return bundle->directory.manifest().precision; }
+
+temport_code temport_bundle_recorded_sha256(const temport_bundle* bundle, const char* case_name, char* sha256,
+                                            temport_error* error) {
+  return guarded(error, [&]() -> Result<void> {
+    const auto entry = find_engine(bundle->directory);
+    if (!entry) return entry.error();
+    std::string found;
+    if (*entry && (*entry)->outputs.count(text(case_name))) found = (*entry)->outputs.at(text(case_name));
+    std::snprintf(sha256, 65, "%s", found.c_str());
+    return {};
+  });
+}
 
 temport_code temport_vectors_read(const temport_bundle* bundle, temport_vectors** vectors, temport_error* error) {
   return guarded(error, [&]() -> Result<void> {

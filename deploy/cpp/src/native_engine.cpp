@@ -59,7 +59,10 @@ Result<std::optional<EngineEntry>> find_engine(const BundleDirectory& bundle) {
   for (const Json& one : *engines) {
     const Json* versions = one.is_object() ? member(one, "versions") : nullptr;
     EngineEntry entry{said(one, "file"), said(one, "machine"), said(one, "isa"), said(one, "model_sha256"),
-                      versions ? said(*versions, "temport") : ""};
+                      versions ? said(*versions, "temport") : "", {}};
+    if (const Json* outputs = one.is_object() ? member(one, "outputs_sha256") : nullptr; outputs && outputs->is_object())
+      for (const auto& [name, sha256] : outputs->items())
+        if (sha256.is_string()) entry.outputs[name] = sha256.get<std::string>();
     if (said(one, "target") == kTarget && !entry.file.empty()) return std::optional<EngineEntry>(std::move(entry));
   }
   return std::optional<EngineEntry>();

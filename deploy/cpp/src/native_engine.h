@@ -2,6 +2,7 @@
 // bundle's, this library's and this processor's.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -15,6 +16,8 @@ namespace temport::internal {
 struct EngineEntry {
   // The name in the bundle, the machine that it is for as `uname -m` says it, and as temport_engine has them.
   std::string file, machine, isa, model, temport;
+  // By the name of a recorded case: SHA-256 of the outputs that it gave where it was exported.
+  std::map<std::string, std::string> outputs;
 };
 
 // Nothing where the bundle has none, or only its source.

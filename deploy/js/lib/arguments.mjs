@@ -7,7 +7,7 @@ export const USAGE = `usage: temport-run BUNDLE [--replay] [--bench [--frames N]
 --digest refuses every bundle but the one whose manifest.sha256 says it; --strict refuses files that no manifest lists.
 --on-nonfinite says what a stream does with a frame that holds NaN or infinity: refuse (the default) leaves its state
 as it was and writes NaN as its output, pass computes it.
---runtime native, in node alone, runs the bundle's own engine, which is native code.
+--runtime native runs the bundle's own engine: native code in node, and one in WebAssembly in browsers too.
 Prints one JSON object on stdout. Exit code 0: done and every judged case passed; 1: a case failed or more than half
 could not be judged. Else one sentence on stderr, and 2: bad input, a refused bundle or a missing runtime; 70: a fault
 of the runner; 74: output that did not get out; 124: --timeout; 130: interrupted.`;

@@ -70,7 +70,8 @@ async function there(read, name) {
   return bytes;
 }
 
-async function sha256(bytes) {
+/** In hexadecimal. */
+export async function sha256(bytes) {
   const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', bytes));
   return Array.from(digest, (byte) => byte.toString(16).padStart(2, '0')).join('');
 }

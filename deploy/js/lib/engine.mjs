@@ -8,7 +8,9 @@ const REFUSED = {
   3: 'there is no such entry, or an axis is outside its range', 7: 'it is not the saved state of a stream',
   8: 'it was saved with another model', 9: 'it is damaged',
 };
-const ARRAYS = { 1: Float32Array, 2: Uint8Array, 3: Int8Array, 5: Int16Array, 6: Int32Array, 7: BigInt64Array, 9: Uint8Array };
+const ARRAYS = { // half floats as 16-bit patterns
+  1: Float32Array, 2: Uint8Array, 3: Int8Array, 5: Int16Array, 6: Int32Array, 7: BigInt64Array, 9: Uint8Array, 10: Uint16Array,
+};
 
 /** An input that holds NaN or infinity: nothing was run, the state is as it was. */
 export class RefusedInput extends Error {}

@@ -12,7 +12,7 @@ import { isStep } from './signature.mjs';
  * The runner's report.
  * @param {object} ort onnxruntime-node or onnxruntime-web
  * @param {{name: string, provider: string, halfFloats: boolean, runner: string, runtime: string, version: string,
- *   machine: string, path?: string}} place what it runs in
+ *   machine: string, path?: string, recorded?: Record<string, string>}} place what it runs in
  * @param {object} options as `parseArguments` gives them
  * @param {{read: (file: string) => Promise<Uint8Array>, write: (file: string, bytes: Uint8Array) => Promise<unknown>,
  *   progress?: (done: number) => unknown}} files reads inputs, writes outputs
@@ -29,7 +29,7 @@ export async function perform(ort, bundle, place, options, files) {
   if (why) throw new Error(why);
   const session = await createSession(ort, bundle, provider, options.threads);
   if (options.replay) {
-    const { row, streams } = await replay(ort, session, bundle, identity, { onNonfinite: options.onNonfinite, progress: files.progress });
+    const { row, streams } = await replay(ort, session, bundle, identity, { onNonfinite: options.onNonfinite, progress: files.progress, recorded: place.recorded });
     report.runtimes = [row];
     if (isStep(bundle.signature)) report.streams = streams;
   }

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { arch } from 'node:process';
 
-const REPORT = 'engine.json', TARGET = 'native', ABI = 1, PASS_NONFINITE = 1;
+const ABI = 1, PASS_NONFINITE = 1;
 // By instruction set: the processors that may have it, and the flags of /proc/cpuinfo that one of them needs.
 const NEEDS = {
   avx512: ['x64', 'avx512f', 'avx512bw', 'avx512dq', 'avx512vl', 'avx2', 'fma', 'f16c'],
@@ -15,27 +15,11 @@ const NEEDS = {
 };
 const MACHINES = { x64: 'x86_64', arm64: 'aarch64' };
 
-/**
- * {axes, isa, version, library, create} of the bundle's engine; `create()` is an instance with memory of its own:
- * `run(sizes, inputs, outputs)`, `load(sizes, states)` and `store(sizes, states)` on typed arrays, sizes in the order of
- * `axes`. Throws for an engine that is not for this processor or of another model.
- */
-export async function loadEngine(bundle) {
-  const entry = await entryOf(bundle);
-  if (entry.machine !== MACHINES[arch] || !(await hasProcessor(entry.isa))) throw new Error(`${entry.file} is for ${entry.machine} processors with ${entry.isa}, which this one is not`);
-  if (entry.model_sha256 !== bundle.manifest.files['model.onnx'].sha256) throw new Error(`${entry.file} was compiled from another model than model.onnx`);
+/** The engine of an entry of engine.json, as `loadNative` takes it. Throws for one that is not for this processor. */
+export async function loadEngine(bundle, { file, isa, machine }) {
+  if (machine !== MACHINES[arch] || !(await hasProcessor(isa))) throw new Error(`${file} is for ${machine} processors with ${isa}, which this one is not`);
   const koffi = await loadKoffi();
-  const engine = open(koffi, await loadBytes(koffi, await bundle.file(entry.file)), entry.file);
-  if (engine.model !== entry.model_sha256 || engine.isa !== entry.isa || engine.temport !== entry.versions?.temport)
-    throw new Error(`${entry.file} is not what ${REPORT} says`);
-  return { axes: engine.axes, isa: engine.isa, version: engine.temport, library: entry.file.split('/').at(-1), create: engine.create };
-}
-
-async function entryOf(bundle) {
-  const listed = Object.hasOwn(bundle.manifest.files, REPORT) ? JSON.parse(new TextDecoder().decode(await bundle.file(REPORT))) : {};
-  const entry = [listed?.engines].flat().find((one) => one?.target === TARGET && one.file);
-  if (!entry) throw new Error('the bundle has no native engine; temport export --target native compiles one');
-  return entry;
+  return open(koffi, await loadBytes(koffi, await bundle.file(file)), file);
 }
 
 async function hasProcessor(isa) {
@@ -96,5 +80,5 @@ function open(koffi, library, file) {
       store: (sizes, states) => store(memory, sizes, states),
     };
   };
-  return { temport, model, isa, axes, create };
+  return { version: temport, model, isa, axes, create };
 }

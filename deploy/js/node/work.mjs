@@ -3,10 +3,11 @@ import { readFile } from 'node:fs/promises';
 import { arch, version } from 'node:process';
 import { parseArguments } from '../lib/arguments.mjs';
 import { openBundle } from '../lib/bundle.mjs';
+import { loadNative } from '../lib/native.mjs';
 import { exitCode, perform } from '../lib/perform.mjs';
 import { endWith, print } from './endings.mjs';
+import { loadEngine } from './engine.mjs';
 import { expectedOf, readBundleFile } from './files.mjs';
-import { loadNative } from './native.mjs';
 import { writeOutput } from './output.mjs';
 import { endWithParent } from './watched.mjs';
 
@@ -23,7 +24,7 @@ async function main(words) {
   const options = parseArguments(words);
   const onnxruntime = options.runtime === 'native' ? null : await loadOnnxRuntime();
   const bundle = await openBundle((name) => readBundleFile(options.bundle, name), await expectedOf(options));
-  const { ort, ...runtime } = onnxruntime ?? (await loadNative(bundle));
+  const { ort, ...runtime } = onnxruntime ?? (await loadNative(bundle, loadEngine));
   const place = { name: 'node', provider: 'cpu', halfFloats: true, runner: `node ${version}`, machine: arch, ...runtime };
   const files = { read: async (file) => new Uint8Array(await readFile(file)), write: writeOutput };
   const report = await perform(ort, bundle, place, options, files);

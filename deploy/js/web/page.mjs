@@ -25,19 +25,18 @@ async function show(read) {
   delete document.documentElement.dataset.state;
   try {
     opened = { read };
-    const provider = $('provider').value;
     const bundle = await openBundle(read);
-    const { ort, place } = await loadRuntime(provider);
+    const { ort, place } = await loadRuntime($('provider').value, bundle);
     const { declaration, temport } = bundle.manifest;
     const kind = isStep(bundle.signature) ? 'step model' : 'window model';
     $('model').textContent = `${declaration.arch}, ${kind}, ${bundle.model.length.toLocaleString('en')} bytes, exported by temport ${temport}, digest ${bundle.digest}`;
-    const why = refusal(bundle, provider, place.halfFloats);
+    const why = refusal(bundle, place.provider, place.halfFloats);
     if (why) throw new Error(why);
-    const session = await createSession(ort, bundle, provider);
-    const { row } = await replay(ort, session, bundle, {}, { progress: breathe });
+    const session = await createSession(ort, bundle, place.provider);
+    const { row } = await replay(ort, session, bundle, {}, { progress: breathe, recorded: place.recorded });
     if (own !== shows) return;
     opened = { read, ort, session, bundle };
-    const path = declaration.ops === 'custom' ? 'function bodies' : 'standard operators';
+    const path = place.path ?? (declaration.ops === 'custom' ? 'function bodies' : 'standard operators');
     $('path').textContent = `${place.runner}, ${place.runtime} ${place.version}, ${path}`;
     await showCases(bundle, row);
     $('results').hidden = false;

@@ -14,7 +14,7 @@ const files = {
 async function work() {
   const { provider, options, expected } = await (await fetch(here('task'))).json();
   const bundle = await openBundle(fromUrl(here('bundle')), expected);
-  const { ort, place } = await loadRuntime(provider, options.threads);
+  const { ort, place } = await loadRuntime(provider, bundle, options.threads);
   return perform(ort, bundle, place, options, files);
 }
 

@@ -40,7 +40,7 @@ async function collect(options, expected, launch, interrupted) {
   const late = () => fail(new Ending(`temport-run did not end within ${options.timeout} seconds`, TIMED_OUT));
   const deadline = options.timeout && setTimeout(late, 1000 * options.timeout);
   const task = {
-    provider: process.env.TEMPORT_PROVIDER ?? 'wasm',
+    provider: options.runtime === 'native' ? 'native' : (process.env.TEMPORT_PROVIDER ?? 'wasm'),
     expected,
     options: {
       ...options,
@@ -85,7 +85,6 @@ async function collect(options, expected, launch, interrupted) {
 async function main(words) {
   const options = parseArguments(words);
   if (options.help) return (await print(`${USAGE}\n${ENVIRONMENT}`)) ?? 0;
-  if (options.runtime === 'native') throw new Error('a browser runs no native engine; leave --runtime out');
   for (const file of [...options.inputs.map((one) => one.file), options.restore].filter(Boolean))
     await access(file).catch(({ code }) => { throw new Error(`${file} cannot be read (${code})`); });
   const expected = await expectedOf(options);

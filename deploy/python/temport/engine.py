@@ -9,6 +9,7 @@ import os
 import platform
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,22 @@ class Engine:
         return Instance(self, axes)
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """A call of an engine.
+
+    function   `run` of the C table
+    arguments  of it, pointers as ctypes
+    outputs    by name, which it writes
+    kept       lives as long as what points to it
+    """
+
+    function: Any
+    arguments: tuple[Any, ...]
+    outputs: dict[str, Array]
+    kept: object
+
+
 class Instance:
     """Memory of its own: the state of a step model, zero at first. Used by one thread at a time."""
 
@@ -148,6 +165,22 @@ class Instance:
         self, inputs: Mapping[str, Array], *, pass_nonfinite: bool = True
     ) -> Callable[[], dict[str, Array]]:
         """`run` with arrays that stay: a call reads the inputs as they are then and writes the same outputs again."""
+        ready = self.prepared(inputs, pass_nonfinite=pass_nonfinite)
+        function, arguments, outputs = ready.function, ready.arguments, ready.outputs
+
+        def call() -> dict[str, Array]:
+            code = function(*arguments)
+            if code == NONFINITE:
+                raise FloatingPointError("an input holds NaN or infinity")
+            if code:
+                raise ValueError(f"the sizes {list(arguments[1])} are outside the ranges of the engine")
+            return outputs
+
+        call.__dict__["kept"] = ready
+        return call
+
+    def prepared(self, inputs: Mapping[str, Array], *, pass_nonfinite: bool = True) -> Prepared:
+        """`bound` for who calls the engine otherwise than from Python."""
         engine, table = self._engine, self._engine._table
         arrays = [np.asarray(inputs[name], order="C") for name in engine.inputs]
         known = self._known(arrays)
@@ -155,19 +188,10 @@ class Instance:
             name: np.empty([_size(d, known) for d in shape], dtype)
             for name, (dtype, shape) in engine.outputs.items()
         }
-        function, memory, flags = table.run, self._memory.ctypes.data, PASS_NONFINITE if pass_nonfinite else 0
+        flags = PASS_NONFINITE if pass_nonfinite else 0
         sizes, reads, writes = _numbers(known), _pointers(arrays), _pointers(outputs.values())
-
-        def call() -> dict[str, Array]:
-            code = function(memory, sizes, reads, writes, flags)
-            if code == NONFINITE:
-                raise FloatingPointError("an input holds NaN or infinity")
-            if code:
-                raise ValueError(f"the sizes {known} are outside the ranges of the engine")
-            return outputs
-
-        call.__dict__["kept"] = self._memory, arrays  # they live as long as what points to them
-        return call
+        arguments = (self._memory.ctypes.data, sizes, reads, writes, flags)
+        return Prepared(table.run, arguments, outputs, (self._memory, arrays))
 
     def load(self, states: Mapping[str, Array], known: Mapping[str, int]) -> None:
         """Takes the states of a step model from dense tensors; `known` are the sizes of the axes."""

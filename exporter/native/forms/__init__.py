@@ -35,7 +35,6 @@ FORMS: dict[str, Form] = {
 """Operator -> its form. Names of ai.onnx and of ours do not meet."""
 
 REFUSED = {
-    "Attention": "with --ops custom it is OnlineSoftmaxAttention, which has one",
     "Constant": "constants are no nodes of a plan",
     "Einsum": "it is no product of two operands along one axis",
     "If": "it holds graphs, and an engine runs one",

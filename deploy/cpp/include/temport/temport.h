@@ -111,6 +111,10 @@ TEMPORT_API const char* temport_bundle_digest(const temport_bundle* bundle);
 TEMPORT_API const char* temport_bundle_architecture(const temport_bundle* bundle);
 /* What the model computes in; one of a half type may still take and give TEMPORT_FLOAT32. */
 TEMPORT_API temport_dtype temport_bundle_precision(const temport_bundle* bundle);
+/* SHA-256 of the outputs that the native engine gave for a recorded case where it was exported, as 64 hexadecimal digits and
+ * a null: it gives the same bytes wherever it runs. Empty where the bundle has none. `sha256` has room for 65 characters. */
+TEMPORT_API temport_code temport_bundle_recorded_sha256(const temport_bundle* bundle, const char* case_name, char* sha256,
+                                                        temport_error* error);
 
 /* The recorded test vectors: inputs in the model's dtypes, float64 outputs, float64 bounds on the absolute error. Those of
  * a step model are whole streams: the frame [batch, 1, ...] is recorded as [batch, frames, ...], the output [batch, ...]

@@ -138,6 +138,13 @@ class Bundle {
     if (temport_vectors_read(handle_.get(), &vectors, &error)) return detail::take(error);
     return Vectors(vectors);
   }
+  // Empty where no outputs are recorded for the case.
+  Result<std::string> recorded_sha256(const std::string& name) const {
+    char sha256[65];
+    temport_error error;
+    if (temport_bundle_recorded_sha256(handle_.get(), name.c_str(), sha256, &error)) return detail::take(error);
+    return std::string(sha256);
+  }
   const temport_bundle* handle() const { return handle_.get(); }
 
  private:

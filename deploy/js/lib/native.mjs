@@ -1,13 +1,52 @@
-// The native engine of a bundle in the form of onnxruntime-node, so that whatever runs models here runs it too.
-import { ARRAYS } from '../lib/npy.mjs';
-import { evaluate } from '../lib/sizes.mjs';
-import { loadEngine } from './engine.mjs';
+// The native engine of a bundle in the form of ONNX Runtime, so that whatever runs models here runs it too.
+import { Engine } from './engine.mjs';
+import { ARRAYS } from './npy.mjs';
+import { evaluate } from './sizes.mjs';
 
-/** {ort, runtime, version, path}: `ort` has the `Tensor` and the `InferenceSession.create` that the runners use. */
-export async function loadNative(bundle) {
-  const engine = await loadEngine(bundle);
+const REPORT = 'engine.json', TARGET = 'native';
+
+/** What engine.json of a bundle says of its native engine, or null where it has none. */
+export async function engineEntry(bundle) {
+  if (!Object.hasOwn(bundle.manifest.files, REPORT)) return null;
+  const { engines } = JSON.parse(new TextDecoder().decode(await bundle.file(REPORT))) ?? {};
+  return [engines].flat().find((one) => one?.target === TARGET && one.file) ?? null;
+}
+
+/**
+ * {ort, runtime, version, path, recorded}: `ort` has the `Tensor` and the `InferenceSession.create` that the runners use;
+ * `recorded` has the SHA-256 of the outputs that the engine gives, by the names of recorded cases.
+ * @param {(bundle: object, entry: object) => Promise<object>} load gives {axes, model, isa, version, create}; `create()` is
+ *   an instance with memory of its own: `run(sizes, inputs, outputs)`, `load(sizes, states)` and `store(sizes, states)` on
+ *   typed arrays, sizes in the order of `axes`
+ */
+export async function loadNative(bundle, load) {
+  const entry = await engineEntry(bundle);
+  if (!entry) throw new Error('the bundle has no native engine; temport export --target native compiles one');
+  if (entry.model_sha256 !== bundle.manifest.files['model.onnx'].sha256) throw new Error(`${entry.file} was compiled from another model than model.onnx`);
+  const engine = await (entry.isa === 'wasm' ? loadWebAssembly : load)(bundle, entry);
+  if (engine.model !== entry.model_sha256 || engine.isa !== entry.isa || engine.version !== entry.versions?.temport)
+    throw new Error(`${entry.file} is not what ${REPORT} says`);
   const ort = { Tensor, InferenceSession: { create: async () => new Session(engine, bundle.signature) } };
-  return { ort, runtime: 'native', version: engine.version, path: `native engine ${engine.version}, ${engine.isa}` };
+  const recorded = entry.outputs_sha256 ?? {};
+  return { ort, runtime: 'native', version: engine.version, path: `native engine ${engine.version}, ${engine.isa}`, recorded };
+}
+
+async function loadWebAssembly(bundle, { file }) {
+  const engine = await Engine.load(await bundle.file(file));
+  const { inputs, outputs, states, model, version } = engine, axes = engine.axes.map(({ name }) => name);
+  const named = (tensors, arrays) => Object.fromEntries(tensors.map(({ name }, i) => [name, arrays[i]]));
+  const sized = (sizes) => Object.fromEntries(axes.map((name, i) => [name, Number(sizes[i])]));
+  const fill = (tensors, arrays, values) => tensors.forEach(({ name }, i) => arrays[i].set(values[name]));
+  const create = () => {
+    const instance = engine.instance();
+    return {
+      run: (sizes, given, made) =>
+        fill(outputs, made, instance.run(named(inputs, given), { sizes: sized(sizes), passNonfinite: true })),
+      load: (sizes, arrays) => instance.load(named(states, arrays), sized(sizes)),
+      store: (sizes, arrays) => fill(states, arrays, instance.store(sized(sizes))),
+    };
+  };
+  return { axes, model, isa: 'wasm', version, create };
 }
 
 const count = (dims) => dims.reduce((product, size) => product * size, 1);
