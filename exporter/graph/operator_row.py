@@ -55,7 +55,7 @@ class Time(Enum):
     CHANNELS = auto()
     """This frame, where time is not the axis of channels."""
     RECEPTIVE = auto()
-    """The frames under a kernel."""
+    """The frames under a kernel, or the largest or the mean of them."""
     RECURRENT = auto()
     """Its state."""
     SUM = auto()

@@ -15,7 +15,7 @@ from temport.exporter.graph.standard_operator import is_standard
 
 _ALL = Operator(along=Along.ALL)
 _RECURRENCE = Operator(along=Along.ALL, time=Time.RECURRENT, flops=flop_rules.recurrence)
-_WINDOW = Operator(along=Along.WINDOW)
+_WINDOW = Operator(along=Along.WINDOW, time=Time.RECEPTIVE)
 _REDUCES = Operator(along=Along.BESIDE_AXES)
 _FILLS = Operator(time=Time.FILLED, half=Half.FOLLOWS, moves=True)
 _RENAMES = Operator(along=Along.RENAMED, half=Half.FOLLOWS, moves=True, renames=True)

@@ -25,7 +25,7 @@ def join(step: Step, node: ir.Node, rank: int, values: Sequence[ir.Value | None]
             step.refuse(node, "joins the last frame with every position")
         if by_position:
             return Timed(rank - len(by_position[0].shape or ()) + (_frames(by_position[0]) or 0))
-        return Last(max(s.begins for s in last)) if last else Fixed()
+        return Last(max(s.begins for s in last), joined_late(last)) if last else Fixed()
     axes = {rank - len(v.shape or ()) + s.axis for v, s in timed.items()}
     if len(axes) > 1:
         step.refuse(node, "compares each frame with each other")
@@ -37,7 +37,7 @@ def join(step: Step, node: ir.Node, rank: int, values: Sequence[ir.Value | None]
         max([0, *(s.delay for s in timed.values())]),
         merged=any(s.merged for s in timed.values()),
         newest=bool(last) or any(s.newest for s in timed.values()),
-        late=joined_late(list(timed.values())),
+        late=joined_late(list(statuses.values())),
     )
 
 

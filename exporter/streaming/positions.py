@@ -71,8 +71,7 @@ def in_frame(step: Step, node: ir.Node, value: ir.Value, delay: int) -> ir.Value
     ):
         row = np.moveaxis(table[:1], 0, axis)
         return step.constant(named(value, "always"), row, row.dtype)
-    step.limits.append((len(table), AFTER_TABLE))
-    return _row(step, node, value, table, axis, delay)
+    return by_position(step, node, value.name or "positions", table, axis, delay)
 
 
 def _table(step: Step, node: ir.Node, value: ir.Value, axis: int) -> Array:
@@ -84,11 +83,54 @@ def _table(step: Step, node: ir.Node, value: ir.Value, axis: int) -> Array:
     return longest
 
 
-def _row(step: Step, node: ir.Node, value: ir.Value, table: Array, axis: int, delay: int) -> ir.Value:
-    """`table[position]` for each stream, with as many axes as the node's output."""
+def by_position(step: Step, node: ir.Node, name: str, table: Array, axis: int, delay: int) -> ir.Value:
+    """`table[position]` for each stream, with as many axes as the node's output.
+
+    table  by position, time in front; in the value that is made, time is on `axis`
+    """
+    index = step.frames(delay)
+    if delay > 0:
+        index = step.add("Max", [index, step.integers(0)], [step.batch, 1], f"{index.name}/from_0")
+    line = _line(table)
+    if line is not None:
+        row = _counted(step, f"{name}/counted", index, *line, table.dtype)
+        return _placed(step, node, f"{name}/in_frame", row, table, axis)
+    step.limits.append((len(table), AFTER_TABLE))
+    rows = step.constant(f"{name}/by_position", table.reshape(len(table), -1), table.dtype)
+    last = len(table) - 1
+    index = step.add("Min", [index, step.integers(last)], [step.batch, 1], f"{index.name}/to_{last}")
+    width = table.size // len(table)
+    row = step.add("Gather", [rows, index], [step.batch, 1, width], f"{name}/row", {"axis": 0})
+    return _placed(step, node, f"{name}/in_frame", row, table, axis)
+
+
+def _line(table: Array) -> tuple[int, int] | None:
+    """`(a, b)` where entry n is the whole number `a * n + b`: it is counted, however long the stream is."""
+    if table.size != len(table) or len(table) < 3:
+        return None
+    numbers = table.reshape(-1)
+    if table.dtype.kind not in "if" or not (np.mod(numbers, 1) == 0).all():
+        return None
+    a, b = int(numbers[1] - numbers[0]), int(numbers[0])
+    return (a, b) if (numbers == a * np.arange(len(numbers)) + b).all() else None
+
+
+def _counted(step: Step, name: str, index: ir.Value, a: int, b: int, dtype: Any) -> ir.Value:
+    if a != 1:
+        index = step.add("Mul", [index, step.integers(a)], [step.batch, 1], f"{name}/times_{a}")
+    if b:
+        index = step.add("Add", [index, step.integers(b)], [step.batch, 1], f"{name}/and_{b}")
+    kind = ir.DataType.from_numpy(np.dtype(dtype))
+    if kind == ir.DataType.INT64:
+        return index
+    return step.add("Cast", [index], [step.batch, 1], name, {"to": kind.value}, dtype=kind)
+
+
+def _placed(step: Step, node: ir.Node, name: str, row: ir.Value, table: Array, axis: int) -> ir.Value:
+    """A row `[batch, 1, ...]` with the batch where the node's output has it."""
     output = node.outputs[0]
-    assert output.shape is not None and value.shape is not None
-    rank, own = len(output.shape), len(value.shape)
+    assert output.shape is not None
+    rank, own = len(output.shape), table.ndim
     sizes: list[Size] = [*[1] * (rank - own), *np.moveaxis(table[:1], 0, axis).shape]
     place = next(
         (
@@ -102,21 +144,12 @@ def _row(step: Step, node: ir.Node, value: ir.Value, table: Array, axis: int, de
         if sizes[place] != 1:
             step.refuse(node, "takes positions where batch and other axes are one")
         sizes[place] = step.batch
-    rows = step.constant(named(value, "by_position"), table.reshape(len(table), -1), table.dtype)
-    index = step.frames(delay)
-    if delay > 0:
-        index = step.add("Max", [index, step.integers(0)], [step.batch, 1], f"{index.name}/from_0")
-    index = step.add(
-        "Min", [index, step.integers(len(table) - 1)], [step.batch, 1], f"{index.name}/to_{len(table) - 1}"
-    )
-    width = int(rows.const_value.size // len(table)) if rows.const_value is not None else 1
-    row = step.add("Gather", [rows, index], [step.batch, 1, width], named(value, "row"), {"axis": 0})
     if place == 0 or step.batch == 1:
-        return reshaped(step, row, sizes, named(value, "in_frame"))
+        return reshaped(step, row, sizes, name)
     front: Sequence[Size] = [step.batch, *(s for i, s in enumerate(sizes) if i != place)]
-    row = reshaped(step, row, front, named(value, "batch_first"))
+    row = reshaped(step, row, front, f"{name}/batch_first")
     perm = [*range(1, place + 1), 0, *range(place + 1, rank)]
-    return step.add("Transpose", [row], sizes, named(value, "in_frame"), {"perm": perm})
+    return step.add("Transpose", [row], sizes, name, {"perm": perm})
 
 
 def _at(step: Step, node: ir.Node, value: ir.Value, frames: int) -> Array:

@@ -53,9 +53,11 @@ class Last:
     """It is of the last frame, and of those before it: what the model gives for the frames so far.
 
     begins  how many frames come before there is one
+    late    the node that makes it of all frames, so that what it joins cannot be given frame by frame
     """
 
     begins: int = 0
+    late: Late | None = None
 
 
 Status = Fixed | OfSizes | Timed | Last

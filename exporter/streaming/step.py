@@ -81,6 +81,12 @@ class Step:
         return max(found)
 
     def refuse(self, node: ir.Node, needs: str, delay: int | None = None) -> NoReturn:
+        """`NotCausal` of this node, or of the one before it that made its input one of all frames."""
+        for value in node.inputs:
+            status = None if value is None else self._statuses.get(value)
+            of_all = isinstance(status, Last) or (isinstance(status, Timed) and status.newest)
+            if isinstance(status, Timed | Last) and of_all and status.late is not None:
+                raise NotCausal(status.late.node, status.late.needs)
         raise NotCausal(node, needs, delay)
 
     # what stands for it
@@ -244,7 +250,10 @@ class Step:
 
 def joined_late(statuses: Sequence[Status]) -> Late | None:
     """Why what is made of several values is late."""
+    of_all = [s for s in statuses if (isinstance(s, Last) or (isinstance(s, Timed) and s.newest)) and s.late]
     timed = [s for s in statuses if isinstance(s, Timed) and s.late is not None]
+    if of_all:
+        return of_all[0].late
     return max(timed, key=lambda s: s.delay).late if timed else None
 
 

@@ -14,7 +14,7 @@ from temport.exporter.streaming.open_sizes import name_open_sizes
 from temport.exporter.streaming.rules import rule_of
 from temport.exporter.streaming.shapes import TIME, number
 from temport.exporter.streaming.status import Fixed, Last, OfSizes, Timed
-from temport.exporter.streaming.step import Step
+from temport.exporter.streaming.step import Step, joined_late
 from temport.exporter.trace.clean import clean
 
 
@@ -108,7 +108,7 @@ def _visit(step: Step, node: ir.Node) -> None:
         rule_of(node)(step, node)
     else:
         lasts = [s for s in given if isinstance(s, Last)]
-        status = Last(max(s.begins for s in lasts)) if lasts else Fixed()
+        status = Last(max(s.begins for s in lasts), joined_late(lasts)) if lasts else Fixed()
         step.copy(node, [None if v is None else step.raw(v) for v in node.inputs], status)
 
 
@@ -159,6 +159,8 @@ def _lateness(step: Step, value: ir.Value, allowed: int) -> int:
         return 0
     maker = value.producer()
     assert maker is not None
+    if status.newest and status.late is not None:
+        step.refuse(status.late.node, status.late.needs)
     if status.merged or status.newest:
         step.refuse(maker, "gives every frame something that depends on the last one")
     late = status.delay + step.extra(maker, value)

@@ -10,6 +10,7 @@ import onnx_ir as ir
 from temport.exporter.graph import operators
 from temport.exporter.graph.operator_row import Along
 from temport.exporter.streaming.joining import join, joined_inputs, settled, sizes, whole_inputs
+from temport.exporter.streaming.rules.reduced import reduced_frames
 from temport.exporter.streaming.shapes import Size, along_time, extra, of_one_frame, times_batch
 from temport.exporter.streaming.states import reshaped
 from temport.exporter.streaming.status import OfSizes, Timed
@@ -106,7 +107,8 @@ def _reduction(step: Step, node: ir.Node) -> None:
         step.refuse(node, "is computed from positions together with something else")
     if isinstance(status, Timed):
         if status.axis in axes:
-            step.refuse(node, "takes all frames, later ones too")
+            reduced_frames(step, node, status, axes, keeps_dims(node))
+            return
         status = settled(status)
         if not keeps_dims(node):
             status = replace(status, axis=status.axis - sum(a < status.axis for a in axes))

@@ -7,6 +7,7 @@ from dataclasses import replace
 import onnx_ir as ir
 
 from temport.exporter.streaming.joining import join, settled
+from temport.exporter.streaming.rules.tables import weighed_frames
 from temport.exporter.streaming.status import Last, OfSizes, Status, Timed
 from temport.exporter.streaming.step import Step, joined_late
 
@@ -16,7 +17,10 @@ PAIRS = "compares each frame with each other"
 
 def product(step: Step, node: ir.Node) -> None:
     if any(isinstance(step.status(v), OfSizes) for v in node.inputs if v is not None):
-        step.refuse(node, "multiplies with a table of positions")
+        if node.op_type == "Einsum":
+            step.refuse(node, "multiplies with a table of positions")
+        weighed_frames(step, node)
+        return
     if not step.timed(node):
         _of_no_frames(step, node)
     elif node.op_type == "Einsum":
@@ -89,5 +93,5 @@ def _together(step: Step, node: ir.Node, axis: int) -> Status:
         axis=axis,
         newest=newest,
         merged=any(s.merged for s in timed),
-        late=joined_late(list(timed)),
+        late=joined_late([*timed, *others]),
     )

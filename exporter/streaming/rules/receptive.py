@@ -1,4 +1,4 @@
-"""Convolutions along time: the frames under the kernel, of which a ring keeps the earlier ones."""
+"""Convolutions and pooling along time: the frames under the kernel, of which a ring keeps the earlier ones."""
 
 from __future__ import annotations
 
@@ -11,28 +11,30 @@ from temport.exporter.streaming.states import ring
 from temport.exporter.streaming.status import Late, OfSizes, Timed
 from temport.exporter.streaming.step import Step
 
+POOLS = ("AveragePool", "MaxPool")
+
 
 def receptive(step: Step, node: ir.Node) -> None:
     """Zeros in front of the frames are a ring that begins with zeros; zeros behind them are frames to wait for."""
-    data, weight, *bias = node.inputs
-    assert data is not None and data.shape is not None and weight is not None and weight.shape is not None
+    data, *given = node.inputs
+    assert data is not None and data.shape is not None
     status = step.status(data)
-    others = [None if v is None else step.raw(v) for v in (weight, *bias)]
-    if isinstance(status, OfSizes) or any(
-        isinstance(step.status(v), Timed | OfSizes) for v in (weight, *bias) if v
-    ):
+    if isinstance(status, OfSizes) or any(isinstance(step.status(v), Timed | OfSizes) for v in given if v):
         step.refuse(node, "takes a kernel that changes with the frames")
+    others = [None if v is None else step.raw(v) for v in given]
     if not isinstance(status, Timed):
         step.copy(node, [step.raw(data), *others], status)
         return
     if status.axis < 2:
         step.refuse(node, "takes all frames as its channels")
     place, spatial = status.axis - 2, len(data.shape) - 2
-    kernel = [number(n) for n in weight.shape[2:]]
+    kernel = _kernel(node)
     strides, dilations = (_ints(node, name, [1] * spatial) for name in ("strides", "dilations"))
     pads = _pads(step, node, kernel, dilations)
     if strides[place] != 1:
         step.refuse(node, f"gives one frame for every {strides[place]} that come")
+    if node.op_type in POOLS and (pads[place] or pads[place + spatial]) and not _counts_padding(node):
+        step.refuse(node, "takes fewer frames at the ends of the sequence")
     span, left = (kernel[place] - 1) * dilations[place], pads[place]
     # entry o takes the entries o - left to o - left + span of its input
     held = replace(status, delay=max(status.delay, left - span))
@@ -42,7 +44,7 @@ def receptive(step: Step, node: ir.Node) -> None:
     if span:
         here = ring(step, node, here, status.axis, span, "frames", held.delay)
     late = pads[place + spatial] > 0
-    given = replace(
+    becomes = replace(
         held,
         delay=held.delay + span - left,
         late=Late(node, "needs the frames that come after, and stands in zeros for those after the last")
@@ -54,7 +56,21 @@ def receptive(step: Step, node: ir.Node) -> None:
         "auto_pad": "NOTSET",
         "kernel_shape": kernel,
     }
-    step.copy(node, [here, *others], given, own)
+    step.copy(node, [here, *others], becomes, own)
+
+
+def _kernel(node: ir.Node) -> list[int]:
+    """By the weights; pooling has none."""
+    if node.op_type in POOLS:
+        return _ints(node, "kernel_shape", [])
+    weight = node.inputs[1]
+    assert weight is not None and weight.shape is not None
+    return [number(n) for n in weight.shape[2:]]
+
+
+def _counts_padding(node: ir.Node) -> bool:
+    """Whether what is padded counts as zeros."""
+    return "count_include_pad" in node.attributes and node.attributes["count_include_pad"].as_int() != 0
 
 
 def _ints(node: ir.Node, name: str, default: list[int]) -> list[int]:

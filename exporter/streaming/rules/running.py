@@ -32,11 +32,28 @@ def running_sum(step: Step, node: ir.Node) -> None:
     here, delay = step.held(data), max(status.delay, 0)
     assert here.shape is not None and here.dtype is not None
     (output,) = node.outputs
-    before, sums = stored(step, node, list(here.shape), here.dtype, "sum")
-    after = step.add("Add", [sums, here], list(here.shape), output.name or "sum")
-    store(step, before, after, delay)
+    sums, after = added(step, node, here, delay)
     exclusive = "exclusive" in node.attributes and node.attributes["exclusive"].as_int()
     step.give(output, sums if exclusive else after, replace(status, delay=delay))
+
+
+def added(step: Step, node: ir.Node, here: ir.Value, delay: int) -> tuple[ir.Value, ir.Value]:
+    """The sum before this frame and with it: what rounding loses is kept beside it (Kahan), so a long sum does not
+    drift."""
+    assert here.shape is not None and here.dtype is not None
+    dims, name = list(here.shape), node.outputs[0].name or "sum"
+    before, sums = stored(step, node, dims, here.dtype, "sum")
+    if here.dtype not in (ir.DataType.FLOAT, ir.DataType.DOUBLE):
+        after = step.add("Add", [sums, here], dims, name)
+        store(step, before, after, delay)
+        return sums, after
+    lost_before, lost = stored(step, node, dims, here.dtype, "lost")
+    more = step.add("Sub", [here, lost], dims, f"{name}/more")
+    after = step.add("Add", [sums, more], dims, name)
+    grown = step.add("Sub", [after, sums], dims, f"{name}/grown")
+    store(step, before, after, delay)
+    store(step, lost_before, step.add("Sub", [grown, more], dims, f"{name}/lost"), delay)
+    return sums, after
 
 
 def average(step: Step, node: ir.Node) -> None:
