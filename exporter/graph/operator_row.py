@@ -62,6 +62,8 @@ class Time(Enum):
     """The sum of the frames so far."""
     AVERAGE = auto()
     """Its last value."""
+    CARRIED = auto()
+    """What its body carries from frame to frame."""
     ATTENTION = auto()
     """Keys and values of the frames that its rule allows."""
     BLOCKS = auto()

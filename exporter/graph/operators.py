@@ -93,7 +93,7 @@ STANDARD: dict[str, Operator] = {
     # graphs inside
     "If": _ALL,
     "Loop": _ALL,
-    "Scan": _ALL,
+    "Scan": Operator(along=Along.ALL, time=Time.CARRIED),
 }
 
 OURS: dict[str, Operator] = {

@@ -99,6 +99,39 @@ def test_a_sum_keeps_what_rounding_loses() -> None:
     assert abs(plain - exact) > 20 * 2**-23 * exact
 
 
+SCAN = (
+    "h, u = Scan <num_scan_inputs = 1, body = step (float[batch, 4] a, float[batch, 4] f) => "
+    "(float[batch, 4] next, float[batch, 4] out) { m = Max (a, f) next = Add (m, bias) out = Identity (next) } "
+)
+BIAS = {"bias": np.array(0.25, np.float32)}
+CARRIED = {
+    "a scan": (
+        "f (float[batch, seq, 4] x, float[batch, 4] begin) => (float[batch, seq, 4] y) {"
+        + SCAN
+        + ", scan_input_axes = [1], scan_output_axes = [1]> (begin, x) y = Identity (u)}",
+        BIAS,
+    ),
+    "what a scan carries in the end": (
+        "f (float[batch, seq, 4] x, float[batch, 4] begin) => (float[batch, 4] y) {"
+        + SCAN
+        + ", scan_input_axes = [1]> (begin, x) y = Identity (h)}",
+        BIAS,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CARRIED)
+def test_a_scan_carries_its_values(name: str) -> None:
+    worst = differences(*graph(*CARRIED[name]))
+    assert all(error < 1e-9 for error in worst.values()), worst
+
+
+def test_a_scan_from_the_last_frame_on_is_refused() -> None:
+    text = CARRIED["a scan"][0].replace("scan_input_axes", "scan_input_directions = [1], scan_input_axes")
+    with pytest.raises(NotCausal, match="backwards"):
+        step_graph(*graph(text, BIAS), 40)
+
+
 REFUSED = {
     "a mean taken from every frame": (X + EVERY + "{m = ReduceMean (x, t) y = Sub (x, m)}", TIME, "ReduceMean", None),
     "a recurrence over what a mean was taken from": (

@@ -15,6 +15,7 @@ from temport.exporter.graph import operators
 from temport.exporter.graph.operator_row import Time
 from temport.exporter.streaming.rules.along import along, channels
 from temport.exporter.streaming.rules.attention import attention, blocks
+from temport.exporter.streaming.rules.carried import carried
 from temport.exporter.streaming.rules.context import context
 from temport.exporter.streaming.rules.filled import filled
 from temport.exporter.streaming.rules.product import product
@@ -37,6 +38,7 @@ RULES: dict[Time, Rule] = {
     Time.RECURRENT: recurrent,
     Time.SUM: running_sum,
     Time.AVERAGE: average,
+    Time.CARRIED: carried,
     Time.ATTENTION: attention,
     Time.BLOCKS: blocks,
 }

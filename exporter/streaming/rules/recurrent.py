@@ -48,7 +48,7 @@ def recurrent(step: Step, node: ir.Node) -> None:
         state = step.state(node, what, [width], data.dtype)
         before.append(state)
         held = step.add("Unsqueeze", [state, step.integers(axis)], with_direction, f"{name}/{what}")
-        initial.append(_begun(step, node, held, start, delay))
+        initial.append(begun(step, node, held, start, delay))
     weights = [None if v is None else step.raw(v) for v in (weight, recurrence, bias)]
     inputs = [here, *weights, None, *initial]
     if given[2] is not None:
@@ -65,8 +65,8 @@ def recurrent(step: Step, node: ir.Node) -> None:
         step.give(old, new, replace(status, delay=delay) if i == 0 else Last(delay))
 
 
-def _begun(step: Step, node: ir.Node, held: ir.Value, start: ir.Value | None, delay: int) -> ir.Value:
-    """A state that is not zero before the first frame."""
+def begun(step: Step, node: ir.Node, held: ir.Value, start: ir.Value | None, delay: int) -> ir.Value:
+    """A state `held` that is `start` before the first frame."""
     if start is None:
         return held
     if isinstance(step.status(start), Timed | Last):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch._higher_order_ops.scan import scan
 
 from tests.streaming_graph.causal_modules.case import FEATURES, WIDTH, CausalCase, between
 
@@ -63,24 +62,6 @@ class LastFrame(nn.Module):
         return self.head(hidden[:, -1])
 
 
-class Scanned(nn.Module):
-    """An exponential average by torch's scan; not causal: from the newest frame to the oldest."""
-
-    def __init__(self, causal: bool) -> None:
-        super().__init__()
-        self.causal, self.keep = causal, nn.Parameter(torch.rand(WIDTH))
-
-    def forward(self, x: Tensor) -> Tensor:
-        keep = torch.sigmoid(self.keep)
-
-        def step(average: Tensor, frame: Tensor) -> tuple[Tensor, Tensor]:
-            after = keep * average + (1 - keep) * frame
-            return after, after.clone()
-
-        averages: Tensor = scan(step, torch.zeros_like(x[:, 0]), x, dim=1, reverse=not self.causal)[1]
-        return averages
-
-
 CASES = {
     "lstm": CausalCase(lambda causal: between(lstm=Hidden(nn.LSTM, causal)), "lstm.cells"),
     "gru": CausalCase(lambda causal: between(gru=Hidden(nn.GRU, causal)), "gru.cells"),
@@ -96,5 +77,4 @@ CASES = {
     ),
     "gru with a learned start": CausalCase(lambda causal: between(gru=LearnedStart(causal)), "gru"),
     "lstm, last frame": CausalCase(LastFrame, "layers.cells", last=True),
-    "scan": CausalCase(lambda causal: between(average=Scanned(causal)), "average"),
 }
