@@ -35,6 +35,7 @@ def ring(
     delay  of what is held: what comes before entry 0 is not kept
     """
     assert here.shape is not None and here.dtype is not None
+    step.kept = max(step.kept, frames)
     dims = list(here.shape)
     kept_dims: list[Size] = [frames if i == axis else dim for i, dim in enumerate(dims)]
     before, as_kept = stored(step, node, kept_dims, here.dtype, what)
@@ -97,20 +98,27 @@ def kept_until(step: Step, before: ir.Value, after: ir.Value, delay: int) -> ir.
     if delay <= 0:
         return after
     assert before.shape is not None
-    begun = step.add(
-        "GreaterOrEqual",
-        [step.frames(), step.integers(delay)],
+    early = in_front(step, before, 0, delay, after.name or "after")
+    dims = list(before.shape)
+    return step.add("Where", [early, before, after], dims, f"{after.name}/from_{delay}", dtype=before.dtype)
+
+
+def in_front(step: Step, here: ir.Value, delay: int, count: int, name: str) -> ir.Value:
+    """Whether the entry that is held is one of the first `count`, for `here` to broadcast with."""
+    assert here.shape is not None
+    first = step.add(
+        "Less",
+        [step.frames(), step.integers(delay + count)],
         [step.batch, 1],
-        f"{after.name}/begun",
+        f"{name}/first",
         dtype=ir.DataType.BOOL,
     )
-    if len(before.shape) != 2:
-        begun = reshaped(
-            step, begun, [step.batch, *[1] * (len(before.shape) - 1)], f"{after.name}/begun/axes"
-        )
-    return step.add(
-        "Where", [begun, after, before], list(before.shape), f"{after.name}/from_{delay}", dtype=before.dtype
-    )
+    rank = len(here.shape)
+    place = 0 if step.batch == 1 else next(i for i, d in enumerate(here.shape) if d == step.batch)
+    if rank == 2 and place == 0:
+        return first
+    dims = [step.batch if i == place else 1 for i in range(rank)]
+    return reshaped(step, first, dims, f"{name}/first/axes")
 
 
 def reshaped(step: Step, value: ir.Value, dims: Sequence[Size], name: str) -> ir.Value:

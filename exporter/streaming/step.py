@@ -42,6 +42,8 @@ class Step:
         )
         self.states: list[State] = []
         self.uses_horizon = False
+        self.kept = 0
+        """Frames of the longest ring."""
         self.limits: list[tuple[int, str]] = []
         """For how many frames a stream gives what the model gives, and what happens then."""
         self._values: dict[ir.Value, ir.Value] = {}

@@ -13,6 +13,7 @@ from temport.exporter.errors import UserError
 from temport.exporter.streaming.open_sizes import name_open_sizes
 from temport.exporter.streaming.rules import rule_of
 from temport.exporter.streaming.shapes import TIME, number
+from temport.exporter.streaming.states import in_front
 from temport.exporter.streaming.status import Fixed, Last, OfSizes, Timed
 from temport.exporter.streaming.step import Step, joined_late
 from temport.exporter.trace.clean import clean
@@ -22,11 +23,12 @@ from temport.exporter.trace.clean import clean
 class StepGraph:
     """A step model made of a graph, and what it is to the model of sequences.
 
-    states        state tensors by name, without the batch in front
-    begins        for each output, frames before its first that means something
+    states        state tensors, each with the batch in front
+    begins        for each output, frames before its first that means something; until then it is zero
     late          frames by which the outputs of every frame are later than theirs
     uses_horizon  whether attention without a window was given one
     limits        for how many frames the stream is exact, and what happens then
+    kept          frames that the longest ring holds
     """
 
     model: ir.Model
@@ -35,6 +37,7 @@ class StepGraph:
     late: int
     uses_horizon: bool
     limits: tuple[tuple[int, str], ...]
+    kept: int
 
 
 def step_graph(model: ir.Model, declaration: Declaration, horizon: int, delay: int = 0) -> StepGraph:
@@ -74,6 +77,7 @@ def step_graph(model: ir.Model, declaration: Declaration, horizon: int, delay: i
         late,
         step.uses_horizon,
         tuple(sorted(set(step.limits))),
+        step.kept,
     )
 
 
@@ -133,12 +137,24 @@ def _outputs(
         else:
             here = step.raw(value)
             begins.append(status.begins if isinstance(status, Last) else 0)
+        here = _from(step, here, begins[-1])
         taken = here.is_graph_input() or here in step.graph.outputs or here.const_value is not None
         if taken:
             here = step.add("Identity", [here], list(here.shape or ()), f"{spec.name}/out")
         _rename(step, here, spec.name)
         step.graph.outputs.append(here)
     return late, tuple(begins)
+
+
+def _from(step: Step, value: ir.Value, begins: int) -> ir.Value:
+    """Zeros until the frame from which on a value means something."""
+    if not begins:
+        return value
+    assert value.shape is not None and value.dtype is not None
+    dims = list(value.shape)
+    zero = step.constant(f"{value.name}/zero", 0, value.dtype.numpy())
+    begun = in_front(step, value, 0, begins, f"{value.name}/begins")
+    return step.add("Where", [begun, zero, value], dims, f"{value.name}/from_{begins}", dtype=value.dtype)
 
 
 def _rename(step: Step, value: ir.Value, name: str) -> None:

@@ -49,6 +49,7 @@ def attention(step: Step, node: ir.Node) -> None:
     assert packed.shape is not None and packed.dtype is not None
     width = number(packed.shape[2]) // 3
     capacity = seen.rule.window or step.horizon
+    step.kept = max(step.kept, capacity)
     step.uses_horizon |= not seen.rule.window
     shapes = [[capacity, width]] * 2
     states = [
@@ -127,6 +128,7 @@ def blocks(step: Step, node: ir.Node) -> None:
         packed = step.add("Concat", here, [step.batch, 1, 3 * width], f"{name}/packed", {"axis": 2})
     assert packed.dtype is not None
     size = width // seen.num_heads
+    step.kept = max(step.kept, seen.block_size)
     rows, sums = [seen.block_size, width], [seen.num_heads, size, size + 1]
     kept = {"keys": rows, "values": rows, "earlier": sums, "block": sums, "lost": sums}
     states = [step.state(node, what, shape, packed.dtype) for what, shape in kept.items()]

@@ -10,7 +10,7 @@ import onnx_ir as ir
 from temport.exporter.streaming.positions import always
 from temport.exporter.streaming.rules.along import across
 from temport.exporter.streaming.shapes import number
-from temport.exporter.streaming.states import part, reshaped
+from temport.exporter.streaming.states import in_front, part
 from temport.exporter.streaming.status import Fixed, Late, OfSizes, Status, Timed
 from temport.exporter.streaming.step import Step
 
@@ -87,27 +87,9 @@ def _filled_before(
     """`fill` for the first `left` entries, where entry `t - delay` is held."""
     assert here.shape is not None and here.dtype is not None
     name = f"{node.outputs[0].name}/filled"
-    first = in_front(step, here, status.axis, delay, left, name)
+    first = in_front(step, here, delay, left, name)
     filler = step.constant(f"{name}/with", fill, here.dtype.numpy())
     return step.add("Where", [first, filler, here], list(here.shape), name, dtype=here.dtype)
-
-
-def in_front(step: Step, here: ir.Value, axis: int, delay: int, count: int, name: str) -> ir.Value:
-    """Whether the entry that is held is one of the first `count`, for `here` to broadcast with."""
-    assert here.shape is not None
-    first = step.add(
-        "Less",
-        [step.frames(), step.integers(delay + count)],
-        [step.batch, 1],
-        f"{name}/first",
-        dtype=ir.DataType.BOOL,
-    )
-    rank = len(here.shape)
-    place = 0 if step.batch == 1 else next(i for i, d in enumerate(here.shape) if d == step.batch)
-    if rank == 2 and place == 0:
-        return first
-    dims = [step.batch if i == place else 1 for i in range(rank)]
-    return reshaped(step, first, dims, f"{name}/first/axes")
 
 
 def _concat(step: Step, node: ir.Node) -> None:
@@ -180,7 +162,7 @@ def _behind(
         assert value.shape is not None
         for entry in reversed(range(number(value.shape[axis]))):
             at -= 1
-            first = in_front(step, here, axis, delay, at + 1, f"{name}/{at}")
+            first = in_front(step, here, delay, at + 1, f"{name}/{at}")
             row = value
             if value.shape[axis] != 1:
                 row = part(step, value, axis, entry, entry + 1, f"{name}/row_{at}")

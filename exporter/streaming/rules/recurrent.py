@@ -9,9 +9,8 @@ import onnx_ir as ir
 
 from temport.exporter.graph.standard_operator import is_standard
 from temport.exporter.streaming.positions import always
-from temport.exporter.streaming.rules.context import in_front
 from temport.exporter.streaming.shapes import number
-from temport.exporter.streaming.states import kept_until
+from temport.exporter.streaming.states import in_front, kept_until
 from temport.exporter.streaming.status import Last, OfSizes, Timed
 from temport.exporter.streaming.step import Step
 
@@ -74,7 +73,7 @@ def begun(step: Step, node: ir.Node, held: ir.Value, start: ir.Value | None, del
     array = always(step, node, start) if isinstance(step.status(start), OfSizes) else None
     if array is not None and not np.any(array):
         return held
-    first = in_front(step, held, 0, delay, 1, f"{held.name}/begun")
+    first = in_front(step, held, delay, 1, f"{held.name}/begun")
     initial = step.raw(start) if array is None else step.constant(f"{start.name}/always", array, array.dtype)
     assert held.shape is not None
     return step.add(

@@ -8,7 +8,7 @@ import onnx_ir as ir
 
 from temport.exporter.streaming.positions import always, linear
 from temport.exporter.streaming.shapes import along_time
-from temport.exporter.streaming.states import reshaped, ring, store, stored
+from temport.exporter.streaming.states import in_front, ring, store, stored
 from temport.exporter.streaming.status import Fixed, Last, Late, OfSizes, Timed
 from temport.exporter.streaming.step import Step
 
@@ -183,15 +183,7 @@ def _kept_frame(
     delay = max(status.delay, 0)
     assert here.shape is not None and here.dtype is not None
     before, kept = stored(step, node, list(here.shape), here.dtype, "kept")
-    first = step.add(
-        "LessOrEqual",
-        [step.frames(delay), step.integers(place)],
-        [step.batch, 1],
-        f"{output.name}/first",
-        dtype=ir.DataType.BOOL,
-    )
-    if len(here.shape) != 2:
-        first = reshaped(step, first, [step.batch, *[1] * (len(here.shape) - 1)], f"{output.name}/first/axes")
+    first = in_front(step, here, delay, place + 1, output.name or "kept")
     after = step.add("Where", [first, here, kept], list(here.shape), f"{output.name}/kept", dtype=here.dtype)
     store(step, before, after, 0)
     if not keeps:
