@@ -13,7 +13,7 @@ from torch import nn
 from torch.export import ExportedProgram
 
 from temport.exporter.asked import fields_of, read_config
-from temport.exporter.build import Built, Keep, rewrite, save
+from temport.exporter.build import Built, Keep, rewrite, save, traced_source
 from temport.exporter.bundle.directory import sha256, versions, write_manifest, write_vectors
 from temport.exporter.bundle.staging import staged
 from temport.exporter.compilers.engines import add_engine, check_target
@@ -42,7 +42,6 @@ from temport.exporter.report.table import print_table
 from temport.exporter.request import ExportRequest, declared, default_out
 from temport.exporter.runtimes import runtime_named
 from temport.exporter.terminal import Terminal
-from temport.exporter.trace.trace import trace
 
 LARGEST_MASK_DRAWN = 512
 """Beyond this many rows a drawing of a mask shows nothing more."""
@@ -139,7 +138,7 @@ def run_export(request: ExportRequest, console: Console | None = None) -> Export
         with staged(out) as work, kept_passes(request.keep_passes) as keep:
             Trial.of(declaration, work / "model.onnx", module).attempt(cases[0])
             progress.step("tracing")
-            traced = trace(module, declaration)
+            traced = traced_source(module, declaration)
             progress.step("rewriting")
             before = BeforeRounding() if declaration.precision in HALF else None
             built = rewrite(traced, declaration, _both(keep, before))

@@ -26,6 +26,7 @@ from temport.exporter.declare.program import SUFFIX, load_program, program_modul
 from temport.exporter.declare.streams import declare_stream
 from temport.exporter.errors import UserError
 from temport.exporter.onnx_source.declare import declare_onnx
+from temport.exporter.streaming.declare import declare_graph_stream, streams_by_its_graph
 
 USUAL: dict[str, Any] = {"batch": "1", "seq": "60", "opset": 20}
 """Of an architecture and a module, where nothing else was asked."""
@@ -89,11 +90,6 @@ def declared(request: ExportRequest) -> tuple[Declaration, nn.Module]:
             raise UserError(
                 "--set, --memory and --weights-layout belong to --arch; leave them out with --module and --onnx"
             )
-        if request.onnx is not None and request.streaming:
-            raise UserError(
-                "--streaming makes a step model of torch layers that it knows, and the graph of an ONNX file is "
-                "exported as it is; give the file of one step, with its state as inputs and outputs"
-            )
         config = None
         declaration, module = _own_module(request)
     else:
@@ -129,6 +125,8 @@ def declared(request: ExportRequest) -> tuple[Declaration, nn.Module]:
             raise UserError(f"--precision {request.precision!r} is unknown; give {', '.join(PRECISIONS)}")
         precision = PRECISIONS[request.precision]
     declaration = replace(declaration, weights=source, without=request.without, precision=precision)
+    if request.streaming and streams_by_its_graph(declaration, module):
+        return declare_graph_stream(declaration, module), module
     if request.streaming:
         module = own(module)
         return declare_stream(declaration, module), module

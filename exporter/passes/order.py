@@ -207,6 +207,14 @@ SIMPLIFYING = (
 )
 """They change what is computed, not what it gives: after them the work of a model is counted."""
 
+RECOGNISING = tuple(
+    step
+    for step in SIMPLIFYING
+    if step.name
+    not in ("prune", "absorb_projections", "absorb_keys", "flatten_rows", "flat_frames", "join_reshapes")
+)
+"""What a graph of sequences goes through before a step model is made of it: those that need no end of time."""
+
 WRITING = (
     Pass(
         name="limit_lengths",

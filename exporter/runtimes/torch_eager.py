@@ -110,6 +110,8 @@ class TorchEager(Source):
     def open(self, subject: Subject, threads: int = 1) -> TorchSession:
         if subject.declaration.of_onnx:
             raise UserError("the source is an ONNX file")
+        if subject.declaration.sequences is not None:
+            raise UserError("the source takes whole sequences")
         return super().open(subject, threads)
 
 
