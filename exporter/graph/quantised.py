@@ -17,8 +17,8 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 
-BLOCK = 32
-"""Inputs that share a scale in int4."""
+BLOCKS = (32, 16)
+"""Inputs that share a scale in int4: the first of these by which there can be divided."""
 FLOAT32 = "float32"
 WIDER = {"int4": "int8", "int8": "fp16", "fp16": FLOAT32}
 """Each type of weights, and the next one with more bits."""
@@ -59,7 +59,7 @@ class Quantised:
 
 def fitting(inputs: int, kind: str) -> str:
     """The type that a weight of so many inputs gets where `kind` is wanted: int4 takes whole blocks."""
-    return "int8" if kind == "int4" and inputs % BLOCK else kind
+    return "int8" if kind == "int4" and inputs % BLOCKS[-1] else kind
 
 
 def quantised(weight: Array, axis: int, kind: str) -> Array:
@@ -154,7 +154,7 @@ def _blocks(weight: Array, axis: int, kind: str) -> Array:
     """`[others..., blocks, numbers of a block]`"""
     moved = np.moveaxis(weight, axis, -1)
     size = moved.shape[-1]
-    block = BLOCK if kind == "int4" else size
+    block = next(block for block in BLOCKS if size % block == 0) if kind == "int4" else size
     return moved.reshape(*moved.shape[:-1], size // block, block)
 
 

@@ -115,7 +115,7 @@ def swap_nibbles(model: onnx.ModelProto) -> None:
 
 
 def flip_scale(model: onnx.ModelProto) -> None:
-    tensor = next(t for t in tensors(model, "FLOAT") if t.name.endswith("/scale"))
+    tensor = next(t for t in tensors(model, "FLOAT") if "/scale/" in t.name)
     scale = np.frombuffer(tensor.raw_data, np.float32).copy()
     scale[0] = -scale[0]
     tensor.raw_data = scale.tobytes()
