@@ -175,6 +175,19 @@ def export(
             help="fp32, fp16 or bf16: what matrix products and attention compute in. Default: as the module's weights."
         ),
     ] = None,
+    weights_dtype: Annotated[
+        str | None,
+        typer.Option(
+            help="fp16, int8 or int4: what weights of dense and recurrent layers are stored in. Default: as they are."
+        ),
+    ] = None,
+    max_loss: Annotated[
+        float | None,
+        typer.Option(
+            help="How far --weights-dtype may move an output, as a share of its largest value; layers that do more "
+            "harm get more bits."
+        ),
+    ] = None,
     target: Annotated[
         str | None,
         typer.Option(

@@ -17,6 +17,8 @@ from temport.exporter.build import Built, Keep, rewrite, save, traced_source
 from temport.exporter.bundle.directory import sha256, versions, write_manifest, write_vectors
 from temport.exporter.bundle.staging import staged
 from temport.exporter.compilers.engines import add_engine, check_target
+from temport.exporter.compress.compress import compress
+from temport.exporter.compress.wish import Wish
 from temport.exporter.declare import weights
 from temport.exporter.declare.declaration import HALF, Declaration
 from temport.exporter.declare.live import Range, input_specs
@@ -134,6 +136,12 @@ def run_export(request: ExportRequest, console: Console | None = None) -> Export
         progress.step("declaring")
         declaration, module = declared(request)
         cases = cases_for(declaration, request.inputs)
+        compression = None
+        if request.weights_dtype is not None:
+            progress.step("compressing weights")
+            wish = Wish(request.weights_dtype, request.max_loss)
+            source = Trial.of(declaration, Path(), module).source
+            module, compression = compress(module, source, cases, len(request.inputs), wish)
         out = (request.out or default_out(declaration)).absolute()
         with staged(out) as work, kept_passes(request.keep_passes) as keep:
             Trial.of(declaration, work / "model.onnx", module).attempt(cases[0])
@@ -166,6 +174,7 @@ def run_export(request: ExportRequest, console: Console | None = None) -> Export
                 flops=built.flops,
                 masks=_pictures(built),
                 found=built.found,
+                compression=compression,
                 warnings=(*declaration.notes, *built.warnings, *told, *report.warnings),
                 versions=versions(),
             )

@@ -88,6 +88,7 @@ def run_parity_of_bundle(
         flops=earlier.flops,
         masks=earlier.masks,
         found=earlier.found,
+        compression=earlier.compression,
         warnings=tuple(
             dict.fromkeys((*earlier.warnings, *report.warnings, *_changed_source(bundle, source)))
         ),

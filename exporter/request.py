@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from temport.exporter.compilers.contract import CompileOptions
+from temport.exporter.compress.wish import Wish, declared_so
 from temport.exporter.declare import weights
 from temport.exporter.declare.architectures import declare
 from temport.exporter.declare.call import own
@@ -72,6 +73,8 @@ class ExportRequest:
     external_data: bool = False
     streaming: bool = False
     precision: str | None = None
+    weights_dtype: str | None = None
+    max_loss: float | None = None
     target: str | None = None
     compile: CompileOptions = field(default_factory=CompileOptions)
 
@@ -125,6 +128,12 @@ def declared(request: ExportRequest) -> tuple[Declaration, nn.Module]:
             raise UserError(f"--precision {request.precision!r} is unknown; give {', '.join(PRECISIONS)}")
         precision = PRECISIONS[request.precision]
     declaration = replace(declaration, weights=source, without=request.without, precision=precision)
+    if request.weights_dtype is not None:
+        declaration = declared_so(
+            declaration, Wish(request.weights_dtype, request.max_loss), request.opset, request.target
+        )
+    elif request.max_loss is not None:
+        raise UserError("--max-loss says how much --weights-dtype may cost, and no --weights-dtype was given")
     if request.streaming and streams_by_its_graph(declaration, module):
         return declare_graph_stream(declaration, module), module
     if request.streaming:

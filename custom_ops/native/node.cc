@@ -55,7 +55,8 @@ Tensor read_tensor(const ort::Api& api, const ort::Value* value, const std::stri
   ort::TensorInfo* info = nullptr;
   require(api, ort::GetTensorTypeAndShape::call(api, value, &info), label, "an input's shape");
   size_t rank = 0;
-  bool ok = succeeded(api, ort::GetDimensionsCount::call(api, info, &rank));
+  bool ok = succeeded(api, ort::GetTensorElementType::call(api, info, &tensor.type)) &&
+            succeeded(api, ort::GetDimensionsCount::call(api, info, &rank));
   if (ok) {
     tensor.shape.resize(rank);
     ok = succeeded(api, ort::GetDimensions::call(api, info, tensor.shape.data(), rank));

@@ -139,6 +139,7 @@ class Declaration:
     opset          ai.onnx opset of the file
     ops            `custom` (nodes of domain `temport` with their function bodies) or `standard` (ai.onnx only)
     precision      element type that matrix products and attention compute in
+    weights_dtype  what weights of dense and recurrent layers are stored in: `float32`, `fp16`, `int8` or `int4`
     without        passes of the export that are left out
     seed           seeds the initial weights (when no file is given) and the parity inputs
     weights        where the weights came from: `seed`, or the file's sha256
@@ -156,6 +157,7 @@ class Declaration:
     opset: int = 20
     ops: str = "custom"
     precision: str = "float32"
+    weights_dtype: str = "float32"
     without: tuple[str, ...] = ()
     seed: int = 0
     weights: str = "seed"
