@@ -21,6 +21,7 @@ from temport.exporter.bundle.options import Digest, Strict
 from temport.exporter.certify.certify_command import certify
 from temport.exporter.command import VERBOSE, Guarded, run
 from temport.exporter.errors import UserError
+from temport.exporter.fleet.fleet_command import fleet
 from temport.exporter.logs import listen
 from temport.exporter.serve.triton_command import triton
 
@@ -34,6 +35,7 @@ app = typer.Typer(
 )
 bench = typer.Typer(help="Measure side by side, interleaved.", no_args_is_help=True)
 app.add_typer(bench, name="bench")
+app.add_typer(fleet, name="fleet")
 bench.command("ops")(bench_ops)
 bench.command("model")(bench_model)
 bench.command("modules")(bench_modules)
