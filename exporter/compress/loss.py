@@ -27,15 +27,20 @@ class Cost:
 
     subject  what the oracle opens, with the trained module
     axes     of the inputs of each weight, by name
+
+    Of a stream that was made of a graph and keeps a horizon of frames, it is the loss of these: what comes after them
+    the graph says, which holds the trained weights.
     """
 
     def __init__(self, subject: Subject, cases: Sequence[Case], axes: Mapping[str, int]) -> None:
         self.cases, self.axes = cases, axes
+        declaration = subject.declaration
+        self._frames = declaration.horizon if declaration.sequences and declaration.horizon else None
         self._session = FLOAT64.open(subject)
         tensors = tensors_of(self._session.module)
         self._weights = {name: tensors[name] for name in axes}
         self._trained = {name: tensor.detach().clone() for name, tensor in self._weights.items()}
-        self._outputs = [self._session.run(case.inputs) for case in cases]
+        self._outputs = [self._run(case) for case in cases]
         self._streams = subject.declaration.streaming
 
     def losses(self, kinds: Mapping[str, str]) -> tuple[Loss, ...]:
@@ -52,9 +57,16 @@ class Cost:
         return tuple(
             loss_of(case.name, name, stored[name], trained[name], WINDOWS if self._streams else 1)
             for case, trained in zip(self.cases, self._outputs, strict=True)
-            for stored in [self._session.run(case.inputs)]
+            for stored in [self._run(case)]
             for name in _floats(trained)
         )
+
+    def _run(self, case: Case) -> Arrays:
+        given = case.inputs
+        if self._frames is not None:
+            given = {name: stream[:, : self._frames] for name, stream in given.items()}
+        outputs: Arrays = self._session.run(given)
+        return outputs
 
     def worst(self, kinds: Mapping[str, str]) -> float:
         """The largest loss of any output in any case."""

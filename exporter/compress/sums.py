@@ -17,6 +17,7 @@ from temport.exporter.graph.quantised import SMALLEST
 from temport.exporter.onnx_source.module import OnnxModule
 from temport.exporter.runtimes.contract import Arrays
 from temport.exporter.runtimes.subject import Subject
+from temport.exporter.streaming.oracle import WholeStream
 
 
 def sums(subject: Subject, inputs: Arrays) -> dict[str, int]:
@@ -32,7 +33,7 @@ def sums(subject: Subject, inputs: Arrays) -> dict[str, int]:
         for name, tensor in tensors_of(called).items()
         if tensor.dtype == torch.float32 and tensor.numel() >= SMALLEST
     }
-    source = own(called)
+    source = own(called.model if isinstance(called, WholeStream) else called)
     if isinstance(source, OnnxModule):
         found = dict(_of_graph(source))
     else:
@@ -44,7 +45,7 @@ def sums(subject: Subject, inputs: Arrays) -> dict[str, int]:
 
 def tensors_of(module: nn.Module) -> dict[str, Tensor]:
     """Parameters and buffers by the names of the source; one that has several names under the first."""
-    source = module.model if isinstance(module, WholeSequence) else own(module)
+    source = own(module.model if isinstance(module, WholeSequence | WholeStream) else module)
     return {**dict(source.named_parameters()), **dict(source.named_buffers())}
 
 
