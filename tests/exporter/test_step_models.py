@@ -37,7 +37,7 @@ def sliding(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     return export("sliding_window", tmp_path_factory.mktemp("sliding"), batch="1:3:4")
 
 
-@pytest.fixture(scope="module", params=thorough_but(STREAMING, (*FEW, "attention", "mega-laplace")))
+@pytest.fixture(scope="module", params=thorough_but(STREAMING, (*FEW, "mega-laplace")))
 def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Exported:
     """Small models that stream, every other one with an open batch."""
     open_batch = STREAMING.index(request.param) % 2 == 0

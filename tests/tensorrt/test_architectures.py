@@ -23,8 +23,16 @@ def outcomes(report: EngineReport) -> list[str]:
     return [entry["outcome"] for entry in report.attention]
 
 
-@pytest.mark.parametrize("arch", SETTINGS)
-@pytest.mark.parametrize("precision", ["float16", "bfloat16"])
+@pytest.mark.parametrize(
+    ("arch", "precision"),
+    [
+        *((arch, "float16") for arch in SETTINGS),
+        *(
+            pytest.param(arch, "bfloat16", marks=() if arch == "sliding_window" else pytest.mark.thorough)
+            for arch in SETTINGS
+        ),
+    ],
+)
 def test_half_types_are_fused(arch: str, precision: str, tmp_path: Path) -> None:
     declaration, _, _ = declare(arch, SETTINGS[arch], batch="2", seq=str(SEQ))
     onnx.save(models(arch, precision)[1], tmp_path / "model.onnx")
@@ -33,8 +41,13 @@ def test_half_types_are_fused(arch: str, precision: str, tmp_path: Path) -> None
     assert report.precision["Half" if precision == "float16" else "BFloat16"] > report.precision["Float"] / 4
 
 
-@pytest.mark.parametrize(("batch", "seq"), [("1", "20"), ("1:2:8", "3:20:40")], ids=["static", "dynamic"])
-@pytest.mark.parametrize("arch", SETTINGS)
+STATIC, DYNAMIC = ("1", "20"), ("1:2:8", "3:20:40")
+
+
+@pytest.mark.parametrize(
+    ("arch", "batch", "seq"),
+    [(arch, *STATIC) for arch in ("sliding_window", "dms")] + [(arch, *DYNAMIC) for arch in SETTINGS],
+)
 def test_exported_float32_model_becomes_an_engine(arch: str, batch: str, seq: str, tmp_path: Path) -> None:
     declaration, module, _ = declare(arch, SETTINGS[arch], batch=batch, seq=seq)
     save(build(module, declaration), tmp_path / "model.onnx", external_data=False)
