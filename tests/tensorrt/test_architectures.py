@@ -8,12 +8,13 @@ from pathlib import Path
 import onnx
 import pytest
 
-from temport.exporter.build import build, save
+from temport.exporter.build import save
 from temport.exporter.compilers.compile import compile_model
 from temport.exporter.compilers.contract import EngineReport
 from temport.exporter.declare.architectures import declare
 from temport.exporter.graph.attention import Attention
 from tests.tensorrt.test_precision import SEQ, SETTINGS, models
+from tests.traces import build
 
 ATTENTION = {"sliding_window": 2, "hybrid": 1, "mega": 1, "lightning": 1, "dms": 1}
 """Attention nodes of each test configuration."""

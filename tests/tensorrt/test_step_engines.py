@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from temport.exporter.build import build, save
+from temport.exporter.build import save
 from temport.exporter.compilers.compile import compile_model
 from temport.exporter.declare.architectures import declare
 from temport.exporter.declare.streams import declare_stream
 from temport.exporter.errors import UserError
 from tests.tensorrt.test_precision import SETTINGS
+from tests.traces import build
 
 
 @pytest.mark.parametrize(
