@@ -53,7 +53,8 @@ class Toolchain:
         )
 
     def version(self) -> str:
-        return self._run(["--version"]).splitlines()[0]
+        told = self._run(["--version"]).splitlines()
+        return told[0] if told else self.compiler
 
     def machine(self) -> str:
         """What the compiler makes code for, as `platform.machine()` says it where it runs."""
@@ -63,6 +64,8 @@ class Toolchain:
         """The object file of a source, both in `directory`."""
         target = f"{source}.o"
         self._run(["-c", source, "-o", target, *flags], directory)
+        if not (directory / target).is_file():
+            raise UserError(f"{self.compiler} wrote no object file; --cc has to name a C++ compiler")
         return target
 
     def libraries(self, directory: Path, objects: Sequence[str], name: str) -> str:
@@ -99,7 +102,10 @@ class Toolchain:
 
 
 def _execute(command: Sequence[str], directory: Path | None) -> str:
-    done = subprocess.run(command, cwd=directory, capture_output=True, text=True)
+    try:
+        done = subprocess.run(command, cwd=directory, capture_output=True, text=True)
+    except OSError as error:
+        raise UserError(f"{command[0]} cannot be run: {error.strerror}") from error
     if done.returncode:
         last = "\n".join(done.stderr.strip().splitlines()[-_LAST_LINES:])
         raise UserError(f"{command[0]} failed with exit status {done.returncode}:\n{last}")
