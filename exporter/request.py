@@ -32,6 +32,9 @@ from temport.exporter.streaming.declare import declare_graph_stream, streams_by_
 USUAL: dict[str, Any] = {"batch": "1", "seq": "60", "opset": 20}
 """Of an architecture and a module, where nothing else was asked."""
 
+LARGEST_SEED = 2**63 - 1
+"""As large as the random generators and every reader of a manifest take it."""
+
 
 def called(option: str) -> Any:
     """A field of many values, and the option that gives one of them."""
@@ -84,6 +87,8 @@ def declared(request: ExportRequest) -> tuple[Declaration, nn.Module]:
     sources = (request.arch, request.module, request.onnx, request.live)
     if sum(given is not None for given in sources) != 1:
         raise UserError("give one of --arch, --module and --onnx; `temport list` names the architectures")
+    if not 0 <= request.seed <= LARGEST_SEED:
+        raise UserError(f"--seed {request.seed} is not from 0 to {LARGEST_SEED}")
     if request.weights_layout not in weights.LAYOUTS:
         raise UserError(
             f"--weights-layout {request.weights_layout!r} is unknown; give {' or '.join(weights.LAYOUTS)}"

@@ -5,11 +5,13 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from temport.exporter.declare.own_type import OwnType
 from temport.exporter.declare.structured import annotations_of, parts_of, structured
 from temport.exporter.errors import UserError, did_you_mean
 
@@ -26,7 +28,9 @@ class Called(nn.Module):
              dataclass or a named tuple, it gets one
 
     `returns` says which parts of the result are outputs, as `leaves_in` calls them; None: all.
-    `half_type` is the type of a module that was widened to float32: its float32 results are given in that type.
+    half_type  of a module that was widened to float32: the type that it computes in
+    singles    names of its parameters and buffers that are float32 all the same, as those of a normalisation may be
+    given      the type of each output, by place, where a float32 result has to be converted to it
     """
 
     def __init__(self, model: nn.Module, names: Sequence[str], as_entries: bool = False) -> None:
@@ -36,11 +40,15 @@ class Called(nn.Module):
         self.types = annotations_of(model.forward)
         self.returns: tuple[str, ...] | None = None
         self.half_type: torch.dtype | None = None
+        self.singles: frozenset[str] = frozenset()
+        self.given: dict[str, torch.dtype] = {}
         self.train(model.training)
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         found = dict(self.results(*tensors))
-        return tuple(self._given(found[name]) for name in (found if self.returns is None else self.returns))
+        return tuple(
+            self._given(name, found[name]) for name in (found if self.returns is None else self.returns)
+        )
 
     def results(self, *tensors: Tensor) -> Iterator[tuple[str, Any]]:
         """Everything that `forward` returns, with its place: what is left out may be no tensor."""
@@ -58,17 +66,27 @@ class Called(nn.Module):
                 place = place.setdefault(key, {})
             place[path[-1]] = self._taken(tensor)
         whole = {name: structured(value, self.types.get(name)) for name, value in given.items()}
-        return leaves_in(self.model(*positional, **whole))
+        meaning = OwnType(self.half_type, self._kind(self.half_type)) if self.half_type else nullcontext()
+        with meaning:
+            return leaves_in(self.model(*positional, **whole))
 
-    def _given(self, tensor: Any) -> Any:
-        return tensor.to(self.half_type) if self.half_type and tensor.dtype == torch.float32 else tensor
+    def _given(self, place: str, result: Any) -> Any:
+        return (
+            result.to(self.given.get(place))
+            if place in self.given and result.dtype == torch.float32
+            else result
+        )
 
     def _taken(self, tensor: Tensor) -> Tensor:
         """A half-precision input in the type of the model, where that was widened."""
-        if tensor.dtype in HALVES:
-            kind = next((p.dtype for p in self.model.parameters() if p.is_floating_point()), tensor.dtype)
-            return tensor.to(kind)
-        return tensor
+        return tensor.to(self._kind(tensor.dtype)) if tensor.dtype in HALVES else tensor
+
+    def _kind(self, without: torch.dtype) -> torch.dtype:
+        """The type that the model computes in now; `without` where no parameter says it."""
+        found = (
+            p.dtype for n, p in self.named_parameters() if p.is_floating_point() and n not in self.singles
+        )
+        return next(found, without)
 
 
 def own(module: nn.Module) -> nn.Module:

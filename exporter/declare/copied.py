@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -12,8 +12,10 @@ from torch.overrides import TorchFunctionMode
 from temport.exporter.errors import UserError
 from temport.plugins import first_line
 
+Module = TypeVar("Module", bound=nn.Module)
 
-def copied(module: nn.Module, *types: torch.dtype) -> nn.Module:
+
+def copied(module: Module, *types: torch.dtype) -> Module:
     """The copy, its floating-point tensors converted to each of `types` in turn.
 
     A tensor that was computed from parameters, as weight normalisation or a policy's noise matrix is, is copied as the
@@ -32,7 +34,17 @@ def copied(module: nn.Module, *types: torch.dtype) -> nn.Module:
         ) from error
     for kind in types:
         made.to(kind)
+    if types:
+        _keep_singles(module, made, torch.float32 if types[-1].itemsize < 4 else types[-1])
     return made
+
+
+def _keep_singles(module: nn.Module, made: nn.Module, kind: torch.dtype) -> None:
+    """What is float32 in a half-precision module was rounded with the rest: it becomes what it was, as `kind`."""
+    before = dict(module.state_dict(keep_vars=True))
+    after = dict(made.state_dict(keep_vars=True))
+    for name in getattr(module, "singles", ()):
+        after[name].data = before[name].detach().to(kind, copy=True)
 
 
 class _Numbers(TorchFunctionMode):

@@ -107,9 +107,7 @@ def declare_live(
         check_told(spec.name, spec.dtype, spec.values)
     if twice := next((s.name for s in inputs if [i.name for i in inputs].count(s.name) > 1), None):
         raise UserError(f"two inputs are called {twice}; give each a name of its own")
-    module, precision, notes = widened(module)
-    called, results = _callable(module, inputs)
-    called.half_type = _half_type(precision)
+    called, results, precision, notes = _widened(module, inputs)
     given = output_names(list(results), [spec.name for spec in inputs])
     kept = kept_outputs(list(results), given, names, dropped)
     _check_tensors(results, kept)
@@ -133,29 +131,46 @@ def declare_live(
 
 def called_as(module: nn.Module, declaration: Declaration) -> Called:
     """The module behind the signature that was declared of it."""
-    module, precision, _ = widened(module)
-    called, results = _callable(module, declaration.inputs)
-    called.half_type = _half_type(precision)
+    called, results, _, _ = _widened(module, declaration.inputs)
     if missing := [place for place in declaration.returns if place not in results]:
         raise UserError(f"the module returns no {missing[0]!r}, which the bundle was made of")
     called.returns = declaration.returns
     return called
 
 
-def widened(module: nn.Module) -> tuple[nn.Module, str, tuple[str, ...]]:
-    """A copy in eval mode, a half-precision module in float32; the type that it computed in, and what to tell."""
-    found = {p.dtype for p in (*module.parameters(), *module.buffers()) if p.dtype in HALVES}
-    if not found:
-        return copied(module).eval(), "float32", ()
+def _widened(
+    module: nn.Module, inputs: tuple[TensorSpec, ...]
+) -> tuple[Called, dict[str, Any], str, tuple[str, ...]]:
+    """A copy in eval mode behind a plain signature, a half-precision module in float32; what it returns, by place; the
+    type that it computed in, and what to tell.
+    """
+    held = {name: p for name, p in (*module.named_parameters(), *module.named_buffers())}
+    found = {tensor.dtype for tensor in held.values()} & HALVES.keys()
     if len(found) > 1:
         raise UserError("the module mixes float16 and bfloat16 weights; give it in float32, and --precision")
-    kind = HALVES[found.pop()]
-    told_of = f"the module's weights are {kind}: it is exported from float32 and computes in {kind}"
-    return copied(module, torch.float32).eval(), kind, (told_of,)
+    if not found:
+        called, results = _callable(copied(module).eval(), inputs, None, frozenset())
+        return called, results, "float32", ()
+    half = found.pop()
+    single = frozenset(f"model.{name}" for name, tensor in held.items() if tensor.dtype == torch.float32)
+    called, results = _callable(copied(module, torch.float32).eval(), inputs, half, single)
+    called.given = {place: half for place in results if place not in _singles_given(called, inputs, half)}
+    note = (
+        f"the module's weights are {HALVES[half]}: it is exported from float32 and computes in {HALVES[half]}"
+    )
+    return called, results, HALVES[half], (note,)
 
 
-def _half_type(precision: str) -> torch.dtype | None:
-    return next((kind for kind, name in HALVES.items() if name == precision), None)
+def _singles_given(called: Called, inputs: tuple[TensorSpec, ...], half: torch.dtype) -> list[str]:
+    """Which results are float32 where the module computes in its half type; none where it does not run in that here."""
+    sizes = {axis.name: axis.opt for spec in inputs for axis in spec.axes()}
+    tensors = (t.to(half) if t.is_floating_point() else t for t in drawn(inputs, sizes))
+    try:
+        with torch.no_grad():
+            results = dict(copied(called, half).results(*tensors))
+    except Exception:  # torch on this processor has not every operator in that type
+        return []
+    return [place for place, result in results.items() if getattr(result, "dtype", None) == torch.float32]
 
 
 def read_shape(text: str, axes: Mapping[str, Axis], types: Mapping[str, str] | None = None) -> TensorSpec:
@@ -177,7 +192,9 @@ def read_shape(text: str, axes: Mapping[str, Axis], types: Mapping[str, str] | N
     return TensorSpec(name, dtype, tuple(int(d) if d.isdigit() else axes[d] for d in dims), values)
 
 
-def _callable(module: nn.Module, inputs: tuple[TensorSpec, ...]) -> tuple[Called, dict[str, Any]]:
+def _callable(
+    module: nn.Module, inputs: tuple[TensorSpec, ...], half_type: torch.dtype | None, singles: frozenset[str]
+) -> tuple[Called, dict[str, Any]]:
     """The module as it can be called with these inputs, and what it returns, by place."""
     names = [spec.name for spec in inputs]
     sizes = {axis.name: axis.opt for spec in inputs for axis in spec.axes()}
@@ -186,6 +203,7 @@ def _callable(module: nn.Module, inputs: tuple[TensorSpec, ...]) -> tuple[Called
     failure: BaseException | None = None
     for as_entries in (*ways, *([True] if entries else [])):
         called = Called(module, names, as_entries)
+        called.half_type, called.singles = half_type, singles
         try:
             with torch.no_grad():
                 return called, dict(called.results(*drawn(inputs, sizes)))

@@ -34,10 +34,13 @@ class TorchSession(Closing):
     ) -> None:
         import torch
 
+        from temport.exporter.declare.call import Called
         from temport.exporter.declare.copied import copied
 
         self.dtype = getattr(torch, dtype)
         self.module = copied(module, getattr(torch, rounded), self.dtype).eval()
+        if isinstance(self.module, Called) and self.dtype == torch.float32:
+            self.module.given = {}  # a half-precision module that computes in float32 rounds nothing at its end either
         self.declaration, self.threads = declaration, threads
         self.version = f"torch {torch.__version__}"
 
