@@ -69,6 +69,8 @@ typedef struct temport_engine {
   size_t (*saved_bytes)(const int64_t* sizes);
   temport_engine_code (*save)(const void* memory, const int64_t* sizes, int64_t entry, void* saved);
   temport_engine_code (*restore)(void* memory, const int64_t* sizes, int64_t entry, const void* saved, size_t bytes);
+  /* `weight_bytes` constants of the library, which all instances read: for who wants to lock them in memory. */
+  const void* weights;
 } temport_engine;
 
 #ifndef TEMPORT_ENGINE_EXPORT

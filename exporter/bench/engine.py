@@ -17,7 +17,7 @@ from temport.exporter.bench.contest import Row, contest, largest_difference
 from temport.exporter.bench.engine_chart import chart
 from temport.exporter.bench.engine_contenders import BASE, CONTENDERS, OURS, Subjected, absent
 from temport.exporter.bench.files import write_pair
-from temport.exporter.bench.machine import read_bandwidth
+from temport.exporter.bench.machine import peak_flops, read_bandwidth
 from temport.exporter.bench.model_contenders import make_inputs
 from temport.exporter.bench.model_stream import TOLERANCE, WARM_FRAMES, WINDOW, weight_bytes
 from temport.exporter.build import build, save
@@ -82,7 +82,9 @@ class Result:
     """Times of one model by every contender, at batch 1 on one thread.
 
     parameters  of the model
-    floor       seconds in which what every run reads of its weights is read once at the measured bandwidth
+    floor       seconds in which what every run reads of its weights is read once at the measured bandwidth, or that
+                its products take at the measured peak of the arithmetic, whichever is longer
+    bound       "reads" or "arithmetic", by which of them is the floor
     left_out    contender -> why it has no time
     engine      its entry of engine.json
     """
@@ -90,6 +92,7 @@ class Result:
     model: Model
     parameters: int
     floor: float
+    bound: str
     rows: tuple[Row, ...]
     left_out: dict[str, str]
     engine: dict[str, Any]
@@ -132,7 +135,7 @@ def run(
 
 
 def _measure(model: Model, work: Path, names: Sequence[str], seconds: float) -> Result:
-    subject = _subject(model, work / "model")
+    subject, flops = _subject(model, work / "model")
     truth = subject.truth
     rows, left_out = contest(
         names,
@@ -144,25 +147,29 @@ def _measure(model: Model, work: Path, names: Sequence[str], seconds: float) -> 
         seconds=seconds,
     )
     read = weight_bytes(onnx.load(subject.file))
+    floors = {"reads": read / read_bandwidth(read, 1), "arithmetic": flops / peak_flops()}
+    bound = max(floors, key=floors.__getitem__)
     return Result(
         model,
         sum(p.numel() for p in subject.module.parameters()),
-        read / read_bandwidth(read, 1),
+        floors[bound],
+        bound,
         tuple(rows),
         left_out,
         native_entry(subject.bundle),
     )
 
 
-def _subject(model: Model, folder: Path) -> Subjected:
-    """The exported model with its engine, warm, and what float64 says of that input."""
+def _subject(model: Model, folder: Path) -> tuple[Subjected, float]:
+    """The exported model with its engine, warm, and what float64 says of that input; its floating-point operations."""
     folder.mkdir()
     declaration, module, _ = declare(model.arch, model.settings, seq=str(WINDOW))
     called: torch.nn.Module = module
     if model.frame:
         declaration = declare_stream(declaration, module)
         called = step_model(module, declaration)
-    save(build(module, declaration), folder / "model.onnx", external_data=False)
+    built = build(module, declaration)
+    save(built, folder / "model.onnx", external_data=False)
     report = build_native(folder, "bench", declaration, NativeOptions())
     enter(folder / REPORT_FILE, report.to_json())
     subject = Subjected(declaration, folder, {}, called.float().eval(), np.empty(0))
@@ -171,7 +178,8 @@ def _subject(model: Model, folder: Path) -> Subjected:
     with torch.no_grad():
         found = called.double()(*(t.double() if t.is_floating_point() else t for t in tensors))
     called.float()
-    return replace(subject, truth=(found[0] if isinstance(found, tuple | list) else found).numpy())
+    truth = (found[0] if isinstance(found, tuple | list) else found).numpy()
+    return replace(subject, truth=truth), sum((built.flops["exported"] or {}).values())
 
 
 def _warm(subject: Subjected) -> Arrays:

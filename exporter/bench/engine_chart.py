@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def chart(results: Sequence[Result]) -> str:
-    """One SVG document; the red line is the time in which the weights are read once."""
+    """One SVG document; the red line is the floor: weights read once, or products at the peak."""
     return panels([_panel(result) for result in results])
 
 

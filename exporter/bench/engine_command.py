@@ -59,7 +59,7 @@ def _print(result: Result, console: Output) -> None:
     console.print(
         table(
             f"{result.model.name} parameters ({result.parameters}); {BASE} / engine {base / ours:.1f}, engine / floor "
-            f"{ours / result.floor:.2f}",
+            f"of {result.bound} {ours / result.floor:.2f}",
             result.rows,
             {
                 "": lambda row: row.name,

@@ -1,5 +1,6 @@
 #include "native_engine.h"
 
+#include "huge_pages.h"
 #include "json.h"
 #include "memory_library.h"
 #include "native/processor.h"
@@ -94,6 +95,7 @@ Result<std::shared_ptr<const temport_engine>> load_engine(const BundleDirectory&
   if (auto ours = check_origin(bundle, entry.file, engine->isa, engine->model, engine->temport); !ours) return ours.error();
   if (auto same = check_engine(*engine, bundle.manifest().signature); !same)
     return refused(path + " is refused: " + same.error().message);
+  if (engine->weight_bytes >= kLeastForHugePages) move_to_huge_pages(engine->weights, engine->weight_bytes);
   return std::shared_ptr<const temport_engine>(*std::move(library), engine);
 }
 

@@ -21,6 +21,7 @@ from temport.exporter.declare import sizes
 from temport.exporter.errors import UserError
 from temport.exporter.native.isa import ISAS
 from temport.exporter.version import version
+from temport.huge_pages import LEAST, move_to_huge_pages
 
 Array = npt.NDArray[Any]
 ABI = 1
@@ -70,6 +71,10 @@ class _Table(ctypes.Structure):
         ("run", ctypes.CFUNCTYPE(ctypes.c_int, _P, _P, _P, _P, ctypes.c_uint32)),
         ("load", ctypes.CFUNCTYPE(None, _P, _P, _P)),
         ("store", ctypes.CFUNCTYPE(None, _P, _P, _P)),
+        ("saved_bytes", _P),
+        ("save", _P),
+        ("restore", _P),
+        ("weights", _P),
     ]
 
 
@@ -105,6 +110,8 @@ class Engine:
             raise UserError(
                 f"the engine has version {self._table.abi} of the C interface, and this is {ABI}; export it again"
             )
+        if self._table.weight_bytes >= LEAST:
+            move_to_huge_pages(self._table.weights, self._table.weight_bytes)
         self.isa, self.version = self._table.isa.decode(), f"temport {self._table.temport.decode()}"
         self.axes = [self._table.axis[i] for i in range(self._table.axis_count)]
         self.inputs, self.outputs, self.states = (
