@@ -57,7 +57,7 @@ def joined_inputs(step: Step, node: ir.Node, joined: Status) -> list[ir.Value | 
 
 def settled(status: Timed) -> Timed:
     """What is held where nothing is held early."""
-    return replace(status, delay=max(status.delay, 0))
+    return replace(status, delay=max(status.delay, 0), lead=None)
 
 
 def whole_inputs(

@@ -11,6 +11,7 @@ import onnx_ir as ir
 
 from temport.exporter.graph.edit import named
 from temport.exporter.graph.evaluate_part import Part, UnknownPart
+from temport.exporter.streaming.counted import Counting
 from temport.exporter.streaming.shapes import TIME, Size, along_time, axes_of_time, times_batch
 from temport.exporter.streaming.states import reshaped
 from temport.exporter.streaming.step import Step
@@ -64,6 +65,9 @@ def in_frame(step: Step, node: ir.Node, value: ir.Value, delay: int) -> ir.Value
     if len(axes) > 1:
         step.refuse(node, "compares each frame with each other")
     (axis,) = axes
+    counting = Counting(step, delay, lambda given: always(step, node, given)).counted(value)
+    if counting is not None:
+        return _placed(step, node, value, counting, axis)
     table = _table(step, node, value, axis)
     if (
         all(np.array_equal(table[:1], table[i : i + 1]) for i in (1, len(table) // 2, len(table) - 1))
@@ -86,10 +90,27 @@ def _table(step: Step, node: ir.Node, value: ir.Value, axis: int) -> Array:
 
 def _row(step: Step, node: ir.Node, value: ir.Value, table: Array, axis: int, delay: int) -> ir.Value:
     """`table[position]` for each stream, with as many axes as the node's output."""
+    rows = step.constant(named(value, "by_position"), table.reshape(len(table), -1), table.dtype)
+    index = step.frames(delay)
+    if delay > 0:
+        index = step.add("Max", [index, step.integers(0)], [step.batch, 1], f"{index.name}/from_0")
+    index = step.add(
+        "Min", [index, step.integers(len(table) - 1)], [step.batch, 1], f"{index.name}/to_{len(table) - 1}"
+    )
+    width = table.size // len(table)
+    row = step.add("Gather", [rows, index], [step.batch, 1, width], named(value, "row"), {"axis": 0})
+    return _placed(step, node, value, row, axis)
+
+
+def _placed(step: Step, node: ir.Node, value: ir.Value, row: ir.Value, axis: int) -> ir.Value:
+    """A row for each stream, its batch in front, on the axes that node's output has."""
     output = node.outputs[0]
     assert output.shape is not None and value.shape is not None
     rank, own = len(output.shape), len(value.shape)
-    sizes: list[Size] = [*[1] * (rank - own), *np.moveaxis(table[:1], 0, axis).shape]
+    sizes: list[Size] = [
+        *[1] * (rank - own),
+        *(1 if i == axis or not isinstance(d, int) else d for i, d in enumerate(value.shape)),
+    ]
     place = next(
         (
             i
@@ -102,15 +123,6 @@ def _row(step: Step, node: ir.Node, value: ir.Value, table: Array, axis: int, de
         if sizes[place] != 1:
             step.refuse(node, "takes positions where batch and other axes are one")
         sizes[place] = step.batch
-    rows = step.constant(named(value, "by_position"), table.reshape(len(table), -1), table.dtype)
-    index = step.frames(delay)
-    if delay > 0:
-        index = step.add("Max", [index, step.integers(0)], [step.batch, 1], f"{index.name}/from_0")
-    index = step.add(
-        "Min", [index, step.integers(len(table) - 1)], [step.batch, 1], f"{index.name}/to_{len(table) - 1}"
-    )
-    width = int(rows.const_value.size // len(table)) if rows.const_value is not None else 1
-    row = step.add("Gather", [rows, index], [step.batch, 1, width], named(value, "row"), {"axis": 0})
     if place == 0 or step.batch == 1:
         return reshaped(step, row, sizes, named(value, "in_frame"))
     front: Sequence[Size] = [step.batch, *(s for i, s in enumerate(sizes) if i != place)]
