@@ -189,11 +189,11 @@ class _Rewriting:
         if after is None and old.shape is not None and len(old.shape) == 3 and self.plain.perm is None:
             after = old
         result = ir.Value(name=named(old, "attended"), type=old.type, shape=ir.Shape(list(shape)))
-        made = ir.node(
+        op = ir.node(
             "OnlineSoftmaxAttention", inputs, attributes, domain=DOMAIN, outputs=[result], name=node.name
         )
-        keep_layer(made, layer_of(node))
-        self.graph.insert_before(node, made)
+        keep_layer(op, layer_of(node))
+        self.graph.insert_before(node, op)
         if after is None:
             replace(self.graph, node, self._by_head(result, old))
         else:
