@@ -21,6 +21,10 @@ Constant = Callable[[ir.Value], np.ndarray | None]
 """What a value is at all lengths; None where it follows the length."""
 
 
+COUNTED = ""
+"""In the place of sizes to go with: the batch stands in front of its own axes."""
+
+
 class Counting:
     """Values of sizes alone at the entry that is held with `delay`, as far as they are counted.
 
@@ -35,15 +39,20 @@ class Counting:
         node = value.producer()
         if node is None or value.shape is None or not is_standard(node) or value.dtype is None:
             return None
-        if node.op_type == "Range":
-            return self._range(node, value)
-        if operators.of(node).elementwise:
-            return self._each(node, value)
-        if node.op_type == "Unsqueeze":
-            return self._unsqueezed(node, value)
-        if node.op_type == "Concat":
-            return self._joined(node, value)
-        return None
+        key = (value, self.delay, COUNTED)
+        if key not in self.step.in_frame:
+            if node.op_type == "Range":
+                here = self._range(node, value)
+            elif operators.of(node).elementwise:
+                here = self._each(node, value)
+            elif node.op_type == "Unsqueeze":
+                here = self._unsqueezed(node, value)
+            else:
+                here = self._joined(node, value) if node.op_type == "Concat" else None
+            if here is None:
+                return None
+            self.step.in_frame[key] = here
+        return self.step.in_frame[key]
 
     def _range(self, node: ir.Node, value: ir.Value) -> ir.Value | None:
         start, limit, delta = node.inputs

@@ -55,6 +55,13 @@ def always(step: Step, node: ir.Node, value: ir.Value) -> Array | None:
 
 def in_frame(step: Step, node: ir.Node, value: ir.Value, delay: int) -> ir.Value:
     """What a value of sizes alone is in the frame that is held with `delay`, for node's first output to broadcast."""
+    key = (value, delay, str(node.outputs[0].shape))
+    if key not in step.in_frame:
+        step.in_frame[key] = _in_frame(step, node, value, delay)
+    return step.in_frame[key]
+
+
+def _in_frame(step: Step, node: ir.Node, value: ir.Value, delay: int) -> ir.Value:
     shape = list(value.shape or ())
     constant = always(step, node, value)
     if constant is not None:

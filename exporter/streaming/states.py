@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import onnx_ir as ir
 
+from temport.exporter.graph import operators
 from temport.exporter.graph.edit import TO_THE_END
 from temport.exporter.streaming.shapes import Size, times_batch
 from temport.exporter.streaming.status import Timed
@@ -145,11 +146,22 @@ def in_front(step: Step, here: ir.Value, delay: int, count: int, name: str) -> i
 
 def reshaped(step: Step, value: ir.Value, dims: Sequence[Size], name: str) -> ir.Value:
     """The same elements in these sizes, of which one at most is open."""
-    if value.shape is not None and list(value.shape) == list(dims):
-        return value
+    same = had_before(value, dims)
+    if same is not None:
+        return same
     numbers = [d if isinstance(d, int) else -1 for d in dims]
     assert numbers.count(-1) <= 1, f"{dims} has two open sizes"
     return step.add("Reshape", [value, step.integers(*numbers)], list(dims), name)
+
+
+def had_before(value: ir.Value, dims: Sequence[Size]) -> ir.Value | None:
+    """The value, or one that it was renamed from, that has these sizes."""
+    while value.shape is None or list(value.shape) != list(dims):
+        node = value.producer()
+        if node is None or not operators.of(node).renames or node.inputs[0] is None:
+            return None
+        value = node.inputs[0]
+    return value
 
 
 def _to_front(step: Step, node: ir.Node | None, dims: Sequence[Size]) -> list[int]:

@@ -13,7 +13,7 @@ from temport.exporter.graph.operator_row import Along
 from temport.exporter.streaming.joining import join, joined_inputs, settled, sizes, whole_inputs
 from temport.exporter.streaming.rules.reduced import reduced_frames
 from temport.exporter.streaming.shapes import Size, along_time, extra, of_one_frame, times_batch
-from temport.exporter.streaming.states import reshaped
+from temport.exporter.streaming.states import had_before, reshaped
 from temport.exporter.streaming.status import Fixed, OfSizes, Timed
 from temport.exporter.streaming.step import Step
 
@@ -175,18 +175,13 @@ def renamed(step: Step, node: ir.Node) -> None:
         status = replace(settled(status), axis=axis, merged=merged)
     dims = step.shape(output, status)
     here = step.held(first)
-    if node.op_type == "Squeeze" and isinstance(status, Timed) and len(node.inputs) > 1:
+    new = had_before(here, dims)
+    if new is None and node.op_type in ("Squeeze", "Unsqueeze") and len(node.inputs) > 1:
         step.copy(node, [here, *(step.raw(v) for v in node.inputs[1:] if v is not None)], status)
         return
-    if node.op_type == "Unsqueeze":
-        step.copy(node, [here, *(step.raw(v) for v in node.inputs[1:] if v is not None)], status)
-        return
-    new = (
-        reshaped(step, here, dims, output.name or "renamed")
-        if sum(not isinstance(d, int) for d in dims) <= 1
-        else step.add("Reshape", [here, sizes(step, dims)], dims, output.name or "renamed")
-    )
-    step.give(output, new, status)
+    if new is None and sum(not isinstance(d, int) for d in dims) > 1:
+        new = step.add("Reshape", [here, sizes(step, dims)], dims, output.name or "renamed")
+    step.give(output, new or reshaped(step, here, dims, output.name or "renamed"), status)
 
 
 def _renamed_axis(step: Step, node: ir.Node, status: Timed) -> tuple[int, bool]:
