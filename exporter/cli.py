@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from temport.exporter.bench.deploy_command import bench_deploy
+from temport.exporter.bench.drift_command import bench_drift
 from temport.exporter.bench.engine_command import bench_engine
 from temport.exporter.bench.engines_command import bench_engines
 from temport.exporter.bench.gpu_command import bench_gpu
@@ -43,6 +44,7 @@ bench.command("gpu")(bench_gpu)
 bench.command("engine")(bench_engine)
 bench.command("engines")(bench_engines)
 bench.command("deploy")(bench_deploy)
+bench.command("drift")(bench_drift)
 app.command("certify")(certify)
 
 

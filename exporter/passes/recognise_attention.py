@@ -21,6 +21,7 @@ from temport.exporter.declare.declaration import Declaration
 from temport.exporter.graph.by_head import Columns, columns_behind, rows_after
 from temport.exporter.graph.edit import cut, initializer, insert, named, replace
 from temport.exporter.graph.evaluate_part import Sizes, sample_sizes
+from temport.exporter.graph.layers import keep_layer, layer_of
 from temport.exporter.graph.plain_attention import Operand, PlainAttention, hindrance
 from temport.exporter.graph.prove_mask import Proved, Unproved, prove
 from temport.exporter.passes.notes import Notes
@@ -188,12 +189,11 @@ class _Rewriting:
         if after is None and old.shape is not None and len(old.shape) == 3 and self.plain.perm is None:
             after = old
         result = ir.Value(name=named(old, "attended"), type=old.type, shape=ir.Shape(list(shape)))
-        self.graph.insert_before(
-            node,
-            ir.node(
-                "OnlineSoftmaxAttention", inputs, attributes, domain=DOMAIN, outputs=[result], name=node.name
-            ),
+        op = ir.node(
+            "OnlineSoftmaxAttention", inputs, attributes, domain=DOMAIN, outputs=[result], name=node.name
         )
+        keep_layer(op, layer_of(node))
+        self.graph.insert_before(node, op)
         if after is None:
             replace(self.graph, node, self._by_head(result, old))
         else:

@@ -25,7 +25,7 @@ def join(step: Step, node: ir.Node, rank: int, values: Sequence[ir.Value | None]
             step.refuse(node, "joins the last frame with every position")
         if by_position:
             return Timed(rank - len(by_position[0].shape or ()) + (_frames(by_position[0]) or 0))
-        return Last(max(s.begins for s in last), joined_late(last)) if last else Fixed()
+        return Last(max(s.begins for s in last), late=joined_late(last)) if last else Fixed()
     axes = {rank - len(v.shape or ()) + s.axis for v, s in timed.items()}
     if len(axes) > 1:
         step.refuse(node, "compares each frame with each other")
@@ -57,7 +57,7 @@ def joined_inputs(step: Step, node: ir.Node, joined: Status) -> list[ir.Value | 
 
 def settled(status: Timed) -> Timed:
     """What is held where nothing is held early."""
-    return replace(status, delay=max(status.delay, 0))
+    return replace(status, delay=max(status.delay, 0), lead=None)
 
 
 def whole_inputs(

@@ -11,6 +11,7 @@ import onnx_ir as ir
 
 from temport.exporter.graph.edit import named
 from temport.exporter.graph.evaluate_part import Part, UnknownPart
+from temport.exporter.streaming.counted import Counting
 from temport.exporter.streaming.shapes import TIME, Size, along_time, axes_of_time, times_batch
 from temport.exporter.streaming.states import reshaped
 from temport.exporter.streaming.step import Step
@@ -54,6 +55,13 @@ def always(step: Step, node: ir.Node, value: ir.Value) -> Array | None:
 
 def in_frame(step: Step, node: ir.Node, value: ir.Value, delay: int) -> ir.Value:
     """What a value of sizes alone is in the frame that is held with `delay`, for node's first output to broadcast."""
+    key = (value, delay, str(node.outputs[0].shape))
+    if key not in step.in_frame:
+        step.in_frame[key] = _in_frame(step, node, value, delay)
+    return step.in_frame[key]
+
+
+def _in_frame(step: Step, node: ir.Node, value: ir.Value, delay: int) -> ir.Value:
     shape = list(value.shape or ())
     constant = always(step, node, value)
     if constant is not None:
@@ -64,6 +72,9 @@ def in_frame(step: Step, node: ir.Node, value: ir.Value, delay: int) -> ir.Value
     if len(axes) > 1:
         step.refuse(node, "compares each frame with each other")
     (axis,) = axes
+    counting = Counting(step, delay, lambda given: always(step, node, given)).counted(value)
+    if counting is not None:
+        return _placed(step, node, value, counting, axis)
     table = _table(step, node, value, axis)
     if (
         all(np.array_equal(table[:1], table[i : i + 1]) for i in (1, len(table) // 2, len(table) - 1))
@@ -71,7 +82,8 @@ def in_frame(step: Step, node: ir.Node, value: ir.Value, delay: int) -> ir.Value
     ):
         row = np.moveaxis(table[:1], 0, axis)
         return step.constant(named(value, "always"), row, row.dtype)
-    return by_position(step, node, value.name or "positions", table, axis, delay)
+    step.limits.append((len(table), AFTER_TABLE))
+    return by_position(step, node, value, table, axis, delay)
 
 
 def _table(step: Step, node: ir.Node, value: ir.Value, axis: int) -> Array:
@@ -83,55 +95,29 @@ def _table(step: Step, node: ir.Node, value: ir.Value, axis: int) -> Array:
     return longest
 
 
-def by_position(step: Step, node: ir.Node, name: str, table: Array, axis: int, delay: int) -> ir.Value:
-    """`table[position]` for each stream, with as many axes as the node's output.
-
-    table  by position, time in front; in the value that is made, time is on `axis`
-    """
+def by_position(step: Step, node: ir.Node, value: ir.Value, table: Array, axis: int, delay: int) -> ir.Value:
+    """`table[position]` for each stream, with as many axes as the node's output."""
+    rows = step.constant(named(value, "by_position"), table.reshape(len(table), -1), table.dtype)
     index = step.frames(delay)
     if delay > 0:
         index = step.add("Max", [index, step.integers(0)], [step.batch, 1], f"{index.name}/from_0")
-    line = _line(table)
-    if line is not None:
-        row = _counted(step, f"{name}/counted", index, *line, table.dtype)
-        return _placed(step, node, f"{name}/in_frame", row, table, axis)
-    step.limits.append((len(table), AFTER_TABLE))
-    rows = step.constant(f"{name}/by_position", table.reshape(len(table), -1), table.dtype)
-    last = len(table) - 1
-    index = step.add("Min", [index, step.integers(last)], [step.batch, 1], f"{index.name}/to_{last}")
+    index = step.add(
+        "Min", [index, step.integers(len(table) - 1)], [step.batch, 1], f"{index.name}/to_{len(table) - 1}"
+    )
     width = table.size // len(table)
-    row = step.add("Gather", [rows, index], [step.batch, 1, width], f"{name}/row", {"axis": 0})
-    return _placed(step, node, f"{name}/in_frame", row, table, axis)
+    row = step.add("Gather", [rows, index], [step.batch, 1, width], named(value, "row"), {"axis": 0})
+    return _placed(step, node, value, row, axis)
 
 
-def _line(table: Array) -> tuple[int, int] | None:
-    """`(a, b)` where entry n is the whole number `a * n + b`: it is counted, however long the stream is."""
-    if table.size != len(table) or len(table) < 3:
-        return None
-    numbers = table.reshape(-1)
-    if table.dtype.kind not in "if" or not (np.mod(numbers, 1) == 0).all():
-        return None
-    a, b = int(numbers[1] - numbers[0]), int(numbers[0])
-    return (a, b) if (numbers == a * np.arange(len(numbers)) + b).all() else None
-
-
-def _counted(step: Step, name: str, index: ir.Value, a: int, b: int, dtype: Any) -> ir.Value:
-    if a != 1:
-        index = step.add("Mul", [index, step.integers(a)], [step.batch, 1], f"{name}/times_{a}")
-    if b:
-        index = step.add("Add", [index, step.integers(b)], [step.batch, 1], f"{name}/and_{b}")
-    kind = ir.DataType.from_numpy(np.dtype(dtype))
-    if kind == ir.DataType.INT64:
-        return index
-    return step.add("Cast", [index], [step.batch, 1], name, {"to": kind.value}, dtype=kind)
-
-
-def _placed(step: Step, node: ir.Node, name: str, row: ir.Value, table: Array, axis: int) -> ir.Value:
-    """A row `[batch, 1, ...]` with the batch where the node's output has it."""
+def _placed(step: Step, node: ir.Node, value: ir.Value, row: ir.Value, axis: int) -> ir.Value:
+    """A row for each stream, its batch in front, on the axes that node's output has."""
     output = node.outputs[0]
-    assert output.shape is not None
-    rank, own = len(output.shape), table.ndim
-    sizes: list[Size] = [*[1] * (rank - own), *np.moveaxis(table[:1], 0, axis).shape]
+    assert output.shape is not None and value.shape is not None
+    rank, own = len(output.shape), len(value.shape)
+    sizes: list[Size] = [
+        *[1] * (rank - own),
+        *(1 if i == axis or not isinstance(d, int) else d for i, d in enumerate(value.shape)),
+    ]
     place = next(
         (
             i
@@ -145,11 +131,11 @@ def _placed(step: Step, node: ir.Node, name: str, row: ir.Value, table: Array, a
             step.refuse(node, "takes positions where batch and other axes are one")
         sizes[place] = step.batch
     if place == 0 or step.batch == 1:
-        return reshaped(step, row, sizes, name)
+        return reshaped(step, row, sizes, named(value, "in_frame"))
     front: Sequence[Size] = [step.batch, *(s for i, s in enumerate(sizes) if i != place)]
-    row = reshaped(step, row, front, f"{name}/batch_first")
+    row = reshaped(step, row, front, named(value, "batch_first"))
     perm = [*range(1, place + 1), 0, *range(place + 1, rank)]
-    return step.add("Transpose", [row], sizes, name, {"perm": perm})
+    return step.add("Transpose", [row], sizes, named(value, "in_frame"), {"perm": perm})
 
 
 def _at(step: Step, node: ir.Node, value: ir.Value, frames: int) -> Array:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import onnx_ir as ir
 
+from temport.exporter.graph import operators
 from temport.exporter.graph.edit import TO_THE_END
 from temport.exporter.streaming.shapes import Size, times_batch
 from temport.exporter.streaming.status import Timed
@@ -23,16 +24,25 @@ def later(step: Step, value: ir.Value, status: Timed, frames: int) -> ir.Value:
         step.refuse(node, "depends on the last frame at every frame, and an earlier one of it is needed")
     if status.merged:
         step.refuse(node, "joins batch and frames, and an earlier frame of it is needed")
-    together = ring(step, node, here, status.axis, frames, "earlier", 0)
+    lead = status.lead if status.delay < 0 else None
+    together = ring(step, node, here, status.axis, frames, "earlier", 0, lead)
     return part(step, together, status.axis, 0, 1, f"{value.name}/later_{frames}")
 
 
 def ring(
-    step: Step, node: ir.Node, here: ir.Value, axis: int, frames: int, what: str, delay: int
+    step: Step,
+    node: ir.Node,
+    here: ir.Value,
+    axis: int,
+    frames: int,
+    what: str,
+    delay: int,
+    lead: ir.Value | None = None,
 ) -> ir.Value:
-    """The last `frames` of what is held and this one, oldest first, along `axis`; before the first come zeros.
+    """The last `frames` of what is held and this one, oldest first, along `axis`.
 
     delay  of what is held: what comes before entry 0 is not kept
+    lead   what comes before the first that is held; None: zeros
     """
     assert here.shape is not None and here.dtype is not None
     step.kept = max(step.kept, frames)
@@ -40,6 +50,19 @@ def ring(
     kept_dims: list[Size] = [frames if i == axis else dim for i, dim in enumerate(dims)]
     before, as_kept = stored(step, node, kept_dims, here.dtype, what)
     name = f"{here.name}/{what}"
+    if lead is not None:
+        ages = step.integers(*range(frames, 0, -1))
+        early = step.add(
+            "Less", [step.frames(), ages], [step.batch, frames], f"{name}/early", dtype=ir.DataType.BOOL
+        )
+        place = _batch_place(step, kept_dims)
+        if place > axis:
+            early = step.add(
+                "Transpose", [early], [frames, step.batch], f"{name}/early/turned", {"perm": [1, 0]}
+            )
+        sizes = [frames if i == axis else step.batch if i == place else 1 for i in range(len(dims))]
+        early = reshaped(step, early, sizes, f"{name}/early/axes")
+        as_kept = step.add("Where", [early, lead, as_kept], kept_dims, f"{name}/led", dtype=here.dtype)
     together = step.add(
         "Concat",
         [as_kept, here],
@@ -114,7 +137,7 @@ def in_front(step: Step, here: ir.Value, delay: int, count: int, name: str) -> i
         dtype=ir.DataType.BOOL,
     )
     rank = len(here.shape)
-    place = 0 if step.batch == 1 else next(i for i, d in enumerate(here.shape) if d == step.batch)
+    place = _batch_place(step, list(here.shape))
     if rank == 2 and place == 0:
         return first
     dims = [step.batch if i == place else 1 for i in range(rank)]
@@ -123,11 +146,22 @@ def in_front(step: Step, here: ir.Value, delay: int, count: int, name: str) -> i
 
 def reshaped(step: Step, value: ir.Value, dims: Sequence[Size], name: str) -> ir.Value:
     """The same elements in these sizes, of which one at most is open."""
-    if value.shape is not None and list(value.shape) == list(dims):
-        return value
+    same = had_before(value, dims)
+    if same is not None:
+        return same
     numbers = [d if isinstance(d, int) else -1 for d in dims]
     assert numbers.count(-1) <= 1, f"{dims} has two open sizes"
     return step.add("Reshape", [value, step.integers(*numbers)], list(dims), name)
+
+
+def had_before(value: ir.Value, dims: Sequence[Size]) -> ir.Value | None:
+    """The value, or one that it was renamed from, that has these sizes."""
+    while value.shape is None or list(value.shape) != list(dims):
+        node = value.producer()
+        if node is None or not operators.of(node).renames or node.inputs[0] is None:
+            return None
+        value = node.inputs[0]
+    return value
 
 
 def _to_front(step: Step, node: ir.Node | None, dims: Sequence[Size]) -> list[int]:
@@ -140,6 +174,11 @@ def _to_front(step: Step, node: ir.Node | None, dims: Sequence[Size]) -> list[in
         assert node is not None
         step.refuse(node, "keeps earlier frames of a value that has no batch")
     return [place, *(i for i in order if i != place)]
+
+
+def _batch_place(step: Step, dims: Sequence[Size]) -> int:
+    """The axis of the batch in a value of these sizes."""
+    return 0 if step.batch == 1 else next(i for i, d in enumerate(dims) if d == step.batch)
 
 
 def _maker(step: Step, value: ir.Value) -> ir.Node:

@@ -37,6 +37,7 @@ class Timed:
 
     axis    in the sequence graph and in the step graph
     merged  the axis holds the frames of all batch entries; in the step graph the batch is left of it
+    lead    what stands for those entries where they are no zeros, with time of size 1
     newest  every entry depends on the last frame, or on all of them, so only the last entry means anything
     late    the node that makes it later than the frames that come
     """
@@ -46,6 +47,7 @@ class Timed:
     merged: bool = False
     newest: bool = False
     late: Late | None = None
+    lead: ir.Value | None = None
 
 
 @dataclass(frozen=True)
@@ -53,10 +55,12 @@ class Last:
     """It is of the last frame, and of those before it: what the model gives for the frames so far.
 
     begins  how many frames come before there is one
+    kept    it is of the first frames alone, so it stays as it is
     late    the node that makes it of all frames, so that what it joins cannot be given frame by frame
     """
 
     begins: int = 0
+    kept: bool = False
     late: Late | None = None
 
 

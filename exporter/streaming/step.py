@@ -48,6 +48,8 @@ class Step:
         """For how many frames a stream gives what the model gives, and what happens then."""
         self._values: dict[ir.Value, ir.Value] = {}
         self._statuses: dict[ir.Value, Status] = {}
+        self.in_frame: dict[tuple[ir.Value, int, str], ir.Value] = {}
+        """What values of sizes alone are in a frame, by their delay and the sizes that they go with."""
         self._held: dict[tuple[ir.Value, int], ir.Value] = {}
         self._names: set[str] = set()
         first = declaration.inputs[0].onnx_shape()[0]

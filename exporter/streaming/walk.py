@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import onnx_ir as ir
-from onnx_ir.passes import common
 
 from temport.exporter.declare.declaration import AFTER, Axis, Declaration, TensorSpec
 from temport.exporter.errors import UserError
@@ -17,6 +16,7 @@ from temport.exporter.streaming.states import in_front
 from temport.exporter.streaming.status import Fixed, Last, OfSizes, Timed
 from temport.exporter.streaming.step import Step, joined_late
 from temport.exporter.trace.clean import clean
+from temport.exporter.trace.fold_constants import fold_constants
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def step_graph(model: ir.Model, declaration: Declaration, horizon: int, delay: i
         kept.name = AFTER + state.name
         step.graph.outputs.append(kept)
     made = ir.Model(step.graph, ir_version=model.ir_version)
-    common.RemoveUnusedNodesPass()(made)
+    fold_constants(made)
     clean(made)
     return StepGraph(
         made,
@@ -112,7 +112,7 @@ def _visit(step: Step, node: ir.Node) -> None:
         rule_of(node)(step, node)
     else:
         lasts = [s for s in given if isinstance(s, Last)]
-        status = Last(max(s.begins for s in lasts), joined_late(lasts)) if lasts else Fixed()
+        status = Last(max(s.begins for s in lasts), late=joined_late(lasts)) if lasts else Fixed()
         step.copy(node, [None if v is None else step.raw(v) for v in node.inputs], status)
 
 

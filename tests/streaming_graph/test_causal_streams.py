@@ -41,7 +41,7 @@ def made(name: str, causal: bool, delay: int = 0) -> tuple[Declaration, torch.nn
         return case.build(causal)
 
     declaration, module = declare_factory(build, "m.py:make", case.shapes, batch=str(BATCH), seq="1:9:64")
-    model, _ = sequence_graph(module, declaration)
+    model = sequence_graph(module, declaration)
     return declaration, own(module).double().eval(), step_graph(model, declaration, HORIZON, delay)
 
 

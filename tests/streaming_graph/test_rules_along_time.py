@@ -32,6 +32,10 @@ CAUSAL = {
         {"w": weight(4, 4, 3), "zero": integers(0), "minus": integers(-2), "two": integers(2)},
     ),
     "conv after a pad": (C + "{u = Pad (x, p) y = Conv (u, w)}", {**KERNEL, "p": integers(0, 0, 2, 0, 0, 0)}),
+    "conv after padding that went through a sigmoid": (
+        "f (float[batch, 4, seq] x) => (float[batch, 4, seq] y) {u = Pad (x, p) v = Sigmoid (u) y = Conv (v, w)}",
+        {**KERNEL, "p": integers(0, 0, 2, 0, 0, 0)},
+    ),
     "conv without padding": (
         "f (float[batch, 4, seq] x) => (float[batch, 4, less] y) {y = Conv (x, w)}",
         KERNEL,
@@ -106,6 +110,13 @@ CAUSAL = {
         "f (float[batch, seq, 4] x, float[batch, 2, 4] g) => (float[batch, seq, 4] y) "
         "{a = Concat <axis = 1> (g, x) b = Slice (a, zero, m, one) y = Sub (x, b)}",
         {"m": integers(-2), **ONE},
+    ),
+    "a difference with the first frame in front": (
+        X
+        + EVERY
+        + "{f = Slice (x, zero, one, one) g = Concat <axis = 1> (f, x) a = Slice (g, one, end, one) "
+        "b = Slice (g, zero, minus, one) y = Sub (a, b)}",
+        {"end": END, **ONE},
     ),
     "padding with ones": (
         X + EVERY + "{a = Pad (x, p, v) b = Slice (a, zero, m, one) y = Mul (x, b)}",

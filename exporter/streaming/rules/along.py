@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+import numpy as np
 import onnx_ir as ir
 
 from temport.exporter.graph import operators
@@ -12,8 +13,8 @@ from temport.exporter.graph.operator_row import Along
 from temport.exporter.streaming.joining import join, joined_inputs, settled, sizes, whole_inputs
 from temport.exporter.streaming.rules.reduced import reduced_frames
 from temport.exporter.streaming.shapes import Size, along_time, extra, of_one_frame, times_batch
-from temport.exporter.streaming.states import reshaped
-from temport.exporter.streaming.status import OfSizes, Timed
+from temport.exporter.streaming.states import had_before, reshaped
+from temport.exporter.streaming.status import Fixed, OfSizes, Timed
 from temport.exporter.streaming.step import Step
 
 
@@ -45,8 +46,36 @@ def each(step: Step, node: ir.Node) -> None:
     """Operands broadcast; those that come earlier wait for the others."""
     (output,) = node.outputs
     assert output.shape is not None
+    if _early(step, node):
+        return
     joined = join(step, node, len(output.shape))
     step.copy(node, joined_inputs(step, node, joined), joined)
+
+
+def _early(step: Step, node: ir.Node) -> bool:
+    """Of one value that comes early so does the result: what stands in front of it goes through the node too."""
+    given = [v for v in node.inputs if v is not None]
+    timed, (output,) = step.timed(node), node.outputs
+    if len(timed) != 1 or not all(isinstance(step.status(v), Fixed | Timed) for v in given):
+        return False
+    (data,) = timed
+    status = step.status(data)
+    assert isinstance(status, Timed) and data.shape is not None and output.shape is not None
+    if status.delay >= 0 or len(data.shape) != len(output.shape):
+        return False
+    lead = status.lead
+    if lead is None:
+        assert data.dtype is not None
+        zero = np.zeros([1] * len(data.shape), data.dtype.numpy())
+        lead = step.constant(f"{data.name}/lead", zero, zero.dtype)
+    here = [None if v is None else step.raw(v) for v in node.inputs]
+    step.copy(node, here, status)
+    led = [lead if v is data else h for v, h in zip(node.inputs, here, strict=True)]
+    attributes = {key: a.value for key, a in node.attributes.items()}
+    (after,) = step.add_of(node.domain, node.op_type, led, [[]], f"{output.name}/lead", attributes)
+    after.type, after.shape = output.type, None  # it is folded, and may have size 1 anywhere
+    step.give(output, step.raw(output), replace(status, lead=after))
+    return True
 
 
 def across(step: Step, node: ir.Node) -> None:
@@ -146,18 +175,13 @@ def renamed(step: Step, node: ir.Node) -> None:
         status = replace(settled(status), axis=axis, merged=merged)
     dims = step.shape(output, status)
     here = step.held(first)
-    if node.op_type == "Squeeze" and isinstance(status, Timed) and len(node.inputs) > 1:
+    new = had_before(here, dims)
+    if new is None and node.op_type in ("Squeeze", "Unsqueeze") and len(node.inputs) > 1:
         step.copy(node, [here, *(step.raw(v) for v in node.inputs[1:] if v is not None)], status)
         return
-    if node.op_type == "Unsqueeze":
-        step.copy(node, [here, *(step.raw(v) for v in node.inputs[1:] if v is not None)], status)
-        return
-    new = (
-        reshaped(step, here, dims, output.name or "renamed")
-        if sum(not isinstance(d, int) for d in dims) <= 1
-        else step.add("Reshape", [here, sizes(step, dims)], dims, output.name or "renamed")
-    )
-    step.give(output, new, status)
+    if new is None and sum(not isinstance(d, int) for d in dims) > 1:
+        new = step.add("Reshape", [here, sizes(step, dims)], dims, output.name or "renamed")
+    step.give(output, new or reshaped(step, here, dims, output.name or "renamed"), status)
 
 
 def _renamed_axis(step: Step, node: ir.Node, status: Timed) -> tuple[int, bool]:
@@ -205,6 +229,8 @@ def _transpose(step: Step, node: ir.Node) -> None:
     status, rank = step.status(first), len(first.shape)
     perm = list(node.attributes["perm"].as_ints()) if "perm" in node.attributes else list(range(rank))[::-1]
     if isinstance(status, Timed):
-        step.copy(node, [step.raw(first)], replace(status, axis=perm.index(status.axis)))
+        status = status if status.lead is None else settled(status)
+        here = step.held(first, status.delay)
+        step.copy(node, [here], replace(status, axis=perm.index(status.axis)))
     else:
         step.copy(node, [step.raw(first)], status)

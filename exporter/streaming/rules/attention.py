@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -116,8 +117,6 @@ def blocks(step: Step, node: ir.Node) -> None:
     timed = [s for v in values if isinstance(s := step.status(v), Timed)]
     if len(timed) != len(values) or any(s.newest or s.merged or s.axis != 1 for s in timed):
         step.refuse(node, "attends to something else than the frames as they come")
-    if seen.scale is not None:
-        step.refuse(node, "has a scale of its own, which its cache does not have")
     delay = max(0, *(s.delay for s in timed))
     here = [step.held(v, delay) for v in values]
     widths = [number(v.shape[2]) for v in here if v.shape is not None]
@@ -128,6 +127,8 @@ def blocks(step: Step, node: ir.Node) -> None:
         packed = step.add("Concat", here, [step.batch, 1, 3 * width], f"{name}/packed", {"axis": 2})
     assert packed.dtype is not None
     size = width // seen.num_heads
+    if not math.isclose(seen.scale_for(size), size**-0.5, rel_tol=1e-6):
+        step.refuse(node, "has a scale of its own, which its cache does not have")
     step.kept = max(step.kept, seen.block_size)
     rows, sums = [seen.block_size, width], [seen.num_heads, size, size + 1]
     kept = {"keys": rows, "values": rows, "earlier": sums, "block": sums, "lost": sums}

@@ -7,11 +7,12 @@ from dataclasses import replace
 import numpy as np
 import onnx_ir as ir
 
+from temport.exporter.streaming.joining import settled
 from temport.exporter.streaming.positions import always
 from temport.exporter.streaming.rules.along import across
 from temport.exporter.streaming.shapes import number
 from temport.exporter.streaming.states import in_front, part
-from temport.exporter.streaming.status import Fixed, Late, OfSizes, Status, Timed
+from temport.exporter.streaming.status import Fixed, Last, Late, OfSizes, Status, Timed
 from temport.exporter.streaming.step import Step
 
 BEHIND = "needs the frames that come after, and stands in its own for those after the last"
@@ -46,6 +47,8 @@ def _pad(step: Step, node: ir.Node) -> None:
     if not isinstance(status, Timed):
         step.copy(node, [step.raw(v) if v is not None else None for v in node.inputs], status)
         return
+    if status.lead is not None:
+        status = settled(status)
     left, right = front.pop(status.axis, 0), behind.pop(status.axis, 0)
     fill = 0.0 if value is None else _number(step, node, value)
     mode = node.attributes["mode"].as_string() if "mode" in node.attributes else "constant"
@@ -58,7 +61,7 @@ def _pad(step: Step, node: ir.Node) -> None:
         delay = max(delay, 0)
         here = _filled_before(step, node, step.held(data, delay + left), status, delay, left, fill)
     else:
-        here = step.raw(data)
+        here = step.held(data, status.delay)
         if beside and delay < 0:
             delay, here = 0, step.held(data, left)
     if beside:
@@ -111,16 +114,24 @@ def _concat(step: Step, node: ir.Node) -> None:
     place = values.index(data)
     status = step.status(data)
     assert isinstance(status, Timed)
+    if status.lead is not None:
+        status = settled(status)
     before = values[:place]
+    if any(isinstance(s := step.status(v), Last) and not (s.kept and s.begins == 0) for v in before):
+        step.refuse(node, "puts what the frames so far give in front of them")
     left = sum(number(v.shape[axis]) for v in before if v.shape is not None)
     late = Late(node, BEHIND) if place + 1 < len(values) else status.late
     delay = status.delay - left
     zeros = all(_is_zero(step, node, v) for v in before)
-    if not (zeros and delay < 0) and left:
+    if delay < 0 and left == 1 and not zeros:
+        here = step.held(data, status.delay)
+        (lead,) = _rows(step, node, before)
+        status = replace(status, lead=lead)
+    elif not (zeros and delay < 0) and left:
         delay = max(delay, 0)
         here = _behind(step, node, before, step.held(data, delay + left), status.axis, delay, left)
     else:
-        here = step.raw(data)
+        here = step.held(data, status.delay)
     step.give(node.outputs[0], here, replace(status, delay=delay, late=late))
 
 
@@ -141,12 +152,8 @@ def _is_zero(step: Step, node: ir.Node, value: ir.Value) -> bool:
     return array is not None and not np.any(array)
 
 
-def _behind(
-    step: Step, node: ir.Node, before: list[ir.Value], here: ir.Value, axis: int, delay: int, left: int
-) -> ir.Value:
-    """The context for the first `left` entries, where entry `t - delay` is held."""
-    assert here.shape is not None
-    name = f"{node.outputs[0].name}/context"
+def _rows(step: Step, node: ir.Node, before: list[ir.Value]) -> list[ir.Value]:
+    """What stands for the values of a context."""
     parts = []
     for value in before:
         if isinstance(step.status(value), OfSizes):
@@ -156,6 +163,16 @@ def _behind(
             parts.append(step.constant(f"{value.name}/always", array, array.dtype))
         else:
             parts.append(step.raw(value))
+    return parts
+
+
+def _behind(
+    step: Step, node: ir.Node, before: list[ir.Value], here: ir.Value, axis: int, delay: int, left: int
+) -> ir.Value:
+    """The context for the first `left` entries, where entry `t - delay` is held."""
+    assert here.shape is not None
+    name = f"{node.outputs[0].name}/context"
+    parts = _rows(step, node, before)
     found = here
     at = left
     for value in reversed(parts):

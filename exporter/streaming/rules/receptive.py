@@ -37,16 +37,18 @@ def receptive(step: Step, node: ir.Node) -> None:
         step.refuse(node, "takes fewer frames at the ends of the sequence")
     span, left = (kernel[place] - 1) * dilations[place], pads[place]
     # entry o takes the entries o - left to o - left + span of its input
-    held = replace(status, delay=max(status.delay, left - span))
+    held = replace(status, delay=max(status.delay, left - span if status.lead is None or not left else 0))
     here = step.held(data, held.delay)
+    lead = status.lead if held.delay < 0 else None
     if held.newest and span:
         step.refuse(node, "takes earlier frames of what changes with every frame")
     if span:
-        here = ring(step, node, here, status.axis, span, "frames", held.delay)
+        here = ring(step, node, here, status.axis, span, "frames", held.delay, lead)
     late = pads[place + spatial] > 0
     becomes = replace(
         held,
         delay=held.delay + span - left,
+        lead=None,
         late=Late(node, "needs the frames that come after, and stands in zeros for those after the last")
         if late
         else status.late,

@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from temport.exporter.streaming.joining import settled
 from temport.exporter.streaming.positions import always
-from temport.exporter.streaming.states import store, stored
+from temport.exporter.streaming.states import kept_until, store, stored
 from temport.exporter.streaming.status import OfSizes, Timed
 from temport.exporter.streaming.step import Step
 
@@ -70,19 +70,22 @@ def average(step: Step, node: ir.Node) -> None:
         step.refuse(node, "averages with weights that are no powers of one decay")
     decay, share = weights
     here, delay = step.held(data), max(status.delay, 0)
-    assert here.shape is not None and here.dtype is not None
+    assert here.dtype is not None and status.axis == 1
     (output,) = node.outputs
-    name, dims = output.name or "average", list(here.shape)
-    before, last = stored(step, node, dims, here.dtype, "average")
+    name, row = output.name or "average", [step.batch, len(decay)]
     factors = [
         step.constant(f"{name}/{what}", array, np.float32)
         for what, array in (("decay", decay), ("share", share))
     ]
-    kept = step.add("Mul", [last, factors[0]], dims, f"{name}/kept")
-    new = step.add("Mul", [here, factors[1]], dims, f"{name}/new")
-    after = step.add("Add", [kept, new], dims, name)
-    store(step, before, after, delay)
-    step.give(output, after, replace(status, delay=delay))
+    # rows in place of frames of one row, as dense layers have them
+    new = step.add("Mul", [here, factors[1]], [step.batch, 1, len(decay)], f"{name}/new")
+    new = step.add("Squeeze", [new, step.integers(1)], row, f"{name}/row")
+    before = step.state(node, "average", row[1:], here.dtype)
+    kept = step.add("Mul", [before, factors[0]], row, f"{name}/kept")
+    after = step.add("Add", [kept, new], row, f"{name}/after")
+    step.carry(before, kept_until(step, before, after, delay))
+    frame = step.add("Unsqueeze", [after, step.integers(1)], [step.batch, 1, len(decay)], name)
+    step.give(output, frame, replace(status, delay=delay, lead=None))
 
 
 def _decay(near: np.ndarray, far: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:

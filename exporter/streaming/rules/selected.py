@@ -118,6 +118,9 @@ def _frames_from_to(
         step.give(output, step.raw(data), replace(status, delay=delay, late=_late(node, status, first[1])))
         return
     behind = _from_the_start(stop, more)
+    if not first[0] and not behind[0] and behind[1] - first[1] == 1:
+        _kept_frame(step, node, data, status, first[1], [status.axis])
+        return
     if not first[0] or not behind[0]:
         step.refuse(node, "takes the first frames, however many come after them")
     # the last `count` frames up to that many before the end
@@ -189,4 +192,4 @@ def _kept_frame(
     if not keeps:
         dims = [d for i, d in enumerate(after.shape or ()) if i != status.axis]
         after = step.add("Squeeze", [after, step.integers(status.axis)], dims, output.name or "kept")
-    step.give(output, after, Last(delay + place))
+    step.give(output, after, Last(delay + place, kept=True))

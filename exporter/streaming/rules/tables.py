@@ -28,6 +28,7 @@ from temport.exporter.streaming.step import Step
 Array = npt.NDArray[Any]
 SUMS = "sums over all frames, later ones too"
 AFTER_WEIGHTS = "a product along time takes as many frames as there are weights"
+TIMES = ir.SymbolicDim(TIME)
 CLOSE = 1e-5
 """How far weights in float32 may be from a rule, of the rule's own value; and `TINY` where that is nearly zero."""
 TINY = 1e-7
@@ -110,7 +111,10 @@ def weighed_frames(step: Step, node: ir.Node) -> None:
     if found.scale is not None:
         rows = np.moveaxis(found.scale, -1, 0)[..., None].astype(np.float32)
         axis = rows.ndim - (2 if on_left else 1)
-        scale = by_position(step, node, f"{output.name}/scale", rows, axis, delay)
+        sizes = [*rows.shape[1:-1], *((TIMES, 1) if on_left else (1, TIMES))]
+        step.limits.append((len(rows), AFTER_WEIGHTS))
+        like = ir.Value(name=f"{output.name}/scale", shape=ir.Shape(sizes))
+        scale = by_position(step, node, like, rows, axis, delay)
         value = step.add("Mul", [value, scale], dims, f"{output.name}/scaled")
     step.give(
         output, value, replace(status, axis=len(dims) - (2 if on_left else 1), delay=delay + shift, late=late)
