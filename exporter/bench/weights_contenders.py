@@ -67,7 +67,7 @@ def _onnxruntime(kind: str, level: str) -> Contender:
         return files.paths[kind, "standard"]
 
     def prepare(files: Files) -> Call:
-        options = session_options(1, **{LEVEL: level})
+        options = session_options(1, config={LEVEL: level})
         return onnxruntime_call(_session(file(files), options), files.copied())
 
     told = "fp32" if kind == FLOAT32 else f"{kind}, accuracy level {level}"
