@@ -18,6 +18,7 @@ from temport.exporter.bench.gpu_command import bench_gpu
 from temport.exporter.bench.model_command import bench_model
 from temport.exporter.bench.modules_command import bench_modules
 from temport.exporter.bench.ops_command import bench_ops
+from temport.exporter.bench.weights_command import bench_weights
 from temport.exporter.bundle.options import Digest, Strict
 from temport.exporter.certify.certify_command import certify
 from temport.exporter.command import VERBOSE, Guarded, run
@@ -45,6 +46,7 @@ bench.command("engine")(bench_engine)
 bench.command("engines")(bench_engines)
 bench.command("deploy")(bench_deploy)
 bench.command("drift")(bench_drift)
+bench.command("weights")(bench_weights)
 app.command("certify")(certify)
 
 

@@ -20,7 +20,7 @@ def reference(inputs: Sequence[npt.NDArray[Any] | None], attributes: Mapping[str
 
     ValueError for an activation that there is not, no group at all, or shapes that do not fit.
     """
-    x, stored, b, m, r, scale = [*inputs, None, None, None, None][:6]
+    x, stored, b, m, r, scale = [*inputs, *[None] * 5][:6]
     w = None if stored is None else numbers(stored, scale, stored.ndim - 1)
     x, b, m, r = (None if v is None else v.astype(np.float64) for v in (x, b, m, r))
     activation, groups = attributes.get("activation", "none"), int(attributes.get("groups", 1))

@@ -35,7 +35,7 @@ def declared_so(declaration: Declaration, wish: Wish, opset: int | None, target:
             f"--weights-dtype {wish.kind} is for a model that computes in float32, and this one computes in "
             f"{declaration.precision}; give --precision fp32"
         )
-    if target is not None:
+    if target not in (None, "native"):
         raise UserError(
             f"--target {target} cannot hold compressed weights; leave out --weights-dtype or --target"
         )

@@ -32,14 +32,19 @@ CONFIG = {"session.qdq_matmulnbits_accuracy_level": "1"}
 off by a part in a hundred; at level 1 it computes what the file says, in float32."""
 
 
-def session_options(threads: int, library: Path | None = None) -> Any:
-    """Quiet `SessionOptions` for that many threads in all, with the op library registered where one is given."""
+def session_options(
+    threads: int, library: Path | None = None, config: Mapping[str, str] | None = None
+) -> Any:
+    """Quiet `SessionOptions` for that many threads in all, with the op library registered where one is given.
+
+    config  entries of the session's configuration, in place of `CONFIG`
+    """
     import onnxruntime as ort
 
     options = ort.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.log_severity_level = 3
-    for key, value in CONFIG.items():
+    for key, value in (CONFIG if config is None else config).items():
         options.add_session_config_entry(key, value)
     if library is not None:
         options.register_custom_ops_library(str(library))

@@ -70,6 +70,28 @@ def test_every_runtime_computes_the_stored_weights(made: Any, kind: str, ops: st
     assert bytes_of["FLOAT"] < 0.15 * 4 * 30_000  # biases, norms and scales
 
 
+def test_a_native_engine_holds_them_as_they_are(tmp_path: Path) -> None:
+    """Of a recurrent layer and of dense ones."""
+    for kind, element, share in (("int8", "int8", 2.5), ("fp16", "float16", 1.8)):
+        done = temport.export(
+            "hybrid",
+            settings=("embed_dim=64", "lstm_hidden=64", "num_heads=1", "head_dim=64"),
+            seq=8,
+            weights_dtype=kind,
+            target="native",
+            out=tmp_path / kind,
+            runtimes=("native_engine", "onnxruntime_native"),
+        )
+        assert done.passed
+        (engine,) = json.loads((done.path / "engine.json").read_text())["engines"]
+        bytes_of = engine["weights"]
+        numbers = sum(w.shape[0] * w.shape[1] for w in done.report.compression.weights)  # type: ignore[union-attr]
+        assert bytes_of[element] > 0.9 * numbers * (
+            1 if kind == "int8" else 2
+        )  # one is turned, and its scales too
+        assert engine["memory"]["weights"] * share < numbers * 4
+
+
 def test_a_bundle_is_made_anew_from_its_own_weights(made: Any) -> None:
     assert run_verify(made("int8"))
     assert run_parity_of_bundle(made("int8"), ("onnxruntime_cpu",))
