@@ -22,9 +22,26 @@ from temport.exporter.bench.weights_command import bench_weights
 from temport.exporter.bundle.options import Digest, Strict
 from temport.exporter.certify.certify_command import certify
 from temport.exporter.command import VERBOSE, Guarded, run
+from temport.exporter.compile_command import compile_bundle
+from temport.exporter.compilers.options import (
+    TARGETS,
+    AotPlugin,
+    BuildTimeout,
+    Cc,
+    ComputeCapability,
+    EngineIsa,
+    OptimizationLevel,
+    Plugin,
+    SourceOnly,
+    TimingCache,
+    ToolchainFile,
+    WorkspaceMib,
+)
+from temport.exporter.diff_command import diff
 from temport.exporter.errors import UserError
 from temport.exporter.fleet.fleet_command import fleet
 from temport.exporter.logs import listen
+from temport.exporter.report.report_command import report
 from temport.exporter.serve.triton_command import triton
 
 app = typer.Typer(
@@ -194,57 +211,18 @@ def export(
             "harm get more bits."
         ),
     ] = None,
-    target: Annotated[
-        str | None,
-        typer.Option(
-            help="Also compile an engine: native (a C++ library without a runtime), tensorrt-rtx (no GPU needed) or "
-            "tensorrt."
-        ),
-    ] = None,
-    compute_capability: Annotated[
-        list[str] | None, typer.Option(help="GPU that the engine is for, such as 89; repeatable.")
-    ] = None,
-    optimization_level: Annotated[
-        int | None, typer.Option(help="0 to 5: engine build time against run time.")
-    ] = None,
-    workspace_mib: Annotated[
-        int | None, typer.Option(help="Limit of the engine's scratch memory, MiB.")
-    ] = None,
-    timing_cache: Annotated[
-        Path | None, typer.Option(help="Timing cache read before and written after the build.")
-    ] = None,
-    plugin: Annotated[
-        Path | None,
-        typer.Option(help="Our TensorRT plugin library: its kernels run instead of fused attention."),
-    ] = None,
-    aot_plugin: Annotated[
-        bool,
-        typer.Option(
-            "--aot-plugin",
-            help="The same kernels as PTX inside a tensorrt engine, which then needs no library.",
-        ),
-    ] = False,
-    build_timeout: Annotated[
-        int, typer.Option(help="Seconds after which an engine that is not built is given up.")
-    ] = 1800,
-    cc: Annotated[
-        str | None, typer.Option(help="C++ compiler of a native engine: aarch64-linux-gnu-g++.")
-    ] = None,
-    toolchain: Annotated[
-        Path | None,
-        typer.Option(
-            help="CMake toolchain file of a native engine: its compiler, flags, target and sysroot."
-        ),
-    ] = None,
-    engine_isa: Annotated[
-        str | None,
-        typer.Option(
-            help="Instructions of a native engine: avx512, avx2, sse42, neon, wasm or portable. Default: the machine's."
-        ),
-    ] = None,
-    source_only: Annotated[
-        bool, typer.Option("--source-only", help="Write a native engine's source and compile nothing.")
-    ] = False,
+    target: Annotated[str | None, typer.Option(help=f"Also compile an engine: {TARGETS}")] = None,
+    compute_capability: ComputeCapability = None,
+    optimization_level: OptimizationLevel = None,
+    workspace_mib: WorkspaceMib = None,
+    timing_cache: TimingCache = None,
+    plugin: Plugin = None,
+    aot_plugin: AotPlugin = False,
+    build_timeout: BuildTimeout = 1800,
+    cc: Cc = None,
+    toolchain: ToolchainFile = None,
+    engine_isa: EngineIsa = None,
+    source_only: SourceOnly = False,
     opset: Annotated[
         int | None, typer.Option(help="ai.onnx opset, 18 to 24. Default: 20; of an ONNX file, its own.")
     ] = None,
@@ -348,6 +326,9 @@ def verify(
     raise typer.Exit(0 if run_verify(bundle, module, digest=digest, strict=strict) else 1)
 
 
+app.command("compile")(compile_bundle)
+app.command("diff")(diff)
+app.command("report")(report)
 app.command("triton")(triton)
 
 

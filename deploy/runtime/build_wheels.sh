@@ -6,7 +6,6 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 machine=${1:-x86_64}
 out=$(realpath -m "${2:-dist}")
-platform=manylinux_2_28_$machine
 work=$here/../../build/wheels
 mkdir -p "$work"
 
@@ -22,8 +21,15 @@ mkdir -p "$work/include"
 [ -d "$work/include/nlohmann" ] || cp -rL "${NLOHMANN_JSON_ROOT:-/usr}/include/nlohmann" "$work/include/"
 
 export PATH=$work/venv/bin:$PATH
-rm -rf "$work/plain-$machine"
+rm -rf "$work/plain-$machine" "$work/named-$machine"
 CXX=$work/c++-$machine _PYTHON_HOST_PLATFORM=linux-$machine pip wheel --quiet --no-build-isolation --no-deps \
   -C "build-dir=$work/$machine" -C cmake.define.CMAKE_SYSTEM_NAME=Linux -C "cmake.define.CMAKE_SYSTEM_PROCESSOR=$machine" \
+  -C cmake.define.CMAKE_EXE_LINKER_FLAGS=-s -C cmake.define.CMAKE_SHARED_LINKER_FLAGS=-s \
   -C "cmake.define.NLOHMANN_JSON_INCLUDE_DIR=$work/include" -w "$work/plain-$machine" "$here"
-auditwheel repair --only-plat --strip --plat "$platform" -w "$out" "$work/plain-$machine"/temport_runtime-*.whl
+# The name says the oldest glibc that will do; what auditwheel finds to need a later one than the compiler was told fails.
+auditwheel repair --only-plat --plat auto -w "$work/named-$machine" "$work/plain-$machine"/temport_runtime-*.whl
+wheel=$(ls "$work/named-$machine")
+[[ $wheel =~ -manylinux_2_(1[0-9]|2[0-8])_$machine.whl$ ]] || { echo "error: $wheel is for a later glibc than 2.28" >&2; exit 1; }
+mkdir -p "$out"
+mv "$work/named-$machine/$wheel" "$out/"
+echo "wrote $out/$wheel"

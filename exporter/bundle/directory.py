@@ -76,10 +76,6 @@ def write_manifest(
 
     Which states of a step model may be held in place, its graph alone says, so that signature is the file's.
     """
-    files = {
-        name: {"sha256": sha256(directory / name), "bytes": (directory / name).stat().st_size}
-        for name in _names(directory)
-    }
     manifest = {
         "format": FORMAT,
         "temport": version(),
@@ -88,12 +84,20 @@ def write_manifest(
         "signature": recorded_signature(onnx.load(directory / MODEL, load_external_data=False))
         if declaration.streaming
         else signature(declaration),
-        "files": files,
+        "files": file_entries(directory),
         "masks": masks,
         "versions": versions(),
         **extra,
     }
     return seal(directory, manifest)
+
+
+def file_entries(directory: Path) -> dict[str, dict[str, Any]]:
+    """Hash and size of every file of `directory`, as a manifest lists them."""
+    return {
+        name: {"sha256": sha256(directory / name), "bytes": (directory / name).stat().st_size}
+        for name in _names(directory)
+    }
 
 
 def seal(directory: Path, manifest: dict[str, Any]) -> str:

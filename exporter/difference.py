@@ -1,0 +1,211 @@
+"""`temport diff`: what a second bundle or report has that the first has not, and whether that is worse."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from safetensors.torch import load as tensors_of
+
+from temport.exporter.bundle.directory import Bundle, open_bundle
+from temport.exporter.errors import UserError, did_you_mean
+from temport.exporter.parity.result import FAIL, ILL, NOT_RUN, PASS, ParityReport
+from temport.exporter.parity.serial import read_json
+from temport.exporter.report.html import Cell, figure, matrix
+from temport.exporter.terminal import Terminal
+
+SIGNATURE, WEIGHTS, GRAPH, PASSES = "signature", "weights", "graph", "passes"
+VERDICTS, SIZE, SPEED = "verdicts", "size", "speed"
+ASPECTS = (SIGNATURE, WEIGHTS, GRAPH, PASSES, VERDICTS, SIZE, SPEED)
+USUAL = (SIGNATURE, VERDICTS)
+FILE = "weights.safetensors"
+RANK = {PASS: 0, NOT_RUN: 1, ILL: 2, FAIL: 3}
+Medians = Callable[[Path, Path], tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One thing that is not as it was. `worse`: whoever asks for its aspect fails of it."""
+
+    aspect: str
+    told: str
+    worse: bool = True
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two: a report, and the bundle in which it lies where it was given as that."""
+
+    report: ParityReport
+    bundle: Bundle | None
+
+
+def run_diff(
+    before: Path,
+    after: Path,
+    fail_on: Sequence[str] | None = None,
+    tolerance: float = 0.1,
+    medians: Medians | None = None,
+    out: Path | None = None,
+    console: Console | None = None,
+) -> bool:
+    """Print what differs; whether nothing of it is worse in an aspect of `fail_on` (None: signature and verdicts).
+
+    tolerance  what shares, sizes and times may grow before they are worse
+    medians    gives seconds of an inference in two bundles; None: nothing is timed
+    out        a file for the differences as JSON
+    """
+    console = console or Terminal()
+    wanted = USUAL if fail_on is None else tuple(fail_on)
+    for aspect in wanted:
+        if aspect not in ASPECTS:
+            raise UserError(f"--fail-on {aspect!r} is no aspect; {did_you_mean(aspect, ASPECTS)}")
+    if SPEED in wanted and medians is None:
+        raise UserError("--fail-on speed has nothing to go by; add --speed")
+    if not tolerance >= 0:
+        raise UserError(f"--tolerance {tolerance:g} is less than 0")
+    found = list(differences(_side(before), _side(after), tolerance, medians))
+    for one in found:
+        fails = one.worse and one.aspect in wanted
+        console.print(f"{one.aspect}: {one.told}", style="red" if fails else None, soft_wrap=True)
+    if not found:
+        console.print("no difference")
+    if out is not None:
+        out.write_text(json.dumps([asdict(one) for one in found], indent=1) + "\n")
+    return not any(one.worse and one.aspect in wanted for one in found)
+
+
+def differences(
+    before: Side, after: Side, tolerance: float, medians: Medians | None = None
+) -> Iterator[Difference]:
+    """Aspect by aspect. What only a bundle holds is compared where both are bundles."""
+    yield from _signature(before.report.declaration, after.report.declaration)
+    if before.bundle is not None and after.bundle is not None:
+        yield from _weights(before.bundle, after.bundle)
+    yield from _graph(before.report, after.report)
+    yield from _passes(before.report, after.report)
+    yield from _verdicts(before.report, after.report, tolerance)
+    sizes = before.report.model["bytes"], after.report.model["bytes"]
+    yield from _grown(SIZE, "bytes of the model", sizes, tolerance, lambda size: f"{size:.0f}")
+    if medians is None:
+        return
+    if before.bundle is None or after.bundle is None:
+        raise UserError("--speed runs two bundles; a report alone cannot be run")
+    seconds = medians(before.bundle.path, after.bundle.path)
+    yield from _grown(SPEED, "median of an inference", seconds, tolerance, lambda s: f"{s * 1e6:.1f} us")
+
+
+def _side(path: Path) -> Side:
+    if path.is_dir():
+        bundle = open_bundle(path)
+        return Side(read_json(path / "report.json"), bundle)
+    return Side(read_json(path), None)
+
+
+def _signature(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Difference]:
+    """Inputs, outputs and states by name, and what the numbers are computed in."""
+    for side in ("inputs", "outputs"):
+        old, new = ({spec["name"]: spec for spec in d[side]} for d in (before, after))
+        yield from (Difference(SIGNATURE, f"{side[:-1]} {name} is gone") for name in old if name not in new)
+        yield from (Difference(SIGNATURE, f"{side[:-1]} {name} is new") for name in new if name not in old)
+        for name in old:
+            if name in new and old[name] != new[name]:
+                yield Difference(
+                    SIGNATURE, f"{side[:-1]} {name}: {_spec(old[name])} before, {_spec(new[name])} now"
+                )
+    for name in ("states", "precision", "ops", "opset"):
+        if before.get(name) != after.get(name):
+            yield Difference(SIGNATURE, f"{name}: {before.get(name)} before, {after.get(name)} now")
+
+
+def _spec(spec: Mapping[str, Any]) -> str:
+    shape = [
+        d
+        if isinstance(d, int)
+        else f"{d['name']}={d['min']}..{d['max']}"
+        if d["min"] != d["max"]
+        else d["max"]
+        for d in spec["shape"]
+    ]
+    return f"{spec['dtype']} [{', '.join(map(str, shape))}]"
+
+
+def _weights(before: Bundle, after: Bundle) -> Iterator[Difference]:
+    if any(bundle.file(FILE) is None for bundle in (before, after)):
+        return
+    old, new = (tensors_of(bundle.read(FILE)) for bundle in (before, after))
+    yield from (Difference(WEIGHTS, f"{name} is gone") for name in old if name not in new)
+    yield from (Difference(WEIGHTS, f"{name} is new") for name in new if name not in old)
+    moved = []
+    for name in old.keys() & new.keys():
+        one, other = old[name], new[name]
+        if one.shape != other.shape or one.dtype != other.dtype:
+            shapes = f"{one.dtype} {list(one.shape)} before, {other.dtype} {list(other.shape)} now"
+            yield Difference(WEIGHTS, f"{name}: {shapes}")
+        elif not torch.equal(one, other):
+            moved.append((float((one.double() - other.double()).abs().max()), name))
+    if moved:
+        most, name = max(moved)
+        told = f"{len(moved)} of {len(old)} tensors have other numbers, most of all {name}: by {figure(most)}"
+        yield Difference(WEIGHTS, told)
+
+
+def _graph(before: ParityReport, after: ParityReport) -> Iterator[Difference]:
+    old, new = (report.op_counts.get("exported", {}) for report in (before, after))
+    for op in sorted(old.keys() | new.keys()):
+        if old.get(op, 0) != new.get(op, 0):
+            yield Difference(GRAPH, f"{op}: {old.get(op, 0)} nodes before, {new.get(op, 0)} now")
+    work = [sum((report.flops.get("exported") or {}).values()) for report in (before, after)]
+    if work[0] != work[1]:
+        yield Difference(
+            GRAPH, f"floating-point operations: {work[0]:.0f} before, {work[1]:.0f} now", work[1] > work[0]
+        )
+
+
+def _passes(before: ParityReport, after: ParityReport) -> Iterator[Difference]:
+    old, new = ({row.name: row.changed for row in report.passes} for report in (before, after))
+    words = {None: "was not run", False: "changed nothing", True: "changed the graph"}
+    for name in dict.fromkeys((*old, *new)):
+        was, now = words[old.get(name)], words[new.get(name)]
+        if was != now:
+            yield Difference(PASSES, f"{name} {was} before, {now} now")
+
+
+def _verdicts(before: ParityReport, after: ParityReport, tolerance: float) -> Iterator[Difference]:
+    if before.verdict != after.verdict:
+        yield Difference(
+            VERDICTS, f"parity: {before.verdict} before, {after.verdict} now", after.verdict == FAIL
+        )
+    old, new = ({row.name: (row, cells) for row, cells in matrix(report)} for report in (before, after))
+    yield from (Difference(VERDICTS, f"{name} has no row any more") for name in old if name not in new)
+    for name, (row, cells) in new.items():
+        if name not in old:
+            yield Difference(VERDICTS, f"{name} is new: {row.verdict}", row.verdict == FAIL)
+            continue
+        was, earlier = old[name]
+        if was.verdict != row.verdict:
+            why = f" ({row.reason})" if row.reason else ""
+            worse = RANK[row.verdict] > RANK[was.verdict]
+            yield Difference(VERDICTS, f"{name}: {was.verdict} before, {row.verdict} now{why}", worse)
+        shares = _worst(earlier), _worst(cells)
+        told = f"{name}, worst share of a bound"
+        yield from _grown(VERDICTS, told, shares, tolerance, lambda share: f"{share:.0%}")
+
+
+def _worst(cells: Sequence[Cell]) -> float:
+    return max((cell.share for cell in cells if cell.share is not None), default=0.0)
+
+
+def _grown(
+    aspect: str, what: str, numbers: tuple[float, float], tolerance: float, shown: Callable[[float], str]
+) -> Iterator[Difference]:
+    """A number that is another one by more than the tolerance; worse where it is larger."""
+    before, after = numbers
+    if not before or not after or max(numbers) <= (1 + tolerance) * min(numbers):
+        return
+    yield Difference(aspect, f"{what}: {shown(before)} before, {shown(after)} now", after > before)
