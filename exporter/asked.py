@@ -14,7 +14,13 @@ from temport.exporter.request import ExportRequest
 
 SOURCES = ("arch", "module", "onnx")
 """One of them is exported: who types one means no other, whatever the file says."""
-WORDS = {str: "a text or a number", int: "a whole number", bool: "true or false", Path: "a path"}
+WORDS = {
+    str: "a text or a number",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    Path: "a path",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,6 +123,8 @@ def _one(name: str, value: Any, folder: Path, where: str) -> Any:
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if kind is str and (isinstance(value, str) or number):
         return _beside(str(value), folder) if name == "module" else str(value)
+    if kind is float and number:
+        return float(value)
     if isinstance(value, kind) and isinstance(value, bool) == (kind is bool):
         return value
     raise UserError(f"{where}: {name} is {value!r}; it wants {WORDS[kind]}")

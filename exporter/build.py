@@ -23,6 +23,7 @@ from temport.exporter.graph.standard_operator import is_standard
 from temport.exporter.logs import LOG
 from temport.exporter.passes.order import PASSES, SIMPLIFYING, Pass, Work, way_out
 from temport.exporter.passes.precision import PrecisionChange
+from temport.exporter.streaming.sequences import traced_step
 from temport.exporter.trace.trace import Traced, trace
 from temport.exporter.version import version
 
@@ -75,7 +76,13 @@ class Built:
 
 def build(module: nn.Module, declaration: Declaration) -> Built:
     """Trace and rewrite: the file of one declaration, with no mask computation and no machine-dependent bytes."""
-    return rewrite(trace(module, declaration), declaration)
+    return rewrite(traced_source(module, declaration), declaration)
+
+
+def traced_source(module: nn.Module, declaration: Declaration) -> Traced:
+    """The graph that the passes rewrite: as torch traces the module, or as the file says; of a stream that is made of
+    a graph the step graph."""
+    return (trace if declaration.sequences is None else traced_step)(module, declaration)
 
 
 def rewrite(traced: Traced, declaration: Declaration, keep: Keep | None = None) -> Built:

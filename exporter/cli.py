@@ -11,16 +11,19 @@ from typing import Annotated
 import typer
 
 from temport.exporter.bench.deploy_command import bench_deploy
+from temport.exporter.bench.drift_command import bench_drift
 from temport.exporter.bench.engine_command import bench_engine
 from temport.exporter.bench.engines_command import bench_engines
 from temport.exporter.bench.gpu_command import bench_gpu
 from temport.exporter.bench.model_command import bench_model
 from temport.exporter.bench.modules_command import bench_modules
 from temport.exporter.bench.ops_command import bench_ops
+from temport.exporter.bench.weights_command import bench_weights
 from temport.exporter.bundle.options import Digest, Strict
 from temport.exporter.certify.certify_command import certify
 from temport.exporter.command import VERBOSE, Guarded, run
 from temport.exporter.errors import UserError
+from temport.exporter.fleet.fleet_command import fleet
 from temport.exporter.logs import listen
 from temport.exporter.serve.triton_command import triton
 
@@ -34,6 +37,7 @@ app = typer.Typer(
 )
 bench = typer.Typer(help="Measure side by side, interleaved.", no_args_is_help=True)
 app.add_typer(bench, name="bench")
+app.add_typer(fleet, name="fleet")
 bench.command("ops")(bench_ops)
 bench.command("model")(bench_model)
 bench.command("modules")(bench_modules)
@@ -41,6 +45,8 @@ bench.command("gpu")(bench_gpu)
 bench.command("engine")(bench_engine)
 bench.command("engines")(bench_engines)
 bench.command("deploy")(bench_deploy)
+bench.command("drift")(bench_drift)
+bench.command("weights")(bench_weights)
 app.command("certify")(certify)
 
 
@@ -173,6 +179,19 @@ def export(
         str | None,
         typer.Option(
             help="fp32, fp16 or bf16: what matrix products and attention compute in. Default: as the module's weights."
+        ),
+    ] = None,
+    weights_dtype: Annotated[
+        str | None,
+        typer.Option(
+            help="fp16, int8 or int4: what weights of dense and recurrent layers are stored in. Default: as they are."
+        ),
+    ] = None,
+    max_loss: Annotated[
+        float | None,
+        typer.Option(
+            help="How far --weights-dtype may move an output, as a share of its largest value; layers that do more "
+            "harm get more bits."
         ),
     ] = None,
     target: Annotated[

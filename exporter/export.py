@@ -13,10 +13,12 @@ from torch import nn
 from torch.export import ExportedProgram
 
 from temport.exporter.asked import fields_of, read_config
-from temport.exporter.build import Built, Keep, rewrite, save
+from temport.exporter.build import Built, Keep, rewrite, save, traced_source
 from temport.exporter.bundle.directory import sha256, versions, write_manifest, write_vectors
 from temport.exporter.bundle.staging import staged
 from temport.exporter.compilers.engines import add_engine, check_target
+from temport.exporter.compress.compress import compress
+from temport.exporter.compress.wish import Wish
 from temport.exporter.declare import weights
 from temport.exporter.declare.declaration import HALF, Declaration
 from temport.exporter.declare.live import Range, input_specs
@@ -42,7 +44,6 @@ from temport.exporter.report.table import print_table
 from temport.exporter.request import ExportRequest, declared, default_out
 from temport.exporter.runtimes import runtime_named
 from temport.exporter.terminal import Terminal
-from temport.exporter.trace.trace import trace
 
 LARGEST_MASK_DRAWN = 512
 """Beyond this many rows a drawing of a mask shows nothing more."""
@@ -135,11 +136,17 @@ def run_export(request: ExportRequest, console: Console | None = None) -> Export
         progress.step("declaring")
         declaration, module = declared(request)
         cases = cases_for(declaration, request.inputs)
+        compression = None
+        if request.weights_dtype is not None:
+            progress.step("compressing weights")
+            wish = Wish(request.weights_dtype, request.max_loss)
+            source = Trial.of(declaration, Path(), module).source
+            module, compression = compress(module, source, cases, len(request.inputs), wish)
         out = (request.out or default_out(declaration)).absolute()
         with staged(out) as work, kept_passes(request.keep_passes) as keep:
             Trial.of(declaration, work / "model.onnx", module).attempt(cases[0])
             progress.step("tracing")
-            traced = trace(module, declaration)
+            traced = traced_source(module, declaration)
             progress.step("rewriting")
             before = BeforeRounding() if declaration.precision in HALF else None
             built = rewrite(traced, declaration, _both(keep, before))
@@ -167,6 +174,7 @@ def run_export(request: ExportRequest, console: Console | None = None) -> Export
                 flops=built.flops,
                 masks=_pictures(built),
                 found=built.found,
+                compression=compression,
                 warnings=(*declaration.notes, *built.warnings, *told, *report.warnings),
                 versions=versions(),
             )

@@ -35,6 +35,7 @@ from temport.exporter.report.html import write_html
 from temport.exporter.report.table import print_table
 from temport.exporter.runtimes import runtime_named
 from temport.exporter.runtimes.runner import check_program, replay
+from temport.exporter.streaming.sequences import of_sequences
 from temport.exporter.terminal import Terminal
 
 
@@ -87,6 +88,7 @@ def run_parity_of_bundle(
         flops=earlier.flops,
         masks=earlier.masks,
         found=earlier.found,
+        compression=earlier.compression,
         warnings=tuple(
             dict.fromkeys((*earlier.warnings, *report.warnings, *_changed_source(bundle, source)))
         ),
@@ -126,12 +128,15 @@ def rebuilt_module(bundle: Bundle, source: str | None = None) -> nn.Module | Non
     elif source is None:
         return None
     elif declaration.of_onnx:
-        module = reopened(Path(source), declaration)
+        behind = declaration if declaration.sequences is None else of_sequences(declaration)
+        module = reopened(Path(source), behind)
     else:
         make = load_factory(source)
         with users_code(f"{source} makes no module"):
             module = seeded(make, declaration.seed)[0]
-        if not declaration.streaming:
+        if declaration.sequences is not None:
+            module = called_as(module, of_sequences(declaration))
+        elif not declaration.streaming:
             module = called_as(module, declaration)
     weights.fill(module, bundle.path / "weights.safetensors", "own", declaration.arch, None)
     return module
@@ -156,7 +161,7 @@ def _known_or_recorded(
     Without the torch source only the recorded ones have a truth. Nor has the source one of a half-precision file, whose
     weights were rounded after the export's passes: there the recorded ones are kept, and own inputs join them.
     """
-    module = trial.subject.module
+    module = trial.source.module
     if module is not None and bundle.declaration.precision not in HALF:
         return (*cases_for(bundle.declaration), *own), None
     if own and module is None:

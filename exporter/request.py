@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from temport.exporter.compilers.contract import CompileOptions
+from temport.exporter.compress.wish import Wish, declared_so
 from temport.exporter.declare import weights
 from temport.exporter.declare.architectures import declare
 from temport.exporter.declare.call import own
@@ -27,9 +27,13 @@ from temport.exporter.declare.program import SUFFIX, load_program, program_modul
 from temport.exporter.declare.streams import declare_stream
 from temport.exporter.errors import UserError
 from temport.exporter.onnx_source.declare import declare_onnx
+from temport.exporter.streaming.declare import declare_graph_stream, streams_by_its_graph
 
 USUAL: dict[str, Any] = {"batch": "1", "seq": "60", "opset": 20}
 """Of an architecture and a module, where nothing else was asked."""
+
+LARGEST_SEED = 2**63 - 1
+"""As large as the random generators and every reader of a manifest take it."""
 
 
 def called(option: str) -> Any:
@@ -72,6 +76,8 @@ class ExportRequest:
     external_data: bool = False
     streaming: bool = False
     precision: str | None = None
+    weights_dtype: str | None = None
+    max_loss: float | None = None
     target: str | None = None
     compile: CompileOptions = field(default_factory=CompileOptions)
 
@@ -81,6 +87,8 @@ def declared(request: ExportRequest) -> tuple[Declaration, nn.Module]:
     sources = (request.arch, request.module, request.onnx, request.live)
     if sum(given is not None for given in sources) != 1:
         raise UserError("give one of --arch, --module and --onnx; `temport list` names the architectures")
+    if not 0 <= request.seed <= LARGEST_SEED:
+        raise UserError(f"--seed {request.seed} is not from 0 to {LARGEST_SEED}")
     if request.weights_layout not in weights.LAYOUTS:
         raise UserError(
             f"--weights-layout {request.weights_layout!r} is unknown; give {' or '.join(weights.LAYOUTS)}"
@@ -89,11 +97,6 @@ def declared(request: ExportRequest) -> tuple[Declaration, nn.Module]:
         if request.weights_layout != "own" or request.settings or request.memory:
             raise UserError(
                 "--set, --memory and --weights-layout belong to --arch; leave them out with --module and --onnx"
-            )
-        if request.onnx is not None and request.streaming:
-            raise UserError(
-                "--streaming makes a step model of torch layers that it knows, and the graph of an ONNX file is "
-                "exported as it is; give the file of one step, with its state as inputs and outputs"
             )
         config = None
         declaration, module = _own_module(request)
@@ -130,6 +133,14 @@ def declared(request: ExportRequest) -> tuple[Declaration, nn.Module]:
             raise UserError(f"--precision {request.precision!r} is unknown; give {', '.join(PRECISIONS)}")
         precision = PRECISIONS[request.precision]
     declaration = replace(declaration, weights=source, without=request.without, precision=precision)
+    if request.weights_dtype is not None:
+        declaration = declared_so(
+            declaration, Wish(request.weights_dtype, request.max_loss), request.opset, request.target
+        )
+    elif request.max_loss is not None:
+        raise UserError("--max-loss says how much --weights-dtype may cost, and no --weights-dtype was given")
+    if request.streaming and streams_by_its_graph(declaration, module):
+        return declare_graph_stream(declaration, module), module
     if request.streaming:
         module = own(module)
         return declare_stream(declaration, module), module
@@ -142,7 +153,7 @@ def _own_module(request: ExportRequest) -> tuple[Declaration, nn.Module]:
             raise UserError("a live module has its inputs from its examples; leave shapes and axes out")
         module, inputs = request.live
         declaration, called = declare_live(
-            copy.deepcopy(module).eval(), source_of(module), inputs, request.output_names, request.dropped
+            module, source_of(module), inputs, request.output_names, request.dropped
         )
         return _as_asked(declaration, request), called
     if request.onnx is not None:
@@ -184,8 +195,9 @@ def _own_program(request: ExportRequest, source: str) -> tuple[Declaration, nn.M
         axis = Axis.parse(name, text, DYNAMIC_SEQ, f"--axis {name}=")
         ranges[name] = (axis.min, axis.opt, axis.max)
     inputs = program_specs(program, ranges)
-    module = program_module(program).eval()
-    declaration, called = declare_live(module, source, inputs, request.output_names, request.dropped)
+    declaration, called = declare_live(
+        program_module(program), source, inputs, request.output_names, request.dropped
+    )
     return _as_asked(declaration, request), called
 
 

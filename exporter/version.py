@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from importlib import metadata
 
 
 def version() -> str:
     """As installed; of a checkout that is not installed, what it would be."""
-    try:
-        return metadata.version("temport")
-    except metadata.PackageNotFoundError:
-        return "0.1.0"
+    for distribution in ("temport", "temport-runtime"):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            return metadata.version(distribution)
+    return "0.1.0"

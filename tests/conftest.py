@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 import pytest
@@ -46,7 +47,12 @@ SLOW = (
 """What builds C++ or engines, starts programs, or holds every model or op to all that it is: left out by `--quick`."""
 
 
+YOUNG = 50_000
+"""Objects that are made before the collector looks through them; at Python's 700 it is a tenth of a trace."""
+
+
 def pytest_configure(config: pytest.Config) -> None:
+    gc.set_threshold(YOUNG, 20, 50)
     config.addinivalue_line("markers", "slow: left out by `tests/run.sh --quick`")
     config.addinivalue_line(
         "markers", "thorough: repeats what others prove; run by `tests/run.sh --thorough`"

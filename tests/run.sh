@@ -19,7 +19,7 @@ install() {
     DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends $missing >/dev/null
   fi
   [ -x .venv/bin/python ] || python3 -m venv .venv
-  .venv/bin/pip install --quiet -c tests/constraints.txt -e '.[all,dev]'
+  .venv/bin/pip install --quiet -c tests/constraints.txt -e ./deploy/runtime -e '.[all,dev]'
 }
 
 tier=(-m "not thorough")

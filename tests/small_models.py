@@ -72,6 +72,8 @@ NOT_PRUNED: dict[str, str] = {}
 """Models of sequences that pruning cannot shorten, with what stops it; all others have to be pruned."""
 PRUNED = [name for name in SEQUENCES if name not in NOT_PRUNED]
 STREAMING = [name for name, small in SMALL.items() if small.streams]
+FIXED: dict[str, Any] = {"batch": "2", "seq": "41", "memory": "23", "opset": 20}
+"""Axes of a model that several files trace, and share the trace (tests/traces.py)."""
 FEW = ("sliding_window", "hybrid", "mega-softmax", "lightning-elu1", "dms-masked")
 """One model of each kind of layer: a window, an LSTM, moving averages, a linear branch, two lengths and a mask."""
 

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -57,10 +58,10 @@ def test_the_face() -> None:
         temport.expert  # noqa: B018  the attribute is what is tested
 
 
-@pytest.mark.parametrize("kind", ["modules", "packages"])
-def test_a_users_own_names_change_nothing(kind: str, bundle: Path, tmp_path: Path) -> None:
-    for name in USERS_OWN:
-        file = tmp_path / f"{name}.py" if kind == "modules" else tmp_path / name / "__init__.py"
+def test_a_users_own_names_change_nothing(bundle: Path, tmp_path: Path) -> None:
+    """Modules and packages by turns."""
+    for i, name in enumerate(USERS_OWN):
+        file = tmp_path / name / "__init__.py" if i % 2 else tmp_path / f"{name}.py"
         file.parent.mkdir(exist_ok=True)
         file.write_text("MINE = 1\n")
     code = (
@@ -202,45 +203,85 @@ def test_bundles_of_before_are_read(bundle: Path, tmp_path: Path) -> None:
     temport.load(old)
 
 
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+RUNTIME = PROJECT["tool"]["scikit-build"]["wheel"]["exclude"]
+"""What the distribution temport-runtime holds of the package."""
+
+
+@pytest.fixture(scope="module")
+def light(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files of temport-runtime, as they are installed."""
+    out = tmp_path_factory.mktemp("light")
+    for name in RUNTIME:
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / "deploy" / "python" / name, out / name)
+    return out
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built from this checkout, without its C++ part, which takes a minute and holds no Python."""
+    """Of the distribution temport, built from this checkout."""
     out = tmp_path_factory.mktemp("wheel")
     command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(out), str(ROOT)]
-    subprocess.run([*command, "-C", "wheel.cmake=false"], check=True, capture_output=True)
+    subprocess.run(command, check=True, capture_output=True)
     (found,) = out.iterdir()
     return found
 
 
-def test_the_wheel_is_one_package(wheel: Path, bundle: Path, tmp_path: Path) -> None:
-    assert wheel.name.startswith("temport-") and "-py3-none-" in wheel.name
-    with zipfile.ZipFile(wheel) as archive:
-        names = archive.namelist()
-        archive.extractall(tmp_path / "installed")
-    assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"temport"}
-    for needed in (
-        "temport/py.typed",
-        "temport/exporter/cli.py",
-        "temport/graphs/mega.py",
-        "temport/custom_ops/table.py",
-    ):
-        assert needed in names
-    code = (
-        "import temport, sys\n"
-        f"assert temport.__file__.startswith({str(tmp_path)!r}), temport.__file__\n"
-        f"print(temport.load({str(bundle)!r}).path.name)\n"
-    )
-    # -S keeps an editable install of this checkout out of the way
-    isolated = f"import sys; sys.path.insert(0, {str(tmp_path / 'installed')!r})\n" + code
+def isolated(code: str, *folders: Path) -> str:
+    """Of a program that finds `temport` in `folders` alone: -S keeps an editable install out of the way."""
+    before = f"import sys; sys.path[:0] = {list(map(str, folders))!r}\n"
     site = os.pathsep.join(path for path in sys.path if path.endswith("site-packages"))
     done = subprocess.run(
-        [sys.executable, "-S", "-c", isolated],
+        [sys.executable, "-S", "-c", before + code],
         env=os.environ | {"PYTHONPATH": site},
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "mega\n"
+    return done.stdout
+
+
+def test_the_light_half_stands_alone(light: Path, bundle: Path) -> None:
+    """It loads a bundle with none of the other files there, and has none that it does not need."""
+    code = (
+        "import temport\n"
+        f"loaded = temport.load({str(bundle)!r})\n"
+        "temport.Stream, temport.get_library_path\n"
+        "try:\n    temport.export\n"
+        "except ImportError as error:\n    print(error)\n"
+        "print([name for name in ('torch', 'onnxscript', 'onnx_ir', 'rich', 'typer') if name in sys.modules])\n"
+        "print(*sorted({m.__file__ for n, m in sys.modules.items() if n.split('.')[0] == 'temport'}), sep='\\n')\n"
+    )
+    said, heavy, *files = isolated(code, light).splitlines()
+    assert said == "temport.export is not in temport-runtime; install the distribution temport"
+    assert heavy == "[]"
+    data = {"temport/py.typed", "temport/exporter/bundle/manifest.schema.json"}
+    assert {Path(file).relative_to(light).as_posix() for file in files} | data == set(RUNTIME)
+
+
+def test_two_distributions_are_one_package(wheel: Path, light: Path, bundle: Path, tmp_path: Path) -> None:
+    assert wheel.name.startswith("temport-") and wheel.name.endswith("-py3-none-any.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+        archive.extractall(tmp_path / "installed")
+    assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"temport"}
+    assert not set(names) & set(RUNTIME)
+    for needed in ("temport/exporter/cli.py", "temport/graphs/mega.py", "temport/custom_ops/table.py"):
+        assert needed in names
+    shutil.copytree(light, tmp_path / "installed", dirs_exist_ok=True)
+    code = (
+        "import temport, temport.exporter.cli, temport.exporter.export\n"
+        f"assert temport.__file__.startswith({str(tmp_path)!r}), temport.__file__\n"
+        f"print(temport.load({str(bundle)!r}).path.name)\n"
+    )
+    assert isolated(code, tmp_path / "installed") == "mega\n"
+
+
+def test_both_distributions_have_one_version() -> None:
+    assert f"temport-runtime=={PROJECT['project']['version']}" in PROJECT["project"]["dependencies"]
+    runtime = tomllib.loads((ROOT / "deploy" / "runtime" / "pyproject.toml").read_text())
+    assert runtime["project"]["dynamic"] == ["version"]
 
 
 def test_the_version_is_told(tmp_path: Path) -> None:

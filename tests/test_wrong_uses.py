@@ -86,7 +86,11 @@ OPTIONS = [
         "--set num_layers=0", "--set hidden_size=2.5", "--set =3", "--set dropout=2", "--seed x", "--nothing",
         "--shape x=batch,3", "--axis past=3", "--output-names a", "--drop-output a", "--module own.py:Net",
         "--streaming --seq dynamic", "--streaming --precision fp16", "--keep-passes own.py", "--out own.py",
-        "--out own.py/inside", "--out folder", "extra",
+        "--out own.py/inside", "--out folder", "extra", "--seed -1", "--seed 99999999999999999999999", "--cc g++",
+        "--target native --cc nowhere-g++", "--target native --cc own.py", "--target native --cc folder",
+        "--target native --engine-isa x", "--target native --engine-isa ''", "--engine-isa avx2", "--source-only",
+        "--target native --engine-isa neon", "--target tensorrt-rtx --source-only", "--target native --plugin x.so",
+        "--target native --compute-capability 89", "--target native --aot-plugin", "--out own.py/inside/x",
     )
 ]  # fmt: skip
 MODULES = [
@@ -128,7 +132,22 @@ OTHERS = [
     "triton", "triton nowhere", "triton bundle", "triton bundle --out", "triton folder --out repository",
     "triton bundle --out own.py", "bench nothing", "bench model --arch meg", "bench model --seconds x",
     "bench ops --nothing", "bench engines --precision fp8", "bench engines --seq 0", "bench deploy --arch meg",
+    *(f"certify {words}" for words in ("", "nowhere", "folder", "bundle", "bundle --rate 0", "bundle --rate nan",
+      "bundle --budget 3", "bundle --budget -3us", "bundle --frames 0", "bundle --core 999", "bundle --digest 12")),
+    *(f"bench engine {words}" for words in ("--model nothing", "--contender nothing", "--seconds 0", "--seconds nan",
+      "extra")),
+    *(f"bench modules {words}" for words in ("", "nowhere.toml", "own.py", "folder", "empty.toml", "double.toml")),
+    *(f"verify {words}" for words in ("", "nowhere", "folder", "bundle --digest x", "bundle --module own.py:Net")),
+    *(f"export --config {name}" for name in ("''", "folder", "nowhere.toml", "own.py", *(f"{n}.toml" for n in (
+      "empty", "double", "latin", "unknown", "number", "list", "table", "word", "date", "both", "nested")))),
 ]  # fmt: skip
+
+TOML = {
+    "empty": "", "double": "seq = 60\nseq = 70\n", "unknown": "nothing = 3\n", "number": "arch = 3.5\n",
+    "list": "arch = 'mega'\nseq = [1, 2]\n", "table": "arch = 'mega'\nset = {hidden_size = {a = 1}}\n",
+    "word": "module = 'own.py:Net'\nstreaming = 'yes'\n", "date": "arch = 'mega'\nseq = 1979-05-27\n",
+    "both": "arch = 'mega'\nmodule = 'own.py:Net'\n", "nested": "arch = 'mega'\n[compile]\ncc = 'g++'\n",
+}  # fmt: skip
 
 
 def _write(path: Path, text: str) -> None:
@@ -185,6 +204,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     _write(folder / "imports.py", "import nowhere_at_all")
     _write(folder / "words.csv", "a,b\none,two\n")
     _write(folder / "broken.npz", "PK\x03\x04 and no more")
+    for name, text in TOML.items():
+        _write(folder / f"{name}.toml", text)
+    (folder / "latin.toml").write_bytes(b"arch = 'm\xe9ga'")
     (folder / "empty.safetensors").touch()
     (folder / "short.st").write_bytes(b"\x08\x00\x00\x00\x00\x00\x00\x00{}")
     (folder / "pickled.pt").write_bytes(b"PK\x03\x04" + bytes(99))

@@ -11,7 +11,9 @@
 namespace temport::TEMPORT_ISA {
 
 struct DenseArrays {
-  const float *x, *w, *bias, *factor, *addend;  // as in DenseProblem
+  const float* x;  // as in DenseProblem
+  const void* w;
+  const float *bias, *scale, *factor, *addend;
   float* y;
 };
 template <int64_t Groups, int64_t Inputs, int64_t Outputs>
@@ -19,10 +21,10 @@ struct DenseOf : DenseArrays {
   static constexpr int64_t groups = Groups, outputs = Outputs;
   static constexpr Fixed<Inputs> inputs{};
 };
-template <int64_t Groups, int64_t Inputs, int64_t Outputs, Activation A, typename Rows>
+template <int64_t Groups, int64_t Inputs, int64_t Outputs, Activation A, typename Element, typename Rows>
 void dense(Rows rows, const DenseArrays& arrays) {
   const DenseOf<Groups, Inputs, Outputs> p{arrays};
-  run_dense_task<A>(p, 0, rows, 0, Groups * panels_of(Outputs));
+  run_dense_task<A, Element>(p, 0, rows, 0, Groups * panels_of(Outputs));
 }
 
 struct LayerNormArrays {
@@ -57,7 +59,9 @@ void moving_average(int64_t batch, int64_t length, const MovingAverageArrays& ar
 }
 
 struct RecurrentArrays {
-  const float *x, *w, *r, *bias, *recurrent_bias, *hidden_before;  // as in RecurrentProblem
+  const float* x;  // as in RecurrentProblem
+  const void *w, *r;
+  const float *w_scale, *r_scale, *bias, *recurrent_bias, *hidden_before;
   float *gates, *state, *y;
 };
 template <typename Cell, int64_t Inputs, int64_t Hidden>
@@ -91,7 +95,7 @@ using ReluCell = SimpleCell<OfRelu>;
 
 // `state`: where the state lies that the cell keeps apart from y, `[batch, Hidden]`, before the first frame (null: zero);
 // `last` takes it after the last one (null: nobody asks). `scratch` holds (frames * gate + gate + state floats) * batch.
-template <typename Cell, int64_t Inputs, int64_t Hidden>
+template <typename Cell, typename OfInput, typename OfState, int64_t Inputs, int64_t Hidden>
 void recurrence(int64_t frames, int64_t batch, RecurrentArrays arrays, const float* state, float* last, float* scratch) {
   RecurrentOf<Cell, Inputs, Hidden> p{arrays, frames, batch};
   p.gates = scratch;
@@ -100,8 +104,8 @@ void recurrence(int64_t frames, int64_t batch, RecurrentArrays arrays, const flo
   __builtin_memset(p.state, 0, size_t(batch * p.state_floats) * sizeof(float));
   for (int64_t b = 0; b < batch && state != nullptr; ++b)
     __builtin_memcpy(p.state + b * p.state_floats, state + b * Hidden, Hidden * sizeof(float));
-  project_frames<Cell>(p, 0);
-  for (int64_t frame = 0; frame < frames; ++frame) step_recurrence<Cell>(p, frame, 0, sums);
+  project_frames<Cell, OfInput>(p, 0);
+  for (int64_t frame = 0; frame < frames; ++frame) step_recurrence<Cell, OfState>(p, frame, 0, sums);
   for (int64_t b = 0; b < batch && last != nullptr; ++b)
     __builtin_memcpy(last + b * Hidden, p.state + b * p.state_floats, Hidden * sizeof(float));
 }
@@ -114,13 +118,13 @@ void gru_reset_first(int64_t frames, int64_t batch, RecurrentArrays arrays, cons
   RecurrentOf<GruCell, Inputs, Hidden> p{arrays, frames, batch};
   p.gates = scratch;
   float* reset = p.gates + frames * batch * p.gate_floats;  // r h, `[batch, Hidden]`
-  project_frames<GruCell>(p, 0);
+  project_frames<GruCell, float>(p, 0);
   const auto add_product = [&](const float* x, const float* weights, int64_t gates, float* to) {
     multiply_panels<2>(x, batch, Hidden, weights, Fixed<Hidden>{}, gates * kPanel,
                        [&](int64_t first, int64_t rows, int64_t q, const float* sums) {
                          for (int64_t m = 0; m < rows; ++m) {
                            float* at = to + (first + m) * p.gate_floats + q * kPanel;
-                           add_columns(sums + m * kPanel, at, at);
+                           add_columns(sums + m * kPanel, sums, at, at);
                          }
                        });
   };
@@ -135,7 +139,7 @@ void gru_reset_first(int64_t frames, int64_t batch, RecurrentArrays arrays, cons
     float *gates = p.gates + frame * batch * p.gate_floats, *y = p.y + frame * batch * Hidden;
     for (int64_t i = 0; i < p.task_teams && before != nullptr; ++i) {
       float* own = gates + i * kTeam<GruCell>;
-      add_product(before, p.r + i * 2 * Hidden * kPanel, 2, own);
+      add_product(before, static_cast<const float*>(p.r) + i * 2 * Hidden * kPanel, 2, own);
       for_units(own, i, [&](const float* gate, int64_t at, int64_t left) {
         store_first(reset + at, sigmoid(load(gate + kPanel)) * load_first(before + at, left), left);
       });

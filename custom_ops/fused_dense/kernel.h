@@ -6,14 +6,18 @@
 
 namespace temport::TEMPORT_ISA {
 
-inline int64_t dense_floats(int64_t groups, int64_t outputs) { return groups * panels_of(outputs) * kPanel; }
+inline int64_t dense_elements(int64_t groups, int64_t outputs) { return groups * panels_of(outputs) * kPanel; }
 
 // w `[groups, inputs, outputs]`
-inline void pack_dense(const float* w, int64_t groups, int64_t inputs, int64_t outputs, float* to) {
+inline void pack_dense(Weight type, const void* w, int64_t groups, int64_t inputs, int64_t outputs, void* to) {
   const int64_t panels = panels_of(outputs);
   const auto column_of = [&](int64_t p, int64_t c) { return p * kPanel + c < outputs ? p * kPanel + c : -1; };
-  for (int64_t g = 0; g < groups; ++g)
-    pack_columns(w + g * inputs * outputs, inputs, outputs, panels, column_of, to + g * panels * inputs * kPanel);
+  with_element(type, [&](auto element) {
+    using Element = decltype(element);
+    for (int64_t g = 0; g < groups; ++g)
+      pack_columns(static_cast<const Element*>(w) + g * inputs * outputs, inputs, outputs, panels, column_of,
+                   static_cast<Element*>(to) + g * panels * inputs * kPanel);
+  });
 }
 
 // Many rows are shared out by rows, so that a task's stay in its cache; few by panels, so that every weight is read
@@ -30,14 +34,14 @@ inline void plan_dense(DenseProblem& p) {
 }
 
 // The columns of a row that a panel has, at most kPanel.
-template <Activation A>
-TEMPORT_INLINE void finish_columns(const float* sums, const float* bias, const float* factor, const float* addend,
-                                   float* y, int64_t columns) {
+template <Activation A, typename Element>
+TEMPORT_INLINE void finish_columns(const float* sums, const float* scale, const float* bias, const float* factor,
+                                   const float* addend, float* y, int64_t columns) {
 #pragma GCC unroll 4
   for (int v = 0; v < kPanel; v += kWidth) {
     const int64_t left = columns - v;
     if (left <= 0) return;
-    Float value = activate<A>(load(sums + v) + load(bias + v));
+    Float value = activate<A>(scaled_sum<Element>(sums + v, scale + v, load(bias + v)));
     if (factor != nullptr && addend != nullptr)
       value = fused(value, load_first(factor + v, left), load_first(addend + v, left));
     else if (factor != nullptr)
@@ -50,25 +54,27 @@ TEMPORT_INLINE void finish_columns(const float* sums, const float* bias, const f
 
 // Rows and panels of one task, where panels count through all groups. `Problem` is a DenseProblem, or has its members
 // with sizes that are known when it is compiled.
-template <Activation A, typename Problem, typename Size>
+template <Activation A, typename Element, typename Problem, typename Size>
 inline void run_dense_task(const Problem& p, int64_t row, Size rows, int64_t panel, int64_t end) {
   const int64_t per_group = panels_of(p.outputs), width = p.groups * p.outputs;
+  const Element* w = static_cast<const Element*>(p.w);
   while (panel < end) {
     const int64_t group = panel / per_group, stop = least(end, (group + 1) * per_group);
     const float* x = p.x + row * p.groups * p.inputs + group * p.inputs;
-    multiply_panels(x, rows, p.groups * p.inputs, p.w + panel * p.inputs * kPanel, p.inputs,
+    multiply_panels(x, rows, p.groups * p.inputs, w + panel * p.inputs * kPanel, p.inputs,
                     least((stop - panel) * kPanel, p.outputs - (panel - group * per_group) * kPanel),
                     [&](int64_t first, int64_t some, int64_t q, const float* sums) {
                       const int64_t column = (panel + q - group * per_group) * kPanel, left = p.outputs - column;
                       const float* bias = p.bias + (panel + q) * kPanel;
+                      const float* scale = kScaled<Element> ? p.scale + (panel + q) * kPanel : sums;
                       for (int64_t m = 0; m < some; ++m, sums += kPanel) {
                         const int64_t at = (row + first + m) * width + group * p.outputs + column;
                         const float* factor = p.factor != nullptr ? p.factor + at : nullptr;
                         const float* addend = p.addend != nullptr ? p.addend + at : nullptr;
                         if (left >= kPanel)
-                          finish_columns<A>(sums, bias, factor, addend, p.y + at, kPanel);
+                          finish_columns<A, Element>(sums, scale, bias, factor, addend, p.y + at, kPanel);
                         else
-                          finish_columns<A>(sums, bias, factor, addend, p.y + at, left);
+                          finish_columns<A, Element>(sums, scale, bias, factor, addend, p.y + at, left);
                       }
                     });
     panel = stop;
@@ -79,13 +85,16 @@ inline void run_dense(const DenseProblem& p, int64_t task) {
   const int64_t panels = p.groups * panels_of(p.outputs), across = (panels + p.task_panels - 1) / p.task_panels;
   const int64_t row = task / across * p.task_rows, panel = task % across * p.task_panels;
   const int64_t rows = least(p.task_rows, p.rows - row), end = least(panel + p.task_panels, panels);
-  switch (p.activation) {
-    case Activation::kNone: return run_dense_task<Activation::kNone>(p, row, rows, panel, end);
-    case Activation::kRelu: return run_dense_task<Activation::kRelu>(p, row, rows, panel, end);
-    case Activation::kGelu: return run_dense_task<Activation::kGelu>(p, row, rows, panel, end);
-    case Activation::kSigmoid: return run_dense_task<Activation::kSigmoid>(p, row, rows, panel, end);
-    case Activation::kSilu: return run_dense_task<Activation::kSilu>(p, row, rows, panel, end);
-  }
+  with_element(p.weight, [&](auto element) {
+    using Element = decltype(element);
+    switch (p.activation) {
+      case Activation::kNone: return run_dense_task<Activation::kNone, Element>(p, row, rows, panel, end);
+      case Activation::kRelu: return run_dense_task<Activation::kRelu, Element>(p, row, rows, panel, end);
+      case Activation::kGelu: return run_dense_task<Activation::kGelu, Element>(p, row, rows, panel, end);
+      case Activation::kSigmoid: return run_dense_task<Activation::kSigmoid, Element>(p, row, rows, panel, end);
+      case Activation::kSilu: return run_dense_task<Activation::kSilu, Element>(p, row, rows, panel, end);
+    }
+  });
 }
 
 }  // namespace temport::TEMPORT_ISA

@@ -2,7 +2,7 @@
 
 `MatMul` and `Add` say it for any number of axes; runtimes make the `Gemm` of them where there are two.
 
-There is one body per activation, number of groups and set of steps that follow.
+There is one body per activation, number of groups, set of steps that follow and way of storing the weight.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from temport.custom_ops import node as read
 from temport.custom_ops.fused_dense.schema import ACTIVATIONS, SCHEMA
 from temport.custom_ops.op import Body, Host
 from temport.custom_ops.plain_body import plain_body
+from temport.custom_ops.stored_weight import Stored, stored, wide_nodes
 
 FIRST_OPSET_WITH_GELU = 20
 
@@ -27,18 +28,25 @@ Nodes = list[onnx.NodeProto]
 
 @dataclass(frozen=True)
 class DenseNode:
-    """`follows` names the optional inputs that a node has: a body cannot leave out a step."""
+    """`follows` names the optional inputs that a node has: a body cannot leave out a step. `weight` says how W is
+    stored, None where as numbers.
+    """
 
     activation: str
     groups: int
     follows: frozenset[str]
     opset: int
+    weight: Stored | None = None
 
 
 def specialise(node: ir.Node, host: Host) -> DenseNode:
-    """Every attribute, the steps that follow, and the opset, of which the oldest has no Gelu."""
-    follows = frozenset(read.inputs(node, SCHEMA)) & {name for _, name, _ in _EPILOGUE}
-    return DenseNode(**read.attributes(node, SCHEMA), follows=follows, opset=host.opset)
+    """Every attribute, the steps that follow, how W is stored, and the opset, of which the oldest has no Gelu."""
+    given = read.inputs(node, SCHEMA)
+    follows = frozenset(given) & {name for _, name, _ in _EPILOGUE}
+    attributes = read.attributes(node, SCHEMA)
+    outputs = 1 if attributes["groups"] == 1 else 2
+    weight = stored(given.get("W"), given.get("W_scale"), given.get("X"), outputs)
+    return DenseNode(**attributes, follows=follows, opset=host.opset, weight=weight)
 
 
 def body(at: DenseNode) -> Body:
@@ -46,7 +54,9 @@ def body(at: DenseNode) -> Body:
     activation, groups = at.activation, at.groups
     if activation not in ACTIVATIONS or groups < 1:
         raise ValueError(f"FusedDense: there is no body for activation {activation!r} and {groups} groups.")
-    nodes, value = (_dense() if groups == 1 else _grouped(groups)), "dense"
+    nodes, weight = wide_nodes(at.weight, "W", "W_scale", "X")
+    nodes += _dense(weight) if groups == 1 else _grouped(groups, weight)
+    value = "dense"
     steps = [(_ACTIVATIONS[activation], "active")] if activation != "none" else []
     steps += [(_with(op, name), result) for op, name, result in _EPILOGUE if name in at.follows]
     for step, result in steps:
@@ -56,14 +66,14 @@ def body(at: DenseNode) -> Body:
     return plain_body(SCHEMA, at.opset, nodes)
 
 
-def _dense() -> Nodes:
+def _dense(weight: str) -> Nodes:
     return [
-        helper.make_node("MatMul", ["X", "W"], ["products"]),
+        helper.make_node("MatMul", ["X", weight], ["products"]),
         helper.make_node("Add", ["products", "B"], ["dense"]),
     ]
 
 
-def _grouped(groups: int) -> Nodes:
+def _grouped(groups: int, weight: str) -> Nodes:
     """By `[G, rows, K]`, with no size in it: a reshape to -1 would not know what it is where there are no rows."""
     parts, results = ([f"{kind}_{g}" for g in range(groups)] for kind in ("part", "result"))
     return [
@@ -71,7 +81,7 @@ def _grouped(groups: int) -> Nodes:
         helper.make_node("Unsqueeze", ["X", "first"], ["together"]),
         helper.make_node("Split", ["together"], parts, axis=2, num_outputs=groups),
         helper.make_node("Concat", parts, ["by_group"], axis=0),
-        helper.make_node("MatMul", ["by_group", "W"], ["products"]),
+        helper.make_node("MatMul", ["by_group", weight], ["products"]),
         helper.make_node("Split", ["products"], results, axis=0, num_outputs=groups),
         helper.make_node("Concat", results, ["side_by_side"], axis=2),
         helper.make_node("Squeeze", ["side_by_side", "first"], ["rows"]),

@@ -6,6 +6,7 @@
 
 #include "node.h"
 #include "shape_inference.h"
+#include "stored_weight.h"
 #include "weight_memory.h"
 
 namespace temport {
@@ -13,8 +14,8 @@ namespace temport {
 class FusedDense {
  public:
   static constexpr const char* kName = "FusedDense";
-  static constexpr size_t kInputs = 5, kOutputs = 1;
-  static constexpr OtherInput kOtherInput = kNoOtherInput;
+  static constexpr size_t kInputs = 6, kOutputs = 1;
+  static constexpr OtherInput kOtherInput = {1, ort::kUndefined};  // W
 
   static ort::Status* infer_shapes(const ShapeInference& node) {
     Shape x, b;
@@ -32,22 +33,30 @@ class FusedDense {
     groups_ = node.integer("groups", 1, 1, kMostCount);
     activation_ = Activation(node.choice("activation", {"none", "relu", "gelu", "sigmoid", "silu"}));
     workers_ = std::max(1u, std::thread::hardware_concurrency());
-    const Tensor w = node.constant(1), b = node.constant(2);
-    if (w.data != nullptr && b.data != nullptr) constant_ = std::make_unique<Weight>(*this, w, b);
+    const Tensor w = node.constant(1), b = node.constant(2), s = node.constant(5);
+    if (w.data != nullptr && b.data != nullptr) constant_ = std::make_unique<Packed>(*this, w, b, s);
   }
 
   void compute(const NodeCall& call) {
-    if (constant_) return multiply(call, *constant_);
-    multiply(call, Weight(*this, call.input(1), call.input(2)));  // W or B is no constant
+    if (constant_ && constant_->scaled == call.has_input(5)) return multiply(call, *constant_);
+    multiply(call, Packed(*this, call.input(1), call.input(2), call.input(5)));  // one of them is no constant
   }
 
  private:
-  struct Weight {
-    Weight(const FusedDense& op, const Tensor& w, const Tensor& b)
-        : inputs(checked(op, w, b)[w.shape.size() - 2]), outputs(w.shape.back()),
-          floats(op.kernels_.dense_floats(op.groups_, outputs)), memory(static_cast<size_t>(floats * plus(inputs, 1))) {
-      op.kernels_.pack_dense(static_cast<const float*>(b.data), op.groups_, 1, outputs, bias());
-      op.kernels_.pack_dense(static_cast<const float*>(w.data), op.groups_, inputs, outputs, memory.data());
+  // Bias and, of integers, scales, then the weight.
+  struct Packed {
+    Packed(const FusedDense& op, const Tensor& w, const Tensor& b, const Tensor& s)
+        : Packed(op, w, b, stored_weight(op.label_, "W", w, s, checked(op, w, b).size() - 1, op.groups_ == 1), s.data != nullptr) {}
+    Packed(const FusedDense& op, const Tensor& w, const Tensor& b, const StoredWeight& stored, bool given)
+        : inputs(w.shape[w.shape.size() - 2]), outputs(w.shape.back()), type(stored.type), scaled(given),
+          columns(op.kernels_.dense_elements(op.groups_, outputs)),
+          memory(static_cast<size_t>(plus(2 * columns, times(columns, inputs) * bytes_of(type) / 4 + 1))) {
+      const auto pack = [&](Weight kind, const void* from, int64_t rows, void* to) {
+        op.kernels_.pack_dense(kind, from, op.groups_, rows, outputs, to);
+      };
+      pack(Weight::kFloat32, b.data, 1, bias());
+      if (stored.scale != nullptr) pack(Weight::kFloat32, stored.scale, 1, scale());
+      pack(type, stored.data, inputs, w_packed());
     }
     // Before memory is asked for: wrong groups would ask for any amount.
     static const std::vector<int64_t>& checked(const FusedDense& op, const Tensor& w, const Tensor& b) {
@@ -58,13 +67,18 @@ class FusedDense {
       temport::floats(op.label_, "B", b, {times(op.groups_, w.shape.back())});
       return w.shape;
     }
-    float* bias() const { return memory.data() + floats * inputs; }
+    float* bias() const { return memory.data(); }
+    float* scale() const { return bias() + columns; }
+    void* w_packed() const { return scale() + columns; }
 
-    const int64_t inputs, outputs, floats;  // floats of memory per input
+    const int64_t inputs, outputs;
+    const Weight type;
+    const bool scaled;
+    const int64_t columns;  // of all panels
     const WeightMemory memory;
   };
 
-  void multiply(const NodeCall& call, const Weight& weight) const {
+  void multiply(const NodeCall& call, const Packed& weight) const {
     const Tensor x = call.input(0), factor = call.input(3), addend = call.input(4);
     const int64_t width = times(groups_, weight.inputs);
     if (x.shape.empty() || x.shape.back() != width || (groups_ > 1 && x.shape.size() != 2))
@@ -72,8 +86,10 @@ class FusedDense {
                       ", " + std::to_string(width) + "].");
     DenseProblem p;
     p.x = static_cast<const float*>(x.data);
-    p.w = weight.memory.data();
+    p.w = weight.w_packed();
+    p.weight = weight.type;
     p.bias = weight.bias();
+    p.scale = weight.scale();
     p.rows = elements(std::vector<int64_t>(x.shape.begin(), x.shape.end() - 1));
     p.groups = groups_;
     p.inputs = weight.inputs;
@@ -94,7 +110,7 @@ class FusedDense {
   const Kernels& kernels_;
   int64_t groups_, workers_;
   Activation activation_;
-  std::unique_ptr<const Weight> constant_;
+  std::unique_ptr<const Packed> constant_;
 };
 
 }  // namespace temport

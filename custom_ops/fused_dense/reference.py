@@ -10,16 +10,19 @@ import numpy.typing as npt
 import torch
 
 from temport.custom_ops.fused_dense.schema import ACTIVATIONS
+from temport.custom_ops.stored_weight import numbers
 
 Array = npt.NDArray[np.float64]
 
 
 def reference(inputs: Sequence[npt.NDArray[Any] | None], attributes: Mapping[str, Any]) -> Array:
-    """X, W and B, then M and R or None, as the schema lays them out -> Y `[..., G*N]` float64.
+    """X, W and B, then M, R and W_scale or None, as the schema lays them out -> Y `[..., G*N]` float64.
 
     ValueError for an activation that there is not, no group at all, or shapes that do not fit.
     """
-    x, w, b, m, r = (None if v is None else v.astype(np.float64) for v in [*inputs, None, None, None][:5])
+    x, stored, b, m, r, scale = [*inputs, *[None] * 5][:6]
+    w = None if stored is None else numbers(stored, scale, stored.ndim - 1)
+    x, b, m, r = (None if v is None else v.astype(np.float64) for v in (x, b, m, r))
     activation, groups = attributes.get("activation", "none"), int(attributes.get("groups", 1))
     if activation not in ACTIVATIONS:
         raise ValueError(

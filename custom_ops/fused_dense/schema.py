@@ -7,6 +7,7 @@ from typing import Any
 from onnx import defs, shape_inference
 
 from temport.custom_ops import schema as shared
+from temport.custom_ops import stored_weight
 
 OP_NAME = "FusedDense"
 ACTIVATIONS = ("none", "relu", "gelu", "sigmoid", "silu")
@@ -35,13 +36,17 @@ SCHEMA = defs.OpSchema(
     _DOC,
     inputs=[
         shared.parameter("X", "T", "[..., K] of one group, any axes before the last; [rows, G*K] of several"),
-        shared.parameter("W", "T", "[K, N] of one group, [G, K, N] of several"),
+        shared.parameter("W", "TW", "[K, N] of one group, [G, K, N] of several"),
         shared.parameter("B", "T", "[G*N]"),
         shared.parameter("M", "T", "of Y's shape, the factor; 1 where absent", shared.Optional),
         shared.parameter("R", "T", "of Y's shape, the addend; 0 where absent", shared.Optional),
+        shared.parameter("W_scale", "T", f"{stored_weight.SCALE_DOC}", shared.Optional),
     ],
     outputs=[shared.parameter("Y", "T", "[..., N] of one group, [rows, G*N] of several")],
-    type_constraints=[("T", shared.FLOAT_TYPES, "Floating-point tensors; our kernel takes float32.")],
+    type_constraints=[
+        ("T", shared.FLOAT_TYPES, "Floating-point tensors; our kernel takes float32."),
+        ("TW", stored_weight.TYPES, f"As T, or {stored_weight.DOC}"),
+    ],
     attributes=[
         shared.attribute_with_default("activation", "none", f"one of {', '.join(ACTIVATIONS)}"),
         shared.attribute_with_default("groups", 1, "G, dense layers side by side, at least 1"),

@@ -6,13 +6,13 @@ import onnx_ir as ir
 
 from temport.custom_ops.fused_gru.schema import SCHEMA
 from temport.custom_ops.op import Body, Host
-from temport.custom_ops.recurrent_layer import recurrent_body
+from temport.custom_ops.recurrent_layer import RecurrentNode, recurrent_body, recurrent_node
 
 
-def specialise(node: ir.Node, host: Host) -> int:
-    """The opset alone: one body serves every node."""
-    return host.opset
+def specialise(node: ir.Node, host: Host) -> RecurrentNode:
+    """The opset, and how weights are stored."""
+    return recurrent_node(SCHEMA, node, host)
 
 
-def body(opset: int) -> Body:
-    return recurrent_body(SCHEMA, opset, "GRU", linear_before_reset=1)
+def body(at: RecurrentNode) -> Body:
+    return recurrent_body(SCHEMA, at, "GRU", linear_before_reset=1)

@@ -1,6 +1,7 @@
 // Random dense and recurrent layers, layer normalisations and moving averages through the kernels of this processor, against
 // the definition in double, and the turns in which the steps of a recurrence are taken.
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
@@ -79,6 +80,41 @@ void check_narrow_layers_are_shared(const Kernels& kernels) {
   std::abort();
 }
 
+// A weight in one of the types that kernels read, with numbers of about -1 to 1.
+struct Drawn {
+  Drawn(int64_t count, int64_t outputs, std::mt19937& random, Bytes& bytes)
+      : type(std::array{Weight::kFloat32, Weight::kInt8, Weight::kFloat16}[size_t(bytes.below(3))]),
+        floats(draw(count, random, -1)), scale(draw(outputs, random, -1)) {
+    for (const float x : floats) {
+      integers.push_back(int8_t(std::lround(x * 127)));
+      halves.push_back(uint16_t(0x3800 | (std::lround(std::fabs(x) * 1e6f) & 0x3ff) | (x < 0 ? 0x8000 : 0)));
+    }
+    for (float& s : scale) s /= 127;
+  }
+  const void* stored() const {
+    if (type == Weight::kInt8) return integers.data();
+    return type == Weight::kFloat16 ? static_cast<const void*>(halves.data()) : floats.data();
+  }
+  double number(int64_t i, int64_t output) const {
+    const size_t at = size_t(i);
+    if (type == Weight::kInt8) return double(integers[at]) * double(scale[size_t(output)]);
+    if (type == Weight::kFloat32) return double(floats[at]);
+    return (1024.0 + (halves[at] & 0x3ff)) / 2048 * (halves[at] & 0x8000 ? -1 : 1);  // from 1/2 to 1
+  }
+
+  // All of them, where an output has so many inputs, one after the other.
+  std::vector<float> numbers(int64_t inputs) const {
+    std::vector<float> all;
+    for (size_t i = 0; i < floats.size(); ++i) all.push_back(float(number(int64_t(i), int64_t(i) / inputs)));
+    return all;
+  }
+
+  const Weight type;
+  std::vector<float> floats, scale;
+  std::vector<int8_t> integers;
+  std::vector<uint16_t> halves;
+};
+
 void check_dense(const Kernels& kernels, Bytes& bytes) {
   check_narrow_layers_are_shared(kernels);
   DenseProblem p;
@@ -91,17 +127,20 @@ void check_dense(const Kernels& kernels, Bytes& bytes) {
   const int threads = 1 + int(bytes.below(3));
   const bool multiplied = bytes.below(2) == 1, added = bytes.below(2) == 1;
   std::mt19937 random(static_cast<unsigned>(bytes.below(65536)));
-  const int64_t width = p.groups * p.outputs, floats = kernels.dense_floats(p.groups, p.outputs);
-  const std::vector<float> x = draw(p.rows * p.groups * p.inputs, random, -1), b = draw(width, random, -1),
-                           w = draw(p.groups * p.inputs * p.outputs, random, -1);
+  const int64_t width = p.groups * p.outputs, floats = kernels.dense_elements(p.groups, p.outputs);
+  const std::vector<float> x = draw(p.rows * p.groups * p.inputs, random, -1), b = draw(width, random, -1);
+  Drawn weight(p.groups * p.inputs * p.outputs, width, random, bytes);
   const std::vector<float> factor = draw(p.rows * width, random, -1), addend = draw(p.rows * width, random, -1);
-  std::vector<float> packed(size_t(floats * p.inputs)), bias(static_cast<size_t>(floats));
+  std::vector<float> packed(size_t(floats * p.inputs)), bias(static_cast<size_t>(floats)), scale(bias);
   std::vector<float> y(size_t(p.rows * width), __builtin_nanf(""));
-  kernels.pack_dense(w.data(), p.groups, p.inputs, p.outputs, packed.data());
-  kernels.pack_dense(b.data(), p.groups, 1, p.outputs, bias.data());
+  kernels.pack_dense(weight.type, weight.stored(), p.groups, p.inputs, p.outputs, packed.data());
+  kernels.pack_dense(Weight::kFloat32, weight.scale.data(), p.groups, 1, p.outputs, scale.data());
+  kernels.pack_dense(Weight::kFloat32, b.data(), p.groups, 1, p.outputs, bias.data());
   p.x = x.data();
   p.w = packed.data();
+  p.weight = weight.type;
   p.bias = bias.data();
+  p.scale = scale.data();
   p.factor = multiplied ? factor.data() : nullptr;
   p.addend = added ? addend.data() : nullptr;
   p.y = y.data();
@@ -113,7 +152,7 @@ void check_dense(const Kernels& kernels, Bytes& bytes) {
       double sum = double(b[size_t(c)]);
       for (int64_t k = 0; k < p.inputs; ++k)
         sum += double(x[size_t((m * p.groups + group) * p.inputs + k)]) *
-               double(w[size_t((group * p.inputs + k) * p.outputs + c % p.outputs)]);
+               weight.number((group * p.inputs + k) * p.outputs + c % p.outputs, c);
       sum = activated(p.activation, sum) * (multiplied ? double(factor[size_t(at)]) : 1.0);
       compare("FusedDense", double(y[size_t(at)]), sum + (added ? double(addend[size_t(at)]) : 0.0),
               1 + double(p.inputs), at);
@@ -133,15 +172,19 @@ void check_recurrence(const Kernels& kernels, Bytes& bytes) {
   const bool stateful = bytes.below(2) == 1;
   std::mt19937 random(static_cast<unsigned>(bytes.below(65536)));
   const int64_t H = p.hidden, rows = (lstm ? 4 : 3) * H;
-  const std::vector<float> x = draw(p.frames * p.batch * p.inputs, random, -1), w = draw(rows * p.inputs, random, -1),
-                           r = draw(rows * H, random, -1), b = draw(rows, random, -1), b_h = draw(rows, random, -1);
-  const int64_t floats = layer.floats(H);
+  const std::vector<float> x = draw(p.frames * p.batch * p.inputs, random, -1), b = draw(rows, random, -1),
+                           b_h = draw(rows, random, -1);
+  const Drawn of_w(rows * p.inputs, rows, random, bytes), of_r(rows * H, rows, random, bytes);
+  const std::vector<float> w = of_w.numbers(p.inputs), r = of_r.numbers(H);
+  const int64_t floats = layer.elements(H);
   std::vector<float> packed_w(size_t(floats * p.inputs)), packed_r(size_t(floats * H)), bias(static_cast<size_t>(floats)),
-      recurrent_bias(static_cast<size_t>(floats));
-  layer.pack(w.data(), H, p.inputs, packed_w.data());
-  layer.pack(r.data(), H, H, packed_r.data());
-  layer.pack(b.data(), H, 1, bias.data());
-  layer.pack(b_h.data(), H, 1, recurrent_bias.data());
+      recurrent_bias(bias), w_scale(bias), r_scale(bias);
+  layer.pack(of_w.type, of_w.stored(), H, p.inputs, packed_w.data());
+  layer.pack(of_r.type, of_r.stored(), H, H, packed_r.data());
+  layer.pack(Weight::kFloat32, of_w.scale.data(), H, 1, w_scale.data());
+  layer.pack(Weight::kFloat32, of_r.scale.data(), H, 1, r_scale.data());
+  layer.pack(Weight::kFloat32, b.data(), H, 1, bias.data());
+  layer.pack(Weight::kFloat32, b_h.data(), H, 1, recurrent_bias.data());
   layer.plan(p);
   const std::vector<float> before = draw(p.batch * H, random, -1);
   std::vector<float> gates(size_t(p.frames * p.batch * p.gate_floats), __builtin_nanf(""));
@@ -152,6 +195,10 @@ void check_recurrence(const Kernels& kernels, Bytes& bytes) {
   p.x = x.data();
   p.w = packed_w.data();
   p.r = packed_r.data();
+  p.w_type = of_w.type;
+  p.r_type = of_r.type;
+  p.w_scale = w_scale.data();
+  p.r_scale = r_scale.data();
   p.bias = bias.data();
   p.recurrent_bias = lstm ? nullptr : recurrent_bias.data();
   p.hidden_before = stateful ? before.data() : nullptr;

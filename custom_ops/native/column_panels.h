@@ -1,13 +1,52 @@
 // Products of rows with a dense weight that was packed once, when the model was loaded: panels of kPanel outputs, and in a
 // panel kPanel floats for every input, so that a product reads the weight from front to back.
 //
+// A weight is of floats, of halves, or of bytes that a scale per output turns into numbers: sums are of float products in
+// any case, and multiplied with the scale when they are complete.
+//
 // Every sum is made in the order of its inputs, so that it does not depend on the instruction set, on how many rows there
 // are, or on which thread made it.
 #pragma once
 
+#include "convert.h"
 #include "multiply.h"
 
 namespace temport::TEMPORT_ISA {
+
+// kWidth elements of a weight.
+TEMPORT_INLINE Float load_weight(const float* p) { return load(p); }
+TEMPORT_INLINE Float load_weight(const uint16_t* p) { return load_halves(p); }
+TEMPORT_INLINE Float load_weight(const int8_t* p) {
+#if defined(__AVX512F__)
+  return (Float)_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i*)p)));
+#elif defined(__AVX2__)
+  return (Float)_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i*)p)));
+#else
+  Float x;
+  for (int i = 0; i < kWidth; ++i) x[i] = float(p[i]);
+  return x;
+#endif
+}
+
+template <typename Element>
+constexpr bool kScaled = false;
+template <>
+inline constexpr bool kScaled<int8_t> = true;
+
+// Calls body with an element of that type.
+template <typename Body>
+TEMPORT_INLINE void with_element(Weight type, const Body& body) {
+  if (type == Weight::kInt8) return body(int8_t{});
+  if (type == Weight::kFloat16) return body(uint16_t{});
+  body(float{});
+}
+
+// sums * scale + bias, kPanel of each, where the weight's elements have scales; else sums + bias.
+template <typename Element>
+TEMPORT_INLINE Float scaled_sum(const float* sums, const float* scale, Float bias) {
+  if constexpr (kScaled<Element>) return fused(load(sums), load(scale), bias);
+  return load(sums) + bias;
+}
 
 // Panels that one row meets at once: eight sums in flight, for two multiply-adds a cycle that take four cycles each.
 constexpr int kRowPanels = 8 / kPanelVectors;
@@ -20,30 +59,30 @@ constexpr int64_t vectors_of(int64_t columns) { return least(kPanelVectors, (col
 
 // Panels of a weight whose column c of panel p begins at w[column_of(p, c)], -1 for a column of zeros, and has an input
 // every `stride` floats.
-template <typename ColumnOf>
-inline void pack_columns(const float* w, int64_t inputs, int64_t stride, int64_t panels, const ColumnOf& column_of,
-                         float* to) {
+template <typename Element, typename ColumnOf>
+inline void pack_columns(const Element* w, int64_t inputs, int64_t stride, int64_t panels, const ColumnOf& column_of,
+                         Element* to) {
   for (int64_t p = 0; p < panels; ++p, to += inputs * kPanel)
     for (int64_t c = 0; c < kPanel; ++c) {
       const int64_t column = column_of(p, c);
-      for (int64_t k = 0; k < inputs; ++k) to[k * kPanel + c] = column < 0 ? 0.0f : w[column + k * stride];
+      for (int64_t k = 0; k < inputs; ++k) to[k * kPanel + c] = column < 0 ? Element{} : w[column + k * stride];
     }
 }
 
 // One row times P panels, about kRowPanels: as many streams of weights and sums as keep memory and arithmetic units busy.
 // The processor fetches such streams ahead by itself; asking for them here made it slower. Panel p begins at
 // panels[p * apart] and meets the row at x[p * x_apart].
-template <int P, typename Size>
-TEMPORT_INLINE void multiply_one_row(const float* x, int64_t x_apart, const float* panels, int64_t apart, Size inputs,
+template <int P, typename Element, typename Size>
+TEMPORT_INLINE void multiply_one_row(const float* x, int64_t x_apart, const Element* panels, int64_t apart, Size inputs,
                                      float* sums) {
   Float sum[P][kPanelVectors] = {};
   for (int64_t k = 0; k < inputs; ++k) {
 #pragma GCC unroll 8
     for (int p = 0; p < P; ++p) {
       const Float value = broadcast(x[p * x_apart + k]);
-      const float* row = panels + p * apart + k * kPanel;
+      const Element* row = panels + p * apart + k * kPanel;
 #pragma GCC unroll 4
-      for (int v = 0; v < kPanelVectors; ++v) sum[p][v] = fused(value, load(row + v * kWidth), sum[p][v]);
+      for (int v = 0; v < kPanelVectors; ++v) sum[p][v] = fused(value, load_weight(row + v * kWidth), sum[p][v]);
     }
   }
 #pragma GCC unroll 8
@@ -70,9 +109,26 @@ inline void multiply_block(const float* x, int64_t rows, int64_t x_stride, const
   }
 }
 
-// Likewise with the last `count` <= P panels.
-template <int P, typename Size>
-TEMPORT_INLINE void multiply_some(int64_t count, const float* x, int64_t x_apart, const float* panels, int64_t apart,
+// The same of a weight in fewer bits, whose part for all rows becomes floats in the first-level cache.
+template <int V, typename Element>
+inline void multiply_block(const float* x, int64_t rows, int64_t x_stride, const Element* panel, int64_t inputs,
+                           float* sums) {
+  alignas(64) float part[kBlockInputs * kPanel];
+  for (int64_t first = 0; first == 0 || first < inputs; first += kBlockInputs) {
+    const int64_t some = least(kBlockInputs, inputs - first);
+    for (int64_t k = 0; k < some; ++k)
+#pragma GCC unroll 4
+      for (int v = 0; v < V; ++v)
+        store(part + k * kPanel + v * kWidth, load_weight(panel + (first + k) * kPanel + v * kWidth));
+    for (int64_t m = 0; m < rows; m += kMaxRows)
+      multiply_rows<V>(int(least(kMaxRows, rows - m)), x + m * x_stride + first, x_stride, some, part, kPanel,
+                       sums + m * kPanel, kPanel, first > 0);
+  }
+}
+
+// Like `multiply_one_row` with the last `count` <= P panels.
+template <int P, typename Element, typename Size>
+TEMPORT_INLINE void multiply_some(int64_t count, const float* x, int64_t x_apart, const Element* panels, int64_t apart,
                                   Size inputs, float* sums) {
   if (P == 1 || count == P) return multiply_one_row<P>(x, x_apart, panels, apart, inputs, sums);
   if constexpr (P > 1) multiply_some<P - 1>(count, x, x_apart, panels, apart, inputs, sums);
@@ -80,8 +136,8 @@ TEMPORT_INLINE void multiply_some(int64_t count, const float* x, int64_t x_apart
 
 // All rows times panels with so many columns, of which a row alone meets P at once, and for every part of the result
 // finish(first row, rows, panel, sums `[rows, kPanel]`); of the last panel these are whole vectors, as many as it needs.
-template <int P = kRowPanels, typename Rows, typename Size, typename Finish>
-inline void multiply_panels(const float* x, Rows rows, int64_t x_stride, const float* panels, Size inputs,
+template <int P = kRowPanels, typename Element, typename Rows, typename Size, typename Finish>
+inline void multiply_panels(const float* x, Rows rows, int64_t x_stride, const Element* panels, Size inputs,
                             int64_t columns, const Finish& finish) {
   alignas(64) float sums[most(least(kMost<Rows>, kBlockRows), P) * kPanel];
   const int64_t count = panels_of(columns);

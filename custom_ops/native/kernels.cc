@@ -26,7 +26,7 @@ const Kernels kKernels = {
     run_block_linear<BlockLinearProblem>,
     linear_step_floats,
     run_linear_step,
-    dense_floats,
+    dense_elements,
     pack_dense,
     plan_dense,
     run_dense,

@@ -55,7 +55,8 @@ Tensor read_tensor(const ort::Api& api, const ort::Value* value, const std::stri
   ort::TensorInfo* info = nullptr;
   require(api, ort::GetTensorTypeAndShape::call(api, value, &info), label, "an input's shape");
   size_t rank = 0;
-  bool ok = succeeded(api, ort::GetDimensionsCount::call(api, info, &rank));
+  bool ok = succeeded(api, ort::GetTensorElementType::call(api, info, &tensor.type)) &&
+            succeeded(api, ort::GetDimensionsCount::call(api, info, &rank));
   if (ok) {
     tensor.shape.resize(rank);
     ok = succeeded(api, ort::GetDimensions::call(api, info, tensor.shape.data(), rank));
@@ -119,11 +120,18 @@ NodeInfo::NodeInfo(const ort::Api& api, const ort::KernelInfo* info, const char*
   const auto name = [&](char* to) {
     return succeeded(api, ort::KernelInfo_GetNodeName::call(api, info, to, &size));
   };
-  if (!name(nullptr) || size < 2) return;  // size counts the terminating zero
-  std::string text(size, '\0');
-  if (!name(text.data())) return;
-  text.resize(size - 1);
-  label_ += " '" + text + "'";
+  if (name(nullptr) && size > 1) {  // size counts the terminating zero
+    std::string text(size, '\0');
+    if (name(text.data())) {
+      text.resize(size - 1);
+      label_ += " '" + text + "'";
+    }
+  }
+  int64_t since = 1;
+  if (read("since_version", since) && since > kDomainVersion)
+    throw NodeError(label_ + ": it means what version " + std::to_string(since) +
+                    " of the domain temport says, and this library knows version " + std::to_string(kDomainVersion) +
+                    "; take a library as new as the file.");
 }
 
 bool NodeInfo::read(const char* name, int64_t& value) const {

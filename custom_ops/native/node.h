@@ -19,22 +19,30 @@ struct NodeError : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-// The one input that has not the element type of the others, which the op is registered with.
+// Inputs, `count` of them from `index` on, that have not the element type of the others, which the op is registered with;
+// kUndefined: each has any type.
 struct OtherInput {
   size_t index;
   ort::ElementType type;
+  size_t count = 1;
 };
-constexpr OtherInput kNoOtherInput = {SIZE_MAX, ort::kUndefined};
+constexpr OtherInput kNoOtherInput = {SIZE_MAX, ort::kUndefined, 0};
 
 // Of at most kMostElements elements, an axis of 0 counted as 1.
 struct Tensor {
   const void* data = nullptr;  // null: the optional input is absent
   std::vector<int64_t> shape;
+  ort::ElementType type = ort::kUndefined;
 };
+
+// The version of the domain that the kernels know, `VERSION` of domain.py. A runtime tells a kernel of the attributes that
+// it asks for and of no others, so a later meaning of a node would not be seen: such a node says it, in `since_version`.
+constexpr int64_t kDomainVersion = TEMPORT_DOMAIN_VERSION;
 
 // Attributes and constant inputs, read when the kernel is created.
 class NodeInfo {
  public:
+  // Throws NodeError for a node of a later version of the domain.
   NodeInfo(const ort::Api& api, const ort::KernelInfo* info, const char* op_name);
 
   const std::string& label() const { return label_; }  // "OnlineSoftmaxAttention 'node name'"

@@ -22,7 +22,8 @@ class OpEntry : public ort::CustomOp {
     GetName = [](const CustomOp*) { return Op::kName; };
     GetExecutionProviderType = [](const CustomOp*) -> const char* { return nullptr; };  // the CPU
     GetInputType = [](const CustomOp* op, size_t i) {
-      return i == Op::kOtherInput.index ? Op::kOtherInput.type : self(op).element_type();
+      constexpr OtherInput kOther = Op::kOtherInput;
+      return i >= kOther.index && i - kOther.index < kOther.count ? kOther.type : self(op).element_type();
     };
     GetInputTypeCount = [](const CustomOp*) { return Op::kInputs; };
     GetOutputType = [](const CustomOp* op, size_t) { return self(op).element_type(); };

@@ -94,19 +94,27 @@ struct LinearStepProblem : LinearBranch {
   int64_t heads = 0, dim = 0, row = 0;
 };
 
+// Element types of weights, numbered likewise. Integers have one scale per output.
+enum class Weight : int { kFloat32 = 1, kInt8 = 3, kFloat16 = 10 };
+TEMPORT_INLINE constexpr int64_t bytes_of(Weight weight) {
+  return weight == Weight::kFloat32 ? 4 : weight == Weight::kFloat16 ? 2 : 1;
+}
+
 enum class Activation : int { kNone, kRelu, kGelu, kSigmoid, kSilu };
 
-// y = activation(x w + bias) * factor + addend, group by group: x `[rows, groups * inputs]`, the others
+// y = activation(x w scale + bias) * factor + addend, group by group: x `[rows, groups * inputs]`, the others
 // `[rows, groups * outputs]`.
 struct DenseProblem {
   const float* x = nullptr;
-  const float* w = nullptr;       // packed by pack_dense
+  const void* w = nullptr;        // packed by pack_dense
   const float* bias = nullptr;    // likewise, with one input
+  const float* scale = nullptr;   // likewise, where weights are integers
   const float* factor = nullptr;  // null: 1
   const float* addend = nullptr;  // null: 0
   float* y = nullptr;
   int64_t rows = 0, groups = 1, inputs = 0, outputs = 0;
   Activation activation = Activation::kNone;
+  Weight weight = Weight::kFloat32;
   int64_t workers = 1;
 
   // Filled by plan(): a task has some rows and some panels, where one of the two may be all.
@@ -116,8 +124,10 @@ struct DenseProblem {
 // A recurrent layer with one forward direction and so many gates, dense but for what is packed for it.
 struct RecurrentProblem {
   const float* x = nullptr;               // [frames, batch, inputs]
-  const float* w = nullptr;               // packed [gates * hidden, inputs]
-  const float* r = nullptr;               // packed [gates * hidden, hidden]
+  const void* w = nullptr;                // packed [gates * hidden, inputs]
+  const void* r = nullptr;                // packed [gates * hidden, hidden]
+  const float* w_scale = nullptr;         // packed [gates * hidden, 1], where weights are integers
+  const float* r_scale = nullptr;         // likewise
   const float* bias = nullptr;            // packed [gates * hidden, 1]: the biases that are added to x W^T
   const float* recurrent_bias = nullptr;  // likewise: those of a GRU's gate h that are not among them
   const float* hidden_before = nullptr;   // [batch, hidden], null: zero
@@ -125,6 +135,7 @@ struct RecurrentProblem {
   float* state = nullptr;                 // [batch, state_floats], c or h before the first frame; then after the last
   float* y = nullptr;                     // [frames, batch, hidden]
   int64_t frames = 0, batch = 0, inputs = 0, hidden = 0;
+  Weight w_type = Weight::kFloat32, r_type = Weight::kFloat32;
   int64_t workers = 1;
 
   // Filled by plan().
@@ -160,8 +171,8 @@ struct LayerNormProblem {
 
 // The kernels of one kind of recurrent layer.
 struct RecurrentKernels {
-  int64_t (*floats)(int64_t hidden);  // of a packed weight per input
-  void (*pack)(const float* w, int64_t hidden, int64_t inputs, float* to);
+  int64_t (*elements)(int64_t hidden);  // of a packed weight per input
+  void (*pack)(Weight type, const void* w, int64_t hidden, int64_t inputs, void* to);
   void (*plan)(RecurrentProblem&);
   void (*project)(const RecurrentProblem&, int64_t task);
   // A frame's tasks may start when all those of the frame before have ended.
@@ -183,9 +194,9 @@ struct Kernels {
   // Of one head of a batch entry; `ends`: its block is complete with this frame.
   size_t (*linear_step_floats)(int64_t dim);  // of scratch
   void (*run_linear_step)(const LinearStepProblem&, int64_t entry, int64_t head, bool ends, float* scratch);
-  // Floats of a packed weight per input, over all its panels, and the packing of w `[groups, inputs, outputs]`.
-  int64_t (*dense_floats)(int64_t groups, int64_t outputs);
-  void (*pack_dense)(const float* w, int64_t groups, int64_t inputs, int64_t outputs, float* to);
+  // Elements of a packed weight per input, over all its panels, and the packing of w `[groups, inputs, outputs]`.
+  int64_t (*dense_elements)(int64_t groups, int64_t outputs);
+  void (*pack_dense)(Weight type, const void* w, int64_t groups, int64_t inputs, int64_t outputs, void* to);
   void (*plan_dense)(DenseProblem&);
   void (*run_dense)(const DenseProblem&, int64_t task);
   RecurrentKernels lstm, gru;

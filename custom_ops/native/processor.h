@@ -9,20 +9,32 @@
 
 namespace temport {
 
+#if defined(__x86_64__)
+// The registers whose state the system saves: XMM, YMM, and the three parts of ZMM, a bit each. 0 where it does not say it.
+inline unsigned saved_registers(unsigned features) {
+  if (!(features & bit_OSXSAVE)) return 0;
+  unsigned low, high;
+  __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  return low;
+}
+#endif
+
 // `isa` by its name: avx512, avx2, sse42, neon or portable; no processor has any other one.
 inline bool processor_has(const char* isa) {
   const auto asked = [&](const char* name) { return std::strcmp(isa, name) == 0; };
 #if defined(__x86_64__)
-  __builtin_cpu_init();
-  // __builtin_cpu_supports knows no "f16c" in every compiler.
-  unsigned a, b, c, d;
-  const bool f16c = __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
-  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && f16c;
+  // The processor itself is asked: what __builtin_cpu_supports knows depends on the compiler, and Zig links a table of zeros.
+  constexpr unsigned kYmm = 0x06, kZmm = 0xe6;
+  unsigned a, b, c = 0, d, wide = 0;
+  if (!__get_cpuid(1, &a, &b, &c, &d)) c = 0;
+  const unsigned saved = saved_registers(c);
+  if (!__get_cpuid_count(7, 0, &a, &wide, &b, &d)) wide = 0;
+  const bool avx2 = (saved & kYmm) == kYmm && (c & bit_FMA) && (c & bit_F16C) && (wide & bit_AVX2);
   if (asked("avx512"))
-    return avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+    return avx2 && (saved & kZmm) == kZmm && (wide & bit_AVX512F) && (wide & bit_AVX512BW) && (wide & bit_AVX512DQ) &&
+           (wide & bit_AVX512VL);
   if (asked("avx2")) return avx2;
-  if (asked("sse42")) return __builtin_cpu_supports("sse4.2");
+  if (asked("sse42")) return (c & bit_SSE4_2) != 0;
 #elif defined(__aarch64__)
   if (asked("neon")) return true;
 #endif

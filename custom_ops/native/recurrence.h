@@ -18,18 +18,22 @@ constexpr int kTeam = Cell::kGates * kPanel;
 inline int64_t teams_of(int64_t hidden) { return panels_of(hidden); }
 
 template <typename Cell>
-inline int64_t recurrent_floats(int64_t hidden) {
+inline int64_t recurrent_elements(int64_t hidden) {
   return teams_of(hidden) * kTeam<Cell>;
 }
 
 // w `[gates * hidden, inputs]`
 template <typename Cell>
-inline void pack_recurrent(const float* w, int64_t hidden, int64_t inputs, float* to) {
+inline void pack_recurrent(Weight type, const void* w, int64_t hidden, int64_t inputs, void* to) {
   const auto column_of = [&](int64_t p, int64_t c) {
     const int64_t unit = p / Cell::kGates * kPanel + c;
     return unit < hidden ? (p % Cell::kGates * hidden + unit) * inputs : -1;
   };
-  pack_columns(w, inputs, 1, teams_of(hidden) * Cell::kGates, column_of, to);
+  with_element(type, [&](auto element) {
+    using Element = decltype(element);
+    pack_columns(static_cast<const Element*>(w), inputs, 1, teams_of(hidden) * Cell::kGates, column_of,
+                 static_cast<Element*>(to));
+  });
 }
 
 template <typename Cell>
@@ -46,27 +50,31 @@ TEMPORT_INLINE int64_t end_of_task(const Problem& p, int64_t task) {
   return least((task + 1) * p.task_teams, teams_of(p.hidden));
 }
 
-TEMPORT_INLINE void add_columns(const float* a, const float* b, float* to) {
+template <typename Element = float>
+TEMPORT_INLINE void add_columns(const float* sums, const float* scale, const float* to_add, float* to) {
 #pragma GCC unroll 4
-  for (int v = 0; v < kPanel; v += kWidth) store(to + v, load(a + v) + load(b + v));
+  for (int v = 0; v < kPanel; v += kWidth)
+    store(to + v, scaled_sum<Element>(sums + v, scale + v, load(to_add + v)));
 }
 
-// gates = X W^T + bias for all frames, the teams of one task. `Problem` is a RecurrentProblem, or has its members with
+// gates = X W^T scale + bias for all frames, the teams of one task. `Problem` is a RecurrentProblem, or has its members with
 // sizes that are known when it is compiled.
-template <typename Cell, typename Problem>
+template <typename Cell, typename Element, typename Problem>
 inline void project_frames(const Problem& p, int64_t task) {
   const int64_t begin = task * p.task_teams * Cell::kGates, end = end_of_task(p, task) * Cell::kGates;
   multiply_panels<Cell::kCellPanels>(
-      p.x, p.frames * p.batch, p.inputs, p.w + begin * p.inputs * kPanel, p.inputs, (end - begin) * kPanel,
+      p.x, p.frames * p.batch, p.inputs, static_cast<const Element*>(p.w) + begin * p.inputs * kPanel, p.inputs,
+      (end - begin) * kPanel,
       [&](int64_t first, int64_t rows, int64_t q, const float* sums) {
         const int64_t column = (begin + q) * kPanel;
+        const float* scale = kScaled<Element> ? p.w_scale + column : sums;
         for (int64_t m = 0; m < rows; ++m)
-          add_columns(sums + m * kPanel, p.bias + column, p.gates + (first + m) * p.gate_floats + column);
+          add_columns<Element>(sums + m * kPanel, scale, p.bias + column, p.gates + (first + m) * p.gate_floats + column);
       });
 }
 
 // One frame for the teams of one task.
-template <typename Cell, typename Problem>
+template <typename Cell, typename Element, typename Problem>
 inline void step_recurrence(const Problem& p, int64_t frame, int64_t task, float* scratch) {
   const int64_t H = p.hidden, begin = task * p.task_teams, end = end_of_task(p, task);
   const float* before = frame == 0 ? p.hidden_before : p.y + (frame - 1) * p.batch * H;
@@ -78,10 +86,11 @@ inline void step_recurrence(const Problem& p, int64_t frame, int64_t task, float
     const float* recurrent_bias = p.recurrent_bias == nullptr ? nullptr : p.recurrent_bias + i * kTeam<Cell>;
     if (before != nullptr)
       multiply_panels<Cell::kCellPanels>(
-          before, p.batch, H, p.r + i * H * kTeam<Cell>, H, kTeam<Cell>,
+          before, p.batch, H, static_cast<const Element*>(p.r) + i * H * kTeam<Cell>, H, kTeam<Cell>,
           [&](int64_t first, int64_t rows, int64_t q, const float* sums) {
+            const float* scale = kScaled<Element> ? p.r_scale + i * kTeam<Cell> + q * kPanel : sums;
             for (int64_t m = 0; m < rows; ++m)
-              add_columns(sums + m * kPanel, Cell::addend(projected + (first + m) * p.gate_floats, recurrent_bias, q),
+              add_columns<Element>(sums + m * kPanel, scale, Cell::addend(projected + (first + m) * p.gate_floats, recurrent_bias, q),
                           scratch + (first + m) * kTeam<Cell> + q * kPanel);
           });
     for (int64_t b = 0; b < p.batch; ++b) {
@@ -96,8 +105,15 @@ inline void step_recurrence(const Problem& p, int64_t frame, int64_t task, float
 }
 
 template <typename Cell>
-constexpr RecurrentKernels kRecurrence = {recurrent_floats<Cell>, pack_recurrent<Cell>, plan_recurrence<Cell>,
-                                          project_frames<Cell, RecurrentProblem>,
-                                          step_recurrence<Cell, RecurrentProblem>};
+inline void project(const RecurrentProblem& p, int64_t task) {
+  with_element(p.w_type, [&](auto element) { project_frames<Cell, decltype(element)>(p, task); });
+}
+template <typename Cell>
+inline void step(const RecurrentProblem& p, int64_t frame, int64_t task, float* scratch) {
+  with_element(p.r_type, [&](auto element) { step_recurrence<Cell, decltype(element)>(p, frame, task, scratch); });
+}
+template <typename Cell>
+constexpr RecurrentKernels kRecurrence = {recurrent_elements<Cell>, pack_recurrent<Cell>, plan_recurrence<Cell>,
+                                          project<Cell>, step<Cell>};
 
 }  // namespace temport::TEMPORT_ISA

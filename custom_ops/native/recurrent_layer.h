@@ -13,6 +13,7 @@
 #include "scratch.h"
 #include "shape_inference.h"
 #include "step_turns.h"
+#include "stored_weight.h"
 #include "weight_memory.h"
 
 namespace temport {
@@ -21,8 +22,8 @@ template <typename Layer>
 class RecurrentLayer {
  public:
   static constexpr const char* kName = Layer::kName;
-  static constexpr size_t kInputs = 4 + Layer::kStates, kOutputs = 1 + Layer::kStates;
-  static constexpr OtherInput kOtherInput = kNoOtherInput;
+  static constexpr size_t kInputs = 6 + Layer::kStates, kOutputs = 1 + Layer::kStates;
+  static constexpr OtherInput kOtherInput = {1, ort::kUndefined, 2};  // W and R
 
   static ort::Status* infer_shapes(const ShapeInference& node) {
     Shape x;
@@ -46,27 +47,43 @@ class RecurrentLayer {
     hidden_ = node.required_count("hidden_size");
     workers_ = std::max(1u, std::thread::hardware_concurrency());
     const Tensor w = node.constant(1), r = node.constant(2), b = node.constant(3);
-    if (w.data != nullptr && r.data != nullptr) constant_ = std::make_unique<Weights>(*this, w, r, b);
+    const Tensor of_w = node.constant(kScales), of_r = node.constant(kScales + 1);
+    if (w.data != nullptr && r.data != nullptr) constant_ = std::make_unique<Weights>(*this, w, r, b, of_w, of_r);
   }
 
   void compute(const NodeCall& call) {
-    if (constant_ && constant_->biased == call.has_input(3)) return run(call, *constant_);
-    run(call, Weights(*this, call.input(1), call.input(2), call.input(3)));  // one of them is no constant
+    if (constant_ && constant_->biased == call.has_input(3) && constant_->scaled_w == call.has_input(kScales) &&
+        constant_->scaled_r == call.has_input(kScales + 1))
+      return run(call, *constant_);
+    run(call, Weights(*this, call.input(1), call.input(2), call.input(3), call.input(kScales), call.input(kScales + 1)));
   }
 
  private:
   static constexpr int64_t kGates = Layer::kGates;
   static constexpr bool kApart = Layer::kSummed < kGates;
+  static constexpr size_t kScales = 4 + Layer::kStates;  // the input with those of W, and behind it of R
 
+  // Two biases and two scales, then W and R.
   struct Weights {
-    Weights(const RecurrentLayer& op, const Tensor& w_given, const Tensor& r_given, const Tensor& b_given)
-        : inputs(checked_inputs(op, w_given, r_given)), hidden(op.hidden_), floats(op.kernels_.floats(hidden)),
-          biased(b_given.data != nullptr),
-          memory(static_cast<size_t>(floats * plus(plus(inputs, hidden), kApart ? 2 : 1))) {
+    Weights(const RecurrentLayer& op, const Tensor& w_given, const Tensor& r_given, const Tensor& b_given,
+            const Tensor& w_scales, const Tensor& r_scales)
+        : Weights(op, b_given, checked_inputs(op, w_given, r_given), stored_weight(op.label_, "W", w_given, w_scales, 1, true),
+                  stored_weight(op.label_, "R", r_given, r_scales, 1, true), w_scales.data != nullptr,
+                  r_scales.data != nullptr) {}
+    Weights(const RecurrentLayer& op, const Tensor& b_given, int64_t x_width, const StoredWeight& of_w,
+            const StoredWeight& of_r, bool w_scaled, bool r_scaled)
+        : inputs(x_width), hidden(op.hidden_), columns(op.kernels_.elements(hidden)), w_type(of_w.type),
+          r_type(of_r.type), biased(b_given.data != nullptr), scaled_w(w_scaled), scaled_r(r_scaled),
+          w_floats(times(columns, inputs) * bytes_of(w_type) / 4 + 1),
+          memory(static_cast<size_t>(plus(plus(4 * columns, w_floats), times(columns, hidden) * bytes_of(r_type) / 4 + 1))) {
       const int64_t H = hidden;
-      const auto pack = [&](const float* from, int64_t width, float* to) { op.kernels_.pack(from, H, width, to); };
-      pack(static_cast<const float*>(w_given.data), inputs, w());
-      pack(static_cast<const float*>(r_given.data), H, r());
+      const auto pack = [&](const float* from, int64_t width, float* to) {
+        op.kernels_.pack(Weight::kFloat32, from, H, width, to);
+      };
+      op.kernels_.pack(w_type, of_w.data, H, inputs, w());
+      op.kernels_.pack(r_type, of_r.data, H, H, r());
+      if (of_w.scale != nullptr) pack(of_w.scale, 1, w_scale());
+      if (of_r.scale != nullptr) pack(of_r.scale, 1, r_scale());
       std::vector<float> added(static_cast<size_t>(kGates * H)), apart(kApart ? added.size() : 0);
       if (biased) {
         const float* of_x = temport::floats(op.label_, "B", b_given, {1, 2 * kGates * H});
@@ -87,17 +104,21 @@ class RecurrentLayer {
       if (w.shape.size() != 3)
         throw NodeError(op.label_ + ": W has shape " + shape_text(w.shape) + "; it must be [1, " + std::to_string(gates) +
                         ", inputs].");
-      temport::floats(op.label_, "W", w, {1, gates, w.shape[2]});
-      temport::floats(op.label_, "R", r, {1, gates, H});
+      data_of(op.label_, "W", w, {1, gates, w.shape[2]});
+      data_of(op.label_, "R", r, {1, gates, H});
       return w.shape[2];
     }
-    float* w() const { return memory.data(); }
-    float* r() const { return w() + floats * inputs; }
-    float* bias() const { return r() + floats * hidden; }
-    float* recurrent_bias() const { return kApart ? bias() + floats : nullptr; }
+    float* bias() const { return memory.data(); }
+    float* recurrent_bias() const { return kApart ? bias() + columns : nullptr; }
+    float* w_scale() const { return bias() + 2 * columns; }
+    float* r_scale() const { return bias() + 3 * columns; }
+    void* w() const { return bias() + 4 * columns; }
+    void* r() const { return bias() + 4 * columns + w_floats; }
 
-    const int64_t inputs, hidden, floats;  // floats of memory per input
-    const bool biased;
+    const int64_t inputs, hidden, columns;  // of all panels
+    const Weight w_type, r_type;
+    const bool biased, scaled_w, scaled_r;
+    const int64_t w_floats;
     const WeightMemory memory;
   };
 
@@ -110,6 +131,10 @@ class RecurrentLayer {
     p.x = static_cast<const float*>(x.data);
     p.w = weights.w();
     p.r = weights.r();
+    p.w_type = weights.w_type;
+    p.r_type = weights.r_type;
+    p.w_scale = weights.w_scale();
+    p.r_scale = weights.r_scale();
     p.bias = weights.bias();
     p.recurrent_bias = weights.recurrent_bias();
     p.frames = x.shape[0];

@@ -46,7 +46,8 @@ constexpr uint8_t kNeverWritten = 0xff;  // of these bytes every floating-point 
 constexpr int64_t kMostGiven = 1 << 20;  // elements of an output; above it the stand-in has no memory
 
 inline size_t bytes_of(ort::ElementType type) {
-  return type == ort::kInt64 ? 8 : type == ort::kFloat ? 4 : type == ort::kBool ? 1 : 2;
+  const bool single = type == ort::kBool || type == ort::kInt8 || type == ort::kInt4;  // two of the last share one
+  return type == ort::kInt64 ? 8 : type == ort::kFloat ? 4 : single ? 1 : 2;
 }
 
 struct Node {

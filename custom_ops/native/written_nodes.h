@@ -49,6 +49,18 @@ struct Written : Node {
     inputs.back().value.shape = shape;
     inputs.back().given = given;
   }
+  // Stores the weight `place` in fewer bits, as a rule not at all; its scales are the next input.
+  void store(size_t place, size_t outputs) {
+    constexpr ort::ElementType kTypes[] = {ort::kFloat, ort::kFloat16, ort::kInt8, ort::kInt4};
+    Sizes scales = inputs[place].value.shape;
+    const ort::ElementType type = kTypes[draw.below(4)];
+    inputs[place].value.type = type;
+    if (draw.flag())
+      scales = {scales[outputs]};
+    else if (int64_t& size = scales[size_t(draw.below(scales.size()))]; size > 0)
+      size = 1 + (size - 1) / (1 + draw.below(8));
+    tensor(scales, type == ort::kInt8 || type == ort::kInt4);
+  }
   void linear_branch() {
     if (draw.flag()) text("feature_map", draw.flag() ? "identity" : "elu1");
     if (draw.flag()) text("normalizer", draw.flag() ? "key_sum" : "none");
@@ -76,6 +88,8 @@ struct Written : Node {
     tensor({1, gates * hidden, hidden});
     tensor({1, 2 * gates * hidden}, draw.flag());
     for (int i = 0; i < states; ++i) tensor({1, batch, hidden}, draw.flag());
+    store(1, 1);
+    store(2, 1);
   }
 };
 
@@ -140,6 +154,7 @@ constexpr Row kRows[] = {
        n.tensor({groups * outputs});
        n.tensor(y, d.flag());
        n.tensor(y, d.flag());
+       n.store(1, n.inputs[1].value.shape.size() - 1);
      }},
     {"FusedGRU", [](Written& n, Draw&) { n.recurrent_layer(3, 1); }},
     {"FusedLSTM", [](Written& n, Draw&) { n.recurrent_layer(4, 2); }},

@@ -24,6 +24,7 @@ from temport.exporter.build import build, save
 from temport.exporter.compilers.targets import REPORT_FILE, enter
 from temport.exporter.declare.architectures import declare
 from temport.exporter.declare.streams import declare_stream, step_model
+from temport.exporter.errors import UserError, did_you_mean
 from temport.exporter.machine import description
 from temport.exporter.native.engine import NativeOptions, build_native
 from temport.exporter.parity.stream import initial_state
@@ -120,6 +121,8 @@ def run(
     after: Callable[[EngineReport, Result], None],
 ) -> EngineReport:
     """Measure every model; `contenders` beside ours and ONNX Runtime with our kernels, all where none are named."""
+    if unknown := next((name for name in contenders if name not in CONTENDERS), None):
+        raise UserError(f"unknown contender {unknown!r}; {did_you_mean(unknown, CONTENDERS)}")
     names = [n for n in CONTENDERS if not contenders or n in (OURS, BASE) or n in contenders]
     report = EngineReport(description(), [])
     for model in models:

@@ -14,7 +14,15 @@ Contenders = Annotated[
     typer.Option("--contender", help="Only these beside ours; repeatable. Default: all."),
 ]
 Threads = Annotated[str, typer.Option(help="Numbers of threads, with commas.")]
-Seconds = Annotated[float, typer.Option(help="Seconds per contender and case.")]
+
+
+def _time(seconds: float) -> float:
+    if not 0 < seconds < 1e6:
+        raise typer.BadParameter(f"{seconds} is no time to measure for, in seconds")
+    return seconds
+
+
+Seconds = Annotated[float, typer.Option(help="Seconds per contender and case.", callback=_time)]
 
 
 def thread_counts(text: str) -> tuple[int, ...]:

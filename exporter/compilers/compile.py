@@ -24,6 +24,7 @@ from temport.exporter.compilers.lower_attention import LoweredAttention, MaskCon
 from temport.exporter.compilers.lower_block_linear import lower_block_linear
 from temport.exporter.compilers.lower_grouped_dense import lower_grouped_dense
 from temport.exporter.compilers.lower_standard import adopt_standard
+from temport.exporter.compilers.part_recurrent_casts import part_recurrent_casts
 from temport.exporter.compilers.plugin.lower_to_aot_plugin import lower_to_aot_plugin
 from temport.exporter.compilers.plugin.lower_to_plugin import lower_to_plugin
 from temport.exporter.compilers.profiles import profile
@@ -149,6 +150,7 @@ def lower(model: ir.Model, declaration: Declaration, table: Backend, kernels: st
         attention += lowered
         attention += lower_block_linear(model, table)
     _flatten(model, keep=frozenset())
+    part_recurrent_casts(model)
     written = any(node.op_type == "Attention" for node in model.graph)
     if written and model.opset_imports[""] < _OPSET_WITH_ATTENTION:
         if changed := sorted({n.op_type for n in model.graph.all_nodes()} & _CHANGED_MEANING):

@@ -5,11 +5,13 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from temport.exporter.declare.own_type import OwnType
 from temport.exporter.declare.structured import annotations_of, parts_of, structured
 from temport.exporter.errors import UserError, did_you_mean
 
@@ -25,8 +27,10 @@ class Called(nn.Module):
              dictionary `observation`, `features.0` the first of the list `features`; where forward's annotation is a
              dataclass or a named tuple, it gets one
 
-    `returns` says which tensors of the result are outputs, as `tensors_in` calls them; None: all.
-    `half_type` is the type of a module that was widened to float32: its float32 results are given in that type.
+    `returns` says which parts of the result are outputs, as `leaves_in` calls them; None: all.
+    half_type  of a module that was widened to float32: the type that it computes in
+    singles    names of its parameters and buffers that are float32 all the same, as those of a normalisation may be
+    given      the type of each output, by place, where a float32 result has to be converted to it
     """
 
     def __init__(self, model: nn.Module, names: Sequence[str], as_entries: bool = False) -> None:
@@ -36,14 +40,18 @@ class Called(nn.Module):
         self.types = annotations_of(model.forward)
         self.returns: tuple[str, ...] | None = None
         self.half_type: torch.dtype | None = None
+        self.singles: frozenset[str] = frozenset()
+        self.given: dict[str, torch.dtype] = {}
         self.train(model.training)
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         found = dict(self.results(*tensors))
-        return tuple(self._given(found[name]) for name in (found if self.returns is None else self.returns))
+        return tuple(
+            self._given(name, found[name]) for name in (found if self.returns is None else self.returns)
+        )
 
-    def results(self, *tensors: Tensor) -> Iterator[tuple[str, Tensor]]:
-        """Every tensor that `forward` returns, with its place."""
+    def results(self, *tensors: Tensor) -> Iterator[tuple[str, Any]]:
+        """Everything that `forward` returns, with its place: what is left out may be no tensor."""
         positional: list[Any] = []
         given: dict[str, Any] = {}
         for (parameter, *path), tensor in zip(self.targets, tensors, strict=True):
@@ -58,17 +66,27 @@ class Called(nn.Module):
                 place = place.setdefault(key, {})
             place[path[-1]] = self._taken(tensor)
         whole = {name: structured(value, self.types.get(name)) for name, value in given.items()}
-        return tensors_in(self.model(*positional, **whole))
+        meaning = OwnType(self.half_type, self._kind(self.half_type)) if self.half_type else nullcontext()
+        with meaning:
+            return leaves_in(self.model(*positional, **whole))
 
-    def _given(self, tensor: Tensor) -> Tensor:
-        return tensor.to(self.half_type) if self.half_type and tensor.dtype == torch.float32 else tensor
+    def _given(self, place: str, result: Any) -> Any:
+        return (
+            result.to(self.given.get(place))
+            if place in self.given and result.dtype == torch.float32
+            else result
+        )
 
     def _taken(self, tensor: Tensor) -> Tensor:
         """A half-precision input in the type of the model, where that was widened."""
-        if tensor.dtype in HALVES:
-            kind = next((p.dtype for p in self.model.parameters() if p.is_floating_point()), tensor.dtype)
-            return tensor.to(kind)
-        return tensor
+        return tensor.to(self._kind(tensor.dtype)) if tensor.dtype in HALVES else tensor
+
+    def _kind(self, without: torch.dtype) -> torch.dtype:
+        """The type that the model computes in now; `without` where no parameter says it."""
+        found = (
+            p.dtype for n, p in self.named_parameters() if p.is_floating_point() and n not in self.singles
+        )
+        return next(found, without)
 
 
 def own(module: nn.Module) -> nn.Module:
@@ -129,25 +147,16 @@ def fits_by_position(model: nn.Module, names: Sequence[str]) -> bool:
     return True
 
 
-def tensors_in(result: Any, place: str = "") -> Iterator[tuple[str, Tensor]]:
-    """Every tensor of what `forward` returned with its place: keys, fields and positions, joined by dots.
+def leaves_in(result: Any, place: str = "") -> Iterator[tuple[str, Any]]:
+    """All that is no structure in what `forward` returned, with its place: keys, fields and positions, joined by dots.
 
-    None is left out. UserError for anything else that is no tensor.
+    None is left out.
     """
-    if isinstance(result, Tensor):
+    parts = None if isinstance(result, Tensor) else parts_of(result)
+    if parts is None and result is not None:
         yield place, result
-        return
-    if result is None:
-        return
-    parts = parts_of(result)
-    if parts is None:
-        where = f" at {place}" if place else ""
-        raise UserError(
-            f"the module returns {type(result).__name__}{where}; outputs have to be tensors, or tuples, lists, "
-            "dictionaries and dataclasses of them"
-        )
-    for key, value in parts:
-        yield from tensors_in(value, f"{place}.{key}" if place else str(key))
+    for key, value in parts or ():
+        yield from leaves_in(value, f"{place}.{key}" if place else str(key))
 
 
 def output_names(places: Sequence[str], taken: Sequence[str]) -> tuple[str, ...]:

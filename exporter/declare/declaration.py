@@ -113,6 +113,23 @@ class TensorSpec:
 
 
 @dataclass(frozen=True)
+class Sequences:
+    """The model of sequences behind a step model that was made of its graph.
+
+    inputs, outputs  as the model takes and gives them; the axis of time is called `seq`
+    begins           for each output, frames that come before its first; until then the step model gives zeros
+    delay            frames by which an output of every frame comes later than its frame
+    kept             frames that the longest ring holds
+    """
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    begins: tuple[int, ...] = ()
+    delay: int = 0
+    kept: int = 0
+
+
+@dataclass(frozen=True)
 class Declaration:
     """What is exported.
 
@@ -122,6 +139,7 @@ class Declaration:
     opset          ai.onnx opset of the file
     ops            `custom` (nodes of domain `temport` with their function bodies) or `standard` (ai.onnx only)
     precision      element type that matrix products and attention compute in
+    weights_dtype  what weights of dense and recurrent layers are stored in: `float32`, `fp16`, `int8` or `int4`
     without        passes of the export that are left out
     seed           seeds the initial weights (when no file is given) and the parity inputs
     weights        where the weights came from: `seed`, or the file's sha256
@@ -129,6 +147,7 @@ class Declaration:
     returns        of a user's own module: where each output stands in what `forward` returns
     streaming      a step model: one frame and the state before it -> output and the state after it
     horizon        frames that a step model's caches keep where its attention has no window; 0 elsewhere
+    sequences      of a step model that was made of a graph: the model of sequences behind it
     """
 
     arch: str
@@ -138,6 +157,7 @@ class Declaration:
     opset: int = 20
     ops: str = "custom"
     precision: str = "float32"
+    weights_dtype: str = "float32"
     without: tuple[str, ...] = ()
     seed: int = 0
     weights: str = "seed"
@@ -147,6 +167,7 @@ class Declaration:
     notes: tuple[str, ...] = field(default=())
     streaming: bool = False
     horizon: int = 0
+    sequences: Sequences | None = None
 
     @property
     def axes(self) -> dict[str, Axis]:
@@ -170,7 +191,10 @@ class Declaration:
         return int(self.options.get("window_size", 0))
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        data = asdict(self)
+        if self.sequences is None:
+            del data["sequences"]
+        return data
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Declaration:
@@ -180,6 +204,9 @@ class Declaration:
             return TensorSpec(d["name"], d["dtype"], shape, None if values is None else Values(**values))
 
         data = dict(data)
+        if told := data.get("sequences"):
+            sides = {side: tuple(map(spec, told[side])) for side in ("inputs", "outputs")}
+            data["sequences"] = Sequences(**{**told, **sides, "begins": tuple(told["begins"])})
         if not data.pop("prune", True):  # as bundles before 0.2 say it
             data["without"] = ("prune",)
         return cls(

@@ -6,12 +6,14 @@ import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import nn
 
 from temport.exporter.declare.call import HALVES, Called, fits_by_position, output_names, takes_entries
 from temport.exporter.declare.construct import seeded
+from temport.exporter.declare.copied import copied
 from temport.exporter.declare.declaration import DYNAMIC_BATCH, DYNAMIC_SEQ, Axis, Declaration, TensorSpec
 from temport.exporter.declare.loading import load_factory
 from temport.exporter.declare.observe import drawn, output_specs
@@ -100,18 +102,17 @@ def declare_live(
     names: Sequence[str] = (),
     dropped: Sequence[str] = (),
 ) -> tuple[Declaration, nn.Module]:
-    """Declaration of a module at hand, in eval mode, and the module behind a plain signature."""
+    """Declaration of a module at hand, and a copy of it in eval mode behind a plain signature."""
     for spec in inputs:
         check_told(spec.name, spec.dtype, spec.values)
     if twice := next((s.name for s in inputs if [i.name for i in inputs].count(s.name) > 1), None):
         raise UserError(f"two inputs are called {twice}; give each a name of its own")
-    precision, notes = widen(module)
-    called, places = _callable(module, inputs)
-    called.half_type = _half_type(precision)
-    notes = (*notes, *check_same_twice(called, inputs), *_positions(called, inputs))
-    given = output_names(places, [spec.name for spec in inputs])
-    kept = kept_outputs(places, given, names, dropped)
+    called, results, precision, notes = _widened(module, inputs)
+    given = output_names(list(results), [spec.name for spec in inputs])
+    kept = kept_outputs(list(results), given, names, dropped)
+    _check_tensors(results, kept)
     called.returns = tuple(kept)
+    notes = (*notes, *check_same_twice(called, inputs), *_positions(called, inputs))
     outputs = output_specs(called, inputs, list(kept.values()), ends=True)
     return (
         Declaration(
@@ -130,29 +131,46 @@ def declare_live(
 
 def called_as(module: nn.Module, declaration: Declaration) -> Called:
     """The module behind the signature that was declared of it."""
-    precision, _ = widen(module)
-    called, places = _callable(module, declaration.inputs)
-    called.half_type = _half_type(precision)
-    if missing := [place for place in declaration.returns if place not in places]:
+    called, results, _, _ = _widened(module, declaration.inputs)
+    if missing := [place for place in declaration.returns if place not in results]:
         raise UserError(f"the module returns no {missing[0]!r}, which the bundle was made of")
     called.returns = declaration.returns
     return called
 
 
-def widen(module: nn.Module) -> tuple[str, tuple[str, ...]]:
-    """A half-precision module becomes a float32 one of the same values; the type it computed in, and what to tell."""
-    found = {p.dtype for p in (*module.parameters(), *module.buffers()) if p.dtype in HALVES}
-    if not found:
-        return "float32", ()
+def _widened(
+    module: nn.Module, inputs: tuple[TensorSpec, ...]
+) -> tuple[Called, dict[str, Any], str, tuple[str, ...]]:
+    """A copy in eval mode behind a plain signature, a half-precision module in float32; what it returns, by place; the
+    type that it computed in, and what to tell.
+    """
+    held = {name: p for name, p in (*module.named_parameters(), *module.named_buffers())}
+    found = {tensor.dtype for tensor in held.values()} & HALVES.keys()
     if len(found) > 1:
         raise UserError("the module mixes float16 and bfloat16 weights; give it in float32, and --precision")
-    kind = HALVES[found.pop()]
-    module.to(torch.float32)
-    return kind, (f"the module's weights are {kind}: it is exported from float32 and computes in {kind}",)
+    if not found:
+        called, results = _callable(copied(module).eval(), inputs, None, frozenset())
+        return called, results, "float32", ()
+    half = found.pop()
+    single = frozenset(f"model.{name}" for name, tensor in held.items() if tensor.dtype == torch.float32)
+    called, results = _callable(copied(module, torch.float32).eval(), inputs, half, single)
+    called.given = {place: half for place in results if place not in _singles_given(called, inputs, half)}
+    note = (
+        f"the module's weights are {HALVES[half]}: it is exported from float32 and computes in {HALVES[half]}"
+    )
+    return called, results, HALVES[half], (note,)
 
 
-def _half_type(precision: str) -> torch.dtype | None:
-    return next((kind for kind, name in HALVES.items() if name == precision), None)
+def _singles_given(called: Called, inputs: tuple[TensorSpec, ...], half: torch.dtype) -> list[str]:
+    """Which results are float32 where the module computes in its half type; none where it does not run in that here."""
+    sizes = {axis.name: axis.opt for spec in inputs for axis in spec.axes()}
+    tensors = (t.to(half) if t.is_floating_point() else t for t in drawn(inputs, sizes))
+    try:
+        with torch.no_grad():
+            results = dict(copied(called, half).results(*tensors))
+    except Exception:  # torch on this processor has not every operator in that type
+        return []
+    return [place for place, result in results.items() if getattr(result, "dtype", None) == torch.float32]
 
 
 def read_shape(text: str, axes: Mapping[str, Axis], types: Mapping[str, str] | None = None) -> TensorSpec:
@@ -174,8 +192,10 @@ def read_shape(text: str, axes: Mapping[str, Axis], types: Mapping[str, str] | N
     return TensorSpec(name, dtype, tuple(int(d) if d.isdigit() else axes[d] for d in dims), values)
 
 
-def _callable(module: nn.Module, inputs: tuple[TensorSpec, ...]) -> tuple[Called, list[str]]:
-    """The module as it can be called with these inputs, and the places of all tensors that it returns."""
+def _callable(
+    module: nn.Module, inputs: tuple[TensorSpec, ...], half_type: torch.dtype | None, singles: frozenset[str]
+) -> tuple[Called, dict[str, Any]]:
+    """The module as it can be called with these inputs, and what it returns, by place."""
     names = [spec.name for spec in inputs]
     sizes = {axis.name: axis.opt for spec in inputs for axis in spec.axes()}
     entries = takes_entries(module, names)
@@ -183,9 +203,10 @@ def _callable(module: nn.Module, inputs: tuple[TensorSpec, ...]) -> tuple[Called
     failure: BaseException | None = None
     for as_entries in (*ways, *([True] if entries else [])):
         called = Called(module, names, as_entries)
+        called.half_type, called.singles = half_type, singles
         try:
             with torch.no_grad():
-                return called, [place for place, _ in called.results(*drawn(inputs, sizes))]
+                return called, dict(called.results(*drawn(inputs, sizes)))
         except UserError:
             raise
         except Exception as error:
@@ -203,9 +224,13 @@ def kept_outputs(
     """Place -> name of each output: as given, or as `names` says, without those dropped."""
     if not places:
         raise UserError("the module returns no tensor; a model needs an output")
-    if unknown := [name for name in dropped if name not in given]:
+    if unknown := [name for name in dropped if not any(_is_part(one, name) for one in given)]:
         raise UserError(f"there is no output {unknown[0]!r} to drop; {did_you_mean(unknown[0], given)}")
-    kept = {place: name for place, name in zip(places, given, strict=True) if name not in dropped}
+    kept = {
+        place: name
+        for place, name in zip(places, given, strict=True)
+        if not any(_is_part(name, left) for left in dropped)
+    }
     if not kept:
         raise UserError("every output is dropped; a model needs one")
     if not names:
@@ -220,6 +245,22 @@ def kept_outputs(
             "and each needs a name of its own made of letters, digits and _"
         )
     return dict(zip(kept, names, strict=True))
+
+
+def _is_part(name: str, of: str) -> bool:
+    """Whether an output is the one called `of`, or lies in the structure of that name."""
+    return name == of or name.startswith(f"{of}.")
+
+
+def _check_tensors(results: Mapping[str, Any], kept: Mapping[str, str]) -> None:
+    """UserError for an output that is no tensor; what was dropped may be anything."""
+    for place, name in kept.items():
+        if not isinstance(results[place], torch.Tensor):
+            where, way = (f" at {place}", f", or leave {name} out with --drop-output") if place else ("", "")
+            raise UserError(
+                f"the module returns {type(results[place]).__name__}{where}; outputs have to be tensors, or tuples, "
+                f"lists, dictionaries and dataclasses of them{way}"
+            )
 
 
 def _positions(module: Called, inputs: tuple[TensorSpec, ...]) -> tuple[str, ...]:

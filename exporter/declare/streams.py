@@ -7,7 +7,6 @@ shape and type, so a caller swaps the two buffers between frames. All states sta
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +19,8 @@ from temport.graphs.streaming import StepModel, exactness, limited, needs_horizo
 FRAME = "frame"
 WINDOWS_PER_STREAM = 4
 """A parity stream is this many times as long as the longest cache, and a part of one more."""
+LEAST_KEPT = 8
+"""Frames that a stream counts as keeping at least."""
 LONGEST_INPUT = 10**6
 """Frames that a user's own stream may have."""
 
@@ -97,19 +98,27 @@ class WholeSequence(nn.Module):
 
 
 def sequence_declaration(declaration: Declaration, frames: Axis | None = None) -> Declaration:
-    """The declaration of `WholeSequence`: what one case of a stream looks like, inputs and outputs.
+    """What one case of a stream looks like: inputs and outputs of a step model without its states, each with an axis of
+    frames behind the batch, in the place of an axis of size 1 where there is one.
 
     frames  the axis of time; by default one length, far longer than what the caches keep
     """
     if frames is None:
-        length = _stream_length(declaration.inputs)
+        length = _stream_length(declaration)
         frames = Axis("frames", length, length, length)
-    frame, output = declaration.inputs[0], declaration.outputs[0]
-    batch, features = frame.shape[0], frame.shape[2]
+    states = {name for pair in declaration.states for name in pair}
     return replace(
         declaration,
-        inputs=(TensorSpec(frame.name, frame.dtype, (batch, frames, features)),),
-        outputs=(TensorSpec(output.name, output.dtype, (batch, frames, *output.shape[1:])),),
+        inputs=tuple(
+            replace(s, shape=(s.shape[0], frames, *s.shape[2 if s.shape[1:2] == (1,) else 1 :]))
+            for s in declaration.inputs
+            if s.name not in states
+        ),
+        outputs=tuple(
+            replace(s, shape=(s.shape[0], frames, *s.shape[1:]))
+            for s in declaration.outputs
+            if s.name not in states
+        ),
     )
 
 
@@ -123,8 +132,14 @@ def _within_horizon(module: nn.Module, declaration: Declaration) -> nn.Module:
     return limited(module, declaration.horizon) if declaration.horizon else copy.deepcopy(module)
 
 
-def _stream_length(inputs: Sequence[TensorSpec]) -> int:
-    """By the states `[batch, frames, features]`, whatever their layer calls them."""
-    caches = [spec.shape[1] for spec in inputs[1:] if len(spec.shape) == 3]
-    longest = max((rows for rows in caches if isinstance(rows, int)), default=60)
-    return WINDOWS_PER_STREAM * longest + longest // 2 + 1
+def _stream_length(declaration: Declaration) -> int:
+    """By the states `[batch, frames, features]`, whatever their layer calls them, or by what was told of the rings; no
+    longer than the sequences that the model behind it takes."""
+    told = declaration.sequences
+    if told is None:
+        caches = [s.shape[1] for s in declaration.inputs[1:] if len(s.shape) == 3]
+        longest = max((rows for rows in caches if isinstance(rows, int)), default=60)
+        return WINDOWS_PER_STREAM * longest + longest // 2 + 1
+    longest = max(told.kept, LEAST_KEPT)
+    most = next(axis.max for spec in told.inputs for axis in spec.axes() if axis.name == "seq")
+    return min(WINDOWS_PER_STREAM * longest + longest // 2 + 1, most)

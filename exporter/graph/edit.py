@@ -10,6 +10,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from temport.custom_ops.domain import DOMAIN
+from temport.exporter.graph.layers import keep_layer, layer_of
 
 Size = int | ir.SymbolicDim
 TO_THE_END, TO_THE_START = np.iinfo(np.int64).max, np.iinfo(np.int64).min
@@ -56,9 +57,12 @@ def insert(
     name: str,
     attributes: Mapping[str, Any] | None = None,
 ) -> ir.Value:
-    """A new standard node with one output of this shape, in front of `before`; the dtype is the first input's."""
+    """A new standard node with one output of this shape, in front of `before`; the dtype is the first input's, and the
+    layer that of `before`."""
     output = ir.Value(name=name, type=inputs[0].type, shape=ir.Shape(shape))
-    graph.insert_before(before, ir.node(op, list(inputs), attributes, outputs=[output], name=name))
+    node = ir.node(op, list(inputs), attributes, outputs=[output], name=name)
+    keep_layer(node, layer_of(before))
+    graph.insert_before(before, node)
     return output
 
 

@@ -39,6 +39,37 @@ class Along(Enum):
     """Any entry: all before it in a recurrence or a running sum, or those that a state holds."""
 
 
+class Time(Enum):
+    """What the operator's next frame needs, where `Along` alone does not say it: rules of `exporter/streaming`."""
+
+    ALONG = auto()
+    """What `along` says: of time, nothing but this frame, or it is refused."""
+    FILLED = auto()
+    """This frame, in a shape that other values say."""
+    SELECTED = auto()
+    """One of the frames, or all from one on."""
+    CONTEXT = auto()
+    """This frame, and what stands in front of the first."""
+    PRODUCT = auto()
+    """This frame, where time is no axis that is summed over."""
+    CHANNELS = auto()
+    """This frame, where time is not the axis of channels."""
+    RECEPTIVE = auto()
+    """The frames under a kernel, or the largest or the mean of them."""
+    RECURRENT = auto()
+    """Its state."""
+    SUM = auto()
+    """The sum of the frames so far."""
+    AVERAGE = auto()
+    """Its last value."""
+    CARRIED = auto()
+    """What its body carries from frame to frame."""
+    ATTENTION = auto()
+    """Keys and values of the frames that its rule allows."""
+    BLOCKS = auto()
+    """Keys and values of this block, and sums over the blocks before."""
+
+
 class Half(Enum):
     """What becomes of an operator when a graph is lowered to float16 or bfloat16."""
 
@@ -71,6 +102,7 @@ class Operator:
     """One operator.
 
     along              what an entry of the output takes along an axis
+    time               what its next frame needs, in a stream
     half               its type in a half-precision graph
     moves              gives elements of its first inputs in other places, and zeros between them; computes none
     renames            moves nothing either: the elements stay in their order, whatever the shape
@@ -85,6 +117,7 @@ class Operator:
     """
 
     along: Along = Along.UNKNOWN
+    time: Time = Time.ALONG
     half: Half = Half.SINGLE
     moves: bool = False
     renames: bool = False

@@ -10,47 +10,47 @@ from typing import Any
 from temport.custom_ops.domain import DOMAIN
 from temport.exporter.graph import flop_rules, traced_attention
 from temport.exporter.graph.elementwise import ELEMENTWISE
-from temport.exporter.graph.operator_row import Along, Half, Operator
+from temport.exporter.graph.operator_row import Along, Half, Operator, Time
 from temport.exporter.graph.standard_operator import is_standard
 
 _ALL = Operator(along=Along.ALL)
-_RECURRENCE = Operator(along=Along.ALL, flops=flop_rules.recurrence)
-_WINDOW = Operator(along=Along.WINDOW)
+_RECURRENCE = Operator(along=Along.ALL, time=Time.RECURRENT, flops=flop_rules.recurrence)
+_WINDOW = Operator(along=Along.WINDOW, time=Time.RECEPTIVE)
 _REDUCES = Operator(along=Along.BESIDE_AXES)
-_MOVES = Operator(half=Half.FOLLOWS, moves=True)
+_FILLS = Operator(time=Time.FILLED, half=Half.FOLLOWS, moves=True)
 _RENAMES = Operator(along=Along.RENAMED, half=Half.FOLLOWS, moves=True, renames=True)
 
 STANDARD: dict[str, Operator] = {
     **ELEMENTWISE,
     # sums of products
     "Attention": Operator(half=Half.SUMS, flops=flop_rules.standard_attention),
-    "Conv": Operator(along=Along.WINDOW, half=Half.SUMS, flops=flop_rules.conv),
+    "Conv": Operator(along=Along.WINDOW, time=Time.RECEPTIVE, half=Half.SUMS, flops=flop_rules.conv),
     "ConvTranspose": Operator(along=Along.WINDOW, flops=flop_rules.transposed_conv),
-    "Einsum": Operator(half=Half.FOLLOWS, flops=flop_rules.einsum),
+    "Einsum": Operator(time=Time.PRODUCT, half=Half.FOLLOWS, flops=flop_rules.einsum),
     "Gemm": Operator(along=Along.ROWS, half=Half.SUMS, flops=flop_rules.gemm),
-    "MatMul": Operator(along=Along.ROWS, half=Half.SUMS, flops=flop_rules.matmul),
+    "MatMul": Operator(along=Along.ROWS, time=Time.PRODUCT, half=Half.SUMS, flops=flop_rules.matmul),
     # elements in other places
-    "Concat": Operator(along=Along.ACROSS_AXIS, half=Half.FOLLOWS, moves=True),
+    "Concat": Operator(along=Along.ACROSS_AXIS, time=Time.CONTEXT, half=Half.FOLLOWS, moves=True),
     "DepthToSpace": Operator(),
-    "Expand": _MOVES,
+    "Expand": _FILLS,
     "Flatten": _RENAMES,
-    "Gather": Operator(along=Along.PICKED, half=Half.FOLLOWS, moves=True),
+    "Gather": Operator(along=Along.PICKED, time=Time.SELECTED, half=Half.FOLLOWS, moves=True),
     "GatherElements": Operator(),
     "GatherND": Operator(),
-    "Pad": _MOVES,
+    "Pad": Operator(time=Time.CONTEXT, half=Half.FOLLOWS, moves=True),
     "Reshape": _RENAMES,
     "ScatterElements": Operator(),
     "ScatterND": Operator(),
-    "Slice": Operator(along=Along.CUT, half=Half.FOLLOWS, moves=True),
+    "Slice": Operator(along=Along.CUT, time=Time.SELECTED, half=Half.FOLLOWS, moves=True),
     "SpaceToDepth": Operator(),
     "Split": Operator(along=Along.ACROSS_AXIS, half=Half.FOLLOWS, moves=True),
     "Squeeze": _RENAMES,
-    "Tile": _MOVES,
+    "Tile": Operator(half=Half.FOLLOWS, moves=True),
     "Transpose": Operator(along=Along.PERMUTED, half=Half.FOLLOWS, moves=True),
     "Trilu": Operator(),
     "Unsqueeze": _RENAMES,
     # softmax and normalisation
-    "BatchNormalization": Operator(),
+    "BatchNormalization": Operator(time=Time.CHANNELS),
     "GroupNormalization": Operator(),
     "Hardmax": Operator(along=Along.ACROSS_AXIS),
     "InstanceNormalization": Operator(),
@@ -79,7 +79,7 @@ STANDARD: dict[str, Operator] = {
     "GlobalMaxPool": _ALL,
     "MaxPool": _WINDOW,
     # all entries before
-    "CumSum": _ALL,
+    "CumSum": Operator(along=Along.ALL, time=Time.SUM),
     "GRU": _RECURRENCE,
     "LSTM": _RECURRENCE,
     "RNN": _RECURRENCE,
@@ -93,12 +93,16 @@ STANDARD: dict[str, Operator] = {
     # graphs inside
     "If": _ALL,
     "Loop": _ALL,
-    "Scan": _ALL,
+    "Scan": Operator(along=Along.ALL, time=Time.CARRIED),
 }
 
 OURS: dict[str, Operator] = {
     "BlockLinearAttention": Operator(
-        along=Along.ALL, half=Half.SUMS, flops=flop_rules.block_linear, attention="linear"
+        along=Along.ALL,
+        time=Time.BLOCKS,
+        half=Half.SUMS,
+        flops=flop_rules.block_linear,
+        attention="linear",
     ),
     "CachedAttention": Operator(
         along=Along.ALL, flops=flop_rules.cached, attention="softmax", frame=True, standard_attention=True
@@ -113,9 +117,10 @@ OURS: dict[str, Operator] = {
     "FusedDense": Operator(along=Along.ROWS),
     "FusedGRU": _RECURRENCE,
     "FusedLSTM": _RECURRENCE,
-    "MovingAverage": Operator(along=Along.WINDOW, flops=flop_rules.moving_average),
+    "MovingAverage": Operator(along=Along.WINDOW, time=Time.AVERAGE, flops=flop_rules.moving_average),
     "OnlineSoftmaxAttention": Operator(
         along=Along.QUERIES,
+        time=Time.ATTENTION,
         half=Half.SUMS,
         flops=flop_rules.online_softmax,
         attention="softmax",

@@ -9,7 +9,10 @@ import numpy as np
 import onnx_ir as ir
 
 from temport.exporter.graph import traced_attention
+from temport.exporter.graph.elementwise import ELEMENTWISE
 from temport.exporter.graph.standard_operator import is_standard
+
+WEIGHTS_READ = "its weights are read too, and the op would compute them once more"
 
 
 class Says(Enum):
@@ -53,7 +56,7 @@ class PlainAttention:
     scale     factor on the scores; None is 1/sqrt(D)
     causal    query t sees keys 0 to t, or all but as many as queries follow where they stand `at_end`
     whole     the trace kept it as one node, in which a row without a key gives 0 and not NaN
-    softmax   the node of that name where there is one
+    softmax   the node that gives its weights, where there is one
     """
 
     node: ir.Node
@@ -75,10 +78,8 @@ class PlainAttention:
             return _kept_whole(node)
         product = _Product.of(node)
         softmax = _alone(product.one.value) if product is not None and product.one.perm is None else None
-        if product is None or softmax is None or not _is_softmax(softmax):
-            return None
-        scores = _Scores.behind(softmax.inputs[0])
-        if scores is None:
+        scores = None if softmax is None else _Scores.behind(_softmax_of(softmax))
+        if product is None or scores is None:
             return None
         return PlainAttention(
             node,
@@ -92,14 +93,30 @@ class PlainAttention:
         )
 
 
-def weights_are_read(node: ir.Node) -> bool:
-    """Whether this node would end an attention, if nobody else read its weights."""
+def hindrance(node: ir.Node) -> str | None:
+    """Why this node, which would end an attention, ends none that the op computes; None for any other node."""
     product = _Product.of(node)
     weights = product.one.value if product is not None and product.one.perm is None else None
     softmax = None if weights is None else weights.producer()
-    if softmax is None or not _is_softmax(softmax) or _alone(weights) is not None:
-        return False
-    return _Scores.behind(softmax.inputs[0]) is not None
+    scores = None if softmax is None else _softmax_of(softmax)
+    if scores is None:
+        return None
+    if _Scores.behind(scores) is not None:
+        return WEIGHTS_READ if _alone(weights) is None else None
+    changing = _changing(scores)
+    return None if changing is None else f"its scores go through {changing}, which the op does not compute"
+
+
+def _changing(value: ir.Value) -> str | None:
+    """The operator that takes scores, by element, and gives what are none."""
+    node = value.producer()
+    if node is None or not (is_standard(node) and node.op_type in ELEMENTWISE):
+        return None
+    for given in node.inputs:
+        if given is not None and _Scores.behind(given) is not None:
+            return str(node.op_type)
+    found = (_changing(given) for given in node.inputs if given is not None)
+    return next((changing for changing in found if changing is not None), None)
 
 
 def _kept_whole(node: ir.Node) -> PlainAttention:
@@ -231,10 +248,36 @@ def _turned(operand: Operand) -> Operand:
     return Operand(operand.value, None if perm == sorted(perm) else tuple(perm))
 
 
-def _is_softmax(node: ir.Node) -> bool:
-    shape = node.inputs[0].shape if node.inputs and node.inputs[0] is not None else None
-    axis = node.attributes["axis"].as_int() if "axis" in node.attributes else -1
-    return is_standard(node, "Softmax") and shape is not None and axis in (-1, len(shape) - 1)
+def _softmax_of(node: ir.Node) -> ir.Value | None:
+    """What a node is the softmax of, along the last axis: one operator, or `e / sum(e)` of `e = exp(x - max(x))`."""
+    value = node.inputs[0] if node.inputs else None
+    if value is None or value.shape is None:
+        return None
+    last = len(value.shape) - 1
+    if is_standard(node, "Softmax"):
+        axis = node.attributes["axis"].as_int() if "axis" in node.attributes else -1
+        return value if axis in (-1, last) else None
+    exp = value.producer()
+    if not is_standard(node, "Div") or exp is None or not is_standard(exp, "Exp"):
+        return None
+    shifted = exp.inputs[0].producer() if exp.inputs[0] is not None else None
+    if shifted is None or not is_standard(shifted, "Sub") or shifted.inputs[0] is None:
+        return None
+    scores = shifted.inputs[0]
+    found = (
+        _reduced(node.inputs[1], "ReduceSum", last) is value
+        and _reduced(shifted.inputs[1], "ReduceMax", last) is scores
+    )
+    return scores if found else None
+
+
+def _reduced(value: ir.Value | None, op: str, last: int) -> ir.Value | None:
+    """What this reduction along the last axis takes, where it keeps that axis."""
+    node = None if value is None else value.producer()
+    if node is None or not is_standard(node, op) or len(node.inputs) < 2:
+        return None
+    kept = node.attributes["keepdims"].as_int() if "keepdims" in node.attributes else 1
+    return node.inputs[0] if kept == 1 and _number(node.inputs[1]) in (-1, last) else None
 
 
 def _alone(value: ir.Value | None) -> ir.Node | None:

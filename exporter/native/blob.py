@@ -32,19 +32,19 @@ class Blob:
         return b"".join(self._parts)
 
 
-def panels(weight: npt.NDArray[Any], width: int) -> npt.NDArray[np.float32]:
+def panels(weight: npt.NDArray[Any], width: int) -> npt.NDArray[Any]:
     """`[..., inputs, outputs]` as panels of `width` outputs, `[..., panels, inputs, width]`; what is missing is 0.
 
     The layout of custom_ops/native/column_panels.h.
     """
     *leading, inputs, outputs = weight.shape
     count = -(-outputs // width)
-    padded = np.zeros((*leading, inputs, count * width), np.float32)
+    padded = np.zeros((*leading, inputs, count * width), weight.dtype)
     padded[..., :outputs] = weight
     return np.moveaxis(padded.reshape(*leading, inputs, count, width), -2, -3)
 
 
-def teams(weight: npt.NDArray[Any], gates: int, width: int) -> npt.NDArray[np.float32]:
+def teams(weight: npt.NDArray[Any], gates: int, width: int) -> npt.NDArray[Any]:
     """`[gates * hidden, inputs]` as panels, those of all gates of `width` units next to each other.
 
     The layout of custom_ops/native/recurrence.h.

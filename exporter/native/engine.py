@@ -56,6 +56,7 @@ class NativeReport:
 
     file         the shared library, from the bundle's directory on; empty: source only
     name         of the C function that a static library has for its table, `<name>_engine`
+    weights      bytes that layers read, by element type
     memory       bytes: weights, state and scratch of an instance, stack of a run (None: not known)
     undefined    symbols that the code needs from elsewhere
     code_bytes   instructions, without the weights
@@ -75,6 +76,7 @@ class NativeReport:
     flags: tuple[str, ...]
     build_seconds: float
     memory: dict[str, int | None]
+    weights: dict[str, int]
     undefined: tuple[str, ...]
     code_bytes: int
     nodes: int
@@ -161,6 +163,7 @@ def build_native(
             "scratch": None if built.work is None else plan.scratch.bytes + built.work,
             "stack": built.stack,
         },
+        weights=dict(plan.weights.most_common()),
         undefined=built.undefined,
         code_bytes=built.code_bytes,
         nodes=len(graph),

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import common
 
 from temport.custom_ops.domain import DOMAIN
 from temport.exporter.declare.declaration import Axis
 from temport.exporter.errors import UserError
+from temport.exporter.graph.edit import initializer, named, replace
 from temport.exporter.graph.layers import layer_of
+from temport.exporter.graph.quantised import Quantised
 from temport.exporter.graph.standard_operator import is_standard
 from temport.exporter.native.definitions import spell_definitions
 from temport.exporter.native.einsum import spell_einsums
@@ -28,6 +31,7 @@ def prepared(model: ir.Model, axes: Mapping[str, Axis]) -> ir.Graph:
     spell_definitions(model, FORMS)
     common.InlinePass(criteria=lambda function: function.name not in FORMS)(model)
     common.LiftConstantsToInitializersPass(size_limit=0)(model)
+    _unpack(model.graph)
     complete_shapes(model, axes)
     for node in model.graph:
         if node.op_type in _SHAPED and is_standard(node):
@@ -43,6 +47,24 @@ def prepared(model: ir.Model, axes: Mapping[str, Axis]) -> ir.Graph:
         told = "; ".join(_told(name, nodes) for name, nodes in sorted(missing.items()))
         raise UserError(f"--target native has no form of {told}")
     return model.graph
+
+
+def _unpack(graph: ir.Graph) -> None:
+    """Weights of standard operators that are stored in fewer bits, as the numbers that they mean."""
+    for node in list(graph):
+        constants = [None if value is None else value.const_value for value in node.inputs]
+        if not is_standard(node, "DequantizeLinear", "Cast") or not constants or None in constants:
+            continue
+        arrays = [constant.numpy() for constant in constants if constant is not None]
+        if node.op_type == "DequantizeLinear" and len(arrays) == 2:
+            given = {name: attribute.as_int() for name, attribute in node.attributes.items()}
+            values, scale = arrays
+            weight = Quantised(values, scale, given.get("axis", 1), given.get("block_size", 0)).numbers()
+        elif node.outputs[0].dtype == ir.DataType.FLOAT and arrays[0].dtype == np.float16:
+            weight = arrays[0].astype(np.float32)
+        else:
+            continue
+        replace(graph, node, initializer(graph, named(node.outputs[0], "unpacked"), weight))
 
 
 def _told(name: str, nodes: list[ir.Node]) -> str:

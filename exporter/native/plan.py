@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -87,6 +88,7 @@ class Plan:
     lines      the body of the engine's `run`
     constants  C++ expressions -> the names that the source has them under
     work       C++ expressions, constants: how many floats of memory of its own each kernel needs that asks for some
+    weights    bytes that layers read, by element type
     states     of a step model, in the order of its signature
     """
 
@@ -100,6 +102,7 @@ class Plan:
         self.lines: list[str] = []
         self.constants: dict[str, str] = {}
         self.work: list[str] = []
+        self.weights: Counter[str] = Counter()
         self._tensors: dict[ir.Value, Tensor] = {}
         self._names: set[str] = set()
         self._until = _last_uses(graph)
@@ -257,6 +260,15 @@ class Plan:
         self._tensors[value] = Tensor(name, sized.type, sized.shape)
 
 
+STORED = {np.dtype(np.int8): "int8_t", np.dtype(np.float16): "uint16_t"}
+"""Element types of weights besides float32, which kernels read, in C++."""
+
+
+def element(weight: npt.NDArray[Any]) -> str:
+    """The element type, in C++, of a weight that goes into the blob."""
+    return STORED.get(weight.dtype, "float")
+
+
 class Call:
     """A node as its form sees it."""
 
@@ -304,8 +316,10 @@ class Call:
         return {name: found.value for name, found in self.node.attributes.items()}
 
     def weight(self, array: npt.NDArray[Any]) -> str:
-        """A pointer to floats that go into the blob."""
-        return f"weight<float>({self.plan.blob.add(array.astype(np.float32, copy=False))})"
+        """A pointer to numbers that go into the blob: to floats, or to what kernels read as it is stored."""
+        stored = array if array.dtype in STORED else array.astype(np.float32, copy=False)
+        self.plan.weights[stored.dtype.name] += stored.nbytes
+        return f"weight<{element(stored)}>({self.plan.blob.add(stored)})"
 
     def line(self, *text: str) -> None:
         self.plan.lines += text

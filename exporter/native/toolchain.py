@@ -60,7 +60,8 @@ class Toolchain:
         )
 
     def version(self) -> str:
-        return self._run(["--version"]).splitlines()[0]
+        told = self._run(["--version"]).splitlines()
+        return told[0] if told else self.compiler
 
     def machine(self) -> str:
         """What the compiler makes code for, as `platform.machine()` says it where it runs."""
@@ -70,6 +71,8 @@ class Toolchain:
         """The object file of a source, both in `directory`."""
         target = f"{source}.o"
         self._run(["-c", source, "-o", target, *flags], directory)
+        if not (directory / target).is_file():
+            raise UserError(f"{self.compiler} wrote no object file; --cc has to name a C++ compiler")
         return target
 
     def libraries(self, directory: Path, objects: Sequence[str], name: str) -> str:
@@ -106,8 +109,11 @@ class Toolchain:
 
 
 def execute(command: Sequence[str], directory: Path | None) -> str:
-    """What a command prints; UserError with its last lines where it fails."""
-    done = subprocess.run(command, cwd=directory, capture_output=True, text=True)
+    """What a command prints; UserError where it cannot be run, and with its last lines where it fails."""
+    try:
+        done = subprocess.run(command, cwd=directory, capture_output=True, text=True)
+    except OSError as error:
+        raise UserError(f"{command[0]} cannot be run: {error.strerror}") from error
     if done.returncode:
         last = "\n".join([line for line in done.stderr.splitlines() if line.strip()][-_LAST_LINES:])
         raise UserError(f"{command[0]} failed with exit status {done.returncode}:\n{last}")

@@ -9,6 +9,8 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
+from temport.custom_ops.domain import DOMAIN
+
 _HALVES = {ir.DataType.FLOAT16: "float16", ir.DataType.BFLOAT16: "bfloat16"}
 _FLOAT = ir.TensorType(ir.DataType.FLOAT)
 
@@ -41,11 +43,24 @@ def widen(graph: ir.Graph) -> list[str]:
 
 
 def _values(graph: ir.Graph) -> list[ir.Value]:
+    """All but weights that kernels read as they are."""
     return [
         *graph.inputs,
-        *graph.initializers.values(),
+        *(value for value in graph.initializers.values() if not _is_stored(value)),
         *(value for node in graph for value in node.outputs),
     ]
+
+
+def _is_stored(value: ir.Value) -> bool:
+    """Whether only layers of ours that compute in float32 take the value."""
+    return bool(value.uses()) and all(
+        node.domain == DOMAIN
+        and node.op_type in ("FusedDense", "FusedLSTM", "FusedGRU")
+        and index > 0
+        and node.inputs[0] is not None
+        and node.inputs[0].dtype == ir.DataType.FLOAT
+        for node, index in value.uses()
+    )
 
 
 def _same(node: ir.Node) -> bool:

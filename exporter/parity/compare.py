@@ -46,12 +46,21 @@ def max_abs(actual: Array, expected: Array) -> float:
 
 
 def bound(
-    oracle: Array, torch_error: float, conditioning: float, precision: str, limits: Limits | None = None
+    oracle: Array,
+    torch_error: float,
+    conditioning: float,
+    precision: str,
+    limits: Limits | None = None,
+    scale: float | None = None,
 ) -> Bound:
-    """The bound of one output; `torch_error` is absolute, inf where torch left the finite numbers."""
+    """The bound of one output; `torch_error` is absolute, inf where torch left the finite numbers.
+
+    scale  what errors are relative to: max|oracle|, or what was summed where that is 0
+    """
     if not np.isfinite(oracle).all():
         return Bound(None, None, None, None, judgeable=False)
-    scale = float(np.abs(oracle).max(initial=0.0))
+    if scale is None:
+        scale = float(np.abs(oracle).max(initial=0.0))
     if not np.isfinite(torch_error) or torch_error > CEILING[precision] * scale:
         return Bound(scale, _finite(torch_error), None, _finite(conditioning), judgeable=False)
     plain = precision in HALF or not np.isfinite(conditioning)
@@ -61,11 +70,14 @@ def bound(
     return Bound(scale, torch_error, allowed, _finite(conditioning), judgeable=True, allowed_rms_ratio=ratio)
 
 
-def exactly(oracle: Array) -> Bound:
-    """The bound of what has to be the oracle but for the rounding of float64."""
+def exactly(oracle: Array, scale: float | None = None) -> Bound:
+    """The bound of what has to be the oracle but for the rounding of float64.
+
+    scale  of its bound as a runtime's output, which is larger where the oracle is 0 and what was summed is not
+    """
     if not np.isfinite(oracle).all():
         return Bound(None, None, None, None, judgeable=False)
-    scale = float(np.abs(oracle).max(initial=0.0))
+    scale = max(float(np.abs(oracle).max(initial=0.0)), scale or 0.0)
     return Bound(scale, 0.0, EXACT * scale, None, judgeable=True)
 
 

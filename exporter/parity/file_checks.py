@@ -101,6 +101,10 @@ def sources(truths: Sequence[Truth]) -> list[Truth]:
 def exact_truths(truths: Sequence[Truth]) -> list[Truth]:
     """The same outputs, to be met but for the rounding of float64."""
     return [
-        Truth(truth.case, truth.outputs, {name: exactly(o) for name, o in truth.outputs.items()})
+        Truth(
+            truth.case,
+            truth.outputs,
+            {name: exactly(o, truth.bounds[name].scale) for name, o in truth.outputs.items()},
+        )
         for truth in truths
     ]

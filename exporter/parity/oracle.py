@@ -35,6 +35,7 @@ from temport.exporter.parity.decided import exact_outputs, undecided
 from temport.exporter.parity.other_roundings import costs_of_roundings
 from temport.exporter.parity.result import Bound
 from temport.exporter.parity.rounding_noise import Limits, Noise
+from temport.exporter.parity.summed import scales
 from temport.exporter.runtimes import ORACLE, resolve
 from temport.exporter.runtimes.contract import Arrays, Session
 from temport.exporter.runtimes.subject import Subject
@@ -111,18 +112,16 @@ def find_truth(case: Case, oracle: Session, torch: Session, precision: str) -> T
     none: there the least of structural faults is a hundred times the largest error allowed.
     """
     truth = {name: np.asarray(output, order="C") for name, output in oracle.run(case.inputs).items()}
-    scales = {name: float(np.abs(output).max(initial=0.0)) for name, output in truth.items()}
     noise = {name: Noise(output.shape) for name, output in truth.items()}
     copies = JITTERS_OF_NOISE if precision in HALF else JITTERS
     rounded = torch.run(case.inputs)
     exact = exact_outputs(truth)
     others = [{n: rounded[n] for n in exact}]
     errors = _errors(rounded, truth, noise)
+    sizes = scales(oracle, case.inputs, truth, errors, precision)
     responses = dict.fromkeys(truth, 0.0)
     for draw in range(JITTERS_OF_SENSITIVE):
-        rules = draw < JITTERS or any(
-            _sensitive(errors[n], responses[n], scales[n], precision) for n in truth
-        )
+        rules = draw < JITTERS or any(_sensitive(errors[n], responses[n], sizes[n], precision) for n in truth)
         if not rules and draw >= copies and (precision not in HALF or all(n.settled for n in noise.values())):
             break
         inputs = jittered(case, draw, precision)
@@ -133,14 +132,17 @@ def find_truth(case: Case, oracle: Session, torch: Session, precision: str) -> T
         if rules:
             errors = _worse(errors, found)
             responses = _worse(responses, _distances(moved, truth))
-    limits = {n: noise[n].limits(o, EPS[precision]) for n, o in truth.items()} if precision in HALF else {}
+    limits = {}
+    if precision in HALF:
+        limits = {n: noise[n].limits(_sized(o, sizes[n]), EPS[precision]) for n, o in truth.items()}
     bounds = {
         name: bound(
             output,
             errors[name],
-            amplification(responses[name], scales[name], precision),
+            amplification(responses[name], sizes[name], precision),
             precision,
             limits.get(name),
+            sizes[name],
         )
         for name, output in truth.items()
     }
@@ -245,6 +247,11 @@ def _graph_outputs(truth: Truth, rounded: Session | None) -> Arrays:
         return truth.outputs
     fits = all(outputs[name].shape == output.shape for name, output in truth.outputs.items())
     return outputs if fits else truth.outputs
+
+
+def _sized(oracle: np.ndarray, scale: float) -> np.ndarray:
+    """The oracle; where it is 0 and what was summed is not, that size everywhere."""
+    return oracle if scale <= np.abs(oracle).max(initial=0.0) else np.full(oracle.shape, scale)
 
 
 def _finite_distance(actual: np.ndarray, expected: np.ndarray) -> float | None:

@@ -8,13 +8,13 @@ half type. So it says little about how large another one is.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
 from torch import nn
 
+from temport.exporter.declare.copied import copied
 from temport.exporter.parity.cases import Case
 from temport.exporter.parity.compare import EPS, max_abs
 from temport.exporter.runtimes import ORACLE, resolve
@@ -47,7 +47,7 @@ def costs_of_roundings(
 def _moved(module: nn.Module, eps: float, draw: int) -> nn.Module:
     """A float64 copy with each weight off by up to half a unit in the last place of a type with that `eps`."""
     generator = torch.Generator().manual_seed(draw)
-    moved = copy.deepcopy(module).double()
+    moved = copied(module, torch.float64)
     for tensor in (*moved.parameters(), *moved.buffers()):
         if tensor.is_floating_point():
             error = torch.rand(tensor.shape, generator=generator, dtype=tensor.dtype) - 0.5

@@ -26,7 +26,7 @@ CHECKS = {
 class Bound:
     """The numbers behind one verdict: `allowed = 2*torch_error + 16*eps*scale`.
 
-    scale              max |oracle|; None where the oracle is not finite
+    scale              max |oracle|, or what was summed where that is 0; None where the oracle is not finite
     torch_error        torch's max abs error in the model's precision, worst over the case and its jittered copies;
                        None where torch itself gave NaN or infinity
     allowed            the largest error that passes; None where `judgeable` is False
@@ -134,6 +134,55 @@ class MaskPicture:
 
 
 @dataclass(frozen=True)
+class StoredWeight:
+    """A weight of the source, and the type that it is stored in.
+
+    alone  the loss that it alone brings in the type that was asked for; None where nobody had to know
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    alone: float | None
+
+
+@dataclass(frozen=True)
+class Loss:
+    """How far the model with its weights as stored is from the one that was trained, both in float64.
+
+    largest    the largest error, as a share of the output's largest value
+    rms        root mean square of the error, as a share of the output's
+    agreement  the share of rows whose largest entry is the same one; None of an output that has no such rows
+    flipped    how many rows have another one
+    margin     the largest lead that one of those had, as a share of the output's largest value
+    windows    of a stream: the largest error in each quarter of it
+    """
+
+    case: str
+    output: str
+    largest: float
+    rms: float
+    agreement: float | None
+    flipped: int | None
+    margin: float | None
+    windows: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Compression:
+    """Weights in fewer bits: what was asked, what became of each weight, and what that costs.
+
+    judged  the cases that `max_loss` holds for
+    """
+
+    dtype: str
+    max_loss: float | None
+    judged: tuple[str, ...]
+    weights: tuple[StoredWeight, ...]
+    losses: tuple[Loss, ...]
+
+
+@dataclass(frozen=True)
 class PassRow:
     """One pass of the export: whether it changed anything, the nodes of the graph after it, its time."""
 
@@ -156,6 +205,7 @@ class ParityReport:
     found      what the passes recognised, such as an attention written in plain torch
     reasons    why the verdict is `fail`
     checks     half precision: the file itself, in float64 and without any runtime
+    compression  what became of weights that take fewer bits; None where all are as they were trained
     digest     of the bundle; empty in the report that lies in it, which is hashed before there is one
     """
 
@@ -177,6 +227,7 @@ class ParityReport:
     masks: tuple[MaskPicture, ...] = ()
     warnings: tuple[str, ...] = ()
     found: tuple[str, ...] = ()
+    compression: Compression | None = None
     versions: dict[str, str] = field(default_factory=dict)
     digest: str = ""
     format: int = FORMAT

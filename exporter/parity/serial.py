@@ -12,13 +12,16 @@ from temport.exporter.errors import UserError
 from temport.exporter.parity.result import (
     Bound,
     CaseRow,
+    Compression,
     Divergence,
+    Loss,
     MaskPicture,
     OutputRow,
     ParityReport,
     PassRow,
     ResultRow,
     RuntimeRow,
+    StoredWeight,
 )
 
 SCHEMA = Path(__file__).parent / "report.schema.json"
@@ -53,6 +56,7 @@ def read_json(path: Path) -> ParityReport:
             "reasons": tuple(data["reasons"]),
             "warnings": tuple(data["warnings"]),
             "found": tuple(data.get("found", [])),
+            "compression": _compression(data.get("compression")),
         }
     )
 
@@ -67,6 +71,18 @@ def runtime_row(data: dict[str, Any]) -> RuntimeRow:
             "results": tuple(map(_result_row, data["results"])),
             "divergence": Divergence(**divergence) if divergence else None,
         }
+    )
+
+
+def _compression(data: dict[str, Any] | None) -> Compression | None:
+    if data is None:
+        return None
+    return Compression(
+        data["dtype"],
+        data["max_loss"],
+        tuple(data["judged"]),
+        tuple(StoredWeight(**{**row, "shape": tuple(row["shape"])}) for row in data["weights"]),
+        tuple(Loss(**{**row, "windows": tuple(row["windows"])}) for row in data["losses"]),
     )
 
 

@@ -1,7 +1,7 @@
 """A runtime that runs a step model frame by frame, seen from outside as one that takes whole streams.
 
-With this a stream is a case like any other: one input `[batch, frames, features]`, one output
-`[batch, frames, hidden]`, compared at every position with the float64 sequence form.
+With this a stream is a case like any other: inputs `[batch, frames, features]`, outputs `[batch, frames, hidden]`,
+compared at every position with the float64 sequence form.
 """
 
 from __future__ import annotations
@@ -16,12 +16,18 @@ from temport.exporter.parity.oracle import Truth
 from temport.exporter.parity.result import FAIL, Divergence, ParityReport, RuntimeRow
 from temport.exporter.parity.rounding_noise import rms, within
 from temport.exporter.runtimes.contract import Arrays, Closing, Runtime, Session
+from temport.exporter.runtimes.frames import frame_of
 from temport.exporter.runtimes.subject import Subject
 
 
 def initial_state(declaration: Declaration, batch: int) -> Arrays:
     """The state inputs before the first frame: zeros."""
-    return {spec.name: np.zeros(spec.at(batch=batch), spec.dtype) for spec in declaration.inputs[1:]}
+    states = {before for before, _ in declaration.states}
+    return {
+        spec.name: np.zeros(spec.at(batch=batch), spec.dtype)
+        for spec in declaration.inputs
+        if spec.name in states
+    }
 
 
 class StreamSession(Closing):
@@ -32,14 +38,20 @@ class StreamSession(Closing):
         self.path, self.version = session.path, session.version
 
     def run(self, inputs: Arrays) -> Arrays:
-        frame, output = self.declaration.inputs[0].name, self.declaration.outputs[0].name
-        frames = inputs[frame]
-        state, outputs = initial_state(self.declaration, len(frames)), []
-        for t in range(frames.shape[1]):
-            result = self.session.run({frame: np.ascontiguousarray(frames[:, t : t + 1]), **state})
-            state = {before: result[after] for before, after in self.declaration.states}
-            outputs.append(result[output])
-        return {output: np.stack(outputs, axis=1)}
+        given = [spec for spec in self.declaration.inputs if spec.name in inputs]
+        batch, length = inputs[given[0].name].shape[:2]
+        states = self.declaration.states
+        state = initial_state(self.declaration, batch)
+        carried = {after for _, after in states}
+        names = [spec.name for spec in self.declaration.outputs if spec.name not in carried]
+        outputs: dict[str, list[np.ndarray]] = {name: [] for name in names}
+        for t in range(length):
+            frame = {spec.name: frame_of(spec, inputs[spec.name], t) for spec in given}
+            result = self.session.run({**frame, **state})
+            state = {before: result[after] for before, after in states}
+            for name in names:
+                outputs[name].append(result[name])
+        return {name: np.stack(frames, axis=1) for name, frames in outputs.items()}
 
 
 class Streamed:
@@ -79,8 +91,11 @@ def _first_wrong_frame(
 ) -> Divergence | None:
     failed = next(result.case for result in row.results if result.verdict == FAIL)
     truth = next(t for t in truths if t.case.name == failed)
-    ((name, expected),) = truth.outputs.items()
-    allowed = truth.bounds[name].allowed
+    wrong_outputs = next(result.outputs for result in row.results if result.case == failed)
+    name = next(name for name, output in wrong_outputs.items() if output.verdict == FAIL)
+    if name not in truth.outputs:
+        return None
+    expected, allowed = truth.outputs[name], truth.bounds[name].allowed
     try:
         with runtime.open(subject) as session:
             actual = session.run(truth.case.inputs)[name]
@@ -91,8 +106,9 @@ def _first_wrong_frame(
     limits = truth.limits.get(name)
     with np.errstate(invalid="ignore"):
         error = np.abs(actual.astype(np.float64) - expected)
-    errors = error.max(axis=(0, 2))
-    wrong = np.flatnonzero(~within(error, allowed, limits).all(axis=(0, 2)))
+    others = tuple(i for i in range(error.ndim) if i != 1)
+    errors = error.max(axis=others)
+    wrong = np.flatnonzero(~within(error, allowed, limits).all(axis=others))
     if not len(wrong):
         still = limits is not None and rms(error) > limits.rms
         told = (

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 from torch import nn
 
 from temport.exporter.declare.declaration import HALF, Declaration
@@ -25,6 +26,8 @@ from temport.exporter.parity.stream import Streamed, locate_frames
 from temport.exporter.runtimes import every
 from temport.exporter.runtimes.contract import Runtime
 from temport.exporter.runtimes.subject import Subject
+from temport.exporter.streaming.oracle import WholeStream
+from temport.exporter.streaming.shapes import TIME
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,12 @@ class Trial:
         if not declaration.streaming:
             subject = Subject(declaration, model_path, module)
             return cls(subject, subject, before if declaration.precision in HALF else None)
+        if declaration.sequences is not None:
+            stream = None if module is None else WholeStream(module, declaration)
+            return cls(
+                Subject(declaration, model_path),
+                Subject(sequence_declaration(declaration), model_path, stream),
+            )
         whole = None if module is None else WholeSequence(module, declaration)
         step = None if module is None else step_model(module, declaration)
         return cls(
@@ -101,7 +110,7 @@ class Trial:
 def cases_for(declaration: Declaration, files: Sequence[Path] = ()) -> tuple[Case, ...]:
     """The generated cases and the user's own; those of a step model are streams. UserError where two have one name."""
     whole = sequence_declaration(declaration) if declaration.streaming else declaration
-    cases = (*default_cases(whole), *own_cases(declaration, files))
+    cases = (*_held_still(declaration, default_cases(whole)), *own_cases(declaration, files))
     check_names(cases)
     return cases
 
@@ -110,3 +119,21 @@ def own_cases(declaration: Declaration, files: Sequence[Path]) -> tuple[Case, ..
     """The user's own inputs; for a step model a stream of any length."""
     shaped = sequence_declaration(declaration, open_frames()) if declaration.streaming else declaration
     return tuple(read_case(path, shaped) for path in files)
+
+
+def _held_still(declaration: Declaration, cases: tuple[Case, ...]) -> tuple[Case, ...]:
+    """Static inputs keep one value through a stream: what changes them has no model of sequences to compare with."""
+    told = declaration.sequences
+    static = [s.name for s in told.inputs if TIME not in [a.name for a in s.axes()]] if told else []
+    return tuple(
+        replace(
+            case,
+            inputs=case.inputs
+            | {
+                name: np.repeat(x[:, :1], x.shape[1], axis=1)
+                for name, x in case.inputs.items()
+                if name in static
+            },
+        )
+        for case in cases
+    )

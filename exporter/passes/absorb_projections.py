@@ -28,11 +28,16 @@ from temport.exporter.graph.edit import initializer, insert, named, replace
 from temport.exporter.graph.projection import Projection, projection_behind, through
 
 
-def absorb_projections(model: ir.Model) -> bool:
-    """Rewrite in place; False where nothing was found. Run it after pruning, which makes single queries."""
+def absorb_projections(model: ir.Model, new_weights: bool = True) -> bool:
+    """Rewrite in place; False where nothing was found. Run it after pruning, which makes single queries.
+
+    new_weights  False: weights are turned and cut, and none is multiplied into another
+    """
     graph = model.graph
     found = [
-        n for n in graph if (x := Attention.of(n)) is not None and _is_single_query(x) and _absorb(graph, x)
+        n
+        for n in graph
+        if (x := Attention.of(n)) is not None and _is_single_query(x) and _absorb(graph, x, new_weights)
     ]
     if found:
         common.RemoveUnusedNodesPass()(model)
@@ -50,13 +55,13 @@ def _is_single_query(attention: Attention) -> bool:
     return attention.query_length == 1 and keys is not None and not attention.rule.has_empty_rows(1, keys)
 
 
-def _absorb(graph: ir.Graph, attention: Attention) -> bool:
+def _absorb(graph: ir.Graph, attention: Attention, new_weights: bool) -> bool:
     node, q, k, v = attention.node, attention.q, attention.k, attention.v
     assert k is not None and v is not None and attention.key_length is not None
     keys, values = (projection_behind(x) if len(x.uses()) == 1 else None for x in (k, v))
     if keys is None or values is None:
         return False
-    inner = _layer_for_these_alone(graph, keys.data, values.data)
+    inner = _layer_for_these_alone(graph, keys.data, values.data) if new_weights else None
     if inner is not None:
         source = keys.data
         keys, values = through(inner, keys), through(inner, values)
@@ -70,7 +75,8 @@ def _absorb(graph: ir.Graph, attention: Attention) -> bool:
     to_source = _by_head(keys.weight, heads, groups).transpose(0, 2, 1)  # [H, D, C]
     from_source = _by_head(values.weight, heads, groups)  # [H, C, Dv]
     output = node.outputs[0]
-    rows = _query(graph, node, q, to_source, named(output, "query"))
+    query = _query if new_weights else _per_head
+    rows = query(graph, node, q, to_source, named(output, "query"))
     read = _attend(graph, node, rows, keys.data, values.data)
     result = _per_head(graph, node, read, from_source, named(output, "values"))
     if values.bias is not None:

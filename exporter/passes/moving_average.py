@@ -11,6 +11,7 @@ from onnx_ir.passes import common
 from temport.custom_ops.domain import DOMAIN
 from temport.exporter.graph.dense_layer import only_user
 from temport.exporter.graph.edit import initializer, insert, replace
+from temport.exporter.graph.layers import keep_layer, layer_of
 from temport.exporter.graph.standard_operator import is_standard
 
 FRAMES_LAST, FRAMES_FIRST = [0, 3, 1, 2], [0, 2, 3, 1]
@@ -95,6 +96,8 @@ def _plain(value: object) -> object:
 def _replace(graph: ir.Graph, average: _Average) -> None:
     """Between a Squeeze and an Unsqueeze, which `join_reshapes` takes away with what brought the axis in."""
     last, given, weights = average.last, average.first.inputs[0], average.near.const_value
+    far = last.inputs[0].producer() if last.inputs[0] is not None else None
+    assert far is not None
     assert given is not None and given.shape is not None and weights is not None
     channels, _, _, taps = weights.numpy().shape
     shape = [given.shape[0], given.shape[2], given.shape[3]]
@@ -109,6 +112,7 @@ def _replace(graph: ir.Graph, average: _Average) -> None:
         outputs=[ir.Value(name=f"{name}/frames", type=given.type, shape=ir.Shape(shape))],
         name=f"{name}/average",
     )
+    keep_layer(node, layer_of(far))
     graph.insert_before(last, node)
     apart = insert(graph, last, "Unsqueeze", [node.outputs[0], one], list(given.shape), f"{name}/apart")
     replace(graph, last, apart)

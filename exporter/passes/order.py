@@ -14,6 +14,7 @@ from temport.exporter.passes.absorb_keys import absorb_keys
 from temport.exporter.passes.absorb_projections import absorb_projections
 from temport.exporter.passes.attach_bodies import attach_bodies
 from temport.exporter.passes.bake_positions import bake_positions
+from temport.exporter.passes.compress_weights import compress_weights
 from temport.exporter.passes.flat_frames import flat_frames
 from temport.exporter.passes.flatten_rows import flatten_rows
 from temport.exporter.passes.fold_factors import fold_factors
@@ -37,7 +38,8 @@ from temport.exporter.trace.clean import clean
 
 ALL_DIALECTS = frozenset(DIALECTS)
 ALL_PRECISIONS = frozenset(PRECISIONS.values())
-FLOAT32 = frozenset({"float32"})
+FLOAT = "float32"
+FLOAT32 = frozenset({FLOAT})
 
 
 @dataclass
@@ -66,6 +68,7 @@ class Pass:
     dialects    where it runs
     precisions  where it runs
     after       passes that have to come before it, where those run
+    new_weights whether it makes new numbers of weights: then it does not run where these are stored in few bits
     optional    whether a file is right without it; no other pass can be left out
     """
 
@@ -75,14 +78,30 @@ class Pass:
     dialects: frozenset[str] = ALL_DIALECTS
     precisions: frozenset[str] = ALL_PRECISIONS
     after: tuple[str, ...] = ()
+    new_weights: bool = False
     optional: bool = True
 
     def is_for(self, declaration: Declaration) -> bool:
         return (
             declaration.ops in self.dialects
             and declaration.precision in self.precisions
+            and not (self.new_weights and _compressed(declaration))
             and self.name not in declaration.without
         )
+
+
+def _compressed(declaration: Declaration) -> bool:
+    return declaration.weights_dtype != FLOAT
+
+
+def _absorb_projections(work: Work) -> bool:
+    return absorb_projections(work.model, new_weights=not _compressed(work.declaration))
+
+
+def _compress_weights(work: Work) -> bool:
+    if not _compressed(work.declaration):
+        return False
+    return compress_weights(work.model, work.declaration.weights_dtype, work.notes)
 
 
 def _prune(work: Work) -> bool:
@@ -162,13 +181,14 @@ SIMPLIFYING = (
         why="constant factors go into the weights beside them",
         after=("spell_dense",),
         precisions=ALL_PRECISIONS - {"float16"},  # whose range a weight that was scaled can leave
+        new_weights=True,
     ),
     Pass(
         name="prune", run=_prune, why="what cannot reach the output is not computed", after=("spell_dense",)
     ),
     Pass(
         name="absorb_projections",
-        run=lambda work: absorb_projections(work.model),
+        run=_absorb_projections,
         why="attention of one query reads the keys' source, no key and no value is projected",
         after=("prune",),
     ),
@@ -177,6 +197,7 @@ SIMPLIFYING = (
         run=lambda work: absorb_keys(work.model),
         why="attention of one head projects no keys: the product of two weights makes its queries",
         after=("absorb_projections",),
+        new_weights=True,
     ),
     Pass(
         name="moving_average",
@@ -206,6 +227,14 @@ SIMPLIFYING = (
     ),
 )
 """They change what is computed, not what it gives: after them the work of a model is counted."""
+
+RECOGNISING = tuple(
+    step
+    for step in SIMPLIFYING
+    if step.name
+    not in ("prune", "absorb_projections", "absorb_keys", "flatten_rows", "flat_frames", "join_reshapes")
+)
+"""What a graph of sequences goes through before a step model is made of it: those that need no end of time."""
 
 WRITING = (
     Pass(
@@ -251,6 +280,14 @@ WRITING = (
         why="a layer normalisation takes the sum before it along",
         dialects=frozenset({"custom"}),
         after=("recognise_norm", "fused_dense"),  # which takes the same sums first
+    ),
+    Pass(
+        name="compress_weights",
+        run=_compress_weights,
+        why="weights of dense and recurrent layers are stored in few bits, with their scales",
+        precisions=FLOAT32,
+        after=("to_standard", "fused_dense", "fused_recurrent", "residual_layer_norm"),
+        optional=False,
     ),
     Pass(
         name="attach_bodies",

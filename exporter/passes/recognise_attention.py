@@ -21,7 +21,8 @@ from temport.exporter.declare.declaration import Declaration
 from temport.exporter.graph.by_head import Columns, columns_behind, rows_after
 from temport.exporter.graph.edit import cut, initializer, insert, named, replace
 from temport.exporter.graph.evaluate_part import Sizes, sample_sizes
-from temport.exporter.graph.plain_attention import Operand, PlainAttention, weights_are_read
+from temport.exporter.graph.layers import keep_layer, layer_of
+from temport.exporter.graph.plain_attention import Operand, PlainAttention, hindrance
 from temport.exporter.graph.prove_mask import Proved, Unproved, prove
 from temport.exporter.passes.notes import Notes
 
@@ -36,8 +37,8 @@ def recognise_attention(model: ir.Model, declaration: Declaration, notes: Notes 
     for node in list(graph):
         plain = PlainAttention.of(node)
         if plain is None:
-            if notes is not None and weights_are_read(node):
-                notes.add(NAME, node, "stays in standard operators: its weights are read too")
+            if notes is not None and (why := hindrance(node)) is not None:
+                notes.add(NAME, node, f"stays in standard operators: {why}")
             continue
         try:
             said = _Rewriting(graph, plain, many, few).run()
@@ -188,12 +189,11 @@ class _Rewriting:
         if after is None and old.shape is not None and len(old.shape) == 3 and self.plain.perm is None:
             after = old
         result = ir.Value(name=named(old, "attended"), type=old.type, shape=ir.Shape(list(shape)))
-        self.graph.insert_before(
-            node,
-            ir.node(
-                "OnlineSoftmaxAttention", inputs, attributes, domain=DOMAIN, outputs=[result], name=node.name
-            ),
+        op = ir.node(
+            "OnlineSoftmaxAttention", inputs, attributes, domain=DOMAIN, outputs=[result], name=node.name
         )
+        keep_layer(op, layer_of(node))
+        self.graph.insert_before(node, op)
         if after is None:
             replace(self.graph, node, self._by_head(result, old))
         else:

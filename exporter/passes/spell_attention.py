@@ -14,6 +14,7 @@ from temport.exporter.declare.declaration import Declaration
 from temport.exporter.graph import traced_attention
 from temport.exporter.graph.edit import Size, initializer, named, replace
 from temport.exporter.graph.evaluate_part import Part, UnknownPart, dims_at, sample_sizes
+from temport.exporter.graph.layers import keep_layer, layer_of
 from temport.exporter.graph.plain_attention import PlainAttention, Says
 
 
@@ -164,5 +165,7 @@ class _Spelling:
         output = ir.Value(
             name=name, type=source.type if kind is None else ir.TensorType(kind), shape=ir.Shape(shape)
         )
-        self.graph.insert_before(self.node, ir.node(op, inputs, attributes, outputs=[output], name=name))
+        node = ir.node(op, inputs, attributes, outputs=[output], name=name)
+        keep_layer(node, layer_of(self.node))
+        self.graph.insert_before(self.node, node)
         return output

@@ -20,6 +20,7 @@ from temport.exporter.parity.result import (
     RuntimeRow,
 )
 from temport.exporter.report.chart import distribution, strips
+from temport.exporter.report.compression import told
 from temport.exporter.report.work import work
 
 TEMPLATE = "report.html.jinja"
@@ -44,6 +45,7 @@ def render(report: ParityReport) -> str:
     return environment.get_template(TEMPLATE).render(
         report=report,
         work=work(report.flops),
+        compressed=report.compression and told(report.compression),
         matrix=matrix(report),
         charts=charts,
         operators=operators(report.op_counts),

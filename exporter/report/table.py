@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from temport.exporter.parity.result import CHECKS, FAIL, ILL, NOT_RUN, PASS, Bound, ParityReport
+from temport.exporter.report.compression import told
 from temport.exporter.report.html import figure, matrix
 from temport.exporter.report.work import work
 from temport.exporter.terminal import Terminal
@@ -41,6 +42,8 @@ def table(report: ParityReport) -> Group:
     parts += [Text(f"{r.name}: {r.version}, {r.path}", "dim") for r in report.runtimes if r.path]
     if report.flops:
         parts.append(Text(f"work: {work(report.flops)}", "dim"))
+    if report.compression is not None:
+        parts.append(Text(told(report.compression)))
     parts += [Text(found, "dim") for found in report.found]
     parts += [Text(f"warning: {warning}", "yellow") for warning in report.warnings]
     for runtime in (*report.checks, *report.runtimes):

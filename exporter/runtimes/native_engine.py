@@ -10,6 +10,7 @@ from temport.engine import Engine, Instance, native_entry
 from temport.exporter.declare.declaration import Declaration
 from temport.exporter.runtimes.apart import Apart, ApartSession
 from temport.exporter.runtimes.contract import Arrays, Capabilities, Closing
+from temport.exporter.runtimes.frames import frame_of
 from temport.exporter.runtimes.subject import Subject
 
 CAPABILITIES = Capabilities(
@@ -63,10 +64,10 @@ class EngineSession(Closing):
         if not self._declaration.streaming:
             return self._instance.run(inputs)
         self._instance.reset()
-        name = self._declaration.inputs[0].name
+        given = [spec for spec in self._declaration.inputs if spec.name in inputs]
         frames = [
-            self._instance.run({name: np.ascontiguousarray(inputs[name][:, t : t + 1])})
-            for t in range(inputs[name].shape[1])
+            self._instance.run({spec.name: frame_of(spec, inputs[spec.name], t) for spec in given})
+            for t in range(inputs[given[0].name].shape[1])
         ]
         return {output: np.stack([frame[output] for frame in frames], axis=1) for output in frames[0]}
 

@@ -27,13 +27,25 @@ DISABLED_OPTIMIZERS = ["SkipLayerNormFusion"]
 """ORT's fused residual + LayerNorm CPU kernel is about ten times slower than LayerNormalization alone."""
 
 
-def session_options(threads: int, library: Path | None = None) -> Any:
-    """Quiet `SessionOptions` for that many threads in all, with the op library registered where one is given."""
+CONFIG = {"session.qdq_matmulnbits_accuracy_level": "1"}
+"""ORT makes one kernel of DequantizeLinear and MatMul, which by default (level 4) rounds the activations to int8 and is
+off by a part in a hundred; at level 1 it computes what the file says, in float32."""
+
+
+def session_options(
+    threads: int, library: Path | None = None, config: Mapping[str, str] | None = None
+) -> Any:
+    """Quiet `SessionOptions` for that many threads in all, with the op library registered where one is given.
+
+    config  entries of the session's configuration, in place of `CONFIG`
+    """
     import onnxruntime as ort
 
     options = ort.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.log_severity_level = 3
+    for key, value in (CONFIG if config is None else config).items():
+        options.add_session_config_entry(key, value)
     if library is not None:
         options.register_custom_ops_library(str(library))
     return options

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import importlib.util
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -25,7 +24,7 @@ class TorchSession(Closing):
     """`module` converted to `dtype`; floating-point inputs are converted too, others are left alone.
 
     In float64 what its code says of float32 is float64 as well (`widened`).
-    rounded  a type that the module's parameters and buffers are rounded to before
+    rounded  a type that the module's parameters, buffers and other tensors are rounded to before
     """
 
     path = "torch eager"
@@ -35,12 +34,24 @@ class TorchSession(Closing):
     ) -> None:
         import torch
 
+        from temport.exporter.declare.call import Called
+        from temport.exporter.declare.copied import copied
+
         self.dtype = getattr(torch, dtype)
-        self.module = copy.deepcopy(module).eval().to(getattr(torch, rounded)).to(self.dtype)
+        self.module = copied(module, getattr(torch, rounded), self.dtype).eval()
+        if isinstance(self.module, Called) and self.dtype == torch.float32:
+            self.module.given = {}  # a half-precision module that computes in float32 rounds nothing at its end either
         self.declaration, self.threads = declaration, threads
         self.version = f"torch {torch.__version__}"
 
     def run(self, inputs: Arrays) -> Arrays:
+        import torch
+
+        with torch.inference_mode():
+            return {name: _array(tensor) for name, tensor in self.results(inputs).items()}
+
+    def results(self, inputs: Arrays) -> dict[str, torch.Tensor]:
+        """The outputs as tensors of this session's type."""
         import torch
 
         from temport.exporter.declare.slow_path import slow_path
@@ -48,7 +59,7 @@ class TorchSession(Closing):
 
         tensors = [self._tensor(inputs[spec.name]) for spec in self.declaration.inputs]
         with (
-            torch.inference_mode(),
+            torch.no_grad(),
             slow_path(),
             widened() if self.dtype == torch.float64 else nullcontext(),
             _threads(self.threads),
@@ -56,9 +67,8 @@ class TorchSession(Closing):
         ):
             result = self.module(*tensors)
         results = result if isinstance(result, tuple) else (result,)
-        return {
-            spec.name: _array(tensor) for spec, tensor in zip(self.declaration.outputs, results, strict=True)
-        }
+        names = [spec.name for spec in self.declaration.outputs]
+        return dict(zip(names, results, strict=True))
 
     def _tensor(self, array: np.ndarray[Any, Any]) -> torch.Tensor:
         import torch
@@ -103,6 +113,8 @@ class TorchEager(Source):
     def open(self, subject: Subject, threads: int = 1) -> TorchSession:
         if subject.declaration.of_onnx:
             raise UserError("the source is an ONNX file")
+        if subject.declaration.sequences is not None:
+            raise UserError("the source takes whole sequences")
         return super().open(subject, threads)
 
 

@@ -15,6 +15,8 @@ def advice(error: BaseException) -> str:
     """The end of a sentence about what `torch.onnx.export` raised; empty where nothing better is known."""
     chain = list(_chain(error))
     texts = "\n".join(f"{type(e).__name__}: {e}" for e in chain)
+    if "complex-valued input" in texts:
+        return f"; complex numbers have no ONNX form here: {_OTHER_WAYS['complex']}, as a rotation by cos and sin"
     if found := _NO_FORM.search(texts):
         op = found[1]
         way = next((way for part, way in _OTHER_WAYS.items() if part in op), "write it with other operators")

@@ -80,14 +80,15 @@ def _no_packing(*given: Any) -> Any:
 
 
 def _whole(name: str) -> Callable[..., Any]:
-    """The function behind a layer: our op, but for packed sequences and projected states, which stay with torch."""
+    """The function behind a layer: our op, but for packed sequences, which stay with torch."""
     own = getattr(torch.ops.temport, f"{name}_layers")
     torchs = getattr(torch, name)
 
     def run(x: Tensor, *given: Any) -> Any:
         hx, params, has_biases, num_layers, *rest = given
-        packed = not isinstance(params, (list, tuple))  # batch sizes stand before the state then
-        if packed or len(params) != (4 if has_biases else 2) * num_layers * (2 if rest[2] else 1):
+        if not isinstance(
+            params, (list, tuple)
+        ):  # of packed sequences, whose batch sizes stand before the state
             return torchs(x, *given)
         return own(x, list(hx) if name == "lstm" else hx, list(params), has_biases, num_layers, *rest)
 

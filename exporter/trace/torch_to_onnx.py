@@ -27,7 +27,9 @@ from temport.exporter.graph import traced_attention
 from temport.exporter.trace.advice import advice
 from temport.exporter.trace.batch_first_attention import batch_first_attention
 from temport.exporter.trace.close_tanhshrink import close_tanhshrink
+from temport.exporter.trace.composite_ops import composite_ops_looked_up_once
 from temport.exporter.trace.no_fourier import refusals
+from temport.exporter.trace.pattern_matching import patterns_of_several_outputs_searched_at_their_node
 from temport.exporter.trace.recurrent import whole_layers
 from temport.exporter.trace.small_addends import keep_small_addends
 from temport.exporter.trace.torch_translations import translations_read_once
@@ -99,9 +101,14 @@ def to_onnx(module: nn.Module, declaration: Declaration) -> ir.Model:
         else users_code(f"{declaration.module} cannot be traced", advice)
     )
     layers = (slow_path(), batch_first_attention(), whole_layers(), close_tanhshrink())
-    with own, _quiet(), contextlib.ExitStack() as stack, translations_read_once():
-        for layer in layers:
-            stack.enter_context(layer)
+    quicker = (
+        translations_read_once(),
+        composite_ops_looked_up_once(),
+        patterns_of_several_outputs_searched_at_their_node(),
+    )
+    with own, _quiet(), contextlib.ExitStack() as stack:
+        for change in (*layers, *quicker):
+            stack.enter_context(change)
         program = torch.onnx.export(
             module,
             example_inputs(declaration),

@@ -1,43 +1,34 @@
 """torch's own translations to ONNX, read once in a process.
 
 torch.onnx parses the source of its 500 translations for every export, a third of the time of a small one. There is no
-public way to hand them over, so the reading function is replaced while an export runs; where another version of torch
-has no such function, they are read every time.
+public way to hand them over, so the reading function is replaced while an export runs.
 """
 
 from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Iterator
 from typing import Any
 
-READER = "from_torchlib"
+from temport.exporter.trace.replaced import replaced
+
+MODULE, READER = "torch.onnx._internal.exporter._registration", "ONNXRegistry.from_torchlib"
 """The class method of torch's ONNXRegistry that reads them."""
 _known: dict[int, Any] = {}
 
 
-@contextlib.contextmanager
-def translations_read_once() -> Iterator[None]:
+def translations_read_once() -> contextlib.AbstractContextManager[None]:
     """While it lasts, torch.onnx takes a copy of what it read before."""
-    try:
-        from torch.onnx._internal.exporter._registration import ONNXRegistry
+    return replaced(MODULE, READER, _kept)
 
-        read = vars(ONNXRegistry)[READER]
-    except (ImportError, KeyError):
-        yield
-        return
 
-    def from_torchlib(opset_version: int) -> Any:
+def _kept(read: Any) -> Any:
+    def from_torchlib(registry_class: type, opset_version: int) -> Any:
         if opset_version not in _known:
-            _known[opset_version] = read.__get__(None, ONNXRegistry)(opset_version)
+            _known[opset_version] = read.__get__(None, registry_class)(opset_version)
         # a registry of its own: an export adds its translations to it
         registry = copy.copy(_known[opset_version])
         registry.functions = {target: list(known) for target, known in registry.functions.items()}
         return registry
 
-    setattr(ONNXRegistry, READER, staticmethod(from_torchlib))
-    try:
-        yield
-    finally:
-        setattr(ONNXRegistry, READER, read)
+    return classmethod(from_torchlib)

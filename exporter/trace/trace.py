@@ -22,6 +22,7 @@ from temport.exporter.trace.clean import clean
 from temport.exporter.trace.fold_constants import fold_constants
 from temport.exporter.trace.of_file import of_file
 from temport.exporter.trace.output_axes import outputs_of
+from temport.exporter.trace.settle_parametrizations import settle_parametrizations
 from temport.exporter.trace.torch_to_onnx import to_onnx
 from temport.graphs.baking import bake
 from temport.graphs.masks import MaskTable
@@ -50,6 +51,7 @@ def trace(module: nn.Module, declaration: Declaration) -> Traced:
     longest = max((a.max for name, a in declaration.axes.items() if name != "batch"), default=1)
     baked = step_model(module, declaration) if declaration.streaming else copy.deepcopy(module)
     bake(baked, longest)
+    settle_parametrizations(baked)
     # with gradients torch takes another kernel of attention when it decomposes, whose result lies otherwise in memory
     baked.requires_grad_(False)
     source = own(module)

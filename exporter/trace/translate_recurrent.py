@@ -14,6 +14,7 @@ import onnx_ir as ir
 from onnxscript import opset18
 
 import temport.graphs.lstm  # noqa: F401  defines the op of our own layer, which is translated here
+from temport.exporter.errors import UserError
 
 op: Any = opset18  # its stubs want one element type, which a translation leaves open
 
@@ -79,7 +80,14 @@ def _layers(
     batch_first: bool,
 ) -> tuple[Any, list[Any]]:
     directions, per_layer = (2 if bidirectional else 1), (4 if has_biases else 2)
-    size = params[1].shape[1]
+    projected = len(params) != per_layer * num_layers * directions
+    if projected and not _is_zero(states[0]):
+        raise UserError(
+            "nn.LSTM with proj_size cannot begin with a hidden state of its own, as an ONNX LSTM has no projection; "
+            "leave the state out, or use proj_size=0 and a linear layer"
+        )
+    per_layer += projected
+    size = params[per_layer - 1].shape[1] if projected else params[1].shape[1]
     y = op.Transpose(x, perm=[1, 0, 2]) if batch_first else x
     last: list[list[Any]] = [[] for _ in states]
     for layer in range(num_layers):
@@ -89,7 +97,11 @@ def _layers(
         ]
         zero = all(map(_is_zero, states))
         first = [None if zero else _rows(state, layer * directions, directions) for state in states]
-        outputs = _node(cell, y, weights, first, size, directions)
+        if projected:
+            first[0] = None
+            outputs = _projected(y, weights, first, size, directions)
+        else:
+            outputs = _node(cell, y, weights, first, size, directions)
         y = _joined(outputs[0], directions)
         for of_layer, state in zip(last, outputs[1:], strict=True):
             of_layer.append(state)
@@ -117,6 +129,18 @@ def _node(
     attributes = {"hidden_size": size, **direction, **cell.attributes(directions)}
     run = getattr(op, cell.node)
     return tuple(run(x, stacked(0), stacked(1), bias, None, *states, **attributes))
+
+
+def _projected(
+    x: Any, weights: list[Sequence[Any]], states: list[Any], size: int, directions: int
+) -> Sequence[Any]:
+    """An LSTM whose state is R m, with m the state of a plain one: that one, its recurrence times R, and then R."""
+    plain: list[Sequence[Any]] = [[ih, op.MatMul(hh, r), *biases] for ih, hh, *biases, r in weights]
+    axis: Any = op.Constant(value_ints=[0])
+    turned = [op.Unsqueeze(op.Transpose(of_direction[-1], perm=[1, 0]), axis) for of_direction in weights]
+    r = turned[0] if directions == 1 else op.Concat(*turned, axis=0)
+    y, hidden, cell = _node(LSTM, x, plain, states, size, directions)
+    return op.MatMul(y, r), op.MatMul(hidden, r), cell
 
 
 def _is_zero(state: Any) -> bool:

@@ -21,7 +21,7 @@ SMALL = {
 }
 
 
-@pytest.fixture(scope="module", params=["mega", "lightning"])
+@pytest.fixture(scope="module", params=["lightning", pytest.param("mega", marks=pytest.mark.thorough)])
 def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> StreamCase:
     return StreamCase(request.param, SMALL[request.param], tmp_path_factory.mktemp("stream"))
 

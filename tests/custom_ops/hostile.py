@@ -76,6 +76,12 @@ def attributes(table: OpCases, case: Case) -> Iterator[Hostile]:
         yield alone(table, Case(case.inputs, left), f"{name}-missing")
 
 
+def stored_weights(table: OpCases) -> list[str]:
+    """Inputs that may have another floating-point type than the first one."""
+    first, *others = table.op.schema.inputs
+    return [p.name for p in others if first.types < p.types]
+
+
 def refused(hostile: Hostile) -> Hostile:
     """No definition takes it: it must not run."""
     return replace(hostile, case=Case({}, {}))
@@ -100,7 +106,8 @@ def inputs(table: OpCases, case: Case) -> Iterator[Hostile]:
                 yield alone(table, Case(given, case.attributes), f"{name}-constant{i}", constants=(name,))
         for kind in (np.float16, np.float64, np.int32):
             given = {**case.inputs, name: x.astype(kind)}
-            yield refused(alone(table, Case(given, case.attributes), f"{name}-{np.dtype(kind)}"))
+            other = alone(table, Case(given, case.attributes), f"{name}-{np.dtype(kind)}")
+            yield other if name in stored_weights(table) and kind == np.float16 else refused(other)
         rest = {n: y for n, y in case.inputs.items() if n != name}
         yield alone(table, Case(rest, case.attributes), f"{name}-missing")
         yield unknown_rank(table, case, name)

@@ -67,6 +67,25 @@ def test_registered_with_onnx(op: str) -> None:
     assert (own.name, own.domain, own.version) == (op, DOMAIN, VERSION)
 
 
+OF_VERSION_1 = {
+    "OnlineSoftmaxAttention": {"causal", "kv_num_heads", "num_heads", "query_offset", "scale", "window"},
+    "BlockLinearAttention": {"block_size", "eps", "feature_map", "normalizer", "num_heads", "scale"},
+    "CachedAttention": {"num_heads", "scale"},
+    "CachedBlockLinearAttention": {"eps", "feature_map", "normalizer", "num_heads"},
+    "FusedDense": {"activation", "groups"},
+    "FusedGRU": {"hidden_size"},
+    "FusedLSTM": {"hidden_size"},
+    "MovingAverage": {"channels", "taps"},
+    "ResidualLayerNorm": {"centred", "epsilon"},
+}
+
+
+def test_attributes_are_those_of_the_version() -> None:
+    """A library knows a later attribute by the version alone (CONTRIBUTING.md, "An attribute more")."""
+    assert VERSION == 1
+    assert {op: set(table.op.schema.attributes) for op, table in TABLES.items()} == OF_VERSION_1
+
+
 def inferred(proto: onnx.ModelProto) -> dict[str, Any]:
     found = shape_inference.infer_shapes(proto, check_type=True, strict_mode=True).graph.output
     return {o.name: [d.dim_value or d.dim_param for d in o.type.tensor_type.shape.dim] for o in found}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import onnxruntime
@@ -25,6 +26,8 @@ from one_node import (
     session,
 )
 from onnx import helper
+
+from temport.custom_ops.domain import VERSION
 
 OPS = pytest.mark.parametrize("op", TABLES)
 CASES = [(op, case) for op, table in TABLES.items() for case in table.cases]
@@ -183,3 +186,18 @@ def test_other_types_are_refused(op: str) -> None:
     table = TABLES[op]
     with pytest.raises(Exception, match=NODE):
         native_session(table, table.cases[0].rounded("float64"))
+
+
+@OPS
+def test_a_node_of_a_later_version_is_refused(op: str) -> None:
+    """A kernel is not told of attributes that it does not know, so a node says when it needs a later library."""
+    table = TABLES[op]
+    case = table.cases[0]
+
+    def of(version: int) -> Case:
+        return replace(case, attributes={**case.attributes, "since_version": version})
+
+    native_session(table, of(VERSION))
+    told = f"{NODE}.*what version {VERSION + 1} of the domain temport says, and this library knows version {VERSION};"
+    with pytest.raises(Exception, match=told):
+        native_session(table, of(VERSION + 1))

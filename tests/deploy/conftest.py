@@ -12,13 +12,13 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from small_bundles import write_bundle, write_step_bundle
-from toolchain import build
+from toolchain import build_runner
 
 
 @pytest.fixture(scope="session")
 def runner() -> Path:
     """The C++ runner of this machine."""
-    return build("test") / "temport-run"
+    return build_runner() / "temport-run"
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from typing import Any
 import onnx
 from javascript import install
 from onnx import TensorProto, helper
-from toolchain import build
+from toolchain import build_runner
 
 from temport.exporter.bundle.digest import write_digest
 from temport.exporter.bundle.directory import MANIFEST, open_bundle
@@ -112,7 +112,7 @@ def refusals(directories: Iterable[Path]) -> dict[str, list[str]]:
     asked = list(directories)
     lines = "".join(f"{directory}\n" for directory in asked)
     programs = {
-        "C++": [str(build("test") / "tests" / "open_bundles")],
+        "C++": [str(build_runner() / "tests" / "open_bundles")],
         "JavaScript": ["node", str(Path(__file__).parent / "open_bundles.mjs")],
     }
     said = {"Python": [_python(directory) for directory in asked]}

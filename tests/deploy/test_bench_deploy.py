@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from toolchain import build
+from toolchain import build_runner
 from typer.testing import CliRunner
 
 from temport.exporter.bench.deploy import BOUND, PLAIN, RUNNER, DeployReport, bound, plain
@@ -34,7 +34,7 @@ def test_python_runs_the_recorded_stream(stepped: Bundles, contender: Callable) 
 
 
 def test_command(runner: Path, exported: Bundles, stepped: Bundles, tmp_path: Path) -> None:
-    counter = build("test") / "tests" / "temport_allocations"
+    counter = build_runner() / "tests" / "temport_allocations"
     for bundle in (exported("mega"), stepped("mega")):
         options = ["--runner", runner, "--rounds", 2, "--frames", 5, "--allocations", counter]
         words = ["bench", "deploy", bundle, *options, "--out", tmp_path / "bench.json"]

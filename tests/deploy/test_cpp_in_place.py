@@ -15,7 +15,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 from small_bundles import rehash, resign
-from toolchain import build
+from toolchain import build_runner
 
 from temport.custom_ops.library import library_path
 from temport.exporter.bundle.directory import MANIFEST, open_bundle
@@ -76,7 +76,7 @@ def outputs(bundle: Path, frames: Frames, ops: str) -> Frames:
     """The outputs of the frames that did not fail, in one stream."""
     library = library_path() if ops == "native" else "none"
     assert library is not None, "the native op library was not built"
-    program = build("test") / "tests" / "retry_frames"
+    program = build_runner() / "tests" / "retry_frames"
     words = [program, bundle, onnxruntime_library() or "", library]
     done = subprocess.run(
         [str(word) for word in words], input=frames.tobytes(), capture_output=True, check=False

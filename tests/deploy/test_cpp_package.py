@@ -14,7 +14,7 @@ import pytest
 import torch
 from rich.console import Console
 from safetensors.torch import save_file
-from toolchain import CPP, build, call
+from toolchain import CPP, build_runner, call
 
 from temport.exporter.export import run_export
 from temport.exporter.runtimes.libraries import onnxruntime_library
@@ -34,7 +34,7 @@ def motions() -> ModuleType:
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("package")
-    call("cmake", "--install", build("test"), "--prefix", root / "prefix")
+    call("cmake", "--install", build_runner(), "--prefix", root / "prefix")
     call(
         "cmake",
         "-S",
@@ -60,7 +60,7 @@ def csv(frames: np.ndarray, header: str = "") -> str:
     return header + "".join(",".join(map(repr, map(float, frame))) + "\n" for frame in frames)
 
 
-@pytest.mark.parametrize("factory", ["mega", "sliding_window"])
+@pytest.mark.parametrize("factory", ["sliding_window", pytest.param("mega", marks=pytest.mark.thorough)])
 def test_the_example_classifies_a_stream(
     program: Path, motions: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, factory: str
 ) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import pytest
 from small_bundles import rehash
-from toolchain import build, call, run
+from toolchain import build_runner, call, run
 
 from temport.custom_ops.library import library_description, library_path
 from temport.exporter.bundle.directory import open_bundle, seal
@@ -228,7 +228,7 @@ def test_a_graph_that_is_not_what_it_says_is_refused(runner: Path, bundle: Path)
 
 
 def test_nothing_is_allocated_per_inference(exported: Exported) -> None:
-    program = build("test") / "tests" / "temport_allocations"
+    program = build_runner() / "tests" / "temport_allocations"
     printed = json.loads(call(program, exported("mega"), onnxruntime_library() or "", "none"))
     assert printed["ours"] == 0
     assert printed["runtime"] > 0, "the hook has to see the runtime's own allocations"

@@ -7,26 +7,31 @@ import sys
 from pathlib import Path
 
 import pytest
-from toolchain import CPP, build, call, need
+from toolchain import CPP, build, build_runner, call, need
 
 PROGRAMS = ("temport_tests", "temport_tensorrt_tests")
 READERS = ("npy", "npz", "manifest", "state", "nodes", "bundle")
 RUNS = {
-    "npy": 100_000,
+    "npy": 50_000,
     "npz": 50_000,
-    "manifest": 2_000,
+    "manifest": 500,
     "state": 20_000,
-    "nodes": 50_000,
-    "bundle": 200,
+    "nodes": 20_000,
+    "bundle": 100,
 }
-"""Executions per reader, some seconds each; longer runs are a matter of one option."""
+"""Executions per reader, about a second each; longer runs are a matter of one option."""
 
 
-def test_cpp_tests() -> None:
-    tests = build("test") / "tests"
+def test_an_inference_allocates_nothing() -> None:
+    assert '"ours": 0, "runtime": 0' in call(build_runner() / "tests" / "temport_allocations")
+
+
+@pytest.mark.thorough
+def test_without_sanitizers() -> None:
+    """Likewise by this machine's own compiler."""
+    tests = build("test", *PROGRAMS) / "tests"
     for program in PROGRAMS:
         assert "Status: SUCCESS" in call(tests / program)
-    assert '"ours": 0, "runtime": 0' in call(tests / "temport_allocations")
 
 
 @pytest.fixture(scope="module")
@@ -53,12 +58,13 @@ def seeds(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.parametrize("times", [1, pytest.param(10, marks=pytest.mark.thorough)])
 @pytest.mark.parametrize("reader", READERS)
-def test_fuzz(instrumented: Path, seeds: Path, tmp_path: Path, reader: str) -> None:
+def test_fuzz(instrumented: Path, seeds: Path, tmp_path: Path, reader: str, times: int) -> None:
     (tmp_path / "found").mkdir()
     call(
         instrumented / "fuzz" / f"fuzz_{reader}",
-        f"-runs={RUNS[reader]}",
+        f"-runs={times * RUNS[reader]}",
         "-seed=1",
         "-verbosity=0",
         f"-artifact_prefix={tmp_path}/",

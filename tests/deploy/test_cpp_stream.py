@@ -13,7 +13,7 @@ import onnxruntime
 import pytest
 from rich.console import Console
 from small_bundles import SMALL, lose_a_channel, resign
-from toolchain import CPP, build, call, run
+from toolchain import CPP, build_runner, call, run
 
 from temport.custom_ops.library import library_path
 from temport.exporter.bundle.directory import open_bundle
@@ -85,7 +85,7 @@ def test_a_library_that_does_not_swap_fails_the_replay(stepped: Stepped, tmp_pat
     swap = "if (done) turn_ = 1 - turn_;"
     assert sets.count(swap) == 1
     (tmp_path / "state_sets.cpp").write_text(sets.replace(swap, ""))
-    built, program = build("test"), tmp_path / "temport-run"
+    built, program = build_runner(), tmp_path / "temport-run"
     call(
         "g++",
         *("-std=c++17", f"-I{CPP}/src", f"-I{CPP}/include"),
@@ -150,7 +150,7 @@ def test_a_stream_from_file_to_file(runner: Path, stepped: Stepped, tmp_path: Pa
 
 @pytest.mark.parametrize("ops", ["none", "native"])
 def test_nothing_is_allocated_per_frame(stepped: Stepped, ops: str) -> None:
-    program = build("test") / "tests" / "temport_allocations"
+    program = build_runner() / "tests" / "temport_allocations"
     library, chosen = onnxruntime_library(), "none" if ops == "none" else library_path()
     printed = json.loads(call(program, stepped("mega"), library or "", chosen or ""))
     assert printed["ours"] == 0

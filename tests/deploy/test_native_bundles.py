@@ -15,7 +15,7 @@ import pytest
 import torch
 from engine_table import LIBRARY, Engine
 from small_bundles import add_native_engine, rehash
-from toolchain import build, call, run
+from toolchain import build_runner, call, run
 from torch import nn
 
 import temport
@@ -81,7 +81,7 @@ def test_a_stream_needs_no_runtime(runner: Path, stepping: Path) -> None:
     (entry,) = json.loads((stepping / "engine.json").read_text())["engines"]
     of_the_linker = {"_GLOBAL_OFFSET_TABLE_"}
     assert set(entry["undefined"]) - of_the_linker <= {"memcpy", "memset"}
-    program = build("test") / "tests" / "temport_allocations"
+    program = build_runner() / "tests" / "temport_allocations"
     assert json.loads(call(program, stepping, "", "")) == {"runs": 100, "ours": 0, "runtime": 0}
 
 

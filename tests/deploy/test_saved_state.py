@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -17,7 +16,8 @@ import temport
 from temport.custom_ops.library import library_path
 
 PLACES = ("cpp", "node", "web")
-HANDED_ON = (*itertools.permutations(PLACES, 2), ("python", "cpp"), ("cpp", "python"), ("node", "python"))
+HANDED_ON = (*zip(PLACES, (*PLACES[1:], PLACES[0]), strict=True), ("python", "cpp"), ("cpp", "python"))
+"""Each reads what another wrote."""
 CUT, FRAMES = 23, 40
 
 

@@ -56,6 +56,15 @@ def build(preset: str, *targets: str) -> Path:
     return CPP / "build" / preset
 
 
+def build_runner() -> Path:
+    """What the tests in Python run: the library, its runner and small programs; the build directory.
+
+    GCC is the compiler of the tests under ThreadSanitizer, of the op library and of all that is built for aarch64.
+    """
+    need("clang++")
+    return build("quick", "temport-run", "temport", "retry_frames", "open_bundles", "temport_allocations")
+
+
 def call(*command: str | Path, cwd: Path | None = None, **environment: str) -> str:
     """Standard output of a command that has to succeed."""
     done = subprocess.run(

@@ -143,6 +143,49 @@ def scaled_by_another_number(g):
     return (g.q @ g.k.mT * 0.75).softmax(-1) @ g.v
 
 
+@spelling(CAUSAL, shifts=True)
+def softmax_in_steps(g):
+    scores = g.scores.masked_fill(g.back < 0, -torch.inf)
+    weights = (scores - scores.amax(-1, keepdim=True)).exp()
+    return weights / weights.sum(-1, keepdim=True) @ g.v
+
+
+@spelling(None)
+def divided_by_another_sum(g):
+    weights = (g.scores - g.scores.amax(-1, keepdim=True)).exp()
+    return weights / weights.sum(-2, keepdim=True) @ g.v
+
+
+@spelling(CAUSAL, shifts=True)
+def one_product_with_the_mask(g):
+    q, k, v = (t.flatten(0, 1) for t in (g.q, g.k, g.v))
+    mask = (
+        torch.full((g.length, g.length), -torch.inf, dtype=g.x.dtype)
+        .triu(1 + g.shift)
+        .expand(q.shape[0], -1, -1)
+    )
+    weights = torch.baddbmm(mask, q, k.transpose(1, 2), alpha=SIZE**-0.5).softmax(-1)
+    return torch.bmm(weights, v).unflatten(0, (-1, HEADS))
+
+
+@spelling(ALL)
+def a_part_of_the_scale_on_each_side(g):
+    return (
+        F.softmax((g.q / SIZE**0.25) @ (g.k / SIZE**0.25).mT, dim=-1, dtype=torch.float32).type_as(g.q) @ g.v
+    )
+
+
+@spelling(None)
+def capped_scores(g):
+    return (5 * torch.tanh(g.scores / 5)).softmax(-1) @ g.v
+
+
+@spelling(None)
+def a_scale_per_head(g):
+    slopes = g.layers["q"].bias[:HEADS, None, None].exp()
+    return (F.normalize(g.q, dim=-1) @ F.normalize(g.k, dim=-1).mT * slopes).softmax(-1) @ g.v
+
+
 @spelling(ALL)
 def without_heads(g):
     return F.scaled_dot_product_attention(g.x, g.x, g.x)

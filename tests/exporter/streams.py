@@ -23,7 +23,9 @@ from tests.traces import build
 
 SEQ = "9"
 FAST = ("torch_float32", "onnxruntime_cpu")
-WITHOUT_PROCESSES = (*FAST, "onnx_reference", "op_reference", "onnxruntime_native", "openvino")
+RUNTIMES = (*FAST, "onnxruntime_native", "openvino")
+EVALUATORS = ("onnx_reference", "op_reference")
+"""Those of this process."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +42,10 @@ class Exported:
     def truths(self) -> tuple[Truth, ...]:
         return self.trial().truths(cases_for(self.declaration))
 
-    def parity(self, runtimes: tuple[str, ...] = FAST) -> ParityReport:
-        truths = self.truths()
+    def parity(
+        self, runtimes: tuple[str, ...] = FAST, truths: tuple[Truth, ...] | None = None
+    ) -> ParityReport:
+        truths = self.truths() if truths is None else truths
         cases = tuple(truth.case for truth in truths)
         return self.trial().run(cases, [runtime_named(name) for name in runtimes], truths, lambda *_: None)
 

@@ -11,13 +11,13 @@ from float64_graphs import evaluate
 from onnx import TensorProto, helper, numpy_helper
 
 from temport.custom_ops.table import OPS
-from temport.exporter.build import build
 from temport.exporter.declare.architectures import declare
 from temport.exporter.passes import absorb_projections as subject
 from temport.exporter.passes.absorb_projections import absorb_projections
 from temport.exporter.passes.attach_bodies import attach_bodies
 from temport.exporter.passes.prune import prune
 from temport.exporter.passes.single_block import as_softmax_attention, is_single_block
+from tests.traces import build
 
 C = 6
 EPS = float(np.finfo(np.float32).eps)

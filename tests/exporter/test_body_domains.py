@@ -15,7 +15,7 @@ from onnx.reference import ReferenceEvaluator
 
 from temport.custom_ops.library import library_kernels, library_path
 from temport.custom_ops.table import OPS
-from temport.exporter.build import build, save
+from temport.exporter.build import save
 from temport.exporter.declare.architectures import declare
 from temport.exporter.declare.declaration import Declaration, TensorSpec
 from temport.exporter.graph import body_domains
@@ -25,6 +25,7 @@ from temport.exporter.runtimes import runtime_named
 from temport.exporter.runtimes.native_kernels import bodies_run, custom_nodes
 from temport.exporter.runtimes.subject import Subject
 from temport.graphs.attention_layers import sliding_window_attention
+from tests.traces import build
 
 SMALL = ["embed_dim=8", "hidden_size=16", "ema_dim=4", "num_layers=1"]
 

@@ -80,13 +80,11 @@ def test_verbose_shows_the_trace(monkeypatch: pytest.MonkeyPatch, capsys: pytest
 
 
 @pytest.mark.parametrize("words", [["--verbose", "parity", "nowhere"], ["-v", "parity", "nowhere"]])
-def test_the_option_verbose(words: list[str]) -> None:
-    done = subprocess.run([*COMMAND, *words], capture_output=True, text=True)
-    assert (
-        done.returncode == 2
-        and done.stderr.startswith("Traceback")
-        and "nowhere is not a bundle" in done.stderr
-    )
+def test_the_option_verbose(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEMPORT_VERBOSE", "")  # which the option sets
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 2
+    assert "Traceback" in done.output and "error: nowhere is not a bundle" in done.output
 
 
 @pytest.mark.parametrize(

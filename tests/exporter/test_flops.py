@@ -9,11 +9,11 @@ import pytest
 from onnx import TensorProto, helper
 
 from temport.custom_ops.mask import MaskRule
-from temport.exporter.build import build
 from temport.exporter.declare.architectures import declare
 from temport.exporter.declare.declaration import Axis, Declaration, TensorSpec
 from temport.exporter.graph.flops import count_flops, uncounted
 from temport.exporter.report.work import work
+from tests.traces import build
 
 
 def one_node(op, shapes, output, weights=(), domain="", **attributes):

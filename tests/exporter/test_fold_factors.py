@@ -11,11 +11,11 @@ import torch
 from onnx.reference import ReferenceEvaluator
 from torch import nn
 
-from temport.exporter.build import build
 from temport.exporter.declare.modules import declare_factory
 from temport.exporter.passes import fold_factors as subject
 from temport.exporter.passes.fold_factors import fold_factors
 from temport.exporter.passes.spell_dense import spell_dense
+from tests.traces import build
 
 K, N = 5, 3
 EPS = float(np.finfo(np.float32).eps)

@@ -13,7 +13,7 @@ import onnx_ir as ir
 import pytest
 from onnx.reference import ReferenceEvaluator
 
-from temport.exporter.build import build, save
+from temport.exporter.build import save
 from temport.exporter.declare.architectures import declare
 from temport.exporter.parity.cases import default_cases
 from temport.exporter.parity.result import FAIL
@@ -23,6 +23,7 @@ from temport.exporter.passes.spell_dense import spell_dense
 from temport.exporter.runtimes import runtime_named
 from temport.exporter.runtimes.op_reference import REFERENCE_OPS
 from temport.exporter.runtimes.subject import Subject
+from tests.traces import build
 
 K, N, HEADS = 3, 4, 2
 CONSTANTS = {

@@ -58,7 +58,6 @@ def run(session: Session, declaration: Declaration, **sizes: int) -> Array:
     ("name", "batch"),
     [
         *(pytest.param(n, "1:2:3", marks=() if n in FEW else pytest.mark.thorough) for n in SMALL),
-        ("mega-softmax", "1"),
         ("dms-masked", "1"),
     ],
 )
@@ -145,7 +144,7 @@ def test_a_length_too_long_does_not_make_up_for_another_too_short(tmp_path: Path
 
 
 def test_fixed_lengths_need_no_check(tmp_path: Path) -> None:
-    model = onnx.load(exported(tmp_path, "mega-softmax", seq=str(LONGEST)).model_path)
+    model = onnx.load(exported(tmp_path, "sliding_window", seq=str(LONGEST)).model_path)
     assert not [
         node for node in model.graph.node if "<=" in node.name or node.op_type in ("Shape", "Min", "Max")
     ]

@@ -8,7 +8,6 @@ from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 
 from temport.custom_ops.table import OPS
-from temport.exporter.build import build
 from temport.exporter.declare.declaration import Axis, Declaration, TensorSpec
 from temport.exporter.graph.elementwise import ELEMENTWISE
 from temport.exporter.graph.layers import layer_of
@@ -17,6 +16,7 @@ from temport.exporter.graph.operators import OURS, STANDARD, known
 from temport.exporter.passes.notes import Notes
 from temport.exporter.passes.prune import prune
 from tests.exporter.small_modules import MODULES, SEQ, WIDTH
+from tests.traces import build
 
 OPSET = 24
 WITHOUT_ROW = (

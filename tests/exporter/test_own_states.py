@@ -6,11 +6,12 @@ import pytest
 import torch
 from torch import nn
 
-from temport.exporter.build import build, save
+from temport.exporter.build import save
 from temport.exporter.declare.call import own
 from temport.exporter.declare.modules import declare_factory
 from temport.exporter.declare.streams import declare_stream
 from temport.graphs.streaming import Stateful, StateSpec
+from tests.traces import build
 
 CARRIED = {
     "a state that stays": lambda x, y, a, b: (a, b + x),

@@ -20,9 +20,9 @@ from temport.exporter.parity.graph_oracle import evaluate, promoted
 from temport.exporter.passes import order
 from temport.exporter.passes.precision import lower_precision
 from temport.exporter.passes.to_standard import to_standard
-from temport.exporter.trace.trace import trace
+from tests import traces
 from tests.exporter.small_modules import MODULES, SEQ, WIDTH
-from tests.small_models import SMALL, STREAMING
+from tests.small_models import FEW, FIXED, SMALL, STREAMING, thorough_but
 
 Pass = Callable[[ir.Model, Declaration], object]
 
@@ -77,7 +77,7 @@ def of_type(dtype: str, random: np.random.Generator, shape: tuple[int, ...]) -> 
 
 
 def graph_of(module: nn.Module, declaration: Declaration) -> Traced:
-    model = trace(module, declaration).model.clone()
+    model = traces.traced(module, declaration).model.clone()
     model.opset_imports["temport"] = 1
     return Traced(declaration, model)
 
@@ -92,9 +92,10 @@ def traced(name: str) -> Traced:
         small, _, form = name.partition("/")
         if form == "stream":
             declaration, module = SMALL[small].declare_stream(batch="2", seq="9")
+        elif form == "open":
+            declaration, module = SMALL[small].declare(batch="1:2:4", seq="4:9:12", memory="5")
         else:
-            batch, seq = ("1:2:4", "4:9:12") if form == "open" else ("2", "9")
-            declaration, module = SMALL[small].declare(batch=batch, seq=seq, memory="5")
+            declaration, module = SMALL[small].declare(**FIXED)
         return graph_of(module, declaration)
     torch.manual_seed(0)
     small, _, form = name.partition("/")
@@ -171,7 +172,10 @@ def check(name: str, passes: dict[str, Pass]) -> None:
             before = after
 
 
-@pytest.mark.parametrize("name", [*MODULES, OPEN_MODULE, *ARCHITECTURES])
+FIRST = (*MODULES, OPEN_MODULE, *SMALL, *(f"{name}/{form}" for name in FEW for form in ("open", "stream")))
+
+
+@pytest.mark.parametrize("name", thorough_but([*MODULES, OPEN_MODULE, *ARCHITECTURES], FIRST))
 def test_no_pass_changes_the_value(name: str) -> None:
     check(name, PASSES)
 

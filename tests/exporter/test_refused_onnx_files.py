@@ -80,7 +80,7 @@ def slashed(model: onnx.ModelProto) -> None:
 @pytest.mark.parametrize(
     ("harm", "words", "sentence"),
     [
-        (None, "--streaming", "--streaming makes a step model of torch layers"),
+        (None, "--streaming", "no input has the axis seq, and --streaming has to know"),
         (None, "--arch mega", "give one of --arch, --module and --onnx"),
         (None, "--set a=1", "belong to --arch"),
         (None, "--opset 16", "has opset 17, and a graph is not brought down"),

@@ -122,7 +122,11 @@ class Longest(Base):
 
 class Text(Base):
     def forward(self, x):
-        return {"y": self.layer(x), "mode": "walk"}
+        return {
+            "y": self.layer(x),
+            "mode": "walk",
+            "info": {"frames": x.shape[1], "noise": torch.rand_like(x)},
+        }
 
 
 def declared(module: type[nn.Module], *shapes: str, **asked) -> Declaration:
@@ -239,6 +243,11 @@ def test_examples_of_a_live_module() -> None:
     assert (spec.values.low, spec.values.high, spec.axes()[1].max) == ("2", "6", 9)
 
 
+def test_what_is_dropped_may_be_anything() -> None:
+    declaration = declared(Text, "x=batch,seq,3", dropped=["mode", "info"])
+    assert axes(declaration) == {"y": ["batch", "seq", 2]}
+
+
 @pytest.mark.parametrize(
     ("module", "shapes", "asked", "told"),
     [
@@ -249,7 +258,7 @@ def test_examples_of_a_live_module() -> None:
             r"the module is random: .* by aten.randn_like \(.*line \d+: return .*mean",
         ),
         (Counts, ["x=batch,seq,3"], {}, "changes its buffer calls with every call"),
-        (Text, ["x=batch,seq,3"], {}, "returns str at mode; outputs have to be tensors"),
+        (Text, ["x=batch,seq,3"], {}, "returns str at mode; outputs have to be tensors.*--drop-output"),
         (
             Longest,
             ["x=batch,seq,3"],

@@ -41,13 +41,11 @@ class Fills(Asserts):
     def forward(self, x):
         return self.layer(x).masked_fill(x[..., :2] > 1, -1e9)
 
-class Plain(Asserts):
-    def __init__(self):
-        super().__init__()
-        self.table = torch.ones(2, 2)
+TABLE = torch.ones(2, 2)
 
+class Plain(Asserts):
     def forward(self, x):
-        return self.layer(x) @ self.table
+        return self.layer(x) @ TABLE
 """
 
 

@@ -31,7 +31,10 @@ def here(model: StepModel) -> bytes:
 
 @pytest.mark.parametrize(
     ("processor", "unit", "board"),
-    [("cortex-m7", "fpv5-sp-d16", "mps2-an500"), ("cortex-m4", "fpv4-sp-d16", "mps2-an386")],
+    [
+        pytest.param("cortex-m7", "fpv5-sp-d16", "mps2-an500", marks=pytest.mark.thorough),
+        ("cortex-m4", "fpv4-sp-d16", "mps2-an386"),
+    ],
 )
 def test_the_bits_of_a_large_processor(
     model: StepModel, here: bytes, processor: str, unit: str, board: str

@@ -41,8 +41,8 @@ SIZES = (
 )
 OPEN = {name: f"{axis.min}:{axis.opt}:{axis.max}" for name, axis in AXES.items()}
 CLOSED = {"batch": "2", "seq": "41", "memory": "23"}
-ALIKE = {"attention", "dms-causal", "lightning-unnormalised"}
-"""Small models that have the layers of others."""
+ALIKE = {"attention", "dms-causal", "hybrid_mlp", "lightning-unnormalised", "mega-l1"}
+"""Small models that have the layers of others, or operators between them that test_forms has."""
 WINDOWS = {
     **{f"{name}, open": (name, OPEN) for name in SMALL if name not in ALIKE},
     **{f"{name}, closed": (name, CLOSED) for name in ("sliding_window", "lightning-elu1")},

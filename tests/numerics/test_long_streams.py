@@ -11,7 +11,7 @@ import torch
 
 from temport.custom_ops.cached_block_linear_attention import cached_block_linear_attention
 from temport.custom_ops.table import OPS
-from temport.exporter.build import build, save
+from temport.exporter.build import save
 from temport.exporter.declare.streams import WholeSequence
 from temport.exporter.parity.compare import FLOOR_ULPS
 from temport.exporter.parity.stream import Streamed
@@ -19,6 +19,7 @@ from temport.exporter.runtimes import runtime_named
 from temport.exporter.runtimes.subject import Subject
 from tests.numerics.one_node import EPS, Array, Node
 from tests.small_models import SMALL
+from tests.traces import build
 
 OP = "CachedBlockLinearAttention"
 STATE = ("Keys", "Values", "Earlier", "Block", "Lost")

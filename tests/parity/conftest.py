@@ -9,11 +9,12 @@ from pathlib import Path
 import onnx
 import pytest
 
-from temport.exporter.build import build, save
+from temport.exporter.build import save
 from temport.exporter.declare.architectures import declare
 from temport.exporter.parity.cases import Case, default_cases
 from temport.exporter.parity.oracle import Truth, find_truths
 from temport.exporter.runtimes.subject import Subject
+from tests.traces import build
 
 Edit = Callable[[onnx.ModelProto], None]
 OPTIONS = ("embed_dim=12", "num_layers=2", "num_heads=2", "head_dim=8", "window_size=5", "ffn_dim=16")

@@ -19,7 +19,8 @@ from torch import nn
 from temport.exporter.declare.architectures import declare
 from temport.exporter.declare.declaration import Declaration
 from temport.exporter.declare.streams import declare_stream
-from temport.exporter.trace.trace import Traced, trace
+from temport.exporter.trace.trace import Traced
+from tests.traces import traced
 
 SEQ = 20
 NARROW = ("embed_dim=10", "hidden_size=16", "num_layers=1")
@@ -54,7 +55,7 @@ def small(arch: str, streaming: bool = False, precision: str = "float32") -> Sma
     declaration, module, _ = declare(arch, MODELS[arch], seq=str(SEQ))
     if streaming:
         declaration = declare_stream(declaration, module)
-    return Small(declaration, module, trace(module, declaration))
+    return Small(declaration, module, traced(module, declaration))
 
 
 def reseeded(base: Small, seed: int) -> Small:

@@ -18,7 +18,7 @@ from torch import nn
 from temport.exporter.declare.declaration import Axis, Declaration, TensorSpec
 from temport.exporter.errors import UserError
 from temport.exporter.parity.cases import Case, default_cases
-from temport.exporter.parity.compare import EPS
+from temport.exporter.parity.compare import EPS, judge
 from temport.exporter.parity.conditioning import amplification, jittered
 from temport.exporter.parity.oracle import find_truth, find_truths
 from temport.exporter.parity.result import FAIL, ILL, PASS, ParityReport
@@ -75,6 +75,31 @@ def test_gate_fails_when_less_than_half_could_be_judged(cancelling, kinds, judge
     assert report.verdict == FAIL
     why = f"in {len(kinds) - ('large' in kinds)}: the source's own error is above the ceiling here"
     assert report.reasons == (f"onnxruntime_cpu: only {judged_cases} cases could be judged ({why})",)
+
+
+class Zero(nn.Module):
+    """Outputs that are exactly 0: centred numbers summed, weights of a softmax less their sum, two orders of a sum."""
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        centred = x - x.mean(1, keepdim=True)
+        return centred.sum(1), x.softmax(-1).sum(-1) - 1, x[:, :1] + 1 - (1 + x[:, :1])
+
+
+@pytest.mark.parametrize("precision", ["float32", "float16", "bfloat16"])
+def test_an_output_that_is_exactly_zero_is_judged_by_what_was_summed(precision: str) -> None:
+    """No order of a sum gives 0 exactly, and a runtime that does not give 0 at all is wrong."""
+    shapes = ((Axis("batch", 2, 2, 2), 3), (Axis("batch", 2, 2, 2), 5), (Axis("batch", 2, 2, 2), 1, 3))
+    outputs = tuple(TensorSpec(f"y{i}", "float32", shape) for i, shape in enumerate(shapes))
+    declaration = Declaration("module", {}, (TensorSpec("x", "float32", SPEC),), outputs, precision=precision)
+    case = Case("normal", "normal", {"x": np.random.default_rng(0).normal(size=(2, 5, 3)).astype(np.float32)})
+    (truth,) = find_truths(Subject(declaration, None, Zero()), [case])
+    for name, sizes in {"y0": (3, 30), "y1": (1, 4), "y2": (1, 10)}.items():
+        oracle, limit = truth.outputs[name], truth.bounds[name]
+        assert np.abs(oracle).max() < 1e-14 and sizes[0] < limit.scale < sizes[1]
+        off = np.where(np.arange(oracle.size).reshape(oracle.shape) % 2, 1.0, -1.0)
+        for error, verdict in ((EPS[precision], PASS), (100 * EPS[precision] * limit.scale, FAIL)):
+            assert judge(off * error, oracle, limit, precision, truth.limits.get(name)).verdict == verdict
+        assert truth.allowed_of_file(name) > 1e-12
 
 
 def test_jittered_copies_count_in_the_torch_error(cancelling):

@@ -38,14 +38,14 @@ def test_every_architecture_is_here():
     assert set(MODELS) == set(ARCHITECTURES)
 
 
-BFLOAT16 = ("sliding_window", "mega", "lightning")
-"""What a half type is does not depend on the architecture: the other ones are judged in float32 and float16."""
+IN_HALF = ("sliding_window", "mega", "lightning")
+"""What a half type is does not depend on the architecture: the other ones are judged in float32."""
 
 
 def pairs(precisions: tuple[str, ...]) -> list[ParameterSet]:
     """Architectures by precision."""
     return [
-        pytest.param(arch, p, marks=pytest.mark.thorough if p == "bfloat16" and arch not in BFLOAT16 else ())
+        pytest.param(arch, p, marks=pytest.mark.thorough if p in HALF and arch not in IN_HALF else ())
         for arch in MODELS
         for p in precisions
     ]

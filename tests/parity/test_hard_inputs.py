@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from temport.exporter.build import build, save
+from temport.exporter.build import save
 from temport.exporter.declare.architectures import declare
 from temport.exporter.declare.declaration import Axis, Declaration, TensorSpec
 from temport.exporter.parity import unseen
@@ -24,6 +24,7 @@ from temport.exporter.runtimes import runtime_named
 from temport.exporter.runtimes.contract import Arrays
 from temport.exporter.runtimes.subject import Subject
 from tests.parity.test_parity_gate import ORT, Spoiled
+from tests.traces import build
 
 
 class Attend(nn.Module):

@@ -168,7 +168,7 @@ def test_integers_of_a_launch_are_not_cut() -> None:
 
 
 @pytest.mark.skipif(nvcc() is None, reason="no nvcc on this machine")
-@pytest.mark.parametrize("kernel", every_kernel()[::5], ids=lambda k: k.macros[0])
+@pytest.mark.parametrize("kernel", every_kernel()[::9], ids=lambda k: k.macros[0])
 def test_ptx(kernel: aot_kernels.AotKernel, tmp_path: Path) -> None:
     """nvcc checks the shared memory against the tile; the assembler takes the text for old and new devices."""
     text = kernel.ptx()

@@ -8,12 +8,13 @@ from pathlib import Path
 import onnx
 import pytest
 
-from temport.exporter.build import build, save
+from temport.exporter.build import save
 from temport.exporter.compilers.compile import compile_model
 from temport.exporter.compilers.contract import EngineReport
 from temport.exporter.declare.architectures import declare
 from temport.exporter.graph.attention import Attention
 from tests.tensorrt.test_precision import SEQ, SETTINGS, models
+from tests.traces import build
 
 ATTENTION = {"sliding_window": 2, "hybrid": 1, "mega": 1, "lightning": 1, "dms": 1}
 """Attention nodes of each test configuration."""
@@ -23,8 +24,16 @@ def outcomes(report: EngineReport) -> list[str]:
     return [entry["outcome"] for entry in report.attention]
 
 
-@pytest.mark.parametrize("arch", SETTINGS)
-@pytest.mark.parametrize("precision", ["float16", "bfloat16"])
+@pytest.mark.parametrize(
+    ("arch", "precision"),
+    [
+        *((arch, "float16") for arch in SETTINGS),
+        *(
+            pytest.param(arch, "bfloat16", marks=() if arch == "sliding_window" else pytest.mark.thorough)
+            for arch in SETTINGS
+        ),
+    ],
+)
 def test_half_types_are_fused(arch: str, precision: str, tmp_path: Path) -> None:
     declaration, _, _ = declare(arch, SETTINGS[arch], batch="2", seq=str(SEQ))
     onnx.save(models(arch, precision)[1], tmp_path / "model.onnx")
@@ -33,8 +42,13 @@ def test_half_types_are_fused(arch: str, precision: str, tmp_path: Path) -> None
     assert report.precision["Half" if precision == "float16" else "BFloat16"] > report.precision["Float"] / 4
 
 
-@pytest.mark.parametrize(("batch", "seq"), [("1", "20"), ("1:2:8", "3:20:40")], ids=["static", "dynamic"])
-@pytest.mark.parametrize("arch", SETTINGS)
+STATIC, DYNAMIC = ("1", "20"), ("1:2:8", "3:20:40")
+
+
+@pytest.mark.parametrize(
+    ("arch", "batch", "seq"),
+    [(arch, *STATIC) for arch in ("sliding_window", "dms")] + [(arch, *DYNAMIC) for arch in SETTINGS],
+)
 def test_exported_float32_model_becomes_an_engine(arch: str, batch: str, seq: str, tmp_path: Path) -> None:
     declaration, module, _ = declare(arch, SETTINGS[arch], batch=batch, seq=seq)
     save(build(module, declaration), tmp_path / "model.onnx", external_data=False)

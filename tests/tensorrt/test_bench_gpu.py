@@ -117,7 +117,7 @@ def small(monkeypatch: pytest.MonkeyPatch, emulated_library: Path) -> None:
     monkeypatch.setattr(gpu, "ROUNDS", 3)
     monkeypatch.setattr(gpu_checks, "SHAPES", gpu_checks.SHAPES[5:8])
     monkeypatch.setattr(gpu_checks, "BLOCKS", gpu_checks.BLOCKS[-1:])
-    monkeypatch.setattr(gpu_checks, "LONG", 300)
+    monkeypatch.setattr(gpu_checks, "LONG", 130)
 
 
 @pytest.mark.usefixtures("small")

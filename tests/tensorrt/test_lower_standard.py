@@ -12,13 +12,14 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from temport.custom_ops.mask import MaskRule
-from temport.exporter.build import build, save
+from temport.exporter.build import save
 from temport.exporter.compilers.compile import compile_model, lower
 from temport.exporter.compilers.contract import CompileError
 from temport.exporter.compilers.tensorrt_rtx import BACKEND
 from temport.exporter.declare.architectures import declare
 from temport.exporter.declare.declaration import Declaration, TensorSpec
 from tests.tensorrt.test_precision import SETTINGS
+from tests.traces import build
 
 MASK = MaskRule(window=7).array(20, 20)
 

@@ -14,7 +14,6 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from temport.custom_ops.library import library_path
-from temport.exporter.build import build
 from temport.exporter.declare.architectures import declare
 from temport.exporter.declare.declaration import Declaration
 from temport.exporter.errors import UserError
@@ -26,6 +25,7 @@ from temport.exporter.trace.clean import clean
 from temport.exporter.trace.fold_constants import fold_constants
 from temport.exporter.trace.torch_to_onnx import to_onnx
 from temport.graphs.baking import bake
+from tests.traces import build
 
 SETTINGS = {
     "sliding_window": ("embed_dim=32", "window_size=8", "num_heads=2", "head_dim=16", "ffn_dim=32"),

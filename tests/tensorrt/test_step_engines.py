@@ -6,16 +6,19 @@ from pathlib import Path
 
 import pytest
 
-from temport.exporter.build import build, save
+from temport.exporter.build import save
 from temport.exporter.compilers.compile import compile_model
 from temport.exporter.declare.architectures import declare
 from temport.exporter.declare.streams import declare_stream
 from temport.exporter.errors import UserError
 from tests.tensorrt.test_precision import SETTINGS
+from tests.traces import build
 
 
-@pytest.mark.parametrize("batch", ["1", "1:2:8"], ids=["static", "dynamic"])
-@pytest.mark.parametrize("arch", [name for name in SETTINGS if name != "dms"])
+@pytest.mark.parametrize(
+    ("arch", "batch"),
+    [("sliding_window", "1"), *((name, "1:2:8") for name in SETTINGS if name != "dms")],
+)
 def test_every_stream_becomes_an_engine(arch: str, batch: str, tmp_path: Path) -> None:
     declaration, module, _ = declare(arch, SETTINGS[arch], batch=batch, seq="20")
     declaration = declare_stream(declaration, module)

@@ -50,6 +50,7 @@ enum ElementType : int {
   kFloat16 = 10,
   kDouble = 11,
   kBfloat16 = 16,
+  kInt4 = 22,
 };
 
 // One typed entry of the table.

@@ -7,6 +7,11 @@
 #include "output.h"
 
 namespace temport::runner {
+
+bool frames_in_place(const temport_tensor_spec& spec) {
+  return spec.rank >= 2 && spec.axes[1].min == 1 && spec.axes[1].max == 1;
+}
+
 namespace {
 
 constexpr uint64_t kMaxState = uint64_t{1} << 30;
@@ -90,13 +95,16 @@ Result<Stream> stream_for(const Opened& opened, const std::vector<ArrayView>& in
   std::vector<std::vector<int64_t>> one_frame;
   for (size_t i = 0; i < specs.size(); ++i) {
     const auto& shape = inputs[i].shape;
-    if (specs[i].rank < 2 || specs[i].axes[1].min != 1 || specs[i].axes[1].max != 1)
-      return invalid_argument(std::string(specs[i].name) + " is not [batch, 1, ...], so it has no frames to step through");
-    if (shape.size() != specs[i].rank || shape[1] < 1 || shape[1] != inputs[0].shape[1])
+    const bool in_place = frames_in_place(specs[i]);
+    if (shape.size() != specs[i].rank + (in_place ? 0 : 1) || shape.size() < 2 || shape[1] < 1 ||
+        inputs[0].shape.size() < 2 || shape[1] != inputs[0].shape[1])
       return invalid_argument(std::string(specs[i].name) + " is " + internal::shape_text(shape) +
                               "; a stream is [batch, frames, ...] with as many frames in every input");
     one_frame.push_back(shape);
-    one_frame.back()[1] = 1;
+    if (in_place)
+      one_frame.back()[1] = 1;
+    else
+      one_frame.back().erase(one_frame.back().begin() + 1);
   }
   const auto sizes = sizes_of(specs, one_frame);
   if (!sizes) return sizes.error();

@@ -26,6 +26,9 @@ struct Array {
 std::vector<temport_tensor_spec> data_inputs(const Bundle& bundle);
 std::vector<temport_tensor_spec> data_outputs(const Bundle& bundle);
 
+// Whether the frames of a stream stand in the place of an axis of size 1 behind the batch; else on an axis of their own.
+bool frames_in_place(const temport_tensor_spec& spec);
+
 ArrayView view_of(const Tensor& tensor);
 
 // What became of a stream: the frames that were refused, by their numbers, and whether its state ended up not finite.

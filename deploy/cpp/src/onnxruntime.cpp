@@ -112,11 +112,14 @@ Result<ort::OptionsOwner> make_options(const ort::Library& library, const Sessio
   auto options = library.own<ort::ReleaseSessionOptions>(raw);
   if (auto set = library.check<ort::SetIntraOpNumThreads>(raw, config.threads); !set) return set.error();
   if (auto set = library.check<ort::SetInterOpNumThreads>(raw, 1); !set) return set.error();
-  // ONNX Runtime's fused kernel is about ten times slower than LayerNormalization followed by Add.
-  if (auto set = library.check<ort::AddSessionConfigEntry>(raw, "optimization.disable_specified_optimizers",
-                                                           "SkipLayerNormFusion");
-      !set)
-    return set.error();
+  constexpr const char* kConfig[][2] = {
+      // ONNX Runtime's fused kernel is about ten times slower than LayerNormalization followed by Add.
+      {"optimization.disable_specified_optimizers", "SkipLayerNormFusion"},
+      // Compressed weights meet activations in float32, not rounded to int8 (level 4, the default).
+      {"session.qdq_matmulnbits_accuracy_level", "1"},
+  };
+  for (const auto& [key, value] : kConfig)
+    if (auto set = library.check<ort::AddSessionConfigEntry>(raw, key, value); !set) return set.error();
   if (!ops.empty())
     if (auto set = library.check<ort::RegisterCustomOpsLibrary_V2>(raw, ops.c_str()); !set) return set.error();
   return options;

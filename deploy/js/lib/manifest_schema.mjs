@@ -108,6 +108,18 @@ export default {
       "type": ["string", "number", "boolean", "null", "array"],
       "items": {"type": ["string", "number", "boolean", "null"]}
     },
+    "sequences": {
+      "type": "object",
+      "properties": {
+        "inputs": {"$ref": "#/$defs/tensors"},
+        "outputs": {"$ref": "#/$defs/tensors"},
+        "begins": {"type": "array", "items": {"$ref": "#/$defs/count"}},
+        "delay": {"$ref": "#/$defs/count"},
+        "kept": {"$ref": "#/$defs/count"}
+      },
+      "required": ["inputs", "outputs", "begins", "delay", "kept"],
+      "additionalProperties": false
+    },
     "declaration": {
       "type": "object",
       "properties": {
@@ -118,6 +130,7 @@ export default {
         "opset": {"$ref": "#/$defs/count"},
         "ops": {"enum": ["custom", "standard"]},
         "precision": {"enum": ["float32", "float16", "bfloat16"]},
+        "weights_dtype": {"enum": ["float32", "fp16", "int8", "int4"]},
         "prune": {"type": "boolean"},
         "without": {"type": "array", "items": {"$ref": "#/$defs/text"}},
         "seed": {"type": "integer", "minimum": -9223372036854775808, "maximum": 18446744073709551615},
@@ -127,7 +140,8 @@ export default {
         "semantics": {"enum": [1]},
         "notes": {"type": "array", "items": {"type": "string"}},
         "streaming": {"type": "boolean"},
-        "horizon": {"$ref": "#/$defs/count"}
+        "horizon": {"$ref": "#/$defs/count"},
+        "sequences": {"$ref": "#/$defs/sequences"}
       },
       "required": ["arch", "options", "inputs", "outputs", "opset", "ops", "precision", "seed", "weights", "semantics", "notes"],
       "additionalProperties": false

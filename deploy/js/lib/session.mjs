@@ -3,7 +3,11 @@ import { isWeights } from './bundle.mjs';
 import { elements } from './npy.mjs';
 
 // ONNX Runtime's fused kernel is about ten times slower than LayerNormalization followed by Add.
-const CONFIG = { optimization: { disable_specified_optimizers: 'SkipLayerNormFusion' } };
+const CONFIG = {
+  optimization: { disable_specified_optimizers: 'SkipLayerNormFusion' },
+  // compressed weights meet activations in float32, not rounded to int8 (level 4, ONNX Runtime's default)
+  session: { qdq_matmulnbits_accuracy_level: '1' },
+};
 
 /** Why a provider (`cpu`, `wasm`, `webgpu`) cannot compute this model, or null. */
 export function refusal(bundle, provider, halfFloats) {

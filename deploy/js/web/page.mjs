@@ -9,7 +9,8 @@ import { readVectors } from '../lib/vectors.mjs';
 import { parseCsv, synthetic } from './frames.mjs';
 import { live, liveModel, liveRefusal } from './live.mjs';
 import { duration, histogram, lines } from './plot.mjs';
-import { fromDirectory, fromUrl, loadRuntime } from './runtime.mjs';
+import { loadRuntime } from './runtime.mjs';
+import { fromDirectory, fromUrl } from './sources.mjs';
 
 const $ = (id) => document.getElementById(id);
 const FIRST_LOOK_SECONDS = 2;

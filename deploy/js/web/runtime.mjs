@@ -1,5 +1,5 @@
 // What runs a bundle in a browser: its own engine in WebAssembly, or onnxruntime-web from this server, one build per
-// execution provider; and where bundles come from.
+// execution provider.
 import { engineEntry, loadNative } from '../lib/native.mjs';
 
 const DIST = new URL('../node_modules/onnxruntime-web/dist/', import.meta.url);
@@ -47,22 +47,4 @@ async function loadOwnEngine(bundle) {
 function browserName() {
   const browser = navigator.userAgentData?.brands?.find(({ brand }) => !/Not/.test(brand));
   return browser ? `${browser.brand} ${browser.version}` : navigator.userAgent;
-}
-
-/** Reads a bundle's files below a URL; null where there is none of that name. */
-export function fromUrl(base) {
-  return async (name) => {
-    const answer = await fetch(`${base}/${name.split('/').map(encodeURIComponent).join('/')}`);
-    if (answer.status === 404) return null;
-    if (!answer.ok) throw new Error(`${name} cannot be read (HTTP ${answer.status})`);
-    return new Uint8Array(await answer.arrayBuffer());
-  };
-}
-
-/** The same from a directory the user chose. */
-export function fromDirectory(files) {
-  return async (name) => {
-    const file = [...files].find((one) => one.webkitRelativePath.split('/').slice(1).join('/') === name);
-    return file ? new Uint8Array(await file.arrayBuffer()) : null;
-  };
 }

@@ -1,7 +1,8 @@
 // What temport-run has a browser do: fetch the task, do it, post the report.
 import { openBundle } from '../lib/bundle.mjs';
 import { perform } from '../lib/perform.mjs';
-import { fromUrl, loadRuntime } from './runtime.mjs';
+import { loadRuntime } from './runtime.mjs';
+import { fromUrl } from './sources.mjs';
 
 const here = (path) => new URL(path, new URL('..', location)).href; // below the server's token
 const post = (path, body) => fetch(here(path), { method: 'POST', body });

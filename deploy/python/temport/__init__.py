@@ -1,7 +1,7 @@
 """temport: temporal attention models, from torch to every runtime.
 
 What a program of one's own calls. Importing this imports neither torch nor ONNX; `load` and `get_library_path` never do
-import torch.
+import torch. The distribution temport-runtime holds what they need, and temport the rest of the same package.
 """
 
 from __future__ import annotations
@@ -36,7 +36,14 @@ def __getattr__(name: str) -> Any:
     if name == "__version__":
         return import_module("temport.exporter.version").version()
     if name in _HOME:
-        return getattr(import_module(_HOME[name]), name)
+        try:
+            return getattr(import_module(_HOME[name]), name)
+        except ModuleNotFoundError as error:
+            if error.name != _HOME[name]:
+                raise
+            raise ImportError(
+                f"temport.{name} is not in temport-runtime; install the distribution temport"
+            ) from error
     raise AttributeError(f"module 'temport' has no attribute {name!r}")
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from temport.exporter.native.blob import panels
-from temport.exporter.native.plan import Call, Form, Tensor
+from temport.exporter.native.forms.stored import stored
+from temport.exporter.native.plan import Call, Form, Tensor, element
 from temport.exporter.native.sizes import product
 
 _ACTIVATIONS = {"none": "kNone", "relu": "kRelu", "gelu": "kGelu", "sigmoid": "kSigmoid", "silu": "kSilu"}
@@ -13,14 +14,16 @@ _ACTIVATIONS = {"none": "kNone", "relu": "kRelu", "gelu": "kGelu", "sigmoid": "k
 
 def fused_dense(call: Call) -> None:
     groups = call.attribute("groups", 1)
-    weight, bias = call.constant(1), call.constant(2)
+    rank = call.constant(1).ndim
+    weight, scale = stored(call, 1, 5, rank - 1)
     dense(
         call,
         weight.reshape(groups, *weight.shape[-2:]),
-        bias.reshape(groups, -1),
+        call.constant(2).reshape(groups, -1),
         call.attribute("activation", "none"),
         call.pointer(3),
         call.pointer(4),
+        scale=None if scale is None else np.tile(scale, (groups, 1)),
     )
 
 
@@ -32,15 +35,17 @@ def dense(
     factor: str = "nullptr",
     addend: str = "nullptr",
     x: Tensor | None = None,
+    scale: np.ndarray | None = None,
 ) -> None:
-    """weight `[groups, inputs, outputs]`, bias `[groups, outputs]`; `x` in place of the node's first input"""
+    """weight `[groups, inputs, outputs]`, bias and scale `[groups, outputs]`; `x` in place of the node's first input"""
     groups, inputs, outputs = weight.shape
     width = call.plan.isa.panel
     x, y = x or call.input(0), call.output()
     packed, added = call.weight(panels(weight, width)), call.weight(panels(bias[:, None, :], width))
+    scales = "nullptr" if scale is None else call.weight(panels(scale[:, None, :], width))
     call.line(
-        f"dense<{groups}, {inputs}, {outputs}, Activation::{_ACTIVATIONS[activation]}>("
-        f"{product(x.shape[:-1]).code}, {{{x.code}, {packed}, {added}, {factor}, {addend}, {y.code}}});"
+        f"dense<{groups}, {inputs}, {outputs}, Activation::{_ACTIVATIONS[activation]}, {element(weight)}>("
+        f"{product(x.shape[:-1]).code}, {{{x.code}, {packed}, {added}, {scales}, {factor}, {addend}, {y.code}}});"
     )
 
 

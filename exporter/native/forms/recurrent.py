@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from temport.exporter.native.blob import teams
-from temport.exporter.native.plan import Call, Form, NoForm
+from temport.exporter.native.forms.stored import stored
+from temport.exporter.native.plan import Call, Form, NoForm, element
 from temport.exporter.native.sizes import Size, fixed
 
 
@@ -35,14 +36,15 @@ _RESET_FIRST = _Cell("", 3, 3, None)
 _SIMPLE = {"Tanh": _Cell("TanhCell", 1, 1, None), "Relu": _Cell("ReluCell", 1, 1, None)}
 _OPTIONS = ("activation_alpha", "activation_beta", "clip", "input_forget", "layout")
 _SEQUENCE_LENS, _PEEPHOLES = 4, 7
+_NO_INPUT = 1 << 20
 
 
 def fused_lstm(call: Call) -> None:
-    _layer(call, [_LSTM], first_state=4)
+    _layer(call, [_LSTM], first_state=4, scales=6)
 
 
 def fused_gru(call: Call) -> None:
-    _layer(call, [_GRU], first_state=4)
+    _layer(call, [_GRU], first_state=4, scales=5)
 
 
 def lstm(call: Call) -> None:
@@ -82,7 +84,14 @@ def _onnx_layer(call: Call, cells: Sequence[_Cell]) -> None:
     _layer(call, cells, first_state=5, ways=_ways(call, None))
 
 
-def _layer(call: Call, cells: Sequence[_Cell], first_state: int, ways: Sequence[bool] = (False,)) -> None:
+def _layer(
+    call: Call,
+    cells: Sequence[_Cell],
+    first_state: int,
+    ways: Sequence[bool] = (False,),
+    scales: int = _NO_INPUT,
+) -> None:
+    """`scales` is the input with those of W, and the one behind it of R, where weights are stored in fewer bits."""
     frames, batch, inputs = call.input(0).shape
     hidden = fixed(call.attribute("hidden_size"))
     row, of_x = batch * hidden, batch * inputs
@@ -102,7 +111,7 @@ def _layer(call: Call, cells: Sequence[_Cell], first_state: int, ways: Sequence[
             f"{call.output(1 + i).code} + {fixed(place) * row}" if call.wants(1 + i) else "nullptr"
             for i in range(2)
         ]
-        _one_way(call, cell, place, x, before, own, after)
+        _one_way(call, cell, place, x, before, own, after, scales)
         if after[0] != "nullptr":
             call.line(f"copy({own} + ({frames} - 1) * {row}, {row}, {after[0]});")
         if own != y:
@@ -119,12 +128,20 @@ def _reversed(source: str, frames: Size, row: Size, to: str, step: Size) -> str:
 
 
 def _one_way(
-    call: Call, cell: _Cell, place: int, x: str, before: Sequence[str], y: str, after: Sequence[str]
+    call: Call,
+    cell: _Cell,
+    place: int,
+    x: str,
+    before: Sequence[str],
+    y: str,
+    after: Sequence[str],
+    scales: int,
 ) -> None:
     """One direction, forwards over the frames of x; `before` and `after` are pointers to its states."""
     hidden, width, gates = call.attribute("hidden_size"), call.plan.isa.panel, cell.gates
     frames, batch = call.input(0).shape[:2]
-    w, r = call.constant(1)[place], call.constant(2)[place]
+    (w, w_scale), (r, r_scale) = (stored(call, 1 + i, scales + i, 1) for i in range(2))
+    w, r = w[place], r[place]
     bias = call.constant(3)[place] if call.has(3) else np.zeros(2 * gates * hidden, np.float32)
     of_x, of_h = np.split(bias, 2)
     together = np.arange(gates * hidden) < cell.summed * hidden
@@ -140,6 +157,7 @@ def _one_way(
         x,
         packed(w, gates),
         packed(recurrent, recurrent.shape[0] // hidden),
+        *("nullptr" if scale is None else packed(scale[:, None], gates) for scale in (w_scale, r_scale)),
         packed(added[:, None], gates),
         "nullptr" if cell.summed == gates else packed(apart[:, None], gates),
         before[0],
@@ -153,7 +171,8 @@ def _one_way(
         call.line(f"gru_reset_first<{w.shape[1]}, {hidden}>({sizes}, {of_candidate}, {scratch});")
         return
     state, last = ("nullptr", "nullptr") if cell.kept is None else (before[cell.kept], after[cell.kept])
-    call.line(f"recurrence<{cell.name}, {w.shape[1]}, {hidden}>({sizes}, {state}, {last}, {scratch});")
+    kinds = f"{cell.name}, {element(w)}, {element(r)}, {w.shape[1]}, {hidden}"
+    call.line(f"recurrence<{kinds}>({sizes}, {state}, {last}, {scratch});")
 
 
 FORMS: dict[str, Form] = {

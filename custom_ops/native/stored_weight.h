@@ -1,0 +1,24 @@
+// A weight as a node gives it: of floats, or of fewer bits with scales, as DequantizeLinear of ai.onnx takes them.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "node.h"
+
+namespace temport {
+
+// What kernels read: float32, float16, or int8 with a scale per output.
+struct StoredWeight {
+  Weight type = Weight::kFloat32;
+  const void* data = nullptr;
+  const float* scale = nullptr;  // [outputs] of int8
+  std::vector<float> unpacked;   // what `data` points to, where the weight is stored otherwise
+};
+
+// `outputs` is the axis of w's outputs; `by_output`: kernels read int8 of this layer, with a scale for each of them. Scales are `[n]`, one for each of them, or have as many axes as w, one for each of
+// equal blocks along one axis. Throws NodeError for other types, and where the two do not fit.
+StoredWeight stored_weight(const std::string& label, const char* name, const Tensor& w, const Tensor& scales,
+                           size_t outputs, bool by_output);
+
+}  // namespace temport

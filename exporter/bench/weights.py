@@ -1,0 +1,152 @@
+"""`temport bench weights`: what weights in fewer bits give, and what others make of the same weights."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from torch import nn
+
+from temport.exporter.bench.announce import announced
+from temport.exporter.bench.contest import Call
+from temport.exporter.bench.files import write_whole
+from temport.exporter.bench.machine import peak_flops
+from temport.exporter.bench.tables import Output, milliseconds, quartiles, table
+from temport.exporter.bench.timing import Timing, interleaved
+from temport.exporter.bench.weights_contenders import CONTENDERS, Contender, Files
+from temport.exporter.build import rewrite, save
+from temport.exporter.compress.compressed import compressed
+from temport.exporter.compress.sums import sums
+from temport.exporter.compress.wish import FIRST_OPSET
+from temport.exporter.declare.architectures import declare
+from temport.exporter.declare.declaration import BEFORE, DIALECTS, Declaration
+from temport.exporter.declare.streams import declare_stream, step_model
+from temport.exporter.graph.quantised import FLOAT32, WIDER
+from temport.exporter.parity.trial import Trial, cases_for
+from temport.exporter.runtimes.contract import Arrays
+from temport.exporter.runtimes.subject import Subject
+from temport.exporter.runtimes.torch_eager import FLOAT64
+from temport.exporter.trace.trace import trace
+
+KINDS = (FLOAT32, *reversed(WIDER))
+
+
+@dataclass(frozen=True)
+class Row:
+    """A contender's time in seconds, its largest error against what its file says, as a share of the largest value, and
+    the size of its file in bytes.
+    """
+
+    name: str
+    timing: Timing
+    error: float
+    bytes: int
+
+
+def run(
+    arches: Sequence[str],
+    settings: Sequence[str],
+    seq: int,
+    seconds: float,
+    out: Path | None,
+    output: Output,
+) -> dict[str, list[Row]]:
+    """Rows by what was measured; tables as soon as they are known, all of them in `out` as JSON."""
+    found: dict[str, list[Row]] = {}
+    steps = [(arch, streaming) for arch in arches for streaming in (True, False)]
+    names = {f"{arch}, {'one frame' if s else f'window of {seq}'}": (arch, s) for arch, s in steps}
+    for name in announced(list(names), output.say):
+        with tempfile.TemporaryDirectory(prefix="temport-weights-") as folder:
+            found[name] = _measure(*names[name], settings, seq, seconds, Path(folder), output)
+        output.print(table(f"{name}, one thread", found[name], _columns(found[name][0].timing.median)))
+        if out is not None:
+            numbers = {
+                "peak_flops": peak_flops(),
+                "tables": {name: [asdict(row) for row in rows] for name, rows in found.items()},
+            }
+            write_whole(out, json.dumps(numbers, indent=1) + "\n")
+    return found
+
+
+def _columns(base: float) -> dict[str, Callable[[Row], str]]:
+    return {
+        "who": lambda row: row.name,
+        "median": lambda row: milliseconds(row.timing.median),
+        "of ours, fp32": lambda row: f"{row.timing.median / base:.2f}",
+        "quartiles": lambda row: quartiles(row.timing),
+        "error": lambda row: f"{row.error:.1e}",
+        "file, MB": lambda row: f"{row.bytes / 1e6:.2f}",
+    }
+
+
+def _measure(
+    arch: str,
+    streaming: bool,
+    settings: Sequence[str],
+    seq: int,
+    seconds: float,
+    folder: Path,
+    output: Output,
+) -> list[Row]:
+    declaration, module, _ = declare(arch, settings, seq=str(seq), opset=FIRST_OPSET)
+    if streaming:
+        declaration = declare_stream(declaration, module)
+    feed, truths, paths = _feed(declaration), {}, {}
+    for kind in KINDS:
+        stored = _stored(module, declaration, kind)
+        truths[kind] = _truth(stored, declaration, feed)
+        traced = trace(stored, declaration)
+        for ops in DIALECTS:
+            paths[kind, ops] = folder / f"{kind}-{ops}.onnx"
+            built = rewrite(traced, replace(declaration, weights_dtype=kind, ops=ops))
+            save(built, paths[kind, ops], external_data=False)
+    files = Files(paths, folder, feed)
+    calls: dict[str, Call] = {}
+    errors: dict[str, float] = {}
+    for contender in CONTENDERS:
+        try:
+            call = contender.prepare(files)
+            got = call().copy()
+        except Exception as error:  # a peer may not take the file
+            output.say(f"{contender.name} fails: {next(iter(str(error).splitlines()), type(error).__name__)}")
+            continue
+        truth = truths[contender.kind]
+        calls[contender.name] = call
+        errors[contender.name] = float(np.abs(got - truth).max() / np.abs(truth).max())
+    timings = interleaved(calls, seconds=seconds)
+    by_name: dict[str, Contender] = {contender.name: contender for contender in CONTENDERS}
+    return [
+        Row(name, timing, errors[name], by_name[name].file(files).stat().st_size)
+        for name, timing in timings.items()
+    ]
+
+
+def _stored(module: nn.Module, declaration: Declaration, kind: str) -> nn.Module:
+    if kind == FLOAT32:
+        return module
+    source = Trial.of(declaration, Path(), module).source
+    axes = sums(source, cases_for(declaration)[0].inputs)
+    return compressed(module, axes, dict.fromkeys(axes, kind))
+
+
+def _feed(declaration: Declaration) -> Arrays:
+    """Noise; a stream begins."""
+    rng = np.random.default_rng(0)
+    return {
+        spec.name: np.zeros(spec.at(), spec.dtype)
+        if spec.name.startswith(BEFORE)
+        else rng.standard_normal(spec.at()).astype(spec.dtype)
+        for spec in declaration.inputs
+    }
+
+
+def _truth(module: nn.Module, declaration: Declaration, feed: Arrays) -> npt.NDArray[Any]:
+    called = step_model(module, declaration) if declaration.streaming else module
+    with FLOAT64.open(Subject(declaration, Path(), called)) as session:
+        return session.run(feed)[declaration.outputs[0].name]

@@ -1,0 +1,110 @@
+"""The ways to run a model with weights in fewer bits that `temport bench weights` compares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from temport.custom_ops.library import library_path
+from temport.exporter.bench.bound import held_in_place, onnxruntime_call, openvino_call
+from temport.exporter.bench.contest import Call
+from temport.exporter.bench.quiet import quiet
+from temport.exporter.graph.quantised import FLOAT32
+from temport.exporter.runtimes.contract import Arrays
+from temport.exporter.runtimes.onnxruntime_cpu import DISABLED_OPTIMIZERS, session_options
+
+LEVEL = "session.qdq_matmulnbits_accuracy_level"
+
+
+@dataclass(frozen=True)
+class Files:
+    """The model by the type of its weights and its dialect, a folder for more, and the inputs."""
+
+    paths: Mapping[tuple[str, str], Path]
+    folder: Path
+    feed: Arrays
+
+    def copied(self) -> Arrays:
+        """Inputs of a contender's own: native kernels write in some of them."""
+        return {name: array.copy() for name, array in self.feed.items()}
+
+
+@dataclass(frozen=True)
+class Contender:
+    """kind  the type of weights that it is to compute with
+    file  of those that it runs
+    """
+
+    name: str
+    kind: str
+    file: Callable[[Files], Path]
+    prepare: Callable[[Files], Call]
+
+
+def _session(path: Path, options: Any) -> Any:
+    import onnxruntime
+
+    return onnxruntime.InferenceSession(
+        str(path), options, providers=["CPUExecutionProvider"], disabled_optimizers=DISABLED_OPTIMIZERS
+    )
+
+
+def _ours(kind: str) -> Contender:
+    def file(files: Files) -> Path:
+        return files.paths[kind, "custom"]
+
+    def prepare(files: Files) -> Call:
+        session = _session(file(files), session_options(1, library_path()))
+        return onnxruntime_call(session, files.copied(), held_in_place(session))
+
+    return Contender(f"ours, {'fp32' if kind == FLOAT32 else kind}", kind, file, prepare)
+
+
+def _onnxruntime(kind: str, level: str) -> Contender:
+    def file(files: Files) -> Path:
+        return files.paths[kind, "standard"]
+
+    def prepare(files: Files) -> Call:
+        options = session_options(1, config={LEVEL: level})
+        return onnxruntime_call(_session(file(files), options), files.copied())
+
+    told = "fp32" if kind == FLOAT32 else f"{kind}, accuracy level {level}"
+    return Contender(f"ONNX Runtime, {told}", kind, file, prepare)
+
+
+def _openvino(kind: str) -> Contender:
+    def file(files: Files) -> Path:
+        return files.paths[kind, "standard"]
+
+    told = "fp32" if kind == FLOAT32 else kind
+    return Contender(
+        f"OpenVINO, {told}", kind, file, lambda files: openvino_call(file(files), files.copied(), 1)
+    )
+
+
+def _dynamic(files: Files) -> Path:
+    """The float32 file through ONNX Runtime's own quantizer, with its defaults."""
+    path = files.folder / "quantize_dynamic.onnx"
+    if not path.exists():
+        from onnxruntime.quantization import quantize_dynamic
+
+        with quiet():
+            quantize_dynamic(files.paths[FLOAT32, "standard"], path)
+    return path
+
+
+CONTENDERS = (
+    *(_ours(kind) for kind in (FLOAT32, "fp16", "int8", "int4")),
+    _onnxruntime(FLOAT32, "1"),
+    *(_onnxruntime(kind, level) for kind in ("int8", "int4") for level in ("1", "4")),
+    Contender(
+        "ONNX Runtime, quantize_dynamic",
+        FLOAT32,
+        _dynamic,
+        lambda files: onnxruntime_call(_session(_dynamic(files), session_options(1)), files.copied()),
+    ),
+    *(_openvino(kind) for kind in (FLOAT32, "fp16", "int8", "int4")),
+)
+"""Ours come first: the first of all is what times are compared with."""

@@ -1,0 +1,1 @@
+"""Weights in fewer bits: which, how, and what that costs the model."""

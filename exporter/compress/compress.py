@@ -1,0 +1,54 @@
+"""The compressing half of an export: a module whose weights take fewer bits, and the account of what that costs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from temport.exporter.compress.compressed import compressed
+from temport.exporter.compress.loss import Cost
+from temport.exporter.compress.mixture import mixture
+from temport.exporter.compress.sums import sums, tensors_of
+from temport.exporter.compress.wish import Wish
+from temport.exporter.errors import UserError
+from temport.exporter.graph.quantised import FLOAT32, SMALLEST, fitting
+from temport.exporter.parity.cases import Case
+from temport.exporter.parity.result import Compression, StoredWeight
+from temport.exporter.runtimes.subject import Subject
+
+USUAL = "normal"
+"""The kind of generated cases that `--max-loss` holds for, where a user gives no inputs."""
+
+
+def compress(
+    module: nn.Module, source: Subject, cases: Sequence[Case], own: int, wish: Wish
+) -> tuple[nn.Module, Compression]:
+    """The module with its weights as they will be stored, and what that costs.
+
+    source  what the oracle opens, with the trained module
+    own     how many of the last cases are the user's
+
+    UserError where nothing can be compressed, or where no mixture loses as little as was asked.
+    """
+    axes = sums(source, cases[0].inputs)
+    if not axes:
+        raise UserError(
+            f"--weights-dtype {wish.kind} finds no weight of a dense or recurrent layer with {SMALLEST} numbers or "
+            "more; leave it out"
+        )
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors_of(module).items()}
+    judged = cases[len(cases) - own :] if own else [case for case in cases if case.kind == USUAL]
+    kinds = dict.fromkeys(axes, wish.kind)
+    alone: dict[str, float] = {}
+    if wish.max_loss is not None:
+        kinds, alone = mixture(list(axes), wish.kind, wish.max_loss, Cost(source, judged, axes).worst)
+    kinds = {name: fitting(shapes[name][axes[name]], kind) for name, kind in kinds.items()}
+    stored = {name: kind for name, kind in kinds.items() if kind != FLOAT32}
+    return compressed(module, axes, stored), Compression(
+        wish.kind,
+        wish.max_loss,
+        tuple(case.name for case in judged),
+        tuple(StoredWeight(name, shapes[name], kind, alone.get(name)) for name, kind in kinds.items()),
+        Cost(source, cases, axes).losses(stored),
+    )

@@ -1,0 +1,119 @@
+"""What fewer bits cost a model: with its weights as they are stored, against as they were trained, both in float64."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from temport.exporter.compress.compressed import weight_in
+from temport.exporter.compress.sums import tensors_of
+from temport.exporter.parity.cases import Case
+from temport.exporter.parity.result import Loss
+from temport.exporter.runtimes.contract import Arrays
+from temport.exporter.runtimes.subject import Subject
+from temport.exporter.runtimes.torch_eager import FLOAT64
+
+Array = npt.NDArray[np.float64]
+
+WINDOWS = 4
+"""Equal parts of a stream, for each of which the loss is said: it shows whether errors grow."""
+
+
+class Cost:
+    """The trained model in float64, whose weights can be stored in any types.
+
+    subject  what the oracle opens, with the trained module
+    axes     of the inputs of each weight, by name
+
+    Of a stream that was made of a graph and keeps a horizon of frames, it is the loss of these: what comes after them
+    the graph says, which holds the trained weights.
+    """
+
+    def __init__(self, subject: Subject, cases: Sequence[Case], axes: Mapping[str, int]) -> None:
+        self.cases, self.axes = cases, axes
+        declaration = subject.declaration
+        self._frames = declaration.horizon if declaration.sequences and declaration.horizon else None
+        self._session = FLOAT64.open(subject)
+        tensors = tensors_of(self._session.module)
+        self._weights = {name: tensors[name] for name in axes}
+        self._trained = {name: tensor.detach().clone() for name, tensor in self._weights.items()}
+        self._outputs = [self._run(case) for case in cases]
+        self._streams = subject.declaration.streaming
+
+    def losses(self, kinds: Mapping[str, str]) -> tuple[Loss, ...]:
+        """Per case and output, with these weights in these types and the others as trained."""
+        with torch.no_grad():
+            for name, tensor in self._weights.items():
+                trained = self._trained[name]
+                stored = (
+                    weight_in(name, trained.float(), self.axes[name], kinds[name])
+                    if name in kinds
+                    else trained
+                )
+                tensor.copy_(stored)
+        return tuple(
+            loss_of(case.name, name, stored[name], trained[name], WINDOWS if self._streams else 1)
+            for case, trained in zip(self.cases, self._outputs, strict=True)
+            for stored in [self._run(case)]
+            for name in _floats(trained)
+        )
+
+    def _run(self, case: Case) -> Arrays:
+        given = case.inputs
+        if self._frames is not None:
+            given = {name: stream[:, : self._frames] for name, stream in given.items()}
+        outputs: Arrays = self._session.run(given)
+        return outputs
+
+    def worst(self, kinds: Mapping[str, str]) -> float:
+        """The largest loss of any output in any case."""
+        return max((loss.largest for loss in self.losses(kinds)), default=0.0)
+
+
+def loss_of(case: str, output: str, stored: Array, trained: Array, windows: int = 1) -> Loss:
+    """How far one output is from what it was.
+
+    windows  parts of its second axis, time, whose largest errors are said one by one
+    """
+    error, scale = np.abs(stored - trained), float(np.abs(trained).max(initial=0.0))
+    power = float(np.sqrt(np.square(trained).mean())) if trained.size else 0.0
+    parts = np.array_split(error, windows, axis=1) if windows > 1 and error.ndim > 1 else []
+    agreement, flipped, margin = _decisions(stored, trained, scale)
+    return Loss(
+        case,
+        output,
+        _share(float(error.max(initial=0.0)), scale),
+        _share(float(np.sqrt(np.square(error).mean())) if error.size else 0.0, power),
+        agreement,
+        flipped,
+        margin,
+        tuple(_share(float(part.max(initial=0.0)), scale) for part in parts),
+    )
+
+
+def _decisions(stored: Array, trained: Array, scale: float) -> tuple[float | None, int | None, float | None]:
+    """Of the largest entry along the last axis: the share of rows that keep it, how many do not, and the largest lead,
+    as a share of the scale, that one of those had.
+    """
+    if trained.ndim < 2 or trained.shape[-1] < 2 or not trained.size:
+        return None, None, None
+    rows, moved = trained.reshape(-1, trained.shape[-1]), stored.reshape(-1, trained.shape[-1])
+    flips = rows.argmax(-1) != moved.argmax(-1)
+    ordered = np.sort(rows[flips], axis=-1)
+    lead = float((ordered[:, -1] - ordered[:, -2]).max(initial=0.0))
+    return float(1 - flips.mean()), int(flips.sum()), _share(lead, scale)
+
+
+def _share(error: float, scale: float) -> float:
+    """0 of nothing; whatever is off where there was nothing is off wholly. NaN and infinity are as much as can be."""
+    if error == 0:
+        return 0.0
+    share = error / scale if scale else 1.0
+    return share if np.isfinite(share) else float(np.finfo(np.float64).max)
+
+
+def _floats(outputs: Arrays) -> list[str]:
+    return [name for name, output in outputs.items() if output.dtype.kind == "f"]

@@ -1,0 +1,52 @@
+"""What was asked of weights in fewer bits, and whether a model can have it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from temport.exporter.declare.declaration import Declaration
+from temport.exporter.errors import UserError
+from temport.exporter.graph.quantised import FLOAT32, WIDER
+
+FIRST_OPSET = 21
+"""Of ai.onnx, with `DequantizeLinear` of int4 and of blocks."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What was asked: a type, and how much the model may lose by it (None: whatever it loses)."""
+
+    kind: str
+    max_loss: float | None = None
+
+
+def declared_so(declaration: Declaration, wish: Wish, opset: int | None, target: str | None) -> Declaration:
+    """The declaration with compressed weights.
+
+    opset   that was asked for
+    target  that an engine is to be made for
+
+    UserError for a type that there is not, and for what cannot be together with it.
+    """
+    if wish.kind not in WIDER:
+        raise UserError(f"--weights-dtype {wish.kind!r} is unknown; give {', '.join(reversed(WIDER))}")
+    if declaration.precision != FLOAT32:
+        raise UserError(
+            f"--weights-dtype {wish.kind} is for a model that computes in float32, and this one computes in "
+            f"{declaration.precision}; give --precision fp32"
+        )
+    if target not in (None, "native"):
+        raise UserError(
+            f"--target {target} cannot hold compressed weights; leave out --weights-dtype or --target"
+        )
+    if wish.max_loss is not None and not 0 < wish.max_loss < float("inf"):
+        raise UserError(
+            f"--max-loss {wish.max_loss:g} is no share of an output's scale; give one such as 1e-2"
+        )
+    oldest = declaration.opset if wish.kind == "fp16" else max(FIRST_OPSET, declaration.opset)
+    if opset is not None and opset < oldest:
+        raise UserError(
+            f"--weights-dtype {wish.kind} needs opset {FIRST_OPSET}, whose DequantizeLinear takes it; give "
+            f"--opset {FIRST_OPSET} or leave it out"
+        )
+    return replace(declaration, opset=oldest, weights_dtype=wish.kind)

@@ -1,0 +1,118 @@
+"""The page over all reports of a fleet, and what changed since the last one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from temport.exporter.errors import UserError
+from temport.exporter.fleet.job import DONE, Job, Outcome
+from temport.exporter.fleet.store import Store
+
+TEMPLATE, PAGE, DATA = "index.html.jinja", "index.html", "index.json"
+REPORTS, BUNDLES = "reports", "bundles"
+NOTICED = 1.1
+"""The factor by which a worst share or a size has to move to be told."""
+
+
+def collect(jobs: Sequence[Job], store: Store, out: Path, *, bundles: bool = False) -> list[str]:
+    """Write `index.html`, `index.json`, reports and, if asked, `bundles` into `out`; what changed, in sentences.
+
+    What changed is told against the `index.json` that lies there.
+    """
+    outcomes = {o.key: o for o in store.failures(job.key for job in jobs)}
+    outcomes |= {o.key: o for o in store.outcomes(job.key for job in jobs)}
+    rows = [_row(job, outcomes.get(job.key)) for job in jobs]
+    before = _before(out / DATA)
+    changes = [] if before is None else changed(before, rows)
+    (out / REPORTS).mkdir(parents=True, exist_ok=True)
+    for job in jobs:
+        outcome = outcomes.get(job.key)
+        if outcome is None or outcome.result not in DONE:
+            continue
+        page = "report.html" if job.bundle else "bundle/report.html"
+        store.fetch_one(job.key, page, out / REPORTS / f"{job.name}.html")
+        if bundles and not job.bundle:
+            target = out / BUNDLES / job.name
+            if not target.exists():
+                store.fetch(job.key, target.parent / f".{job.name}.partial")
+                (target.parent / f".{job.name}.partial" / "bundle").rename(target)
+                (target.parent / f".{job.name}.partial").rmdir()
+    (out / DATA).write_text(json.dumps({"rows": rows, "changes": changes}, indent=1) + "\n")
+    (out / PAGE).write_text(page_of(rows, changes), encoding="utf-8")
+    return changes
+
+
+def page_of(rows: Sequence[Mapping[str, Any]], changes: Sequence[str]) -> str:
+    """The page; every string in it is escaped."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    runtimes = list(dict.fromkeys(name for row in rows for name in row["worst"]))
+    counts: dict[str, int] = {}
+    for row in rows:
+        counts[row["result"]] = counts.get(row["result"], 0) + 1
+    return environment.get_template(TEMPLATE).render(
+        rows=rows, runtimes=runtimes, changes=changes, counts=counts, done=DONE, reports=REPORTS
+    )
+
+
+def changed(before: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What is another one than before, in sentences, job by job."""
+    old, new = ({row["name"]: row for row in rows} for rows in (before, now))
+    told = [f"{name} is gone" for name in old if name not in new]
+    for name, row in new.items():
+        if name not in old:
+            told.append(f"{name} is new: {row['result']}")
+            continue
+        was = old[name]
+        if was["result"] != row["result"]:
+            told.append(f"{name}: {was['result']} before, {row['result']} now")
+        for runtime, share in row["worst"].items():
+            if _moved(was["worst"].get(runtime), share):
+                told.append(
+                    f"{name}: {runtime} at {was['worst'][runtime]:.0%} of its bound before, {share:.0%} now"
+                )
+        if _moved(was["bytes"], row["bytes"]):
+            told.append(f"{name}: {was['bytes']} bytes before, {row['bytes']} now")
+    return told
+
+
+def _moved(before: float | None, now: float | None) -> bool:
+    if not before or not now:
+        return False
+    return max(before, now) > NOTICED * min(before, now)
+
+
+def _row(job: Job, outcome: Outcome | None) -> dict[str, Any]:
+    found = outcome or Outcome(job.key, job.name, "to run")
+    return {
+        "name": job.name,
+        "key": job.key,
+        "result": found.result,
+        "told": found.told,
+        "worst": dict(found.worst),
+        "model": found.sizes.get("model.onnx", 0),
+        "bytes": sum(found.sizes.values()),
+        "seconds": found.seconds,
+        "digest": found.digest,
+        "host": found.host,
+    }
+
+
+def _before(path: Path) -> list[dict[str, Any]] | None:
+    if not path.exists():
+        return None
+    try:
+        rows: list[dict[str, Any]] = json.loads(path.read_text())["rows"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is no index of a fleet; choose another --out") from error
+    return rows

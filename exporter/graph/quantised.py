@@ -1,0 +1,178 @@
+"""Weights in fewer bits, as numbers that float32 holds exactly: made, and found again in what passes made of them.
+
+Quantisation is symmetric. int8 has one scale per output, int4 one per block of 32 inputs of an output; float16 is the
+rounded number itself. A scale has 16 significant bits, so that an integer times its scale is a float32 without
+rounding: the numbers of the file are those of the source in every runtime, and a weight says what it is made of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+BLOCKS = (32, 16)
+"""Inputs that share a scale in int4: the first of these by which there can be divided."""
+FLOAT32 = "float32"
+WIDER = {"int4": "int8", "int8": "fp16", "fp16": FLOAT32}
+"""Each type of weights, and the next one with more bits."""
+SMALLEST = 1024
+"""Numbers that a weight must have: with fewer, nothing is gained."""
+_LARGEST = {"int8": 127, "int4": 7}
+_TYPES = {"int8": np.dtype(np.int8), "int4": np.dtype(ml_dtypes.int4), "fp16": np.dtype(np.float16)}
+_CLIPS = np.linspace(1.0, 0.6, 9)
+"""Shares of the largest number that are tried as the largest representable one."""
+_LEAST_SCALE = 2.0**-100
+"""A block whose numbers are all smaller than that is 0."""
+
+
+@dataclass(frozen=True)
+class Quantised:
+    """What a weight is made of, in the form that `DequantizeLinear` of opset 21 takes.
+
+    values  int8, int4 or float16, in the weight's shape
+    scale   float32: `[n]`, one for each entry of `axis`, or as many axes as the weight has, `block` numbers along
+            `axis` for each. None for float16
+    """
+
+    values: Array
+    scale: Array | None = None
+    axis: int = 0
+    block: int = 0
+
+    def numbers(self) -> Array:
+        """The weight, float32."""
+        wide = self.values.astype(np.float32)
+        if self.scale is None:
+            return wide
+        if self.block:
+            scale = np.repeat(self.scale, self.block, self.axis)
+            return np.asarray(wide * scale.take(range(wide.shape[self.axis]), self.axis))
+        return np.asarray(wide * self.scale.reshape([-1 if a == self.axis else 1 for a in range(wide.ndim)]))
+
+
+def fitting(inputs: int, kind: str) -> str:
+    """The type that a weight of so many inputs gets where `kind` is wanted: int4 takes whole blocks."""
+    return "int8" if kind == "int4" and inputs % BLOCKS[-1] else kind
+
+
+def quantised(weight: Array, axis: int, kind: str) -> Array:
+    """The weight in a type of fewer bits, as float32.
+
+    weight  finite, any shape
+    axis    of its inputs, over which a layer sums
+
+    Scales are chosen for the least squared error, so the largest numbers may be clipped. ValueError for numbers that
+    float16 does not hold.
+    """
+    if kind == FLOAT32:
+        return weight.astype(np.float32)
+    if kind == "fp16":
+        with np.errstate(over="ignore"):
+            rounded = weight.astype(np.float16).astype(np.float32)
+        if not np.isfinite(rounded).all():
+            raise ValueError(f"it reaches {np.abs(weight).max():.3g}, which float16 cannot hold")
+        return rounded
+    kind, largest = fitting(weight.shape[axis], kind), _LARGEST[fitting(weight.shape[axis], kind)]
+    blocks = _blocks(weight.astype(np.float64), axis, kind)
+    peak = np.abs(blocks).max(-1, keepdims=True)
+    best, least = np.zeros_like(blocks), np.full_like(peak, np.inf)
+    for clip in _CLIPS:
+        scale = _short(peak * (clip / largest))
+        numbers = np.clip(np.rint(blocks / np.where(scale, scale, 1)), -largest, largest) * scale
+        error = np.square(blocks - numbers).sum(-1, keepdims=True)
+        best, least = np.where(error < least, numbers, best), np.minimum(error, least)
+    return _whole(best, weight.shape, axis).astype(np.float32)
+
+
+def found_again(weight: Array, axes: Sequence[int], kind: str) -> Quantised | None:
+    """What a float32 weight is made of, exactly, in a type of no more bits than needed; None where in no type.
+
+    axes  along which its blocks may lie: that of its inputs, or of its outputs where it was turned since
+    kind  the type that was wanted; wider ones are tried too
+    """
+    while kind != FLOAT32:
+        if kind == "fp16":
+            with np.errstate(over="ignore"):
+                half = weight.astype(np.float16)
+            return Quantised(half) if np.array_equal(half.astype(np.float32), weight) else None
+        for axis in axes:
+            if fitting(weight.shape[axis], kind) == kind and (found := _of_integers(weight, axis, kind)):
+                return found
+        kind = WIDER[kind]
+    return None
+
+
+def _of_integers(weight: Array, axis: int, kind: str) -> Quantised | None:
+    largest, blocks = _LARGEST[kind], _blocks(weight.astype(np.float64), axis, kind)
+    peak = np.abs(blocks).max(-1, keepdims=True)
+    scale = np.ones_like(peak)
+    left = peak[..., 0] > 0
+    for count in range(
+        largest, 0, -1
+    ):  # of scales that the largest number has; fewer where rows were cut off
+        tried = np.where(left[..., None], peak / count, scale)
+        few = blocks[..., :: max(1, blocks.shape[-1] // 16)]
+        right = left & _are_integers(few, tried)
+        if right.any():
+            right &= _are_integers(blocks, tried)
+        scale = np.where(right[..., None], tried, scale)
+        left &= ~right
+        if not left.any():
+            break
+        if count == largest and left.all():  # whatever it is, nobody quantised it
+            return None
+    if left.any() or not np.array_equal(scale.astype(np.float32), scale):
+        return None
+    values = _whole(np.rint(blocks / scale), weight.shape, axis).astype(_TYPES[kind])
+    shape = list(weight.shape)
+    shape[axis] = blocks.shape[-2]
+    return _as_onnx(values, np.moveaxis(scale[..., 0], -1, axis).reshape(shape).astype(np.float32), axis)
+
+
+def _are_integers(blocks: Array, scale: Array) -> npt.NDArray[np.bool_]:
+    """Per block whether its numbers are integers times the scale, to the last bit."""
+    return np.asarray((np.rint(blocks / scale) * scale == blocks).all(-1))
+
+
+def _as_onnx(values: Array, scale: Array, axis: int) -> Quantised:
+    """Of blocks along `axis`; where they are as long as it and one other axis is left, one scale per entry of that."""
+    others = [a for a in range(values.ndim) if a != axis and values.shape[a] > 1]
+    if scale.shape[axis] == 1 and len(others) < 2:
+        other = next(iter(others or [a for a in range(values.ndim) if a != axis]))
+        return Quantised(values, scale.reshape(-1), other)
+    return Quantised(values, scale, axis, values.shape[axis] // scale.shape[axis])
+
+
+def _blocks(weight: Array, axis: int, kind: str) -> Array:
+    """`[others..., blocks, numbers of a block]`"""
+    moved = np.moveaxis(weight, axis, -1)
+    size = moved.shape[-1]
+    block = next(block for block in BLOCKS if size % block == 0) if kind == "int4" else size
+    return moved.reshape(*moved.shape[:-1], size // block, block)
+
+
+def _whole(blocks: Array, shape: tuple[int, ...], axis: int) -> Array:
+    others = [size for place, size in enumerate(shape) if place != axis % len(shape)]
+    return np.moveaxis(blocks.reshape(*others, shape[axis]), -1, axis)
+
+
+def _short(scale: Array) -> Array:
+    """Rounded to 16 significant bits; 0 for what is next to nothing."""
+    mantissa, exponent = np.frexp(scale)
+    rounded = np.ldexp(np.rint(np.ldexp(mantissa, 16)), exponent - 16)
+    return np.where(rounded < _LEAST_SCALE, 0.0, rounded)
+
+
+def kinds_from(kind: str) -> Iterator[str]:
+    """`kind` and those with more bits, float32 last."""
+    while kind != FLOAT32:
+        yield kind
+        kind = WIDER[kind]
+    yield FLOAT32

@@ -1,0 +1,106 @@
+"""Weights of dense and recurrent layers in the few bits that the source's weights were rounded to.
+
+The source holds numbers that such a type has exactly, and no pass before makes new ones of them, so the integers and
+scales are found again in the weights themselves, however they were turned, cut and put together. A weight in which they
+are not stays float32. Ops of ours take a weight as it is stored; other operators get what makes numbers of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import onnx_ir as ir
+from onnx_ir.passes import common
+
+from temport.custom_ops.domain import DOMAIN
+from temport.custom_ops.table import OPS
+from temport.exporter.graph.edit import initializer, insert, named
+from temport.exporter.graph.quantised import SMALLEST, Quantised, found_again
+from temport.exporter.graph.standard_operator import is_standard
+from temport.exporter.passes.notes import Notes
+
+
+def compress_weights(model: ir.Model, kind: str, notes: Notes | None = None) -> bool:
+    """Rewrite `model` in place; False where no weight is left that is worth it. Run it after all that change weights.
+
+    kind  `int8`, `int4` or `fp16`
+    """
+    graph = model.graph
+    found: dict[ir.Value, Quantised | None] = {}
+    numbers: dict[ir.Value, ir.Value] = {}
+    for node in list(graph):
+        for place, axes in _weights(node):
+            value = node.inputs[place]
+            if value is None or value.const_value is None or value.dtype != ir.DataType.FLOAT:
+                continue
+            weight = value.const_value.numpy()
+            if weight.size < SMALLEST:
+                continue
+            if value not in found:
+                found[value] = found_again(weight, axes, kind)
+            stored = found[value]
+            if stored is None:
+                if notes is not None:
+                    notes.add(
+                        "compress_weights", node, "keeps a weight in float32: it is no weight of the source"
+                    )
+            elif node.domain == DOMAIN:
+                _store(graph, node, place, value, stored)
+            else:
+                if value not in numbers:
+                    numbers[value] = _numbers(graph, node, value, stored)
+                node.replace_input_with(place, numbers[value])
+    common.RemoveUnusedNodesPass()(model)
+    return any(stored is not None for stored in found.values())
+
+
+def _weights(node: ir.Node) -> Iterator[tuple[int, tuple[int, ...]]]:
+    """Places of a node's weights, and the axes along which their blocks may lie: of inputs, or of outputs."""
+    if is_standard(node, "MatMul", "Gemm") or (node.domain, node.op_type) == (DOMAIN, "FusedDense"):
+        weight = node.inputs[1]
+        rank = len(weight.shape) if weight is not None and weight.shape is not None else 0
+        if rank >= 2:
+            turned = "transB" in node.attributes and node.attributes["transB"].as_int() == 1
+            yield 1, (rank - 1, rank - 2) if turned else (rank - 2, rank - 1)
+    elif is_standard(node, "LSTM", "GRU", "RNN") or (node.domain == DOMAIN and node.op_type in RECURRENT):
+        yield from ((1, (2,)), (2, (2,)))
+
+
+RECURRENT = ("FusedLSTM", "FusedGRU")
+
+
+def _store(graph: ir.Graph, node: ir.Node, place: int, value: ir.Value, stored: Quantised) -> None:
+    """Give a node of ours the weight as it is stored, and its scale."""
+    names = [parameter.name for parameter in OPS[node.op_type].schema.inputs]
+    node.replace_input_with(place, _values(graph, value, stored))
+    if stored.scale is None:
+        return
+    rank, scale = stored.values.ndim, stored.scale
+    outputs = rank - 2 if node.op_type in RECURRENT else rank - 1
+    if not stored.block and stored.axis != outputs:
+        scale = scale.reshape([-1 if axis == stored.axis else 1 for axis in range(rank)])
+    node.resize_inputs(len(names))
+    node.replace_input_with(names.index(f"{names[place]}_scale"), _scale(graph, value, scale))
+
+
+def _numbers(graph: ir.Graph, before: ir.Node, value: ir.Value, stored: Quantised) -> ir.Value:
+    """The weight as the graph computes it from what is stored."""
+    assert value.shape is not None
+    name, shape, values = named(value, "numbers"), list(value.shape), _values(graph, value, stored)
+    if stored.scale is None:
+        new = insert(graph, before, "Cast", [values], shape, name, {"to": ir.DataType.FLOAT.value})
+    else:
+        attributes = {"axis": stored.axis} | ({"block_size": stored.block} if stored.block else {})
+        inputs = [values, _scale(graph, value, stored.scale)]
+        new = insert(graph, before, "DequantizeLinear", inputs, shape, name, attributes)
+    new.type = ir.TensorType(ir.DataType.FLOAT)
+    return new
+
+
+def _values(graph: ir.Graph, value: ir.Value, stored: Quantised) -> ir.Value:
+    return initializer(graph, named(value, stored.values.dtype.name), stored.values)
+
+
+def _scale(graph: ir.Graph, value: ir.Value, scale: np.ndarray) -> ir.Value:
+    return initializer(graph, named(value, "scale", axes=scale.ndim), scale)

@@ -1,0 +1,27 @@
+"""What compressed weights cost, in one sentence."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from temport.exporter.parity.result import Compression, Loss
+
+
+def told(compression: Compression) -> str:
+    """Types of the weights, the largest loss of the judged cases and of all, decisions that flipped."""
+    types = Counter(weight.dtype for weight in compression.weights)
+    stored = ", ".join(f"{count} in {dtype}" for dtype, count in types.most_common())
+    judged = [loss for loss in compression.losses if loss.case in compression.judged]
+    usual, worst = _largest(judged), _largest(compression.losses)
+    limit = "" if compression.max_loss is None else f" of at most {compression.max_loss:g}"
+    flips = sum(loss.flipped or 0 for loss in compression.losses)
+    return (
+        f"weights: {stored}; against the trained model an output moves by {usual.largest:.2g} of its largest value"
+        f"{limit} ({usual.case}; rms {usual.rms:.2g}), at most {worst.largest:.2g} ({worst.case}); "
+        f"{flips} largest entries changed"
+    )
+
+
+def _largest(losses: tuple[Loss, ...] | list[Loss]) -> Loss:
+    nothing = Loss("no case", "", 0.0, 0.0, None, None, None)
+    return max(losses, key=lambda loss: loss.largest, default=nothing)

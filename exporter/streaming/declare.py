@@ -1,0 +1,99 @@
+"""A step model of any module or ONNX file: declared by the step graph that is made of its graph."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from torch import nn
+
+from temport.exporter.declare.call import own
+from temport.exporter.declare.declaration import AFTER, Axis, Declaration, Sequences, TensorSpec
+from temport.exporter.errors import UserError
+from temport.exporter.streaming.sequences import opened, stream_graph, told_outputs
+from temport.exporter.streaming.shapes import TIME
+from temport.exporter.streaming.walk import StepGraph
+
+
+def streams_by_its_graph(declaration: Declaration, module: nn.Module) -> bool:
+    """Whether a step model has to be made of the graph: an architecture, and a module made of our layers that gives
+    `forward_sequence(frames, memory)`, say themselves what a frame is.
+    """
+    return declaration.module is not None and not callable(getattr(own(module), "forward_sequence", None))
+
+
+def declare_graph_stream(declaration: Declaration, module: nn.Module) -> Declaration:
+    """The step model `(frame..., static input..., state...) -> (output..., state...)`.
+
+    `--seq N` says how many frames attention without a window keeps. UserError says why the model cannot stream.
+    """
+    if declaration.precision != "float32":
+        raise UserError(f"--streaming exports float32; leave out the precision {declaration.precision}")
+    sequences = opened(declaration, module)
+    horizon = sequences.axes[TIME].opt
+    made = stream_graph(module, sequences, horizon)
+    outputs = told_outputs(module, sequences)
+    frames = tuple(_frame(spec) for spec in sequences.inputs)
+    steps = tuple(_step_output(spec) for spec in outputs)
+    _check_batch((*frames, *steps))
+    after = tuple(replace(state, name=AFTER + state.name.partition(".")[2]) for state in made.states)
+    told = Sequences(sequences.inputs, outputs, made.begins, made.late, made.kept)
+    return replace(
+        declaration,
+        inputs=(*frames, *made.states),
+        outputs=(*steps, *after),
+        streaming=True,
+        horizon=horizon if made.uses_horizon else 0,
+        sequences=told,
+        notes=(*declaration.notes, *_notes(made, sequences, horizon)),
+    )
+
+
+def _frame(spec: TensorSpec) -> TensorSpec:
+    """One frame of an input; a static input as it is."""
+    return replace(spec, shape=tuple(1 if _is_time(d) else d for d in spec.shape))
+
+
+def _step_output(spec: TensorSpec) -> TensorSpec:
+    """One frame of an output, without its axis of time."""
+    return replace(spec, shape=tuple(d for d in spec.shape if not of_time(d)))
+
+
+def _is_time(dim: Axis | int) -> bool:
+    return isinstance(dim, Axis) and dim.name == TIME
+
+
+def of_time(dim: Axis | int) -> bool:
+    """Whether an axis of an output moves with the number of frames."""
+    from temport.exporter.declare.sizes import names
+
+    return isinstance(dim, Axis) and TIME in names(dim.name)
+
+
+def _check_batch(specs: tuple[TensorSpec, ...]) -> None:
+    """Streams of a batch are told apart by the first axis."""
+    first = specs[0].shape[:1]
+    for spec in specs:
+        if spec.shape[:1] != first or not first:
+            raise UserError(
+                f"{spec.name} has another first axis than {specs[0].name}: in a stream the batch comes first in every "
+                "input and every output"
+            )
+
+
+def _notes(made: StepGraph, sequences: Declaration, horizon: int) -> tuple[str, ...]:
+    """What a user has to know of the stream."""
+    limits = [f"after {count:,} frames {then}" for count, then in made.limits]
+    if made.uses_horizon:
+        exact = f"exact for the first {horizon} frames; from then on with a window of {horizon} frames"
+    else:
+        exact = f"exact for {made.limits[0][0]:,} frames" if limits else "exact, however long"
+    notes = [f"streaming is {'; '.join((exact, *limits))}"]
+    begins = {spec.name: count for spec, count in zip(sequences.outputs, made.begins, strict=True) if count}
+    notes += [
+        f"{name} is zero for the first {count} frames, which it waits for" for name, count in begins.items()
+    ]
+    if made.late:
+        notes.append(f"outputs come {made.late} frames late")
+    static = [spec.name for spec in sequences.inputs if not any(map(_is_time, spec.shape))]
+    notes += [f"{name} is a static input: it may change, and acts from that frame on" for name in static]
+    return tuple(notes)

@@ -1,0 +1,123 @@
+"""The truth of a stream: the model of sequences itself, on all frames at once or on those so far.
+
+An output that has every frame is that frame of one run. One that has the last frame only is what the model gives for
+the frames so far, at each of them. Where attention has no window, the stream is the model for the first `horizon`
+frames; what it is from then on, the graph of sequences says, with that window in its attention. Both have to agree on
+the first frames.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import onnx_ir as ir
+import torch
+from torch import Tensor, nn
+
+from temport.exporter.declare.declaration import Declaration
+from temport.exporter.errors import UserError
+from temport.exporter.graph.attention import Attention
+from temport.exporter.onnx_source.module import OnnxModule
+from temport.exporter.streaming.declare import of_time
+from temport.exporter.streaming.sequences import of_sequences, sequence_graph
+from temport.exporter.streaming.shapes import TIME
+
+AGREES = 1e-6
+"""How far, in units of their scale, the model and its graph may be from each other in float64."""
+
+
+class WholeStream(nn.Module):
+    """Whole streams `[batch, frames, ...]`, one for each input of a step -> `[batch, frames, ...]` for each output."""
+
+    def __init__(self, module: nn.Module, declaration: Declaration) -> None:
+        super().__init__()
+        self.model = copy.deepcopy(module)
+        self.told, self.horizon = declaration.sequences, declaration.horizon
+        self.limited = None
+        if self.horizon:
+            graph = limited(sequence_graph(module, of_sequences(declaration)), self.horizon)
+            self.limited = OnnxModule(ir.to_proto(graph))
+        self.train(module.training)
+
+    def forward(self, *streams: Tensor) -> tuple[Tensor, ...]:
+        frames = streams[0].shape[1]
+        inputs = self._sequences(streams)
+        if self.limited is None or frames <= self.horizon:
+            return self._run(self.model, inputs, range(frames))
+        first = self._run(self.model, inputs, range(self.horizon))
+        whole = self._run(self.limited, inputs, range(frames))
+        for own, other in zip(first, whole, strict=True):
+            self._check(own, other[:, : self.horizon])
+        return tuple(
+            torch.cat((a, b[:, self.horizon :].to(a.dtype)), dim=1) for a, b in zip(first, whole, strict=True)
+        )
+
+    def _sequences(self, streams: Sequence[Tensor]) -> list[tuple[Tensor, int | None]]:
+        """Each input as the model takes it, and its axis of time; a static input is that of the first frame."""
+        assert self.told is not None
+        found: list[tuple[Tensor, int | None]] = []
+        for spec, stream in zip(self.told.inputs, streams, strict=True):
+            axis = next((i for i, d in enumerate(spec.shape) if getattr(d, "name", None) == TIME), None)
+            if axis is None:
+                sizes = [stream.shape[0], *(d if isinstance(d, int) else d.opt for d in spec.shape[1:])]
+                found.append((stream[:, 0].reshape(sizes), None))
+                continue
+            others = [
+                d if isinstance(d, int) else d.opt for i, d in enumerate(spec.shape) if i not in (0, axis)
+            ]
+            frames_second = stream.reshape(stream.shape[0], stream.shape[1], *others)
+            found.append((frames_second.movedim(1, axis), axis))
+        return found
+
+    def _run(
+        self, model: nn.Module, inputs: Sequence[tuple[Tensor, int | None]], frames: range
+    ) -> tuple[Tensor, ...]:
+        """Every output at each of the frames; zeros until it begins."""
+        assert self.told is not None
+        every: list[list[Tensor]] = []
+        all_at_once = self._outputs(model, inputs, frames.stop)
+        prefixes: dict[int, Sequence[Tensor]] = {frames.stop: all_at_once}
+        for place, (spec, begins) in enumerate(zip(self.told.outputs, self.told.begins, strict=True)):
+            axis = next((i for i, d in enumerate(spec.shape) if of_time(d)), None)
+            if axis is not None:
+                rows = list(all_at_once[place].movedim(axis, 0)[: max(frames.stop - begins, 0)])
+            else:
+                rows = []
+                for t in frames[begins:]:
+                    if t + 1 not in prefixes:
+                        prefixes[t + 1] = self._outputs(model, inputs, t + 1)
+                    rows.append(prefixes[t + 1][place])
+            like = rows[0] if rows else all_at_once[place]
+            every.append([torch.zeros_like(like)] * min(begins, frames.stop) + rows)
+        return tuple(torch.stack(rows, dim=1) for rows in every)
+
+    def _outputs(
+        self, model: nn.Module, inputs: Sequence[tuple[Tensor, int | None]], frames: int
+    ) -> Sequence[Tensor]:
+        cut = [x if axis is None else x.narrow(axis, 0, frames) for x, axis in inputs]
+        given: Any = model(*cut)
+        return list(given.values()) if isinstance(given, dict) else list(given)
+
+    def _check(self, own: Tensor, other: Tensor) -> None:
+        """The graph says what the model says, where both can be asked."""
+        if own.dtype != torch.float64:
+            return
+        scale = float(own.abs().nan_to_num().amax()) if own.numel() else 0.0
+        off = (own - other).abs()
+        if bool((off[off.isfinite()] > AGREES * max(scale, 1e-12)).any()):
+            raise UserError(
+                f"the graph that was traced differs from the model by {float(off.amax()):.2g} in the first "
+                f"{self.horizon} frames, so what a stream with that horizon gives is not known; please report it"
+            )
+
+
+def limited(model: ir.Model, horizon: int) -> ir.Model:
+    """The graph whose attention over all earlier frames sees the last `horizon` only, in place."""
+    for node in model.graph:
+        seen = Attention.of(node)
+        if seen is not None and not seen.rule.window:
+            node.attributes["causal"] = ir.AttrInt64("causal", 1)
+            node.attributes["window"] = ir.AttrInt64("window", horizon)
+    return model

@@ -1,0 +1,155 @@
+"""What is computed of sizes alone, in one frame: numbers, constants, and tables of which a frame takes its row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from temport.exporter.graph.edit import named
+from temport.exporter.graph.evaluate_part import Part, UnknownPart
+from temport.exporter.streaming.counted import Counting
+from temport.exporter.streaming.shapes import TIME, Size, along_time, axes_of_time, times_batch
+from temport.exporter.streaming.states import reshaped
+from temport.exporter.streaming.step import Step
+
+Array = npt.NDArray[Any]
+AFTER_TABLE = "positions stay at the last one"
+"""What happens when a stream is longer than what is known of positions."""
+
+
+def lengths(step: Step) -> list[int]:
+    """Lengths at which parts are evaluated, the longest last."""
+    axis = step.declaration.axes[TIME]
+    wanted = {axis.min, axis.min + 1, axis.min + 2, axis.opt, axis.max // 2, axis.max}
+    return sorted(n for n in wanted if axis.min <= n <= axis.max)
+
+
+def linear(step: Step, node: ir.Node, value: ir.Value) -> list[tuple[int, int]]:
+    """Each of the whole numbers of `value` as `(a, b)`, where it is `a * frames + b`; refused where one is not."""
+    if value.const_value is not None:
+        return [(0, int(n)) for n in value.const_value.numpy().reshape(-1)]
+    samples = lengths(step)
+    found = [[int(n) for n in _at(step, node, value, frames).reshape(-1)] for frames in samples]
+    numbers = []
+    for each in zip(*found, strict=True):
+        slope = 0 if len(samples) == 1 else (each[-1] - each[0]) // (samples[-1] - samples[0])
+        numbers.append((slope, each[0] - slope * samples[0]))
+        if any(n != slope * frames + numbers[-1][1] for n, frames in zip(each, samples, strict=True)):
+            step.refuse(node, "takes places that follow the number of frames in another way than one by one")
+    return numbers
+
+
+def always(step: Step, node: ir.Node, value: ir.Value) -> Array | None:
+    """The one array that `value` is at all lengths, its batch cut to one entry; None where it follows the length."""
+    if value.const_value is not None:
+        return np.asarray(value.const_value.numpy())
+    if value.shape is None or axes_of_time(list(value.shape)):
+        return None
+    first, *others = (_at(step, node, value, frames) for frames in lengths(step))
+    return first if all(np.array_equal(first, other) for other in others) else None
+
+
+def in_frame(step: Step, node: ir.Node, value: ir.Value, delay: int) -> ir.Value:
+    """What a value of sizes alone is in the frame that is held with `delay`, for node's first output to broadcast."""
+    key = (value, delay, str(node.outputs[0].shape))
+    if key not in step.in_frame:
+        step.in_frame[key] = _in_frame(step, node, value, delay)
+    return step.in_frame[key]
+
+
+def _in_frame(step: Step, node: ir.Node, value: ir.Value, delay: int) -> ir.Value:
+    shape = list(value.shape or ())
+    constant = always(step, node, value)
+    if constant is not None:
+        return step.constant(named(value, "always"), constant, constant.dtype)
+    axes = axes_of_time(shape)
+    if not axes:
+        step.refuse(node, "takes the number of all frames, later ones too")
+    if len(axes) > 1:
+        step.refuse(node, "compares each frame with each other")
+    (axis,) = axes
+    counting = Counting(step, delay, lambda given: always(step, node, given)).counted(value)
+    if counting is not None:
+        return _placed(step, node, value, counting, axis)
+    table = _table(step, node, value, axis)
+    if (
+        all(np.array_equal(table[:1], table[i : i + 1]) for i in (1, len(table) // 2, len(table) - 1))
+        and (table == table[:1]).all()
+    ):
+        row = np.moveaxis(table[:1], 0, axis)
+        return step.constant(named(value, "always"), row, row.dtype)
+    step.limits.append((len(table), AFTER_TABLE))
+    return by_position(step, node, value, table, axis, delay)
+
+
+def _table(step: Step, node: ir.Node, value: ir.Value, axis: int) -> Array:
+    """The rows by position, time in front, as many as there can be; refused where a shorter one is not their start."""
+    *shorter, longest = (np.moveaxis(_at(step, node, value, n), axis, 0) for n in lengths(step))
+    for table in shorter:
+        if not np.array_equal(table, longest[: len(table)]):
+            step.refuse(node, "takes positions that are counted from the last frame")
+    return longest
+
+
+def by_position(step: Step, node: ir.Node, value: ir.Value, table: Array, axis: int, delay: int) -> ir.Value:
+    """`table[position]` for each stream, with as many axes as the node's output."""
+    rows = step.constant(named(value, "by_position"), table.reshape(len(table), -1), table.dtype)
+    index = step.frames(delay)
+    if delay > 0:
+        index = step.add("Max", [index, step.integers(0)], [step.batch, 1], f"{index.name}/from_0")
+    index = step.add(
+        "Min", [index, step.integers(len(table) - 1)], [step.batch, 1], f"{index.name}/to_{len(table) - 1}"
+    )
+    width = table.size // len(table)
+    row = step.add("Gather", [rows, index], [step.batch, 1, width], named(value, "row"), {"axis": 0})
+    return _placed(step, node, value, row, axis)
+
+
+def _placed(step: Step, node: ir.Node, value: ir.Value, row: ir.Value, axis: int) -> ir.Value:
+    """A row for each stream, its batch in front, on the axes that node's output has."""
+    output = node.outputs[0]
+    assert output.shape is not None and value.shape is not None
+    rank, own = len(output.shape), len(value.shape)
+    sizes: list[Size] = [
+        *[1] * (rank - own),
+        *(1 if i == axis or not isinstance(d, int) else d for i, d in enumerate(value.shape)),
+    ]
+    place = next(
+        (
+            i
+            for i, dim in enumerate(output.shape)
+            if i != axis + rank - own and not along_time(dim) and times_batch(dim, step.batch) == 1
+        ),
+        0,
+    )
+    if step.batch != 1:
+        if sizes[place] != 1:
+            step.refuse(node, "takes positions where batch and other axes are one")
+        sizes[place] = step.batch
+    if place == 0 or step.batch == 1:
+        return reshaped(step, row, sizes, named(value, "in_frame"))
+    front: Sequence[Size] = [step.batch, *(s for i, s in enumerate(sizes) if i != place)]
+    row = reshaped(step, row, front, named(value, "batch_first"))
+    perm = [*range(1, place + 1), 0, *range(place + 1, rank)]
+    return step.add("Transpose", [row], sizes, named(value, "in_frame"), {"perm": perm})
+
+
+def _at(step: Step, node: ir.Node, value: ir.Value, frames: int) -> Array:
+    """The value where there are so many frames, the same for all of a batch."""
+    axes = step.declaration.axes
+    sizes = {name: frames if name == TIME else axis.opt for name, axis in axes.items()}
+    try:
+        array = Part(value).at(sizes)
+    except UnknownPart as error:
+        step.refuse(node, f"takes what cannot be computed from sizes: {error}")
+    for i, dim in enumerate(value.shape or ()):
+        if not isinstance(step.batch, int) and times_batch(dim, step.batch) == 1:
+            first = np.take(array, [0], axis=i)
+            if not (array == first).all():
+                step.refuse(node, "takes what differs from stream to stream by its place in the batch")
+            array = first
+    return array

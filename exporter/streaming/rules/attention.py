@@ -1,0 +1,147 @@
+"""Attention: the keys and values that the newest query may see are kept in two rings."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import onnx_ir as ir
+
+from temport.custom_ops.block_linear_attention.attributes import BlockLinearAttributes
+from temport.custom_ops.domain import DOMAIN
+from temport.exporter.graph.attention import Attention
+from temport.exporter.streaming.joining import settled
+from temport.exporter.streaming.shapes import number
+from temport.exporter.streaming.states import kept_until
+from temport.exporter.streaming.status import Last, OfSizes, Timed
+from temport.exporter.streaming.step import Step
+
+
+def attention(step: Step, node: ir.Node) -> None:
+    """A cache of the window; without one, of the horizon."""
+    seen = Attention.of(node)
+    assert seen is not None
+    values = [v for v in (seen.q, seen.k, seen.v) if v is not None]
+    if not any(isinstance(step.status(v), Timed | OfSizes) for v in node.inputs if v is not None):
+        begins = step.begins(node.inputs)
+        step.copy(node, [None if v is None else step.raw(v) for v in node.inputs], Last(begins))
+        return
+    query = step.status(seen.q)
+    keys = [step.status(v) for v in values[1:]] or [query]
+    if not all(isinstance(s, Timed) for s in keys) or not isinstance(query, Timed | Last):
+        step.refuse(node, "attends to something else than frames")
+    if seen.key_mask is not None:
+        step.refuse(node, "takes a mask of keys, which no cache keeps")
+    one_query = isinstance(query, Last) and seen.q.shape is not None and seen.q.shape[1] == 1
+    if isinstance(query, Last) and not one_query:
+        step.refuse(node, "attends from several frames at once")
+    if seen.rule.query_offset not in (None, 0) or (
+        one_query and seen.rule.query_offset is not None and seen.rule.causal
+    ):
+        step.refuse(node, "places queries elsewhere than at their own frames")
+    if not one_query and not seen.rule.causal and not seen.rule.window:
+        step.refuse(node, "sees all frames, later ones too, since it is not causal")
+    timed = [s for s in (query, *keys) if isinstance(s, Timed)]
+    if any(s.newest or s.merged or s.axis != 1 for s in timed):
+        step.refuse(node, "attends to what changes with every frame")
+    delay = max(0, *(s.delay for s in timed))
+    packed = _packed(step, node, seen, delay)
+    assert packed.shape is not None and packed.dtype is not None
+    width = number(packed.shape[2]) // 3
+    capacity = seen.rule.window or step.horizon
+    step.kept = max(step.kept, capacity)
+    step.uses_horizon |= not seen.rule.window
+    shapes = [[capacity, width]] * 2
+    states = [
+        step.state(node, what, shape, packed.dtype)
+        for what, shape in zip(("keys", "values"), shapes, strict=True)
+    ]
+    attributes: dict[str, int | float] = {"num_heads": seen.heads}
+    if seen.scale is not None:
+        attributes["scale"] = seen.scale
+    name = node.outputs[0].name or "attended"
+    # with a negative place no row is filled: what is held before entry 0 is never seen
+    output, *after = step.add_of(
+        DOMAIN,
+        "CachedAttention",
+        [packed, *states, step.frames(delay)],
+        [[step.batch, 1, width], *[list(s.shape or ()) for s in states]],
+        name,
+        attributes,
+    )
+    for state, value in zip(states, after, strict=True):
+        step.carry(state, value)
+    step.give(node.outputs[0], output, Last(delay) if one_query else replace(settled(timed[0]), delay=delay))
+
+
+def _packed(step: Step, node: ir.Node, seen: Attention, delay: int) -> ir.Value:
+    """Queries, keys and values of the frame side by side, `[batch, 1, 3*C]`."""
+    if seen.packed and seen.heads == seen.kv_heads:
+        return step.held(seen.q, delay)
+    name = f"{node.outputs[0].name}/packed"
+    if seen.packed:
+        here, edges = step.held(seen.q, delay), seen.edges
+        q, k, v = (
+            step.add(
+                "Slice",
+                [here, step.integers(a), step.integers(b), step.integers(2)],
+                [step.batch, 1, b - a],
+                f"{name}/{what}",
+            )
+            for what, a, b in zip("qkv", edges[:-1], edges[1:], strict=True)
+        )
+    else:
+        assert seen.k is not None and seen.v is not None
+        q, k, v = (step.held(x, delay) for x in (seen.q, seen.k, seen.v))
+    assert q.shape is not None and k.shape is not None and v.shape is not None
+    if k.shape[2] != v.shape[2] or number(q.shape[2]) // seen.heads != number(k.shape[2]) // seen.kv_heads:
+        step.refuse(node, "has values of another width than its keys")
+    width = number(q.shape[2])
+    if seen.heads != seen.kv_heads:
+        size = width // seen.heads
+        heads = np.repeat(np.arange(seen.kv_heads), seen.heads // seen.kv_heads)
+        columns = step.constant(f"{name}/columns", (heads[:, None] * size + np.arange(size)).reshape(-1))
+        k, v = (
+            step.add("Gather", [x, columns], [step.batch, 1, width], f"{name}/each_{what}", {"axis": 2})
+            for what, x in (("k", k), ("v", v))
+        )
+    return step.add("Concat", [q, k, v], [step.batch, 1, 3 * width], name, {"axis": 2})
+
+
+def blocks(step: Step, node: ir.Node) -> None:
+    """Keys and values of the current block, sums over those before and over this one so far."""
+    given = {name: attribute.value for name, attribute in node.attributes.items()}
+    seen = BlockLinearAttributes.parse(given)
+    values = [v for v in node.inputs if v is not None]
+    timed = [s for v in values if isinstance(s := step.status(v), Timed)]
+    if len(timed) != len(values) or any(s.newest or s.merged or s.axis != 1 for s in timed):
+        step.refuse(node, "attends to something else than the frames as they come")
+    delay = max(0, *(s.delay for s in timed))
+    here = [step.held(v, delay) for v in values]
+    widths = [number(v.shape[2]) for v in here if v.shape is not None]
+    width = sum(widths) // 3
+    name = node.outputs[0].name or "attended"
+    packed = here[0]
+    if len(here) > 1:
+        packed = step.add("Concat", here, [step.batch, 1, 3 * width], f"{name}/packed", {"axis": 2})
+    assert packed.dtype is not None
+    size = width // seen.num_heads
+    if not math.isclose(seen.scale_for(size), size**-0.5, rel_tol=1e-6):
+        step.refuse(node, "has a scale of its own, which its cache does not have")
+    step.kept = max(step.kept, seen.block_size)
+    rows, sums = [seen.block_size, width], [seen.num_heads, size, size + 1]
+    kept = {"keys": rows, "values": rows, "earlier": sums, "block": sums, "lost": sums}
+    states = [step.state(node, what, shape, packed.dtype) for what, shape in kept.items()]
+    attributes = {key: value for key, value in given.items() if key not in ("block_size", "scale")}
+    output, *after = step.add_of(
+        DOMAIN,
+        "CachedBlockLinearAttention",
+        [packed, *states, step.frames(delay)],
+        [[step.batch, 1, width], *[list(s.shape or ()) for s in states]],
+        name,
+        attributes,
+    )
+    for state, value in zip(states, after, strict=True):
+        step.carry(state, kept_until(step, state, value, delay))
+    step.give(node.outputs[0], output, replace(settled(timed[0]), delay=delay))

@@ -1,0 +1,195 @@
+"""Slice and Gather along time: the last frame, one before it, all from one on, or those up to one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import onnx_ir as ir
+
+from temport.exporter.streaming.positions import always, linear
+from temport.exporter.streaming.shapes import along_time
+from temport.exporter.streaming.states import in_front, ring, store, stored
+from temport.exporter.streaming.status import Fixed, Last, Late, OfSizes, Timed
+from temport.exporter.streaming.step import Step
+
+BEYOND = 2**31 - 1
+"""An end that means the last frame."""
+FOLLOWING = "takes frames that come after the one that it gives"
+
+
+def selected(step: Step, node: ir.Node) -> None:
+    if node.op_type == "Slice":
+        _slice(step, node)
+    else:
+        _gather(step, node)
+
+
+def _gather(step: Step, node: ir.Node) -> None:
+    data, index = node.inputs
+    assert data is not None and index is not None and data.shape is not None and index.shape is not None
+    axis = (node.attributes["axis"].as_int() if "axis" in node.attributes else 0) % len(data.shape)
+    status, of_index = step.status(data), step.status(index)
+    if isinstance(status, Timed) and axis == status.axis:
+        if isinstance(of_index, Timed | Last):
+            step.refuse(node, "picks frames by what the model computes")
+        places = linear(step, node, index)
+        if len(places) != 1:
+            step.refuse(node, "picks several frames")
+        keeps = [axis] if len(index.shape) == 1 else []
+        _one_frame(step, node, data, status, places[0], keeps)
+        return
+    if isinstance(of_index, OfSizes):
+        numbers = always(step, node, index)
+        if numbers is None:
+            step.refuse(node, "picks features by position")
+        here = step.constant(f"{index.name}/always", numbers, numbers.dtype)
+    else:
+        here = step.held(index)
+    if isinstance(status, Timed):
+        if isinstance(of_index, Timed):
+            step.refuse(node, "picks features by what the model computes")
+        behind = len(index.shape) - 1 if axis < status.axis else 0
+        status = replace(status, axis=status.axis + behind, delay=max(status.delay, 0))
+        step.copy(node, [step.held(data), here], status)
+    elif isinstance(of_index, Timed):
+        picked = replace(of_index, axis=of_index.axis + axis, delay=max(of_index.delay, 0))
+        step.copy(node, [step.raw(data), here], picked)
+    elif isinstance(status, OfSizes):
+        step.refuse(node, "is computed from positions together with something else")
+    else:
+        begins = step.begins(node.inputs)
+        lasts = [isinstance(s, Last) for s in (status, of_index)]
+        step.copy(node, [step.raw(data), here], Last(begins) if any(lasts) else Fixed())
+
+
+def _slice(step: Step, node: ir.Node) -> None:
+    data, starts, ends, axes, steps = [*node.inputs, None, None][:5]
+    assert data is not None and starts is not None and ends is not None and data.shape is not None
+    status = step.status(data)
+    rank = len(data.shape)
+    count = len(linear(step, node, starts))
+    numbers = list(range(count)) if axes is None else [int(a) % rank for (a,) in _plain(step, node, axes)]
+    strides = [1] * count if steps is None else [int(s) for (s,) in _plain(step, node, steps)]
+    if not isinstance(status, Timed) or status.axis not in numbers:
+        bounds = [_always(step, node, v) for v in (starts, ends)]
+        rest = [None if v is None else step.raw(v) for v in (axes, steps)]
+        if isinstance(status, OfSizes):
+            step.refuse(node, "is computed from positions together with something else")
+        status = replace(status, delay=max(status.delay, 0)) if isinstance(status, Timed) else status
+        step.copy(node, [step.held(data), *bounds, *rest], status)
+        return
+    if count > 1:
+        step.refuse(node, "cuts frames and something else at once")
+    if strides != [1]:
+        needs = "turns the order of frames" if strides[0] < 0 else "leaves out frames"
+        step.refuse(node, needs)
+    (start,), (stop,) = linear(step, node, starts), linear(step, node, ends)
+    _frames_from_to(step, node, data, status, start, stop)
+
+
+def _plain(step: Step, node: ir.Node, value: ir.Value) -> list[tuple[int]]:
+    numbers = always(step, node, value)
+    if numbers is None:
+        step.refuse(node, "cuts along axes that follow the number of frames")
+    return [(int(n),) for n in numbers.reshape(-1)]
+
+
+def _always(step: Step, node: ir.Node, value: ir.Value) -> ir.Value:
+    if not isinstance(step.status(value), OfSizes):
+        return step.raw(value)
+    numbers = always(step, node, value)
+    if numbers is None:
+        step.refuse(node, "cuts features by the number of frames")
+    return step.constant(f"{value.name}/always", numbers, numbers.dtype)
+
+
+def _frames_from_to(
+    step: Step, node: ir.Node, data: ir.Value, status: Timed, start: tuple[int, int], stop: tuple[int, int]
+) -> None:
+    """Frames `start` to `stop`, each `(a, b)` for `a * frames + b`."""
+    (output,) = node.outputs
+    assert output.shape is not None
+    more = step.extra(node, data)
+    first = _from_the_start(start, more)
+    if along_time(output.shape[status.axis]):
+        if first[0]:
+            step.refuse(node, "takes frames from the end on, as many as there are frames")
+        delay = status.delay + first[1]
+        step.give(output, step.raw(data), replace(status, delay=delay, late=_late(node, status, first[1])))
+        return
+    behind = _from_the_start(stop, more)
+    if not first[0] and not behind[0] and behind[1] - first[1] == 1:
+        _kept_frame(step, node, data, status, first[1], [status.axis])
+        return
+    if not first[0] or not behind[0]:
+        step.refuse(node, "takes the first frames, however many come after them")
+    # the last `count` frames up to that many before the end
+    count = behind[1] - first[1] if behind[1] <= more else more - first[1]
+    _last_frames(step, node, data, status, count, more - min(behind[1], more), [status.axis])
+
+
+def _from_the_start(place: tuple[int, int], more: int) -> tuple[int, int]:
+    """A place along an axis of `frames + more`, counted from its start as `a * frames + b`."""
+    slope, offset = place
+    if slope == 0 and offset >= BEYOND:
+        return 1, more
+    return (1, offset + more) if slope == 0 and offset < 0 else place
+
+
+def _late(node: ir.Node, status: Timed, frames: int) -> Late | None:
+    return Late(node, FOLLOWING) if frames > 0 else status.late
+
+
+def _one_frame(
+    step: Step, node: ir.Node, data: ir.Value, status: Timed, place: tuple[int, int], keeps: list[int]
+) -> None:
+    more = step.extra(node, data)
+    slope, offset = _from_the_start(place, more)
+    if not slope:
+        _kept_frame(step, node, data, status, offset, keeps)
+        return
+    _last_frames(step, node, data, status, 1, more - 1 - offset, keeps)
+
+
+def _last_frames(
+    step: Step, node: ir.Node, data: ir.Value, status: Timed, count: int, back: int, keeps: list[int]
+) -> None:
+    """`count` frames, the newest of them `back` before the end of the sequence."""
+    (output,) = node.outputs
+    # the end is entry frames + more - 1; held, at the last frame, is entry frames - 1 - delay
+    waits = back - step.extra(node, data) - status.delay
+    if waits < 0:
+        late = status.late or Late(node, FOLLOWING)
+        step.refuse(late.node, late.needs)
+    if status.newest and (waits or count > 1):
+        step.refuse(node, "depends on the last frame at every frame, and an earlier one of it is needed")
+    if status.merged:
+        step.refuse(node, "takes the last frame where batch and frames are one axis")
+    newest = step.held(data, status.delay + waits)
+    if count > 1:
+        newest = ring(step, node, newest, status.axis, count - 1, "last", 0)
+    last = Last(max(status.delay + waits, 0) + count - 1)
+    if not keeps:
+        dims = [d for i, d in enumerate(newest.shape or ()) if i != status.axis]
+        newest = step.add("Squeeze", [newest, step.integers(status.axis)], dims, output.name or "last")
+    step.give(output, newest, last)
+
+
+def _kept_frame(
+    step: Step, node: ir.Node, data: ir.Value, status: Timed, place: int, keeps: list[int]
+) -> None:
+    """One frame counted from the first, kept for ever."""
+    (output,) = node.outputs
+    if status.newest or status.merged:
+        step.refuse(node, "keeps a frame of what changes with every frame")
+    here = step.held(data)
+    delay = max(status.delay, 0)
+    assert here.shape is not None and here.dtype is not None
+    before, kept = stored(step, node, list(here.shape), here.dtype, "kept")
+    first = in_front(step, here, delay, place + 1, output.name or "kept")
+    after = step.add("Where", [first, here, kept], list(here.shape), f"{output.name}/kept", dtype=here.dtype)
+    store(step, before, after, 0)
+    if not keeps:
+        dims = [d for i, d in enumerate(after.shape or ()) if i != status.axis]
+        after = step.add("Squeeze", [after, step.integers(status.axis)], dims, output.name or "kept")
+    step.give(output, after, Last(delay + place, kept=True))

@@ -1,0 +1,134 @@
+"""The model of sequences behind a step model: its axis of time opened, its graph traced, the step graph made of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from weakref import WeakKeyDictionary
+
+import onnx_ir as ir
+from torch import nn
+
+from temport.exporter.declare.call import own
+from temport.exporter.declare.declaration import DYNAMIC_SEQ, Axis, Declaration, TensorSpec
+from temport.exporter.declare.fitted import fitted
+from temport.exporter.declare.observe import output_specs, run
+from temport.exporter.declare.weights import fingerprint
+from temport.exporter.errors import UserError
+from temport.exporter.passes.order import RECOGNISING, Work
+from temport.exporter.streaming.shapes import TIME
+from temport.exporter.streaming.walk import StepGraph, step_graph
+from temport.exporter.trace.trace import Traced, trace
+
+WINDOWS = 4
+"""A parity stream is so many times as long as the longest ring, and half of one more; so is the longest sequence."""
+
+
+def opened(declaration: Declaration, module: nn.Module) -> Declaration:
+    """The declaration with an open axis of time: from the fewest frames that the module takes to as many as a stream
+    that is checked has, or as it takes. UserError where no input has such an axis.
+    """
+    if TIME not in declaration.axes:
+        raise UserError(
+            f"no input has the axis {TIME}, and --streaming has to know which axis is time; name it, as in "
+            f"--shape frames=batch,{TIME},24"
+        )
+    axis = declaration.axes[TIME]
+    if axis.static:
+        axis = _lengths(declaration, module, axis.opt)
+    inputs = tuple(_with(spec, axis) for spec in declaration.inputs)
+    names = [spec.name for spec in declaration.outputs]
+    outputs = output_specs(module, inputs, names, ends=True)
+    if declaration.of_onnx:
+        outputs = fitted(module, inputs, outputs, {})
+    return replace(declaration, inputs=inputs, outputs=outputs)
+
+
+def of_sequences(declaration: Declaration) -> Declaration:
+    """The declaration of the model behind a step model."""
+    told = declaration.sequences
+    assert told is not None, "the step model was made of no graph"
+    return replace(
+        declaration,
+        inputs=told.inputs,
+        outputs=told.outputs,
+        streaming=False,
+        horizon=0,
+        sequences=None,
+        notes=(),
+    )
+
+
+def sequence_graph(module: nn.Module, declaration: Declaration) -> ir.Model:
+    """The graph of sequences after the passes that recognise what a module says."""
+    return _traced(module, declaration)[0].clone()
+
+
+def stream_graph(module: nn.Module, declaration: Declaration, horizon: int) -> StepGraph:
+    """The step graph of a module, which `declaration` says of sequences."""
+    return step_graph(sequence_graph(module, declaration), declaration, horizon)
+
+
+def traced_step(module: nn.Module, declaration: Declaration) -> Traced:
+    """The step graph of a declared step model, as if it had been traced."""
+    told = declaration.sequences
+    assert told is not None, "the step model was made of no graph"
+    axis = next(a for spec in told.inputs for a in spec.axes() if a.name == TIME)
+    sequences = of_sequences(declaration)
+    made = stream_graph(module, sequences, declaration.horizon or axis.opt)
+    for value, spec in zip(made.model.graph.outputs, declaration.outputs, strict=True):
+        value.shape = ir.Shape(spec.onnx_shape())
+    for value, spec in zip(made.model.graph.inputs, declaration.inputs, strict=True):
+        value.shape = ir.Shape(spec.onnx_shape())
+    return Traced(made.model, (), fingerprint(module), declaration.outputs)
+
+
+_KNOWN: WeakKeyDictionary[nn.Module, tuple[Declaration, str, ir.Model, Traced]] = WeakKeyDictionary()
+"""One trace serves a declaration, its step model and its truth: that of a module with the weights it had."""
+
+
+def _traced(module: nn.Module, declaration: Declaration) -> tuple[ir.Model, Traced]:
+    key = replace(declaration, outputs=(), without=declaration.without)
+    weights, source = fingerprint(module), own(module)
+    known = _KNOWN.get(source)
+    if known is None or known[:2] != (key, weights):
+        traced = trace(module, declaration)
+        work = Work(traced.model.clone(), declaration)
+        for step in RECOGNISING:
+            if step.is_for(declaration):
+                step.run(work)
+        known = (key, weights, work.model, traced)
+        _KNOWN[source] = known
+    return known[2:]
+
+
+def told_outputs(module: nn.Module, declaration: Declaration) -> tuple[TensorSpec, ...]:
+    """The outputs of the sequences, each axis as the trace says it."""
+    return _traced(module, declaration)[1].outputs
+
+
+def _lengths(declaration: Declaration, module: nn.Module, usual: int) -> Axis:
+    """The lengths that a module takes around `usual`: as few frames as there can be, and as many as are asked for."""
+    longest = max(DYNAMIC_SEQ[2], (WINDOWS + 1) * usual)
+    if not _takes(declaration, module, longest):  # a table of positions ends somewhere
+        taken = usual
+        while longest - taken > 1:
+            middle = (taken + longest) // 2
+            taken, longest = (middle, longest) if _takes(declaration, module, middle) else (taken, middle)
+        longest = taken
+    shortest = next(n for n in range(1, usual + 1) if n == usual or _takes(declaration, module, n))
+    return Axis(TIME, shortest, usual, longest)
+
+
+def _takes(declaration: Declaration, module: nn.Module, frames: int) -> bool:
+    sizes = {axis.name: axis.opt for axis in declaration.axes.values()} | {TIME: frames}
+    inputs = [_with(spec, Axis(TIME, frames, frames, frames)) for spec in declaration.inputs]
+    try:
+        run(module, inputs, sizes)
+    except Exception:  # a module says in many ways that it is made for other lengths
+        return False
+    return True
+
+
+def _with(spec: TensorSpec, axis: Axis) -> TensorSpec:
+    shape = tuple(axis if isinstance(d, Axis) and d.name == TIME else d for d in spec.shape)
+    return replace(spec, shape=shape)

@@ -1,0 +1,186 @@
+"""Frames that are kept: rings of the last few, values that wait, and states that begin late."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import onnx_ir as ir
+
+from temport.exporter.graph import operators
+from temport.exporter.graph.edit import TO_THE_END
+from temport.exporter.streaming.shapes import Size, times_batch
+from temport.exporter.streaming.status import Timed
+from temport.exporter.streaming.step import Step
+
+
+def later(step: Step, value: ir.Value, status: Timed, frames: int) -> ir.Value:
+    """What stands for `value`, this many frames later: a ring; before it is full, zeros."""
+    here = step.raw(value)
+    if frames == 0:
+        return here
+    assert frames > 0, f"{value.name} cannot come earlier"
+    node = _maker(step, value)
+    if status.newest:
+        step.refuse(node, "depends on the last frame at every frame, and an earlier one of it is needed")
+    if status.merged:
+        step.refuse(node, "joins batch and frames, and an earlier frame of it is needed")
+    lead = status.lead if status.delay < 0 else None
+    together = ring(step, node, here, status.axis, frames, "earlier", 0, lead)
+    return part(step, together, status.axis, 0, 1, f"{value.name}/later_{frames}")
+
+
+def ring(
+    step: Step,
+    node: ir.Node,
+    here: ir.Value,
+    axis: int,
+    frames: int,
+    what: str,
+    delay: int,
+    lead: ir.Value | None = None,
+) -> ir.Value:
+    """The last `frames` of what is held and this one, oldest first, along `axis`.
+
+    delay  of what is held: what comes before entry 0 is not kept
+    lead   what comes before the first that is held; None: zeros
+    """
+    assert here.shape is not None and here.dtype is not None
+    step.kept = max(step.kept, frames)
+    dims = list(here.shape)
+    kept_dims: list[Size] = [frames if i == axis else dim for i, dim in enumerate(dims)]
+    before, as_kept = stored(step, node, kept_dims, here.dtype, what)
+    name = f"{here.name}/{what}"
+    if lead is not None:
+        ages = step.integers(*range(frames, 0, -1))
+        early = step.add(
+            "Less", [step.frames(), ages], [step.batch, frames], f"{name}/early", dtype=ir.DataType.BOOL
+        )
+        place = _batch_place(step, kept_dims)
+        if place > axis:
+            early = step.add(
+                "Transpose", [early], [frames, step.batch], f"{name}/early/turned", {"perm": [1, 0]}
+            )
+        sizes = [frames if i == axis else step.batch if i == place else 1 for i in range(len(dims))]
+        early = reshaped(step, early, sizes, f"{name}/early/axes")
+        as_kept = step.add("Where", [early, lead, as_kept], kept_dims, f"{name}/led", dtype=here.dtype)
+    together = step.add(
+        "Concat",
+        [as_kept, here],
+        [frames + 1 if i == axis else d for i, d in enumerate(dims)],
+        name,
+        {"axis": axis},
+    )
+    after = part(step, together, axis, 1, TO_THE_END, f"{name}/next")
+    store(step, before, after, delay)
+    return together
+
+
+def part(step: Step, value: ir.Value, axis: int, start: int, stop: int, name: str) -> ir.Value:
+    """`value[start:stop]` along one axis."""
+    assert value.shape is not None
+    size = value.shape[axis]
+    assert isinstance(size, int)
+    count = len(range(size)[start : min(stop, size)])
+    dims = [count if i == axis else d for i, d in enumerate(value.shape)]
+    bounds = [step.integers(n) for n in (start, stop, axis)]
+    return step.add("Slice", [value, *bounds], dims, name)
+
+
+def stored(
+    step: Step, node: ir.Node, dims: Sequence[Size], dtype: ir.DataType, what: str
+) -> tuple[ir.Value, ir.Value]:
+    """A state for values of these sizes, and the same in that layout: every state has the batch in front."""
+    to_front = _to_front(step, node, dims)
+    inner = [dims[i] for i in to_front]
+    rows = times_batch(inner[0], step.batch)
+    in_front = rows == 1
+    shape = inner[1:] if in_front else [*([rows] if rows is not None else inner[:1]), *inner[1:]]
+    before = step.state(node, what, shape, dtype)
+    given = before
+    if not in_front:
+        given = reshaped(step, given, inner, f"{before.name}/joined")
+    if to_front != sorted(to_front):
+        back = [to_front.index(i) for i in range(len(to_front))]
+        given = step.add("Transpose", [given], list(dims), f"{before.name}/placed", {"perm": back})
+    return before, given
+
+
+def store(step: Step, before: ir.Value, after: ir.Value, delay: int) -> None:
+    """Carry `after`, which has the layout of its values; while nothing is held yet the state stays as it is."""
+    assert before.shape is not None and after.shape is not None
+    to_front = _to_front(step, None, list(after.shape))
+    if to_front != sorted(to_front):
+        dims = [after.shape[i] for i in to_front]
+        after = step.add("Transpose", [after], dims, f"{after.name}/kept", {"perm": to_front})
+    after = reshaped(step, after, list(before.shape), f"{after.name}/apart")
+    step.carry(before, kept_until(step, before, after, delay))
+
+
+def kept_until(step: Step, before: ir.Value, after: ir.Value, delay: int) -> ir.Value:
+    """`after` from frame `delay` on, `before` until then."""
+    if delay <= 0:
+        return after
+    assert before.shape is not None
+    early = in_front(step, before, 0, delay, after.name or "after")
+    dims = list(before.shape)
+    return step.add("Where", [early, before, after], dims, f"{after.name}/from_{delay}", dtype=before.dtype)
+
+
+def in_front(step: Step, here: ir.Value, delay: int, count: int, name: str) -> ir.Value:
+    """Whether the entry that is held is one of the first `count`, for `here` to broadcast with."""
+    assert here.shape is not None
+    first = step.add(
+        "Less",
+        [step.frames(), step.integers(delay + count)],
+        [step.batch, 1],
+        f"{name}/first",
+        dtype=ir.DataType.BOOL,
+    )
+    rank = len(here.shape)
+    place = _batch_place(step, list(here.shape))
+    if rank == 2 and place == 0:
+        return first
+    dims = [step.batch if i == place else 1 for i in range(rank)]
+    return reshaped(step, first, dims, f"{name}/first/axes")
+
+
+def reshaped(step: Step, value: ir.Value, dims: Sequence[Size], name: str) -> ir.Value:
+    """The same elements in these sizes, of which one at most is open."""
+    same = had_before(value, dims)
+    if same is not None:
+        return same
+    numbers = [d if isinstance(d, int) else -1 for d in dims]
+    assert numbers.count(-1) <= 1, f"{dims} has two open sizes"
+    return step.add("Reshape", [value, step.integers(*numbers)], list(dims), name)
+
+
+def had_before(value: ir.Value, dims: Sequence[Size]) -> ir.Value | None:
+    """The value, or one that it was renamed from, that has these sizes."""
+    while value.shape is None or list(value.shape) != list(dims):
+        node = value.producer()
+        if node is None or not operators.of(node).renames or node.inputs[0] is None:
+            return None
+        value = node.inputs[0]
+    return value
+
+
+def _to_front(step: Step, node: ir.Node | None, dims: Sequence[Size]) -> list[int]:
+    """The order of axes that has the batch in front."""
+    order = list(range(len(dims)))
+    if step.batch == 1:
+        return order
+    place = next((i for i in order if times_batch(dims[i], step.batch) is not None), None)
+    if place is None:
+        assert node is not None
+        step.refuse(node, "keeps earlier frames of a value that has no batch")
+    return [place, *(i for i in order if i != place)]
+
+
+def _batch_place(step: Step, dims: Sequence[Size]) -> int:
+    """The axis of the batch in a value of these sizes."""
+    return 0 if step.batch == 1 else next(i for i, d in enumerate(dims) if d == step.batch)
+
+
+def _maker(step: Step, value: ir.Value) -> ir.Node:
+    """The node that a value is made by, or the first that takes it."""
+    return value.producer() or next(iter(value.uses())).node

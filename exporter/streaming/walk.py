@@ -1,0 +1,196 @@
+"""The walk over a graph of sequences that makes the graph of one frame."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from temport.exporter.declare.declaration import AFTER, Axis, Declaration, TensorSpec
+from temport.exporter.errors import UserError
+from temport.exporter.streaming.open_sizes import name_open_sizes
+from temport.exporter.streaming.rules import rule_of
+from temport.exporter.streaming.shapes import TIME, number
+from temport.exporter.streaming.states import in_front
+from temport.exporter.streaming.status import Fixed, Last, OfSizes, Timed
+from temport.exporter.streaming.step import Step, joined_late
+from temport.exporter.trace.clean import clean
+from temport.exporter.trace.fold_constants import fold_constants
+
+
+@dataclass(frozen=True)
+class StepGraph:
+    """A step model made of a graph, and what it is to the model of sequences.
+
+    states        state tensors, each with the batch in front
+    begins        for each output, frames before its first that means something; until then it is zero
+    late          frames by which the outputs of every frame are later than theirs
+    uses_horizon  whether attention without a window was given one
+    limits        for how many frames the stream is exact, and what happens then
+    kept          frames that the longest ring holds
+    """
+
+    model: ir.Model
+    states: tuple[TensorSpec, ...]
+    begins: tuple[int, ...]
+    late: int
+    uses_horizon: bool
+    limits: tuple[tuple[int, str], ...]
+    kept: int
+
+
+def step_graph(model: ir.Model, declaration: Declaration, horizon: int, delay: int = 0) -> StepGraph:
+    """The graph of one frame of `model`, a graph of sequences with the axis `seq`; `NotCausal` where there is none.
+
+    declaration  of the sequences
+    horizon      frames that attention without a window keeps
+    delay        frames that outputs may be late
+    """
+    model = model.clone()
+    name_open_sizes(model, declaration)
+    step = Step(model, declaration, horizon)
+    for value, spec in zip(model.graph.inputs, declaration.inputs, strict=True):
+        _input(step, value, spec)
+    for node in model.graph:
+        _visit(step, node)
+    late, begins = _outputs(step, model.graph.outputs, declaration, delay)
+    if not step.states:
+        raise UserError(
+            "the model carries nothing from frame to frame: each frame is a sequence of one; export it without "
+            "--streaming, at --seq 1"
+        )
+    step.graph.inputs.extend(state.before for state in step.states)
+    for state in step.states:
+        kept = state.after
+        if kept.is_graph_output():
+            kept = step.add("Identity", [kept], list(kept.shape or ()), f"{state.name}/after")
+        kept.name = AFTER + state.name
+        step.graph.outputs.append(kept)
+    made = ir.Model(step.graph, ir_version=model.ir_version)
+    fold_constants(made)
+    clean(made)
+    return StepGraph(
+        made,
+        tuple(_state_spec(state.before, declaration) for state in step.states),
+        begins,
+        late,
+        step.uses_horizon,
+        tuple(sorted(set(step.limits))),
+        step.kept,
+    )
+
+
+def _input(step: Step, value: ir.Value, spec: TensorSpec) -> None:
+    axes = [i for i, d in enumerate(spec.shape) if isinstance(d, Axis) and d.name == TIME]
+    if len(axes) > 1:
+        raise UserError(f"input {spec.name} has two axes of time, and a frame of it is not known")
+    status = Timed(axes[0]) if axes else Fixed()
+    here = ir.Value(name=step.name(spec.name), type=value.type)
+    here.shape = ir.Shape(step.shape(value, status))
+    step.graph.inputs.append(here)
+    step.give(value, here, status)
+
+
+def _visit(step: Step, node: ir.Node) -> None:
+    given = [step.status(v) for v in node.inputs if v is not None]
+    if (
+        node.op_type in ("Shape", "Size")
+        or not given
+        or (
+            any(isinstance(s, OfSizes) for s in given)
+            and all(
+                isinstance(step.status(v), OfSizes) or v.const_value is not None
+                for v in node.inputs
+                if v is not None
+            )
+        )
+    ):
+        for output in node.outputs:
+            step.give(output, None, OfSizes())
+    elif any(isinstance(s, Timed | OfSizes) for s in given):
+        rule_of(node)(step, node)
+    else:
+        lasts = [s for s in given if isinstance(s, Last)]
+        status = Last(max(s.begins for s in lasts), late=joined_late(lasts)) if lasts else Fixed()
+        step.copy(node, [None if v is None else step.raw(v) for v in node.inputs], status)
+
+
+def _outputs(
+    step: Step, outputs: Sequence[ir.Value], declaration: Declaration, delay: int
+) -> tuple[int, tuple[int, ...]]:
+    """Give the step graph its outputs; how late they are, and when each begins."""
+    late = max([0, *(_lateness(step, value, delay) for value in outputs)])
+    begins = []
+    for value, spec in zip(outputs, declaration.outputs, strict=True):
+        status = step.status(value)
+        if isinstance(status, OfSizes):
+            raise UserError(f"output {spec.name} depends on the sizes of the inputs alone; leave it out")
+        if isinstance(status, Timed):
+            maker = value.producer()
+            assert maker is not None
+            wanted = late - step.extra(maker, value)
+            here = step.held(value, max(wanted, status.delay))
+            begins.append(max(wanted, 0))
+            dims = [d for i, d in enumerate(here.shape or ()) if i != status.axis]
+            here = step.add("Squeeze", [here, step.integers(status.axis)], dims, f"{spec.name}/frame")
+        else:
+            here = step.raw(value)
+            begins.append(status.begins if isinstance(status, Last) else 0)
+        here = _from(step, here, begins[-1])
+        taken = here.is_graph_input() or here in step.graph.outputs or here.const_value is not None
+        if taken:
+            here = step.add("Identity", [here], list(here.shape or ()), f"{spec.name}/out")
+        _rename(step, here, spec.name)
+        step.graph.outputs.append(here)
+    return late, tuple(begins)
+
+
+def _from(step: Step, value: ir.Value, begins: int) -> ir.Value:
+    """Zeros until the frame from which on a value means something."""
+    if not begins:
+        return value
+    assert value.shape is not None and value.dtype is not None
+    dims = list(value.shape)
+    zero = step.constant(f"{value.name}/zero", 0, value.dtype.numpy())
+    begun = in_front(step, value, 0, begins, f"{value.name}/begins")
+    return step.add("Where", [begun, zero, value], dims, f"{value.name}/from_{begins}", dtype=value.dtype)
+
+
+def _rename(step: Step, value: ir.Value, name: str) -> None:
+    """Give an output its name, and what had it another."""
+    if value.name == name:
+        return
+    for node in step.graph:
+        for other in node.outputs:
+            if other.name == name:
+                other.name = step.name(f"{name}/inside")
+    value.name = name
+
+
+def _lateness(step: Step, value: ir.Value, allowed: int) -> int:
+    """Frames by which an output of every frame comes later than its frame; refused where that is more than allowed."""
+    status = step.status(value)
+    if not isinstance(status, Timed):
+        return 0
+    maker = value.producer()
+    assert maker is not None
+    if status.newest and status.late is not None:
+        step.refuse(status.late.node, status.late.needs)
+    if status.merged or status.newest:
+        step.refuse(maker, "gives every frame something that depends on the last one")
+    late = status.delay + step.extra(maker, value)
+    if late > allowed:
+        why = status.late
+        if why is None:
+            step.refuse(maker, "comes later than its frames", late)
+        step.refuse(why.node, why.needs, late)
+    return late
+
+
+def _state_spec(value: ir.Value, declaration: Declaration) -> TensorSpec:
+    assert value.dtype is not None and value.shape is not None
+    batch = declaration.inputs[0].shape[0]
+    inner = tuple(number(d) for d in value.shape[1:])
+    front = batch if isinstance(batch, Axis) and batch.name != TIME else number(value.shape[0])
+    return TensorSpec(value.name or "", value.dtype.numpy().name, (front, *inner))

@@ -1,0 +1,37 @@
+"""`temport bench weights`: everybody computes what is told, and the table says how far off."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from temport.exporter.bench import weights
+from temport.exporter.bench.weights_contenders import CONTENDERS
+from temport.exporter.cli import app
+
+CHEAP = (
+    "ours, fp32",
+    "ours, int8",
+    "ONNX Runtime, int8, accuracy level 1",
+    "ONNX Runtime, int8, accuracy level 4",
+)
+
+
+def test_a_small_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weights, "CONTENDERS", [c for c in CONTENDERS if c.name in CHEAP])
+    sizes = ("embed_dim=32", "num_heads=1", "head_dim=32", "num_layers=1", "ffn_dim=64", "window_size=4")
+    words = ["bench", "weights", "--arch", "sliding_window", "--seq", "8", "--seconds", "0.01"]
+    words += [word for size in sizes for word in ("--set", size)]
+    done = CliRunner().invoke(app, [*words, "--out", str(tmp_path / "w.json")], catch_exceptions=False)
+    assert done.exit_code == 0
+    tables = json.loads((tmp_path / "w.json").read_text())["tables"]
+    assert tables.keys() == {"sliding_window, one frame", "sliding_window, window of 8"}
+    for rows in tables.values():
+        found = {row["name"]: row for row in rows}
+        assert tuple(found) == CHEAP and all(name in done.output for name in CHEAP)
+        *right, rounded = (found[name]["error"] for name in CHEAP)
+        assert max(right) < 1e-5 < 1e-4 < rounded
+        assert found["ours, int8"]["bytes"] < found["ours, fp32"]["bytes"]

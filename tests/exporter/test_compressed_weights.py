@@ -1,0 +1,260 @@
+"""`--weights-dtype`: files whose weights take fewer bits, held to the bound of float32, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import nn
+
+import temport
+from temport.exporter.bundle.directory import write_manifest
+from temport.exporter.compress.mixture import mixture
+from temport.exporter.declare.declaration import Declaration
+from temport.exporter.errors import UserError
+from temport.exporter.export import run_export
+from temport.exporter.parity.serial import read_json
+from temport.exporter.recheck import run_parity_of_bundle
+from temport.exporter.request import ExportRequest
+from temport.exporter.runtimes import onnxruntime_cpu
+from temport.exporter.verify import run_verify
+
+SMALL = ("embed_dim=32", "num_heads=2", "head_dim=32", "num_layers=2", "window_size=8", "ffn_dim=64")
+WEIGHTS = {"fp16": "FLOAT16", "int8": "INT8", "int4": "INT4"}
+
+
+def export(out: Path, **asked: Any) -> temport.Exported:
+    return temport.export("sliding_window", **{"settings": SMALL, "seq": 16, "out": out} | asked)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Path]:
+    """A bundle by type and dialect, exported once."""
+    root = tmp_path_factory.mktemp("compressed")
+
+    def bundle(kind: str, ops: str = "custom") -> Path:
+        out = root / f"{kind}-{ops}"
+        if not out.exists():
+            export(out, weights_dtype=kind, ops=ops)
+        return out
+
+    return bundle
+
+
+def held(model: onnx.ModelProto) -> dict[str, int]:
+    """Bytes of the initializers by element type."""
+    found: dict[str, int] = {}
+    for tensor in model.graph.initializer:
+        name = onnx.TensorProto.DataType.Name(tensor.data_type)
+        found[name] = found.get(name, 0) + len(tensor.raw_data)
+    return found
+
+
+@pytest.mark.parametrize(("kind", "ops"), [("int8", "custom"), ("int4", "standard"), ("fp16", "custom")])
+def test_every_runtime_computes_the_stored_weights(made: Any, kind: str, ops: str) -> None:
+    bundle = made(kind, ops)
+    report = read_json(bundle / "report.json")
+    ran = {row.name: row.verdict for row in report.runtimes if row.verdict != "not run"}
+    assert report.verdict == "pass" and set(ran.values()) == {"pass"}
+    assert {"onnxruntime_cpu", "openvino", "onnx_reference"} <= ran.keys()
+    bytes_of = held(onnx.load(bundle / "model.onnx"))
+    assert bytes_of[WEIGHTS[kind]] * {"fp16": 2, "int8": 4, "int4": 8}[kind] > 0.8 * 4 * 30_000
+    assert bytes_of["FLOAT"] < 0.15 * 4 * 30_000  # biases, norms and scales
+
+
+def test_a_native_engine_holds_them_as_they_are(tmp_path: Path) -> None:
+    """Of a recurrent layer and of dense ones."""
+    for kind, element, share in (("int8", "int8", 2.5), ("fp16", "float16", 1.8)):
+        done = temport.export(
+            "hybrid",
+            settings=("embed_dim=64", "lstm_hidden=64", "num_heads=1", "head_dim=64"),
+            seq=8,
+            weights_dtype=kind,
+            target="native",
+            out=tmp_path / kind,
+            runtimes=("native_engine", "onnxruntime_native"),
+        )
+        assert done.passed
+        (engine,) = json.loads((done.path / "engine.json").read_text())["engines"]
+        bytes_of = engine["weights"]
+        numbers = sum(w.shape[0] * w.shape[1] for w in done.report.compression.weights)  # type: ignore[union-attr]
+        assert bytes_of[element] > 0.9 * numbers * (
+            1 if kind == "int8" else 2
+        )  # one is turned, and its scales too
+        assert engine["memory"]["weights"] * share < numbers * 4
+
+
+def test_a_bundle_is_made_anew_from_its_own_weights(made: Any) -> None:
+    assert run_verify(made("int8"))
+    assert run_parity_of_bundle(made("int8"), ("onnxruntime_cpu",))
+
+
+def test_loss_is_against_the_trained_model(made: Any, tmp_path: Path) -> None:
+    """The same numbers as from two exports, compared here."""
+    plain = export(tmp_path / "plain", runtimes=("onnxruntime_cpu",))
+    trained, stored = (np.load(path / "vectors.npz") for path in (plain.path, made("int8")))
+    compression = read_json(made("int8") / "report.json").compression
+    assert compression is not None
+    names = [name for name in trained.files if trained[name].dtype == np.float64 and trained[name].ndim > 1]
+    for loss in compression.losses:
+        name = next(name for name in names if loss.case in name)
+        error = np.abs(stored[name] - trained[name]).max() / np.abs(trained[name]).max()
+        assert loss.largest == pytest.approx(error, rel=1e-6)
+        assert loss.flipped is not None and loss.agreement is not None
+
+
+def spoil(bundle: Path, change: Callable[[onnx.ModelProto], None], to: Path) -> Path:
+    """A copy whose model was changed, with everything that vouches for it."""
+    shutil.copytree(bundle, to)
+    model = onnx.load(to / "model.onnx")
+    change(model)
+    onnx.save(model, to / "model.onnx")
+    old = json.loads((to / "manifest.json").read_text())
+    (to / "manifest.json").unlink()
+    (to / "manifest.sha256").unlink()
+    write_manifest(to, Declaration.from_json(old["declaration"]), old["masks"], {"verdict": "pass"})
+    return to
+
+
+def tensors(model: onnx.ModelProto, kind: str) -> Iterator[onnx.TensorProto]:
+    return (t for t in model.graph.initializer if onnx.TensorProto.DataType.Name(t.data_type) == kind)
+
+
+def swap_nibbles(model: onnx.ModelProto) -> None:
+    tensor = max(tensors(model, "INT4"), key=lambda t: len(t.raw_data))
+    data = bytearray(tensor.raw_data)
+    at = next(i for i, byte in enumerate(data) if byte >> 4 != byte & 15)
+    data[at] = data[at] >> 4 | (data[at] & 15) << 4
+    tensor.raw_data = bytes(data)
+
+
+def flip_scale(model: onnx.ModelProto) -> None:
+    tensor = next(t for t in tensors(model, "FLOAT") if "/scale/" in t.name)
+    scale = np.frombuffer(tensor.raw_data, np.float32).copy()
+    scale[0] = -scale[0]
+    tensor.raw_data = scale.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("kind", "ops", "change"), [("int4", "standard", swap_nibbles), ("int8", "custom", flip_scale)]
+)
+def test_one_wrong_number_is_seen(
+    made: Any, tmp_path: Path, kind: str, ops: str, change: Callable[[onnx.ModelProto], None]
+) -> None:
+    assert not run_parity_of_bundle(spoil(made(kind, ops), change, tmp_path / "b"), ("onnxruntime_cpu",))
+
+
+def test_a_runtime_that_rounds_activations_is_seen(made: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ONNX Runtime's own default."""
+    monkeypatch.setattr(onnxruntime_cpu, "CONFIG", {})
+    assert not run_parity_of_bundle(made("int4", "standard"), ("onnxruntime_cpu",))
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({"weights_dtype": "int7"}, "'int7' is unknown; give fp16, int8, int4"),
+        ({"weights_dtype": "int8", "precision": "fp16"}, "computes in float16"),
+        ({"weights_dtype": "int8", "opset": 20}, "needs opset 21"),
+        ({"weights_dtype": "int8", "target": "tensorrt-rtx"}, "cannot hold compressed weights"),
+        ({"weights_dtype": "int8", "max_loss": -1.0}, "--max-loss -1 is no share"),
+        ({"max_loss": 0.1}, "no --weights-dtype was given"),
+        (
+            {"weights_dtype": "int8", "settings": ("embed_dim=4", "num_heads=1", "head_dim=4", "ffn_dim=4")},
+            "no weight",
+        ),
+    ],
+)
+def test_what_cannot_be_is_one_sentence(tmp_path: Path, asked: dict[str, Any], told: str) -> None:
+    with pytest.raises(UserError, match=told):
+        export(tmp_path / "b", runtimes=("onnxruntime_cpu",), **asked)
+
+
+def test_the_most_harmful_weights_get_more_bits() -> None:
+    harm = {"a": 1.0, "b": 0.1, "c": 0.01}
+    share = {"int4": 1.0, "int8": 0.1, "fp16": 1e-3}
+
+    def measure(kinds: Any) -> float:
+        return sum(harm[name] * share[kind] for name, kind in kinds.items())
+
+    kinds, alone = mixture(list(harm), "int4", 0.15, measure)
+    assert kinds == {"a": "fp16", "b": "int4", "c": "int4"} or measure(kinds) <= 0.15
+    assert kinds["a"] != "int4" and kinds["c"] == "int4" and alone == harm
+    assert mixture(list(harm), "int4", 2.0, measure) == (dict.fromkeys(harm, "int4"), {})
+    with pytest.raises(
+        UserError, match="no mixture reaches --max-loss 1e-09; the best one loses 1e-05: 1 weight"
+    ):
+        mixture(list(harm), "int4", 1e-9, measure)
+
+
+def test_a_limit_holds_for_the_users_inputs(tmp_path: Path) -> None:
+    given = tmp_path / "own.npy"
+    np.save(given, np.random.default_rng(1).standard_normal((1, 16, 32)).astype(np.float32))
+    request = ExportRequest(
+        "sliding_window",
+        settings=SMALL,
+        seq="16",
+        inputs=(given,),
+        runtimes=("onnxruntime_cpu",),
+        weights_dtype="int4",
+    )
+    free, held_to = (
+        run_export(replace(request, max_loss=limit, out=tmp_path / str(limit))).report.compression
+        for limit in (None, 0.02)
+    )
+    assert free is not None and held_to is not None
+    own = {loss.case: loss.largest for loss in (*free.losses, *held_to.losses) if loss.case in held_to.judged}
+    before = {loss.case: loss.largest for loss in free.losses}
+    assert len(own) == 1 and all(loss <= 0.02 < before[case] for case, loss in own.items())
+    assert {"int4"} < {weight.dtype for weight in held_to.weights}
+
+
+class Tied(nn.Module):
+    """A weight that is a table too, one written as an einsum, a recurrent layer, and one that is computed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Parameter(torch.randn(48, 32) * 0.1)
+        self.matrix = nn.Parameter(torch.randn(32, 48) * 0.1)
+        self.gru = nn.GRU(48, 32, batch_first=True)
+        self.scale = nn.Parameter(torch.randn(32, 32) * 0.1)
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        x = torch.einsum("bsi,io->bso", self.table[ids], self.matrix)
+        y, _ = self.gru(x)
+        return (y @ (self.scale * 2)) @ self.table.t()
+
+
+def test_weights_of_a_users_own_module(tmp_path: Path) -> None:
+    done = temport.export(
+        Tied(),
+        {"ids": torch.randint(48, (1, 9))},
+        weights_dtype="int8",
+        out=tmp_path / "b",
+        runtimes=("onnxruntime_cpu",),
+    )
+    assert done.passed and done.report.compression is not None
+    stored = {weight.name for weight in done.report.compression.weights}
+    assert stored == {"table", "matrix", "gru.weight_ih_l0", "gru.weight_hh_l0"}
+    assert any("keeps a weight in float32" in warning for warning in done.report.warnings)
+
+
+def test_weights_of_an_onnx_file(tmp_path: Path) -> None:
+    plain = export(tmp_path / "plain", ops="standard", runtimes=("onnxruntime_cpu",))
+    done = temport.export(
+        onnx=plain.path / "model.onnx",
+        weights_dtype="int8",
+        out=tmp_path / "b",
+        runtimes=("onnxruntime_cpu",),
+    )
+    assert done.passed
+    sizes = [(path / "model.onnx").stat().st_size for path in (plain.path, done.path)]
+    assert sizes[0] > 2.5 * sizes[1]

@@ -1,0 +1,89 @@
+"""What torch's exporter would do again and again is done once, and the graph is the same."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+import onnx
+import onnx_ir as ir
+import pytest
+import torch
+from onnxscript.rewriter import pattern, rewrite
+from torch import nn
+
+from temport.exporter.declare.declaration import Declaration, TensorSpec
+from temport.exporter.trace import composite_ops, pattern_matching, torch_to_onnx, torch_translations
+from temport.exporter.trace.pattern_matching import patterns_of_several_outputs_searched_at_their_node
+from temport.exporter.trace.replaced import replaced
+
+QUICKER = (
+    "translations_read_once",
+    "composite_ops_looked_up_once",
+    "patterns_of_several_outputs_searched_at_their_node",
+)
+
+
+class Halves(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x[:, :4] * torch.sigmoid(x[:, 4:])
+
+
+def traced() -> bytes:
+    spec = [TensorSpec("x", "float32", (3, 8)), TensorSpec("y", "float32", (3, 4))]
+    model = torch_to_onnx.to_onnx(Halves().eval(), Declaration("module", {}, (spec[0],), (spec[1],)))
+    return ir.to_proto(model).SerializeToString(deterministic=True)
+
+
+def test_the_same_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+    quick = traced()
+    for name in QUICKER:
+        monkeypatch.setattr(torch_to_onnx, name, contextlib.nullcontext)
+    assert traced() == quick
+
+
+def test_a_pattern_of_two_outputs_is_still_found() -> None:
+    """Whichever nodes stand between them, before them and behind them."""
+    proto = onnx.parser.parse_model(
+        '<ir_version: 10, opset_import: ["" : 18]> g (float[3] x) => (float[3] y, float[3] z) '
+        "{ z = Abs(x) a = Relu(x) c = Sigmoid(a) b = Neg(x) y = Mul(c, b) }"
+    )
+    rule = pattern.RewriteRule(
+        lambda op, x: (op.Relu(x), op.Neg(x)), lambda op, x: op.Split(x, num_outputs=2, _outputs=2)
+    )
+    with patterns_of_several_outputs_searched_at_their_node():
+        found = rewrite(ir.from_proto(proto), [rule])
+    assert [node.op_type for node in found.graph] == ["Abs", "Split", "Sigmoid", "Mul"]
+
+
+def test_every_name_is_one_of_this_torch_and_is_given_back() -> None:
+    for there in (
+        (composite_ops.MODULE, composite_ops.LOOK_UP),
+        (pattern_matching.MODULE, pattern_matching.MATCH),
+        (torch_translations.MODULE, torch_translations.READER),
+    ):
+        seen: list[Any] = []
+        with replaced(*there, lambda before, seen=seen: seen.append(before) or before):
+            assert seen
+        with replaced(*there, lambda before, seen=seen: seen.append(before) or before):
+            assert seen[0] is seen[1]
+
+
+def test_one_look_up() -> None:
+    from torch._export import utils
+
+    looked: list[Callable[[], None]] = []
+    with replaced(composite_ops.MODULE, composite_ops.LOOK_UP, lambda f: lambda: looked.append(f)):
+        with composite_ops.composite_ops_looked_up_once():
+            utils._materialize_cpp_cia_ops()
+            utils._materialize_cpp_cia_ops()
+        assert len(looked) == 1
+        utils._materialize_cpp_cia_ops()
+    assert len(looked) == 2
+
+
+@pytest.mark.parametrize("there", [("torch.nowhere", "f"), ("torch", "nowhere"), ("torch", "Tensor.nowhere")])
+def test_another_version_is_left_alone(there: tuple[str, str]) -> None:
+    with replaced(*there, lambda before: pytest.fail("there is nothing")):
+        pass

@@ -1,0 +1,170 @@
+"""A fleet on this machine: every job once, bad ones contained, results in a store, one page over all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import fsspec
+import pytest
+from tiny import poisoned, write
+from typer.testing import CliRunner
+
+from temport.exporter.bundle.directory import open_bundle
+from temport.exporter.cli import app
+from temport.exporter.errors import UserError
+from temport.exporter.fleet.attempt import carry_out
+from temport.exporter.fleet.executors import Processes
+from temport.exporter.fleet.index import changed, page_of
+from temport.exporter.fleet.job import DONE, Job, Limits, Outcome
+from temport.exporter.fleet.plan import read_fleet
+from temport.exporter.fleet.store import Store
+
+GIB = 1 << 30
+
+
+def command(*words: str | Path) -> tuple[int, str]:
+    done = CliRunner().invoke(app, ["fleet", *map(str, words)])
+    return done.exit_code, done.output
+
+
+def test_every_job_is_done_once(tmp_path: Path) -> None:
+    """What fails stops nothing, what is done stays done, and the page shows all of it."""
+    check = '[[check]]\nruntime = ["onnxruntime_native"]\nwhere = { seq = 8 }\n'
+    path = write(tmp_path, f'[[matrix]]\narch = "mega"\nseq = [8, 0]\n{check}')
+    code, text = command("run", path, "--jobs", 2)
+    assert code == 1 and "3 jobs, 0 in the store, 3 to run" in text, text
+    assert "refused mega-seq0" in text and "--seq '0' begins at 0" in text
+    fleet = read_fleet(path)
+    store = Store(fleet.store)
+    assert store.done() == {job.key for job in fleet.jobs if "seq8" in job.name}
+    code, text = command("run", path)
+    assert code == 1 and "3 jobs, 2 in the store, 1 to run" in text
+    assert [store.attempts(job.key) for job in fleet.jobs] == [1, 2, 1]
+    code, text = command("status", path)
+    assert code == 0 and text.count("pass  ") == 2 and text.count("refused  ") == 1
+
+    out = tmp_path / "page"
+    code, text = command("collect", path, "--out", out, "--bundles")
+    assert code == 0
+    rows = json.loads((out / "index.json").read_text())["rows"]
+    assert [row["result"] for row in rows] == ["pass", "refused", "pass"]
+    bundle = open_bundle(out / "bundles" / "mega-seq8", rows[0]["digest"], strict=True)
+    assert rows[0]["model"] == (bundle.path / "model.onnx").stat().st_size
+    assert rows[2]["digest"] == bundle.digest and set(rows[2]["worst"]) == {"onnxruntime_native"}
+    assert all((out / "reports" / f"{name}.html").exists() for name in ("mega-seq8", "mega-seq8-on-any"))
+
+    write(tmp_path, '[[matrix]]\narch = "mega"\nseq = 8\n')
+    code, text = command("collect", path, "--out", out)
+    assert "mega-seq0 is gone" in text and "mega is new: pass" in text
+
+
+def test_poison_is_contained(tmp_path: Path) -> None:
+    """A crash, a hang, one that takes all memory and one that raises: each an outcome, and the good one passes."""
+    fleet = read_fleet(poisoned(tmp_path, "crash", "hang", "eat", "raise_", "good"))
+    found = {o.name: o for o in Processes(5).run(fleet.jobs, fleet.store, Limits(20, 3 * GIB))}
+    assert {name: outcome.result for name, outcome in found.items()} == {
+        "crash": "killed",
+        "hang": "timeout",
+        "eat": "refused",
+        "raise-": "refused",
+        "good": "pass",
+    }
+    assert "SIGSEGV" in found["crash"].told and "given up after 20 s" in found["hang"].told
+    assert "MemoryError" in found["eat"].told and "cannot be made" in found["raise-"].told
+    store = Store(fleet.store)
+    assert len(store.done()) == 1 and len(store.failed()) == 4
+
+
+def test_other_versions_are_refused(tmp_path: Path) -> None:
+    (job,) = read_fleet(poisoned(tmp_path, "good")).jobs
+    other = replace(job, versions={**job.versions, "torch": "1.0"})
+    done = carry_out(other, str(tmp_path / "store"), Limits(60))
+    assert done.result == "refused" and "the plan was made with torch 1.0, and this worker has" in done.told
+
+
+def result(key: str, **more: object) -> Outcome:
+    return replace(Outcome(key, key, "pass", worst={"a": 0.5}, sizes={"model.onnx": 10}), **more)
+
+
+@pytest.fixture(params=["directory", "s3"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    """An empty store; s3 is a server of this process."""
+    if request.param == "directory":
+        yield Store(str(tmp_path / "store"))
+        return
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer("127.0.0.1", 0)
+    server.start()
+    host, port = server.get_host_and_port()
+    patch = pytest.MonkeyPatch()
+    for name, value in {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }.items():
+        patch.setenv(name, value)
+    fsspec.filesystem("s3", skip_instance_cache=True).mkdir("fleets")
+    yield Store("s3://fleets/one")
+    patch.undo()
+    server.stop()
+
+
+def test_a_store_keeps_results(store: Store, tmp_path: Path) -> None:
+    folder = tmp_path / "files"
+    (folder / "bundle" / "engine").mkdir(parents=True)
+    (folder / "bundle" / "model.onnx").write_bytes(b"model")
+    (folder / "bundle" / "engine" / "source.cc").write_bytes(b"source")
+    assert store.done() == set() and store.outcome("aa") is None and store.attempts("aa") == 0
+    store.note_start(Job("one", "aa", {}))
+    store.note_start(Job("one", "aa", {}))
+    store.keep(result("aa"), folder)
+    store.keep(result("bb", result="timeout"), folder)
+    assert (store.done(), store.failed(), store.attempts("aa")) == ({"aa"}, {"bb"}, 2)
+    assert store.outcome("aa") == result("aa") and store.outcomes(["aa", "cc"]) == [result("aa")]
+    assert [o.result for o in store.failures(["bb"])] == ["timeout"]
+    store.fetch("aa", tmp_path / "back")
+    assert (tmp_path / "back/bundle/engine/source.cc").read_bytes() == b"source"
+    store.fetch_one("aa", "bundle/model.onnx", tmp_path / "model")
+    assert (tmp_path / "model").read_bytes() == b"model"
+
+
+def test_a_record_cut_short_is_none(tmp_path: Path) -> None:
+    store = Store(str(tmp_path / "store"))
+    (tmp_path / "files").mkdir()
+    store.keep(result("aa"), tmp_path / "files")
+    record = tmp_path / "store" / "records" / "aa.json"
+    record.write_text(record.read_text()[:40])
+    assert store.outcome("aa") is None
+
+
+def test_a_store_that_cannot_be_opened_is_one_sentence() -> None:
+    with pytest.raises(UserError, match="the store nowhere://x cannot be opened"):
+        Store("nowhere://x")
+
+
+def row(name: str, **more: object) -> dict[str, object]:
+    return {"name": name, "result": "pass", "worst": {"a": 0.5}, "bytes": 1000, **more}
+
+
+def test_what_changed_is_told() -> None:
+    assert changed([row("x")], [row("x", worst={"a": 0.51, "b": 0.2}, bytes=1001)]) == []
+    assert changed(
+        [row("x"), row("y")], [row("x", result="disagrees", worst={"a": 2.0}, bytes=2000), row("z")]
+    ) == [
+        "y is gone",
+        "x: pass before, disagrees now",
+        "x: a at 50% of its bound before, 200% now",
+        "x: 1000 bytes before, 2000 now",
+        "z is new: pass",
+    ]
+
+
+def test_the_page_escapes() -> None:
+    hostile = {**row("<script>x</script>"), "told": "<b>", "model": 1, "seconds": 1.0}
+    page = page_of([hostile], ["<i>"])
+    assert "<script>" not in page and "<b>" not in page and "<i>" not in page and "pass" in DONE
