@@ -22,7 +22,7 @@ from temport.exporter.compilers.contract import CompileOptions
 from temport.exporter.errors import UserError
 from temport.exporter.export import Exported
 from temport.exporter.native.isa import host_isa
-from temport.exporter.parity.replay import DIFFERS, differing
+from temport.exporter.parity.replay import DIFFERS, differing, outputs_sha256
 from temport.exporter.parity.serial import read_json
 from temport.exporter.recheck import run_parity_of_bundle
 from temport.exporter.runtimes.subject import Subject
@@ -75,6 +75,15 @@ def test_the_outputs_of_a_case_are_one_number(exported: Exported) -> None:
     assert entry["fuses"] == host_isa().fuses
     (row,) = exported.report.runtimes
     assert {result.case: result.outputs_sha256 for result in row.results} == hashes
+
+
+def test_the_hash_of_outputs_is_that_of_c_plus_plus() -> None:
+    """The same arrays are in deploy/cpp/tests/test_outputs_hash.cpp; every NaN counts as the same one."""
+    singles = np.array([0x3F800000, 0xFFC12345, 0x7FC00000, 0xFF800000], np.uint32).view(np.float32)
+    halves = np.array([0xFE01, 0x4000], np.uint16).view(np.float16)
+    assert outputs_sha256({"a": singles, "b": halves, "c": np.array([7])}) == (
+        "c77c4b08875b025096be43512130cc4430867214dcf001639d4d184657b65e8d"
+    )
 
 
 def test_another_last_bit_is_seen(
