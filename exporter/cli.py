@@ -18,6 +18,7 @@ from temport.exporter.bench.gpu_command import bench_gpu
 from temport.exporter.bench.model_command import bench_model
 from temport.exporter.bench.modules_command import bench_modules
 from temport.exporter.bench.ops_command import bench_ops
+from temport.exporter.bench.streams_command import bench_streams
 from temport.exporter.bundle.options import Digest, Strict
 from temport.exporter.certify.certify_command import certify
 from temport.exporter.command import VERBOSE, Guarded, run
@@ -42,6 +43,7 @@ bench.command("gpu")(bench_gpu)
 bench.command("engine")(bench_engine)
 bench.command("engines")(bench_engines)
 bench.command("deploy")(bench_deploy)
+bench.command("streams")(bench_streams)
 bench.command("drift")(bench_drift)
 app.command("certify")(certify)
 
