@@ -18,6 +18,7 @@ from temport.exporter.bench.gpu_command import bench_gpu
 from temport.exporter.bench.model_command import bench_model
 from temport.exporter.bench.modules_command import bench_modules
 from temport.exporter.bench.ops_command import bench_ops
+from temport.exporter.bench.streams_command import bench_streams
 from temport.exporter.bench.weights_command import bench_weights
 from temport.exporter.bundle.options import Digest, Strict
 from temport.exporter.certify.certify_command import certify
@@ -62,6 +63,7 @@ bench.command("gpu")(bench_gpu)
 bench.command("engine")(bench_engine)
 bench.command("engines")(bench_engines)
 bench.command("deploy")(bench_deploy)
+bench.command("streams")(bench_streams)
 bench.command("drift")(bench_drift)
 bench.command("weights")(bench_weights)
 app.command("certify")(certify)

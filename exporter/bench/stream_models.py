@@ -30,16 +30,17 @@ class Recurrent(nn.Module):
 
 
 class Tcn(nn.Module):
-    """Causal convolutions, dilated, with residuals: an output sees 31 frames."""
+    """Causal convolutions of three frames with residuals."""
 
-    def __init__(self, features: int, width: int) -> None:
+    def __init__(self, features: int, width: int, dilations: tuple[int, ...] = DILATIONS) -> None:
         super().__init__()
+        self.dilations = dilations
         self.embed, self.head = nn.Linear(features, width), nn.Linear(width, 8)
-        self.convs = nn.ModuleList(nn.Conv1d(width, width, KERNEL, dilation=d) for d in DILATIONS)
+        self.convs = nn.ModuleList(nn.Conv1d(width, width, KERNEL, dilation=d) for d in dilations)
 
     def forward(self, frames: Tensor) -> Tensor:
         x = self.embed(frames).transpose(1, 2)
-        for conv, dilation in zip(self.convs, DILATIONS, strict=True):
+        for conv, dilation in zip(self.convs, self.dilations, strict=True):
             x = x + torch.relu(conv(F.pad(x, ((KERNEL - 1) * dilation, 0))))
         return self.head(x.transpose(1, 2))
 
@@ -107,6 +108,7 @@ class StreamModel:
 MODELS = (
     StreamModel("LSTM policy", lambda features, width: Recurrent(nn.LSTM, features, width), 2000),
     StreamModel("GRU policy", lambda features, width: Recurrent(nn.GRU, features, width), 2000),
+    StreamModel("convolutions", lambda features, width: Tcn(features, width, (1,) * 4), 64),
     StreamModel("dilated convolutions", Tcn, 64),
     StreamModel("attention in a window", Attention, WINDOW),
     StreamModel("mean so far", Mean, None),
