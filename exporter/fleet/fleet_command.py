@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -59,11 +60,14 @@ def run(
     left = [job for job in chosen if job.key not in done]
     typer.echo(f"{len(chosen)} jobs, {len(chosen) - len(left)} in the store, {len(left)} to run")
     limits = Limits(timeout, None if memory_gib is None else int(memory_gib * GIB))
-    bad = 0
+    bad, began = 0, time.monotonic()
     for count, outcome in enumerate(_executor(jobs, ray).run(left, place.address, limits), 1):
         bad += outcome.result != PASS
         said = f": {outcome.told}" if outcome.told else ""
         typer.echo(f"[{count}/{len(left)}] {outcome.result} {outcome.name} ({outcome.seconds:.1f} s){said}")
+    if left:
+        wall = time.monotonic() - began
+        typer.echo(f"{len(left)} jobs in {wall:.1f} s, {60 * len(left) / wall:.1f} a minute")
     known = place.outcomes(job.key for job in chosen if job.key in done)
     bad += sum(outcome.result != PASS for outcome in known)
     raise typer.Exit(1 if bad else 0)

@@ -17,21 +17,21 @@ import onnx
 
 import temport
 from temport.custom_ops.library import library_path
-from temport.exporter.bundle.directory import sha256, versions
+from temport.exporter.bundle.directory import sha256
 from temport.exporter.bundle.external_data import external_tensors
 from temport.exporter.errors import UserError
 
 OF_TEMPORT = (".py", ".json", ".jinja", ".h", ".cc", ".cpp", ".cu", ".template")
 
 
-def build_key(options: Mapping[str, Any], depends: Sequence[Path] = ()) -> str:
-    """Of an export with these options. UserError for a file that cannot be read."""
+def build_key(options: Mapping[str, Any], depends: Sequence[Path], versions: Mapping[str, str]) -> str:
+    """Of an export with these options, by these versions. UserError for a file that cannot be read."""
     return _digest(
         {
             "options": {name: _content(name, value) for name, value in options.items()},
             "external": [_file(path) for path in _external(options)],
             "depends": [_file(path) for path in depends],
-            "versions": versions(),
+            "versions": dict(versions),
             "temport": _of_temport(),
         }
     )

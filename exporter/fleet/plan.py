@@ -60,10 +60,9 @@ def read_fleet(path: Path, store: str | None = None) -> Fleet:
     _known(found, TABLES, path, "a fleet file")
     if not found.get("matrix"):
         raise UserError(f"{path} has no [[matrix]]; one names what is exported, such as arch = ['mega']")
-    builds = [
-        job for matrix in found["matrix"] for job in _builds(path, {**found.get("common", {}), **matrix})
-    ]
-    checks = [check for table in found.get("check", ()) for check in _checks(path, table, builds)]
+    common, here = found.get("common", {}), versions()
+    builds = [job for matrix in found["matrix"] for job in _builds(path, {**common, **matrix}, here)]
+    checks = [check for table in found.get("check", ()) for check in _checks(path, table, builds, here)]
     place = store or found.get("store") or "fleet-store"
     jobs = {job.key: job for job in (*builds, *checks)}  # what two matrices ask is done once
     return Fleet(
@@ -86,7 +85,7 @@ def _known(found: Mapping[str, Any], known: Sequence[str], path: Path, where: st
         raise UserError(f"{path}: {wrong!r} is no part of {where}; {did_you_mean(wrong, known)}")
 
 
-def _builds(path: Path, table: Mapping[str, Any]) -> Iterator[Job]:
+def _builds(path: Path, table: Mapping[str, Any], here: Mapping[str, str]) -> Iterator[Job]:
     """One job per combination of the axes of a matrix."""
     if wrong := next((name for name in NOT_HERE if name in table), None):
         raise UserError(f"{path}: {wrong} names a file to write, and a fleet has many; leave it out")
@@ -104,14 +103,16 @@ def _builds(path: Path, table: Mapping[str, Any]) -> Iterator[Job]:
         words += [f"{_short(name)}{_word(options[name])}" for name in moving]
         yield Job(
             "-".join(words),
-            build_key(options, depends),
+            build_key(options, depends, here),
             options,
             resource=str(table.get("resource", "")),
-            versions=versions(),
+            versions=here,
         )
 
 
-def _checks(path: Path, table: Mapping[str, Any], builds: Sequence[Job]) -> Iterator[Job]:
+def _checks(
+    path: Path, table: Mapping[str, Any], builds: Sequence[Job], here: Mapping[str, str]
+) -> Iterator[Job]:
     _known(table, ("runtime", "resource", "where"), path, "a [[check]]")
     runtimes, resource = tuple(table.get("runtime", ())), str(table.get("resource", ""))
     for runtime in runtimes:
@@ -125,7 +126,7 @@ def _checks(path: Path, table: Mapping[str, Any], builds: Sequence[Job]) -> Iter
                 {"runtime": runtimes},
                 bundle=build.key,
                 resource=resource,
-                versions={"temport": versions()["temport"]},
+                versions={"temport": here["temport"]},
             )
 
 

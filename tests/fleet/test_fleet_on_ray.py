@@ -64,7 +64,7 @@ def test_poison_stays_where_it_is(cluster: Any, tmp_path: Path) -> None:
     """Hang, crash and out of memory end their own processes, and the workers go on."""
     fleet = read_fleet(poisoned(tmp_path, "crash", "hang", "eat", "good"))
     node(cluster, 2)
-    outcomes = {o.name: o for o in Ray(cluster.address).run(fleet.jobs, fleet.store, Limits(30, 3 << 30))}
+    outcomes = {o.name: o for o in Ray(cluster.address).run(fleet.jobs, fleet.store, Limits(60, 3 << 30))}
     assert {name: o.result for name, o in outcomes.items()} == {
         "crash": "killed",
         "hang": "timeout",

@@ -8,7 +8,7 @@ import pytest
 from tiny import poisoned, write
 
 from temport.exporter.errors import UserError
-from temport.exporter.fleet import keys
+from temport.exporter.fleet import keys, plan
 from temport.exporter.fleet.plan import read_fleet, shard
 
 MATRIX = '[[matrix]]\narch = ["mega", "hybrid"]\nseq = [8, 60]\nprecision = ["", "fp16"]\n'
@@ -70,7 +70,7 @@ def test_a_key_is_of_the_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     found.append(key())
     (tmp_path / "helper.py").write_text("SIZE = 4\n")
     found.append(key())
-    monkeypatch.setattr(keys, "versions", lambda: {"torch": "another"})
+    monkeypatch.setattr(plan, "versions", lambda: {"temport": "another"})
     found.append(key())
     monkeypatch.setattr(keys, "_of_temport", lambda: "another")
     found.append(key())
