@@ -46,8 +46,9 @@ class Stream:
     """`entries` independent streams that advance together; their state is zero before the first frame.
 
     entries  how many there are
-    shape    of a frame: `(entries, 1, features)`
-    dtype    of a frame
+    shape    of a frame: `(entries, 1, features)`; of a model with several inputs, of the first
+    dtype    likewise
+    shapes   of all inputs, by name
     """
 
     def __init__(
@@ -73,11 +74,14 @@ class Stream:
         specs = {spec["name"]: spec for spec in signature["inputs"]}
         frame = signature["inputs"][0]
         self.entries = _entries(frame["shape"][0], batch)
-        self.shape = (self.entries, *frame["shape"][1:])
-        self.dtype = np.dtype(frame["dtype"])
         self._passes = on_nonfinite == "pass"
         self._frame = frame["name"]
         following = {pair["input"]: pair["output"] for pair in signature["states"]}
+        self.shapes = {
+            name: (self.entries, *spec["shape"][1:]) for name, spec in specs.items() if name not in following
+        }
+        self._dtypes = {name: np.dtype(specs[name]["dtype"]) for name in self.shapes}
+        self.shape, self.dtype = self.shapes[self._frame], self._dtypes[self._frame]
         states = set(following.values())
         self._outputs = [spec["name"] for spec in signature["outputs"] if spec["name"] not in states]
         self._zeros = {
@@ -93,24 +97,24 @@ class Stream:
             assert run is not None
             self._steps = HandedOver(run, following, dict(self._zeros))
 
-    def __call__(self, frame: npt.ArrayLike) -> Any:
+    def __call__(self, frame: npt.ArrayLike | Mapping[str, npt.ArrayLike]) -> Any:
         """The output `(entries, ...)` after one more frame, `(entries, 1, features)` or without the axes of size 1.
 
-        An array; where the model has several outputs, a dictionary of them by name.
+        An array; where the model has several outputs, a dictionary of them by name. A model with several inputs takes a
+        dictionary of them by name.
 
         RefusedFrame where it holds NaN or infinity, unless the stream was made to pass them: one that is passed ends
         up in the state, and in most architectures every later output of that stream is NaN. UserError where shape or
         dtype are others; nothing is converted unseen. After an error the state is the one before this frame.
         """
-        array = np.asarray(frame)
-        if array.dtype != self.dtype or array.shape not in self._shapes():
-            raise UserError(
-                f"a frame is {self.dtype} {list(self.shape)}; given was {array.dtype} {list(array.shape)}"
-            )
-        array = np.ascontiguousarray(array.reshape(self.shape))
+        given = frame if isinstance(frame, Mapping) else {self._frame: frame}
+        if given.keys() != self.shapes.keys():
+            raise UserError(f"a frame is {', '.join(self.shapes)}; given was {', '.join(given) or 'nothing'}")
+        arrays = {name: self._taken(name, value) for name, value in given.items()}
         if not self._passes:
-            self._check(array)
-        result = self._steps.run({self._frame: array})
+            for name, array in arrays.items():
+                self._check(name, array)
+        result = self._steps.run(arrays)
         outputs = {name: result[name] for name in self._outputs}
         return outputs if len(outputs) > 1 else result[self._outputs[0]]
 
@@ -152,20 +156,30 @@ class Stream:
             raise UserError(f"there is no stream {entry} among {self.entries}")
         return entry
 
-    def _shapes(self) -> set[tuple[int, ...]]:
-        batch, *inner = self.shape
-        without_time = tuple(inner[1:])
-        return {self.shape, (batch, *without_time)} | ({without_time} if batch == 1 else set())
+    def _taken(self, name: str, value: npt.ArrayLike) -> Array:
+        """One input in the shape that the model takes."""
+        array, shape, dtype = np.asarray(value), self.shapes[name], self._dtypes[name]
+        if array.dtype != dtype or array.shape not in _spellings(shape):
+            what = "a frame" if len(self.shapes) == 1 else name
+            raise UserError(f"{what} is {dtype} {list(shape)}; given was {array.dtype} {list(array.shape)}")
+        return np.ascontiguousarray(array.reshape(shape))
 
-    def _check(self, frame: Array) -> None:
+    def _check(self, name: str, frame: Array) -> None:
         finite = np.isfinite(frame)
         if finite.all():
             return
         place = np.unravel_index(int(np.argmin(finite)), frame.shape)
         what = "NaN" if np.isnan(frame[place]) else "infinity"
         raise RefusedFrame(
-            f"the frame is refused: {self._frame} holds {what} in row {place[0]} of the batch; the state is as it was"
+            f"the frame is refused: {name} holds {what} in row {place[0]} of the batch; the state is as it was"
         )
+
+
+def _spellings(shape: tuple[int, ...]) -> set[tuple[int, ...]]:
+    """The shapes that mean this one: without a time of one frame, and without a batch of one stream."""
+    batch, *inner = shape
+    short = tuple(inner[1:]) if inner[:1] == [1] else tuple(inner)
+    return {shape, (batch, *short)} | ({short} if batch == 1 else set())
 
 
 def _entries(axis: int | dict[str, Any], batch: int | None) -> int:
