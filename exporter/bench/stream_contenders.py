@@ -40,7 +40,7 @@ class Subjected:
     def window_file(self) -> Path:
         """A plain export of `WINDOW` frames.
 
-        The other one is made before it: a length that torch has once traced as fixed, it takes as fixed in all that follow.
+        The other one is made before: a length that torch has once traced as fixed is fixed in all that follows.
         """
         with contextlib.suppress(Exception):  # whoever needs that file is told
             _ = self.open_file

@@ -1,4 +1,4 @@
-"""What `temport bench drift` and `temport bench streams` make of their numbers; the models are measured by nobody here."""
+"""What `temport bench drift` and `temport bench streams` make of their numbers, without measuring any."""
 
 from __future__ import annotations
 
