@@ -72,6 +72,7 @@ class ExportRequest:
     inputs: tuple[Path, ...] = called("input")
     external_data: bool = False
     streaming: bool = False
+    delay: int = 0
     precision: str | None = None
     target: str | None = None
     compile: CompileOptions = field(default_factory=CompileOptions)
@@ -126,8 +127,14 @@ def declared(request: ExportRequest) -> tuple[Declaration, nn.Module]:
             raise UserError(f"--precision {request.precision!r} is unknown; give {', '.join(PRECISIONS)}")
         precision = PRECISIONS[request.precision]
     declaration = replace(declaration, weights=source, without=request.without, precision=precision)
+    if request.delay < 0 or (request.delay and not request.streaming):
+        raise UserError(f"--delay {request.delay} is not a number of frames of --streaming")
     if request.streaming and streams_by_its_graph(declaration, module):
-        return declare_graph_stream(declaration, module), module
+        return declare_graph_stream(declaration, module, request.delay), module
+    if request.delay:
+        raise UserError(
+            "--delay belongs to models that say nothing of streams; this one says itself what a frame is"
+        )
     if request.streaming:
         module = own(module)
         return declare_stream(declaration, module), module
