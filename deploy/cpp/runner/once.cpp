@@ -37,7 +37,8 @@ Result<void> check_names(const char* option, const Files& files, const Specs& sp
   return {};
 }
 
-Result<Array> read_input(const temport_tensor_spec& spec, const Files& files, const Specs& specs) {
+// `stream`: the array holds frames, in the place of an axis of size 1 behind the batch, or on an axis of their own.
+Result<Array> read_input(const temport_tensor_spec& spec, const Files& files, const Specs& specs, bool stream) {
   const std::string* path = file_of(files, spec, specs);
   if (!path)
     return invalid_argument(std::string("no file is given for the input ") + spec.name + "; add --input " + spec.name +
@@ -46,10 +47,12 @@ Result<Array> read_input(const temport_tensor_spec& spec, const Files& files, co
   if (!bytes) return bytes.error();
   auto array = internal::read_npy(bytes->data(), bytes->size());
   if (!array) return invalid_argument(*path + " is refused: " + array.error().message);
-  if (array->dtype != spec.dtype || array->shape.size() != spec.rank)
+  const bool in_place = spec.rank >= 2 && spec.axes[1].min == 1 && spec.axes[1].max == 1;
+  const size_t rank = spec.rank + (stream && !in_place ? 1 : 0);
+  if (array->dtype != spec.dtype || array->shape.size() != rank)
     return invalid_argument(*path + " has " + internal::dtype_name(array->dtype) + " " +
                             internal::shape_text(array->shape) + "; " + spec.name + " is " +
-                            internal::dtype_name(spec.dtype) + " of rank " + std::to_string(spec.rank));
+                            internal::dtype_name(spec.dtype) + " of rank " + std::to_string(rank));
   return Array{*std::move(bytes), *std::move(array)};
 }
 
@@ -62,7 +65,7 @@ Result<void> run_once(const Opened& opened, const Arguments& arguments, Json& re
   std::vector<Array> files;
   std::vector<ArrayView> arrays;
   for (const auto& spec : inputs) {
-    auto file = read_input(spec, arguments.inputs, inputs);
+    auto file = read_input(spec, arguments.inputs, inputs, !opened.bundle.states().empty());
     if (!file) return file.error();
     files.push_back(*std::move(file));
     arrays.push_back(files.back().view);
