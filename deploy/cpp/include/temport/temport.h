@@ -113,8 +113,8 @@ TEMPORT_API const char* temport_bundle_architecture(const temport_bundle* bundle
 TEMPORT_API temport_dtype temport_bundle_precision(const temport_bundle* bundle);
 
 /* The recorded test vectors: inputs in the model's dtypes, float64 outputs, float64 bounds on the absolute error. Those of
- * a step model are whole streams: the frame [batch, 1, ...] is recorded as [batch, frames, ...], the output [batch, ...]
- * as [batch, frames, ...], and the states, which start at zero, are not recorded. */
+ * a step model are whole streams: the frame [batch, 1, ...] is recorded as [batch, frames, ...], an input or output
+ * [batch, ...] as [batch, frames, ...], and the states, which start at zero, are not recorded. */
 TEMPORT_API temport_code temport_vectors_read(const temport_bundle* bundle, temport_vectors** vectors,
                                               temport_error* error);
 TEMPORT_API void temport_vectors_close(temport_vectors* vectors);
