@@ -191,6 +191,13 @@ def export(
             help="A step model, (frame, state) -> (output, state); `temport list` says how exact a stream is.",
         ),
     ] = False,
+    delay: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Of --streaming: frames that outputs may come late, for a model that looks so far ahead.",
+        ),
+    ] = 0,
     ops: Annotated[
         str, typer.Option(help="custom: temport nodes with function bodies; standard: ai.onnx only.")
     ] = "custom",

@@ -75,6 +75,7 @@ class ExportRequest:
     inputs: tuple[Path, ...] = called("input")
     external_data: bool = False
     streaming: bool = False
+    delay: int = 0
     precision: str | None = None
     weights_dtype: str | None = None
     max_loss: float | None = None
@@ -139,8 +140,14 @@ def declared(request: ExportRequest) -> tuple[Declaration, nn.Module]:
         )
     elif request.max_loss is not None:
         raise UserError("--max-loss says how much --weights-dtype may cost, and no --weights-dtype was given")
+    if request.delay < 0 or (request.delay and not request.streaming):
+        raise UserError(f"--delay {request.delay} is not a number of frames of --streaming")
     if request.streaming and streams_by_its_graph(declaration, module):
-        return declare_graph_stream(declaration, module), module
+        return declare_graph_stream(declaration, module, request.delay), module
+    if request.delay:
+        raise UserError(
+            "--delay belongs to models that say nothing of streams; this one says itself what a frame is"
+        )
     if request.streaming:
         module = own(module)
         return declare_stream(declaration, module), module

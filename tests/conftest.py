@@ -43,6 +43,7 @@ SLOW = (
     "native_engine/test_wasm.py",
     "parity/test_every_runtime.py",
     "parity/test_faults.py",
+    "streaming_graph/test_streams_of_modules.py",
     "test_package.py",
     "test_trials.py",
 )

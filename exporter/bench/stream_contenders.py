@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -37,7 +38,12 @@ class Subjected:
 
     @cached_property
     def window_file(self) -> Path:
-        """A plain export of `WINDOW` frames."""
+        """A plain export of `WINDOW` frames.
+
+        The other one is made before: a length that torch has once traced as fixed is fixed in all that follows.
+        """
+        with contextlib.suppress(Exception):  # whoever needs that file is told
+            _ = self.open_file
         return self._plain("window.onnx", WINDOW)
 
     @cached_property

@@ -21,16 +21,18 @@ def streams_by_its_graph(declaration: Declaration, module: nn.Module) -> bool:
     return declaration.module is not None and not callable(getattr(own(module), "forward_sequence", None))
 
 
-def declare_graph_stream(declaration: Declaration, module: nn.Module) -> Declaration:
+def declare_graph_stream(declaration: Declaration, module: nn.Module, delay: int = 0) -> Declaration:
     """The step model `(frame..., static input..., state...) -> (output..., state...)`.
 
     `--seq N` says how many frames attention without a window keeps. UserError says why the model cannot stream.
+
+    delay  frames that outputs may come later than theirs
     """
     if declaration.precision != "float32":
         raise UserError(f"--streaming exports float32; leave out the precision {declaration.precision}")
     sequences = opened(declaration, module)
     horizon = sequences.axes[TIME].opt
-    made = stream_graph(module, sequences, horizon)
+    made = stream_graph(module, sequences, horizon, delay)
     outputs = told_outputs(module, sequences)
     frames = tuple(_frame(spec) for spec in sequences.inputs)
     steps = tuple(_step_output(spec) for spec in outputs)

@@ -6,6 +6,7 @@ numbers in the inputs it knows all of them, and what they are made of shows when
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 
 import onnx_ir as ir
@@ -78,7 +79,12 @@ def _shapes(model: ir.Model, declaration: Declaration, sizes: Mapping[str, int])
             value.shape = None
     for value, spec in zip(sized.graph.inputs, declaration.inputs, strict=True):
         value.shape = ir.Shape([sizes[d] if isinstance(d, str) else d for d in spec.onnx_shape()])
-    optimizer.fold_constants(sized, onnx_shape_inference=True, output_size_limit=LARGEST)
+    told = logging.getLogger("onnxscript").level
+    logging.getLogger("onnxscript").setLevel(logging.ERROR)  # what is not folded is no matter here
+    try:
+        optimizer.fold_constants(sized, onnx_shape_inference=True, output_size_limit=LARGEST)
+    finally:
+        logging.getLogger("onnxscript").setLevel(told)
     values = [*sized.graph.initializers.values(), *(v for node in sized.graph for v in node.outputs)]
     return {
         value.name or "": [int(d) for d in value.shape if isinstance(d, int)]

@@ -63,9 +63,9 @@ def sequence_graph(module: nn.Module, declaration: Declaration) -> ir.Model:
     return _traced(module, declaration)[0].clone()
 
 
-def stream_graph(module: nn.Module, declaration: Declaration, horizon: int) -> StepGraph:
+def stream_graph(module: nn.Module, declaration: Declaration, horizon: int, delay: int = 0) -> StepGraph:
     """The step graph of a module, which `declaration` says of sequences."""
-    return step_graph(sequence_graph(module, declaration), declaration, horizon)
+    return step_graph(sequence_graph(module, declaration), declaration, horizon, delay)
 
 
 def traced_step(module: nn.Module, declaration: Declaration) -> Traced:
@@ -74,7 +74,7 @@ def traced_step(module: nn.Module, declaration: Declaration) -> Traced:
     assert told is not None, "the step model was made of no graph"
     axis = next(a for spec in told.inputs for a in spec.axes() if a.name == TIME)
     sequences = of_sequences(declaration)
-    made = stream_graph(module, sequences, declaration.horizon or axis.opt)
+    made = stream_graph(module, sequences, declaration.horizon or axis.opt, told.delay)
     for value, spec in zip(made.model.graph.outputs, declaration.outputs, strict=True):
         value.shape = ir.Shape(spec.onnx_shape())
     for value, spec in zip(made.model.graph.inputs, declaration.inputs, strict=True):

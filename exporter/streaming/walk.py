@@ -10,6 +10,7 @@ import onnx_ir as ir
 from temport.exporter.declare.declaration import AFTER, Axis, Declaration, TensorSpec
 from temport.exporter.errors import UserError
 from temport.exporter.streaming.open_sizes import name_open_sizes
+from temport.exporter.streaming.refusal import described
 from temport.exporter.streaming.rules import rule_of
 from temport.exporter.streaming.shapes import TIME, number
 from temport.exporter.streaming.states import in_front
@@ -53,7 +54,15 @@ def step_graph(model: ir.Model, declaration: Declaration, horizon: int, delay: i
     for value, spec in zip(model.graph.inputs, declaration.inputs, strict=True):
         _input(step, value, spec)
     for node in model.graph:
-        _visit(step, node)
+        try:
+            _visit(step, node)
+        except UserError:
+            raise
+        except Exception as error:
+            raise UserError(
+                f"the model cannot run frame by frame: the rule of {described(node)} fails on it "
+                f"({type(error).__name__}: {error}); please report it"
+            ) from error
     late, begins = _outputs(step, model.graph.outputs, declaration, delay)
     if not step.states:
         raise UserError(

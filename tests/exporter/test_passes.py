@@ -95,7 +95,7 @@ def test_a_half_export_traces_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     from temport.exporter import export
 
     seen = []
-    monkeypatch.setattr(export, "trace", lambda *asked: seen.append(asked) or traced(*asked))
+    monkeypatch.setattr(export, "traced_source", lambda *asked: seen.append(asked) or traced(*asked))
     request = ExportRequest("sliding_window", settings=SMALL, seq="9", precision="fp16", out=tmp_path / "b")
     run_export(replace(request, runtimes=("onnxruntime_cpu",)), Console(quiet=True))
     assert len(seen) == 1

@@ -98,7 +98,7 @@ def test_what_it_raises_is_a_sentence_with_its_line(factory: str, told: str, tmp
 def test_a_type_that_it_does_not_take_is_told_before_anything_is_traced(
     factory: str, precision: str | None, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("temport.exporter.export.trace", None)
+    monkeypatch.setattr("temport.exporter.export.traced_source", None)
     path = tmp_path / "own.py"
     path.write_text(SOURCE)
     with pytest.raises(UserError, match=told):

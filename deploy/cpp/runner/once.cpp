@@ -37,7 +37,8 @@ Result<void> check_names(const char* option, const Files& files, const Specs& sp
   return {};
 }
 
-Result<Array> read_input(const temport_tensor_spec& spec, const Files& files, const Specs& specs, bool streams) {
+// `stream`: the array holds frames, in the place of an axis of size 1 behind the batch, or on an axis of their own.
+Result<Array> read_input(const temport_tensor_spec& spec, const Files& files, const Specs& specs, bool stream) {
   const std::string* path = file_of(files, spec, specs);
   if (!path)
     return invalid_argument(std::string("no file is given for the input ") + spec.name + "; add --input " + spec.name +
@@ -46,7 +47,7 @@ Result<Array> read_input(const temport_tensor_spec& spec, const Files& files, co
   if (!bytes) return bytes.error();
   auto array = internal::read_npy(bytes->data(), bytes->size());
   if (!array) return invalid_argument(*path + " is refused: " + array.error().message);
-  const size_t rank = streams && !frames_in_place(spec) ? spec.rank + 1 : spec.rank;
+  const size_t rank = spec.rank + (stream && !frames_in_place(spec) ? 1 : 0);
   if (array->dtype != spec.dtype || array->shape.size() != rank)
     return invalid_argument(*path + " has " + internal::dtype_name(array->dtype) + " " +
                             internal::shape_text(array->shape) + "; " + spec.name + " is " +

@@ -117,8 +117,8 @@ TEMPORT_API temport_code temport_bundle_recorded_sha256(const temport_bundle* bu
                                                         temport_error* error);
 
 /* The recorded test vectors: inputs in the model's dtypes, float64 outputs, float64 bounds on the absolute error. Those of
- * a step model are whole streams: the frame [batch, 1, ...] is recorded as [batch, frames, ...], the output [batch, ...]
- * as [batch, frames, ...], and the states, which start at zero, are not recorded. */
+ * a step model are whole streams: the frame [batch, 1, ...] is recorded as [batch, frames, ...], an input or output
+ * [batch, ...] as [batch, frames, ...], and the states, which start at zero, are not recorded. */
 TEMPORT_API temport_code temport_vectors_read(const temport_bundle* bundle, temport_vectors** vectors,
                                               temport_error* error);
 TEMPORT_API void temport_vectors_close(temport_vectors* vectors);
