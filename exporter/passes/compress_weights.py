@@ -16,7 +16,7 @@ from onnx_ir.passes import common
 from temport.custom_ops.domain import DOMAIN
 from temport.custom_ops.table import OPS
 from temport.exporter.graph.edit import initializer, insert, named
-from temport.exporter.graph.quantised import SMALLEST, Quantised, found_again
+from temport.exporter.graph.quantised import SMALLEST, WIDER, Quantised, found_again
 from temport.exporter.graph.standard_operator import is_standard
 from temport.exporter.passes.notes import Notes
 
@@ -38,12 +38,14 @@ def compress_weights(model: ir.Model, kind: str, notes: Notes | None = None) -> 
             if weight.size < SMALLEST:
                 continue
             if value not in found:
-                found[value] = found_again(weight, axes, kind)
+                found[value] = _stored(weight, axes, kind)
             stored = found[value]
             if stored is None:
                 if notes is not None:
                     notes.add(
-                        "compress_weights", node, "keeps a weight in float32: it is no weight of the source"
+                        "compress_weights",
+                        node,
+                        "keeps a weight in float32: none of the source, or int4 that was turned",
                     )
             elif node.domain == DOMAIN:
                 _store(graph, node, place, value, stored)
@@ -53,6 +55,13 @@ def compress_weights(model: ir.Model, kind: str, notes: Notes | None = None) -> 
                 node.replace_input_with(place, numbers[value])
     common.RemoveUnusedNodesPass()(model)
     return any(stored is not None for stored in found.values())
+
+
+def _stored(weight: np.ndarray, axes: tuple[int, ...], kind: str) -> Quantised | None:
+    """What it is made of. A weight in int4 that was turned has blocks along its outputs, which OpenVINO misreads."""
+    if kind != "int4":
+        return found_again(weight, axes, kind)
+    return found_again(weight, axes[:1], kind) or found_again(weight, axes, WIDER[kind])
 
 
 def _weights(node: ir.Node) -> Iterator[tuple[int, tuple[int, ...]]]:

@@ -67,7 +67,7 @@ def test_every_runtime_computes_the_stored_weights(made: Any, kind: str, ops: st
     assert {"onnxruntime_cpu", "openvino", "onnx_reference"} <= ran.keys()
     bytes_of = held(onnx.load(bundle / "model.onnx"))
     assert bytes_of[WEIGHTS[kind]] * {"fp16": 2, "int8": 4, "int4": 8}[kind] > 0.8 * 4 * 30_000
-    assert bytes_of["FLOAT"] < 0.15 * 4 * 30_000  # biases, norms and scales
+    assert bytes_of["FLOAT"] < 0.25 * 4 * 30_000  # biases, norms, scales, and what was turned
 
 
 def test_a_native_engine_holds_them_as_they_are(tmp_path: Path) -> None:

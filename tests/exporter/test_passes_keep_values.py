@@ -210,6 +210,7 @@ FINDS = {
 }
 """For each pass a graph that it rewrites after the passes before it."""
 ELSEWHERE = {
+    "compress_weights": "test_compressed_weights.py",
     "read_attention": "test_read_attention.py",
     "recognise_block_linear": "test_recognise_block_linear.py",
 }
