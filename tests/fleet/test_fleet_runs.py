@@ -81,6 +81,22 @@ def test_poison_is_contained(tmp_path: Path) -> None:
     assert len(store.done()) == 1 and len(store.failed()) == 4
 
 
+def test_an_interrupted_run_goes_on(tmp_path: Path) -> None:
+    path = poisoned(tmp_path, "good")
+    path.write_text(path.read_text() + "seed = [0, 1, 2]\n")
+    fleet = read_fleet(path)
+    store = Store(fleet.store)
+    run = Processes(1).run(fleet.jobs, fleet.store, Limits(300))
+    first = next(run)
+    run.close()  # as Ctrl-C unwinds it
+    before = store.done()
+    assert first.key in before and len(before) < 3
+    left = [job for job in fleet.jobs if job.key not in before]
+    assert {o.result for o in Processes(1).run(left, fleet.store, Limits(300))} == {"pass"}
+    assert store.done() == {job.key for job in fleet.jobs}
+    assert all(store.attempts(key) == 1 for key in before)
+
+
 def test_other_versions_are_refused(tmp_path: Path) -> None:
     (job,) = read_fleet(poisoned(tmp_path, "good")).jobs
     other = replace(job, versions={**job.versions, "torch": "1.0"})
