@@ -22,7 +22,6 @@ def way() -> str:
             ("torch module", "layers, a registry", "`graphs`"),
             ("trace", "torch -> ONNX", "`exporter/trace`"),
             ("passes", "rewrites of the graph", "`exporter/passes`"),
-            ("compilers", "TensorRT engines", "`exporter/compilers`"),
         ],
         [
             ("bundle", "model, manifest, vectors", "`exporter/bundle`"),
@@ -33,15 +32,19 @@ def way() -> str:
     ]
     first = [Box(90 + step * i, top, 146, lines) for i, lines in enumerate(rows[0])]
     second = [Box(90 + step * (i + 1), bottom, 146, lines) for i, lines in enumerate(rows[1])]
+    streams = Box(first[3].x, 125, 146, ("step models", "`exporter/streaming`"))
+    tensorrt = Box(90 + step * 4, 37, 146, ("TensorRT", "`exporter/compilers`"))
+    native = Box(tensorrt.x, 89, 146, ("native engine", "`exporter/native`"))
     device = Box(90, bottom, 146, ("device", "C++, web, Triton", "`deploy`"), "end")
     ops = Box(345, 300, 316, ("custom ops", "schema, reference, body, kernels", "`custom_ops`"), "ask")
     known = Box(
         685, 300, 316, ("what is known of a graph", "operators, rows, masks, work", "`exporter/graph`"), "ask"
     )
     file = Box(90, 300, 146, ("or an ONNX file", "in place of a module", "`exporter/onnx_source`"), "ask")
-    parts = [box.svg() for box in (*first, *second, device, file, ops, known)]
+    parts = [box.svg() for box in (*first, streams, tensorrt, native, *second, device, file, ops, known)]
     parts += [arrow((a.x + 73, top), (b.x - 73, top)) for a, b in pairwise(first)]
-    parts.append(arrow((first[4].x, top + 32), (second[3].x, bottom - 32)))
+    parts.append(arrow((first[3].x + 73, top), (tensorrt.x - 73, top)))
+    parts.append(arrow((native.x, 112), (second[3].x, bottom - 32)))
     parts += [arrow((b.x - 73, bottom), (a.x + 73, bottom)) for a, b in pairwise(second)]
     parts.append(arrow((second[0].x - 73, bottom), (device.x + 73, bottom)))
     return picture(860, 350, "The way of a model through the rooms of the repository", *parts)
