@@ -155,7 +155,7 @@ def double_a_weight(work: Work) -> None:
 @pytest.fixture
 def traced_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Exports of this process share their traces."""
-    monkeypatch.setattr(exporting, "trace", traced)
+    monkeypatch.setattr(exporting, "traced_source", traced)
 
 
 def failed_export(out: Path, **asked: object) -> tuple[str, ...]:
@@ -186,7 +186,7 @@ def test_a_wrong_trace_is_no_pass_to_blame(tmp_path: Path, monkeypatch: pytest.M
         double_a_weight(Work(model, Declaration("", {}, (), ())))
         return replace(trace, model=model)
 
-    monkeypatch.setattr(exporting, "trace", wrong)
+    monkeypatch.setattr(exporting, "traced_source", wrong)
     assert "the traced graph already differs from the source" in failed_export(tmp_path / "b")[-1]
 
 
