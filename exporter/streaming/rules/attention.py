@@ -14,7 +14,7 @@ from temport.exporter.graph.attention import Attention
 from temport.exporter.streaming.joining import settled
 from temport.exporter.streaming.shapes import number
 from temport.exporter.streaming.states import kept_until
-from temport.exporter.streaming.status import Last, OfSizes, Timed
+from temport.exporter.streaming.status import Last, Late, OfSizes, Timed
 from temport.exporter.streaming.step import Step
 
 
@@ -36,9 +36,10 @@ def attention(step: Step, node: ir.Node) -> None:
     one_query = isinstance(query, Last) and seen.q.shape is not None and seen.q.shape[1] == 1
     if isinstance(query, Last) and not one_query:
         step.refuse(node, "attends from several frames at once")
-    if seen.rule.query_offset not in (None, 0) or (
-        one_query and seen.rule.query_offset is not None and seen.rule.causal
-    ):
+    ahead = seen.rule.query_offset or 0
+    # a query that far ahead of its keys waits for them
+    misplaced = ahead and (ahead < 0 or not seen.rule.causal or not seen.rule.window or one_query)
+    if misplaced or (one_query and seen.rule.query_offset is not None and seen.rule.causal):
         step.refuse(node, "places queries elsewhere than at their own frames")
     if not one_query and not seen.rule.causal and not seen.rule.window:
         step.refuse(node, "sees all frames, later ones too, since it is not causal")
@@ -46,7 +47,7 @@ def attention(step: Step, node: ir.Node) -> None:
     if any(s.newest or s.merged or s.axis != 1 for s in timed):
         step.refuse(node, "attends to what changes with every frame")
     delay = max(0, *(s.delay for s in timed))
-    packed = _packed(step, node, seen, delay)
+    packed = _packed(step, node, seen, delay, ahead)
     assert packed.shape is not None and packed.dtype is not None
     width = number(packed.shape[2]) // 3
     capacity = seen.rule.window or step.horizon
@@ -72,28 +73,31 @@ def attention(step: Step, node: ir.Node) -> None:
     )
     for state, value in zip(states, after, strict=True):
         step.carry(state, value)
-    step.give(node.outputs[0], output, Last(delay) if one_query else replace(settled(timed[0]), delay=delay))
+    given = replace(settled(timed[0]), delay=delay + ahead)
+    if ahead:
+        given = replace(given, late=Late(node, f"sees {ahead} frames that come after"))
+    step.give(node.outputs[0], output, Last(delay) if one_query else given)
 
 
-def _packed(step: Step, node: ir.Node, seen: Attention, delay: int) -> ir.Value:
-    """Queries, keys and values of the frame side by side, `[batch, 1, 3*C]`."""
-    if seen.packed and seen.heads == seen.kv_heads:
+def _packed(step: Step, node: ir.Node, seen: Attention, delay: int, ahead: int) -> ir.Value:
+    """Keys and values of the frame beside the query of the one `ahead` frames before, `[batch, 1, 3*C]`."""
+    if not ahead and seen.packed and seen.heads == seen.kv_heads:
         return step.held(seen.q, delay)
     name = f"{node.outputs[0].name}/packed"
     if seen.packed:
-        here, edges = step.held(seen.q, delay), seen.edges
+        here, edges = [step.held(seen.q, delay + late) for late in (ahead, 0, 0)], seen.edges
         q, k, v = (
             step.add(
                 "Slice",
-                [here, step.integers(a), step.integers(b), step.integers(2)],
+                [each, step.integers(a), step.integers(b), step.integers(2)],
                 [step.batch, 1, b - a],
                 f"{name}/{what}",
             )
-            for what, a, b in zip("qkv", edges[:-1], edges[1:], strict=True)
+            for what, each, a, b in zip("qkv", here, edges[:-1], edges[1:], strict=True)
         )
     else:
         assert seen.k is not None and seen.v is not None
-        q, k, v = (step.held(x, delay) for x in (seen.q, seen.k, seen.v))
+        q, k, v = step.held(seen.q, delay + ahead), step.held(seen.k, delay), step.held(seen.v, delay)
     assert q.shape is not None and k.shape is not None and v.shape is not None
     if k.shape[2] != v.shape[2] or number(q.shape[2]) // seen.heads != number(k.shape[2]) // seen.kv_heads:
         step.refuse(node, "has values of another width than its keys")
