@@ -19,14 +19,14 @@ install() {
     DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends $missing >/dev/null
   fi
   [ -x .venv/bin/python ] || python3 -m venv .venv
-  .venv/bin/pip install --quiet -c tests/constraints.txt -e ./deploy/runtime -e '.[all,dev]'
+  .venv/bin/pip install --quiet -c tests/constraints.txt -e ./deploy/runtime -e ".[all,$1]"
 }
 
 tier=(-m "not thorough")
 case "${1:-}" in
-  --quick) shift; tier=(-m "not slow and not thorough"); [ -x .venv/bin/pytest ] || install ;;
-  --thorough) shift; tier=(); install ;;
-  *) install ;;
+  --quick) shift; tier=(-m "not slow and not thorough"); [ -x .venv/bin/pytest ] || install dev ;;
+  --thorough) shift; tier=(); install thorough ;;
+  *) install dev ;;
 esac
 .venv/bin/ruff format --check .
 .venv/bin/ruff check .

@@ -108,7 +108,7 @@ def result(key: str, **more: object) -> Outcome:
     return replace(Outcome(key, key, "pass", worst={"a": 0.5}, sizes={"model.onnx": 10}), **more)
 
 
-@pytest.fixture(params=["directory", "s3"])
+@pytest.fixture(params=["directory", pytest.param("s3", marks=pytest.mark.thorough)])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     """An empty store; s3 is a server of this process."""
     if request.param == "directory":

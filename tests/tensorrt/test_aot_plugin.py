@@ -97,7 +97,12 @@ def test_attention(
 
 @needs_package
 @pytest.mark.parametrize(
-    ("element_type", "packed"), [("float32", False), ("float16", False), ("bfloat16", True)]
+    ("element_type", "packed"),
+    [
+        ("float32", False),
+        pytest.param("float16", False, marks=pytest.mark.thorough),
+        ("bfloat16", True),
+    ],
 )
 @pytest.mark.parametrize(("length", "block"), [(70, 16), (9, 200)])
 @pytest.mark.parametrize(("feature_map", "normalizer"), [("elu1", "key_sum"), ("identity", "none")])

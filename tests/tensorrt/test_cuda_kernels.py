@@ -240,6 +240,7 @@ def test_refused(kernels: CudaKernels, change: dict[str, int], sentence: str) ->
         kernels.online_softmax_attention(SIZES, 16, 16, 16, None, 16, window=-1, scale=1.0)
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(nvcc() is None, reason="no nvcc on this machine")
 def test_nvcc_builds_every_architecture() -> None:
     library = keep(kernel_sources(nvcc() or ""), build_cuda)
