@@ -16,9 +16,14 @@ struct StoredWeight {
   std::vector<float> unpacked;   // what `data` points to, where the weight is stored otherwise
 };
 
-// `outputs` is the axis of w's outputs; `by_output`: kernels read int8 of this layer, with a scale for each of them. Scales are `[n]`, one for each of them, or have as many axes as w, one for each of
-// equal blocks along one axis. Throws NodeError for other types, and where the two do not fit.
+// `outputs` is the axis of w's outputs; `by_output`: kernels read int8 of this layer, with a scale for each of them. Scales are
+// `[n]`, one for each output, or have as many axes as w, one for each of equal blocks along one axis. Throws NodeError for other
+// types, and where the two do not fit.
 StoredWeight stored_weight(const std::string& label, const char* name, const Tensor& w, const Tensor& scales,
                            size_t outputs, bool by_output);
+
+// Floats of memory for so many elements, in whole cache lines: what lies behind them begins with one, since kernels that read
+// across two take a sixth longer.
+inline int64_t floats_of_lines(int64_t elements, Weight type) { return (elements * bytes_of(type) + 63) / 64 * 16; }
 
 }  // namespace temport

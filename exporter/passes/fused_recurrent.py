@@ -143,5 +143,6 @@ def _weights(node: ir.Node) -> list[ir.Value | None]:
 
 def _states(node: ir.Node) -> list[ir.Value | None]:
     """The initial h, and c of an LSTM."""
-    count = len(OPS[f"Fused{node.op_type}"].schema.inputs) - LENGTHS
+    inputs = [p.name for p in OPS[f"Fused{node.op_type}"].schema.inputs]
+    count = sum(name.startswith("initial_") for name in inputs)
     return [_input(node, FIRST_STATE + i) for i in range(count)]
