@@ -18,8 +18,6 @@ from onnx import helper
 
 from temport.custom_ops import schema as shared
 
-FIRST_OPSET = 21
-"""Of ai.onnx, whose DequantizeLinear has blocks and int4."""
 TYPES = [*shared.FLOAT_TYPES, "tensor(int8)", "tensor(int4)"]
 DOC = "float16, or int8 and int4 with scales; our kernel sums in float32."
 SCALE_DOC = "[n], one per output, or one per block along one axis; only of integers"

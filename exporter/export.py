@@ -152,7 +152,7 @@ def run_export(request: ExportRequest, console: Console | None = None) -> Export
             built = rewrite(traced, declaration, _both(keep, before))
             declaration = built.declaration
             save(built, work / "model.onnx", request.external_data)
-            (work / "weights.safetensors").write_bytes(weights.serialise(module))
+            (work / "weights.safetensors").write_bytes(weights.serialise(module, request.weights_dtype))
             told = _overflows(built, cases)
             trial = Trial.of(declaration, work / "model.onnx", module, before)
             progress.step("float64 oracle")

@@ -80,8 +80,8 @@ void fill(Draw& draw, ort::Value& value, size_t count, bool wild) {
     switch (value.type) {
       case ort::kFloat: static_cast<float*>(value.data)[i] = x; break;
       case ort::kInt64: static_cast<int64_t*>(value.data)[i] = draw.flag() ? draw.hostile() : draw.size(); break;
-      case ort::kInt8:
-      case ort::kInt4: static_cast<uint8_t*>(value.data)[i] = uint8_t(halves[0]); break;
+      case ort::kInt8: static_cast<uint8_t*>(value.data)[i] = uint8_t(halves[0]); break;
+      case ort::kInt4: static_cast<uint8_t*>(value.data)[i / 2] = uint8_t(halves[0]); break;
       case ort::kBool: static_cast<uint8_t*>(value.data)[i] = uint8_t(halves[0] % 3); break;
       // A pattern of bits as good as any, finite where the node is not wild; never that of kNeverWritten.
       case ort::kFloat16: static_cast<uint16_t*>(value.data)[i] = halves[0] & (wild ? 0xfffe : 0xbbfe); break;

@@ -45,9 +45,10 @@ namespace temport {
 constexpr uint8_t kNeverWritten = 0xff;  // of these bytes every floating-point type makes a NaN that no kernel makes
 constexpr int64_t kMostGiven = 1 << 20;  // elements of an output; above it the stand-in has no memory
 
-inline size_t bytes_of(ort::ElementType type) {
-  const bool single = type == ort::kBool || type == ort::kInt8 || type == ort::kInt4;  // two of the last share one
-  return type == ort::kInt64 ? 8 : type == ort::kFloat ? 4 : single ? 1 : 2;
+inline size_t bytes_of(ort::ElementType type, size_t elements) {
+  if (type == ort::kInt4) return (elements + 1) / 2;
+  const bool single = type == ort::kBool || type == ort::kInt8;
+  return elements * (type == ort::kInt64 ? 8 : type == ort::kFloat ? 4 : single ? 1 : 2);
 }
 
 struct Node {
@@ -111,7 +112,7 @@ inline Status* copy_text(const std::string& text, char* out, size_t* size) {
 inline Value* make(Value& value, ElementType type, const std::vector<int64_t>& shape, size_t elements) {
   value.type = type;
   value.shape = shape;
-  value.own.reset(new char[elements * bytes_of(type)]);
+  value.own.reset(new char[bytes_of(type, elements)]);
   value.data = elements == 0 ? nullptr : value.own.get();
   return &value;
 }
@@ -136,7 +137,7 @@ inline Status* get_output(KernelContext* context, size_t index, const int64_t* s
     output.written_over = true;
   } else {
     make(output.value, type, shape, size_t(count));
-    if (count > 0) std::memset(output.value.data, kNeverWritten, size_t(count) * bytes_of(type));
+    if (count > 0) std::memset(output.value.data, kNeverWritten, bytes_of(type, size_t(count)));
   }
   *value = &output.value;
   return nullptr;

@@ -19,7 +19,7 @@ Scales scales_of(const std::string& label, const char* name, const std::vector<i
                  const std::vector<int64_t>& scales, size_t outputs) {
   const bool shared = scales.size() == 1 && w.size() > 1;
   size_t axis = shared ? outputs : 0;
-  bool fits = shared ? scales[0] == w[outputs] : scales.size() == w.size();
+  bool fits = shared ? scales[0] == w[outputs] : !w.empty() && scales.size() == w.size();
   if (fits && !shared) {
     while (axis + 1 < w.size() && scales[axis] == w[axis]) ++axis;
     for (size_t i = axis + 1; i < w.size(); ++i) fits = fits && scales[i] == w[i];

@@ -12,7 +12,7 @@ from temport.exporter.compress.mixture import mixture
 from temport.exporter.compress.sums import sums, tensors_of
 from temport.exporter.compress.wish import Wish
 from temport.exporter.errors import UserError
-from temport.exporter.graph.quantised import FLOAT32, SMALLEST, fitting
+from temport.exporter.graph.quantised import FLOAT32, SMALLEST, kinds_from
 from temport.exporter.parity.cases import Case
 from temport.exporter.parity.result import Compression, StoredWeight
 from temport.exporter.runtimes.subject import Subject
@@ -37,18 +37,18 @@ def compress(
             f"--weights-dtype {wish.kind} finds no weight of a dense or recurrent layer with {SMALLEST} numbers or "
             "more; leave it out"
         )
-    shapes = {name: tuple(tensor.shape) for name, tensor in tensors_of(module).items()}
+    weights = {name: tensors_of(module)[name].detach().numpy() for name in axes}
+    types = {name: tuple(kinds_from(weight, axes[name], wish.kind)) for name, weight in weights.items()}
     judged = cases[len(cases) - own :] if own else [case for case in cases if case.kind == USUAL]
-    kinds = dict.fromkeys(axes, wish.kind)
+    kinds = {name: own[0] for name, own in types.items()}
     alone: dict[str, float] = {}
     if wish.max_loss is not None:
-        kinds, alone = mixture(list(axes), wish.kind, wish.max_loss, Cost(source, judged, axes).worst)
-    kinds = {name: fitting(shapes[name][axes[name]], kind) for name, kind in kinds.items()}
+        kinds, alone = mixture(types, wish.max_loss, Cost(source, judged, axes).worst)
     stored = {name: kind for name, kind in kinds.items() if kind != FLOAT32}
     return compressed(module, axes, stored), Compression(
         wish.kind,
         wish.max_loss,
         tuple(case.name for case in judged),
-        tuple(StoredWeight(name, shapes[name], kind, alone.get(name)) for name, kind in kinds.items()),
+        tuple(StoredWeight(name, weights[name].shape, kind, alone.get(name)) for name, kind in kinds.items()),
         Cost(source, cases, axes).losses(stored),
     )

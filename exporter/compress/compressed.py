@@ -27,7 +27,9 @@ def compressed(module: nn.Module, axes: Mapping[str, int], kinds: Mapping[str, s
 
 
 def weight_in(name: str, weight: Tensor, axis: int, kind: str) -> Tensor:
-    """One weight in a type, as float32."""
+    """One weight in a type, as float32. UserError for one that the type does not hold."""
+    if not weight.isfinite().all():
+        raise UserError(f"weight {name} holds infinity or NaN, which no type of fewer bits does")
     try:
         return torch.from_numpy(quantised(weight.detach().numpy(), axis, kind).copy())
     except ValueError as error:

@@ -58,7 +58,7 @@ class Cost:
             loss_of(case.name, name, stored[name], trained[name], WINDOWS if self._streams else 1)
             for case, trained in zip(self.cases, self._outputs, strict=True)
             for stored in [self._run(case)]
-            for name in _floats(trained)
+            for name in trained
         )
 
     def _run(self, case: Case) -> Arrays:
@@ -69,7 +69,7 @@ class Cost:
         return outputs
 
     def worst(self, kinds: Mapping[str, str]) -> float:
-        """The largest loss of any output in any case."""
+        """The largest loss of any output of floats in any case."""
         return max((loss.largest for loss in self.losses(kinds)), default=0.0)
 
 
@@ -77,7 +77,13 @@ def loss_of(case: str, output: str, stored: Array, trained: Array, windows: int 
     """How far one output is from what it was.
 
     windows  parts of its second axis, time, whose largest errors are said one by one
+
+    Integers have no scale: of them it is said how many changed.
     """
+    if trained.dtype.kind != "f":
+        changed = stored != trained
+        same = float(1 - changed.mean()) if changed.size else None
+        return Loss(case, output, 0.0, 0.0, same, int(changed.sum()), None, ())
     error, scale = np.abs(stored - trained), float(np.abs(trained).max(initial=0.0))
     power = float(np.sqrt(np.square(trained).mean())) if trained.size else 0.0
     parts = np.array_split(error, windows, axis=1) if windows > 1 and error.ndim > 1 else []
@@ -113,7 +119,3 @@ def _share(error: float, scale: float) -> float:
         return 0.0
     share = error / scale if scale else 1.0
     return share if np.isfinite(share) else float(np.finfo(np.float64).max)
-
-
-def _floats(outputs: Arrays) -> list[str]:
-    return [name for name, output in outputs.items() if output.dtype.kind == "f"]

@@ -12,23 +12,26 @@ Measure = Callable[[Mapping[str, str]], float]
 
 
 def mixture(
-    names: Sequence[str], kind: str, limit: float, measure: Measure
+    types: Mapping[str, Sequence[str]], limit: float, measure: Measure
 ) -> tuple[dict[str, str], dict[str, float]]:
-    """The type of each weight, and the loss that it alone brings in the type that was wanted.
+    """The type of each weight, and the loss that it alone brings in the first of its types.
+
+    types  of each weight, those that it may have, with ever more bits, float32 last
 
     One after the other, the weight that alone harms most gets the next wider type, until the whole model loses no more
     than `limit`. UserError where that leaves no weight in fewer bits, with the best that there is.
     """
-    kinds = dict.fromkeys(names, kind)
+    kinds = {name: own[0] for name, own in types.items()}
     total = measure(kinds)
     if total <= limit:
         return kinds, {}
-    alone = {name: measure({name: kind}) for name in names}
+    alone = {name: measure({name: kind}) for name, kind in kinds.items()}
+    wider = {name: list(own[1:]) for name, own in types.items()}
     harm = dict(alone)
     best, least = dict(kinds), total
     while total > limit:
         name = max(harm, key=lambda name: (harm[name], name))
-        kinds[name] = WIDER[kinds[name]]
+        kinds[name] = wider[name].pop(0)
         if kinds[name] == FLOAT32:
             del harm[name]
         else:

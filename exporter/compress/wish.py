@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from temport.exporter.declare.declaration import Declaration
 from temport.exporter.errors import UserError
 from temport.exporter.graph.quantised import FLOAT32, WIDER
@@ -43,6 +45,8 @@ def declared_so(declaration: Declaration, wish: Wish, opset: int | None, target:
         raise UserError(
             f"--max-loss {wish.max_loss:g} is no share of an output's scale; give one such as 1e-2"
         )
+    if wish.max_loss is not None and all(np.dtype(o.dtype).kind != "f" for o in declaration.outputs):
+        raise UserError("--max-loss bounds outputs of floats, and this model has none; leave it out")
     oldest = declaration.opset if wish.kind == "fp16" else max(FIRST_OPSET, declaration.opset)
     if opset is not None and opset < oldest:
         raise UserError(

@@ -101,13 +101,18 @@ def _match(expected: Mapping[str, torch.Tensor], given: Mapping[str, torch.Tenso
         raise UserError(f"{path} does not fit the model: {'; '.join(problems)}")
 
 
-def serialise(module: nn.Module) -> bytes:
+def serialise(module: nn.Module, dtype: str | None = None) -> bytes:
     """The module's parameters as safetensors bytes, the same for the same values.
 
-    The format's own writer orders its metadata by hash; tensors are given sorted and no metadata is written.
+    dtype  of fewer bits, where the parameters are no longer those that were trained: `weights_dtype` of the metadata
+
+    The format's own writer orders metadata by hash: there is one entry at most, and tensors are given sorted.
     """
     state = own(module).state_dict()
-    return save({name: state[name].detach().cpu().contiguous().numpy() for name in sorted(state)})
+    return save(
+        {name: state[name].detach().cpu().contiguous().numpy() for name in sorted(state)},
+        metadata=None if dtype is None else {"weights_dtype": dtype},
+    )
 
 
 def fingerprint(module: nn.Module) -> str:

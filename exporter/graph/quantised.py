@@ -62,6 +62,20 @@ def fitting(inputs: int, kind: str) -> str:
     return "int8" if kind == "int4" and inputs % BLOCKS[-1] else kind
 
 
+def kinds_from(weight: Array, axis: int, kind: str) -> Iterator[str]:
+    """What the weight is stored in where `kind` is wanted, and the types with more bits that hold it, float32 last.
+
+    axis  of its inputs
+    """
+    kind = fitting(weight.shape[axis], kind)
+    while kind != FLOAT32:
+        yield kind
+        kind = WIDER[kind]
+        if kind == "fp16" and not np.isfinite(_half(weight)).all():
+            break
+    yield FLOAT32
+
+
 def quantised(weight: Array, axis: int, kind: str) -> Array:
     """The weight in a type of fewer bits, as float32.
 
@@ -74,8 +88,7 @@ def quantised(weight: Array, axis: int, kind: str) -> Array:
     if kind == FLOAT32:
         return weight.astype(np.float32)
     if kind == "fp16":
-        with np.errstate(over="ignore"):
-            rounded = weight.astype(np.float16).astype(np.float32)
+        rounded = _half(weight).astype(np.float32)
         if not np.isfinite(rounded).all():
             raise ValueError(f"it reaches {np.abs(weight).max():.3g}, which float16 cannot hold")
         return rounded
@@ -99,8 +112,7 @@ def found_again(weight: Array, axes: Sequence[int], kind: str) -> Quantised | No
     """
     while kind != FLOAT32:
         if kind == "fp16":
-            with np.errstate(over="ignore"):
-                half = weight.astype(np.float16)
+            half = _half(weight)
             return Quantised(half) if np.array_equal(half.astype(np.float32), weight) else None
         for axis in axes:
             if fitting(weight.shape[axis], kind) == kind and (found := _of_integers(weight, axis, kind)):
@@ -170,9 +182,7 @@ def _short(scale: Array) -> Array:
     return np.where(rounded < _LEAST_SCALE, 0.0, rounded)
 
 
-def kinds_from(kind: str) -> Iterator[str]:
-    """`kind` and those with more bits, float32 last."""
-    while kind != FLOAT32:
-        yield kind
-        kind = WIDER[kind]
-    yield FLOAT32
+def _half(weight: Array) -> Array:
+    """Rounded to float16, infinite where it does not reach so far."""
+    with np.errstate(over="ignore"):
+        return weight.astype(np.float16)

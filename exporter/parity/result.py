@@ -152,8 +152,9 @@ class Loss:
 
     largest    the largest error, as a share of the output's largest value
     rms        root mean square of the error, as a share of the output's
-    agreement  the share of rows whose largest entry is the same one; None of an output that has no such rows
-    flipped    how many rows have another one
+    agreement  the share of rows whose largest entry is the same one; None of an output that has no such rows. Of an
+               output of integers, the share of its entries that are the same
+    flipped    how many rows have another one, or how many integers are others
     margin     the largest lead that one of those had, as a share of the output's largest value
     windows    of a stream: the largest error in each quarter of it
     """

@@ -45,7 +45,7 @@ def compress_weights(model: ir.Model, kind: str, notes: Notes | None = None) -> 
                     notes.add(
                         "compress_weights",
                         node,
-                        "keeps a weight in float32: none of the source, or int4 that was turned",
+                        "keeps a weight in float32: for --max-loss, as none of the source, or as int4 turned",
                     )
             elif node.domain == DOMAIN:
                 _store(graph, node, place, value, stored)

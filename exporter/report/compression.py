@@ -18,7 +18,7 @@ def told(compression: Compression) -> str:
     return (
         f"weights: {stored}; against the trained model an output moves by {usual.largest:.2g} of its largest value"
         f"{limit} ({usual.case}; rms {usual.rms:.2g}), at most {worst.largest:.2g} ({worst.case}); "
-        f"{flips} largest entries changed"
+        f"{flips} decisions (largest entries, integers) changed"
     )
 
 

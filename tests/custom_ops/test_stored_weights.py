@@ -180,6 +180,13 @@ def test_what_does_not_fit_is_refused(change: Callable[[dict[str, Array]], None]
     assert NODE in str(refused.value)
 
 
+def test_a_weight_without_axes_is_refused() -> None:
+    table, case, _ = cases("FusedGRU", "int8")
+    scalars = {"R": np.array(1, np.int8), "R_scale": np.array(1, np.float32)}
+    with pytest.raises(Exception, match="the scales of R have shape"):
+        session(graph(table, replace(case, inputs=case.inputs | scalars)), native_options())
+
+
 @pytest.mark.parametrize(
     ("weight", "scale", "found"),
     [

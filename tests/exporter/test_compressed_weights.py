@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from safetensors import safe_open
 from torch import nn
 
 import temport
@@ -93,6 +94,8 @@ def test_a_native_engine_holds_them_as_they_are(tmp_path: Path) -> None:
 
 
 def test_a_bundle_is_made_anew_from_its_own_weights(made: Any) -> None:
+    with safe_open(made("int8") / "weights.safetensors", "np") as weights:
+        assert weights.metadata() == {"weights_dtype": "int8"}
     assert run_verify(made("int8"))
     assert run_parity_of_bundle(made("int8"), ("onnxruntime_cpu",))
 
@@ -185,14 +188,17 @@ def test_the_most_harmful_weights_get_more_bits() -> None:
     def measure(kinds: Any) -> float:
         return sum(harm[name] * share[kind] for name, kind in kinds.items())
 
-    kinds, alone = mixture(list(harm), "int4", 0.15, measure)
-    assert kinds == {"a": "fp16", "b": "int4", "c": "int4"} or measure(kinds) <= 0.15
-    assert kinds["a"] != "int4" and kinds["c"] == "int4" and alone == harm
-    assert mixture(list(harm), "int4", 2.0, measure) == (dict.fromkeys(harm, "int4"), {})
+    types = dict.fromkeys(harm, ("int4", "int8", "fp16", "float32"))
+    kinds, alone = mixture(types, 0.15, measure)
+    assert kinds == {"a": "int8", "b": "int8", "c": "int4"} and alone == harm
+    assert mixture(types, 2.0, measure) == (dict.fromkeys(harm, "int4"), {})
     with pytest.raises(
         UserError, match="no mixture reaches --max-loss 1e-09; the best one loses 1e-05: 1 weight"
     ):
-        mixture(list(harm), "int4", 1e-9, measure)
+        mixture(types, 1e-9, measure)
+    types["a"] = ("int8", "float32")  # its inputs are no whole blocks, and float16 does not reach it
+    assert mixture(types, 0.15, measure)[0] == {"a": "int8", "b": "int8", "c": "int4"}
+    assert mixture(types, 0.05, measure)[0] == {"a": "float32", "b": "int8", "c": "int4"}
 
 
 def test_a_limit_holds_for_the_users_inputs(tmp_path: Path) -> None:
@@ -215,6 +221,47 @@ def test_a_limit_holds_for_the_users_inputs(tmp_path: Path) -> None:
     before = {loss.case: loss.largest for loss in free.losses}
     assert len(own) == 1 and all(loss <= 0.02 < before[case] for case, loss in own.items())
     assert {"int4"} < {weight.dtype for weight in held_to.weights}
+
+
+class Choice(nn.Module):
+    """Scores and their choice, or the choice alone, with a weight that float16 does not reach."""
+
+    def __init__(self, scores: bool, largest: float) -> None:
+        super().__init__()
+        self.scores, self.layer = scores, nn.Linear(48, 32)
+        with torch.no_grad():
+            self.layer.weight[0, 0] = largest
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        y = self.layer(x)
+        return (y, y.argmax(-1)) if self.scores else (y.argmax(-1),)
+
+
+def chosen(out: Path, *, scores: bool, largest: float = 1.0, **asked: Any) -> temport.Exported:
+    torch.manual_seed(0)
+    inputs = {"x": torch.randn(64, 48)}
+    return temport.export(
+        Choice(scores, largest), inputs, out=out, runtimes=("onnxruntime_cpu",), weights_dtype="int4", **asked
+    )
+
+
+def test_a_limit_needs_outputs_of_floats_and_others_are_counted(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--max-loss bounds outputs of floats, and this model has none"):
+        chosen(tmp_path / "a", scores=False, max_loss=1e-2)
+    compression = chosen(tmp_path / "b", scores=True).report.compression
+    assert compression is not None
+    scores, choices = (
+        [loss for loss in compression.losses if loss.output == name] for name in ("output_0", "output_1")
+    )
+    assert sum(loss.flipped or 0 for loss in choices) > 0 and all(loss.largest == 0 for loss in choices)
+    assert [(a.flipped, a.agreement) for a in scores] == [(b.flipped, b.agreement) for b in choices]
+
+
+def test_a_weight_is_stored_in_no_type_that_does_not_hold_it(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no mixture reaches --max-loss 1e-09"):  # int4, int8, float32
+        chosen(tmp_path / "a", scores=True, largest=1e5, max_loss=1e-9)
+    with pytest.raises(UserError, match=r"layer\.weight holds infinity or NaN"):
+        chosen(tmp_path / "b", scores=True, largest=float("inf"))
 
 
 class Tied(nn.Module):
