@@ -33,6 +33,12 @@ DTYPES = {
     "float32": "TYPE_FP32",
     "float64": "TYPE_FP64",
 }
+BASIC = -1
+"""What Triton calls ONNX Runtime's basic graph optimizations. Those beyond make one kernel of DequantizeLinear and
+MatMul, which rounds the activations to int8; Triton has no parameter for the accuracy level that forbids it
+(`CONFIG` of exporter/runtimes/onnxruntime_cpu.py).
+"""
+INTEGERS = ("int8", "int4")
 BACKENDS = {"onnxruntime": ("onnxruntime", "model.onnx"), "tensorrt": ("tensorrt", "model.plan")}
 """Backend -> Triton's `backend` and its default model file."""
 ENGINE = "engine.tensorrt.plan"
@@ -156,6 +162,8 @@ def config(declaration: Declaration, name: str, serving: Serving, digest: str) -
     if serving.backend == "onnxruntime":
         threads = {"intra_op_thread_count": serving.threads, "inter_op_thread_count": 1}
         message += [_parameter(key, str(count)) for key, count in threads.items()]
+        if declaration.weights_dtype in INTEGERS:
+            message.append(("optimization", [("graph", [("level", BASIC)])]))
     if serving.ops_library:
         message.append(("model_operations", [("op_library_filename", serving.ops_library)]))
     message += [

@@ -84,6 +84,16 @@ def test_an_op_library_is_named(schema: Any, exported: Exported) -> None:
     assert list(parsed(schema, text).model_operations.op_library_filename) == ["/opt/libtemport_ops.so"]
 
 
+@pytest.mark.parametrize(("dtype", "level"), [("float32", None), ("fp16", None), ("int8", -1), ("int4", -1)])
+def test_activations_that_meet_integers_stay_floats(
+    schema: Any, exported: Exported, dtype: str, level: int | None
+) -> None:
+    declaration = dataclasses.replace(open_bundle(exported("mega")).declaration, weights_dtype=dtype)
+    message = parsed(schema, to_text(config(declaration, "m", Serving(), "0" * 64)))
+    assert message.HasField("optimization") == (level is not None)
+    assert level is None or message.optimization.graph.level == level
+
+
 def test_every_element_type_is_one_of_tritons(schema: Any) -> None:
     assert set(DTYPES.values()) <= set(schema.DataType.keys())
 
