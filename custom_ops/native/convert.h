@@ -6,14 +6,14 @@
 namespace temport::TEMPORT_ISA {
 
 TEMPORT_INLINE float half_to_float(uint16_t h) {
-  // Exponent and mantissa moved in place and rescaled by 2^112, which also makes subnormals right.
-  const uint32_t sign = uint32_t(h & 0x8000) << 16, magnitude = uint32_t(h & 0x7fff) << 13;
-  float x;
-  __builtin_memcpy(&x, &magnitude, 4);
-  x *= 0x1p112f;
+  // Exponent and mantissa moved in place, and the exponent's bias of 15 made 127. Subnormals are counted in units of 2^-24:
+  // no number on the way is a subnormal float, which engines take for zero.
+  const uint32_t sign = uint32_t(h & 0x8000) << 16, magnitude = h & 0x7fff;
+  float x = float(int32_t(magnitude)) * 0x1p-24f;
   uint32_t out;
   __builtin_memcpy(&out, &x, 4);
-  if ((h & 0x7c00) == 0x7c00) out = magnitude | 0x7f800000;  // infinity and NaN
+  if (magnitude >= 0x400) out = (magnitude << 13) + 0x38000000;
+  if (magnitude >= 0x7c00) out |= 0x7f800000;  // infinity and NaN
   out |= sign;
   __builtin_memcpy(&x, &out, 4);
   return x;
