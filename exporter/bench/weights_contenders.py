@@ -13,9 +13,7 @@ from temport.exporter.bench.contest import Call
 from temport.exporter.bench.quiet import quiet
 from temport.exporter.graph.quantised import FLOAT32
 from temport.exporter.runtimes.contract import Arrays
-from temport.exporter.runtimes.onnxruntime_cpu import DISABLED_OPTIMIZERS, session_options
-
-LEVEL = "session.qdq_matmulnbits_accuracy_level"
+from temport.exporter.runtimes.onnxruntime_cpu import DISABLED_OPTIMIZERS, LEVEL, session_options
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -60,7 +60,7 @@ class _Products(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         for place, axis in _FACTORS.get(func.overloadpacket, ()):
             self._note(args[place], axis)
-        if func.overloadpacket is torch.ops.aten.convolution and all(n == 1 for n in args[1].shape[2:]):
+        if func.overloadpacket is _aten.convolution and _is_dense(args[1].shape, groups=args[8]):
             self._note(args[1], 1)
         return func(*args, **(kwargs or {}))
 
@@ -88,22 +88,28 @@ _FACTORS: dict[Any, tuple[tuple[int, int], ...]] = {
 """Operators that sum products: the places of their factors, and the axis of each that is summed over."""
 
 
+def _is_dense(weight: Sequence[int], groups: int) -> bool:
+    """Whether a convolution with such a weight, `[outputs, inputs, kernel...]`, is a dense layer of every frame."""
+    return groups == 1 and list(weight[2:]) == [1]
+
+
 def _of_graph(module: OnnxModule) -> Iterator[tuple[str, int]]:
     """The same of the graph of a file."""
-    ranks = {name: t.ndim for name, t in module.named_buffers()}
+    shapes = {name: tuple(t.shape) for name, t in module.named_buffers()}
     for node in module.model.graph.node:
-        for place, axis in _inputs(node, ranks):
+        for place, axis in _inputs(node, shapes):
             yield node.input[place], axis
 
 
-def _inputs(node: NodeProto, ranks: Mapping[str, int]) -> Iterator[tuple[int, int]]:
+def _inputs(node: NodeProto, shapes: Mapping[str, Sequence[int]]) -> Iterator[tuple[int, int]]:
     """Places and axes of a node's weights."""
     given = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-    if node.op_type == "MatMul" and ranks.get(node.input[1], 0) >= 2:
-        yield 1, ranks[node.input[1]] - 2
+    shape = shapes.get(node.input[1], ()) if len(node.input) > 1 else ()
+    if node.op_type == "MatMul" and len(shape) >= 2:
+        yield 1, len(shape) - 2
     if node.op_type == "Gemm":
         yield 1, int(given.get("transB", 0))
-    if node.op_type == "Conv" and ranks.get(node.input[1]) == 3:
+    if node.op_type == "Conv" and _is_dense(shape, given.get("group", 1)):
         yield 1, 1
     if node.op_type in ("LSTM", "GRU", "RNN"):
         yield from ((1, 2), (2, 2))

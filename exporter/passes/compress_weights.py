@@ -72,6 +72,10 @@ def _weights(node: ir.Node) -> Iterator[tuple[int, tuple[int, ...]]]:
         if rank >= 2:
             turned = "transB" in node.attributes and node.attributes["transB"].as_int() == 1
             yield 1, (rank - 1, rank - 2) if turned else (rank - 2, rank - 1)
+    elif is_standard(node, "Conv"):
+        weight, groups = node.inputs[1], node.attributes.get_int("group", 1)
+        if weight is not None and weight.shape is not None and list(weight.shape)[2:] == [1] and groups == 1:
+            yield 1, (1,)  # of one tap, which no transpose let become a dense layer
     elif is_standard(node, "LSTM", "GRU", "RNN") or (node.domain == DOMAIN and node.op_type in RECURRENT):
         yield from ((1, (2,)), (2, (2,)))
 

@@ -27,7 +27,8 @@ DISABLED_OPTIMIZERS = ["SkipLayerNormFusion"]
 """ORT's fused residual + LayerNorm CPU kernel is about ten times slower than LayerNormalization alone."""
 
 
-CONFIG = {"session.qdq_matmulnbits_accuracy_level": "1"}
+LEVEL = "session.qdq_matmulnbits_accuracy_level"
+CONFIG = {LEVEL: "1"}
 """ORT makes one kernel of DequantizeLinear and MatMul, which by default (level 4) rounds the activations to int8 and is
 off by a part in a hundred; at level 1 it computes what the file says, in float32."""
 

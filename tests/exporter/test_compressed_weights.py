@@ -305,6 +305,39 @@ def test_weights_of_a_users_own_module(tmp_path: Path) -> None:
     assert any("keeps a weight in float32" in warning for warning in done.report.warnings)
 
 
+class Convolutions(nn.Module):
+    """One that is a dense layer, one of groups, one of a plane, and one with neighbours."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dense = nn.Conv1d(48, 64, 1)
+        self.grouped = nn.Conv1d(64, 64, 1, groups=2)
+        self.plane = nn.Conv2d(64, 64, 1)
+        self.wide = nn.Conv1d(64, 32, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.wide(self.plane(self.grouped(self.dense(x))[..., None])[..., 0])  # type: ignore[no-any-return]
+
+
+def test_what_is_rounded_is_stored_so(tmp_path: Path) -> None:
+    module, names = Convolutions(), []
+    for source in ({}, {"onnx": tmp_path / "plain" / "model.onnx"}):
+        given = () if source else (module, {"x": torch.randn(2, 48, 9)})
+        if not source:
+            temport.export(*given, out=tmp_path / "plain", runtimes=("onnxruntime_cpu",), ops="standard")
+        done = temport.export(
+            *given,
+            **source,
+            out=tmp_path / f"b{len(names)}",
+            weights_dtype="int8",
+            runtimes=("onnxruntime_cpu",),
+        )
+        assert done.passed and done.report.compression is not None
+        names.append([weight.name for weight in done.report.compression.weights])
+        assert held(onnx.load(done.path / "model.onnx"))["INT8"] == 48 * 64
+    assert names[0] == ["dense.weight"] and len(names[1]) == 1
+
+
 def test_weights_of_an_onnx_file(tmp_path: Path) -> None:
     plain = export(tmp_path / "plain", ops="standard", runtimes=("onnxruntime_cpu",))
     done = temport.export(
