@@ -34,7 +34,8 @@ def copied(module: Module, *types: torch.dtype) -> Module:
             f"the module cannot be copied ({first_line(error)}); keep {place or 'that'} outside of it"
         ) from error
     for kind in types:
-        made.to(kind)
+        # not by `made.to(kind)`, which makes real numbers of complex ones
+        made._apply(lambda tensor, kind=kind: tensor.to(kind) if tensor.is_floating_point() else tensor)
     if types:
         _keep_singles(module, made, torch.float32 if types[-1].itemsize < 4 else types[-1])
     return made
