@@ -1,6 +1,8 @@
 // Whether this processor is of a kind, and has the instructions of a set of kernels.
 #pragma once
 
+#include <sys/utsname.h>
+
 #include <cstring>
 
 #if defined(__x86_64__)
@@ -43,13 +45,8 @@ inline bool processor_has(const char* isa) {
 
 // Whether code for `machine`, as `uname -m` says it, is for this one.
 inline bool processor_is(const char* machine) {
-#if defined(__x86_64__)
-  return std::strcmp(machine, "x86_64") == 0;
-#elif defined(__aarch64__)
-  return std::strcmp(machine, "aarch64") == 0;
-#else
-  return false;
-#endif
+  utsname own;
+  return uname(&own) == 0 && std::strcmp(machine, own.machine) == 0;
 }
 
 }  // namespace temport

@@ -71,11 +71,8 @@ class Called(nn.Module):
             return leaves_in(self.model(*positional, **whole))
 
     def _given(self, place: str, result: Any) -> Any:
-        return (
-            result.to(self.given.get(place))
-            if place in self.given and result.dtype == torch.float32
-            else result
-        )
+        kind = self.given.get(place)
+        return result if kind is None or result.dtype != torch.float32 else result.to(kind)
 
     def _taken(self, tensor: Tensor) -> Tensor:
         """A half-precision input in the type of the model, where that was widened."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from temport.exporter.declare.call import Called
 from temport.exporter.errors import UserError
 from temport.plugins import first_line
 
@@ -33,18 +34,25 @@ def copied(module: Module, *types: torch.dtype) -> Module:
             f"the module cannot be copied ({first_line(error)}); keep {place or 'that'} outside of it"
         ) from error
     for kind in types:
-        made.to(kind)
+        # not by `made.to(kind)`, which makes real numbers of complex ones
+        made._apply(lambda tensor, kind=kind: tensor.to(kind) if tensor.is_floating_point() else tensor)
     if types:
         _keep_singles(module, made, torch.float32 if types[-1].itemsize < 4 else types[-1])
     return made
 
 
+def held(module: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers by name, those among them that no file of weights holds."""
+    return {**dict(module.named_parameters()), **dict(module.named_buffers())}
+
+
 def _keep_singles(module: nn.Module, made: nn.Module, kind: torch.dtype) -> None:
     """What is float32 in a half-precision module was rounded with the rest: it becomes what it was, as `kind`."""
-    before = dict(module.state_dict(keep_vars=True))
-    after = dict(made.state_dict(keep_vars=True))
-    for name in getattr(module, "singles", ()):
-        after[name].data = before[name].detach().to(kind, copy=True)
+    for path, part in module.named_modules():
+        if isinstance(part, Called) and part.singles:
+            before, after = held(part), held(made.get_submodule(path))
+            for name in part.singles:
+                after[name].data = before[name].detach().to(kind, copy=True)
 
 
 class _Numbers(TorchFunctionMode):

@@ -13,7 +13,7 @@ from torch import nn
 
 from temport.exporter.declare.call import HALVES, Called, fits_by_position, output_names, takes_entries
 from temport.exporter.declare.construct import seeded
-from temport.exporter.declare.copied import copied
+from temport.exporter.declare.copied import copied, held
 from temport.exporter.declare.declaration import DYNAMIC_BATCH, DYNAMIC_SEQ, Axis, Declaration, TensorSpec
 from temport.exporter.declare.loading import load_factory
 from temport.exporter.declare.observe import drawn, output_specs
@@ -144,15 +144,15 @@ def _widened(
     """A copy in eval mode behind a plain signature, a half-precision module in float32; what it returns, by place; the
     type that it computed in, and what to tell.
     """
-    held = {name: p for name, p in (*module.named_parameters(), *module.named_buffers())}
-    found = {tensor.dtype for tensor in held.values()} & HALVES.keys()
+    tensors = held(module)
+    found = {tensor.dtype for tensor in tensors.values()} & HALVES.keys()
     if len(found) > 1:
         raise UserError("the module mixes float16 and bfloat16 weights; give it in float32, and --precision")
     if not found:
         called, results = _callable(copied(module).eval(), inputs, None, frozenset())
         return called, results, "float32", ()
     half = found.pop()
-    single = frozenset(f"model.{name}" for name, tensor in held.items() if tensor.dtype == torch.float32)
+    single = frozenset(f"model.{name}" for name, tensor in tensors.items() if tensor.dtype == torch.float32)
     called, results = _callable(copied(module, torch.float32).eval(), inputs, half, single)
     called.given = {place: half for place in results if place not in _singles_given(called, inputs, half)}
     note = (

@@ -140,8 +140,12 @@ def run_runtime(
 
 
 def _as_recorded(result: ResultRow, outputs_sha256: str | None) -> ResultRow:
-    """A result, failed where its outputs are other bytes than the recorded ones (None: nothing was recorded)."""
-    return result if outputs_sha256 in (None, result.outputs_sha256) else _failed(result, DIFFERS)
+    """A result, failed where its outputs are other bytes than the recorded ones (None: nothing was recorded); one that
+    failed anyway keeps its own reason.
+    """
+    if result.verdict == FAIL or outputs_sha256 in (None, result.outputs_sha256):
+        return result
+    return _failed(result, DIFFERS)
 
 
 def _failed(result: ResultRow, reason: str) -> ResultRow:

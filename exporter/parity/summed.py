@@ -17,18 +17,16 @@ from temport.exporter.parity.compare import CEILING, EPS
 from temport.exporter.runtimes.contract import Arrays, Session
 from temport.exporter.runtimes.torch_eager import TorchSession
 
-NUMBERS = ("add", "sub", "rsub", "mul", "div")
-"""Operators that take numbers beside tensors, of which the size counts too."""
+NUMBERS = ("add", "sub", "rsub", "mul", "div", "addmm", "baddbmm", "where", "_to_copy")
+"""Operators that take numbers and integers beside floating-point tensors, of which the size counts too."""
 LINEAR = (
-    *NUMBERS, "neg", "sum", "mean", "cumsum", "mm", "bmm", "addmm", "baddbmm", "matmul", "linear", "convolution",
+    *NUMBERS, "neg", "sum", "mean", "cumsum", "mm", "bmm", "matmul", "linear", "convolution",
     "view", "_unsafe_view", "reshape", "flatten", "transpose", "permute", "t", "expand", "slice", "select", "squeeze",
-    "unsqueeze", "cat", "stack", "clone", "contiguous", "_to_copy", "unbind", "split", "split_with_sizes", "gather",
-    "index", "index_select", "where", "constant_pad_nd", "flip",
+    "unsqueeze", "cat", "stack", "clone", "contiguous", "unbind", "split", "split_with_sizes", "gather", "index",
+    "index_select", "constant_pad_nd", "flip",
 )  # fmt: skip
 """Of the sizes of what they take they make the size of what they sum."""
 AS_SUM = {"sub": "add", "rsub": "add", "neg": "clone"}
-
-
 ZERO_ULPS = 16
 """Of what was summed, in float64: an oracle up to here is 0, and what it holds is its own rounding."""
 
@@ -53,15 +51,17 @@ def scales(
 
 
 def summed(session: Session, inputs: Arrays) -> dict[str, float]:
-    """The largest size that meets in each output: sums and products of absolute values, from the last operator on that
-    is no sum. Empty where the source is no torch module.
+    """The largest size that meets in each floating-point output: sums and products of absolute values, from the last
+    operator on that is no sum. Empty where the source is no torch module.
     """
     if not isinstance(session, TorchSession):
         return {}
     with _Sizes() as sizes:
         results = session.results(inputs)
     return {
-        name: float(sizes.of(tensor).max()) if tensor.numel() else 0.0 for name, tensor in results.items()
+        name: float(sizes.of(tensor).max()) if tensor.numel() else 0.0
+        for name, tensor in results.items()
+        if tensor.is_floating_point()
     }
 
 
@@ -81,17 +81,26 @@ class _Sizes(TorchDispatchMode):
         sizes = self._followed(name, args, kwargs) if name in LINEAR else None
         result = func(*args, **kwargs)
         several = isinstance(result, (list, tuple))
-        for index, tensor in enumerate(result if several else [result]):
-            if sizes is None:
-                self.known.pop(id(tensor), None)  # what was written in place
-            else:  # the tensor is kept, so that no other one has its id
-                self.known[id(tensor)] = tensor, sizes[index] if several else sizes
+        results = [tensor for tensor in (result if several else [result]) if isinstance(tensor, Tensor)]
+        if func._schema.is_mutable:
+            for tensor in results:
+                self._forget(tensor)
+        if sizes is not None:
+            for tensor, size in zip(results, sizes if several else [sizes], strict=True):
+                self.known[id(tensor)] = tensor, size  # the tensor is kept, so that no other one has its id
         return result
+
+    def _forget(self, written: Tensor) -> None:
+        """All that lies in this memory, whatever part of it was written."""
+        memory = written.untyped_storage().data_ptr()
+        for key in [k for k, (t, _) in self.known.items() if t.untyped_storage().data_ptr() == memory]:
+            del self.known[key]
 
     def _followed(self, name: str, args: Any, kwargs: dict[str, Any]) -> Any:
         def size(value: Any) -> Any:
             if isinstance(value, Tensor):
-                return self.of(value) if value.is_floating_point() else value
+                counts = value.dtype != torch.bool and name in NUMBERS
+                return self.of(value) if counts or value.is_floating_point() else value
             if isinstance(value, (list, tuple)):
                 return [size(entry) for entry in value]
             number = isinstance(value, (int, float)) and not isinstance(value, bool)

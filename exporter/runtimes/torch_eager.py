@@ -39,8 +39,9 @@ class TorchSession(Closing):
 
         self.dtype = getattr(torch, dtype)
         self.module = copied(module, getattr(torch, rounded), self.dtype).eval()
-        if isinstance(self.module, Called) and self.dtype == torch.float32:
-            self.module.given = {}  # a half-precision module that computes in float32 rounds nothing at its end either
+        for part in self.module.modules():
+            if isinstance(part, Called) and self.dtype == torch.float32:
+                part.given = {}  # a half-precision module that computes in float32 rounds nothing at its end either
         self.declaration, self.threads = declaration, threads
         self.version = f"torch {torch.__version__}"
 

@@ -16,7 +16,7 @@ def settle_parametrizations(module: nn.Module) -> None:
     for part in module.modules():
         if parametrize.is_parametrized(part):
             names: list[str] = list(part.parametrizations)  # type: ignore[arg-type]  # it is a dictionary of modules
-            values = {name: nn.Parameter(getattr(part, name)) for name in names}
+            values = {name: nn.Parameter(getattr(part, name), requires_grad=False) for name in names}
             plain = parametrize.type_before_parametrizations(part)
             del part.parametrizations
             part.__class__ = plain

@@ -10,6 +10,7 @@ import contextlib
 import inspect
 import io
 import logging
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -48,6 +49,8 @@ from temport.exporter.trace.translate_recurrent import (
 )
 
 OLDEST_OPSET, NEWEST_OPSET = 18, 24
+_ALONE = threading.Lock()
+"""Held for a trace: torch's exporter and what is replaced for it belong to the process, not to a thread."""
 
 
 def example_inputs(declaration: Declaration) -> tuple[torch.Tensor, ...]:
@@ -106,7 +109,7 @@ def to_onnx(module: nn.Module, declaration: Declaration) -> ir.Model:
         composite_ops_looked_up_once(),
         patterns_of_several_outputs_searched_at_their_node(),
     )
-    with own, _quiet(), contextlib.ExitStack() as stack:
+    with own, _ALONE, _quiet(), contextlib.ExitStack() as stack:
         for change in (*layers, *quicker):
             stack.enter_context(change)
         program = torch.onnx.export(

@@ -33,6 +33,7 @@ class Holds(nn.Module):
         self.register_buffer("doubled", self.log_std * 2)
         self.register_buffer("learned", torch.randn(4, requires_grad=True))
         self.table = torch.randn(4, 4)
+        self.register_buffer("turn", torch.polar(torch.ones(4), torch.arange(4.0)))
         self.cache = {"once": self.log_std.softmax(-1)}
         self.old = weight_norm(nn.Conv1d(4, 4, 3, padding=1))
         self.new = parametrizations.orthogonal(nn.Linear(4, 4))
@@ -42,7 +43,8 @@ class Holds(nn.Module):
         return result * self.noise.matrix[0, 0] / 4
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.new(x @ self.table + self.doubled[0] + self.learned)
+        turn = torch.view_as_real(self.turn)  # of complex numbers, which follow no type
+        y = self.new(x @ self.table * turn[:, 0] + turn[:, 1] + self.doubled[0] + self.learned)
         y = y @ self.noise.matrix @ self.cache["once"] + self.noise.seen[0][0]
         return self.old(y.transpose(1, 2)).transpose(1, 2)
 

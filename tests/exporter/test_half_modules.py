@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import temport
+from temport.exporter.declare.copied import copied
 from temport.exporter.declare.live import input_specs
 from temport.exporter.declare.modules import declare_live
 from temport.exporter.runtimes.subject import Subject
@@ -23,10 +24,12 @@ class Mixed(nn.Module):
         self.half()
         self.norm.float()
         nn.init.normal_(self.norm.weight)  # numbers that float16 does not hold
+        self.register_buffer("shift", torch.full((8,), 1 / 3), persistent=False)  # in no file of weights
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         y = F.softmax(self.inner(x), -1, dtype=torch.float32).to(torch.float16)
-        y = self.norm((y + torch.ones(8, dtype=torch.float16)).float()).to(self.inner.weight.dtype)
+        y = self.norm((y + torch.ones(8, dtype=torch.float16)).float()) + self.shift
+        y = y.to(self.inner.weight.dtype)
         policy = self.policy(y.float().half())
         return {"policy": policy.float(), "state": y, "best": policy.argmax(-1)}
 
@@ -38,7 +41,7 @@ def wide(model: Mixed, x: np.ndarray) -> dict[str, np.ndarray]:
     y = np.exp(y - y.max(-1, keepdims=True))
     y = y / y.sum(-1, keepdims=True) + 1
     y = (y - y.mean(-1, keepdims=True)) / np.sqrt(y.var(-1, keepdims=True) + 1e-5)
-    y = y * weights["norm.weight"] + weights["norm.bias"]
+    y = y * weights["norm.weight"] + weights["norm.bias"] + model.shift.double().numpy()
     return {"state": y, "policy": y @ weights["policy.weight"].T + weights["policy.bias"]}
 
 
@@ -62,6 +65,8 @@ def test_the_oracle_rounds_nowhere_and_outputs_have_the_types_of_the_source(tmp_
         own = model(x)[name].detach().numpy()
         np.testing.assert_array_equal(found["float16"][name], own)
     assert model.norm.weight.dtype == torch.float32 and model.inner.weight.dtype == torch.float16
+    inside = copied(nn.Sequential(called), torch.float16, torch.float64)[0].model
+    assert torch.equal(inside.norm.weight, model.norm.weight.double()), "wherever the module stands"
 
 
 def test_it_is_exported(tmp_path) -> None:

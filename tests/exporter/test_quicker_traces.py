@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import onnx
@@ -68,6 +69,17 @@ def test_every_name_is_one_of_this_torch_and_is_given_back() -> None:
             assert seen
         with replaced(*there, lambda before, seen=seen: seen.append(before) or before):
             assert seen[0] is seen[1]
+
+
+def test_traces_of_several_threads_wait_for_each_other() -> None:
+    """torch's exporter knows one trace at a time, and what was replaced for one would be kept as the original."""
+    from torch._export import utils
+
+    before = vars(utils)[composite_ops.LOOK_UP]
+    with ThreadPoolExecutor(3) as threads:
+        first, *others = [threads.submit(traced) for _ in range(3)]
+        assert all(other.result() == first.result() for other in others)
+    assert vars(utils)[composite_ops.LOOK_UP] is before
 
 
 def test_one_look_up() -> None:

@@ -102,6 +102,35 @@ def test_an_output_that_is_exactly_zero_is_judged_by_what_was_summed(precision: 
         assert truth.allowed_of_file(name) > 1e-12
 
 
+class Written(nn.Module):
+    """What lies in a tensor after parts of it were written is what counts, beside outputs that are no such numbers."""
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        cleared, added = x.clone(), x.clone()
+        cleared[:, 0].zero_()
+        cleared[:, 1:].sub_(x[:, 1:])
+        added += 1
+        whole = torch.full(x.shape, -3)
+        return cleared, added - x - 1, x * whole - x * whole, (x > 0).all(1), whole[0]
+
+
+def test_what_is_written_in_place_and_whole_numbers_count_in_a_scale() -> None:
+    batch = Axis("batch", 2, 2, 2)
+    kinds = {"y0": "float32", "y1": "float32", "y2": "float32", "yes": "bool", "whole": "int64"}
+    shapes = (SPEC, SPEC, SPEC, (batch, 3), (5, 3))
+    outputs = tuple(
+        TensorSpec(name, kind, shape) for (name, kind), shape in zip(kinds.items(), shapes, strict=True)
+    )
+    declaration = Declaration("module", {}, (TensorSpec("x", "float32", SPEC),), outputs)
+    x = np.random.default_rng(0).normal(size=(2, 5, 3)).astype(np.float32)
+    (truth,) = find_truths(Subject(declaration, None, Written()), [Case("normal", "normal", {"x": x})])
+    largest = float(np.abs(x).max())
+    scales = [truth.bounds[name].scale for name, kind in kinds.items() if kind == "float32"]
+    assert scales == pytest.approx([0, 2 * largest + 2, 6 * largest], rel=1e-6)
+    wrong = np.full((2, 5, 3), 1e-3)
+    assert judge(wrong, truth.outputs["y1"], truth.bounds["y1"], "float32").verdict == FAIL
+
+
 def test_jittered_copies_count_in_the_torch_error(cancelling):
     """Inputs that float32 happens to add exactly: the case alone would claim that torch makes no error."""
     x = np.round(np.random.default_rng(0).standard_normal((2, 5, 3)) * 16) / 16

@@ -1,6 +1,6 @@
 // The native engine of a bundle (temport export --target native) by its C interface, custom_ops/engine/temport_engine.h.
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { machine as ownMachine, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { arch } from 'node:process';
 
@@ -13,11 +13,10 @@ const NEEDS = {
   neon: ['arm64'],
   portable: [arch],
 };
-const MACHINES = { x64: 'x86_64', arm64: 'aarch64' };
 
 /** The engine of an entry of engine.json, as `loadNative` takes it. Throws for one that is not for this processor. */
 export async function loadEngine(bundle, { file, isa, machine }) {
-  if (machine !== MACHINES[arch] || !(await hasProcessor(isa))) throw new Error(`${file} is for ${machine} processors with ${isa}, which this one is not`);
+  if (machine !== ownMachine() || !(await hasProcessor(isa))) throw new Error(`${file} is for ${machine} processors with ${isa}, which this one is not`);
   const koffi = await loadKoffi();
   return open(koffi, await loadBytes(koffi, await bundle.file(file)), file);
 }
