@@ -61,9 +61,9 @@ def carry_out(job: Job, address: str, limits: Limits) -> Outcome:
 def _run(job: Job, store: Store, scratch: Path, limits: Limits) -> tuple[str, dict[str, Any]]:
     """The result, and what is told of it."""
     if job.bundle:
-        if store.outcome(job.bundle) is None:
+        if (built := store.outcome(job.bundle)) is None:
             return REFUSED, {"told": "the export that it checks is not in the store"}
-        store.fetch(job.bundle, scratch / BUNDLE)
+        store.fetch(built, scratch / BUNDLE)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
     process = context.Process(target=_inside, args=(job, scratch, limits.memory))
