@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -79,6 +82,35 @@ def test_poison_is_contained(tmp_path: Path) -> None:
     assert "MemoryError" in found["eat"].told and "cannot be made" in found["raise-"].told
     store = Store(fleet.store)
     assert len(store.done()) == 1 and len(store.failed()) == 4
+
+
+def test_what_a_job_started_ends_with_it(tmp_path: Path) -> None:
+    (job,) = read_fleet(poisoned(tmp_path, "leave")).jobs
+    assert carry_out(job, str(tmp_path / "store"), Limits(300)).result == "pass"
+    assert not running(int((tmp_path / "left").read_text()))
+
+
+def test_a_job_ends_with_the_run_that_is_killed(tmp_path: Path) -> None:
+    path = poisoned(tmp_path, "hang")
+    run = subprocess.Popen([sys.executable, "-m", "temport", "fleet", "run", path])
+    began = tmp_path / "began"
+    wait_for(began.exists)
+    run.kill()
+    run.wait()
+    wait_for(lambda: not running(int(began.read_text())))
+
+
+def running(pid: int) -> bool:
+    """Whether a process is there and no zombie."""
+    stat = Path(f"/proc/{pid}/stat")
+    return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] not in "ZX"
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    until = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.1)
 
 
 def test_an_interrupted_run_goes_on(tmp_path: Path) -> None:
