@@ -84,13 +84,17 @@ def read_config(path: Path, given: Collection[str] = ()) -> dict[str, Any]:
 
     given  what is asked besides: a source there takes the place of the file's
     """
+    return options_in(read_toml(path), path, given)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """What a file says; UserError where it cannot be read or is not TOML."""
     try:
-        found = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UserError(f"--config {path} cannot be read: {error.strerror}") from error
+        raise UserError(f"{path} cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"--config {path} is not TOML: {error}") from error
-    return options_in(found, path, given)
+        raise UserError(f"{path} is not TOML: {error}") from error
 
 
 def options_in(found: Mapping[str, Any], path: Path, given: Collection[str] = ()) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -48,8 +47,8 @@ def run_compile(
     with Progress(console) as progress, staged(path) as work:
         for name in bundle.manifest["files"]:
             if target != NATIVE or not name.startswith(f"{FOLDER}/"):
-                (work / name).parent.mkdir(exist_ok=True)
-                shutil.copyfile(path / name, work / name)
+                (work / name).parent.mkdir(parents=True, exist_ok=True)
+                (work / name).write_bytes(bundle.read(name))
         engine = add_engine(target, options, work, path.absolute().name, bundle.declaration, progress)
         truths = read_vectors(work / "vectors.npz")
         cases = tuple(truth.case for truth in truths)

@@ -113,26 +113,25 @@ def _signature(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[
         old, new = ({spec["name"]: spec for spec in d[side]} for d in (before, after))
         yield from (Difference(SIGNATURE, f"{side[:-1]} {name} is gone") for name in old if name not in new)
         yield from (Difference(SIGNATURE, f"{side[:-1]} {name} is new") for name in new if name not in old)
-        for name in old:
-            if name in new and old[name] != new[name]:
-                yield Difference(
-                    SIGNATURE, f"{side[:-1]} {name}: {_spec(old[name])} before, {_spec(new[name])} now"
-                )
+        for name in (name for name in old if name in new):
+            was, now = _spec(old[name]), _spec(new[name])
+            if was != now:
+                yield Difference(SIGNATURE, f"{side[:-1]} {name}: {was} before, {now} now")
     for name in ("states", "precision", "ops", "opset"):
         if before.get(name) != after.get(name):
             yield Difference(SIGNATURE, f"{name}: {before.get(name)} before, {after.get(name)} now")
 
 
 def _spec(spec: Mapping[str, Any]) -> str:
-    shape = [
-        d
-        if isinstance(d, int)
-        else f"{d['name']}={d['min']}..{d['max']}"
-        if d["min"] != d["max"]
-        else d["max"]
-        for d in spec["shape"]
-    ]
-    return f"{spec['dtype']} [{', '.join(map(str, shape))}]"
+    values = f", {spec['values']}" if spec.get("values") else ""
+    return f"{spec['dtype']} [{', '.join(map(_size, spec['shape']))}]{values}"
+
+
+def _size(d: Any) -> str:
+    """A size, or an axis as `--axis` spells it."""
+    if isinstance(d, int):
+        return str(d)
+    return str(d["max"]) if d["min"] == d["max"] else f"{d['name']}={d['min']}:{d['opt']}:{d['max']}"
 
 
 def _weights(before: Bundle, after: Bundle) -> Iterator[Difference]:
@@ -142,13 +141,14 @@ def _weights(before: Bundle, after: Bundle) -> Iterator[Difference]:
     yield from (Difference(WEIGHTS, f"{name} is gone") for name in old if name not in new)
     yield from (Difference(WEIGHTS, f"{name} is new") for name in new if name not in old)
     moved = []
-    for name in old.keys() & new.keys():
+    for name in (name for name in old if name in new):
         one, other = old[name], new[name]
         if one.shape != other.shape or one.dtype != other.dtype:
             shapes = f"{one.dtype} {list(one.shape)} before, {other.dtype} {list(other.shape)} now"
             yield Difference(WEIGHTS, f"{name}: {shapes}")
         elif not torch.equal(one, other):
-            moved.append((float((one.double() - other.double()).abs().max()), name))
+            apart = one != other  # where both are -inf their difference is no number
+            moved.append((float((one.double() - other.double())[apart].abs().max()), name))
     if moved:
         most, name = max(moved)
         told = f"{len(moved)} of {len(old)} tensors have other numbers, most of all {name}: by {figure(most)}"
@@ -194,18 +194,22 @@ def _verdicts(before: ParityReport, after: ParityReport, tolerance: float) -> It
             yield Difference(VERDICTS, f"{name}: {was.verdict} before, {row.verdict} now{why}", worse)
         shares = _worst(earlier), _worst(cells)
         told = f"{name}, worst share of a bound"
-        yield from _grown(VERDICTS, told, shares, tolerance, lambda share: f"{share:.0%}")
+        yield from _grown(VERDICTS, told, shares, tolerance, lambda share: f"{100 * share:.3g}%")
 
 
-def _worst(cells: Sequence[Cell]) -> float:
-    return max((cell.share for cell in cells if cell.share is not None), default=0.0)
+def _worst(cells: Sequence[Cell]) -> float | None:
+    return max((cell.share for cell in cells if cell.share is not None), default=None)
 
 
 def _grown(
-    aspect: str, what: str, numbers: tuple[float, float], tolerance: float, shown: Callable[[float], str]
+    aspect: str,
+    what: str,
+    numbers: tuple[float | None, float | None],
+    tolerance: float,
+    shown: Callable[[float], str],
 ) -> Iterator[Difference]:
-    """A number that is another one by more than the tolerance; worse where it is larger."""
+    """A number that is another one by more than the tolerance; worse where it is larger. None: there is none."""
     before, after = numbers
-    if not before or not after or max(numbers) <= (1 + tolerance) * min(numbers):
+    if before is None or after is None or max(before, after) <= (1 + tolerance) * min(before, after):
         return
     yield Difference(aspect, f"{what}: {shown(before)} before, {shown(after)} now", after > before)

@@ -11,7 +11,7 @@ install() {
   command -v npm >/dev/null || packages="$packages npm"  # some nodejs packages carry it, Debian's does not
   missing=$(for p in $packages; do dpkg-query -W -f '${Status}' "$p" 2>/dev/null | grep -q 'ok installed' || echo "$p"; done)
   # Python may have come without Debian's help
-  python3 -m venv --help >/dev/null 2>&1 && missing=$(echo "$missing" | grep -v '^python3-venv$' || true)
+  python3 -c 'import ensurepip' 2>/dev/null && missing=$(echo "$missing" | grep -v '^python3-venv$' || true)
   if [ -n "$missing" ]; then
     sudo=$([ "$(id -u)" = 0 ] || echo sudo)
     $sudo apt-get update -qq

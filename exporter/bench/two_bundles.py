@@ -31,5 +31,5 @@ def _call(session: Session) -> Callable[[], object]:
         stream = session.stream()
     except UserError:  # it takes whole sequences
         return lambda: session(inputs)
-    frame = np.zeros(stream.shape, stream.dtype)
+    frame = {name: np.zeros(shape, session.inputs[name][0]) for name, shape in stream.shapes.items()}
     return lambda: stream(frame)

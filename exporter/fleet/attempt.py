@@ -5,7 +5,6 @@ The process is forked from a server that has imported torch once, so that a smal
 
 from __future__ import annotations
 
-import ctypes
 import json
 import multiprocessing
 import os
@@ -14,6 +13,7 @@ import signal
 import socket
 import sys
 import tempfile
+import threading
 import time
 import traceback
 from pathlib import Path
@@ -61,18 +61,18 @@ def carry_out(job: Job, address: str, limits: Limits) -> Outcome:
 def _run(job: Job, store: Store, scratch: Path, limits: Limits) -> tuple[str, dict[str, Any]]:
     """The result, and what is told of it."""
     if job.bundle:
-        if store.outcome(job.bundle) is None:
+        if (built := store.outcome(job.bundle)) is None:
             return REFUSED, {"told": "the export that it checks is not in the store"}
-        store.fetch(job.bundle, scratch / BUNDLE)
+        store.fetch(built, scratch / BUNDLE)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
     process = context.Process(target=_inside, args=(job, scratch, limits.memory))
     process.start()
     process.join(limits.seconds)
-    if process.exitcode is None:
-        _kill(process)
-        return TIMEOUT, {"told": f"it was given up after {limits.seconds:g} s"}
     code = process.exitcode
+    _kill(process)
+    if code is None:
+        return TIMEOUT, {"told": f"it was given up after {limits.seconds:g} s"}
     if code not in RESULTS:
         how = f"signal {-code} ({signal.Signals(-code).name})" if code < 0 else f"exit code {code}"
         return KILLED, {"told": f"its process ended with {how}"}
@@ -83,12 +83,20 @@ def _run(job: Job, store: Store, scratch: Path, limits: Limits) -> tuple[str, di
 
 
 def _kill(process: Any) -> None:
-    """A process and all that it started."""
+    """A process and all that it started, which may outlive it."""
     try:
         os.killpg(process.pid, signal.SIGKILL)
     except ProcessLookupError:
-        process.kill()  # it has no group of its own yet
+        process.kill()  # it has no group of its own yet, or nothing is left of it
     process.join()
+
+
+def _end_with_parent() -> None:
+    """Kill this process and all that it started once whoever waits for it is gone; the server that forked it is not."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os.killpg(0, signal.SIGKILL)
 
 
 def end_all() -> None:
@@ -100,8 +108,7 @@ def end_all() -> None:
 def _inside(job: Job, scratch: Path, memory: int | None) -> None:
     """The process of a job; its exit code is the result."""
     os.setsid()
-    if sys.platform.startswith("linux"):
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: it ends with the server that made it
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     if memory is not None:
         resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
     log = os.open(scratch / LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
+from temport.exporter.bundle.digest import DIGEST
 from temport.exporter.errors import UserError
+from temport.exporter.fleet.attempt import BUNDLE
 from temport.exporter.fleet.job import DONE, Job, Outcome
 from temport.exporter.fleet.store import Store
+from temport.exporter.report.pages import pages
 
 TEMPLATE, PAGE, DATA = "index.html.jinja", "index.html", "index.json"
 REPORTS, BUNDLES = "reports", "bundles"
@@ -34,34 +36,39 @@ def collect(jobs: Sequence[Job], store: Store, out: Path, *, bundles: bool = Fal
         outcome = outcomes.get(job.key)
         if outcome is None or outcome.result not in DONE:
             continue
-        page = "report.html" if job.bundle else "bundle/report.html"
-        store.fetch_one(job.key, page, out / REPORTS / f"{job.name}.html")
+        page = "report.html" if job.bundle else f"{BUNDLE}/report.html"
+        store.fetch_one(outcome, page, out / REPORTS / f"{job.name}.html")
         if bundles and not job.bundle:
-            target = out / BUNDLES / job.name
-            if not target.exists():
-                store.fetch(job.key, target.parent / f".{job.name}.partial")
-                (target.parent / f".{job.name}.partial" / "bundle").rename(target)
-                (target.parent / f".{job.name}.partial").rmdir()
+            _bring(store, outcome, out / BUNDLES / job.name)
     (out / DATA).write_text(json.dumps({"rows": rows, "changes": changes}, indent=1) + "\n")
     (out / PAGE).write_text(page_of(rows, changes), encoding="utf-8")
     return changes
 
 
+def _bring(store: Store, done: Outcome, target: Path) -> None:
+    """The bundle of an export at `target`, in the place of another one that lies there."""
+    beside = target / DIGEST
+    if beside.is_file() and beside.read_text().startswith(done.digest):
+        return
+    partial = target.parent / f".{target.name}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    store.fetch(done, partial)
+    if target.exists():
+        shutil.rmtree(target)
+    (partial / BUNDLE).rename(target)
+    partial.rmdir()
+
+
 def page_of(rows: Sequence[Mapping[str, Any]], changes: Sequence[str]) -> str:
     """The page; every string in it is escaped."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     runtimes = list(dict.fromkeys(name for row in rows for name in row["worst"]))
     counts: dict[str, int] = {}
     for row in rows:
         counts[row["result"]] = counts.get(row["result"], 0) + 1
-    return environment.get_template(TEMPLATE).render(
-        rows=rows, runtimes=runtimes, changes=changes, counts=counts, done=DONE, reports=REPORTS
+    return (
+        pages(Path(__file__).parent)
+        .get_template(TEMPLATE)
+        .render(rows=rows, runtimes=runtimes, changes=changes, counts=counts, done=DONE, reports=REPORTS)
     )
 
 
@@ -78,16 +85,15 @@ def changed(before: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]
             told.append(f"{name}: {was['result']} before, {row['result']} now")
         for runtime, share in row["worst"].items():
             if _moved(was["worst"].get(runtime), share):
-                told.append(
-                    f"{name}: {runtime} at {was['worst'][runtime]:.0%} of its bound before, {share:.0%} now"
-                )
+                shares = f"{100 * was['worst'][runtime]:.3g}% of its bound before, {100 * share:.3g}% now"
+                told.append(f"{name}: {runtime} at {shares}")
         if _moved(was["bytes"], row["bytes"]):
             told.append(f"{name}: {was['bytes']} bytes before, {row['bytes']} now")
     return told
 
 
 def _moved(before: float | None, now: float | None) -> bool:
-    if not before or not now:
+    if before is None or now is None:
         return False
     return max(before, now) > NOTICED * min(before, now)
 

@@ -50,6 +50,7 @@ class Outcome:
     sizes   bytes of the bundle's files by name
     log     the end of what it printed, where it failed
     host    where it ran
+    place   of its files in the store, below its key
     """
 
     key: str
@@ -62,6 +63,7 @@ class Outcome:
     sizes: Mapping[str, int] = field(default_factory=dict)
     log: str = ""
     host: str = ""
+    place: str = ""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

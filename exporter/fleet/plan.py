@@ -12,31 +12,41 @@ precision = ["fp32", "fp16"]
 target = ["", "native"]              # an empty text leaves the option out
 
 [[check]]                            # parity again, by workers that have something
-runtime = ["tensorrt_rtx"]
-resource = "gpu"
-where = { target = "tensorrt-rtx" }  # of the exports with these options
+runtime = ["native_engine"]
+resource = "board"
+where = { target = "native" }        # of the exports with these options
 """
 
 from __future__ import annotations
 
 import itertools
-import tomllib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from temport.exporter.asked import OPTIONS, SOURCES, options_in
+from jsonschema import Draft202012Validator
+
+from temport.exporter.asked import OPTIONS, SOURCES, options_in, read_toml
 from temport.exporter.bundle.directory import versions
 from temport.exporter.errors import UserError, did_you_mean
 from temport.exporter.fleet.job import Job
 from temport.exporter.fleet.keys import build_key, check_key
 from temport.exporter.runtimes import runtime_named
 
-TABLES = ("store", "common", "matrix", "check")
-OWN = ("resource", "depends")
+TEXT, TEXTS, TABLE = {"type": "string"}, {"type": "array", "items": {"type": "string"}}, {"type": "object"}
+OWN = {"resource": TEXT, "depends": TEXTS}
 """Words of a matrix beside the options of an export: what its workers need, and further files that count."""
+MATRIX = TABLE | {"properties": OWN}
+CHECK = TABLE | {"properties": {"runtime": TEXTS, "resource": TEXT, "where": TABLE}}
+PARTS = {
+    "store": TEXT,
+    "common": MATRIX,
+    "matrix": {"type": "array", "items": MATRIX},
+    "check": {"type": "array", "items": CHECK},
+}
+"""A fleet file as a JSON Schema; the options in it are `temport.exporter.asked`'s to judge."""
 NOT_HERE = ("out", "keep-passes", "timing-cache")
 """Options that name what is written: several jobs would write it."""
 
@@ -51,13 +61,11 @@ class Fleet:
 
 def read_fleet(path: Path, store: str | None = None) -> Fleet:
     """The jobs of a file; UserError with what is wrong. `store` takes the place of the file's."""
-    try:
-        found = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not TOML: {error}") from error
-    _known(found, TABLES, path, "a fleet file")
+    found = read_toml(path)
+    _known(found, PARTS, path, "a fleet file")
+    if error := next(Draft202012Validator({"properties": PARTS}).iter_errors(found), None):
+        place = "/".join(map(str, error.absolute_path))
+        raise UserError(f"{path}: at {place}, {error.message}; docs/fleet.md has the form of a fleet file")
     if not found.get("matrix"):
         raise UserError(f"{path} has no [[matrix]]; one names what is exported, such as arch = ['mega']")
     common, here = found.get("common", {}), versions()
@@ -80,7 +88,7 @@ def shard(jobs: Sequence[Job], text: str) -> list[Job]:
     return [job for job in jobs if int(job.bundle or job.key, 16) % int(last) == int(first) - 1]
 
 
-def _known(found: Mapping[str, Any], known: Sequence[str], path: Path, where: str) -> None:
+def _known(found: Mapping[str, Any], known: Collection[str], path: Path, where: str) -> None:
     if wrong := next((name for name in found if name not in known), None):
         raise UserError(f"{path}: {wrong!r} is no part of {where}; {did_you_mean(wrong, known)}")
 
@@ -105,7 +113,7 @@ def _builds(path: Path, table: Mapping[str, Any], here: Mapping[str, str]) -> It
             "-".join(words),
             build_key(options, depends, here),
             options,
-            resource=str(table.get("resource", "")),
+            resource=table.get("resource", ""),
             versions=here,
         )
 
@@ -113,21 +121,23 @@ def _builds(path: Path, table: Mapping[str, Any], here: Mapping[str, str]) -> It
 def _checks(
     path: Path, table: Mapping[str, Any], builds: Sequence[Job], here: Mapping[str, str]
 ) -> Iterator[Job]:
-    _known(table, ("runtime", "resource", "where"), path, "a [[check]]")
-    runtimes, resource = tuple(table.get("runtime", ())), str(table.get("resource", ""))
+    _known(table, CHECK["properties"], path, "a [[check]]")
+    runtimes, resource = tuple(table.get("runtime", ())), table.get("resource", "")
     for runtime in runtimes:
         runtime_named(runtime)
     where = options_in(table.get("where", {}), path)
-    for build in builds:
-        if all(build.options.get(name) == value for name, value in where.items()):
-            yield Job(
-                f"{build.name}-on-{resource or 'any'}",
-                check_key(build.key, runtimes, resource),
-                {"runtime": runtimes},
-                bundle=build.key,
-                resource=resource,
-                versions={"temport": here["temport"]},
-            )
+    checked = [b for b in builds if all(b.options.get(name) == value for name, value in where.items())]
+    if not checked:
+        raise UserError(f"{path}: a [[check]] is of no export: none of the {len(builds)} has all of {where}")
+    for build in checked:
+        yield Job(
+            f"{build.name}-on-{resource or 'any'}",
+            check_key(build.key, runtimes, resource),
+            {"runtime": runtimes},
+            bundle=build.key,
+            resource=resource,
+            versions={"temport": here["temport"]},
+        )
 
 
 def _values(name: str, value: Any) -> list[Any]:

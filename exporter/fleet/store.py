@@ -1,11 +1,12 @@
 """Where results lie: a directory, or any object store that fsspec knows (`s3://bucket/fleet`).
 
     records/KEY.json      what became of a job; written last, so that a job is done when it is there
-    files/KEY/...         what it wrote: a bundle, or the report of a check
+    files/KEY/ID/...      what it wrote: a bundle, or the report of a check; the record says which ID
     failed/KEY.json       the last failure of a job that is not done
     started/KEY/ID.json   every attempt
 
-A store never forgets by itself, and a result is never changed: two workers that do the same job write the same bytes.
+A store never forgets by itself. Two workers that do the same job at once write files of their own, since reports hold
+times: the record names those of one of them, whole.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import socket
 import time
 import uuid
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +24,20 @@ import fsspec
 
 from temport.exporter.errors import UserError
 from temport.exporter.fleet.job import DONE, Job, Outcome
+from temport.plugins import first_line
 
 
 class Store:
-    """The store at an address. UserError where fsspec cannot open it."""
+    """The store at an address. UserError where fsspec cannot open or read it."""
 
     def __init__(self, address: str) -> None:
         try:
             self._fs, root = fsspec.core.url_to_fs(address)
-        except (ImportError, ValueError) as error:
-            raise UserError(f"the store {address} cannot be opened: {error}") from error
-        self._fs.use_listings_cache = False
-        self.address, self._root = address, root.rstrip("/")
+            self._fs.use_listings_cache = False
+            self.address, self._root = address, root.rstrip("/")
+            self._names(self._root)
+        except Exception as error:  # missing packages, credentials, servers: each library raises its own
+            raise UserError(f"the store {address} cannot be opened: {first_line(error)}") from error
 
     def done(self) -> set[str]:
         """Keys of the jobs that are done."""
@@ -50,8 +54,16 @@ class Store:
     def outcomes(self, keys: Iterable[str], kind: str = "records") -> list[Outcome]:
         """Of the jobs among `keys` that have a record; one that was cut short while it was written is none."""
         paths = [self._path(kind, f"{key}.json") for key in keys]
-        found = self._fs.cat(paths, on_error="omit") if paths else {}
-        return [outcome for text in found.values() if (outcome := _read(text)) is not None]
+        found = []
+        # not `cat`, which takes a [ in a path for a pattern, and any failure for an absent file
+        for text in self._fs.cat_ranges(paths, None, None, on_error="return"):
+            if isinstance(text, FileNotFoundError):
+                continue
+            if isinstance(text, Exception):
+                raise text
+            if (outcome := _read(text)) is not None:
+                found.append(outcome)
+        return found
 
     def failures(self, keys: Iterable[str]) -> list[Outcome]:
         """The last failure of each of the jobs that has one."""
@@ -71,23 +83,23 @@ class Store:
         if outcome.result not in DONE:
             self._write(self._path("failed", f"{outcome.key}.json"), outcome.to_json())
             return
+        kept = replace(outcome, place=str(uuid.uuid4()))
         for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-            target = self._path("files", outcome.key, path.relative_to(folder).as_posix())
+            target = self._path("files", kept.key, kept.place, path.relative_to(folder).as_posix())
             self._fs.makedirs(target.rpartition("/")[0], exist_ok=True)
             self._fs.put_file(str(path), target)
-        self._write(self._path("records", f"{outcome.key}.json"), outcome.to_json())
+        self._write(self._path("records", f"{kept.key}.json"), kept.to_json())
 
-    def fetch(self, key: str, folder: Path) -> None:
+    def fetch(self, done: Outcome, folder: Path) -> None:
         """The files of a job that is done."""
-        place = self._path("files", key)
-        for name in self._fs.find(place):
-            target = folder / name.rpartition(f"/{key}/")[2]
+        for name in self._fs.find(self._path("files", done.key, done.place)):
+            target = folder / name.rpartition(f"/{done.place}/")[2]
             target.parent.mkdir(parents=True, exist_ok=True)
             self._fs.get_file(name, str(target))
 
-    def fetch_one(self, key: str, name: str, target: Path) -> None:
+    def fetch_one(self, done: Outcome, name: str, target: Path) -> None:
         """One of the files of a job that is done."""
-        self._fs.get_file(self._path("files", key, name), str(target))
+        self._fs.get_file(self._path("files", done.key, done.place, name), str(target))
 
     def _path(self, *parts: str) -> str:
         return "/".join((self._root, *parts))

@@ -7,7 +7,6 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from temport.exporter.parity.result import (
@@ -21,6 +20,7 @@ from temport.exporter.parity.result import (
 )
 from temport.exporter.report.chart import distribution, strips
 from temport.exporter.report.compression import told
+from temport.exporter.report.pages import pages
 from temport.exporter.report.work import work
 
 TEMPLATE = "report.html.jinja"
@@ -28,13 +28,7 @@ TEMPLATE = "report.html.jinja"
 
 def render(report: ParityReport) -> str:
     """The report as HTML. Every string in it is escaped: rows may come from other programs."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = pages(Path(__file__).parent)
     environment.filters |= {"figure": figure, "picture": picture, "kind": kind}
     charts = [
         (case, output, bound, distribution(rows, bound.allowed, bound.torch_error))

@@ -13,12 +13,13 @@ def junit(report: ParityReport) -> str:
     """The document. A runtime that was not run, and a case that cannot be judged, are skipped tests with the reason; a
     verdict that no case explains is a test of its own.
     """
-    model = str(report.declaration["arch"])
+    model = _plain(str(report.declaration["arch"]))
     root = xml.Element("testsuites", name=f"temport parity of {model}")
     for row, cells in matrix(report):
-        suite = xml.SubElement(root, "testsuite", name=row.name)
+        runtime = _plain(row.name)
+        suite = xml.SubElement(root, "testsuite", name=runtime)
         for case, cell in zip(report.cases, cells, strict=True):
-            test = xml.SubElement(suite, "testcase", classname=f"{model}.{row.name}", name=case.name)
+            test = xml.SubElement(suite, "testcase", classname=f"{model}.{runtime}", name=_plain(case.name))
             verdict = FAIL if row.verdict == FAIL and not row.results else cell.verdict
             if verdict == FAIL:
                 xml.SubElement(test, "failure", message=_plain(row.reason or cell.title))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sysconfig
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,8 +18,9 @@ BUILT = Path(__file__).resolve().parents[2] / "deploy" / "cpp" / "build" / "defa
 
 
 def find() -> Found:
-    """$TEMPORT_RUN, then the PATH, then the checkout's own build."""
-    program = os.environ.get("TEMPORT_RUN") or shutil.which(PROGRAM) or str(BUILT)
+    """$TEMPORT_RUN, then the PATH, then what temport-runtime installs beside this Python, then the checkout's build."""
+    beside = shutil.which(PROGRAM, path=sysconfig.get_path("scripts"))
+    program = os.environ.get("TEMPORT_RUN") or shutil.which(PROGRAM) or beside or str(BUILT)
     if not Path(program).is_file():
         return Found(missing=f"{PROGRAM} was not built; see deploy/cpp, or name it in $TEMPORT_RUN")
     library = onnxruntime_library()

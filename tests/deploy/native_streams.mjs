@@ -1,14 +1,10 @@
 // Two streams on one session of a native engine, frame about: each is what it is alone, and its saved state too.
 import { strict as assert } from 'node:assert';
-import { openBundle } from '../../deploy/js/lib/bundle.mjs';
-import { createSession } from '../../deploy/js/lib/session.mjs';
-import { Stream } from '../../deploy/js/lib/stream.mjs';
-import { readBundleFile } from '../../deploy/js/node/files.mjs';
-import { loadNative } from '../../deploy/js/lib/native.mjs';
-import { loadEngine } from '../../deploy/js/node/engine.mjs';
+import { Stream, createSession, openBundle } from '../../deploy/js/lib/index.mjs';
+import { fromDirectory, loadEngine } from '../../deploy/js/node/index.mjs';
 
-const bundle = await openBundle((name) => readBundleFile(process.argv[2], name));
-const { ort } = await loadNative(bundle, loadEngine);
+const bundle = await openBundle(fromDirectory(process.argv[2]));
+const { ort } = await loadEngine(bundle);
 const width = bundle.signature.inputs[0].shape[2], batches = [2, 1], FRAMES = 30;
 const frame = (s, t) => Float32Array.from({ length: batches[s] * width }, (_, i) => Math.sin(i + 7 * t + 31 * s));
 

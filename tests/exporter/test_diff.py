@@ -9,9 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from rich.console import Console
+from safetensors.torch import save_file
 from typer.testing import CliRunner
 
+from temport.exporter.bundle.directory import file_entries, open_bundle, seal
 from temport.exporter.cli import app
 from temport.exporter.difference import Difference, Side, differences, run_diff
 from temport.exporter.errors import UserError
@@ -96,6 +99,36 @@ def test_another_signature_fails(bundles: dict[str, Path], capsys: pytest.Captur
     assert "signature: input state_sequence: float32 [1, 9, 6] before, float32 [1, 12, 6] now" in said
 
 
+def test_weights_of_infinity_are_compared(bundles: dict[str, Path], tmp_path: Path) -> None:
+    """A mask may hold -inf in both; what moved beside it is told."""
+    sides = []
+    for name, value in (("one", 1.0), ("other", 1.5)):
+        made = Path(shutil.copytree(bundles["first"], tmp_path / name))
+        save_file({"mask": torch.tensor([-torch.inf, value])}, made / "weights.safetensors")
+        found = open_bundle(bundles["first"])
+        seal(made, found.manifest | {"files": file_entries(made)})
+        sides.append(Side(read_json(made / "report.json"), open_bundle(made)))
+    (moved,) = differences(*sides, 0.1)
+    assert moved.told == "1 of 1 tensors have other numbers, most of all mask: by 0.5"
+
+
+def test_a_signature_is_shown_whole(report: ParityReport) -> None:
+    """Whatever differs in an input can be read in the sentence."""
+    axis = {"name": "seq", "min": 1, "opt": 8, "max": 9}
+    spec = {"name": "x", "dtype": "int64", "shape": [axis], "values": None}
+
+    def said(**other: object) -> list[str]:
+        sides = [
+            replace(report, declaration=report.declaration | {"inputs": [s]}) for s in (spec, spec | other)
+        ]
+        return [d.told for d in told(*sides)]
+
+    assert said(shape=[axis | {"opt": 9}]) == ["input x: int64 [seq=1:8:9] before, int64 [seq=1:9:9] now"]
+    (line,) = said(values={"low": 0})
+    assert line == "input x: int64 [seq=1:8:9] before, int64 [seq=1:8:9], {'low': 0} now"
+    assert said() == []
+
+
 def test_verdicts_that_get_worse(report: ParityReport) -> None:
     failed = spoiled(report, 1e6)
     assert failed.verdict == FAIL
@@ -105,6 +138,8 @@ def test_verdicts_that_get_worse(report: ParityReport) -> None:
     assert better and not any(d.worse for d in better)
     (moved,) = told(report, spoiled(report, 2))
     assert moved.worse and moved.told.startswith("onnxruntime_cpu, worst share of a bound: ")
+    (exact,) = (d for d in told(spoiled(report, 0), report) if d.aspect == "verdicts")
+    assert exact.worse and "worst share of a bound: 0% before" in exact.told
     (row,) = report.runtimes
     absent = merge(
         report, [to_json(report)["runtimes"][0] | {"verdict": NOT_RUN, "reason": "gone", "results": []}]
@@ -147,16 +182,16 @@ def test_wrong_words_are_one_sentence(words: list[str], said: str, bundles: dict
 
 def test_junit_has_a_test_per_case(report: ParityReport) -> None:
     rows = to_json(report)["runtimes"]
-    absent = {**rows[0], "name": "other", "verdict": NOT_RUN, "reason": "a \x1b sign", "results": []}
+    absent = {**rows[0], "name": "o\x00ther", "verdict": NOT_RUN, "reason": "a \x1b sign", "results": []}
     for found, failures in ((report, 0), (spoiled(report, 1e6), len(report.cases))):
         document = xml.fromstring(junit(merge(found, [absent])).encode())
         suites = {suite.get("name"): suite for suite in document}
-        assert list(suites) == ["onnxruntime_cpu", "other", "gate"]
+        assert list(suites) == ["onnxruntime_cpu", "o\\x00ther", "gate"]
         own = suites["onnxruntime_cpu"]
         assert [case.get("name") for case in own] == [case.name for case in report.cases]
         assert own.get("failures") == str(failures) == str(len(own.findall("*/failure")))
-        assert suites["other"].get("skipped") == own.get("tests")
-        assert suites["other"].find("*/skipped").get("message") == "a \\x1b sign"  # type: ignore[union-attr]
+        assert suites["o\\x00ther"].get("skipped") == own.get("tests")
+        assert suites["o\\x00ther"].find("*/skipped").get("message") == "a \\x1b sign"  # type: ignore[union-attr]
         assert suites["gate"].get("failures") == ("1" if failures else "0")
 
 
@@ -192,7 +227,6 @@ def test_the_report_command_writes_both(
 
 
 def test_a_bundle_gets_an_engine_without_its_sources(bundles: dict[str, Path], tmp_path: Path) -> None:
-    from temport.exporter.bundle.directory import open_bundle
     from temport.exporter.compile_bundle import run_compile
     from temport.exporter.compilers.contract import CompileOptions
 

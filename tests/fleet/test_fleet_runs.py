@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +20,7 @@ from temport.exporter.cli import app
 from temport.exporter.errors import UserError
 from temport.exporter.fleet.attempt import carry_out
 from temport.exporter.fleet.executors import Processes
-from temport.exporter.fleet.index import changed, page_of
+from temport.exporter.fleet.index import changed, collect, page_of
 from temport.exporter.fleet.job import DONE, Job, Limits, Outcome
 from temport.exporter.fleet.plan import read_fleet
 from temport.exporter.fleet.store import Store
@@ -79,6 +82,35 @@ def test_poison_is_contained(tmp_path: Path) -> None:
     assert "MemoryError" in found["eat"].told and "cannot be made" in found["raise-"].told
     store = Store(fleet.store)
     assert len(store.done()) == 1 and len(store.failed()) == 4
+
+
+def test_what_a_job_started_ends_with_it(tmp_path: Path) -> None:
+    (job,) = read_fleet(poisoned(tmp_path, "leave")).jobs
+    assert carry_out(job, str(tmp_path / "store"), Limits(300)).result == "pass"
+    assert not running(int((tmp_path / "left").read_text()))
+
+
+def test_a_job_ends_with_the_run_that_is_killed(tmp_path: Path) -> None:
+    path = poisoned(tmp_path, "hang")
+    run = subprocess.Popen([sys.executable, "-m", "temport", "fleet", "run", path])
+    began = tmp_path / "began"
+    wait_for(began.exists)
+    run.kill()
+    run.wait()
+    wait_for(lambda: not running(int(began.read_text())))
+
+
+def running(pid: int) -> bool:
+    """Whether a process is there and no zombie."""
+    stat = Path(f"/proc/{pid}/stat")
+    return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] not in "ZX"
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    until = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.1)
 
 
 def test_an_interrupted_run_goes_on(tmp_path: Path) -> None:
@@ -144,11 +176,13 @@ def test_a_store_keeps_results(store: Store, tmp_path: Path) -> None:
     store.keep(result("aa"), folder)
     store.keep(result("bb", result="timeout"), folder)
     assert (store.done(), store.failed(), store.attempts("aa")) == ({"aa"}, {"bb"}, 2)
-    assert store.outcome("aa") == result("aa") and store.outcomes(["aa", "cc"]) == [result("aa")]
+    kept = store.outcome("aa")
+    assert kept is not None and kept == result("aa", place=kept.place)
+    assert store.outcomes(["aa", "cc"]) == [kept] and store.outcomes([]) == []
     assert [o.result for o in store.failures(["bb"])] == ["timeout"]
-    store.fetch("aa", tmp_path / "back")
+    store.fetch(kept, tmp_path / "back")
     assert (tmp_path / "back/bundle/engine/source.cc").read_bytes() == b"source"
-    store.fetch_one("aa", "bundle/model.onnx", tmp_path / "model")
+    store.fetch_one(kept, "bundle/model.onnx", tmp_path / "model")
     assert (tmp_path / "model").read_bytes() == b"model"
 
 
@@ -161,9 +195,42 @@ def test_a_record_cut_short_is_none(tmp_path: Path) -> None:
     assert store.outcome("aa") is None
 
 
-def test_a_store_that_cannot_be_opened_is_one_sentence() -> None:
-    with pytest.raises(UserError, match="the store nowhere://x cannot be opened"):
-        Store("nowhere://x")
+def files_of(folder: Path, text: str) -> Path:
+    """A bundle with the digest `text`, as a job writes it."""
+    (folder / "bundle").mkdir(parents=True)
+    (folder / "bundle" / "manifest.sha256").write_text(f"{text}  manifest.json\n")
+    (folder / "bundle" / "report.html").write_text(text)
+    return folder
+
+
+def test_two_workers_at_one_job_mix_no_files(tmp_path: Path) -> None:
+    """Whichever record stands, its files are those of one attempt."""
+    store = Store(str(tmp_path / "store"))
+    store.keep(result("aa", digest="first"), files_of(tmp_path / "first", "first"))
+    before = store.outcome("aa")
+    store.keep(result("aa", digest="second"), files_of(tmp_path / "second", "second"))
+    after = store.outcome("aa")
+    assert before and after and (before.digest, after.digest) == ("first", "second")
+    for done in (before, after):
+        store.fetch(done, tmp_path / "back" / done.digest)
+        texts = [p.read_text() for p in (tmp_path / "back" / done.digest / "bundle").iterdir()]
+        assert len(texts) == 2 and all(text.startswith(done.digest) for text in texts)
+
+
+def test_a_page_brings_the_bundle_that_it_shows(tmp_path: Path) -> None:
+    """Another one of that name, of an earlier collection, goes."""
+    store = Store(str(tmp_path / "a[b]c" / "store"))  # a pattern to fsspec's `cat`
+    for key in ("aa", "bb"):
+        store.keep(result(key, digest=key), files_of(tmp_path / key, key))
+        collect([Job("one", key, {})], store, tmp_path / "page", bundles=True)
+        assert (tmp_path / "page" / "bundles" / "one" / "report.html").read_text() == key
+    assert [path.name for path in (tmp_path / "page" / "bundles").iterdir()] == ["one"]
+
+
+@pytest.mark.parametrize("address", ["nowhere://x", "http://127.0.0.1:1/x"])
+def test_a_store_that_cannot_be_opened_is_one_sentence(address: str) -> None:
+    with pytest.raises(UserError, match=f"the store {address} cannot be opened"):
+        Store(address)
 
 
 def row(name: str, **more: object) -> dict[str, object]:
@@ -172,6 +239,7 @@ def row(name: str, **more: object) -> dict[str, object]:
 
 def test_what_changed_is_told() -> None:
     assert changed([row("x")], [row("x", worst={"a": 0.51, "b": 0.2}, bytes=1001)]) == []
+    assert changed([row("x", worst={"a": 0.0})], [row("x")]) == ["x: a at 0% of its bound before, 50% now"]
     assert changed(
         [row("x"), row("y")], [row("x", result="disagrees", worst={"a": 2.0}, bytes=2000), row("z")]
     ) == [

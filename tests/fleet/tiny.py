@@ -12,6 +12,8 @@ runtime = "onnxruntime_cpu"
 
 POISON = """
 import os
+import pathlib
+import subprocess
 import time
 
 from torch import nn
@@ -22,6 +24,9 @@ def crash():
 
 
 def hang():
+    part = pathlib.Path(__file__).with_name("began.part")
+    part.write_text(str(os.getpid()))
+    part.rename(part.with_suffix(""))
     time.sleep(3600)
 
 
@@ -34,6 +39,13 @@ def eat():
 
 def raise_():
     raise RuntimeError("a module that cannot be made")
+
+
+def leave():
+    # its package leaves a process behind
+    made = subprocess.Popen(["sleep", "600"])
+    pathlib.Path(__file__).with_name("left").write_text(str(made.pid))
+    return good()
 
 
 def good():

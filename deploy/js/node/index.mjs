@@ -1,10 +1,10 @@
 // What only node has: a bundle's files on disk, and its native engine.
-import { loadNative as load } from '../lib/native.mjs';
-import { loadEngine } from './engine.mjs';
+import { loadNative } from '../lib/native.mjs';
+import { loadEngine as ofThisProcessor } from './engine.mjs';
 import { expectedOf, readBundleFile } from './files.mjs';
 
-/** The bundle's native engine in the form of ONNX Runtime; its `ort` goes where that of onnxruntime-node does. */
-export const loadNative = (bundle) => load(bundle, loadEngine);
+/** The bundle's native engine in the place of ONNX Runtime: {ort, version, path}, `ort` for `createSession` and `Stream`. */
+export const loadEngine = (bundle) => loadNative(bundle, ofThisProcessor);
 
 /** Reads a bundle's files in `directory`, for `openBundle`. */
 export const fromDirectory = (directory) => (name) => readBundleFile(directory, name);

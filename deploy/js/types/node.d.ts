@@ -6,15 +6,20 @@ export function fromDirectory(directory: string): Read;
 /** The names of all files in `directory`, for `openBundle`'s `names`. */
 export function namesIn(directory: string): Promise<string[]>;
 
-/**
- * The bundle's native engine, for `createSession` and `Stream` in place of ONNX Runtime. `recorded`: SHA-256 of its outputs
- * by recorded case. Needs the package koffi, but for an engine in WebAssembly. Rejects where there is none for this
- * processor.
- */
-export function loadNative(bundle: Bundle): Promise<{
+export interface Engine {
+  /** In the place of ONNX Runtime, for `createSession` and `Stream`. */
   ort: Ort;
-  runtime: string;
+  runtime: 'native';
+  /** Of the temport that compiled it. */
   version: string;
+  /** What runs, in words. */
   path: string;
+  /** SHA-256 of the outputs that it gives, by recorded case. */
   recorded: Record<string, string>;
-}>;
+}
+
+/**
+ * The bundle's native engine, called by the package koffi, or by WebAssembly where it is compiled for that. Rejects where
+ * there is none for this processor.
+ */
+export function loadEngine(bundle: Bundle): Promise<Engine>;

@@ -1,0 +1,18 @@
+"""Templates of pages. Every string that goes into one is escaped, and a name that nobody gives is an error."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+
+def pages(folder: Path) -> Environment:
+    """The templates that lie in a folder."""
+    return Environment(
+        loader=FileSystemLoader(folder),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
