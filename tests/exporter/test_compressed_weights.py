@@ -186,8 +186,7 @@ def test_the_most_harmful_weights_get_more_bits() -> None:
         return sum(harm[name] * share[kind] for name, kind in kinds.items())
 
     kinds, alone = mixture(list(harm), "int4", 0.15, measure)
-    assert kinds == {"a": "fp16", "b": "int4", "c": "int4"} or measure(kinds) <= 0.15
-    assert kinds["a"] != "int4" and kinds["c"] == "int4" and alone == harm
+    assert kinds == {"a": "int8", "b": "int8", "c": "int4"} and alone == harm
     assert mixture(list(harm), "int4", 2.0, measure) == (dict.fromkeys(harm, "int4"), {})
     with pytest.raises(
         UserError, match="no mixture reaches --max-loss 1e-09; the best one loses 1e-05: 1 weight"
