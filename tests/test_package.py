@@ -58,9 +58,10 @@ def test_the_face() -> None:
         temport.expert  # noqa: B018  the attribute is what is tested
 
 
-def test_a_users_own_names_change_nothing(bundle: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("first", [0, pytest.param(1, marks=pytest.mark.thorough)])
+def test_a_users_own_names_change_nothing(bundle: Path, tmp_path: Path, first: int) -> None:
     """Modules and packages by turns."""
-    for i, name in enumerate(USERS_OWN):
+    for i, name in enumerate(USERS_OWN, first):
         file = tmp_path / name / "__init__.py" if i % 2 else tmp_path / f"{name}.py"
         file.parent.mkdir(exist_ok=True)
         file.write_text("MINE = 1\n")

@@ -149,15 +149,22 @@ def test_a_declaration_of_an_earlier_version_opens(name: str) -> None:
     ],
     ids=lambda value: "-".join(map(str, value)) if not isinstance(value, str) else value,
 )
+@pytest.mark.parametrize(
+    "runtimes",
+    [
+        pytest.param(("onnx_reference", "onnxruntime_cpu", "openvino"), id="of this process"),
+        pytest.param((), id="every one", marks=pytest.mark.thorough),
+    ],
+)
 def test_options_that_no_small_model_has(
-    name: str, settings: list[str], asked: dict[str, Any], tmp_path: Path
+    name: str, settings: list[str], asked: dict[str, Any], runtimes: tuple[str, ...], tmp_path: Path
 ) -> None:
-    """From `--set` to a report; what the runtimes that are programs make of an operator, tests/deploy says."""
+    """From `--set` to a report."""
     small = SMALL[name]
     done = export(
         small.arch.name,
         settings=(*as_settings(small.options), *settings),
-        runtimes=("onnx_reference", "onnxruntime_cpu", "openvino"),
+        runtimes=runtimes,
         out=tmp_path / "b",
         **asked,
     )

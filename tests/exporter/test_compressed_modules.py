@@ -5,13 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import pytest
 import torch
 from torch import nn
 
 import temport
+from temport.exporter.compress.sums import sums
+from temport.exporter.declare.declaration import Declaration, TensorSpec
 from temport.exporter.errors import UserError
+from temport.exporter.runtimes.subject import Subject
 
 
 class Choice(nn.Module):
@@ -69,6 +73,26 @@ class Tied(nn.Module):
         x = torch.einsum("bsi,io->bso", self.table[ids], self.matrix)
         y, _ = self.gru(x)
         return (y @ (self.scale * 2)) @ self.table.t()
+
+
+class Products(nn.Module):
+    """Square weights, so that no shape tells the axis."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.right, self.left, self.turned = (nn.Parameter(torch.randn(32, 32)) for _ in range(3))
+        self.dense, self.conv = nn.Linear(32, 32), nn.Conv1d(32, 32, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.dense(self.left @ (x @ self.right) @ self.turned.t())
+        return self.conv(y.t()[None])
+
+
+def test_the_axis_that_a_layer_sums_over_is_found() -> None:
+    spec = TensorSpec("x", "float32", (32, 32))
+    subject = Subject(Declaration("module", {}, (spec,), ()), None, Products())
+    found = sums(subject, {"x": np.ones((32, 32), np.float32)})
+    assert found == {"right": 0, "left": 1, "turned": 1, "dense.weight": 1, "conv.weight": 1}
 
 
 def test_weights_of_a_users_own_module(tmp_path: Path) -> None:

@@ -207,8 +207,9 @@ def test_a_trace_without_tables_computes_its_positions() -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_layers_are_traced_whole(name: str, ops: dict[str, int]) -> None:
-    declaration, module = declared(name, "fixed")
+@pytest.mark.parametrize("form", ["fixed", pytest.param("open", marks=pytest.mark.thorough)])
+def test_layers_are_traced_whole(name: str, ops: dict[str, int], form: str) -> None:
+    declaration, module = declared(name, form)
     traced = build(module, declaration).op_counts["traced"]
     assert {op: traced.get(op, 0) for op in ops} == ops
 

@@ -41,8 +41,11 @@ def stream(model: ir.Model, batch: int, native: bool) -> list[list[np.ndarray]]:
 @pytest.mark.parametrize(
     ("name", "batch"),
     [
-        ("sliding_window", "1"),
-        *((name, "dynamic") for name in ("sliding_window", "mega-softmax", "lightning-elu1")),
+        pytest.param(
+            name, batch, marks=pytest.mark.thorough if batch == "1" and name != "sliding_window" else ()
+        )
+        for name in ("sliding_window", "mega-softmax", "lightning-elu1")
+        for batch in ("1", "dynamic")
     ],
 )
 def test_the_same_stream_without_reshapes(name: str, batch: str) -> None:

@@ -58,6 +58,7 @@ def run(session: Session, declaration: Declaration, **sizes: int) -> Array:
     ("name", "batch"),
     [
         *(pytest.param(n, "1:2:3", marks=() if n in FEW else pytest.mark.thorough) for n in SMALL),
+        pytest.param("mega-softmax", "1", marks=pytest.mark.thorough),
         ("dms-masked", "1"),
     ],
 )
@@ -143,8 +144,9 @@ def test_a_length_too_long_does_not_make_up_for_another_too_short(tmp_path: Path
                 run(session, declaration, rows=4, columns=3)
 
 
-def test_fixed_lengths_need_no_check(tmp_path: Path) -> None:
-    model = onnx.load(exported(tmp_path, "sliding_window", seq=str(LONGEST)).model_path)
+@pytest.mark.parametrize("name", ["sliding_window", pytest.param("mega-softmax", marks=pytest.mark.thorough)])
+def test_fixed_lengths_need_no_check(tmp_path: Path, name: str) -> None:
+    model = onnx.load(exported(tmp_path, name, seq=str(LONGEST)).model_path)
     assert not [
         node for node in model.graph.node if "<=" in node.name or node.op_type in ("Shape", "Min", "Max")
     ]

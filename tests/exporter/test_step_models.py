@@ -12,7 +12,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 import torch
-from streams import EVALUATORS, RUNTIMES, Exported, export, replay
+from streams import EVALUATORS, FAST, RUNTIMES, Exported, export, replay
 from typer.testing import CliRunner
 
 from temport.exporter.bundle.directory import open_bundle
@@ -23,6 +23,7 @@ from temport.exporter.declare.options import as_settings
 from temport.exporter.declare.streams import declare_stream, sequence_declaration
 from temport.exporter.graph.in_place import in_place_states
 from temport.exporter.graph.masks import computed_masks
+from temport.exporter.parity.cases import DISTRIBUTIONS
 from temport.exporter.parity.stream import initial_state
 from temport.exporter.parity.vectors import read_vectors
 from temport.exporter.recheck import run_parity_of_bundle
@@ -45,15 +46,21 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 
 def test_every_runtime_at_every_position(exported: Exported) -> None:
-    """More than four windows of frames, in each of five distributions; evaluators in Python take long, and get two."""
-    truths = exported.truths()
-    for runtimes, asked in ((RUNTIMES, truths), (EVALUATORS, truths[:2])):
-        report = exported.parity(runtimes, asked)
-        assert report.passed, report.reasons
-        passed = {row.name for row in report.runtimes if row.verdict == "pass"}
-        assert passed >= {"torch_float32", "onnxruntime_cpu", *EVALUATORS} & set(runtimes)
-        for case in report.cases:
-            assert case.shapes["frame"][1] > 4 * 7
+    """More than four windows of frames, in each distribution."""
+    report = exported.parity(RUNTIMES)
+    assert report.passed, report.reasons
+    assert {row.name for row in report.runtimes if row.verdict == "pass"} >= set(FAST)
+    assert {case.kind for case in report.cases} == set(DISTRIBUTIONS)
+    for case in report.cases:
+        assert case.shapes["frame"][1] > 4 * 7
+
+
+@pytest.mark.parametrize("cases", [2, pytest.param(None, id="all", marks=pytest.mark.thorough)])
+def test_evaluators_at_every_position(exported: Exported, cases: int | None) -> None:
+    """They are written in Python and take long: two distributions, and all of them in the tier `thorough`."""
+    report = exported.parity(EVALUATORS, exported.truths()[:cases])
+    assert report.passed, report.reasons
+    assert {row.name for row in report.runtimes if row.verdict == "pass"} >= set(EVALUATORS)
 
 
 def test_a_window_of_one_frame(tmp_path: Path) -> None:

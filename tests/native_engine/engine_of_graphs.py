@@ -163,10 +163,14 @@ def declared(model: onnx.ModelProto, axes: Mapping[str, Axis]) -> Declaration:
     return Declaration("onnx", {}, (every, *inputs), outputs, opset=OPSET)
 
 
-class Small:
-    """A model as an engine that was compiled in `directory`; `level` is the compiler's optimisation.
+QUICK, AS_USERS = "clang++ -O0", "g++ -O1"
+"""Compilers, with their optimisation: the second is nearer to what an engine is made by, and of the tier `thorough`."""
 
-    Clang without any takes a fifth of the time of GCC; engines as users have them are those of test_same_bits.
+
+class Small:
+    """A model as an engine that was compiled in `directory` by `compiler`, with its optimisation.
+
+    Clang without any takes a fifth of the time of GCC.
     """
 
     def __init__(
@@ -174,7 +178,7 @@ class Small:
         model: onnx.ModelProto,
         directory: Path,
         axes: Mapping[str, Axis] = AXES,
-        level: str = "-O0",
+        compiler: str = QUICK,
         isa: str | None = None,
         streaming: bool = False,
     ) -> None:
@@ -185,11 +189,12 @@ class Small:
         whole.graph.input.insert(0, helper.make_tensor_value_info(first.name, TensorProto.BOOL, list(axes)))
         directory.mkdir(parents=True, exist_ok=True)
         onnx.save(whole, directory / "model.onnx")
-        compiler = directory / "compiler"  # the last level is the one that counts
-        compiler.write_text(f'#!/bin/sh\nexec {need("clang++")} "$@" {level}\n')
-        compiler.chmod(compiler.stat().st_mode | stat.S_IXUSR)
+        name, level = compiler.split()
+        script = directory / "compiler"  # the last level is the one that counts
+        script.write_text(f'#!/bin/sh\nexec {need(name)} "$@" {level}\n')
+        script.chmod(script.stat().st_mode | stat.S_IXUSR)
         report = build_native(
-            directory, "small", declaration, NativeOptions(cc=str(compiler), engine_isa=isa or quick_isa())
+            directory, "small", declaration, NativeOptions(cc=str(script), engine_isa=isa or quick_isa())
         )
         library = (directory / report.file).read_bytes()
         self._instance = engine.Engine(report.to_json(), library).instance()
@@ -209,11 +214,11 @@ def quick_isa() -> str:
 class Cases:
     """Cases in one engine."""
 
-    def __init__(self, cases: Sequence[Case], directory: Path, isa: str | None = None) -> None:
+    def __init__(self, cases: Sequence[Case], directory: Path, compiler: str = QUICK) -> None:
         self.cases = list(cases)
         self._models = [model_of(each, f"c{i}_") for i, each in enumerate(self.cases)]
         self._names = [[value.name for value in model.graph.input] for model in self._models]
-        self._engine = Small(merged(self._models), directory, isa=isa)
+        self._engine = Small(merged(self._models), directory, compiler=compiler)
 
     @functools.cached_property
     def _truths(self) -> list[Callable[..., Any]]:

@@ -32,7 +32,17 @@ from tests.native_engine import (
     reduction_cases,
     window_cases,
 )
-from tests.native_engine.engine_of_graphs import AXES, OPSET, SIZES, Cases, case, declared, model_of
+from tests.native_engine.engine_of_graphs import (
+    AS_USERS,
+    AXES,
+    OPSET,
+    QUICK,
+    SIZES,
+    Cases,
+    case,
+    declared,
+    model_of,
+)
 from tests.native_engine.movement_cases import ints
 
 GROUPS = {
@@ -55,9 +65,17 @@ COVERED = (
 """The files whose forms have their cases here."""
 
 
-@pytest.fixture(scope="module", params=GROUPS)
+@pytest.fixture(
+    scope="module",
+    params=[
+        *((group, QUICK) for group in GROUPS),
+        *(pytest.param((group, AS_USERS), marks=pytest.mark.thorough) for group in GROUPS),
+    ],
+    ids=lambda param: ", by ".join(param),
+)
 def cases(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Cases:
-    return Cases(GROUPS[request.param], tmp_path_factory.mktemp(request.param))
+    group, compiler = request.param
+    return Cases(GROUPS[group], tmp_path_factory.mktemp(group), compiler)
 
 
 @pytest.mark.parametrize("sizes", SIZES, ids=str)

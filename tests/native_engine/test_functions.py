@@ -72,7 +72,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Small:
     nodes.append(helper.make_node("Pow", ["x", "y"], ["Pow"]))
     graph = helper.make_graph(nodes, "functions", kind[:2], kind[2:])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=10)
-    return Small(model, tmp_path_factory.mktemp("functions"), points, "-O2")
+    return Small(model, tmp_path_factory.mktemp("functions"), points, "clang++ -O2")
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ from temport.exporter.build import save
 from temport.exporter.declare.declaration import AFTER, BEFORE, Axis
 from temport.exporter.graph.retyped import retyped
 from tests.exporter.streams import SEQ, Exported, export, replay
-from tests.native_engine.engine_of_graphs import Small, merged
+from tests.native_engine.engine_of_graphs import AS_USERS, QUICK, Small, merged
 from tests.small_models import SMALL
 from tests.traces import build
 
@@ -43,8 +43,9 @@ OPEN = {name: f"{axis.min}:{axis.opt}:{axis.max}" for name, axis in AXES.items()
 CLOSED = {"batch": "2", "seq": "41", "memory": "23"}
 ALIKE = {"attention", "dms-causal", "hybrid_mlp", "lightning-unnormalised", "mega-l1"}
 """Small models that have the layers of others, or operators between them that test_forms has."""
+OPENED = {f"{name}, open": (name, OPEN) for name in SMALL}
 WINDOWS = {
-    **{f"{name}, open": (name, OPEN) for name in SMALL if name not in ALIKE},
+    **{name: asked for name, asked in OPENED.items() if asked[0] not in ALIKE},
     **{f"{name}, closed": (name, CLOSED) for name in ("sliding_window", "lightning-elu1")},
 }
 STREAMS = ("sliding_window", "mega-laplace", "lightning-elu1")
@@ -107,9 +108,9 @@ def half_declared() -> onnx.ModelProto:
 class Together:
     """Models as one engine; the names of model n have `m<n>_` before them."""
 
-    def __init__(self, models: list[onnx.ModelProto], directory: Path) -> None:
+    def __init__(self, models: list[onnx.ModelProto], directory: Path, compiler: str) -> None:
         whole = merged([renamed(model, f"m{n}_") for n, model in enumerate(models)])
-        self._instance = Small(whole, directory, AXES, streaming=True)._instance
+        self._instance = Small(whole, directory, AXES, compiler, streaming=True)._instance
 
     def reset(self) -> None:
         self._instance._memory[:] = 255
@@ -184,9 +185,16 @@ def masked_otherwise(name: str, change: str) -> onnx.ModelProto:
     return model
 
 
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> All:
-    windows = {name: window(arch, tuple(axes.items())) for name, (arch, axes) in WINDOWS.items()}
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param((WINDOWS, QUICK), id="those unlike others"),
+        pytest.param((OPENED | WINDOWS, AS_USERS), id="all", marks=pytest.mark.thorough),
+    ],
+)
+def models(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> All:
+    asked, compiler = request.param
+    windows = {name: window(arch, tuple(axes.items())) for name, (arch, axes) in asked.items()}
     streams = {name: export(name, tmp_path_factory.mktemp(name), batch=OPEN["batch"]) for name in STREAMS}
     plain = window("sliding_window", tuple(CLOSED.items()), ops="standard", precision="float16")
     others = {
@@ -197,7 +205,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> All:
     }
     protos = [each.model for each in windows.values()]
     protos += [onnx.load(each.path) for each in streams.values()]
-    engine = Together([*protos, *others.values()], tmp_path_factory.mktemp("together"))
+    engine = Together([*protos, *others.values()], tmp_path_factory.mktemp("together"), compiler)
     return All(windows, streams, others, engine)
 
 

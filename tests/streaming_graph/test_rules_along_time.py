@@ -174,6 +174,17 @@ CAUSAL = {
         '{y = temport.BlockLinearAttention <num_heads = 2, block_size = 3, feature_map = "elu1"> (x0, x1, x2)}',
         {},
     ),
+    **{
+        f"{what} behind a difference": (
+            "f (float[batch, seq, 12] x) => (float[batch, less, 4] y) {a = Slice (x, one, end, one) "
+            f"b = Slice (x, zero, minus, one) d = Sub (a, b) y = temport.{node} (d)}}",
+            {"end": END, **ONE},
+        )
+        for what, node in {
+            "attention in a window": "OnlineSoftmaxAttention <num_heads = 2, causal = 1, window = 5>",
+            "attention in blocks": 'BlockLinearAttention <num_heads = 2, block_size = 3, feature_map = "elu1">',
+        }.items()
+    },
     "batch normalisation": (
         C + "{u = BatchNormalization (x, w, b, m, v) y = CumSum (u, k)}",
         {"w": weight(4), "b": weight(4), "m": weight(4), "v": abs(weight(4)), "k": np.array(2, np.int64)},
@@ -197,6 +208,12 @@ def test_a_stream_gives_what_the_sequence_gives(name: str) -> None:
 
 REFUSED = {
     "a convolution that is centred": (C + "{y = Conv <pads = [1, 1]> (x, w)}", KERNEL, "Conv", 1),
+    "a convolution with a stride": (
+        "f (float[batch, 4, seq] x) => (float[batch, 4, half] y) {y = Conv <pads = [2, 0], strides = [2]> (x, w)}",
+        KERNEL,
+        "gives one frame for every 2",
+        None,
+    ),
     "an LSTM that runs backwards": (
         X + "(float[seq, 1, batch, 4] y) {t = Transpose <perm = [1, 0, 2]> (x) "
         'y = LSTM <hidden_size = 4, direction = "reverse"> (t, w, r, b)}',

@@ -173,7 +173,11 @@ def test_integers_of_a_launch_are_not_cut() -> None:
 
 
 @pytest.mark.skipif(nvcc() is None, reason="no nvcc on this machine")
-@pytest.mark.parametrize("kernel", every_kernel()[::9], ids=lambda k: k.macros[0])
+@pytest.mark.parametrize(
+    "kernel",
+    [pytest.param(k, marks=pytest.mark.thorough if i % 9 else ()) for i, k in enumerate(every_kernel())],
+    ids=lambda k: k.macros[0],
+)
 def test_ptx(kernel: aot_kernels.AotKernel, tmp_path: Path) -> None:
     """nvcc checks the shared memory against the tile; the assembler takes the text for old and new devices."""
     text = kernel.ptx()

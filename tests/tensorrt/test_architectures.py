@@ -47,7 +47,15 @@ STATIC, DYNAMIC = ("1", "20"), ("1:2:8", "3:20:40")
 
 @pytest.mark.parametrize(
     ("arch", "batch", "seq"),
-    [(arch, *STATIC) for arch in ("sliding_window", "dms")] + [(arch, *DYNAMIC) for arch in SETTINGS],
+    [
+        pytest.param(
+            arch,
+            *sizes,
+            marks=pytest.mark.thorough if sizes == STATIC and arch not in ("sliding_window", "dms") else (),
+        )
+        for arch in SETTINGS
+        for sizes in (STATIC, DYNAMIC)
+    ],
 )
 def test_exported_float32_model_becomes_an_engine(arch: str, batch: str, seq: str, tmp_path: Path) -> None:
     declaration, module, _ = declare(arch, SETTINGS[arch], batch=batch, seq=seq)

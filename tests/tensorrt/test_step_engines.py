@@ -17,7 +17,14 @@ from tests.traces import build
 
 @pytest.mark.parametrize(
     ("arch", "batch"),
-    [("sliding_window", "1"), *((name, "1:2:8") for name in SETTINGS if name != "dms")],
+    [
+        pytest.param(
+            name, batch, marks=pytest.mark.thorough if batch == "1" and name != "sliding_window" else ()
+        )
+        for name in SETTINGS
+        if name != "dms"
+        for batch in ("1", "1:2:8")
+    ],
 )
 def test_every_stream_becomes_an_engine(arch: str, batch: str, tmp_path: Path) -> None:
     declaration, module, _ = declare(arch, SETTINGS[arch], batch=batch, seq="20")
