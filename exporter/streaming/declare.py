@@ -92,7 +92,8 @@ def _notes(made: StepGraph, sequences: Declaration, horizon: int) -> tuple[str, 
     notes = [f"streaming is {'; '.join((exact, *limits))}"]
     begins = {spec.name: count for spec, count in zip(sequences.outputs, made.begins, strict=True) if count}
     notes += [
-        f"{name} is zero for the first {count} frames, which it waits for" for name, count in begins.items()
+        f"{name} is zero for the first {'frame' if count == 1 else f'{count} frames'}, which it waits for"
+        for name, count in begins.items()
     ]
     if made.late:
         notes.append(f"outputs come {made.late} frames late")

@@ -86,6 +86,30 @@ CAUSAL = {
         X + LAST + "{a = Gather <axis = 1> (x, i) b = Gather <axis = 1> (x, j) y = Sub (a, b)}",
         {"i": np.array(-1, np.int64), "j": np.array(0, np.int64)},
     ),
+    "the first frame taken from every frame": (
+        X + EVERY + "{a = Slice (x, zero, one, one) b = Sub (x, a) y = CumSum (b, k)}",
+        {"k": np.array(1, np.int64), **ONE},
+    ),
+    "a recurrence that begins with the first frame": (
+        X + LAST + "{t = Transpose <perm = [1, 0, 2]> (x) a = Slice (t, zero, one, zero) "
+        "u, v = RNN <hidden_size = 4> (t, w, r, , , a) y = Squeeze (v, zero)}",
+        {"w": weight(1, 4, 4), "r": weight(1, 4, 4)} | ONE,
+    ),
+    "a running sum and a zero in front of it": (
+        X + "(float[batch, more, 4] y) {a = CumSum (x, k) y = Pad (a, p)}",
+        {"k": np.array(1, np.int64), "p": integers(0, 1, 0, 0, 0, 0)},
+    ),
+    "pictures, batch and frames as one axis": (
+        "f (float[batch, seq, 2, 3, 3] x) => (float[batch, seq, 4] y) {a = Reshape (x, rows) b = Conv (a, w) "
+        "c = MaxPool <kernel_shape = [2, 2]> (b) s = Shape <start = 0, end = 2> (x) n = Concat <axis = 0> (s, four) "
+        "d = Reshape (c, n) y = CumSum (d, k)}",
+        {
+            "rows": integers(-1, 2, 3, 3),
+            "w": weight(4, 2, 2, 2),
+            "four": integers(4),
+            "k": np.array(1, np.int64),
+        },
+    ),
     "the last three frames": (
         X
         + LAST
@@ -228,6 +252,20 @@ REFUSED = {
         X + "(float[batch, half, 4] y) {y = Slice (x, zero, end, one, two)}",
         {"end": END, **ONE},
         "leaves out frames",
+        None,
+    ),
+    "a window of frames at every frame": (
+        X
+        + "(float[batch, seq, 3, 4] y) {p = Pad (x, two_front) s = Shape <start = 1, end = 2> (x) n = Squeeze (s) "
+        "r = Range (z, n, o) c = Unsqueeze (r, one) i = Add (c, ages) y = Gather <axis = 1> (p, i)}",
+        {
+            "two_front": integers(0, 2, 0, 0, 0, 0),
+            "z": np.array(0),
+            "o": np.array(1),
+            "ages": integers(0, 1, 2),
+            **ONE,
+        },
+        "as many places as there are frames",
         None,
     ),
     "the next frame beside this one": (
