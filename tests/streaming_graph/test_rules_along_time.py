@@ -193,6 +193,11 @@ CAUSAL = {
         "y = temport.OnlineSoftmaxAttention <num_heads = 4, kv_num_heads = 2> (q, k, v)}",
         {"end": END, **ONE},
     ),
+    "attention of every frame to a static input": (
+        "f (float[batch, seq, 4] x, float[batch, 6, 4] g) => (float[batch, seq, 4] y) "
+        "{a = temport.OnlineSoftmaxAttention <num_heads = 2> (x, g, g) y = CumSum (a, k)}",
+        {"k": np.array(1, np.int64)},
+    ),
     "attention in blocks": (
         "f (float[batch, seq, 12] x) => (float[batch, seq, 4] y) "
         '{y = temport.BlockLinearAttention <num_heads = 2, block_size = 3, feature_map = "elu1"> (x0, x1, x2)}',
