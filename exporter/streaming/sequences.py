@@ -87,7 +87,7 @@ _KNOWN: WeakKeyDictionary[nn.Module, tuple[Declaration, str, ir.Model, Traced]] 
 
 
 def _traced(module: nn.Module, declaration: Declaration) -> tuple[ir.Model, Traced]:
-    key = replace(declaration, outputs=(), without=declaration.without)
+    key = replace(declaration, outputs=())
     weights, source = fingerprint(module), own(module)
     known = _KNOWN.get(source)
     if known is None or known[:2] != (key, weights):
