@@ -7,18 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from temport.exporter.bench.options import Models, chosen_models
 from temport.exporter.bench.tables import Output
-from temport.exporter.errors import UserError
 
 if TYPE_CHECKING:
     from temport.exporter.bench.drift import Drift, DriftReport
 
 
 def bench_drift(
-    model: Annotated[
-        list[str] | None,
-        typer.Option(help="Only models whose name holds this text; repeatable. Default: all."),
-    ] = None,
+    model: Models = None,
     frames: Annotated[int, typer.Option(min=1000, help="Frames of every stream.")] = 1_000_000,
     out: Annotated[Path, typer.Option(help="Folder for bench-drift.json and bench-drift.svg.")] = Path(
         "bench-drift"
@@ -31,11 +28,7 @@ def bench_drift(
     from temport.exporter.bench.drift import run
     from temport.exporter.bench.stream_models import MODELS
 
-    chosen = [m for m in MODELS if not model or any(text in m.name for text in model)]
-    if not chosen:
-        raise UserError(
-            f"no model's name holds {', '.join(model or ())}; they are {'; '.join(m.name for m in MODELS)}"
-        )
+    chosen = chosen_models(MODELS, model)
     console = Output()
 
     def after(report: DriftReport, latest: Drift) -> None:

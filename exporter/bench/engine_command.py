@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from temport.exporter.bench.options import Contenders, Seconds
+from temport.exporter.bench.options import Contenders, Models, Seconds, chosen_models
 from temport.exporter.bench.tables import Output, table
-from temport.exporter.errors import UserError
 
 if TYPE_CHECKING:
     from temport.exporter.bench.contest import Row
@@ -17,10 +16,7 @@ if TYPE_CHECKING:
 
 
 def bench_engine(
-    model: Annotated[
-        list[str] | None,
-        typer.Option(help="Only models whose name holds this text; repeatable. Default: all."),
-    ] = None,
+    model: Models = None,
     contender: Contenders = None,
     seconds: Seconds = 0.5,
     out: Annotated[Path, typer.Option(help="Folder for bench-engine.json and bench-engine.svg.")] = Path(
@@ -32,11 +28,7 @@ def bench_engine(
     """
     from temport.exporter.bench.engine import MODELS, run
 
-    chosen = [m for m in MODELS if not model or any(text in m.name for text in model)]
-    if not chosen:
-        raise UserError(
-            f"no model's name holds {', '.join(model or ())}; they are {'; '.join(m.name for m in MODELS)}"
-        )
+    chosen = chosen_models(MODELS, model)
     console = Output()
 
     def after(report: EngineReport, latest: Result) -> None:

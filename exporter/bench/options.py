@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, Protocol, TypeVar
 
 import typer
 
@@ -12,6 +13,10 @@ from temport.exporter.errors import UserError
 Contenders = Annotated[
     list[str] | None,
     typer.Option("--contender", help="Only these beside ours; repeatable. Default: all."),
+]
+Models = Annotated[
+    list[str] | None,
+    typer.Option("--model", help="Only models whose name holds this text; repeatable. Default: all."),
 ]
 Threads = Annotated[str, typer.Option(help="Numbers of threads, with commas.")]
 
@@ -23,6 +28,24 @@ def _time(seconds: float) -> float:
 
 
 Seconds = Annotated[float, typer.Option(help="Seconds per contender and case.", callback=_time)]
+
+
+class _Named(Protocol):
+    @property
+    def name(self) -> str: ...
+
+
+Model = TypeVar("Model", bound=_Named)
+
+
+def chosen_models(models: Sequence[Model], asked: Sequence[str] | None) -> list[Model]:
+    """Those whose name holds one of the texts of `--model`; UserError where there is none."""
+    chosen = [m for m in models if not asked or any(text in m.name for text in asked)]
+    if not chosen:
+        raise UserError(
+            f"no model's name holds {', '.join(asked or ())}; they are {'; '.join(m.name for m in models)}"
+        )
+    return chosen
 
 
 def thread_counts(text: str) -> tuple[int, ...]:

@@ -7,19 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from temport.exporter.bench.options import Contenders, Seconds
+from temport.exporter.bench.options import Contenders, Models, Seconds, chosen_models
 from temport.exporter.bench.tables import Output, table
-from temport.exporter.errors import UserError
 
 if TYPE_CHECKING:
     from temport.exporter.bench.streams import Result, StreamsReport
 
 
 def bench_streams(
-    model: Annotated[
-        list[str] | None,
-        typer.Option(help="Only models whose name holds this text; repeatable. Default: all."),
-    ] = None,
+    model: Models = None,
     contender: Contenders = None,
     seconds: Seconds = 0.5,
     out: Annotated[
@@ -32,11 +28,7 @@ def bench_streams(
     from temport.exporter.bench.stream_models import MODELS
     from temport.exporter.bench.streams import run
 
-    chosen = [m for m in MODELS if not model or any(text in m.name for text in model)]
-    if not chosen:
-        raise UserError(
-            f"no model's name holds {', '.join(model or ())}; they are {'; '.join(m.name for m in MODELS)}"
-        )
+    chosen = chosen_models(MODELS, model)
     console = Output()
 
     def after(report: StreamsReport, latest: Result) -> None:

@@ -114,6 +114,8 @@ def _found(plain: PlainAttention, samples: Sequence[Sizes]) -> _Found | None:
         if dims_at(rows[0], longest)[1] <= block:
             return None
         for result in _results(plain.node, rows):
+            if any(dims_at(v, each)[:2] != dims_at(result, each)[:2] for v in rows for each in samples):
+                continue  # keys of something else than the frames
             part = Part(result, rows, double=True)
             for found in _fitting(part, rows, size, block, scale, longest):
                 if all(_same(part, found, rows, sizes) for sizes in (longest, *samples)):

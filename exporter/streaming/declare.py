@@ -86,16 +86,20 @@ def _notes(made: StepGraph, sequences: Declaration, horizon: int) -> tuple[str, 
     """What a user has to know of the stream."""
     limits = [f"after {count:,} frames {then}" for count, then in made.limits]
     if made.uses_horizon:
-        exact = f"exact for the first {horizon} frames; from then on with a window of {horizon} frames"
+        exact = f"exact for the first {_frames(horizon)}; from then on with a window of {_frames(horizon)}"
     else:
         exact = f"exact for {made.limits[0][0]:,} frames" if limits else "exact, however long"
     notes = [f"streaming is {'; '.join((exact, *limits))}"]
     begins = {spec.name: count for spec, count in zip(sequences.outputs, made.begins, strict=True) if count}
     notes += [
-        f"{name} is zero for the first {count} frames, which it waits for" for name, count in begins.items()
+        f"{name} is zero for the first {_frames(count)}, which it waits for" for name, count in begins.items()
     ]
     if made.late:
-        notes.append(f"outputs come {made.late} frames late")
+        notes.append(f"outputs come {_frames(made.late)} late")
     static = [spec.name for spec in sequences.inputs if not any(map(_is_time, spec.shape))]
     notes += [f"{name} is a static input: it may change, and acts from that frame on" for name in static]
     return tuple(notes)
+
+
+def _frames(count: int) -> str:
+    return f"{count} frame{'s' * (count != 1)}"

@@ -9,8 +9,8 @@ import onnx_ir as ir
 
 from temport.exporter.streaming.positions import in_frame
 from temport.exporter.streaming.shapes import Size, along_time, times_batch
-from temport.exporter.streaming.status import Fixed, Last, OfSizes, Status, Timed
-from temport.exporter.streaming.step import Step, joined_late
+from temport.exporter.streaming.status import Last, OfSizes, Status, Timed
+from temport.exporter.streaming.step import Step, changes, joined_last, joined_late
 
 
 def join(step: Step, node: ir.Node, rank: int, values: Sequence[ir.Value | None] | None = None) -> Status:
@@ -25,18 +25,19 @@ def join(step: Step, node: ir.Node, rank: int, values: Sequence[ir.Value | None]
             step.refuse(node, "joins the last frame with every position")
         if by_position:
             return Timed(rank - len(by_position[0].shape or ()) + (_frames(by_position[0]) or 0))
-        return Last(max(s.begins for s in last), late=joined_late(last)) if last else Fixed()
+        return joined_last(last)
     axes = {rank - len(v.shape or ()) + s.axis for v, s in timed.items()}
     if len(axes) > 1:
         step.refuse(node, "compares each frame with each other")
     lengths = {step.extra(node, v) for v in timed}
     if len(lengths) > 1:
         step.refuse(node, "joins sequences of different lengths")
+    delay = max([0, *(s.delay for s in timed.values())])
     return Timed(
         axes.pop(),
-        max([0, *(s.delay for s in timed.values())]),
+        delay,
         merged=any(s.merged for s in timed.values()),
-        newest=bool(last) or any(s.newest for s in timed.values()),
+        newest=any(changes(s, delay) for s in last) or any(s.newest for s in timed.values()),
         late=joined_late(list(statuses.values())),
     )
 

@@ -34,7 +34,9 @@ def linear(step: Step, node: ir.Node, value: ir.Value) -> list[tuple[int, int]]:
         return [(0, int(n)) for n in value.const_value.numpy().reshape(-1)]
     samples = lengths(step)
     found = [[int(n) for n in _at(step, node, value, frames).reshape(-1)] for frames in samples]
-    numbers = []
+    numbers: list[tuple[int, int]] = []
+    if len({len(each) for each in found}) > 1:
+        step.refuse(node, "takes as many places as there are frames")
     for each in zip(*found, strict=True):
         slope = 0 if len(samples) == 1 else (each[-1] - each[0]) // (samples[-1] - samples[0])
         numbers.append((slope, each[0] - slope * samples[0]))

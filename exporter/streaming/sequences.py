@@ -87,7 +87,7 @@ _KNOWN: WeakKeyDictionary[nn.Module, tuple[Declaration, str, ir.Model, Traced]] 
 
 
 def _traced(module: nn.Module, declaration: Declaration) -> tuple[ir.Model, Traced]:
-    key = replace(declaration, outputs=(), without=declaration.without)
+    key = replace(declaration, outputs=())
     weights, source = fingerprint(module), own(module)
     known = _KNOWN.get(source)
     if known is None or known[:2] != (key, weights):
@@ -116,6 +116,11 @@ def _lengths(declaration: Declaration, module: nn.Module, usual: int) -> Axis:
             taken, longest = (middle, longest) if _takes(declaration, module, middle) else (taken, middle)
         longest = taken
     shortest = next(n for n in range(1, usual + 1) if n == usual or _takes(declaration, module, n))
+    if shortest == longest:
+        raise UserError(
+            f"the model takes sequences of exactly {usual} frames, and a stream has fewer at its beginning and more "
+            "later; let it take any number"
+        )
     return Axis(TIME, shortest, usual, longest)
 
 

@@ -136,12 +136,13 @@ def in_front(step: Step, here: ir.Value, delay: int, count: int, name: str) -> i
         f"{name}/first",
         dtype=ir.DataType.BOOL,
     )
-    rank = len(here.shape)
-    place = _batch_place(step, list(here.shape))
-    if rank == 2 and place == 0:
-        return first
-    dims = [step.batch if i == place else 1 for i in range(rank)]
-    return reshaped(step, first, dims, f"{name}/first/axes")
+    return beside(step, first, list(here.shape), f"{name}/first/axes")
+
+
+def beside(step: Step, value: ir.Value, dims: Sequence[Size], name: str) -> ir.Value:
+    """`[batch, 1]`, one number for each stream, for a value of these sizes to broadcast with."""
+    place = _batch_place(step, dims)
+    return reshaped(step, value, [step.batch if i == place else 1 for i in range(len(dims))], name)
 
 
 def reshaped(step: Step, value: ir.Value, dims: Sequence[Size], name: str) -> ir.Value:

@@ -261,6 +261,19 @@ def joined_late(statuses: Sequence[Status]) -> Late | None:
     return max(timed, key=lambda s: s.delay).late if timed else None
 
 
+def joined_last(statuses: Sequence[Status]) -> Status:
+    """Of what is made of values without an axis of frames."""
+    lasts = [s for s in statuses if isinstance(s, Last)]
+    if not lasts:
+        return Fixed()
+    return Last(max(s.begins for s in lasts), all(s.kept for s in lasts), joined_late(lasts))
+
+
+def changes(status: Status, delay: int) -> bool:
+    """Whether an entry that is held with `delay` becomes another with the frames that come, beside this value."""
+    return isinstance(status, Last) and not (status.kept and status.begins <= delay)
+
+
 def frames_axis(value: ir.Value) -> int | None:
     """The one axis of a value that moves with the number of frames."""
     axes = [] if value.shape is None else axes_of_time(list(value.shape))

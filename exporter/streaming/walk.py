@@ -15,7 +15,7 @@ from temport.exporter.streaming.rules import rule_of
 from temport.exporter.streaming.shapes import TIME, number
 from temport.exporter.streaming.states import in_front
 from temport.exporter.streaming.status import Fixed, Last, OfSizes, Timed
-from temport.exporter.streaming.step import Step, joined_late
+from temport.exporter.streaming.step import Step, joined_last
 from temport.exporter.trace.clean import clean
 from temport.exporter.trace.fold_constants import fold_constants
 
@@ -120,9 +120,7 @@ def _visit(step: Step, node: ir.Node) -> None:
     elif any(isinstance(s, Timed | OfSizes) for s in given):
         rule_of(node)(step, node)
     else:
-        lasts = [s for s in given if isinstance(s, Last)]
-        status = Last(max(s.begins for s in lasts), late=joined_late(lasts)) if lasts else Fixed()
-        step.copy(node, [None if v is None else step.raw(v) for v in node.inputs], status)
+        step.copy(node, [None if v is None else step.raw(v) for v in node.inputs], joined_last(given))
 
 
 def _outputs(
@@ -138,9 +136,9 @@ def _outputs(
         if isinstance(status, Timed):
             maker = value.producer()
             assert maker is not None
-            wanted = late - step.extra(maker, value)
-            here = step.held(value, max(wanted, status.delay))
-            begins.append(max(wanted, 0))
+            # of more entries than frames come the first ones: entry t for frame t
+            begins.append(max(late - step.extra(maker, value), 0))
+            here = step.held(value, begins[-1])
             dims = [d for i, d in enumerate(here.shape or ()) if i != status.axis]
             here = step.add("Squeeze", [here, step.integers(status.axis)], dims, f"{spec.name}/frame")
         else:

@@ -115,7 +115,7 @@ def test_stage_bench_sees_every_stage() -> None:
 
 
 def test_kernels_on_three_threads_under_a_sanitizer() -> None:
-    """ThreadSanitizer, and what of UndefinedBehaviorSanitizer the other build leaves out: offsets from null pointers."""
+    """ThreadSanitizer, and what the other build leaves out of undefined behaviour: offsets from null pointers."""
     program = build("tsan", ROOT / "build" / "native" / "tsan")
     result = subprocess.run([program, "60", "1"], capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr

@@ -161,3 +161,20 @@ def test_every_spelling_has_the_numbers_of_torch(ops: str) -> None:
     for name, truth in zip((*RIGHT, *WRONG), expected, strict=True):
         scale = float(truth.abs().max())
         np.testing.assert_allclose(got[f"{name}_"], truth.numpy(), rtol=0, atol=1e-6 * scale, err_msg=name)
+
+
+class Cross(nn.Module):
+    """Frames that attend to a few rows of a memory."""
+
+    def forward(self, frames: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        q, k, v = (x.unflatten(2, (HEADS, SIZE)).transpose(1, 2) for x in (frames, keys, values))
+        return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+
+
+def test_attention_to_a_memory_is_none() -> None:
+    batch, seq = Axis("batch", 1, 2, 3), Axis("seq", 1, LENGTH, 2 * LENGTH)
+    frames, output = (TensorSpec(name, "float32", (batch, seq, WIDTH)) for name in ("frames", "output"))
+    memory = [TensorSpec(name, "float32", (batch, BLOCK, WIDTH)) for name in ("keys", "values")]
+    declared = Declaration("module", {}, (frames, *memory), (output,), module="a test's")
+    model = rewrite(trace(Cross().eval(), declared), declared).model
+    assert "BlockLinearAttention" not in {node.op_type for node in model.graph}

@@ -159,7 +159,7 @@ def test_a_file_from_elsewhere_streams(tmp_path: Path) -> None:
     assert exported.passed, exported.report.reasons
     told = open_bundle(exported.path).declaration
     assert told.sequences is not None and told.sequences.begins == (1,)
-    assert any("y is zero for the first 1 frame" in note for note in told.notes)
+    assert any("y is zero for the first 1 frame," in note for note in told.notes)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 from onnx.reference import ReferenceEvaluator
-from streaming_graph.step_of import differences, graph, integers
+from streaming_graph.step_of import differences, graph, integers, weight
 
 from temport.exporter.streaming.refusal import NotCausal
 from temport.exporter.streaming.walk import step_graph
@@ -53,6 +53,29 @@ CAUSAL = {
         X + LAST + "{m = ReduceMean (x, t) d = Sub (x, m) y = Gather <axis = 1> (d, i)}",
         TIME | {"i": np.array(-1, np.int64)},
     ),
+    **{
+        f"the {what} behind a convolution without padding": (
+            "f (float[batch, 4, seq] x) => " + LAST + f"{{u = Conv (x, w) y = Reduce{what} <keepdims = 0> (u, axis)}}",
+            {"w": weight(4, 4, 3), "axis": integers(2)},
+        )
+        for what in ("Mean", "Sum", "Max", "Prod")
+    },
+    **{
+        f"the {what} of frames with zeros in front": (
+            X + LAST + f"{{a = Pad (x, p) b = Exp (a) y = Reduce{what} <keepdims = 0> (b, t)}}",
+            TIME | {"p": integers(0, 2, 0, 0, 0, 0)},
+        )
+        for what in ("Mean", "Sum", "Min", "Prod")
+    },
+    "the mean of a static frame and all frames": (
+        "f (float[batch, seq, 4] x, float[batch, 1, 4] g) => (float[batch] y) "
+        "{a = Concat <axis = 1> (g, x) y = ReduceMean <keepdims = 0> (a, both)}",
+        TIME,
+    ),
+    "the smallest of the frames before the last two, behind zeros": (
+        X + LAST + "{a = Pad (x, p) b = Slice (a, none, minus, t) y = ReduceMin <keepdims = 0> (b, t)}",
+        TIME | {"p": integers(0, 3, 0, 0, 0, 0), "none": integers(0), "minus": integers(-2)},
+    ),
     "a pool of means": (C + "{y = AveragePool <kernel_shape = [3], pads = [2, 0], count_include_pad = 1> (x)}", {}),
     "a pool of the largest": (
         C + "{u = Pad (x, p) y = MaxPool <kernel_shape = [3]> (u)}",
@@ -79,6 +102,10 @@ def test_a_stream_gives_what_the_sequence_gives(name: str) -> None:
     worst = differences(model, declaration)
     # powers are read from float32
     assert all(error < (1e-5 if "powers" in name else 1e-9) for error in worst.values()), worst
+
+
+def test_a_mean_waits_for_its_first_entry() -> None:
+    assert step_graph(*graph(*CAUSAL["the Mean behind a convolution without padding"]), 40).begins == (2,)
 
 
 def test_a_sum_keeps_what_rounding_loses() -> None:

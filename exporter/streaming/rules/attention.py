@@ -14,7 +14,7 @@ from temport.exporter.graph.attention import Attention
 from temport.exporter.streaming.joining import settled
 from temport.exporter.streaming.shapes import number
 from temport.exporter.streaming.states import kept_until
-from temport.exporter.streaming.status import Last, Late, OfSizes, Timed
+from temport.exporter.streaming.status import Fixed, Last, Late, OfSizes, Status, Timed
 from temport.exporter.streaming.step import Step
 
 
@@ -29,6 +29,10 @@ def attention(step: Step, node: ir.Node) -> None:
         return
     query = step.status(seen.q)
     keys = [step.status(v) for v in values[1:]] or [query]
+    others = [v for v in node.inputs if v is not None and v is not seen.q]
+    if others and all(isinstance(step.status(v), Fixed) for v in others):
+        _to_static(step, node, seen, query)
+        return
     if not all(isinstance(s, Timed) for s in keys) or not isinstance(query, Timed | Last):
         step.refuse(node, "attends to something else than frames")
     if seen.key_mask is not None:
@@ -77,6 +81,14 @@ def attention(step: Step, node: ir.Node) -> None:
     if ahead:
         given = replace(given, late=Late(node, f"sees {ahead} frames that come after"))
     step.give(node.outputs[0], output, Last(delay) if one_query else given)
+
+
+def _to_static(step: Step, node: ir.Node, seen: Attention, query: Status) -> None:
+    """Keys and values that no frame changes: a query sees all of them."""
+    if not isinstance(query, Timed) or query.axis != 1 or seen.rule.causal or seen.rule.window:
+        step.refuse(node, "compares places of frames with those of a static input")
+    here = [None if v is None else step.held(v) for v in node.inputs]
+    step.copy(node, here, settled(query))
 
 
 def _packed(step: Step, node: ir.Node, seen: Attention, delay: int, ahead: int) -> ir.Value:

@@ -7,8 +7,8 @@ import onnx_ir as ir
 from temport.exporter.streaming.joining import sizes
 from temport.exporter.streaming.positions import in_frame
 from temport.exporter.streaming.shapes import axes_of_time
-from temport.exporter.streaming.status import Last, OfSizes, Timed
-from temport.exporter.streaming.step import Step
+from temport.exporter.streaming.status import OfSizes, Timed
+from temport.exporter.streaming.step import Step, changes, joined_late
 
 
 def filled(step: Step, node: ir.Node) -> None:
@@ -23,7 +23,7 @@ def filled(step: Step, node: ir.Node) -> None:
     elif axes:
         if len(axes) > 1:
             step.refuse(node, "compares each frame with each other")
-        status = Timed(axes[0], newest=isinstance(status, Last))
+        status = Timed(axes[0], newest=changes(status, 0), late=joined_late([status]))
     dims = step.shape(output, status)
     delay = status.delay if isinstance(status, Timed) else 0
     of_sizes = isinstance(step.status(first), OfSizes)

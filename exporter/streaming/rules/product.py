@@ -8,8 +8,8 @@ import onnx_ir as ir
 
 from temport.exporter.streaming.joining import join, settled
 from temport.exporter.streaming.rules.tables import weighed_frames
-from temport.exporter.streaming.status import Last, OfSizes, Status, Timed
-from temport.exporter.streaming.step import Step, joined_late
+from temport.exporter.streaming.status import OfSizes, Status, Timed
+from temport.exporter.streaming.step import Step, changes, joined_late
 
 SUMS = "sums over all frames, later ones too"
 PAIRS = "compares each frame with each other"
@@ -87,11 +87,11 @@ def _together(step: Step, node: ir.Node, axis: int) -> Status:
         step.refuse(node, "joins sequences of different lengths")
     latest = max(timed, key=lambda s: s.delay)
     others = [step.status(v) for v in node.inputs if v is not None and not isinstance(step.status(v), Timed)]
-    newest = any(s.newest for s in timed) or any(isinstance(s, Last) for s in others)
+    here = settled(latest)
     return replace(
-        settled(latest),
+        here,
         axis=axis,
-        newest=newest,
+        newest=any(s.newest for s in timed) or any(changes(s, here.delay) for s in others),
         merged=any(s.merged for s in timed),
         late=joined_late([*timed, *others]),
     )

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import onnx_ir as ir
 
+from temport.exporter.streaming.joining import settled
 from temport.exporter.streaming.shapes import number
 from temport.exporter.streaming.states import ring
 from temport.exporter.streaming.status import Late, OfSizes, Timed
@@ -25,7 +26,10 @@ def receptive(step: Step, node: ir.Node) -> None:
     if not isinstance(status, Timed):
         step.copy(node, [step.raw(data), *others], status)
         return
-    if status.axis < 2:
+    if status.axis == 0:  # each frame is an entry of the batch
+        step.copy(node, [step.held(data), *others], settled(status))
+        return
+    if status.axis == 1:
         step.refuse(node, "takes all frames as its channels")
     place, spatial = status.axis - 2, len(data.shape) - 2
     kernel = _kernel(node)

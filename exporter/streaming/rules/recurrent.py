@@ -12,7 +12,7 @@ from temport.exporter.streaming.positions import always
 from temport.exporter.streaming.shapes import number
 from temport.exporter.streaming.states import in_front, kept_until
 from temport.exporter.streaming.status import Last, OfSizes, Timed
-from temport.exporter.streaming.step import Step
+from temport.exporter.streaming.step import Step, changes
 
 STATES = ("hidden", "cell")
 
@@ -68,7 +68,8 @@ def begun(step: Step, node: ir.Node, held: ir.Value, start: ir.Value | None, del
     """A state `held` that is `start` before the first frame."""
     if start is None:
         return held
-    if isinstance(step.status(start), Timed | Last):
+    status = step.status(start)
+    if isinstance(status, Timed) or changes(status, delay):
         step.refuse(node, "begins with what the model computes of the frames")
     array = always(step, node, start) if isinstance(step.status(start), OfSizes) else None
     if array is not None and not np.any(array):

@@ -9,8 +9,8 @@ import onnx_ir as ir
 from temport.exporter.streaming.positions import always, linear
 from temport.exporter.streaming.shapes import along_time
 from temport.exporter.streaming.states import in_front, ring, store, stored
-from temport.exporter.streaming.status import Fixed, Last, Late, OfSizes, Timed
-from temport.exporter.streaming.step import Step
+from temport.exporter.streaming.status import Last, Late, OfSizes, Timed
+from temport.exporter.streaming.step import Step, joined_last
 
 BEYOND = 2**31 - 1
 """An end that means the last frame."""
@@ -52,14 +52,14 @@ def _gather(step: Step, node: ir.Node) -> None:
         status = replace(status, axis=status.axis + behind, delay=max(status.delay, 0))
         step.copy(node, [step.held(data), here], status)
     elif isinstance(of_index, Timed):
-        picked = replace(of_index, axis=of_index.axis + axis, delay=max(of_index.delay, 0))
+        if isinstance(status, Last | OfSizes):
+            step.refuse(node, "picks from what is no table of constants")
+        picked = replace(of_index, axis=of_index.axis + axis, delay=max(of_index.delay, 0), lead=None)
         step.copy(node, [step.raw(data), here], picked)
     elif isinstance(status, OfSizes):
         step.refuse(node, "is computed from positions together with something else")
     else:
-        begins = step.begins(node.inputs)
-        lasts = [isinstance(s, Last) for s in (status, of_index)]
-        step.copy(node, [step.raw(data), here], Last(begins) if any(lasts) else Fixed())
+        step.copy(node, [step.raw(data), here], joined_last([status, of_index]))
 
 
 def _slice(step: Step, node: ir.Node) -> None:
