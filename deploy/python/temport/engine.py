@@ -24,7 +24,7 @@ from temport.exporter.version import version
 from temport.huge_pages import LEAST, move_to_huge_pages
 
 Array = npt.NDArray[Any]
-ABI = 1
+ABI = 2
 NONFINITE, SIZE = 6, 3
 PASS_NONFINITE = 1
 _NONE = "the bundle has no native engine; export with --target native"
@@ -75,6 +75,8 @@ class _Table(ctypes.Structure):
         ("save", _P),
         ("restore", _P),
         ("weights", _P),
+        ("threads", ctypes.c_uint32),
+        ("run_parallel", ctypes.CFUNCTYPE(ctypes.c_int, _P, _P, _P, _P, ctypes.c_uint32, _P)),
     ]
 
 
