@@ -63,7 +63,7 @@ class NativeReport:
     memory       bytes: weights, state and scratch of an instance, stack of a run (None: not known)
     undefined    symbols that the code needs from elsewhere
     code_bytes   instructions, without the weights
-    machine      that the compiler makes code for, as `platform.machine()` says it; empty: source only
+    machine      that the compiler makes code for, the first word of its target; empty: source only
     threads      into how many parts large layers are shared
     fuses        whether outputs are the same bits as those of every other engine of the model that fuses multiply-adds
     outputs_sha256  of the outputs for each recorded case (`replay`); empty where the engine was not run here

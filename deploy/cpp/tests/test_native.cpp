@@ -5,6 +5,7 @@
 #include <cstring>
 #include <thread>
 
+#include "native/processor.h"
 #include "step_model.h"
 
 using namespace temport;
@@ -62,6 +63,14 @@ TEST_CASE("an engine that is not for here is refused before anything of it is ca
   CHECK(says(refusal({{"\"native\"", "\"another\""}}), TEMPORT_UNAVAILABLE, "has no native engine"));
   CHECK(says(refusal({{"\"engines\"", "\"others\""}}), TEMPORT_REFUSED, "it lists no engines"));
   CHECK(says(refusal({{"]}", "]"}}), TEMPORT_REFUSED, "engine.json is refused: "));
+}
+
+TEST_CASE("a processor has the name that a compiler gives it, and its own") {
+  CHECK(same_machine("arm", "armv7l"));
+  CHECK(same_machine("i486", "i686"));
+  CHECK(!same_machine("arm", "arm64"));
+  CHECK(!same_machine("arm", "aarch64"));
+  CHECK(!same_machine("i686", "ia64"));
 }
 
 TEST_CASE("an engine that is not what engine.json says is refused, whatever the hashes say") {
