@@ -198,6 +198,10 @@ def export(
             help="Of --streaming: frames that outputs may come late, for a model that looks so far ahead.",
         ),
     ] = 0,
+    rate: Annotated[
+        float | None,
+        typer.Option(help="Of --streaming: frames per second, for the manifest; no number depends on it."),
+    ] = None,
     ops: Annotated[
         str, typer.Option(help="custom: temport nodes with function bodies; standard: ai.onnx only.")
     ] = "custom",

@@ -32,6 +32,8 @@ from temport.exporter.streaming.declare import declare_graph_stream, streams_by_
 USUAL: dict[str, Any] = {"batch": "1", "seq": "60", "opset": 20}
 """Of an architecture and a module, where nothing else was asked."""
 
+SLOWEST, FASTEST = 1e-9, 1e9
+"""Frames per second."""
 LARGEST_SEED = 2**63 - 1
 """As large as the random generators and every reader of a manifest take it."""
 
@@ -76,6 +78,7 @@ class ExportRequest:
     external_data: bool = False
     streaming: bool = False
     delay: int = 0
+    rate: float | None = None
     precision: str | None = None
     weights_dtype: str | None = None
     max_loss: float | None = None
@@ -88,6 +91,11 @@ def declared(request: ExportRequest) -> tuple[Declaration, nn.Module]:
     sources = (request.arch, request.module, request.onnx, request.live)
     if sum(given is not None for given in sources) != 1:
         raise UserError("give one of --arch, --module and --onnx; `temport list` names the architectures")
+    rate = request.rate
+    if rate is not None and not (request.streaming and SLOWEST <= rate <= FASTEST):
+        raise UserError(
+            f"--rate {rate:g} is not a number of frames per second of --streaming, from {SLOWEST:g} to {FASTEST:g}"
+        )
     if not 0 <= request.seed <= LARGEST_SEED:
         raise UserError(f"--seed {request.seed} is not from 0 to {LARGEST_SEED}")
     if request.weights_layout not in weights.LAYOUTS:
@@ -133,7 +141,9 @@ def declared(request: ExportRequest) -> tuple[Declaration, nn.Module]:
         if request.precision not in PRECISIONS:
             raise UserError(f"--precision {request.precision!r} is unknown; give {', '.join(PRECISIONS)}")
         precision = PRECISIONS[request.precision]
-    declaration = replace(declaration, weights=source, without=request.without, precision=precision)
+    declaration = replace(
+        declaration, weights=source, without=request.without, precision=precision, rate=rate or 0.0
+    )
     if request.weights_dtype is not None:
         declaration = declared_so(
             declaration, Wish(request.weights_dtype, request.max_loss), request.opset, request.target

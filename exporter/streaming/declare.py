@@ -38,7 +38,7 @@ def declare_graph_stream(declaration: Declaration, module: nn.Module, delay: int
     steps = tuple(_step_output(spec) for spec in outputs)
     _check_batch((*frames, *steps))
     after = tuple(replace(state, name=AFTER + state.name.partition(".")[2]) for state in made.states)
-    told = Sequences(sequences.inputs, outputs, made.begins, made.late, made.kept)
+    told = Sequences(sequences.inputs, outputs, made.begins, made.late, made.kept, made.warm_up)
     return replace(
         declaration,
         inputs=(*frames, *made.states),

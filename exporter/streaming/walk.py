@@ -16,6 +16,7 @@ from temport.exporter.streaming.shapes import TIME, number
 from temport.exporter.streaming.states import in_front
 from temport.exporter.streaming.status import Fixed, Last, OfSizes, Timed
 from temport.exporter.streaming.step import Step, joined_last
+from temport.exporter.streaming.warm_up import warm_up
 from temport.exporter.trace.clean import clean
 from temport.exporter.trace.fold_constants import fold_constants
 
@@ -30,6 +31,7 @@ class StepGraph:
     uses_horizon  whether attention without a window was given one
     limits        for how many frames the stream is exact, and what happens then
     kept          frames that the longest ring holds
+    warm_up       frames after which it does not matter where a stream began; None: it always does
     """
 
     model: ir.Model
@@ -39,6 +41,7 @@ class StepGraph:
     uses_horizon: bool
     limits: tuple[tuple[int, str], ...]
     kept: int
+    warm_up: int | None
 
 
 def step_graph(model: ir.Model, declaration: Declaration, horizon: int, delay: int = 0) -> StepGraph:
@@ -69,6 +72,7 @@ def step_graph(model: ir.Model, declaration: Declaration, horizon: int, delay: i
             "the model carries nothing from frame to frame: each frame is a sequence of one; export it without "
             "--streaming, at --seq 1"
         )
+    remembers = warm_up(step.graph, step.states, step.graph.outputs)
     step.graph.inputs.extend(state.before for state in step.states)
     for state in step.states:
         kept = state.after
@@ -87,6 +91,7 @@ def step_graph(model: ir.Model, declaration: Declaration, horizon: int, delay: i
         step.uses_horizon,
         tuple(sorted(set(step.limits))),
         step.kept,
+        remembers,
     )
 
 
