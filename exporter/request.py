@@ -27,7 +27,12 @@ from temport.exporter.declare.program import SUFFIX, load_program, program_modul
 from temport.exporter.declare.streams import declare_stream
 from temport.exporter.errors import UserError
 from temport.exporter.onnx_source.declare import declare_onnx
-from temport.exporter.streaming.declare import declare_graph_stream, streams_by_its_graph
+from temport.exporter.streaming.declare import (
+    declare_graph_stream,
+    declare_window_stream,
+    streams_by_its_graph,
+)
+from temport.exporter.streaming.sequences import with_frames
 
 USUAL: dict[str, Any] = {"batch": "1", "seq": "60", "opset": 20}
 """Of an architecture and a module, where nothing else was asked."""
@@ -78,6 +83,7 @@ class ExportRequest:
     external_data: bool = False
     streaming: bool = False
     delay: int = 0
+    window: int | None = None
     rate: float | None = None
     precision: str | None = None
     weights_dtype: str | None = None
@@ -96,6 +102,8 @@ def declared(request: ExportRequest) -> tuple[Declaration, nn.Module]:
         raise UserError(
             f"--rate {rate:g} is not a number of frames per second of --streaming, from {SLOWEST:g} to {FASTEST:g}"
         )
+    if request.window is not None:
+        request = _of_window(request, request.window)
     if not 0 <= request.seed <= LARGEST_SEED:
         raise UserError(f"--seed {request.seed} is not from 0 to {LARGEST_SEED}")
     if request.weights_layout not in weights.LAYOUTS:
@@ -152,6 +160,8 @@ def declared(request: ExportRequest) -> tuple[Declaration, nn.Module]:
         raise UserError("--max-loss says how much --weights-dtype may cost, and no --weights-dtype was given")
     if request.delay < 0 or (request.delay and not request.streaming):
         raise UserError(f"--delay {request.delay} is not a number of frames of --streaming")
+    if request.window is not None:
+        return declare_window_stream(declaration, module, request.window), module
     if request.streaming and streams_by_its_graph(declaration, module):
         return declare_graph_stream(declaration, module, request.delay), module
     if request.delay:
@@ -162,6 +172,22 @@ def declared(request: ExportRequest) -> tuple[Declaration, nn.Module]:
         module = own(module)
         return declare_stream(declaration, module), module
     return declaration, module
+
+
+def _of_window(request: ExportRequest, frames: int) -> ExportRequest:
+    """The request with sequences of exactly so many frames."""
+    if not request.streaming or frames < 2:
+        raise UserError(f"--window {frames} is not a number of frames of --streaming, 2 or more")
+    if request.arch is not None or request.delay:
+        raise UserError(
+            "--window belongs to --module and --onnx, and waits for no frame; leave --arch and --delay out"
+        )
+    if request.seq not in (None, str(frames)):
+        raise UserError(f"--window {frames} and --seq {request.seq} say two lengths; leave --seq out")
+    if request.live is None:
+        return replace(request, seq=str(frames))
+    module, inputs = request.live
+    return replace(request, live=(module, tuple(with_frames(spec, frames) for spec in inputs)))
 
 
 def _own_module(request: ExportRequest) -> tuple[Declaration, nn.Module]:

@@ -19,6 +19,7 @@ def stream_entry(declaration: Declaration) -> dict[str, Any] | None:
     rate     frames per second, where it was said
     warm_up  frames after which it does not matter where the stream began, null where it always does; of streams that
              were made of a graph
+    window   frames that every output is computed of, those before the first being zeros, where it is not all so far
     """
     if not declaration.streaming:
         return None
@@ -29,4 +30,6 @@ def stream_entry(declaration: Declaration) -> dict[str, Any] | None:
         entry["rate"] = declaration.rate
     if told is not None:
         entry["warm_up"] = told.warm_up
+        if told.window:
+            entry["window"] = told.window
     return entry

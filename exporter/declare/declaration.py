@@ -121,6 +121,7 @@ class Sequences:
     delay            frames by which an output of every frame comes later than its frame
     kept             frames that the longest ring holds
     warm_up          frames after which it does not matter where a stream began; None: it always does
+    window           frames that every output is computed of, zeros before the first; 0: the frames so far
     """
 
     inputs: tuple[TensorSpec, ...]
@@ -129,6 +130,7 @@ class Sequences:
     delay: int = 0
     kept: int = 0
     warm_up: int | None = None
+    window: int = 0
 
 
 @dataclass(frozen=True)

@@ -118,7 +118,8 @@ export default {
         "static": {"type": "array", "maxItems": 256, "items": {"$ref": "#/$defs/name"}},
         "delay": {"$ref": "#/$defs/count"},
         "rate": {"$ref": "#/$defs/rate"},
-        "warm_up": {"$ref": "#/$defs/count_or_never"}
+        "warm_up": {"$ref": "#/$defs/count_or_never"},
+        "window": {"$ref": "#/$defs/count"}
       },
       "required": ["reset", "static", "delay"],
       "additionalProperties": false
@@ -131,7 +132,8 @@ export default {
         "begins": {"type": "array", "items": {"$ref": "#/$defs/count"}},
         "delay": {"$ref": "#/$defs/count"},
         "kept": {"$ref": "#/$defs/count"},
-        "warm_up": {"$ref": "#/$defs/count_or_never"}
+        "warm_up": {"$ref": "#/$defs/count_or_never"},
+        "window": {"$ref": "#/$defs/count"}
       },
       "required": ["inputs", "outputs", "begins", "delay", "kept"],
       "additionalProperties": false
