@@ -190,10 +190,8 @@ def test_a_bundle_of_a_window(tmp_path: Path) -> None:
     assert run_parity_of_bundle(
         exported.path, ("onnxruntime_cpu",), source=str(source), console=Console(quiet=True)
     )
-    frames, stream = (
-        np.random.default_rng(1).standard_normal((2, 9, 4), np.float32),
-        temport.load(exported.path).stream(),
-    )
+    frames = np.random.default_rng(1).standard_normal((2, 9, 4), np.float32)
+    stream = temport.load(exported.path).stream()
     whole = ReferenceEvaluator(str(source))
     for t in range(9):
         (right,) = whole.run(None, {"x": last(frames, t)})
