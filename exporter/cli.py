@@ -199,6 +199,17 @@ def export(
             help="Of --streaming: frames that outputs may come late, for a model that looks so far ahead.",
         ),
     ] = 0,
+    window: Annotated[
+        int | None,
+        typer.Option(
+            help="Of --streaming: the model takes exactly the last N frames and masks nothing; what is made frame by "
+            "frame is kept, the rest computed anew."
+        ),
+    ] = None,
+    rate: Annotated[
+        float | None,
+        typer.Option(help="Of --streaming: frames per second, for the manifest; no number depends on it."),
+    ] = None,
     ops: Annotated[
         str, typer.Option(help="custom: temport nodes with function bodies; standard: ai.onnx only.")
     ] = "custom",

@@ -89,6 +89,7 @@ def run_parity_of_bundle(
         masks=earlier.masks,
         found=earlier.found,
         compression=earlier.compression,
+        stream=earlier.stream,
         warnings=tuple(
             dict.fromkeys((*earlier.warnings, *report.warnings, *_changed_source(bundle, source)))
         ),
