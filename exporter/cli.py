@@ -31,6 +31,7 @@ from temport.exporter.compilers.options import (
     Cc,
     ComputeCapability,
     EngineIsa,
+    EngineThreads,
     OptimizationLevel,
     Plugin,
     SourceOnly,
@@ -231,6 +232,7 @@ def export(
     cc: Cc = None,
     toolchain: ToolchainFile = None,
     engine_isa: EngineIsa = None,
+    engine_threads: EngineThreads = 1,
     source_only: SourceOnly = False,
     opset: Annotated[
         int | None, typer.Option(help="ai.onnx opset, 18 to 24. Default: 20; of an ONNX file, its own.")

@@ -22,14 +22,15 @@ from torch import nn
 
 from temport.custom_ops.library import library_path
 from temport.engine import Engine
-from temport.exporter.bench.bound import openvino_call, states_in_place
 from temport.exporter.bench.contest import Call, largest_difference
 from temport.exporter.bench.in_c import OnnxRuntime, engine_in_c, repeating
 from temport.exporter.bench.model_contenders import absent as absent_peer
 from temport.exporter.bench.model_stream import TOLERANCE
+from temport.exporter.bench.openvino_peer import openvino_call
 from temport.exporter.bench.quiet import quiet
 from temport.exporter.declare.declaration import Declaration
 from temport.exporter.runtimes import runtime_named
+from temport.exporter.runtimes.bound import states_in_place
 from temport.exporter.runtimes.contract import Arrays
 from temport.exporter.runtimes.native_kernels import all_native
 from temport.exporter.runtimes.prepare import inline

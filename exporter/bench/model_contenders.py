@@ -19,13 +19,14 @@ import torch
 from torch import nn
 
 from temport.custom_ops.library import library_path
-from temport.exporter.bench.bound import onnxruntime_call, openvino_call
 from temport.exporter.bench.contest import Call
 from temport.exporter.bench.model_plain import plain
+from temport.exporter.bench.openvino_peer import openvino_call
 from temport.exporter.bench.quiet import quiet
 from temport.exporter.declare.declaration import Declaration
 from temport.exporter.errors import UserError
 from temport.exporter.runtimes import runtime_named
+from temport.exporter.runtimes.bound import onnxruntime_call
 from temport.exporter.runtimes.contract import Arrays
 from temport.exporter.runtimes.native_kernels import bodies_run, custom_nodes
 from temport.exporter.runtimes.subject import Subject

@@ -13,7 +13,6 @@ import onnx
 import torch
 
 from temport.custom_ops.library import library_path
-from temport.exporter.bench.bound import held_in_place, onnxruntime_call
 from temport.exporter.bench.contest import largest_difference
 from temport.exporter.bench.machine import read_bandwidth
 from temport.exporter.bench.model_contenders import make_inputs
@@ -26,6 +25,7 @@ from temport.exporter.declare.streams import declare_stream, step_model
 from temport.exporter.errors import UserError
 from temport.exporter.parity.stream import initial_state
 from temport.exporter.runtimes import runtime_named
+from temport.exporter.runtimes.bound import held_in_place, onnxruntime_call
 from temport.exporter.runtimes.contract import Arrays
 from temport.exporter.runtimes.native_kernels import all_native
 from temport.exporter.runtimes.subject import Subject

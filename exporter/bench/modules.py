@@ -23,7 +23,6 @@ from torch import nn
 
 from temport.exporter.asked import fields_of, options_in
 from temport.exporter.bench.announce import Say, announced
-from temport.exporter.bench.bound import onnxruntime_call
 from temport.exporter.bench.contest import Call, contest, largest_difference
 from temport.exporter.bench.files import write_whole
 from temport.exporter.bench.quiet import quiet
@@ -38,6 +37,7 @@ from temport.exporter.export import run_export
 from temport.exporter.machine import description
 from temport.exporter.request import ExportRequest, declared
 from temport.exporter.runtimes import runtime_named
+from temport.exporter.runtimes.bound import onnxruntime_call
 from temport.exporter.runtimes.subject import Subject
 from temport.exporter.terminal import Terminal
 

@@ -24,10 +24,11 @@ from onnx import TensorProto, helper
 from temport.custom_ops.domain import DOMAIN
 from temport.custom_ops.library import library_path
 from temport.custom_ops.op import Host
-from temport.exporter.bench.bound import onnxruntime_call, openvino_call
 from temport.exporter.bench.contest import Call
 from temport.exporter.bench.op_cases import OpCase
+from temport.exporter.bench.openvino_peer import openvino_call
 from temport.exporter.bench.quiet import quiet
+from temport.exporter.runtimes.bound import onnxruntime_call
 from temport.exporter.runtimes.onnxruntime_cpu import session_options
 
 OPSET, IR_VERSION = 23, 11

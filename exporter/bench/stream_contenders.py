@@ -16,13 +16,14 @@ import onnxruntime
 import torch
 from torch import nn
 
-from temport.exporter.bench.bound import onnxruntime_call, openvino_call
 from temport.exporter.bench.contest import Call
+from temport.exporter.bench.openvino_peer import openvino_call
 from temport.exporter.bench.quiet import quiet
 from temport.exporter.bench.stream_models import FRAMES, KERNEL, WINDOW, Recurrent, Tcn
 from temport.exporter.bench.stream_steps import Array, Exported, Push, in_engine, in_onnxruntime
 from temport.exporter.errors import UserError
 from temport.exporter.runtimes import runtime_named
+from temport.exporter.runtimes.bound import onnxruntime_call
 
 OURS = ("temport, native engine", "temport, ONNX Runtime with kernels", "temport, ONNX Runtime")
 WHOLE = ("whole window, ONNX Runtime", "whole window, OpenVINO")

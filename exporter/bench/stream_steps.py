@@ -14,7 +14,6 @@ from torch import nn
 
 from temport.custom_ops.library import library_path
 from temport.engine import Engine
-from temport.exporter.bench.bound import TYPES, held_in_place
 from temport.exporter.bench.stream_models import FRAMES, StreamModel
 from temport.exporter.build import build, save
 from temport.exporter.compilers.targets import REPORT_FILE, enter
@@ -24,6 +23,7 @@ from temport.exporter.declare.modules import declare_factory
 from temport.exporter.native.engine import NativeOptions, build_native
 from temport.exporter.parity.stream import initial_state
 from temport.exporter.runtimes import runtime_named
+from temport.exporter.runtimes.bound import TYPES, held_in_place
 from temport.exporter.runtimes.native_kernels import all_native
 from temport.exporter.runtimes.subject import Subject
 from temport.exporter.streaming.declare import declare_graph_stream

@@ -96,6 +96,7 @@ class CompileOptions:
     cc: str | None = None
     toolchain: Path | None = None
     engine_isa: str | None = None
+    engine_threads: int = 1
     source_only: bool = False
 
     def given(self) -> set[str]:

@@ -39,6 +39,10 @@ EngineIsa = Annotated[
         help="Instructions of a native engine: avx512, avx2, sse42, neon, wasm or portable. Default: the machine's."
     ),
 ]
+EngineThreads = Annotated[
+    int,
+    typer.Option(help="Parts that a native engine's large layers have, for a caller's own parallel-for."),
+]
 SourceOnly = Annotated[
     bool, typer.Option("--source-only", help="Write a native engine's source and compile nothing.")
 ]

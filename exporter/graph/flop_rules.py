@@ -28,6 +28,11 @@ def gemm(node: ir.Node, shapes: list[Shape | None], output: Shape) -> int:
     return 2 * math.prod(output) * _given(shapes[0])[inner]
 
 
+def dense(node: ir.Node, shapes: list[Shape | None], output: Shape) -> int:
+    """FusedDense: `[K, N]` of one group, `[groups, K, N]` of several; each entry of Y is a product of length K."""
+    return 2 * math.prod(output) * _given(shapes[1])[-2]
+
+
 def conv(node: ir.Node, shapes: list[Shape | None], output: Shape) -> int:
     """Taps that fall on the zeros of the padding count too."""
     return 2 * math.prod(output) * math.prod(_given(shapes[1])[1:])

@@ -25,15 +25,25 @@ def count_flops(model: ir.Model, declaration: Declaration) -> dict[str, float] |
     at_opt = _with_fixed_axes(model, declaration)
     flops: Counter[str] = Counter()
     for node in at_opt.graph.all_nodes():
-        rule = operators.of(node).flops
-        if rule is not None:
-            values = [*node.inputs, node.outputs[0]]
-            if any(value is not None and not _is_fixed(value) for value in values):
+        if operators.of(node).flops is not None:
+            count = node_flops(node)
+            if count is None:
                 return None
-            *shapes, output = [None if value is None else _shape(value) for value in values]
-            assert output is not None, "every node has an output"
-            flops[node.op_type] += rule(node, shapes, output)
+            flops[node.op_type] += count
     return {op: float(count) for op, count in flops.most_common()}
+
+
+def node_flops(node: ir.Node) -> int | None:
+    """Of one node, by the shapes that its values have; 0 of an operator without products, None where a size is open."""
+    rule = operators.of(node).flops
+    if rule is None:
+        return 0
+    values = [*node.inputs, node.outputs[0]]
+    if any(value is not None and not _is_fixed(value) for value in values):
+        return None
+    *shapes, output = [None if value is None else _shape(value) for value in values]
+    assert output is not None, "every node has an output"
+    return rule(node, shapes, output)
 
 
 def uncounted(model: ir.Model) -> list[ir.Node]:

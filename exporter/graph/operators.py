@@ -114,7 +114,7 @@ OURS: dict[str, Operator] = {
         frame=True,
         standard_attention=True,
     ),
-    "FusedDense": Operator(along=Along.ROWS),
+    "FusedDense": Operator(along=Along.ROWS, flops=flop_rules.dense),
     "FusedGRU": _RECURRENCE,
     "FusedLSTM": _RECURRENCE,
     "MovingAverage": Operator(along=Along.WINDOW, time=Time.AVERAGE, flops=flop_rules.moving_average),

@@ -6,7 +6,10 @@ contract: its session writes the inputs as npy, starts the process and reads the
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     from temport.exporter.runtimes.subject import Subject
 
 Arrays = dict[str, npt.NDArray[Any]]
+Call = Callable[[], object]
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,7 @@ class Capabilities:
     whole_streams   a session of a step model takes a whole stream `[batch, frames, ...]` and keeps the state itself
     exact           outputs for the same inputs are the same bytes wherever its file runs
     threads         kernels of ours divide their work among as many threads as a session is opened with
+    source          it runs the subject's torch module, and not its file
     """
 
     custom_domain: bool
@@ -47,6 +52,7 @@ class Capabilities:
     whole_streams: bool = False
     threads: bool = False
     exact: bool = False
+    source: bool = False
 
     def refusal(self, declaration: Declaration) -> str | None:
         """Why a model with this declaration cannot run here, or None."""
@@ -78,6 +84,10 @@ class Session(Protocol):
         """Outputs by name for inputs by name, shapes and dtypes as declared."""
         ...
 
+    def prepared(self, inputs: Arrays) -> Call:
+        """See `Closing`."""
+        ...
+
     def __enter__(self) -> Self: ...
 
     def __exit__(
@@ -89,7 +99,11 @@ class Session(Protocol):
 
 
 class Runtime(Protocol):
-    """One way to run a model."""
+    """One way to run a model.
+
+    One whose sessions are in a process of their own has `in_process`, the same runtime without that, for whoever is
+    such a process already.
+    """
 
     name: str
     capabilities: Capabilities
@@ -104,10 +118,22 @@ class Runtime(Protocol):
 
 
 class Closing:
-    """Context-manager half of a session; one that holds more than Python objects gives it back in `close`."""
+    """What a session has unless it says otherwise; one that holds more than Python objects gives it back in `close`.
+
+    files  what it loaded of the model; empty: the model's file
+    """
+
+    files: tuple[Path, ...] = ()
 
     def close(self) -> None:
         """Nothing to give back."""
+
+    def prepared(self: Session, inputs: Arrays) -> Call:
+        """One run on these inputs as a call that is timed: what a program does once is done here, and arrays are bound
+        where they lie. Of a step model the inputs are a frame and the state before it; the call may go on from the
+        state that the call before it left.
+        """
+        return partial(self.run, inputs)
 
     def __enter__(self) -> Self:
         return self

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import numpy as np
 
 from temport.engine import Engine, Instance, native_entry
 from temport.exporter.declare.declaration import Declaration
 from temport.exporter.runtimes.apart import Apart, ApartSession
-from temport.exporter.runtimes.contract import Arrays, Capabilities, Closing
+from temport.exporter.runtimes.contract import Arrays, Call, Capabilities, Closing, Runtime
 from temport.exporter.runtimes.frames import frame_of
 from temport.exporter.runtimes.subject import Subject
 
@@ -31,6 +32,10 @@ class NativeEngine:
     name = "native_engine"
     capabilities = CAPABILITIES
 
+    @property
+    def in_process(self) -> Runtime:
+        return _InProcess()
+
     def unavailable(self) -> str | None:
         return None if sys.platform.startswith("linux") else "engines are loaded on Linux only"
 
@@ -49,15 +54,18 @@ class _InProcess:
         return None
 
     def open(self, subject: Subject, threads: int = 1) -> EngineSession:
-        return EngineSession(Engine.beside(subject.model_path.parent), subject.declaration)
+        folder = subject.model_path.parent
+        entry = native_entry(folder)
+        file = folder / entry["file"]
+        return EngineSession(Engine(entry, file.read_bytes()), subject.declaration, file)
 
 
 class EngineSession(Closing):
     """One instance; a stream starts from zero state at every call."""
 
-    def __init__(self, engine: Engine, declaration: Declaration) -> None:
+    def __init__(self, engine: Engine, declaration: Declaration, file: Path) -> None:
         self._instance: Instance = engine.instance()
-        self._declaration = declaration
+        self._engine, self._declaration, self.files = engine, declaration, (file,)
         self.path, self.version = f"native engine, {engine.isa}", engine.version
 
     def run(self, inputs: Arrays) -> Arrays:
@@ -70,6 +78,12 @@ class EngineSession(Closing):
             for t in range(inputs[given[0].name].shape[1])
         ]
         return {output: np.stack([frame[output] for frame in frames], axis=1) for output in frames[0]}
+
+    def prepared(self, inputs: Arrays) -> Call:
+        """The state is taken once and stays inside."""
+        if self._engine.states:
+            self._instance.state = {name: inputs[name] for name in self._engine.states}
+        return self._instance.bound({name: inputs[name] for name in self._engine.inputs})
 
 
 RUNTIME = NativeEngine()

@@ -10,7 +10,8 @@ from typing import Any
 import onnx
 
 from temport.exporter.declare.values import INTEGERS
-from temport.exporter.runtimes.contract import Arrays, Capabilities, Closing, named
+from temport.exporter.runtimes.bound import held_in_place, onnxruntime_call
+from temport.exporter.runtimes.contract import Arrays, Call, Capabilities, Closing, named
 from temport.exporter.runtimes.external_values import external_values
 from temport.exporter.runtimes.prepare import custom_path
 from temport.exporter.runtimes.subject import Subject
@@ -56,6 +57,7 @@ class OrtSession(Closing):
     """A model as it is; `library` is an op library to register first, None leaves the bodies to run.
 
     model    its file, or its content with the `weights` that lie beside it, by name: then no file is opened
+    kernels  whether every custom node has a native one, so that `prepared` lets them hold states in place
     """
 
     def __init__(
@@ -65,6 +67,8 @@ class OrtSession(Closing):
         threads: int,
         library: Path | None = None,
         weights: Mapping[str, bytes] | None = None,
+        *,
+        kernels: bool = False,
     ) -> None:
         import onnxruntime as ort
 
@@ -77,11 +81,15 @@ class OrtSession(Closing):
             providers=["CPUExecutionProvider"],
             disabled_optimizers=DISABLED_OPTIMIZERS,
         )
-        self.path, self.version = path, f"onnxruntime {ort.__version__}"
+        self.path, self.version, self._kernels = path, f"onnxruntime {ort.__version__}", kernels
         self.names = [output.name for output in self.session.get_outputs()]
 
     def run(self, inputs: Arrays) -> Arrays:
         return named(self.session.run(self.names, inputs), self.names)
+
+    def prepared(self, inputs: Arrays) -> Call:
+        """States that native kernels hold in place are the arrays of the inputs."""
+        return onnxruntime_call(self.session, inputs, held_in_place(self.session) if self._kernels else None)
 
 
 class OnnxRuntimeCpu:

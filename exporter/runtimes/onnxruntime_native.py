@@ -7,7 +7,7 @@ from dataclasses import replace
 from temport.custom_ops.library import library_path
 from temport.exporter.errors import UserError
 from temport.exporter.runtimes.contract import Capabilities
-from temport.exporter.runtimes.native_kernels import custom_nodes, native_path
+from temport.exporter.runtimes.native_kernels import bodies_run, custom_nodes, native_path
 from temport.exporter.runtimes.onnxruntime_cpu import CAPABILITIES, OrtSession
 from temport.exporter.runtimes.onnxruntime_cpu import RUNTIME as PLAIN
 from temport.exporter.runtimes.subject import Subject
@@ -33,7 +33,8 @@ class OnnxRuntimeNative:
         nodes = custom_nodes(subject.model_path)
         if not nodes:
             raise UserError("the model has no custom ops, so onnxruntime_cpu says the same")
-        return OrtSession(subject.model_path, native_path(nodes, library), threads, library)
+        path, kernels = native_path(nodes, library), not bodies_run(nodes, library)
+        return OrtSession(subject.model_path, path, threads, library, kernels=kernels)
 
 
 RUNTIME = OnnxRuntimeNative()

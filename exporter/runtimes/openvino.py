@@ -11,7 +11,8 @@ from typing import Any
 import onnx
 
 from temport.exporter.declare.values import INTEGERS
-from temport.exporter.runtimes.contract import Arrays, Capabilities, Closing, named
+from temport.exporter.runtimes.bound import openvino_call
+from temport.exporter.runtimes.contract import Arrays, Call, Capabilities, Closing, named
 from temport.exporter.runtimes.prepare import custom_path, prepare
 from temport.exporter.runtimes.subject import Subject
 
@@ -43,6 +44,9 @@ class OpenVinoSession(Closing):
         self.request.wait()
         results = [self.request.get_output_tensor(i).data.copy() for i in range(len(self.names))]
         return named(results, self.names)
+
+    def prepared(self, inputs: Arrays) -> Call:
+        return openvino_call(self.request, inputs)
 
 
 class OpenVino:

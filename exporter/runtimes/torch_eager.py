@@ -12,7 +12,7 @@ import numpy as np
 from temport.exporter.declare.declaration import HALF, Declaration
 from temport.exporter.declare.values import INTEGERS
 from temport.exporter.errors import UserError, users_code
-from temport.exporter.runtimes.contract import Arrays, Capabilities, Closing
+from temport.exporter.runtimes.contract import Arrays, Call, Capabilities, Closing
 from temport.exporter.runtimes.subject import Subject
 
 if TYPE_CHECKING:
@@ -71,6 +71,19 @@ class TorchSession(Closing):
         names = [spec.name for spec in self.declaration.outputs]
         return dict(zip(names, results, strict=True))
 
+    def prepared(self, inputs: Arrays) -> Call:
+        """The number of threads stays set, as the call is all that runs."""
+        import torch
+
+        tensors = [self._tensor(inputs[spec.name]) for spec in self.declaration.inputs]
+        torch.set_num_threads(self.threads)
+
+        def call() -> object:
+            with torch.inference_mode():
+                return self.module(*tensors)
+
+        return call
+
     def _tensor(self, array: np.ndarray[Any, Any]) -> torch.Tensor:
         import torch
 
@@ -94,6 +107,7 @@ class Source:
         dtypes=frozenset({"bool", "float16", "bfloat16", "float32", "float64", *INTEGERS}),
         dynamic_axes=True,
         intermediates=False,
+        source=True,
     )
 
     def __init__(self, dtype: str, rounded: str | None = None) -> None:

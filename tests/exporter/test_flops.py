@@ -11,7 +11,7 @@ from onnx import TensorProto, helper
 from temport.custom_ops.mask import MaskRule
 from temport.exporter.declare.architectures import declare
 from temport.exporter.declare.declaration import Axis, Declaration, TensorSpec
-from temport.exporter.graph.flops import count_flops, uncounted
+from temport.exporter.graph.flops import count_flops, node_flops, uncounted
 from temport.exporter.report.work import work
 from tests.traces import build
 
@@ -47,6 +47,20 @@ def test_matmul_gemm_conv():
     assert total(one_node("Gemm", {"x": [7, 5], "w": [11, 7]}, [5, 11], transA=1, transB=1)) == 2 * 5 * 7 * 11
     conv = one_node("Conv", {"x": [2, 6, 9], "w": [6, 1, 4]}, [2, 6, 9], group=6, pads=[3, 0])
     assert total(conv) == 2 * 2 * 6 * 9 * 4
+
+
+def test_a_fused_dense_layer_counts_as_the_product_that_it_was():
+    one = {"x": [2, 5, 7], "w": [7, 11], "b": [11]}
+    assert total(one_node("FusedDense", one, [2, 5, 11], domain="temport")) == 2 * 2 * 5 * 7 * 11
+    two = {"x": [5, 2 * 7], "w": [2, 7, 11], "b": [2 * 11]}
+    assert total(one_node("FusedDense", two, [5, 2 * 11], domain="temport", groups=2)) == 2 * 5 * 2 * 7 * 11
+
+
+def test_one_node_is_counted_by_the_shapes_that_it_has():
+    fixed, moving = (one_node("MatMul", {"x": [n, 7], "w": [7, 11]}, [n, 11]) for n in (5, "n"))
+    assert [node_flops(node) for node in fixed.graph] == [2 * 5 * 7 * 11]
+    assert [node_flops(node) for node in moving.graph] == [None]
+    assert [node_flops(node) for node in one_node("Relu", {"x": ["n", 7]}, ["n", 7]).graph] == [0]
 
 
 @pytest.mark.parametrize(

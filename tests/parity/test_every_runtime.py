@@ -65,6 +65,20 @@ def test_outputs_are_as_declared_and_repeat(name: str, subject: Subject, cases: 
 
 
 @every_runtime
+def test_a_prepared_call_runs_the_model(name: str, subject: Subject, cases: tuple[Case, ...]) -> None:
+    """What is timed is the model: it gives the same first output as `run`, in whatever kind of array."""
+    if (runtime := usable(name, subject)) is None:
+        return
+    with runtime.open(subject) as session:
+        inputs = {key: array.copy() for key, array in cases[0].inputs.items()}
+        call = session.prepared(inputs)
+        call()
+        found = call()
+        first = next(iter(found.values())) if isinstance(found, dict) else found
+        np.testing.assert_allclose(np.asarray(first), session.run(cases[0].inputs)["output"], atol=1e-5)
+
+
+@every_runtime
 def test_another_weight_is_seen(
     name: str, tampered: Callable[[Callable[[onnx.ModelProto], None]], Subject], truths: tuple[Truth, ...]
 ) -> None:

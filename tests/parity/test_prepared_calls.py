@@ -8,7 +8,8 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
-from temport.exporter.bench.bound import held_in_place, onnxruntime_call, openvino_call
+from temport.exporter.bench.openvino_peer import openvino_call
+from temport.exporter.runtimes.bound import held_in_place, onnxruntime_call
 
 
 @pytest.mark.parametrize("threads", [1, 2])
