@@ -116,12 +116,19 @@ def _check_batch(specs: tuple[TensorSpec, ...]) -> None:
 
 def _notes(made: StepGraph, sequences: Declaration, horizon: int) -> tuple[str, ...]:
     """What a user has to know of the stream."""
-    limits = [f"after {count:,} frames {then}" for count, then in made.limits]
+    limits = list(made.limits)
     if made.uses_horizon:
-        exact = f"exact for the first {_frames(horizon)}; from then on with a window of {_frames(horizon)}"
+        phrases = [
+            f"exact for the first {_frames(horizon)}",
+            f"from then on with a window of {_frames(horizon)}",
+        ]
+    elif limits:
+        count, then = limits.pop(0)
+        phrases = [f"exact for {count:,} frames", f"from then on {then}"]
     else:
-        exact = f"exact for {made.limits[0][0]:,} frames" if limits else "exact, however long"
-    notes = [f"streaming is {'; '.join((exact, *limits))}"]
+        phrases = ["exact, however long"]
+    phrases += [f"after {count:,} frames {then}" for count, then in limits]
+    notes = [f"streaming is {'; '.join(phrases)}"]
     begins = {spec.name: count for spec, count in zip(sequences.outputs, made.begins, strict=True) if count}
     notes += [
         f"{name} is zero for the first {_frames(count)}, which it waits for" for name, count in begins.items()

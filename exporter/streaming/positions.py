@@ -12,12 +12,15 @@ import onnx_ir as ir
 from temport.exporter.graph.edit import named
 from temport.exporter.graph.evaluate_part import Part, UnknownPart
 from temport.exporter.streaming.counted import Counting
+from temport.exporter.streaming.read_waves import read_waves
 from temport.exporter.streaming.shapes import TIME, Size, along_time, axes_of_time, times_batch
-from temport.exporter.streaming.states import reshaped
+from temport.exporter.streaming.states import in_front, reshaped
 from temport.exporter.streaming.step import Step
+from temport.exporter.streaming.waves import counted_waves
 
 Array = npt.NDArray[Any]
 AFTER_TABLE = "positions stay at the last one"
+BEHIND_TABLE = "positions follow the formula that their table has"
 """What happens when a stream is longer than what is known of positions."""
 
 
@@ -84,8 +87,29 @@ def _in_frame(step: Step, node: ir.Node, value: ir.Value, delay: int) -> ir.Valu
     ):
         row = np.moveaxis(table[:1], 0, axis)
         return step.constant(named(value, "always"), row, row.dtype)
+    known = read_waves(table.reshape(len(table), -1))
+    if known is not None and value.dtype is not None:
+        waves, exact = known
+        here = counted_waves(step, waves, delay, value.dtype, named(value, "waves"))
+        here = _placed(step, node, value, here, axis)
+        if exact:
+            return here
+        # numbers whose angles were rounded are kept as far as they are known
+        step.limits.append((len(table), BEHIND_TABLE))
+        return _table_first(step, node, value, table, axis, delay, here)
     step.limits.append((len(table), AFTER_TABLE))
     return by_position(step, node, value, table, axis, delay)
+
+
+def _table_first(
+    step: Step, node: ir.Node, value: ir.Value, table: Array, axis: int, delay: int, waves: ir.Value
+) -> ir.Value:
+    """`waves` behind the last position of the table."""
+    row = by_position(step, node, value, table, axis, delay)
+    inside = in_front(step, row, delay, len(table), named(value, "table"))
+    return step.add(
+        "Where", [inside, row, waves], list(row.shape or ()), named(value, "table_first"), dtype=row.dtype
+    )
 
 
 def _table(step: Step, node: ir.Node, value: ir.Value, axis: int) -> Array:
