@@ -44,6 +44,8 @@ from temport.exporter.errors import UserError
 from temport.exporter.fleet.fleet_command import fleet
 from temport.exporter.logs import listen
 from temport.exporter.report.report_command import report
+from temport.exporter.runtimes.options import Runners, Runtimes
+from temport.exporter.scorecard.scorecard_command import scorecard
 from temport.exporter.serve.triton_command import triton
 
 app = typer.Typer(
@@ -105,10 +107,6 @@ def temport(
 
 
 Arch = Annotated[str | None, typer.Option(help="Architecture; `temport list` names them.")]
-Runtimes = Annotated[
-    list[str] | None,
-    typer.Option("--runtime", help="Run parity only here; repeat for several. Default: all."),
-]
 Inputs = Annotated[
     list[Path] | None,
     typer.Option(
@@ -199,6 +197,17 @@ def export(
             help="Of --streaming: frames that outputs may come late, for a model that looks so far ahead.",
         ),
     ] = 0,
+    window: Annotated[
+        int | None,
+        typer.Option(
+            help="Of --streaming: the model takes exactly the last N frames and masks nothing; what is made frame by "
+            "frame is kept, the rest computed anew."
+        ),
+    ] = None,
+    rate: Annotated[
+        float | None,
+        typer.Option(help="Of --streaming: frames per second, for the manifest; no number depends on it."),
+    ] = None,
     ops: Annotated[
         str, typer.Option(help="custom: temport nodes with function bodies; standard: ai.onnx only.")
     ] = "custom",
@@ -287,10 +296,7 @@ def parity(
     bundle: Annotated[Path, typer.Argument(help="A bundle that `temport export` wrote.")],
     runtime: Runtimes = None,
     input_file: Inputs = None,
-    runner: Annotated[
-        list[Path] | None,
-        typer.Option(help="A program like temport-run that replays the bundle: its rows join; repeatable."),
-    ] = None,
+    runner: Runners = None,
     out: Annotated[
         Path | None, typer.Option(help="Write report.json and report.html here. Default: only print.")
     ] = None,
@@ -305,17 +311,19 @@ def parity(
 ) -> None:
     """Repeat the parity check of an existing bundle; exit code 1 when a runtime fails."""
     from temport.exporter.recheck import run_parity_of_bundle
+    from temport.exporter.runtimes.ssh import runners
 
-    passed = run_parity_of_bundle(
-        bundle,
-        tuple(runtime or ()),
-        tuple(input_file or ()),
-        out,
-        tuple(runner or ()),
-        source=module,
-        digest=digest,
-        strict=strict,
-    )
+    with runners(runner or ()) as opened:
+        passed = run_parity_of_bundle(
+            bundle,
+            tuple(runtime or ()),
+            tuple(input_file or ()),
+            out,
+            opened,
+            source=module,
+            digest=digest,
+            strict=strict,
+        )
     raise typer.Exit(0 if passed else 1)
 
 
@@ -340,6 +348,7 @@ def verify(
 app.command("compile")(compile_bundle)
 app.command("diff")(diff)
 app.command("report")(report)
+app.command("scorecard")(scorecard)
 app.command("triton")(triton)
 
 

@@ -27,6 +27,7 @@ from temport.exporter.onnx_source.declare import reopened
 from temport.exporter.parity.cases import Case, check_names
 from temport.exporter.parity.gate import merge
 from temport.exporter.parity.oracle import Truth
+from temport.exporter.parity.result import ParityReport
 from temport.exporter.parity.serial import read_json, write_json
 from temport.exporter.parity.trial import Trial, cases_for, own_cases
 from temport.exporter.parity.vectors import read_vectors
@@ -34,7 +35,7 @@ from temport.exporter.progress import Progress
 from temport.exporter.report.html import write_html
 from temport.exporter.report.table import print_table
 from temport.exporter.runtimes import runtime_named
-from temport.exporter.runtimes.runner import check_program, replay
+from temport.exporter.runtimes.runner import Runner, replay
 from temport.exporter.streaming.sequences import of_sequences
 from temport.exporter.terminal import Terminal
 
@@ -44,57 +45,24 @@ def run_parity_of_bundle(
     runtimes: Sequence[str] = (),
     inputs: Sequence[Path] = (),
     out: Path | None = None,
-    runners: Sequence[Path] = (),
+    runners: Sequence[Runner] = (),
     console: Console | None = None,
     *,
     source: str | None = None,
     digest: str | None = None,
     strict: bool = False,
 ) -> bool:
-    """Repeat the parity check of a bundle, from its own weights and declaration.
+    """Repeat the parity check of a bundle, print it, and write it into `out` where that is given.
 
-    `source` is the `path.py:factory` or the file of a bundle that was made of one; without it the recorded inputs are
-    replayed.
-
-    `digest` and `strict` are those of `open_bundle`.
-
-    `runners` are programs with the command line of `temport-run`; their rows join the report, judged by its bounds.
+    The other arguments are those of `parity_of_bundle`.
     """
     console = console or Terminal()
-    chosen = [runtime_named(name) for name in runtimes] or None
-    for runner in runners:
-        check_program(runner)
-    bundle = open_bundle(path, digest, strict=strict)
-    declaration = bundle.declaration
-    own = own_cases(declaration, inputs)
     if out is not None:
         with _writing(out):
             out.mkdir(parents=True, exist_ok=True)
+    bundle = open_bundle(path, digest, strict=strict)
     with Progress(console) as progress:
-        progress.step("rebuilding")
-        module = rebuilt_module(bundle, source)
-        trial = Trial.of(declaration, bundle.model_path, module)
-        cases, truths = _known_or_recorded(bundle, trial, own)
-        report = trial.run(cases, chosen, truths, progress.parity)
-        for runner in runners:
-            progress.step(f"replaying in {runner.name}")
-            report = merge(report, replay(runner, path))
-    open_bundle(path, bundle.digest)  # runtimes open files themselves: they still are what was hashed
-    earlier = read_json(path / "report.json")
-    report = replace(
-        report,
-        passes=earlier.passes,
-        op_counts=earlier.op_counts,
-        flops=earlier.flops,
-        masks=earlier.masks,
-        found=earlier.found,
-        compression=earlier.compression,
-        warnings=tuple(
-            dict.fromkeys((*earlier.warnings, *report.warnings, *_changed_source(bundle, source)))
-        ),
-        versions=versions(),
-        digest=bundle.digest,
-    )
+        report = parity_of_bundle(bundle, runtimes, inputs, runners, progress, source=source)
     if out is not None:
         with _writing(out):
             write_json(report, out / "report.json")
@@ -102,6 +70,51 @@ def run_parity_of_bundle(
     print_table(report, console)
     console.print(f"digest {bundle.digest}", soft_wrap=True)
     return report.passed
+
+
+def parity_of_bundle(
+    bundle: Bundle,
+    runtimes: Sequence[str],
+    inputs: Sequence[Path],
+    runners: Sequence[Runner],
+    progress: Progress,
+    *,
+    source: str | None = None,
+) -> ParityReport:
+    """Repeat the parity check of a bundle, from its own weights and declaration.
+
+    runners  their rows join the report, judged by its bounds
+    source   the `path.py:factory` or the file of a bundle that was made of one; without it the recorded inputs are
+             replayed
+    """
+    chosen = [runtime_named(name) for name in runtimes] or None
+    path, declaration = bundle.path, bundle.declaration
+    own = own_cases(declaration, inputs)
+    progress.step("rebuilding")
+    module = rebuilt_module(bundle, source)
+    trial = Trial.of(declaration, bundle.model_path, module)
+    cases, truths = _known_or_recorded(bundle, trial, own)
+    report = trial.run(cases, chosen, truths, progress.parity)
+    for runner in runners:
+        progress.step(f"replaying in {runner.name}")
+        report = merge(report, replay(runner, path))
+    open_bundle(path, bundle.digest)  # runtimes open files themselves: they still are what was hashed
+    earlier = read_json(path / "report.json")
+    return replace(
+        report,
+        passes=earlier.passes,
+        op_counts=earlier.op_counts,
+        flops=earlier.flops,
+        masks=earlier.masks,
+        found=earlier.found,
+        compression=earlier.compression,
+        stream=earlier.stream,
+        warnings=tuple(
+            dict.fromkeys((*earlier.warnings, *report.warnings, *_changed_source(bundle, source)))
+        ),
+        versions=versions(),
+        digest=bundle.digest,
+    )
 
 
 @contextlib.contextmanager

@@ -86,6 +86,28 @@ def interleaved(
     return {name: Timing.of(taken) for name, taken in samples.items()}
 
 
+def each_run(call: Callable[[], object], seconds: float, clock: Clock | None = None) -> list[float]:
+    """Seconds of every run for about `seconds`, one at least: the runs before have ended, and data is in the caches."""
+    clock = clock or Clock()
+    settle(clock)
+    call()
+    taken: list[float] = []
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        end = clock.wall() + seconds
+        while True:
+            started = clock.wall()
+            call()
+            ended = clock.wall()
+            taken.append(ended - started)
+            if ended >= end:
+                return taken
+    finally:
+        if collecting:
+            gc.enable()
+
+
 def _cost(call: Callable[[], object], clock: Clock) -> float:
     """Seconds of the second call; the first may still allocate."""
     call()
@@ -96,7 +118,7 @@ def _cost(call: Callable[[], object], clock: Clock) -> float:
 
 def _sample(call: Callable[[], object], cost: float, clock: Clock) -> float:
     repeats = max(1, math.ceil(SAMPLE_SECONDS / cost))
-    _settle(clock)
+    settle(clock)
     if cost < SLOW_SECONDS:
         call()  # its data comes back into the caches, its threads wake up
     in_c = getattr(call, "repeat", None)  # many calls without Python between them
@@ -109,7 +131,7 @@ def _sample(call: Callable[[], object], cost: float, clock: Clock) -> float:
     return (clock.wall() - started) / repeats
 
 
-def _settle(clock: Clock) -> None:
+def settle(clock: Clock) -> None:
     """Wait until the threads of the contender before have gone to sleep: they would steal the cores.
 
     Thread pools spin for a while after their last task, ONNX Runtime's for tens of milliseconds.

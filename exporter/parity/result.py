@@ -195,6 +195,28 @@ class PassRow:
 
 
 @dataclass(frozen=True)
+class StreamRow:
+    """A step model, as the manifest's key `stream` says it, and the window that it takes the place of.
+
+    static   inputs that are no frames
+    delay    frames by which an output comes later than its frame
+    rate     frames per second, where it was said
+    forgets  frames after which it does not matter where the stream began; None: it always does, or nobody knows
+    streams  side by side, where FLOPs are counted
+    length   frames of the window that `--seq` says; 0 where there is none to compare with
+    window   FLOPs of that window; None where they are not known
+    """
+
+    static: tuple[str, ...]
+    delay: int
+    rate: float | None
+    forgets: int | None
+    streams: int
+    length: int = 0
+    window: float | None = None
+
+
+@dataclass(frozen=True)
 class ParityReport:
     """Everything one parity run established; it holds no times but those of the passes.
 
@@ -207,6 +229,7 @@ class ParityReport:
     reasons    why the verdict is `fail`
     checks     half precision: the file itself, in float64 and without any runtime
     compression  what became of weights that take fewer bits; None where all are as they were trained
+    stream     of a step model: how it begins, what it takes, and what the window would cost
     digest     of the bundle; empty in the report that lies in it, which is hashed before there is one
     """
 
@@ -229,6 +252,7 @@ class ParityReport:
     warnings: tuple[str, ...] = ()
     found: tuple[str, ...] = ()
     compression: Compression | None = None
+    stream: StreamRow | None = None
     versions: dict[str, str] = field(default_factory=dict)
     digest: str = ""
     format: int = FORMAT

@@ -11,9 +11,9 @@ MARKS = "\\`*_{}[]<>()#|!~&"
 def markdown(report: ParityReport) -> str:
     """Verdict and reasons, then runtimes with their verdicts and worst errors, then what to know."""
     lines = [
-        f"### Parity of {_text(str(report.declaration['arch']))}, {report.precision}: **{report.verdict}**",
+        f"### Parity of {words(str(report.declaration['arch']))}, {report.precision}: **{report.verdict}**",
         "",
-        *(f"- {_text(reason)}" for reason in report.reasons),
+        *(f"- {words(reason)}" for reason in report.reasons),
         "",
         "| runtime | verdict | worst error, % of its bound | |",
         "|---|---|--:|---|",
@@ -22,12 +22,12 @@ def markdown(report: ParityReport) -> str:
         shares = [cell.share for cell in cells if cell.share is not None]
         worst = f"{100 * max(shares):.0f}" if shares else ""
         told = row.version if row.verdict == PASS else row.reason
-        lines.append(f"| {_text(row.name)} | {row.verdict} | {worst} | {_text(told)} |")
-    lines += ["", f"{len(report.cases)} cases, {_text(report.formula)}."]
-    lines += [f"- {_text(warning)}" for warning in report.warnings]
+        lines.append(f"| {words(row.name)} | {row.verdict} | {worst} | {words(told)} |")
+    lines += ["", f"{len(report.cases)} cases, {words(report.formula)}."]
+    lines += [f"- {words(warning)}" for warning in report.warnings]
     return "\n".join(lines) + "\n"
 
 
-def _text(text: str) -> str:
+def words(text: str) -> str:
     """Words from outside stay words."""
     return "".join(f"\\{c}" if c in MARKS else c for c in " ".join(text.split()))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import pickle
 import signal
 import threading
+from collections.abc import Callable, Generator
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from typing import Any
@@ -14,6 +16,7 @@ from typing import Any
 from temport.exporter.runtimes.contract import Arrays, Closing, Runtime
 from temport.exporter.runtimes.subject import Subject
 
+Talk = Generator[Any, Any, None]
 OPENING = 300.0
 """Seconds in which a process has started and loaded its model; an engine may compile its kernels then."""
 RUNNING = 120.0
@@ -31,7 +34,7 @@ class Apart:
 
     def __init__(self, runtime: Runtime, opening: float = OPENING, running: float = RUNNING) -> None:
         self.runtime, self.name, self.capabilities = runtime, runtime.name, runtime.capabilities
-        self.opening, self.running = opening, running
+        self.in_process, self.opening, self.running = runtime, opening, running
 
     def unavailable(self) -> str | None:
         return self.runtime.unavailable()
@@ -45,30 +48,51 @@ class ApartSession(Closing):
     """The other process's session; once it was ended or died, every further run says so."""
 
     def __init__(self, apart: Apart, subject: Subject, threads: int) -> None:
-        context = multiprocessing.get_context("spawn")
+        self._other = OtherProcess(_session, apart.runtime, subject, threads)
         self._running = apart.running
+        self.path, self.version = self._other.begin("load", apart.opening)
+
+    def run(self, inputs: Arrays) -> Arrays:
+        outputs: Arrays = self._other.ask(inputs, "run", self._running)
+        return outputs
+
+    def close(self) -> None:
+        self._other.close()
+
+
+class OtherProcess:
+    """A process that answers one message after the other. It is ended where it does not answer in time.
+
+    talk  a generator function: it is sent messages and yields answers, the first one before any message. An exception
+          that it yields is raised here and it goes on; one that it raises is raised here and ends it. Started by
+          `spawn`: it and its arguments are picklable.
+    """
+
+    def __init__(self, talk: Callable[..., Talk], *arguments: Any) -> None:
+        context = multiprocessing.get_context("spawn")
         self._lost: Exception | None = None
         self._connection, theirs = context.Pipe()
-        self._process = context.Process(
-            target=_serve, args=(theirs, apart.runtime, subject, threads), daemon=True
-        )
+        self._process = context.Process(target=_serve, args=(theirs, talk, arguments), daemon=True)
         self._process.start()
         theirs.close()
+
+    def begin(self, what: str, seconds: float) -> Any:
+        """Its first answer; whatever comes instead of one closes it."""
         try:
-            self.path, self.version = self._answer("load", apart.opening)
+            return self._answer(what, seconds)
         except BaseException:
             self.close()
             raise
 
-    def run(self, inputs: Arrays) -> Arrays:
+    def ask(self, message: Any, what: str, seconds: float) -> Any:
+        """The answer. TimeoutError, or RuntimeError where the process died; then and ever after."""
         if self._lost is not None:
             raise self._lost
         try:
-            self._connection.send(inputs)
+            self._connection.send(message)
         except OSError:
             raise self._died() from None
-        outputs: Arrays = self._answer("run", self._running)
-        return outputs
+        return self._answer(what, seconds)
 
     def close(self) -> None:
         self._connection.close()
@@ -102,27 +126,35 @@ class ApartSession(Closing):
         self._process.join()
 
 
-def _serve(connection: Connection, runtime: Runtime, subject: Subject, threads: int) -> None:
-    """The other process: path and version of the session, then outputs for inputs; or the exception instead."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches both; the caller ends this process
-    threading.Thread(target=_end_with_caller, daemon=True).start()
-    try:
-        session = runtime.open(subject, threads)
-    except Exception as error:
-        connection.send(_portable(error))
-        return
-    with session:
+def _session(runtime: Runtime, subject: Subject, threads: int) -> Talk:
+    """Path and version of the session, then outputs for inputs."""
+    with runtime.open(subject, threads) as session:
         answer: Any = (session.path, session.version)
         while True:
-            connection.send(answer)
-            try:
-                inputs = connection.recv()
-            except EOFError:
-                return
+            inputs = yield answer
             try:
                 answer = session.run(inputs)
             except Exception as error:
-                answer = _portable(error)
+                answer = error
+
+
+def _serve(connection: Connection, talk: Callable[..., Talk], arguments: tuple[Any, ...]) -> None:
+    """The other process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches both; the caller ends this process
+    threading.Thread(target=_end_with_caller, daemon=True).start()
+    with contextlib.closing(talk(*arguments)) as talking:
+        message = None
+        while True:
+            try:
+                answer = talking.send(message)
+            except Exception as error:
+                connection.send(_portable(error))
+                return
+            connection.send(_portable(answer) if isinstance(answer, Exception) else answer)
+            try:
+                message = connection.recv()
+            except EOFError:
+                return
 
 
 def _end_with_caller() -> None:

@@ -130,8 +130,8 @@ class Closing:
 
     def prepared(self: Session, inputs: Arrays) -> Call:
         """One run on these inputs as a call that is timed: what a program does once is done here, and arrays are bound
-        where they lie. Of a step model the inputs are a frame and the state before it; the call may go on from the
-        state that the call before it left.
+        where they lie. Of a step model the inputs are a frame and the state before it, or the frame alone where the
+        session keeps the state; the call may go on from the state that the call before it left.
         """
         return partial(self.run, inputs)
 

@@ -80,9 +80,7 @@ class EngineSession(Closing):
         return {output: np.stack([frame[output] for frame in frames], axis=1) for output in frames[0]}
 
     def prepared(self, inputs: Arrays) -> Call:
-        """The state is taken once and stays inside."""
-        if self._engine.states:
-            self._instance.state = {name: inputs[name] for name in self._engine.states}
+        """The state is the one inside; it is not taken from the inputs."""
         return self._instance.bound({name: inputs[name] for name in self._engine.inputs})
 
 

@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -100,24 +100,55 @@ class RunnerSession(Closing):
         self._directory.cleanup()
 
 
-def check_program(program: Path) -> None:
+class Runner(Protocol):
+    """A program with the command line of `temport-run`, here or on another machine.
+
+    where  stands behind the names of its rows, so that those of two machines are two
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def where(self) -> str: ...
+
+    def run(self, bundle: Path, options: Sequence[str]) -> dict[str, Any]:
+        """What it printed; raises as `run` does."""
+        ...
+
+
+@dataclass(frozen=True)
+class LocalRunner:
+    """A program of this machine."""
+
+    program: Path
+    where: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.program.name
+
+    def run(self, bundle: Path, options: Sequence[str]) -> dict[str, Any]:
+        return run((str(self.program),), bundle, options)
+
+
+def local_runner(text: str) -> LocalRunner:
     """UserError where there is no such program, before anything that takes long."""
-    if shutil.which(program) is None:
-        raise UserError(f"the runner {program} cannot be run: there is no such program")
+    if shutil.which(text) is None:
+        raise UserError(f"the runner {text} cannot be run: there is no such program")
+    return LocalRunner(Path(text))
 
 
-def replay(program: Path, bundle: Path) -> list[dict[str, Any]]:
+def replay(runner: Runner, bundle: Path) -> list[dict[str, Any]]:
     """Rows of the parity report (schema of `runtimes`) from a runner that replays the recorded vectors."""
-    rows = run((str(program),), bundle, ("--replay",)).get("runtimes")
+    rows = runner.run(bundle, ("--replay",)).get("runtimes")
     if not isinstance(rows, list):
-        raise UserError(f"{program} printed no runtimes; a runner has the command line of temport-run")
-    return rows
+        raise UserError(f"{runner.name} printed no runtimes; a runner has the command line of temport-run")
+    return [{**row, "name": f"{row['name']}{runner.where}"} for row in rows]
 
 
 def run(command: Sequence[str], bundle: Path, options: Sequence[str]) -> dict[str, Any]:
     """What the program printed; UserError with its own sentence where it refuses, RunnerLost where it fails."""
-    name = Path(command[-1]).name
-    environment = runner_environment()
     try:
         done = subprocess.run(
             [*command, str(bundle), *options],
@@ -125,12 +156,19 @@ def run(command: Sequence[str], bundle: Path, options: Sequence[str]) -> dict[st
             text=True,
             timeout=TIMEOUT,
             check=False,
-            env=environment,
+            env=runner_environment(),
         )
     except OSError as error:
         raise UserError(f"the runner {command[0]} cannot be run: {error}") from error
     except subprocess.TimeoutExpired as error:
-        raise RunnerLost(f"the runner {name} did not end within {TIMEOUT:g} seconds") from error
+        raise RunnerLost(
+            f"the runner {Path(command[-1]).name} did not end within {TIMEOUT:g} seconds"
+        ) from error
+    return said_by(Path(command[-1]).name, done)
+
+
+def said_by(name: str, done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    """What a runner that has ended printed; raises as `run` does."""
     lines = [line for line in done.stderr.splitlines() if line.strip()]
     said = lines[-1].removeprefix("error: ") if lines else f"exit code {done.returncode}"
     if done.returncode not in (0, 1):

@@ -1,9 +1,9 @@
 """The truth of a stream: the model of sequences itself, on all frames at once or on those so far.
 
-An output that has every frame is that frame of one run. One that has the last frame only is what the model gives for
-the frames so far, at each of them. Where attention has no window, the stream is the model for the first `horizon`
-frames; what it is from then on, the graph of sequences says, with that window in its attention. Both have to agree on
-the first frames.
+An output that has every frame is that frame of one run. One that has the last frame only is what the model gives
+for the frames so far, at each of them; that of a window is what it gives for the last frames. Where attention has no
+window, the stream is the model for the first `horizon` frames; what it is from then on, the graph of sequences says,
+with that window in its attention. Both have to agree on the first frames.
 """
 
 from __future__ import annotations
@@ -46,6 +46,8 @@ class WholeStream(nn.Module):
     def forward(self, *streams: Tensor) -> tuple[Tensor, ...]:
         frames = streams[0].shape[1]
         inputs = self._sequences(streams)
+        if self.told is not None and self.told.window:
+            return self._windows(inputs, frames, self.told.window)
         if self.limited is None or frames <= self.horizon:
             return self._run(self.model, inputs, range(frames))
         first = self._run(self.model, inputs, range(self.horizon))
@@ -95,6 +97,18 @@ class WholeStream(nn.Module):
             every.append([torch.zeros_like(like)] * min(begins, frames.stop) + rows)
         return tuple(torch.stack(rows, dim=1) for rows in every)
 
+    def _windows(
+        self, inputs: Sequence[tuple[Tensor, int | None]], frames: int, window: int
+    ) -> tuple[Tensor, ...]:
+        """Every output of the last `window` frames, at each frame; what comes before the first is zeros."""
+        padded = [(x if axis is None else _behind_zeros(x, axis, window - 1), axis) for x, axis in inputs]
+        found: list[Sequence[Tensor]] = []
+        for t in range(frames):
+            given = [x if axis is None else x.narrow(axis, t, window) for x, axis in padded]
+            outputs: Any = self.model(*given)
+            found.append(list(outputs.values()) if isinstance(outputs, dict) else list(outputs))
+        return tuple(torch.stack(rows, dim=1) for rows in zip(*found, strict=True))
+
     def _outputs(
         self, model: nn.Module, inputs: Sequence[tuple[Tensor, int | None]], frames: int
     ) -> Sequence[Tensor]:
@@ -113,6 +127,11 @@ class WholeStream(nn.Module):
                 f"the graph that was traced differs from the model by {float(off.amax()):.2g} in the first "
                 f"{self.horizon} frames, so what a stream with that horizon gives is not known; please report it"
             )
+
+
+def _behind_zeros(x: Tensor, axis: int, count: int) -> Tensor:
+    shape = [count if i == axis else size for i, size in enumerate(x.shape)]
+    return torch.cat((x.new_zeros(shape), x), dim=axis)
 
 
 def limited(model: ir.Model, horizon: int, declaration: Declaration) -> ir.Model:

@@ -71,7 +71,7 @@ def ring(
         {"axis": axis},
     )
     after = part(step, together, axis, 1, TO_THE_END, f"{name}/next")
-    store(step, before, after, delay)
+    store(step, before, after, delay, here, frames)
     return together
 
 
@@ -105,15 +105,20 @@ def stored(
     return before, given
 
 
-def store(step: Step, before: ir.Value, after: ir.Value, delay: int) -> None:
-    """Carry `after`, which has the layout of its values; while nothing is held yet the state stays as it is."""
+def store(
+    step: Step, before: ir.Value, after: ir.Value, delay: int, of: ir.Value | None = None, frames: int = 0
+) -> None:
+    """Carry `after`, which has the layout of its values; while nothing is held yet the state stays as it is.
+
+    of, frames  as `State` says
+    """
     assert before.shape is not None and after.shape is not None
     to_front = _to_front(step, None, list(after.shape))
     if to_front != sorted(to_front):
         dims = [after.shape[i] for i in to_front]
         after = step.add("Transpose", [after], dims, f"{after.name}/kept", {"perm": to_front})
     after = reshaped(step, after, list(before.shape), f"{after.name}/apart")
-    step.carry(before, kept_until(step, before, after, delay))
+    step.carry(before, kept_until(step, before, after, delay), of, frames)
 
 
 def kept_until(step: Step, before: ir.Value, after: ir.Value, delay: int) -> ir.Value:

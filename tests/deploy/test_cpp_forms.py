@@ -15,7 +15,7 @@ from temport.exporter.bundle.directory import open_bundle, seal
 from temport.exporter.errors import UserError
 from temport.exporter.parity.gate import gate
 from temport.exporter.parity.serial import runtime_row
-from temport.exporter.runtimes.runner import replay
+from temport.exporter.runtimes.runner import LocalRunner, replay
 
 DATA = "model.onnx.data"
 
@@ -35,7 +35,7 @@ def test_what_the_runtime_has_no_kernel_for_is_not_run(runner: Path, tmp_path: P
     bundle = write_bundle(tmp_path / "bundle", "mega", precision="bfloat16")
     done = run(runner, bundle, "--replay")
     assert done.returncode == 1
-    row = runtime_row(replay(runner, bundle)[0])
+    row = runtime_row(replay(LocalRunner(runner), bundle)[0])
     assert (row.name, row.verdict, row.results) == ("cpp-x86_64", "not run", ())
     assert row.reason.startswith("ONNX Runtime: Could not find an implementation for")
     assert gate([row]) == ("fail", ("no runtime was run",))
@@ -58,7 +58,7 @@ def own(split: Path, tmp_path: Path) -> Path:
 
 def test_weights_beside_the_model_are_found(runner: Path, split: Path, tmp_path: Path) -> None:
     assert (split / DATA).stat().st_size > 1000
-    rows = replay(runner, split)
+    rows = replay(LocalRunner(runner), split)
     assert [row["verdict"] for row in rows] == ["pass"]
     # from another working directory, and through a link to the bundle as a whole
     (tmp_path / "link").symlink_to(split)
@@ -90,7 +90,7 @@ def test_wrong_weights_with_the_right_hash_fail_the_replay(runner: Path, own: Pa
     content[: len(content) // 2] = bytes(len(content) // 2)
     (own / DATA).write_bytes(content)
     rehash(own)
-    assert gate([runtime_row(row) for row in replay(runner, own)])[0] == "fail"
+    assert gate([runtime_row(row) for row in replay(LocalRunner(runner), own)])[0] == "fail"
 
 
 def test_a_data_file_that_no_manifest_lists_is_not_read(runner: Path, own: Path) -> None:

@@ -21,7 +21,7 @@ from temport.exporter.parity.serial import runtime_row
 from temport.exporter.parity.vectors import read_vectors
 from temport.exporter.runtimes import runtime_named
 from temport.exporter.runtimes.libraries import onnxruntime_library
-from temport.exporter.runtimes.runner import replay
+from temport.exporter.runtimes.runner import LocalRunner, replay
 from temport.exporter.runtimes.subject import Subject
 
 Exported = Callable[[str], Path]
@@ -88,8 +88,8 @@ def test_a_wrong_weight_is_seen(runner: Path, bundle: Path) -> None:
     assert done.returncode == 1
     assert json.loads(done.stdout)["runtimes"][0]["verdict"] == "fail"
     with pytest.raises(UserError, match="print"):
-        replay(Path("/bin/true"), bundle)
-    assert gate([runtime_row(row) for row in replay(runner, bundle)])[0] == "fail"
+        replay(LocalRunner(Path("/bin/true")), bundle)
+    assert gate([runtime_row(row) for row in replay(LocalRunner(runner), bundle)])[0] == "fail"
 
 
 @pytest.mark.parametrize("batch", [1, 5], ids="B{}".format)

@@ -25,6 +25,7 @@ from temport.exporter.parity.vectors import read_vectors
 from temport.exporter.recheck import run_parity_of_bundle
 from temport.exporter.request import ExportRequest
 from temport.exporter.runtimes import node, runtime_named
+from temport.exporter.runtimes.runner import LocalRunner
 from temport.exporter.runtimes.subject import Subject
 
 Stepped = Callable[[str], Path]
@@ -150,7 +151,7 @@ def test_its_rows_join_the_parity_report(tmp_path: Path) -> None:
     quiet, out = Console(quiet=True), tmp_path / "report"
     assert run_export(request, quiet).passed
     (exported,) = read_json(tmp_path / "bundle" / "report.json").runtimes
-    runners = tuple(node.JS / program for program in PROGRAMS.values())
+    runners = tuple(LocalRunner(node.JS / program) for program in PROGRAMS.values())
     assert run_parity_of_bundle(tmp_path / "bundle", ("onnxruntime_cpu",), (), out, runners, quiet)
     rows = {row.name: row for row in read_json(out / "report.json").runtimes}
     assert rows["node"].verdict == rows["browser-wasm"].verdict == exported.verdict == "pass"

@@ -15,6 +15,7 @@ from temport.exporter.export import run_export
 from temport.exporter.parity.serial import read_json
 from temport.exporter.recheck import run_parity_of_bundle
 from temport.exporter.request import ExportRequest
+from temport.exporter.runtimes.runner import local_runner
 
 SOURCE = """
 from torch import nn
@@ -74,7 +75,7 @@ def test_a_runner_and_a_folder_that_are_not_there_are_told_before_anything_runs(
     with pytest.raises(UserError, match=r"cannot write to .*taken: File exists; choose another --out"):
         run_parity_of_bundle(bundle, out=taken, console=QUIET)
     with pytest.raises(UserError, match="the runner nowhere cannot be run: there is no such program"):
-        run_parity_of_bundle(bundle, runners=(Path("nowhere"),), console=QUIET)
+        run_parity_of_bundle(bundle, runners=(local_runner("nowhere"),), console=QUIET)
 
 
 def test_a_source_that_changed_is_told(bundle: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@
 #include "exit_codes.h"
 #include "modes.h"
 #include "output.h"
+#include "process.h"
 
 using namespace temport;
 using namespace temport::runner;
@@ -39,6 +40,7 @@ Result<bool> run(const Arguments& arguments, Json& report) {
             {"runner", std::string("temport-run ") + temport_version()},
             {"machine", machine()},
             {"threads", arguments.session.threads}};
+  Footprint footprint;
   auto session = Session::create(*bundle, arguments.session);
   const bool only_replay = arguments.replay && !arguments.bench && arguments.outputs.empty();
   if (!session && session.error().code == TEMPORT_UNSUPPORTED && only_replay) {
@@ -46,6 +48,7 @@ Result<bool> run(const Arguments& arguments, Json& report) {
     return false;
   }
   if (!session) return session.error();
+  footprint.loaded();
   const Opened opened{*std::move(bundle), *std::move(session), arguments.stream};
   report.update({{"runtime", opened.session.runtime()},
                  {"version", opened.session.version()},
@@ -59,9 +62,11 @@ Result<bool> run(const Arguments& arguments, Json& report) {
   }
   if (!arguments.outputs.empty())
     if (auto done = run_once(opened, arguments, report); !done) return done.error();
-  if (arguments.bench)
+  if (arguments.bench) {
     if (auto done = bench(opened, arguments.frames ? arguments.frames : kDefaultFrames, arguments.host_noise, report); !done)
       return done.error();
+    report["process"] = footprint.taken();
+  }
   return passed;
 }
 

@@ -76,7 +76,7 @@ def attention(step: Step, node: ir.Node) -> None:
         attributes,
     )
     for state, value in zip(states, after, strict=True):
-        step.carry(state, value)
+        step.carry(state, value, packed, capacity - 1)
     given = replace(settled(timed[0]), delay=delay + ahead)
     if ahead:
         given = replace(given, late=Late(node, f"sees {ahead} frames that come after"))
