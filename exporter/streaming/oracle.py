@@ -21,6 +21,7 @@ from temport.exporter.errors import UserError
 from temport.exporter.graph.attention import Attention
 from temport.exporter.onnx_source.module import OnnxModule
 from temport.exporter.streaming.declare import of_time
+from temport.exporter.streaming.limit_masks import limit_masks
 from temport.exporter.streaming.sequences import of_sequences, sequence_graph
 from temport.exporter.streaming.shapes import TIME
 
@@ -37,7 +38,8 @@ class WholeStream(nn.Module):
         self.told, self.horizon = declaration.sequences, declaration.horizon
         self.limited = None
         if self.horizon:
-            graph = limited(sequence_graph(module, of_sequences(declaration)), self.horizon)
+            sequences = of_sequences(declaration)
+            graph = limited(sequence_graph(module, sequences), self.horizon, sequences)
             self.limited = OnnxModule(ir.to_proto(graph))
         self.train(module.training)
 
@@ -132,11 +134,12 @@ def _behind_zeros(x: Tensor, axis: int, count: int) -> Tensor:
     return torch.cat((x.new_zeros(shape), x), dim=axis)
 
 
-def limited(model: ir.Model, horizon: int) -> ir.Model:
+def limited(model: ir.Model, horizon: int, declaration: Declaration) -> ir.Model:
     """The graph whose attention over all earlier frames sees the last `horizon` only, in place."""
     for node in model.graph:
         seen = Attention.of(node)
         if seen is not None and not seen.rule.window:
             node.attributes["causal"] = ir.AttrInt64("causal", 1)
             node.attributes["window"] = ir.AttrInt64("window", horizon)
+    limit_masks(model, horizon, declaration)
     return model

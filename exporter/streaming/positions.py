@@ -80,7 +80,7 @@ def _in_frame(step: Step, node: ir.Node, value: ir.Value, delay: int) -> ir.Valu
     counting = Counting(step, delay, lambda given: always(step, node, given)).counted(value)
     if counting is not None:
         return _placed(step, node, value, counting, axis)
-    table = _table(step, node, value, axis)
+    table = table_of(step, node, value, axis)
     if (
         all(np.array_equal(table[:1], table[i : i + 1]) for i in (1, len(table) // 2, len(table) - 1))
         and (table == table[:1]).all()
@@ -112,7 +112,7 @@ def _table_first(
     )
 
 
-def _table(step: Step, node: ir.Node, value: ir.Value, axis: int) -> Array:
+def table_of(step: Step, node: ir.Node, value: ir.Value, axis: int) -> Array:
     """The rows by position, time in front, as many as there can be; refused where a shorter one is not their start."""
     *shorter, longest = (np.moveaxis(_at(step, node, value, n), axis, 0) for n in lengths(step))
     for table in shorter:
@@ -123,7 +123,13 @@ def _table(step: Step, node: ir.Node, value: ir.Value, axis: int) -> Array:
 
 def by_position(step: Step, node: ir.Node, value: ir.Value, table: Array, axis: int, delay: int) -> ir.Value:
     """`table[position]` for each stream, with as many axes as the node's output."""
-    rows = step.constant(named(value, "by_position"), table.reshape(len(table), -1), table.dtype)
+    return _placed(step, node, value, row_at(step, named(value, "by_position"), table, delay), axis)
+
+
+def row_at(step: Step, name: str, table: Array, delay: int) -> ir.Value:
+    """`[batch, 1, width]`: the row of a table at the place of the entry that is held with `delay`; behind its end the
+    last."""
+    rows = step.constant(name, table.reshape(len(table), -1), table.dtype)
     index = step.frames(delay)
     if delay > 0:
         index = step.add("Max", [index, step.integers(0)], [step.batch, 1], f"{index.name}/from_0")
@@ -131,8 +137,21 @@ def by_position(step: Step, node: ir.Node, value: ir.Value, table: Array, axis: 
         "Min", [index, step.integers(len(table) - 1)], [step.batch, 1], f"{index.name}/to_{len(table) - 1}"
     )
     width = table.size // len(table)
-    row = step.add("Gather", [rows, index], [step.batch, 1, width], named(value, "row"), {"axis": 0})
-    return _placed(step, node, value, row, axis)
+    return step.add("Gather", [rows, index], [step.batch, 1, width], f"{name}/row", {"axis": 0})
+
+
+def matrix(step: Step, node: ir.Node, value: ir.Value) -> Array:
+    """A value with two axes of positions, `[positions, positions]`, as many as there can be; refused where it has
+    others, or where a shorter one is not its beginning."""
+    *shorter, longest = (_at(step, node, value, n) for n in lengths(step))
+    if longest.size != longest.shape[-1] ** 2:
+        step.refuse(node, "compares each frame with each other by more than one table")
+    square = longest.reshape(longest.shape[-1], -1)
+    for each in shorter:
+        frames = each.shape[-1]
+        if not np.array_equal(each.reshape(frames, -1), square[:frames, :frames]):
+            step.refuse(node, "takes positions that are counted from the last frame")
+    return square
 
 
 def _placed(step: Step, node: ir.Node, value: ir.Value, row: ir.Value, axis: int) -> ir.Value:

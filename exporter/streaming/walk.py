@@ -11,9 +11,10 @@ from temport.exporter.errors import UserError
 from temport.exporter.streaming.open_sizes import name_open_sizes
 from temport.exporter.streaming.refusal import described
 from temport.exporter.streaming.rules import rule_of
+from temport.exporter.streaming.rules.pairs import PAIRS, pairs
 from temport.exporter.streaming.shapes import TIME
 from temport.exporter.streaming.states import in_front
-from temport.exporter.streaming.status import Fixed, Last, OfSizes, Timed
+from temport.exporter.streaming.status import Fixed, Last, OfSizes, Pairs, Timed
 from temport.exporter.streaming.step import Step, joined_last
 from temport.exporter.streaming.step_graph import StepGraph, finished, give_output
 
@@ -76,6 +77,8 @@ def _visit(step: Step, node: ir.Node) -> None:
     ):
         for output in node.outputs:
             step.give(output, None, OfSizes())
+    elif any(isinstance(s, Pairs) for s in given):
+        pairs(step, node)
     elif any(isinstance(s, Timed | OfSizes) for s in given):
         rule_of(node)(step, node)
     else:
@@ -92,8 +95,11 @@ def _outputs(
         status = step.status(value)
         if isinstance(status, OfSizes):
             raise UserError(f"output {spec.name} depends on the sizes of the inputs alone; leave it out")
+        maker = value.producer()
+        if isinstance(status, Pairs):
+            assert maker is not None
+            step.refuse(maker, PAIRS)
         if isinstance(status, Timed):
-            maker = value.producer()
             assert maker is not None
             # of more entries than frames come the first ones: entry t for frame t
             begins.append(max(late - step.extra(maker, value), 0))
