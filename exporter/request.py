@@ -135,9 +135,7 @@ def declared(request: ExportRequest) -> tuple[Declaration, nn.Module]:
         precision = PRECISIONS[request.precision]
     declaration = replace(declaration, weights=source, without=request.without, precision=precision)
     if request.weights_dtype is not None:
-        declaration = declared_so(
-            declaration, Wish(request.weights_dtype, request.max_loss), request.opset, request.target
-        )
+        declaration = declared_so(declaration, Wish(request.weights_dtype, request.max_loss), request.opset)
     elif request.max_loss is not None:
         raise UserError("--max-loss says how much --weights-dtype may cost, and no --weights-dtype was given")
     if request.delay < 0 or (request.delay and not request.streaming):

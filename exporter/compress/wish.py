@@ -22,11 +22,10 @@ class Wish:
     max_loss: float | None = None
 
 
-def declared_so(declaration: Declaration, wish: Wish, opset: int | None, target: str | None) -> Declaration:
+def declared_so(declaration: Declaration, wish: Wish, opset: int | None) -> Declaration:
     """The declaration with compressed weights.
 
-    opset   that was asked for
-    target  that an engine is to be made for
+    opset  that was asked for
 
     UserError for a type that there is not, and for what cannot be together with it.
     """
@@ -36,10 +35,6 @@ def declared_so(declaration: Declaration, wish: Wish, opset: int | None, target:
         raise UserError(
             f"--weights-dtype {wish.kind} is for a model that computes in float32, and this one computes in "
             f"{declaration.precision}; give --precision fp32"
-        )
-    if target not in (None, "native"):
-        raise UserError(
-            f"--target {target} cannot hold compressed weights; leave out --weights-dtype or --target"
         )
     if wish.max_loss is not None and not 0 < wish.max_loss < float("inf"):
         raise UserError(
