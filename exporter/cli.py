@@ -230,6 +230,13 @@ def export(
             "harm get more bits."
         ),
     ] = None,
+    metric: Annotated[
+        str | None,
+        typer.Option(
+            help="What --max-loss bounds instead: FILE.py:NAME or package.module:NAME, a function of the compressed "
+            "and the trained model's outputs that returns a loss."
+        ),
+    ] = None,
     target: Annotated[str | None, typer.Option(help=f"Also compile an engine: {TARGETS}")] = None,
     compute_capability: ComputeCapability = None,
     optimization_level: OptimizationLevel = None,

@@ -141,7 +141,7 @@ def run_export(request: ExportRequest, console: Console | None = None) -> Export
         compression = None
         if request.weights_dtype is not None:
             progress.step("compressing weights")
-            wish = Wish(request.weights_dtype, request.max_loss)
+            wish = Wish(request.weights_dtype, request.max_loss, request.metric)
             source = Trial.of(declaration, Path(), module).source
             module, compression = compress(module, source, cases, len(request.inputs), wish)
         out = (request.out or default_out(declaration)).absolute()
