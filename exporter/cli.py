@@ -43,6 +43,7 @@ from temport.exporter.errors import UserError
 from temport.exporter.fleet.fleet_command import fleet
 from temport.exporter.logs import listen
 from temport.exporter.report.report_command import report
+from temport.exporter.runtimes.runtimes_command import runtimes
 from temport.exporter.serve.triton_command import triton
 
 app = typer.Typer(
@@ -56,6 +57,7 @@ app = typer.Typer(
 bench = typer.Typer(help="Measure side by side, interleaved.", no_args_is_help=True)
 app.add_typer(bench, name="bench")
 app.add_typer(fleet, name="fleet")
+app.add_typer(runtimes, name="runtimes")
 bench.command("ops")(bench_ops)
 bench.command("model")(bench_model)
 bench.command("modules")(bench_modules)
@@ -106,7 +108,7 @@ def temport(
 Arch = Annotated[str | None, typer.Option(help="Architecture; `temport list` names them.")]
 Runtimes = Annotated[
     list[str] | None,
-    typer.Option("--runtime", help="Run parity only here; repeat for several. Default: all."),
+    typer.Option("--runtime", help="Run parity only here; repeat for several. Or fast, the default, or all."),
 ]
 Inputs = Annotated[
     list[Path] | None,

@@ -33,7 +33,7 @@ from temport.exporter.parity.vectors import read_vectors
 from temport.exporter.progress import Progress
 from temport.exporter.report.html import write_html
 from temport.exporter.report.table import print_table
-from temport.exporter.runtimes import runtime_named
+from temport.exporter.runtimes import chosen
 from temport.exporter.runtimes.runner import check_program, replay
 from temport.exporter.streaming.sequences import of_sequences
 from temport.exporter.terminal import Terminal
@@ -61,7 +61,7 @@ def run_parity_of_bundle(
     `runners` are programs with the command line of `temport-run`; their rows join the report, judged by its bounds.
     """
     console = console or Terminal()
-    chosen = [runtime_named(name) for name in runtimes] or None
+    rows = chosen(runtimes)
     for runner in runners:
         check_program(runner)
     bundle = open_bundle(path, digest, strict=strict)
@@ -75,7 +75,7 @@ def run_parity_of_bundle(
         module = rebuilt_module(bundle, source)
         trial = Trial.of(declaration, bundle.model_path, module)
         cases, truths = _known_or_recorded(bundle, trial, own)
-        report = trial.run(cases, chosen, truths, progress.parity)
+        report = trial.run(cases, rows, truths, progress.parity)
         for runner in runners:
             progress.step(f"replaying in {runner.name}")
             report = merge(report, replay(runner, path))
