@@ -45,6 +45,7 @@ from temport.exporter.fleet.fleet_command import fleet
 from temport.exporter.logs import listen
 from temport.exporter.report.report_command import report
 from temport.exporter.runtimes.options import Runners, Runtimes
+from temport.exporter.runtimes.runtimes_command import runtimes
 from temport.exporter.scorecard.scorecard_command import scorecard
 from temport.exporter.serve.triton_command import triton
 
@@ -59,6 +60,7 @@ app = typer.Typer(
 bench = typer.Typer(help="Measure side by side, interleaved.", no_args_is_help=True)
 app.add_typer(bench, name="bench")
 app.add_typer(fleet, name="fleet")
+app.add_typer(runtimes, name="runtimes")
 bench.command("ops")(bench_ops)
 bench.command("model")(bench_model)
 bench.command("modules")(bench_modules)
