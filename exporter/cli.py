@@ -46,6 +46,7 @@ from temport.exporter.report.report_command import report
 from temport.exporter.runtimes.options import Runners, Runtimes
 from temport.exporter.scorecard.scorecard_command import scorecard
 from temport.exporter.serve.triton_command import triton
+from temport.exporter.show.show_command import show
 
 app = typer.Typer(
     name="temport",
@@ -336,6 +337,7 @@ app.command("compile")(compile_bundle)
 app.command("diff")(diff)
 app.command("report")(report)
 app.command("scorecard")(scorecard)
+app.command("show")(show)
 app.command("triton")(triton)
 
 
