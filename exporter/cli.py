@@ -48,6 +48,7 @@ from temport.exporter.runtimes.options import Runners, Runtimes
 from temport.exporter.runtimes.runtimes_command import runtimes
 from temport.exporter.scorecard.scorecard_command import scorecard
 from temport.exporter.serve.triton_command import triton
+from temport.exporter.show.show_command import show
 
 app = typer.Typer(
     name="temport",
@@ -358,6 +359,7 @@ app.command("compile")(compile_bundle)
 app.command("diff")(diff)
 app.command("report")(report)
 app.command("scorecard")(scorecard)
+app.command("show")(show)
 app.command("triton")(triton)
 
 

@@ -57,7 +57,7 @@ def scorecard(
         report = merge(report, rows_there)
         programs |= {row["name"]: Program(runner.run, bundle.path) for row in rows_there}
     with TemporaryDirectory(prefix="temport-scorecard-") as folder:
-        task = _task(bundle, source, built(Path(folder)))
+        task = task_of(bundle, source, built(Path(folder)))
         contenders = {
             row.name: programs.get(row.name) or _contender(row.name, task)
             for row in report.runtimes
@@ -109,7 +109,7 @@ def _kept(bundle: Bundle, runtimes: Sequence[str]) -> ParityReport:
     return replace(report, runtimes=rows, verdict=verdict, reasons=reasons)
 
 
-def _task(bundle: Bundle, source: str | None, counter: Path | None) -> Task:
+def task_of(bundle: Bundle, source: str | None, counter: Path | None) -> Task:
     """What is measured, without the runtime's name: the first of the recorded cases."""
     inputs = read_vectors(bundle.path / "vectors.npz")[0].case.inputs
     declaration = bundle.declaration

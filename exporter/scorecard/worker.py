@@ -74,7 +74,7 @@ def measured(task: Task) -> Generator[Any, float, None]:
     module = _module(bundle, task.source) if runtime.capabilities.source else None
     with runtime.open(_subject(bundle, module), 1) as session:
         load = time.perf_counter() - began
-        call = session.prepared(_feed(bundle.declaration, runtime, session, task))
+        call = session.prepared(feed_of(bundle.declaration, runtime, session, task))
         for _ in range(2):
             call()
         allocations = None if task.counter is None else per_run(call, task.counter)
@@ -105,7 +105,7 @@ def _subject(bundle: Bundle, module: Any) -> Subject:
     return Trial.of(bundle.declaration, bundle.model_path, module).subject
 
 
-def _feed(declaration: Declaration, runtime: Runtime, session: Session, task: Task) -> Arrays:
+def feed_of(declaration: Declaration, runtime: Runtime, session: Session, task: Task) -> Arrays:
     """The first recorded inputs; of a step model the frame after `WARM_FRAMES` of them, with the state after those."""
     inputs, state = task.inputs, task.state
     if not declaration.streaming:

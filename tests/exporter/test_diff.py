@@ -16,12 +16,13 @@ from typer.testing import CliRunner
 
 from temport.exporter.bundle.directory import file_entries, open_bundle, seal
 from temport.exporter.cli import app
-from temport.exporter.difference import Difference, Side, differences, run_diff
+from temport.exporter.difference import Side, differences, run_diff
 from temport.exporter.errors import UserError
 from temport.exporter.export import run_export
 from temport.exporter.parity.gate import merge
 from temport.exporter.parity.result import FAIL, NOT_RUN, ParityReport
 from temport.exporter.parity.serial import read_json, to_json, write_json
+from temport.exporter.report.aspects import Difference
 from temport.exporter.report.junit import junit
 from temport.exporter.report.markdown import markdown
 from temport.exporter.request import ExportRequest
