@@ -24,7 +24,7 @@ BATCH, FRAMES, HORIZON = 2, 14, 64
 CLOSE = 1e-5
 """Of the largest value: decays are read from tables in float32, all else agrees far better."""
 NOT_YET = {
-    "running maximum": "pairs of frames have no cache",
+    "largest of pairs": "pairs of frames have no cache",
 }
 """Causal modules that are refused, with what is missing."""
 FIRST = ("lstm", "dilated convs with residuals", "sdpa", "multi-head attention", "decay matrix", "weighed pooling",

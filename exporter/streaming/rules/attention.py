@@ -11,9 +11,9 @@ import onnx_ir as ir
 from temport.custom_ops.block_linear_attention.attributes import BlockLinearAttributes
 from temport.custom_ops.domain import DOMAIN
 from temport.exporter.graph.attention import Attention
-from temport.exporter.streaming.joining import settled
+from temport.exporter.streaming.joining import settled, whole_inputs
 from temport.exporter.streaming.rules.aged import over_rings
-from temport.exporter.streaming.shapes import number
+from temport.exporter.streaming.shapes import axes_of_time, number
 from temport.exporter.streaming.states import kept_until, reshaped
 from temport.exporter.streaming.status import Fixed, Last, Late, OfSizes, Status, Timed
 from temport.exporter.streaming.step import Step
@@ -31,7 +31,7 @@ def attention(step: Step, node: ir.Node) -> None:
     query = step.status(seen.q)
     keys = [step.status(v) for v in values[1:]] or [query]
     others = [v for v in node.inputs if v is not None and v is not seen.q]
-    if others and all(isinstance(step.status(v), Fixed) for v in others):
+    if others and all(_is_static(step, v) for v in others):
         _to_static(step, node, seen, query)
         return
     if not all(isinstance(s, Timed) for s in keys) or not isinstance(query, Timed | Last):
@@ -90,12 +90,20 @@ def attention(step: Step, node: ir.Node) -> None:
     step.give(node.outputs[0], output, Last(delay) if one_query else given)
 
 
+def _is_static(step: Step, value: ir.Value) -> bool:
+    """Whether no frame changes it: a static input, or what is the same for all lengths."""
+    status = step.status(value)
+    return isinstance(status, Fixed) or (
+        isinstance(status, OfSizes) and not axes_of_time(list(value.shape or ()))
+    )
+
+
 def _to_static(step: Step, node: ir.Node, seen: Attention, query: Status) -> None:
     """Keys and values that no frame changes: a query sees all of them."""
     if not isinstance(query, Timed) or query.axis != 1 or seen.rule.causal or seen.rule.window:
         step.refuse(node, "compares places of frames with those of a static input")
-    here = [None if v is None else step.held(v) for v in node.inputs]
-    step.copy(node, here, settled(query))
+    joined = settled(query)
+    step.copy(node, whole_inputs(step, node, joined, list(node.inputs)), joined)
 
 
 def _widths_differ(seen: Attention) -> bool:
