@@ -17,14 +17,14 @@ import onnx
 
 from temport.exporter.compilers.targets import REPORT_FILE, enter
 from temport.exporter.errors import UserError
-from temport.exporter.runtimes.apart import Apart
+from temport.exporter.runtimes.apart import Apart, ApartSession
 from temport.exporter.runtimes.contract import Arrays, Closing, Session, named
 from temport.exporter.runtimes.converted_files import (
     SIGNATURE,
     converted_entry,
-    entry_of,
+    link_verified,
+    put,
     target_of,
-    verified_folder,
 )
 from temport.exporter.runtimes.own_form import Call, Form, Signature
 from temport.exporter.runtimes.subject import Subject
@@ -47,29 +47,33 @@ class Converted:
         """UserError for a model that the runtime does not take, and for files of a bundle that were changed."""
         directory = subject.model_path.parent
         entry = converted_entry(directory, target_of(self.name))
-        if entry is not None:
-            folder = verified_folder(directory, entry, subject.model_path)
-            return _Opened(self._loaded(subject, folder, threads), "the bundle's form")
         scratch = tempfile.TemporaryDirectory(prefix="temport-converted-")
         try:
-            self.convert(subject, Path(scratch.name))
-            return _Opened(self._loaded(subject, Path(scratch.name), threads), "converted here", scratch)
+            folder = Path(scratch.name)
+            if entry is None:
+                self.convert(subject, folder)
+            else:
+                link_verified(directory, entry, subject.model_path, folder)
+            inner = Apart(_Apart(self.form, folder)).open(subject, threads)
+            return _Opened(inner, "converted here" if entry is None else "the bundle's form", scratch)
         except BaseException:
             scratch.cleanup()
             raise
 
     def add(self, subject: Subject) -> str:
-        """Put the form into the directory of the model and into its `engine.json`; what was made, in one sentence.
+        """Put the form beside the model and into its `engine.json`; what was made, in one sentence.
 
         UserError for what the runtime does not take.
         """
-        directory, target, start = subject.model_path.parent, target_of(self.name), time.perf_counter()
-        (directory / target).mkdir()
-        self.convert(subject, directory / target)
-        seconds = time.perf_counter() - start
-        entry = entry_of(directory / target, subject.model_path, self.form.version(), seconds)
-        enter(directory / REPORT_FILE, entry)
-        return f"{target}/: {entry['bytes'] / 2**20:.1f} MiB in {seconds:.1f} s by {self.form.version()}"
+        model, target, start = subject.model_path, target_of(self.name), time.perf_counter()
+        with tempfile.TemporaryDirectory(prefix="temport-converted-") as folder:
+            self.convert(subject, Path(folder))
+            seconds = time.perf_counter() - start
+            entry = put(Path(folder), target, model, self.form.version(), seconds)
+        enter(model.parent / REPORT_FILE, entry)
+        return (
+            f"{entry['file']}: {entry['bytes'] / 2**20:.1f} MiB in {seconds:.1f} s by {self.form.version()}"
+        )
 
     def convert(self, subject: Subject, folder: Path) -> None:
         """Write form and signature into `folder`. UserError for what the runtime does not take."""
@@ -95,16 +99,11 @@ class Converted:
         Signature.of_declaration(subject.declaration).write(folder / SIGNATURE)
         return path
 
-    def _loaded(self, subject: Subject, folder: Path, threads: int) -> Session:
-        return Apart(_Apart(self.form, folder)).open(subject, threads)
-
 
 class _Opened(Closing):
     """The other process's session, and the scratch folder that it runs from."""
 
-    def __init__(
-        self, inner: Session, origin: str, scratch: tempfile.TemporaryDirectory[str] | None = None
-    ) -> None:
+    def __init__(self, inner: ApartSession, origin: str, scratch: tempfile.TemporaryDirectory[str]) -> None:
         self._inner, self._scratch = inner, scratch
         self.path, self.version = origin, inner.version
 
@@ -112,9 +111,8 @@ class _Opened(Closing):
         return self._inner.run(inputs)
 
     def close(self) -> None:
-        self._inner.__exit__(None, None, None)
-        if self._scratch is not None:
-            self._scratch.cleanup()
+        self._inner.close()
+        self._scratch.cleanup()
 
 
 class _Apart:

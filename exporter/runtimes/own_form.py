@@ -72,6 +72,16 @@ class Signature:
         return arrays
 
 
+def in_int32(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """For runtimes of 32-bit integers: int64 as int32, all else as it is. OverflowError where it does not fit."""
+    if array.dtype != np.int64:
+        return array
+    held = array.astype(np.int32)
+    if not np.array_equal(held, array):
+        raise OverflowError("this runtime computes integers in 32 bits, which do not hold the input")
+    return held
+
+
 class Form(Protocol):
     """One runtime's own form of a model; picklable, since `convert` and `load` are called in another process.
 

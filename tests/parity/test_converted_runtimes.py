@@ -88,29 +88,31 @@ def test_a_form_in_a_bundle_is_what_its_hashes_say(
     own = replace(fixed, model_path=tmp_path / "model.onnx")
     own.model_path.write_bytes(fixed.model_path.read_bytes())
     form = Converted(Evaluated())
-    assert "evaluated/: 0." in form.add(own)
+    assert "evaluated.model.onnx: 0." in form.add(own)
     (entry,) = json.loads((tmp_path / REPORT_FILE).read_text())["engines"]
-    assert entry["files"].keys() == {"model.onnx", SIGNATURE} and entry["versions"] == {
-        "onnx": onnx.__version__
-    }
+    assert entry["files"].keys() == {"evaluated.model.onnx", f"evaluated.{SIGNATURE}"}
+    assert entry["versions"] == {"onnx": onnx.__version__}
     with form.open(own) as session:
         assert session.path == "the bundle's form"
         with pytest.raises(
             UserError, match=r"input state_sequence is float32 \(1, 8, 6\), and float32 \(1, 9, 6\)"
         ):
             session.run({"state_sequence": np.zeros((1, 8, 6), np.float32)})
-    changed = tmp_path / "evaluated" / "model.onnx"
+    report, changed = (tmp_path / REPORT_FILE).read_text(), tmp_path / "evaluated.model.onnx"
     whole = changed.read_bytes()
-    for spoil, sentence in (
-        (lambda: changed.write_bytes(whole[:-1] + b"x"), "differs from engine.json"),
-        (lambda: (tmp_path / "evaluated" / "more").touch(), "has not the files of engine.json"),
-        (lambda: own.model_path.write_bytes(whole), "was made of another model than model.onnx"),
+    for path, content, sentence in (
+        (changed, whole[:-1] + b"x", "evaluated.model.onnx is missing or differs from engine.json"),
+        (own.model_path, whole, "were made of another model than model.onnx"),
+        (
+            tmp_path / REPORT_FILE,
+            report.replace("evaluated.s", "../s").encode(),
+            "which is no file of evaluated",
+        ),
     ):
-        spoil()
+        path.write_bytes(content)
         row = run_runtime(own, form, fixed_truths)
         assert row.verdict == NOT_RUN and sentence in row.reason
         changed.write_bytes(whole)
-        (tmp_path / "evaluated" / "more").unlink(missing_ok=True)
 
 
 def test_what_is_made_of_a_module_needs_one(fixed: Subject) -> None:
