@@ -31,6 +31,7 @@ from temport.exporter.compilers.options import (
     Cc,
     ComputeCapability,
     EngineIsa,
+    EngineThreads,
     OptimizationLevel,
     Plugin,
     SourceOnly,
@@ -44,6 +45,7 @@ from temport.exporter.fleet.fleet_command import fleet
 from temport.exporter.logs import listen
 from temport.exporter.report.report_command import report
 from temport.exporter.runtimes.options import Runners, Runtimes
+from temport.exporter.runtimes.runtimes_command import runtimes
 from temport.exporter.scorecard.scorecard_command import scorecard
 from temport.exporter.serve.triton_command import triton
 from temport.exporter.show.show_command import show
@@ -59,6 +61,7 @@ app = typer.Typer(
 bench = typer.Typer(help="Measure side by side, interleaved.", no_args_is_help=True)
 app.add_typer(bench, name="bench")
 app.add_typer(fleet, name="fleet")
+app.add_typer(runtimes, name="runtimes")
 bench.command("ops")(bench_ops)
 bench.command("model")(bench_model)
 bench.command("modules")(bench_modules)
@@ -197,6 +200,17 @@ def export(
             help="Of --streaming: frames that outputs may come late, for a model that looks so far ahead.",
         ),
     ] = 0,
+    window: Annotated[
+        int | None,
+        typer.Option(
+            help="Of --streaming: the model takes exactly the last N frames and masks nothing; what is made frame by "
+            "frame is kept, the rest computed anew."
+        ),
+    ] = None,
+    rate: Annotated[
+        float | None,
+        typer.Option(help="Of --streaming: frames per second, for the manifest; no number depends on it."),
+    ] = None,
     ops: Annotated[
         str, typer.Option(help="custom: temport nodes with function bodies; standard: ai.onnx only.")
     ] = "custom",
@@ -219,6 +233,13 @@ def export(
             "harm get more bits."
         ),
     ] = None,
+    metric: Annotated[
+        str | None,
+        typer.Option(
+            help="What --max-loss bounds instead: FILE.py:NAME or package.module:NAME, a function of the compressed "
+            "and the trained model's outputs that returns a loss."
+        ),
+    ] = None,
     target: Annotated[str | None, typer.Option(help=f"Also compile an engine: {TARGETS}")] = None,
     compute_capability: ComputeCapability = None,
     optimization_level: OptimizationLevel = None,
@@ -230,6 +251,7 @@ def export(
     cc: Cc = None,
     toolchain: ToolchainFile = None,
     engine_isa: EngineIsa = None,
+    engine_threads: EngineThreads = 1,
     source_only: SourceOnly = False,
     opset: Annotated[
         int | None, typer.Option(help="ai.onnx opset, 18 to 24. Default: 20; of an ONNX file, its own.")

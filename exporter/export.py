@@ -12,11 +12,12 @@ from rich.console import Console
 from torch import nn
 from torch.export import ExportedProgram
 
+from temport.exporter.add_target import add_target, check_target, rows_with
 from temport.exporter.asked import fields_of, read_config
 from temport.exporter.build import Built, Keep, rewrite, save, traced_source
 from temport.exporter.bundle.directory import sha256, versions, write_manifest, write_vectors
 from temport.exporter.bundle.staging import staged
-from temport.exporter.compilers.engines import add_engine, check_target
+from temport.exporter.bundle.stream_entry import stream_entry
 from temport.exporter.compress.compress import compress
 from temport.exporter.compress.wish import Wish
 from temport.exporter.declare import weights
@@ -32,7 +33,7 @@ from temport.exporter.parity.cases import Case
 from temport.exporter.parity.guilty import guilty_pass
 from temport.exporter.parity.overflow import find_overflow
 from temport.exporter.parity.replay import record
-from temport.exporter.parity.result import MaskPicture, ParityReport, PassRow
+from temport.exporter.parity.result import MaskPicture, ParityReport, PassRow, StreamRow
 from temport.exporter.parity.serial import write_json
 from temport.exporter.parity.trial import Trial, cases_for
 from temport.exporter.parity.vectors import to_vectors
@@ -42,7 +43,8 @@ from temport.exporter.progress import Progress
 from temport.exporter.report.html import write_html
 from temport.exporter.report.table import print_table
 from temport.exporter.request import ExportRequest, declared, default_out
-from temport.exporter.runtimes import runtime_named
+from temport.exporter.runtimes import chosen
+from temport.exporter.streaming.beside_window import window
 from temport.exporter.terminal import Terminal
 
 LARGEST_MASK_DRAWN = 512
@@ -129,8 +131,8 @@ def _texts(ranges: Mapping[str, Range]) -> dict[str, Any]:
 def run_export(request: ExportRequest, console: Console | None = None) -> Exported:
     """Write the bundle and say on the console how every runtime did."""
     console = console or Terminal()
-    runtimes = [runtime_named(name) for name in request.runtimes] or None
     check_target(request.target, request.compile)
+    runtimes = rows_with(request.target, chosen(request.runtimes))
     request = replace(request, without=left_out(request.without))
     with Progress(console) as progress:
         progress.step("declaring")
@@ -139,7 +141,7 @@ def run_export(request: ExportRequest, console: Console | None = None) -> Export
         compression = None
         if request.weights_dtype is not None:
             progress.step("compressing weights")
-            wish = Wish(request.weights_dtype, request.max_loss)
+            wish = Wish(request.weights_dtype, request.max_loss, request.metric)
             source = Trial.of(declaration, Path(), module).source
             module, compression = compress(module, source, cases, len(request.inputs), wish)
         out = (request.out or default_out(declaration)).absolute()
@@ -160,7 +162,7 @@ def run_export(request: ExportRequest, console: Console | None = None) -> Export
             write_vectors(work / "vectors.npz", to_vectors(truths))
             engine = None
             if request.target is not None:
-                engine = add_engine(request.target, request.compile, work, out.name, declaration, progress)
+                engine = add_target(request.target, request.compile, trial.subject, out.name, progress)
                 told = (*told, *engine.warnings)
             report = trial.run(cases, runtimes, truths, progress.parity)
             if request.target == NATIVE:
@@ -175,6 +177,7 @@ def run_export(request: ExportRequest, console: Console | None = None) -> Export
                 masks=_pictures(built),
                 found=built.found,
                 compression=compression,
+                stream=_stream(module, declaration),
                 warnings=(*declaration.notes, *built.warnings, *told, *report.warnings),
                 versions=versions(),
             )
@@ -191,6 +194,18 @@ def run_export(request: ExportRequest, console: Console | None = None) -> Export
     )
     console.print(f"digest {digest}", soft_wrap=True)
     return Exported(out, report, digest)
+
+
+def _stream(module: nn.Module, declaration: Declaration) -> StreamRow | None:
+    """What the report says of a step model; of one that was made of a graph also what the window would cost."""
+    entry = stream_entry(declaration)
+    if entry is None:
+        return None
+    beside = window(module, declaration) if declaration.sequences is not None else ()
+    batch = declaration.inputs[0].at()[0]
+    return StreamRow(
+        tuple(entry["static"]), entry["delay"], entry.get("rate"), entry.get("warm_up"), batch, *beside
+    )
 
 
 def _both(*watchers: Keep | None) -> Keep:

@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from temport.exporter.compilers.contract import CompileOptions
+from temport.exporter.compress.metric import Function
 from temport.exporter.compress.wish import Wish, declared_so
 from temport.exporter.declare import weights
 from temport.exporter.declare.architectures import declare
@@ -27,11 +28,18 @@ from temport.exporter.declare.program import SUFFIX, load_program, program_modul
 from temport.exporter.declare.streams import declare_stream
 from temport.exporter.errors import UserError
 from temport.exporter.onnx_source.declare import declare_onnx
-from temport.exporter.streaming.declare import declare_graph_stream, streams_by_its_graph
+from temport.exporter.streaming.declare import (
+    declare_graph_stream,
+    declare_window_stream,
+    streams_by_its_graph,
+)
+from temport.exporter.streaming.sequences import with_frames
 
 USUAL: dict[str, Any] = {"batch": "1", "seq": "60", "opset": 20}
 """Of an architecture and a module, where nothing else was asked."""
 
+SLOWEST, FASTEST = 1e-9, 1e9
+"""Frames per second."""
 LARGEST_SEED = 2**63 - 1
 """As large as the random generators and every reader of a manifest take it."""
 
@@ -76,9 +84,12 @@ class ExportRequest:
     external_data: bool = False
     streaming: bool = False
     delay: int = 0
+    window: int | None = None
+    rate: float | None = None
     precision: str | None = None
     weights_dtype: str | None = None
     max_loss: float | None = None
+    metric: str | Function | None = None
     target: str | None = None
     compile: CompileOptions = field(default_factory=CompileOptions)
 
@@ -88,6 +99,13 @@ def declared(request: ExportRequest) -> tuple[Declaration, nn.Module]:
     sources = (request.arch, request.module, request.onnx, request.live)
     if sum(given is not None for given in sources) != 1:
         raise UserError("give one of --arch, --module and --onnx; `temport list` names the architectures")
+    rate = request.rate
+    if rate is not None and not (request.streaming and SLOWEST <= rate <= FASTEST):
+        raise UserError(
+            f"--rate {rate:g} is not a number of frames per second of --streaming, from {SLOWEST:g} to {FASTEST:g}"
+        )
+    if request.window is not None:
+        request = _of_window(request, request.window)
     if not 0 <= request.seed <= LARGEST_SEED:
         raise UserError(f"--seed {request.seed} is not from 0 to {LARGEST_SEED}")
     if request.weights_layout not in weights.LAYOUTS:
@@ -133,15 +151,19 @@ def declared(request: ExportRequest) -> tuple[Declaration, nn.Module]:
         if request.precision not in PRECISIONS:
             raise UserError(f"--precision {request.precision!r} is unknown; give {', '.join(PRECISIONS)}")
         precision = PRECISIONS[request.precision]
-    declaration = replace(declaration, weights=source, without=request.without, precision=precision)
+    declaration = replace(
+        declaration, weights=source, without=request.without, precision=precision, rate=rate or 0.0
+    )
     if request.weights_dtype is not None:
-        declaration = declared_so(
-            declaration, Wish(request.weights_dtype, request.max_loss), request.opset, request.target
-        )
-    elif request.max_loss is not None:
-        raise UserError("--max-loss says how much --weights-dtype may cost, and no --weights-dtype was given")
+        wish = Wish(request.weights_dtype, request.max_loss, request.metric)
+        declaration = declared_so(declaration, wish, request.opset)
+    elif request.max_loss is not None or request.metric is not None:
+        option = "--metric" if request.max_loss is None else "--max-loss"
+        raise UserError(f"{option} says how much --weights-dtype may cost, and no --weights-dtype was given")
     if request.delay < 0 or (request.delay and not request.streaming):
         raise UserError(f"--delay {request.delay} is not a number of frames of --streaming")
+    if request.window is not None:
+        return declare_window_stream(declaration, module, request.window), module
     if request.streaming and streams_by_its_graph(declaration, module):
         return declare_graph_stream(declaration, module, request.delay), module
     if request.delay:
@@ -152,6 +174,22 @@ def declared(request: ExportRequest) -> tuple[Declaration, nn.Module]:
         module = own(module)
         return declare_stream(declaration, module), module
     return declaration, module
+
+
+def _of_window(request: ExportRequest, frames: int) -> ExportRequest:
+    """The request with sequences of exactly so many frames."""
+    if not request.streaming or frames < 2:
+        raise UserError(f"--window {frames} is not a number of frames of --streaming, 2 or more")
+    if request.arch is not None or request.delay:
+        raise UserError(
+            "--window belongs to --module and --onnx, and waits for no frame; leave --arch and --delay out"
+        )
+    if request.seq not in (None, str(frames)):
+        raise UserError(f"--window {frames} and --seq {request.seq} say two lengths; leave --seq out")
+    if request.live is None:
+        return replace(request, seq=str(frames))
+    module, inputs = request.live
+    return replace(request, live=(module, tuple(with_frames(spec, frames) for spec in inputs)))
 
 
 def _own_module(request: ExportRequest) -> tuple[Declaration, nn.Module]:

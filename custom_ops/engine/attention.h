@@ -6,6 +6,7 @@
 #include "../cached_attention/panel_ring.h"
 #include "../cached_block_linear_attention/kernel.h"
 #include "../online_softmax_attention/kernel.h"
+#include "parallel.h"
 
 namespace temport::TEMPORT_ISA {
 
@@ -83,6 +84,22 @@ void softmax_attention(int64_t batch, int64_t length, int64_t keys, int64_t offs
   for (int64_t task = 0; task < p.tasks; ++task) run_attention(p, task, scratch);
 }
 
+// Of the scratch memory of a kernel that each part has for itself.
+constexpr int64_t part_floats(int64_t floats) { return (floats + 15) / 16 * 16; }
+
+// `scratch` holds as many `part_floats` as there are parts.
+template <const AttentionProblem& Plan, int Threads>
+void softmax_attention(const Caller<Threads>& caller, int64_t batch, int64_t length, int64_t keys, int64_t offset,
+                       const AttentionArrays& arrays, float* scratch) {
+  AttentionOf<Plan> p(batch, length, keys, arrays);
+  p.rule.offset = offset;
+  count_tasks(p);
+  caller.share(p.tasks, [&](int64_t part, int64_t first, int64_t last) {
+    float* own = scratch + part * part_floats(Plan.scratch_floats);
+    for (int64_t task = first; task < last; ++task) run_attention(p, task, own);
+  });
+}
+
 // One task is a whole sequence: nothing is handed over.
 template <const BlockLinearProblem& Plan>
 struct BlockLinearOf {
@@ -103,6 +120,18 @@ void block_linear_attention(int64_t batch, int64_t length, const AttentionArrays
   count_chunks(p.attention);
   p.run = p.attention.tiles;
   for (int64_t task = 0; task < batch * p.attention.heads; ++task) run_block_linear(p, task, scratch);
+}
+
+template <const BlockLinearProblem& Plan, int Threads>
+void block_linear_attention(const Caller<Threads>& caller, int64_t batch, int64_t length, const AttentionArrays& arrays,
+                            float* scratch) {
+  BlockLinearOf<Plan> p{{batch, length, length, arrays}, 0};
+  count_chunks(p.attention);
+  p.run = p.attention.tiles;
+  caller.share(batch * p.attention.heads, [&](int64_t part, int64_t first, int64_t last) {
+    float* own = scratch + part * part_floats(Plan.attention.scratch_floats);
+    for (int64_t task = first; task < last; ++task) run_block_linear(p, task, own);
+  });
 }
 
 // The sums of a stream's linear branch, `[batch, heads, dim, kRow]`, updated where they lie.

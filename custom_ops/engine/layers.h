@@ -7,6 +7,7 @@
 #include "../fused_lstm/kernel.h"
 #include "../moving_average/kernel.h"
 #include "../residual_layer_norm/kernel.h"
+#include "parallel.h"
 
 namespace temport::TEMPORT_ISA {
 
@@ -27,6 +28,23 @@ void dense(Rows rows, const DenseArrays& arrays) {
   run_dense_task<A, Element>(p, 0, rows, 0, Groups * panels_of(Outputs));
 }
 
+// Many rows are shared by rows, few by panels.
+template <int64_t Groups, int64_t Inputs, int64_t Outputs, Activation A, typename Element, int Threads, typename Rows>
+void dense(const Caller<Threads>& caller, Rows rows, const DenseArrays& arrays) {
+  const DenseOf<Groups, Inputs, Outputs> p{arrays};
+  constexpr int64_t kPanels = Groups * panels_of(Outputs);
+  const int64_t blocks = (rows + kMaxRows - 1) / kMaxRows;
+  if (blocks >= 2 * Threads)
+    caller.share(blocks, [&](int64_t, int64_t first, int64_t last) {
+      const int64_t row = first * kMaxRows;
+      run_dense_task<A, Element>(p, row, least(last * kMaxRows, rows) - row, 0, kPanels);
+    });
+  else
+    caller.share(kPanels, [&](int64_t, int64_t first, int64_t last) {
+      run_dense_task<A, Element>(p, 0, rows, first, last);
+    });
+}
+
 struct LayerNormArrays {
   const float *x, *addend, *scale, *bias;  // as in LayerNormProblem
   float* y;
@@ -39,6 +57,12 @@ struct LayerNormOf : LayerNormArrays {
 template <int64_t Width, bool Add, bool Centred, typename Rows>
 void layer_norm(Rows rows, float epsilon, const LayerNormArrays& arrays) {
   normalise<Add, Centred>(LayerNormOf<Width>{arrays, epsilon}, 0, rows);
+}
+
+template <int64_t Width, bool Add, bool Centred, int Threads, typename Rows>
+void layer_norm(const Caller<Threads>& caller, Rows rows, float epsilon, const LayerNormArrays& arrays) {
+  const LayerNormOf<Width> p{arrays, epsilon};
+  caller.share(rows, [&](int64_t, int64_t first, int64_t last) { normalise<Add, Centred>(p, first, last); });
 }
 
 struct MovingAverageArrays {

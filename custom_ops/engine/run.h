@@ -12,10 +12,6 @@
 #include "temport_engine.h"
 #include "windows.h"
 
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
-
 namespace temport::TEMPORT_ISA {
 
 extern "C" const unsigned char TEMPORT_WEIGHTS[];
@@ -35,39 +31,6 @@ constexpr int64_t largest(int64_t first, More... more) {
   else
     return most(first, largest(more...));
 }
-
-// Denormals are zero while this lives, where a processor can do that: a stream that goes silent would decay into them, and
-// they are slow.
-class NoDenormals {
- public:
-#if defined(__x86_64__)
-  NoDenormals() : before_(_mm_getcsr()) { _mm_setcsr(before_ | 0x8040u); }
-  ~NoDenormals() { _mm_setcsr(before_); }
-#elif defined(__aarch64__)
-  NoDenormals() {
-    asm volatile("mrs %0, fpcr" : "=r"(before_));
-    asm volatile("msr fpcr, %0" : : "r"(before_ | (uint64_t{1} << 24)));
-  }
-  ~NoDenormals() { asm volatile("msr fpcr, %0" : : "r"(before_)); }
-#elif defined(__ARM_FP)
-  NoDenormals() {
-    asm volatile("vmrs %0, fpscr" : "=r"(before_));
-    asm volatile("vmsr fpscr, %0" : : "r"(before_ | (uint32_t{1} << 24)));
-  }
-  ~NoDenormals() { asm volatile("vmsr fpscr, %0" : : "r"(before_)); }
-#else
-  NoDenormals() {}
-#endif
-  NoDenormals(const NoDenormals&) = delete;
-  NoDenormals& operator=(const NoDenormals&) = delete;
-
- private:
-#if defined(__aarch64__)
-  uint64_t before_;
-#elif defined(__x86_64__) || defined(__ARM_FP)
-  uint32_t before_;
-#endif
-};
 
 // Whether n floats are all finite: 0 times infinity or NaN is NaN.
 inline bool all_finite(const float* x, int64_t n) {

@@ -19,7 +19,7 @@
 extern "C" {
 #endif
 
-#define TEMPORT_ENGINE_ABI 1 /* the first word of temport_engine; another one means another layout of it */
+#define TEMPORT_ENGINE_ABI 2 /* the first word of temport_engine; another one means another layout of it */
 
 typedef struct temport_engine_axis {
   const char* name;
@@ -46,6 +46,14 @@ typedef enum temport_engine_code {
 
 #define TEMPORT_ENGINE_PASS_NONFINITE 1u /* flag of run: NaN and infinity are computed like any other number */
 
+/* A parallel-for that the caller brings, over threads of its own: an engine starts none. */
+typedef struct temport_parallel_for {
+  void* context;
+  /* Calls part(argument, i) once for each i of 0 to parts - 1, on any threads, several at once or one after the other,
+   * and returns when all have returned. `parts` is at most the engine's `threads`. */
+  void (*call)(void* context, uint32_t parts, void (*part)(void* argument, uint32_t i), void* argument);
+} temport_parallel_for;
+
 typedef struct temport_engine {
   uint32_t abi;
   const char *temport, *model, *isa; /* version, SHA-256 of the model's file, instruction set */
@@ -71,6 +79,11 @@ typedef struct temport_engine {
   temport_engine_code (*restore)(void* memory, const int64_t* sizes, int64_t entry, const void* saved, size_t bytes);
   /* `weight_bytes` constants of the library, which all instances read: for who wants to lock them in memory. */
   const void* weights;
+  /* Into how many parts large layers are shared (`--engine-threads`), and a run that has them computed by the caller's
+   * parallel-for (NULL: one after the other, as `run`). The outputs are the same bits. */
+  uint32_t threads;
+  temport_engine_code (*run_parallel)(void* memory, const int64_t* sizes, const void* const* inputs, void* const* outputs,
+                                      uint32_t flags, const temport_parallel_for* parallel_for);
 } temport_engine;
 
 #ifndef TEMPORT_ENGINE_EXPORT

@@ -16,7 +16,7 @@ inline void pack_dense(Weight type, const void* w, int64_t groups, int64_t input
     using Element = decltype(element);
     for (int64_t g = 0; g < groups; ++g)
       pack_columns(static_cast<const Element*>(w) + g * inputs * outputs, inputs, outputs, panels, column_of,
-                   static_cast<Element*>(to) + g * panels * inputs * kPanel);
+                   static_cast<Element*>(to) + g * panels * padded_inputs<Element>(inputs) * kPanel);
   });
 }
 
@@ -61,7 +61,7 @@ inline void run_dense_task(const Problem& p, int64_t row, Size rows, int64_t pan
   while (panel < end) {
     const int64_t group = panel / per_group, stop = least(end, (group + 1) * per_group);
     const float* x = p.x + row * p.groups * p.inputs + group * p.inputs;
-    multiply_panels(x, rows, p.groups * p.inputs, w + panel * p.inputs * kPanel, p.inputs,
+    multiply_panels(x, rows, p.groups * p.inputs, w + panel * padded_inputs<Element>(p.inputs) * kPanel, p.inputs,
                     least((stop - panel) * kPanel, p.outputs - (panel - group * per_group) * kPanel),
                     [&](int64_t first, int64_t some, int64_t q, const float* sums) {
                       const int64_t column = (panel + q - group * per_group) * kPanel, left = p.outputs - column;

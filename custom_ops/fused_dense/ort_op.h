@@ -50,7 +50,7 @@ class FusedDense {
     Packed(const FusedDense& op, const Tensor& w, const Tensor& b, const StoredWeight& stored, bool given)
         : inputs(w.shape[w.shape.size() - 2]), outputs(w.shape.back()), type(stored.type), scaled(given),
           columns(op.kernels_.dense_elements(op.groups_, outputs)),
-          memory(static_cast<size_t>(plus(2 * columns, floats_of_lines(times(columns, inputs), type)))) {
+          memory(static_cast<size_t>(plus(2 * columns, floats_of_lines(columns, inputs, type)))) {
       const auto pack = [&](Weight kind, const void* from, int64_t rows, void* to) {
         op.kernels_.pack_dense(kind, from, op.groups_, rows, outputs, to);
       };

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <memory>
 
 #include "check_problem.h"
 #include "dispatch.h"
@@ -115,6 +116,16 @@ struct Drawn {
   std::vector<uint16_t> halves;
 };
 
+// Memory for packed elements and no more: a sanitizer sees its ends.
+struct Room {
+  Room(int64_t elements, Weight type)
+      : before(type == Weight::kInt8 ? 3 : 0), bytes(new char[size_t(before + elements * bytes_of(type))]) {}
+  char* data() const { return bytes.get() + before; }
+
+  const int64_t before;
+  const std::unique_ptr<char[]> bytes;
+};
+
 void check_dense(const Kernels& kernels, Bytes& bytes) {
   check_narrow_layers_are_shared(kernels);
   DenseProblem p;
@@ -131,7 +142,7 @@ void check_dense(const Kernels& kernels, Bytes& bytes) {
   const std::vector<float> x = draw(p.rows * p.groups * p.inputs, random, -1), b = draw(width, random, -1);
   Drawn weight(p.groups * p.inputs * p.outputs, width, random, bytes);
   const std::vector<float> factor = draw(p.rows * width, random, -1), addend = draw(p.rows * width, random, -1);
-  std::vector<char> packed(size_t(floats * p.inputs * bytes_of(weight.type)));  // no more: a sanitizer sees its end
+  const Room packed(floats * packed_inputs(p.inputs, weight.type), weight.type);
   std::vector<float> bias(static_cast<size_t>(floats)), scale(bias);
   std::vector<float> y(size_t(p.rows * width), __builtin_nanf(""));
   kernels.pack_dense(weight.type, weight.stored(), p.groups, p.inputs, p.outputs, packed.data());
@@ -178,8 +189,8 @@ void check_recurrence(const Kernels& kernels, Bytes& bytes) {
   const Drawn of_w(rows * p.inputs, rows, random, bytes), of_r(rows * H, rows, random, bytes);
   const std::vector<float> w = of_w.numbers(p.inputs), r = of_r.numbers(H);
   const int64_t floats = layer.elements(H);
-  std::vector<char> packed_w(size_t(floats * p.inputs * bytes_of(of_w.type)));
-  std::vector<char> packed_r(size_t(floats * H * bytes_of(of_r.type)));
+  const Room packed_w(floats * packed_inputs(p.inputs, of_w.type), of_w.type);
+  const Room packed_r(floats * packed_inputs(H, of_r.type), of_r.type);
   std::vector<float> bias(static_cast<size_t>(floats)), recurrent_bias(bias), w_scale(bias), r_scale(bias);
   layer.pack(of_w.type, of_w.stored(), H, p.inputs, packed_w.data());
   layer.pack(of_r.type, of_r.stored(), H, H, packed_r.data());

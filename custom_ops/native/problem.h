@@ -100,6 +100,13 @@ TEMPORT_INLINE constexpr int64_t bytes_of(Weight weight) {
   return weight == Weight::kFloat32 ? 4 : weight == Weight::kFloat16 ? 2 : 1;
 }
 
+// Inputs of an output that are packed next to each other; the packed weight has a whole number of such groups, and of those
+// of bytes the three before the first are readable.
+TEMPORT_INLINE constexpr int64_t depth_of(Weight weight) { return weight == Weight::kInt8 ? 4 : 1; }
+TEMPORT_INLINE constexpr int64_t packed_inputs(int64_t inputs, Weight weight) {
+  return (inputs + depth_of(weight) - 1) / depth_of(weight) * depth_of(weight);
+}
+
 enum class Activation : int { kNone, kRelu, kGelu, kSigmoid, kSilu };
 
 // y = activation(x w scale + bias) * factor + addend, group by group: x `[rows, groups * inputs]`, the others

@@ -43,10 +43,17 @@ inline bool processor_has(const char* isa) {
   return asked("portable");
 }
 
-// Whether code for `machine`, as `uname -m` says it, is for this one.
+// Two names of one kind of processor: a compiler's target says `arm` of what calls itself armv7l, and i486 of an i686.
+inline bool same_machine(const char* a, const char* b) {
+  const auto arm = [](const char* name) { return !std::strncmp(name, "arm", 3) && std::strcmp(name, "arm64") != 0; };
+  const auto x86 = [](const char* name) { return std::strlen(name) == 4 && name[0] == 'i' && !std::strcmp(name + 2, "86"); };
+  return std::strcmp(a, b) == 0 || (arm(a) && arm(b)) || (x86(a) && x86(b));
+}
+
+// Whether code for `machine`, as a compiler's target or `uname -m` says it, is for this one.
 inline bool processor_is(const char* machine) {
   utsname own;
-  return uname(&own) == 0 && std::strcmp(machine, own.machine) == 0;
+  return uname(&own) == 0 && same_machine(machine, own.machine);
 }
 
 }  // namespace temport

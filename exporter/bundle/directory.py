@@ -24,6 +24,7 @@ from temport.exporter.bundle.external_data import (
 )
 from temport.exporter.bundle.manifest import read_manifest
 from temport.exporter.bundle.metadata import recorded_signature, signature
+from temport.exporter.bundle.stream_entry import stream_entry
 from temport.exporter.declare.declaration import Declaration
 from temport.exporter.errors import UserError
 from temport.exporter.version import version
@@ -89,6 +90,8 @@ def write_manifest(
         "versions": versions(),
         **extra,
     }
+    if (stream := stream_entry(declaration)) is not None:
+        manifest["stream"] = stream
     return seal(directory, manifest)
 
 

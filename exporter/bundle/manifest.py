@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from temport.exporter.bundle import strict_json
-from temport.exporter.bundle.signature_rules import check_signature
+from temport.exporter.bundle.signature_rules import check_signature, check_stream
 
 SCHEMA = Path(__file__).parent / "manifest.schema.json"
 LARGEST = 4 << 20
@@ -22,6 +22,8 @@ def read_manifest(content: bytes) -> dict[str, Any]:
     manifest: dict[str, Any] = strict_json.parse(content)
     check_form(manifest)
     check_signature(manifest["signature"])
+    if "stream" in manifest:
+        check_stream(manifest["stream"], manifest["signature"])
     options = manifest["declaration"]["options"]
     whole: dict[str, Any] = _whole_numbers(manifest)
     whole["declaration"]["options"] = options  # there 1.0 is not 1

@@ -1,4 +1,4 @@
-"""What the schema cannot say of a signature: how its parts hang together.
+"""What the schema cannot say of a signature, and of a stream: how its parts hang together.
 
 The same rules stand in deploy/cpp/src/manifest.cpp and deploy/js/lib/signature.mjs, and one table of bad manifests
 holds all three to them.
@@ -43,6 +43,20 @@ def check_signature(signature: dict[str, Any]) -> None:
                 )
     if "states" in signature:
         _check_states(signature["states"], inputs, outputs)
+
+
+def check_stream(entry: dict[str, Any], signature: dict[str, Any]) -> None:
+    """ValueError, in a few words, where the manifest's `stream` does not fit its signature."""
+    if "states" not in signature:
+        raise ValueError("its stream is that of a model without states")
+    carried = {state["input"] for state in signature["states"]}
+    frames = {spec["name"] for spec in signature["inputs"]} - carried
+    for name in entry["static"]:
+        if name not in frames:
+            raise ValueError(f"its stream has the static input {name}, which is no input beside the states")
+        frames.remove(name)
+    if not frames:
+        raise ValueError("its stream has no input that is a frame")
 
 
 def _check_states(

@@ -61,7 +61,9 @@ def add_engine(
 
 
 def _native(options: CompileOptions) -> engine.NativeOptions:
-    return engine.NativeOptions(options.cc, options.toolchain, options.engine_isa, options.source_only)
+    return engine.NativeOptions(
+        options.cc, options.toolchain, options.engine_isa, options.engine_threads, options.source_only
+    )
 
 
 def summary(report: EngineReport) -> str:

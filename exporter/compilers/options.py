@@ -7,7 +7,12 @@ from typing import Annotated
 
 import typer
 
-TARGETS = "native (a C++ library without a runtime), tensorrt-rtx (no GPU needed) or tensorrt."
+from temport.exporter.compilers.targets import FORMS
+
+TARGETS = (
+    "native (a C++ library without a runtime), tensorrt-rtx (no GPU needed), tensorrt, or the form of another runtime: "
+    f"{', '.join(FORMS)}."
+)
 ComputeCapability = Annotated[
     list[str] | None, typer.Option(help="GPU that the engine is for, such as 89; repeatable.")
 ]
@@ -38,6 +43,10 @@ EngineIsa = Annotated[
     typer.Option(
         help="Instructions of a native engine: avx512, avx2, sse42, neon, wasm or portable. Default: the machine's."
     ),
+]
+EngineThreads = Annotated[
+    int,
+    typer.Option(help="Parts that a native engine's large layers have, for a caller's own parallel-for."),
 ]
 SourceOnly = Annotated[
     bool, typer.Option("--source-only", help="Write a native engine's source and compile nothing.")

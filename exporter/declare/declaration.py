@@ -120,6 +120,8 @@ class Sequences:
     begins           for each output, frames that come before its first; until then the step model gives zeros
     delay            frames by which an output of every frame comes later than its frame
     kept             frames that the longest ring holds
+    warm_up          frames after which it does not matter where a stream began; None: it always does
+    window           frames that every output is computed of, zeros before the first; 0: the frames so far
     """
 
     inputs: tuple[TensorSpec, ...]
@@ -127,6 +129,8 @@ class Sequences:
     begins: tuple[int, ...] = ()
     delay: int = 0
     kept: int = 0
+    warm_up: int | None = None
+    window: int = 0
 
 
 @dataclass(frozen=True)
@@ -148,6 +152,7 @@ class Declaration:
     streaming      a step model: one frame and the state before it -> output and the state after it
     horizon        frames that a step model's caches keep where its attention has no window; 0 elsewhere
     sequences      of a step model that was made of a graph: the model of sequences behind it
+    rate           frames of a stream per second, which the numbers do not depend on; 0: nobody said it
     """
 
     arch: str
@@ -168,6 +173,7 @@ class Declaration:
     streaming: bool = False
     horizon: int = 0
     sequences: Sequences | None = None
+    rate: float = 0.0
 
     @property
     def axes(self) -> dict[str, Axis]:
@@ -192,8 +198,9 @@ class Declaration:
 
     def to_json(self) -> dict[str, Any]:
         data = asdict(self)
-        if self.sequences is None:
-            del data["sequences"]
+        for key in ("sequences", "rate"):
+            if not data[key]:
+                del data[key]
         return data
 
     @classmethod

@@ -141,5 +141,7 @@ def _stream_length(declaration: Declaration) -> int:
         longest = max((rows for rows in caches if isinstance(rows, int)), default=60)
         return WINDOWS_PER_STREAM * longest + longest // 2 + 1
     longest = max(told.kept, LEAST_KEPT)
+    if told.window:
+        return WINDOWS_PER_STREAM * longest + longest // 2 + 1
     most = next(axis.max for spec in told.inputs for axis in spec.axes() if axis.name == "seq")
     return min(WINDOWS_PER_STREAM * longest + longest // 2 + 1, most)

@@ -22,9 +22,9 @@ def count_flops(model: ir.Model, declaration: Declaration) -> dict[str, float] |
     None where a size depends on the data, so that there is no number to give. Operators without a row
     (`uncounted`) count nothing.
     """
-    at_opt = with_fixed_axes(model, declaration)
+    fixed = at_opt(model, declaration)
     flops: Counter[str] = Counter()
-    for node in at_opt.graph.all_nodes():
+    for node in fixed.graph.all_nodes():
         if operators.of(node).flops is not None:
             count = node_flops(node)
             if count is None:
@@ -51,7 +51,7 @@ def uncounted(model: ir.Model) -> list[ir.Node]:
     return [node for node in model.graph.all_nodes() if operators.known(node) is None]
 
 
-def with_fixed_axes(model: ir.Model, declaration: Declaration) -> ir.Model:
+def at_opt(model: ir.Model, declaration: Declaration) -> ir.Model:
     """The model itself where all its shapes are numbers, else a copy whose inputs have their `opt` sizes."""
     if all(axis.static for axis in declaration.axes.values()):
         return model

@@ -32,7 +32,8 @@ from temport.exporter.version import version
 TARGET = "native"
 FOLDER = "engine"
 HEADER = "temport_engine.h"
-OPTIONS = frozenset({"cc", "toolchain", "engine_isa", "source_only"})
+OPTIONS = frozenset({"cc", "toolchain", "engine_isa", "engine_threads", "source_only"})
+MOST_THREADS = 64
 _KERNELS, _MODEL, _WEIGHTS, _BLOB = "kernels.h", "model.cc", "weights.S", "weights.bin"
 
 
@@ -41,12 +42,14 @@ class NativeOptions:
     """cc          C++ compiler, such as aarch64-linux-gnu-g++; None: the one that there is
     toolchain    CMake toolchain file, in place of `cc`
     engine_isa   instruction set by its name; None: the fastest of this machine, the plainest of another one
+    engine_threads  into how many parts large layers are shared, for a caller who brings a parallel-for
     source_only  write the source and compile nothing
     """
 
     cc: str | None = None
     toolchain: Path | None = None
     engine_isa: str | None = None
+    engine_threads: int = 1
     source_only: bool = False
 
 
@@ -60,7 +63,8 @@ class NativeReport:
     memory       bytes: weights, state and scratch of an instance, stack of a run (None: not known)
     undefined    symbols that the code needs from elsewhere
     code_bytes   instructions, without the weights
-    machine      that the compiler makes code for, as `platform.machine()` says it; empty: source only
+    machine      that the compiler makes code for, the first word of its target; empty: source only
+    threads      into how many parts large layers are shared
     fuses        whether outputs are the same bits as those of every other engine of the model that fuses multiply-adds
     outputs_sha256  of the outputs for each recorded case (`replay`); empty where the engine was not run here
     """
@@ -80,6 +84,7 @@ class NativeReport:
     undefined: tuple[str, ...]
     code_bytes: int
     nodes: int
+    threads: int
     versions: dict[str, str]
     fuses: bool
     outputs_sha256: dict[str, str] = field(default_factory=dict)
@@ -102,7 +107,11 @@ class NativeReport:
 
 def check_native(options: NativeOptions) -> None:
     """Refuse what cannot be built here before the model is traced."""
+    if not 1 <= options.engine_threads <= MOST_THREADS:
+        raise UserError(f"--engine-threads is {options.engine_threads}; give 1 to {MOST_THREADS}")
     isa, tools = _chosen(options)
+    if isa.name == "wasm" and options.engine_threads > 1:
+        raise UserError("--engine-isa wasm runs on one thread; leave --engine-threads out")
     own = options.cc is None and options.toolchain is None and isa.compiler is None
     if tools is not None and own and not isa.runs_here():
         raise UserError(
@@ -127,7 +136,7 @@ def build_native(
     model_sha256 = sha256(model_path)
     graph = prepared(model, declaration.axes)
     warnings = widen(graph)
-    plan = Plan(graph, declaration, isa, FORMS)
+    plan = Plan(graph, declaration, isa, FORMS, options.engine_threads)
     folder.mkdir()
     files = {path.name: {"sha256": sha256(path)} for path in directory.glob(f"{model_path.name}*")}
     (folder / _MODEL).write_text(source(plan, declaration, name, model_sha256, identity(files), version()))
@@ -161,12 +170,14 @@ def build_native(
             "weights": plan.blob.bytes,
             "state": plan.state_bytes,
             "scratch": None if built.work is None else plan.scratch.bytes + built.work,
-            "stack": built.stack,
+            # what the caller's parallel-for takes is the caller's
+            "stack": built.stack if plan.threads == 1 else None,
         },
         weights=dict(plan.weights.most_common()),
         undefined=built.undefined,
         code_bytes=built.code_bytes,
         nodes=len(graph),
+        threads=plan.threads,
         versions={"temport": version()},
         fuses=isa.fuses,
         warnings=warnings,

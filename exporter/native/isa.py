@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,9 +67,21 @@ def host_isa() -> Isa:
 
 def isa_of(machine: str) -> Isa:
     """The fastest of this machine, and of another one, by `platform.machine()`, that which all of its kind have."""
-    if machine == platform.machine():
+    if is_this_machine(machine):
         return host_isa()
     return next((isa for isa in reversed(ISAS.values()) if isa.machine == machine), ISAS["portable"])
+
+
+def is_this_machine(machine: str) -> bool:
+    """Whether code for `machine`, as a compiler's target or `uname -m` says it, is for this one."""
+    return _family(machine) == _family(platform.machine())
+
+
+def _family(machine: str) -> str:
+    """A compiler's target says `arm` of what calls itself armv7l, and i486 of an i686."""
+    if machine.startswith("arm") and machine != "arm64":
+        return "arm"
+    return "x86" if re.fullmatch(r"i[3-6]86", machine) else machine
 
 
 def isa_named(name: str) -> Isa:

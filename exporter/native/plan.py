@@ -90,12 +90,13 @@ class Plan:
     work       C++ expressions, constants: how many floats of memory of its own each kernel needs that asks for some
     weights    bytes that layers read, by element type
     states     of a step model, in the order of its signature
+    threads    into how many parts the layers are shared that are worth it
     """
 
     def __init__(
-        self, graph: ir.Graph, declaration: Declaration, isa: Isa, forms: Mapping[str, Form]
+        self, graph: ir.Graph, declaration: Declaration, isa: Isa, forms: Mapping[str, Form], threads: int = 1
     ) -> None:
-        self.isa = isa
+        self.isa, self.threads = isa, threads
         self.ranges = {n: (axis.min, axis.max) for n, axis in declaration.axes.items()}
         self.blob, self.scratch = Blob(), Scratch()
         self.state_bytes = 0
@@ -223,10 +224,17 @@ class Plan:
         """The name of a constant of the source; equal ones are one."""
         return self.constants.setdefault(code, f"kPlan{len(self.constants)}")
 
-    def workspace(self, floats: str) -> str:
-        """Memory for the node at hand alone, of a size that depends on vectors: only the C++ source knows it."""
-        self.work.append(floats)
+    def workspace(self, floats: str, caller: str = "") -> str:
+        """Memory for the node at hand alone, of a size that depends on vectors: only the C++ source knows it.
+
+        caller  as `caller` gives it: each part of a shared node has memory of its own
+        """
+        self.work.append(f"{self.threads} * part_floats({floats})" if caller else floats)
         return "work"
+
+    def caller(self, operations: int) -> str:
+        """The first argument of a kernel of at most so many multiply-adds, where the caller's threads share it."""
+        return "caller, " if self.threads > 1 and operations >= _WORTH_SHARING else ""
 
     def shape(self, value: ir.Value) -> tuple[Size, ...]:
         """The sizes of a value's axes; `NoForm` where one does not follow from the open axes."""
@@ -329,6 +337,8 @@ Form = Callable[[Call], None]
 """Writes the code of a node; `NoForm` where it cannot."""
 
 _EVER = 1 << 30
+_WORTH_SHARING = 1 << 18
+"""Multiply-adds that take longer, about 10 us on one core, than handing parts to other threads and waiting for them."""
 
 
 def _last_uses(graph: ir.Graph) -> dict[ir.Value, int]:

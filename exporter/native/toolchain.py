@@ -64,7 +64,7 @@ class Toolchain:
         return told[0] if told else self.compiler
 
     def machine(self) -> str:
-        """What the compiler makes code for, as `platform.machine()` says it where it runs."""
+        """What the compiler makes code for, the first word of its target."""
         return self._run(["-dumpmachine"]).strip().partition("-")[0]
 
     def compile(self, directory: Path, source: str, flags: Sequence[str]) -> str:

@@ -118,7 +118,11 @@ def read_inputs(
                 axes.say(dim, meant)
     inputs = []
     for name, (dtype, dims) in files.items():
-        shape = tuple(dim if isinstance(dim, int) else axes.of(dim) for dim in dims)
+        named = said[name].shape if name in said else (None,) * len(dims)
+        shape = tuple(
+            (as_said if isinstance(as_said, Axis) else dim) if isinstance(dim, int) else axes.of(dim)
+            for dim, as_said in zip(dims, named, strict=True)
+        )
         inputs.append(TensorSpec(name, dtype, shape, said[name].values if name in said else None))
     axes.check_used(inputs)
     return tuple(inputs)

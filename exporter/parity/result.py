@@ -173,7 +173,9 @@ class Loss:
 class Compression:
     """Weights in fewer bits: what was asked, what became of each weight, and what that costs.
 
-    judged  the cases that `max_loss` holds for
+    judged    the cases that `max_loss` holds for
+    metric    the user's function that `max_loss` bounds; None: the largest error of an output
+    measured  what it says of each judged case
     """
 
     dtype: str
@@ -181,6 +183,8 @@ class Compression:
     judged: tuple[str, ...]
     weights: tuple[StoredWeight, ...]
     losses: tuple[Loss, ...]
+    metric: str | None = None
+    measured: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -192,6 +196,28 @@ class PassRow:
     changed: bool
     nodes: int
     ms: float
+
+
+@dataclass(frozen=True)
+class StreamRow:
+    """A step model, as the manifest's key `stream` says it, and the window that it takes the place of.
+
+    static   inputs that are no frames
+    delay    frames by which an output comes later than its frame
+    rate     frames per second, where it was said
+    forgets  frames after which it does not matter where the stream began; None: it always does, or nobody knows
+    streams  side by side, where FLOPs are counted
+    length   frames of the window that `--seq` says; 0 where there is none to compare with
+    window   FLOPs of that window; None where they are not known
+    """
+
+    static: tuple[str, ...]
+    delay: int
+    rate: float | None
+    forgets: int | None
+    streams: int
+    length: int = 0
+    window: float | None = None
 
 
 @dataclass(frozen=True)
@@ -207,6 +233,7 @@ class ParityReport:
     reasons    why the verdict is `fail`
     checks     half precision: the file itself, in float64 and without any runtime
     compression  what became of weights that take fewer bits; None where all are as they were trained
+    stream     of a step model: how it begins, what it takes, and what the window would cost
     digest     of the bundle; empty in the report that lies in it, which is hashed before there is one
     """
 
@@ -229,6 +256,7 @@ class ParityReport:
     warnings: tuple[str, ...] = ()
     found: tuple[str, ...] = ()
     compression: Compression | None = None
+    stream: StreamRow | None = None
     versions: dict[str, str] = field(default_factory=dict)
     digest: str = ""
     format: int = FORMAT

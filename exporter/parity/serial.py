@@ -22,6 +22,7 @@ from temport.exporter.parity.result import (
     ResultRow,
     RuntimeRow,
     StoredWeight,
+    StreamRow,
 )
 
 SCHEMA = Path(__file__).parent / "report.schema.json"
@@ -57,6 +58,7 @@ def read_json(path: Path) -> ParityReport:
             "warnings": tuple(data["warnings"]),
             "found": tuple(data.get("found", [])),
             "compression": _compression(data.get("compression")),
+            "stream": _stream(data.get("stream")),
         }
     )
 
@@ -83,7 +85,13 @@ def _compression(data: dict[str, Any] | None) -> Compression | None:
         tuple(data["judged"]),
         tuple(StoredWeight(**{**row, "shape": tuple(row["shape"])}) for row in data["weights"]),
         tuple(Loss(**{**row, "windows": tuple(row["windows"])}) for row in data["losses"]),
+        data.get("metric"),
+        data.get("measured", {}),
     )
+
+
+def _stream(data: dict[str, Any] | None) -> StreamRow | None:
+    return None if data is None else StreamRow(**{**data, "static": tuple(data["static"])})
 
 
 def _case_row(data: dict[str, Any]) -> CaseRow:

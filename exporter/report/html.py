@@ -18,6 +18,7 @@ from temport.exporter.parity.result import (
     ResultRow,
     RuntimeRow,
 )
+from temport.exporter.report import streaming
 from temport.exporter.report.chart import distribution, strips
 from temport.exporter.report.compression import told
 from temport.exporter.report.pages import pages
@@ -39,6 +40,7 @@ def render(report: ParityReport) -> str:
     return environment.get_template(TEMPLATE).render(
         report=report,
         work=work(report.flops),
+        stream=streaming.told(report.stream, report.flops) if report.stream else [],
         compressed=report.compression and told(report.compression),
         matrix=matrix(report),
         charts=charts,

@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from temport.exporter.parity.result import CHECKS, FAIL, ILL, NOT_RUN, PASS, Bound, ParityReport
+from temport.exporter.report import streaming
 from temport.exporter.report.compression import told
 from temport.exporter.report.html import figure, matrix
 from temport.exporter.report.work import work
@@ -42,6 +43,8 @@ def table(report: ParityReport) -> Group:
     parts += [Text(f"{r.name}: {r.version}, {r.path}", "dim") for r in report.runtimes if r.path]
     if report.flops:
         parts.append(Text(f"work: {work(report.flops)}", "dim"))
+    if report.stream is not None:
+        parts.append(Text(f"stream: {'; '.join(streaming.told(report.stream, report.flops))}", "dim"))
     if report.compression is not None:
         parts.append(Text(told(report.compression)))
     parts += [Text(found, "dim") for found in report.found]

@@ -11,7 +11,7 @@ import onnx_ir as ir
 from temport.exporter.bundle.directory import Bundle
 from temport.exporter.declare.declaration import Declaration
 from temport.exporter.graph import body_domains
-from temport.exporter.graph.flops import node_flops, with_fixed_axes
+from temport.exporter.graph.flops import at_opt, node_flops
 from temport.exporter.native.memory import Scratch
 from temport.exporter.parity.stream import initial_state
 
@@ -63,7 +63,7 @@ def nodes_of(bundle: Bundle) -> tuple[list[Node], Memory]:
     """In the order of the file; nothing is run."""
     declaration = bundle.declaration
     model = ir.from_proto(body_domains.read_model(bundle.model_path))
-    sized = with_fixed_axes(model, declaration)
+    sized = at_opt(model, declaration)
     known = {output.name: node for node in sized.graph for output in node.outputs}
     sizes = {
         value.name: _bytes(value) for node in sized.graph for value in (*node.inputs, *node.outputs) if value
@@ -74,7 +74,7 @@ def nodes_of(bundle: Bundle) -> tuple[list[Node], Memory]:
     for node in model.graph:
         outputs = tuple(value.name or "" for value in node.outputs)
         first = next(filter(None, outputs), "")
-        at_opt = known.get(first)
+        known_at = known.get(first)
         reads = {value.name for value in node.inputs if value is not None}
         others = [sizes.get(name, 0) for name in (*(reads - constants.keys()), *filter(None, outputs))]
         found.append(
@@ -82,8 +82,8 @@ def nodes_of(bundle: Bundle) -> tuple[list[Node], Memory]:
                 node.name or first,
                 f"{node.domain}::{node.op_type}" if node.domain else node.op_type,
                 outputs,
-                "" if at_opt is None else str(at_opt.outputs[0].shape).strip("[]").replace(",", " x "),
-                0 if at_opt is None else _flops(at_opt),
+                "" if known_at is None else str(known_at.outputs[0].shape).strip("[]").replace(",", " x "),
+                0 if known_at is None else _flops(known_at),
                 sum(constants[name] for name in reads if name in constants),
                 sum(size for size in others if size is not None) if None not in others else None,
             )

@@ -16,11 +16,15 @@ from temport.exporter.graph.standard_operator import is_standard
 from temport.exporter.streaming.shapes import Size, along_time, axes_of_time
 from temport.exporter.streaming.states import reshaped
 from temport.exporter.streaming.step import Step
+from temport.exporter.streaming.waves import Waves, counted_waves
 
 Constant = Callable[[ir.Value], np.ndarray | None]
 """What a value is at all lengths; None where it follows the length."""
 
 
+PHASES = {"Sin": 0.0, "Cos": np.pi / 2}
+ANGLES = ("Range", "Cast", "Unsqueeze", "Mul", "Div", "Add", "Sub")
+"""What a module makes of positions to have an angle."""
 COUNTED = ""
 """In the place of sizes to go with: the batch stands in front of its own axes."""
 
@@ -43,6 +47,8 @@ class Counting:
         if key not in self.step.in_frame:
             if node.op_type == "Range":
                 here = self._range(node, value)
+            elif node.op_type in PHASES and (waves := self._waves(node, value)) is not None:
+                here = waves
             elif operators.of(node).elementwise:
                 here = self._each(node, value)
             elif node.op_type == "Unsqueeze":
@@ -74,6 +80,55 @@ class Counting:
                 factor = self.step.constant(f"{name}/{op.lower()}", number.reshape(-1)[0], number.dtype)
                 here = self.step.add(op, [here, factor], shape, f"{name}/{op.lower()}ed")
         return here
+
+    def _waves(self, node: ir.Node, value: ir.Value) -> ir.Value | None:
+        """Of an angle that grows by the same at every position: float32 has no sine of large angles."""
+        angle = self._angle(node.inputs[0])
+        if angle is None or value.shape is None or value.dtype is None:
+            return None
+        sizes: list[Size] = [1 if along_time(d) else d for d in value.shape]
+        dims = [d for d in sizes if isinstance(d, int)]
+        if dims != sizes:
+            return None
+        speed, phase = (np.broadcast_to(each, dims).reshape(-1).astype(np.float64) for each in angle)
+        name = named(value, "counted")
+        waves = Waves(speed, phase + PHASES[node.op_type])
+        here = counted_waves(self.step, waves, self.delay, value.dtype, name)
+        return reshaped(self.step, here, [self.step.batch, *dims], f"{name}/axes")
+
+    def _angle(self, value: ir.Value | None) -> tuple[np.ndarray, np.ndarray] | None:
+        """float64 `(speed, offset)` where a value is `speed * position + offset`, time of size 1 in both."""
+        node = None if value is None else value.producer()
+        if value is None or node is None or not is_standard(node) or node.op_type not in ANGLES:
+            return None
+        if node.op_type == "Range":
+            first, by = (None if v is None else self.always(v) for v in (node.inputs[0], node.inputs[2]))
+            return None if first is None or by is None else (by.reshape(1), first.reshape(1))
+        given = [self._angle(v) for v in node.inputs]
+        constants = [None if v is None else self.always(v) for v in node.inputs]
+        if given[0] is None and node.op_type in ("Mul", "Add"):
+            given, constants = given[::-1], constants[::-1]
+        if given[0] is None:
+            return None
+        speed, offset = given[0]
+        if node.op_type == "Cast":
+            whole = value.dtype is None or not value.dtype.is_floating_point()
+            return None if whole else (speed.astype(np.float64), offset.astype(np.float64))
+        if constants[1] is None:
+            return None
+        if node.op_type == "Unsqueeze":
+            axes = tuple(int(a) for a in constants[1].reshape(-1))
+            return np.expand_dims(speed, axes), np.expand_dims(offset, axes)
+        other = constants[1].astype(np.float64)
+        match node.op_type:
+            case "Mul":
+                return speed * other, offset * other
+            case "Div":
+                return speed / other, offset / other
+            case "Add":
+                return speed, offset + other
+            case _:
+                return speed, offset - other
 
     def _each(self, node: ir.Node, value: ir.Value) -> ir.Value | None:
         assert value.shape is not None

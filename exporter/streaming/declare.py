@@ -9,9 +9,10 @@ from torch import nn
 from temport.exporter.declare.call import own
 from temport.exporter.declare.declaration import AFTER, Axis, Declaration, Sequences, TensorSpec
 from temport.exporter.errors import UserError
-from temport.exporter.streaming.sequences import opened, stream_graph, told_outputs
+from temport.exporter.streaming.sequences import one_length, opened, stream_graph, told_outputs, window_stream
 from temport.exporter.streaming.shapes import TIME
-from temport.exporter.streaming.walk import StepGraph
+from temport.exporter.streaming.step_graph import StepGraph
+from temport.exporter.trace.torch_to_onnx import FrozenAxis
 
 
 def streams_by_its_graph(declaration: Declaration, module: nn.Module) -> bool:
@@ -32,13 +33,16 @@ def declare_graph_stream(declaration: Declaration, module: nn.Module, delay: int
         raise UserError(f"--streaming exports float32; leave out the precision {declaration.precision}")
     sequences = opened(declaration, module)
     horizon = sequences.axes[TIME].opt
-    made = stream_graph(module, sequences, horizon, delay)
+    try:
+        made = stream_graph(module, sequences, horizon, delay)
+    except FrozenAxis as error:
+        raise one_length(error.told, horizon) from error
     outputs = told_outputs(module, sequences)
     frames = tuple(_frame(spec) for spec in sequences.inputs)
     steps = tuple(_step_output(spec) for spec in outputs)
     _check_batch((*frames, *steps))
     after = tuple(replace(state, name=AFTER + state.name.partition(".")[2]) for state in made.states)
-    told = Sequences(sequences.inputs, outputs, made.begins, made.late, made.kept)
+    told = Sequences(sequences.inputs, outputs, made.begins, made.late, made.kept, made.warm_up)
     return replace(
         declaration,
         inputs=(*frames, *made.states),
@@ -47,6 +51,34 @@ def declare_graph_stream(declaration: Declaration, module: nn.Module, delay: int
         horizon=horizon if made.uses_horizon else 0,
         sequences=told,
         notes=(*declaration.notes, *_notes(made, sequences, horizon)),
+    )
+
+
+def declare_window_stream(declaration: Declaration, module: nn.Module, frames: int) -> Declaration:
+    """The step model that gives at every frame what the model gives for the last `frames`, those before the first one
+    zeros. UserError where nothing of it can be kept.
+    """
+    if declaration.precision != "float32":
+        raise UserError(f"--streaming exports float32; leave out the precision {declaration.precision}")
+    made = window_stream(module, declaration, frames)
+    inputs = tuple(_frame(spec) for spec in declaration.inputs)
+    _check_batch((*inputs, *declaration.outputs))
+    after = tuple(replace(state, name=AFTER + state.name.partition(".")[2]) for state in made.states)
+    told = Sequences(
+        declaration.inputs, declaration.outputs, made.begins, 0, made.kept, made.warm_up, window=frames
+    )
+    notes = (
+        f"each output is that of the last {_frames(frames)}; before there are so many, the missing ones are zeros",
+        *made.told,
+        *_static(declaration),
+    )
+    return replace(
+        declaration,
+        inputs=(*inputs, *made.states),
+        outputs=(*declaration.outputs, *after),
+        streaming=True,
+        sequences=told,
+        notes=(*declaration.notes, *notes),
     )
 
 
@@ -73,9 +105,9 @@ def of_time(dim: Axis | int) -> bool:
 
 def _check_batch(specs: tuple[TensorSpec, ...]) -> None:
     """Streams of a batch are told apart by the first axis."""
-    first = specs[0].shape[:1]
+    first = specs[0].onnx_shape()[:1]
     for spec in specs:
-        if spec.shape[:1] != first or not first:
+        if spec.onnx_shape()[:1] != first or not first:
             raise UserError(
                 f"{spec.name} has another first axis than {specs[0].name}: in a stream the batch comes first in every "
                 "input and every output"
@@ -84,21 +116,31 @@ def _check_batch(specs: tuple[TensorSpec, ...]) -> None:
 
 def _notes(made: StepGraph, sequences: Declaration, horizon: int) -> tuple[str, ...]:
     """What a user has to know of the stream."""
-    limits = [f"after {count:,} frames {then}" for count, then in made.limits]
+    limits = list(made.limits)
     if made.uses_horizon:
-        exact = f"exact for the first {_frames(horizon)}; from then on with a window of {_frames(horizon)}"
+        phrases = [
+            f"exact for the first {_frames(horizon)}",
+            f"from then on with a window of {_frames(horizon)}",
+        ]
+    elif limits:
+        count, then = limits.pop(0)
+        phrases = [f"exact for {count:,} frames", f"from then on {then}"]
     else:
-        exact = f"exact for {made.limits[0][0]:,} frames" if limits else "exact, however long"
-    notes = [f"streaming is {'; '.join((exact, *limits))}"]
+        phrases = ["exact, however long"]
+    phrases += [f"after {count:,} frames {then}" for count, then in limits]
+    notes = [f"streaming is {'; '.join(phrases)}"]
     begins = {spec.name: count for spec, count in zip(sequences.outputs, made.begins, strict=True) if count}
     notes += [
         f"{name} is zero for the first {_frames(count)}, which it waits for" for name, count in begins.items()
     ]
     if made.late:
         notes.append(f"outputs come {_frames(made.late)} late")
+    return (*notes, *_static(sequences))
+
+
+def _static(sequences: Declaration) -> tuple[str, ...]:
     static = [spec.name for spec in sequences.inputs if not any(map(_is_time, spec.shape))]
-    notes += [f"{name} is a static input: it may change, and acts from that frame on" for name in static]
-    return tuple(notes)
+    return tuple(f"{name} is a static input: it may change, and acts from that frame on" for name in static)
 
 
 def _frames(count: int) -> str:

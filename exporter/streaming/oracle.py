@@ -1,9 +1,9 @@
 """The truth of a stream: the model of sequences itself, on all frames at once or on those so far.
 
-An output that has every frame is that frame of one run. One that has the last frame only is what the model gives for
-the frames so far, at each of them. Where attention has no window, the stream is the model for the first `horizon`
-frames; what it is from then on, the graph of sequences says, with that window in its attention. Both have to agree on
-the first frames.
+An output that has every frame is that frame of one run. One that has the last frame only is what the model gives
+for the frames so far, at each of them; that of a window is what it gives for the last frames. Where attention has no
+window, the stream is the model for the first `horizon` frames; what it is from then on, the graph of sequences says,
+with that window in its attention. Both have to agree on the first frames.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import copy
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import onnx_ir as ir
 import torch
 from torch import Tensor, nn
@@ -19,8 +20,14 @@ from torch import Tensor, nn
 from temport.exporter.declare.declaration import Declaration
 from temport.exporter.errors import UserError
 from temport.exporter.graph.attention import Attention
+from temport.exporter.graph.edit import initializer, insert, named
+from temport.exporter.graph.plain_attention import PlainAttention
 from temport.exporter.onnx_source.module import OnnxModule
+from temport.exporter.streaming.ages import attention_by_age
 from temport.exporter.streaming.declare import of_time
+from temport.exporter.streaming.limit_masks import limit_masks
+from temport.exporter.streaming.open_sizes import name_open_sizes
+from temport.exporter.streaming.rules.aged import LOWEST
 from temport.exporter.streaming.sequences import of_sequences, sequence_graph
 from temport.exporter.streaming.shapes import TIME
 
@@ -37,13 +44,16 @@ class WholeStream(nn.Module):
         self.told, self.horizon = declaration.sequences, declaration.horizon
         self.limited = None
         if self.horizon:
-            graph = limited(sequence_graph(module, of_sequences(declaration)), self.horizon)
+            sequences = of_sequences(declaration)
+            graph = limited(sequence_graph(module, sequences), self.horizon, sequences)
             self.limited = OnnxModule(ir.to_proto(graph))
         self.train(module.training)
 
     def forward(self, *streams: Tensor) -> tuple[Tensor, ...]:
         frames = streams[0].shape[1]
         inputs = self._sequences(streams)
+        if self.told is not None and self.told.window:
+            return self._windows(inputs, frames, self.told.window)
         if self.limited is None or frames <= self.horizon:
             return self._run(self.model, inputs, range(frames))
         first = self._run(self.model, inputs, range(self.horizon))
@@ -93,6 +103,18 @@ class WholeStream(nn.Module):
             every.append([torch.zeros_like(like)] * min(begins, frames.stop) + rows)
         return tuple(torch.stack(rows, dim=1) for rows in every)
 
+    def _windows(
+        self, inputs: Sequence[tuple[Tensor, int | None]], frames: int, window: int
+    ) -> tuple[Tensor, ...]:
+        """Every output of the last `window` frames, at each frame; what comes before the first is zeros."""
+        padded = [(x if axis is None else _behind_zeros(x, axis, window - 1), axis) for x, axis in inputs]
+        found: list[Sequence[Tensor]] = []
+        for t in range(frames):
+            given = [x if axis is None else x.narrow(axis, t, window) for x, axis in padded]
+            outputs: Any = self.model(*given)
+            found.append(list(outputs.values()) if isinstance(outputs, dict) else list(outputs))
+        return tuple(torch.stack(rows, dim=1) for rows in zip(*found, strict=True))
+
     def _outputs(
         self, model: nn.Module, inputs: Sequence[tuple[Tensor, int | None]], frames: int
     ) -> Sequence[Tensor]:
@@ -113,11 +135,50 @@ class WholeStream(nn.Module):
             )
 
 
-def limited(model: ir.Model, horizon: int) -> ir.Model:
+def _behind_zeros(x: Tensor, axis: int, count: int) -> Tensor:
+    shape = [count if i == axis else size for i, size in enumerate(x.shape)]
+    return torch.cat((x.new_zeros(shape), x), dim=axis)
+
+
+def limited(model: ir.Model, horizon: int, declaration: Declaration) -> ir.Model:
     """The graph whose attention over all earlier frames sees the last `horizon` only, in place."""
+    name_open_sizes(model, declaration)
+    for plain, ages in attention_by_age(model, declaration)[0].values():
+        if not ages.window:
+            _limit(model.graph, plain, horizon)
     for node in model.graph:
         seen = Attention.of(node)
         if seen is not None and not seen.rule.window:
             node.attributes["causal"] = ir.AttrInt64("causal", 1)
             node.attributes["window"] = ir.AttrInt64("window", horizon)
+    limit_masks(model, horizon, declaration)
     return model
+
+
+def _limit(graph: ir.Graph, plain: PlainAttention, horizon: int) -> None:
+    """Scores of keys that are `horizon` frames older than their query, or more, are the lowest."""
+    scores, softmax = plain.scores, plain.softmax
+    assert scores is not None and softmax is not None and scores.dtype is not None
+    users = list(scores.uses())
+    before = min((use.node for use in users), key=list(graph).index)
+
+    def add(op: str, inputs: list[ir.Value], what: str, kind: ir.DataType, **attributes: int) -> ir.Value:
+        value = insert(graph, before, op, inputs, [], named(scores, what), attributes)
+        value.shape, value.type = None, ir.TensorType(kind)
+        return value
+
+    def number(what: str, array: Any) -> ir.Value:
+        return initializer(graph, named(scores, what), np.asarray(array))
+
+    whole = ir.DataType.INT64
+    length = add("Squeeze", [add("Shape", [scores], "lengths", whole, start=-1)], "length", whole)
+    place = add("Range", [number("zero", 0), length, number("one", 1)], "places", whole)
+    rows, columns = (
+        add("Unsqueeze", [place, number(f"axis{axis}", [axis])], f"along{axis}", whole) for axis in (1, 0)
+    )
+    age = add("Sub", [rows, columns], "age", whole)
+    late = add("GreaterOrEqual", [age, number("horizon", horizon)], "too_old", ir.DataType.BOOL)
+    lowest = number("lowest", np.array(LOWEST, scores.dtype.numpy()))
+    seen = add("Where", [late, lowest, scores], "within", scores.dtype)
+    for use in users:
+        use.node.replace_input_with(use.idx, seen)

@@ -11,6 +11,9 @@ _WRAPPED = "model"
 """The name of the user's module inside what is traced."""
 
 
+WINDOW = ", but --window N computes anew over the last N frames what cannot be kept"
+
+
 class NotCausal(UserError):
     """A node needs what a stream does not have.
 
@@ -20,7 +23,7 @@ class NotCausal(UserError):
 
     def __init__(self, node: ir.Node, needs: str, delay: int | None = None) -> None:
         way = (
-            "no delay makes it causal"
+            f"no delay makes it causal{WINDOW}"
             if delay is None
             else f"a delay of {delay} frame{'s' * (delay != 1)} would make it causal"
         )

@@ -16,11 +16,19 @@ from temport.exporter.declare.weights import fingerprint
 from temport.exporter.errors import UserError
 from temport.exporter.passes.order import RECOGNISING, Work
 from temport.exporter.streaming.shapes import TIME
-from temport.exporter.streaming.walk import StepGraph, step_graph
+from temport.exporter.streaming.step_graph import StepGraph
+from temport.exporter.streaming.walk import step_graph
+from temport.exporter.streaming.window_step import window_graph
 from temport.exporter.trace.trace import Traced, trace
 
 WINDOWS = 4
 """A parity stream is so many times as long as the longest ring, and half of one more; so is the longest sequence."""
+
+
+NO_TIME = (
+    f"no input has the axis {TIME}, and --streaming has to know which axis is time; name it, as in --shape "
+    f"frames=batch,{TIME},24"
+)
 
 
 def opened(declaration: Declaration, module: nn.Module) -> Declaration:
@@ -28,10 +36,7 @@ def opened(declaration: Declaration, module: nn.Module) -> Declaration:
     that is checked has, or as it takes. UserError where no input has such an axis.
     """
     if TIME not in declaration.axes:
-        raise UserError(
-            f"no input has the axis {TIME}, and --streaming has to know which axis is time; name it, as in "
-            f"--shape frames=batch,{TIME},24"
-        )
+        raise UserError(NO_TIME)
     axis = declaration.axes[TIME]
     if axis.static:
         axis = _lengths(declaration, module, axis.opt)
@@ -68,13 +73,24 @@ def stream_graph(module: nn.Module, declaration: Declaration, horizon: int, dela
     return step_graph(sequence_graph(module, declaration), declaration, horizon, delay)
 
 
+def window_stream(module: nn.Module, declaration: Declaration, frames: int) -> StepGraph:
+    """The step graph of a module that takes windows of exactly so many frames, as `declaration` says."""
+    if TIME not in declaration.axes:
+        raise UserError(NO_TIME)
+    return window_graph(sequence_graph(module, declaration), declaration, frames)
+
+
 def traced_step(module: nn.Module, declaration: Declaration) -> Traced:
     """The step graph of a declared step model, as if it had been traced."""
     told = declaration.sequences
     assert told is not None, "the step model was made of no graph"
     axis = next(a for spec in told.inputs for a in spec.axes() if a.name == TIME)
     sequences = of_sequences(declaration)
-    made = stream_graph(module, sequences, declaration.horizon or axis.opt, told.delay)
+    made = (
+        window_stream(module, sequences, told.window)
+        if told.window
+        else stream_graph(module, sequences, declaration.horizon or axis.opt, told.delay)
+    )
     for value, spec in zip(made.model.graph.outputs, declaration.outputs, strict=True):
         value.shape = ir.Shape(spec.onnx_shape())
     for value, spec in zip(made.model.graph.inputs, declaration.inputs, strict=True):
@@ -106,6 +122,14 @@ def told_outputs(module: nn.Module, declaration: Declaration) -> tuple[TensorSpe
     return _traced(module, declaration)[1].outputs
 
 
+def one_length(told: str, frames: int) -> UserError:
+    """What is said of a model that takes one number of frames alone."""
+    return UserError(
+        f"{told}, and a stream has fewer at its beginning and more later; let it take any number (a Python loop over "
+        f"frames does not), or give --window {frames}, which computes anew over the last {frames} what it cannot keep"
+    )
+
+
 def _lengths(declaration: Declaration, module: nn.Module, usual: int) -> Axis:
     """The lengths that a module takes around `usual`: as few frames as there can be, and as many as are asked for."""
     longest = max(DYNAMIC_SEQ[2], (WINDOWS + 1) * usual)
@@ -117,10 +141,7 @@ def _lengths(declaration: Declaration, module: nn.Module, usual: int) -> Axis:
         longest = taken
     shortest = next(n for n in range(1, usual + 1) if n == usual or _takes(declaration, module, n))
     if shortest == longest:
-        raise UserError(
-            f"the model takes sequences of exactly {usual} frames, and a stream has fewer at its beginning and more "
-            "later; let it take any number"
-        )
+        raise one_length(f"the model takes sequences of exactly {usual} frames", usual)
     return Axis(TIME, shortest, usual, longest)
 
 
@@ -132,6 +153,11 @@ def _takes(declaration: Declaration, module: nn.Module, frames: int) -> bool:
     except Exception:  # a module says in many ways that it is made for other lengths
         return False
     return True
+
+
+def with_frames(spec: TensorSpec, frames: int) -> TensorSpec:
+    """The input with exactly so many frames."""
+    return _with(spec, Axis(TIME, frames, frames, frames))
 
 
 def _with(spec: TensorSpec, axis: Axis) -> TensorSpec:

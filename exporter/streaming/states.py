@@ -71,7 +71,7 @@ def ring(
         {"axis": axis},
     )
     after = part(step, together, axis, 1, TO_THE_END, f"{name}/next")
-    store(step, before, after, delay)
+    store(step, before, after, delay, here, frames)
     return together
 
 
@@ -105,15 +105,20 @@ def stored(
     return before, given
 
 
-def store(step: Step, before: ir.Value, after: ir.Value, delay: int) -> None:
-    """Carry `after`, which has the layout of its values; while nothing is held yet the state stays as it is."""
+def store(
+    step: Step, before: ir.Value, after: ir.Value, delay: int, of: ir.Value | None = None, frames: int = 0
+) -> None:
+    """Carry `after`, which has the layout of its values; while nothing is held yet the state stays as it is.
+
+    of, frames  as `State` says
+    """
     assert before.shape is not None and after.shape is not None
     to_front = _to_front(step, None, list(after.shape))
     if to_front != sorted(to_front):
         dims = [after.shape[i] for i in to_front]
         after = step.add("Transpose", [after], dims, f"{after.name}/kept", {"perm": to_front})
     after = reshaped(step, after, list(before.shape), f"{after.name}/apart")
-    step.carry(before, kept_until(step, before, after, delay))
+    step.carry(before, kept_until(step, before, after, delay), of, frames)
 
 
 def kept_until(step: Step, before: ir.Value, after: ir.Value, delay: int) -> ir.Value:
@@ -143,6 +148,14 @@ def beside(step: Step, value: ir.Value, dims: Sequence[Size], name: str) -> ir.V
     """`[batch, 1]`, one number for each stream, for a value of these sizes to broadcast with."""
     place = _batch_place(step, dims)
     return reshaped(step, value, [step.batch if i == place else 1 for i in range(len(dims))], name)
+
+
+def beside_last(step: Step, value: ir.Value, dims: Sequence[Size], name: str) -> ir.Value:
+    """`[batch, count]`, numbers for each stream along the last axis, for a value of these sizes to broadcast with."""
+    assert value.shape is not None
+    place, last = _batch_place(step, dims), len(dims) - 1
+    sizes = [step.batch if i == place else value.shape[1] if i == last else 1 for i in range(len(dims))]
+    return reshaped(step, value, sizes, name)
 
 
 def reshaped(step: Step, value: ir.Value, dims: Sequence[Size], name: str) -> ir.Value:

@@ -20,11 +20,16 @@ from temport.graphs.streaming import FRAMES
 
 @dataclass(frozen=True)
 class State:
-    """A tensor that is carried: an input of the step graph, and what it is after the frame."""
+    """A tensor that is carried: an input of the step graph, and what it is after the frame.
+
+    of      of what it holds the last `frames` entries before this one's; None: it is made of all of them
+    """
 
     name: str
     before: ir.Value
     after: ir.Value
+    of: ir.Value | None = None
+    frames: int = 0
 
 
 class Step:
@@ -224,12 +229,12 @@ class Step:
             name = f"{wanted}_{count}"
         return self._state_input(name, [self.batch, *shape], dtype)
 
-    def carry(self, before: ir.Value, after: ir.Value) -> None:
-        """What a state is after the frame."""
+    def carry(self, before: ir.Value, after: ir.Value, of: ir.Value | None = None, frames: int = 0) -> None:
+        """What a state is after the frame; `of` and `frames` as `State` says."""
         name = (before.name or "").removeprefix(BEFORE)
         if after.producer() is None or any(after is state.after for state in self.states):
             after = self.add("Identity", [after], list(before.shape or ()), f"{name}/after")
-        self.states.append(State(name, before, after))
+        self.states.append(State(name, before, after, of, frames))
 
     def frames(self, delay: int = 0) -> ir.Value:
         """The place of the entry that is held with this delay: how many frames came before it, int64 `[batch, 1]`."""

@@ -3,42 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from temport.exporter.declare.declaration import AFTER, Axis, Declaration, TensorSpec
+from temport.exporter.declare.declaration import Axis, Declaration, TensorSpec
 from temport.exporter.errors import UserError
+from temport.exporter.streaming.ages import attention_by_age
 from temport.exporter.streaming.open_sizes import name_open_sizes
 from temport.exporter.streaming.refusal import described
 from temport.exporter.streaming.rules import rule_of
-from temport.exporter.streaming.shapes import TIME, number
+from temport.exporter.streaming.rules.aged import aged_attention
+from temport.exporter.streaming.rules.pairs import PAIRS, pairs
+from temport.exporter.streaming.shapes import TIME
 from temport.exporter.streaming.states import in_front
-from temport.exporter.streaming.status import Fixed, Last, OfSizes, Timed
+from temport.exporter.streaming.status import Fixed, Last, OfSizes, Pairs, Timed
 from temport.exporter.streaming.step import Step, joined_last
-from temport.exporter.trace.clean import clean
-from temport.exporter.trace.fold_constants import fold_constants
-
-
-@dataclass(frozen=True)
-class StepGraph:
-    """A step model made of a graph, and what it is to the model of sequences.
-
-    states        state tensors, each with the batch in front
-    begins        for each output, frames before its first that means something; until then it is zero
-    late          frames by which the outputs of every frame are later than theirs
-    uses_horizon  whether attention without a window was given one
-    limits        for how many frames the stream is exact, and what happens then
-    kept          frames that the longest ring holds
-    """
-
-    model: ir.Model
-    states: tuple[TensorSpec, ...]
-    begins: tuple[int, ...]
-    late: int
-    uses_horizon: bool
-    limits: tuple[tuple[int, str], ...]
-    kept: int
+from temport.exporter.streaming.step_graph import StepGraph, finished, give_output
 
 
 def step_graph(model: ir.Model, declaration: Declaration, horizon: int, delay: int = 0) -> StepGraph:
@@ -53,9 +33,15 @@ def step_graph(model: ir.Model, declaration: Declaration, horizon: int, delay: i
     step = Step(model, declaration, horizon)
     for value, spec in zip(model.graph.inputs, declaration.inputs, strict=True):
         _input(step, value, spec)
+    aged, inside = attention_by_age(model, declaration)
     for node in model.graph:
+        if node in inside:
+            continue
         try:
-            _visit(step, node)
+            if node in aged:
+                aged_attention(step, *aged[node])
+            else:
+                _visit(step, node)
         except UserError:
             raise
         except Exception as error:
@@ -69,25 +55,7 @@ def step_graph(model: ir.Model, declaration: Declaration, horizon: int, delay: i
             "the model carries nothing from frame to frame: each frame is a sequence of one; export it without "
             "--streaming, at --seq 1"
         )
-    step.graph.inputs.extend(state.before for state in step.states)
-    for state in step.states:
-        kept = state.after
-        if kept.is_graph_output():
-            kept = step.add("Identity", [kept], list(kept.shape or ()), f"{state.name}/after")
-        kept.name = AFTER + state.name
-        step.graph.outputs.append(kept)
-    made = ir.Model(step.graph, ir_version=model.ir_version)
-    fold_constants(made)
-    clean(made)
-    return StepGraph(
-        made,
-        tuple(_state_spec(state.before, declaration) for state in step.states),
-        begins,
-        late,
-        step.uses_horizon,
-        tuple(sorted(set(step.limits))),
-        step.kept,
-    )
+    return finished(step, declaration, model.ir_version or 10, begins, late)
 
 
 def _input(step: Step, value: ir.Value, spec: TensorSpec) -> None:
@@ -117,6 +85,8 @@ def _visit(step: Step, node: ir.Node) -> None:
     ):
         for output in node.outputs:
             step.give(output, None, OfSizes())
+    elif any(isinstance(s, Pairs) for s in given):
+        pairs(step, node)
     elif any(isinstance(s, Timed | OfSizes) for s in given):
         rule_of(node)(step, node)
     else:
@@ -133,8 +103,11 @@ def _outputs(
         status = step.status(value)
         if isinstance(status, OfSizes):
             raise UserError(f"output {spec.name} depends on the sizes of the inputs alone; leave it out")
+        maker = value.producer()
+        if isinstance(status, Pairs):
+            assert maker is not None
+            step.refuse(maker, PAIRS)
         if isinstance(status, Timed):
-            maker = value.producer()
             assert maker is not None
             # of more entries than frames come the first ones: entry t for frame t
             begins.append(max(late - step.extra(maker, value), 0))
@@ -145,11 +118,7 @@ def _outputs(
             here = step.raw(value)
             begins.append(status.begins if isinstance(status, Last) else 0)
         here = _from(step, here, begins[-1])
-        taken = here.is_graph_input() or here in step.graph.outputs or here.const_value is not None
-        if taken:
-            here = step.add("Identity", [here], list(here.shape or ()), f"{spec.name}/out")
-        _rename(step, here, spec.name)
-        step.graph.outputs.append(here)
+        give_output(step, here, spec.name)
     return late, tuple(begins)
 
 
@@ -162,17 +131,6 @@ def _from(step: Step, value: ir.Value, begins: int) -> ir.Value:
     zero = step.constant(f"{value.name}/zero", 0, value.dtype.numpy())
     begun = in_front(step, value, 0, begins, f"{value.name}/begins")
     return step.add("Where", [begun, zero, value], dims, f"{value.name}/from_{begins}", dtype=value.dtype)
-
-
-def _rename(step: Step, value: ir.Value, name: str) -> None:
-    """Give an output its name, and what had it another."""
-    if value.name == name:
-        return
-    for node in step.graph:
-        for other in node.outputs:
-            if other.name == name:
-                other.name = step.name(f"{name}/inside")
-    value.name = name
 
 
 def _lateness(step: Step, value: ir.Value, allowed: int) -> int:
@@ -193,11 +151,3 @@ def _lateness(step: Step, value: ir.Value, allowed: int) -> int:
             step.refuse(maker, "comes later than its frames", late)
         step.refuse(why.node, why.needs, late)
     return late
-
-
-def _state_spec(value: ir.Value, declaration: Declaration) -> TensorSpec:
-    assert value.dtype is not None and value.shape is not None
-    batch = declaration.inputs[0].shape[0]
-    inner = tuple(number(d) for d in value.shape[1:])
-    front = batch if isinstance(batch, Axis) and batch.name != TIME else number(value.shape[0])
-    return TensorSpec(value.name or "", value.dtype.numpy().name, (front, *inner))

@@ -156,6 +156,17 @@ def part_outputs(graph: ir.Graph, declaration: Declaration) -> None:
             value.name = spec.name
 
 
+class FrozenAxis(UserError):
+    """A module takes one size of an axis alone, whatever was asked for; `told` says which."""
+
+    def __init__(self, axis: str, told: str) -> None:
+        super().__init__(
+            f"{told}; make it independent of the size (a Python loop over frames is not), or export it with a fixed "
+            f"--{axis}"
+        )
+        self.told = told
+
+
 def _check_symbolic(model: ir.Model, declaration: Declaration) -> None:
     """A dynamic axis that the trace froze to the example's size is an error, not a surprise at run time."""
     for value, spec in zip(model.graph.inputs, declaration.inputs, strict=True):
@@ -163,11 +174,7 @@ def _check_symbolic(model: ir.Model, declaration: Declaration) -> None:
             raise UserError(f"input {spec.name} has no shape after tracing; give it one with --shape")
         for dim, wanted in zip(value.shape, spec.onnx_shape(), strict=True):
             if isinstance(wanted, str) and isinstance(dim, int):
-                raise UserError(
-                    f"the module freezes axis {wanted} of {spec.name} to {dim}; "
-                    f"make it independent of the size (a Python loop over frames is not), or export it with a fixed "
-                    f"--{wanted}"
-                )
+                raise FrozenAxis(wanted, f"the module freezes axis {wanted} of {spec.name} to {dim}")
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from readers import STEP, WINDOW, entry, manifest, model, refusals, whole, write
+from readers import BATCH, STEP, WINDOW, entry, manifest, model, refusals, whole, write
 
 from temport.exporter.bundle import manifest as manifest_module
 from temport.exporter.bundle.digest import DIGEST, write_digest
@@ -72,6 +72,14 @@ def axis(**changes: Any) -> dict[str, Any]:
     return {key: value for key, value in named.items() if value is not DELETED}
 
 
+GOAL = {"name": "goal", "dtype": "float32", "shape": [BATCH, 2]}
+
+
+def stream(**changes: Any) -> dict[str, Any]:
+    said = {"reset": "zeros", "static": [], "delay": 0} | changes
+    return {key: value for key, value in said.items() if value is not DELETED}
+
+
 def bad() -> Iterator[Case]:
     for key in ("format", "temport", "semantics", "declaration", "signature", "files", "masks", "versions"):
         yield changed(WINDOW, key, to=DELETED)
@@ -105,6 +113,7 @@ def bad() -> Iterator[Case]:
     yield changed(WINDOW, "verdict", to="perhaps")
     yield changed(WINDOW, "source", to="0" * 63)
     yield from _bad_signatures()
+    yield from _bad_streams()
     yield from _bad_files()
     yield from _bad_texts()
 
@@ -159,6 +168,34 @@ def _bad_signatures() -> Iterator[Case]:
     yield changed({**STEP, "inputs": STEP["inputs"][1:]}, "temport", to="0")
     yield changed(json.loads(json.dumps(STEP).replace('"min": 1', '"min": 0')), "temport", to="0")
     yield changed({**STEP, "outputs": STEP["outputs"][1:]}, "temport", to="0")
+
+
+def _bad_streams() -> Iterator[Case]:
+    """What a manifest says of a stream: its form, and that it is that of the signature."""
+    yield changed(WINDOW, "stream", to=stream())
+    for value in (
+        7,
+        stream(reset="last"),
+        stream(delay=-1),
+        stream(delay=DELETED),
+        stream(static=DELETED),
+        stream(static=["goal"]),
+        stream(static=["state.a"]),
+        stream(static=["frame"]),
+        stream(static=[7]),
+        stream(rate=0),
+        stream(rate=-60),
+        stream(rate="60"),
+        stream(rate=1e10),
+        stream(warm_up=-1),
+        stream(warm_up=0.5),
+        stream(warm_up="never"),
+        stream(more=1),
+    ):
+        yield changed(STEP, "stream", to=value)
+    goal = {**STEP, "inputs": [GOAL, *STEP["inputs"]]}
+    yield changed(goal, "stream", to=stream(static=["goal", "goal"]))
+    yield changed(goal, "stream", to=stream(static=["goal", "frame"]))
 
 
 def _bad_files() -> Iterator[Case]:
@@ -272,6 +309,9 @@ def _bad_texts() -> Iterator[Case]:
 def good() -> Iterator[Case]:
     for signature in (WINDOW, STEP):
         yield changed(signature, "temport", to="9.9")
+    goal = {**STEP, "inputs": [*STEP["inputs"], GOAL]}
+    yield changed(goal, "stream", to=stream(static=["goal"], rate=59.94, warm_up=None))
+    yield changed(STEP, "stream", to=stream(delay=2, rate=60, warm_up=12))
     yield changed(WINDOW, "declaration", "prune", to=False)
     for name, opt in {
         "batch + 1": 3,

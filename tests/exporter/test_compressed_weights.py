@@ -176,7 +176,6 @@ def test_a_runtime_that_rounds_activations_is_seen(made: Any, monkeypatch: pytes
         ({"weights_dtype": "int7"}, "'int7' is unknown; give fp16, int8, int4"),
         ({"weights_dtype": "int8", "precision": "fp16"}, "computes in float16"),
         ({"weights_dtype": "int8", "opset": 20}, "needs opset 21"),
-        ({"weights_dtype": "int8", "target": "tensorrt-rtx"}, "cannot hold compressed weights"),
         ({"weights_dtype": "int8", "max_loss": -1.0}, "--max-loss -1 is no share"),
         ({"max_loss": 0.1}, "no --weights-dtype was given"),
         (

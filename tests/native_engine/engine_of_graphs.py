@@ -181,6 +181,7 @@ class Small:
         compiler: str = QUICK,
         isa: str | None = None,
         streaming: bool = False,
+        threads: int = 1,
     ) -> None:
         declaration = replace(declared(model, axes), streaming=streaming)
         whole = onnx.ModelProto()
@@ -194,7 +195,10 @@ class Small:
         script.write_text(f'#!/bin/sh\nexec {need(name)} "$@" {level}\n')
         script.chmod(script.stat().st_mode | stat.S_IXUSR)
         report = build_native(
-            directory, "small", declaration, NativeOptions(cc=str(script), engine_isa=isa or quick_isa())
+            directory,
+            "small",
+            declaration,
+            NativeOptions(cc=str(script), engine_isa=isa or quick_isa(), engine_threads=threads),
         )
         library = (directory / report.file).read_bytes()
         self._instance = engine.Engine(report.to_json(), library).instance()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import platform
 import shutil
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from temport.exporter.bundle.directory import open_bundle, seal, sha256
 from temport.exporter.compilers.contract import CompileOptions
 from temport.exporter.errors import UserError
 from temport.exporter.export import Exported
-from temport.exporter.native.isa import host_isa
+from temport.exporter.native.isa import host_isa, is_this_machine
 from temport.exporter.parity.replay import DIFFERS, differing, outputs_sha256
 from temport.exporter.parity.serial import read_json
 from temport.exporter.recheck import run_parity_of_bundle
@@ -136,6 +137,17 @@ def test_an_engine_of_something_else_is_refused(copied: Path, change: dict[str, 
     _seal(copied, **change)
     with pytest.raises(UserError, match=told):
         Engine.beside(copied)
+
+
+@pytest.mark.parametrize(
+    ("target", "machine", "same"),
+    [("arm", "armv7l", True), ("i486", "i686", True), ("arm", "aarch64", False), ("arm", "arm64", False)],
+)
+def test_a_processor_has_the_name_that_a_compiler_gives_it(
+    target: str, machine: str, same: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+    assert is_this_machine(target) == same
 
 
 def test_frames_that_are_not_finite(exported: Exported) -> None:

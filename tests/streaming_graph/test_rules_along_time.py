@@ -34,6 +34,10 @@ CAUSAL = {
         "f (float[batch, 4, seq] x) => (float[batch, 4, seq] y) {u = Pad (x, p) v = Sigmoid (u) y = Conv (v, w)}",
         {**KERNEL, "p": integers(0, 0, 2, 0, 0, 0)},
     ),
+    "conv after frames of ones, turned": (
+        X + EVERY + "{a = Pad (x, p, o) " + SEQ_LAST.replace("(x)", "(a)") + "u = Conv (t, w)" + BACK + "}",
+        {**KERNEL, "p": integers(0, 2, 0, 0, 0, 0), "o": np.array(1, np.float32)},
+    ),
     "conv without padding": (
         "f (float[batch, 4, seq] x) => (float[batch, 4, less] y) {y = Conv (x, w)}",
         KERNEL,

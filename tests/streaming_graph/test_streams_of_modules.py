@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,11 @@ from temport.exporter.bundle.directory import open_bundle
 from temport.exporter.cli import app
 from temport.exporter.errors import UserError
 from temport.exporter.export import run_export
+from temport.exporter.parity.result import ParityReport
+from temport.exporter.parity.serial import read_json
 from temport.exporter.recheck import run_parity_of_bundle
+from temport.exporter.report.html import render
+from temport.exporter.report.table import print_table
 from temport.exporter.request import ExportRequest
 from temport.exporter.streaming import rules
 from temport.exporter.streaming.states import part
@@ -44,6 +49,7 @@ def bundle(policy: torch.nn.Module, tmp_path_factory: pytest.TempPathFactory) ->
         axes={"frames": {0: "batch", 1: "seq"}, "goal": {0: "batch"}},
         ranges={"batch": (1, 2, 8), "seq": 9},
         streaming=True,
+        rate=60.0,
         runtimes=FAST,
         out=tmp_path_factory.mktemp("policy") / "bundle",
     )
@@ -58,6 +64,34 @@ def test_what_a_bundle_says_of_its_stream(bundle: Path) -> None:
     assert [spec.name for spec in declaration.inputs] == ["frames", "goal", "state.memory.hidden"]
     assert any("goal is a static input" in note for note in declaration.notes)
     assert any("exact, however long" in note for note in declaration.notes)
+
+
+def test_what_the_manifest_and_the_report_say_of_a_stream(bundle: Path) -> None:
+    entry = open_bundle(bundle).manifest["stream"]
+    assert entry == {"reset": "zeros", "static": ["goal"], "delay": 0, "rate": 60, "warm_up": None}
+    report = read_json(bundle / "report.json")
+    row, flops = report.stream, report.flops["exported"]
+    assert row is not None and flops is not None and row.window is not None
+    # the window repeats the recurrence; what is read of its last frame alone it computes once
+    assert row.length == 9 and sum(flops.values()) < row.window < 9 * sum(flops.values())
+    said = " ".join(table_of(report).split())
+    assert "stream: 60 frames per second; starts anew where every state is zeros; static: goal;" in said
+    assert "MFLOP the window of 9 frames" in said and "MFLOP the window of 9 frames" in render(report)
+
+
+@pytest.mark.parametrize("rate", [0.0, -60.0, math.nan, math.inf])
+def test_a_rate_is_frames_per_second(policy: torch.nn.Module, rate: float, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is not a number of frames per second of --streaming"):
+        temport.export(
+            policy, {"frames": torch.zeros(2, 9, 4)}, streaming=True, rate=rate, out=tmp_path / "b"
+        )
+
+
+def table_of(report: ParityReport) -> str:
+    console = Console(width=400)
+    with console.capture() as shown:
+        print_table(report, console)
+    return shown.get()
 
 
 def test_a_stream_gives_what_the_module_gives(policy: torch.nn.Module, bundle: Path) -> None:

@@ -112,6 +112,19 @@ Result<Signature> signature_from(const Json& json) {
   return signature;
 }
 
+// The same rules stand in exporter/bundle/signature_rules.py and deploy/js/lib/signature.mjs.
+Result<void> check_stream(const Json& stream, const Signature& signature) {
+  if (signature.states.empty()) return refused("its stream is that of a model without states");
+  std::set<std::string> frames;
+  for (const auto& spec : signature.inputs) frames.insert(spec.name);
+  for (const auto& state : signature.states) frames.erase(signature.inputs[state.input].name);
+  for (const auto& name : stream.at("static"))
+    if (!frames.erase(name.get<std::string>()))
+      return refused("its stream has the static input " + name.get<std::string>() + ", which is no input beside the states");
+  if (frames.empty()) return refused("its stream has no input that is a frame");
+  return {};
+}
+
 }  // namespace
 
 bool is_weights(std::string_view file) {
@@ -126,6 +139,8 @@ Result<Manifest> read_manifest(std::string_view text) {
   if (auto checked = check_schema(schema, *json); !checked) return checked.error();
   auto signature = signature_from(json->at("signature"));
   if (!signature) return signature.error();
+  if (const Json* stream = member(*json, "stream"))
+    if (auto checked = check_stream(*stream, *signature); !checked) return checked.error();
   const Json& declaration = json->at("declaration");
   Manifest manifest{"", false, TEMPORT_FLOAT32, *std::move(signature), json->at("signature"), {}};
   manifest.architecture = text_of(declaration, "arch");

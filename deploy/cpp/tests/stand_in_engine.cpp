@@ -15,7 +15,7 @@ struct Memory {
 
 const char kModel[] = "sixty-four-digits-of-the-model-that-this-engine-was-compiled-from";
 const char kIsa[] = "portable", kTemport[] = TEMPORT_VERSION;
-const volatile char kAbi[] = "stand-in abi 1", kFactor[] = "stand-in factor 1";
+const volatile char kAbi[] = "stand-in abi 2", kFactor[] = "stand-in factor 1";
 
 void reset(void* memory) { std::memset(memory, 0, sizeof(Memory)); }
 

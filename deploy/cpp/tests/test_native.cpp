@@ -5,6 +5,7 @@
 #include <cstring>
 #include <thread>
 
+#include "native/processor.h"
 #include "step_model.h"
 
 using namespace temport;
@@ -64,8 +65,16 @@ TEST_CASE("an engine that is not for here is refused before anything of it is ca
   CHECK(says(refusal({{"]}", "]"}}), TEMPORT_REFUSED, "engine.json is refused: "));
 }
 
+TEST_CASE("a processor has the name that a compiler gives it, and its own") {
+  CHECK(same_machine("arm", "armv7l"));
+  CHECK(same_machine("i486", "i686"));
+  CHECK(!same_machine("arm", "arm64"));
+  CHECK(!same_machine("arm", "aarch64"));
+  CHECK(!same_machine("i686", "ia64"));
+}
+
 TEST_CASE("an engine that is not what engine.json says is refused, whatever the hashes say") {
-  CHECK(says(refusal({}, {{"stand-in abi 1", "stand-in abi 2"}}), TEMPORT_UNAVAILABLE, "has version 2 of the engine's interface"));
+  CHECK(says(refusal({}, {{"stand-in abi 2", "stand-in abi 3"}}), TEMPORT_UNAVAILABLE, "has version 3 of the engine's interface"));
   CHECK(says(refusal({}, {{std::string("portable\0", 9), std::string("avx1024\0\0", 9)}}), TEMPORT_UNAVAILABLE, "with avx1024"));
   const std::string sha256 = tiny::digest(tiny::model(tiny::kStepSignature));
   CHECK(says(refusal({}, {{sha256, std::string(64, '0')}}), TEMPORT_REFUSED, "from another model"));

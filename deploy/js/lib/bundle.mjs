@@ -3,7 +3,7 @@ import { checkExternalData } from './external_data.mjs';
 import manifestSchema from './manifest_schema.mjs';
 import { readOnnxMetadata } from './onnx_metadata.mjs';
 import { violation } from './schema.mjs';
-import { canonical, checkSignature } from './signature.mjs';
+import { canonical, checkSignature, checkStream } from './signature.mjs';
 import { parseStrictly } from './strict_json.mjs';
 
 const MANIFEST = 'manifest.json', DIGEST = 'manifest.sha256', MODEL = 'model.onnx', MAX_MANIFEST = 4 << 20;
@@ -53,6 +53,7 @@ export function readManifest(content) {
   const wrong = violation(manifestSchema, manifest);
   if (wrong) throw new Error(wrong);
   checkSignature(manifest.signature);
+  if (manifest.stream) checkStream(manifest.stream, manifest.signature);
   return manifest;
 }
 

@@ -2,7 +2,7 @@
 // pointers of four bytes. Needs nothing beside it, in node, browsers and workers.
 import { evaluate } from './sizes.mjs';
 
-const ABI = 1, PASS_NONFINITE = 1, PAGE = 65536;
+const ABI = 2, PASS_NONFINITE = 1, PAGE = 65536;
 const NONFINITE = 6;
 const REFUSED = {
   3: 'there is no such entry, or an axis is outside its range', 7: 'it is not the saved state of a stream',

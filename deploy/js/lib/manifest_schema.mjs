@@ -19,7 +19,8 @@ export default {
     "masks": {"type": "array", "items": {"$ref": "#/$defs/mask"}},
     "versions": {"type": "object", "additionalProperties": {"$ref": "#/$defs/text"}},
     "verdict": {"enum": ["pass", "fail"]},
-    "source": {"$ref": "#/$defs/sha256"}
+    "source": {"$ref": "#/$defs/sha256"},
+    "stream": {"$ref": "#/$defs/stream"}
   },
   "required": ["format", "semantics", "temport", "declaration", "signature", "files", "masks", "versions"],
   "additionalProperties": false,
@@ -108,6 +109,21 @@ export default {
       "type": ["string", "number", "boolean", "null", "array"],
       "items": {"type": ["string", "number", "boolean", "null"]}
     },
+    "count_or_never": {"type": ["integer", "null"], "minimum": 0, "maximum": 9007199254740991},
+    "rate": {"type": "number", "minimum": 1e-9, "maximum": 1e9},
+    "stream": {
+      "type": "object",
+      "properties": {
+        "reset": {"enum": ["zeros"]},
+        "static": {"type": "array", "maxItems": 256, "items": {"$ref": "#/$defs/name"}},
+        "delay": {"$ref": "#/$defs/count"},
+        "rate": {"$ref": "#/$defs/rate"},
+        "warm_up": {"$ref": "#/$defs/count_or_never"},
+        "window": {"$ref": "#/$defs/count"}
+      },
+      "required": ["reset", "static", "delay"],
+      "additionalProperties": false
+    },
     "sequences": {
       "type": "object",
       "properties": {
@@ -115,7 +131,9 @@ export default {
         "outputs": {"$ref": "#/$defs/tensors"},
         "begins": {"type": "array", "items": {"$ref": "#/$defs/count"}},
         "delay": {"$ref": "#/$defs/count"},
-        "kept": {"$ref": "#/$defs/count"}
+        "kept": {"$ref": "#/$defs/count"},
+        "warm_up": {"$ref": "#/$defs/count_or_never"},
+        "window": {"$ref": "#/$defs/count"}
       },
       "required": ["inputs", "outputs", "begins", "delay", "kept"],
       "additionalProperties": false
@@ -141,7 +159,8 @@ export default {
         "notes": {"type": "array", "items": {"type": "string"}},
         "streaming": {"type": "boolean"},
         "horizon": {"$ref": "#/$defs/count"},
-        "sequences": {"$ref": "#/$defs/sequences"}
+        "sequences": {"$ref": "#/$defs/sequences"},
+        "rate": {"$ref": "#/$defs/rate"}
       },
       "required": ["arch", "options", "inputs", "outputs", "opset", "ops", "precision", "seed", "weights", "semantics", "notes"],
       "additionalProperties": false

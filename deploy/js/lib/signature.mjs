@@ -47,6 +47,20 @@ function checkStates(states, inputs, outputs, refuse) {
     if (!shape.length || canonical(shape[0]) !== first) throw refuse(`gives ${name} another first axis than its states have`);
 }
 
+/**
+ * Throws where the manifest's `stream` does not fit its signature. The same rules stand in exporter/bundle/signature_rules.py
+ * and deploy/cpp/src/manifest.cpp.
+ */
+export function checkStream(stream, { inputs, states }) {
+  const refuse = (why) => new Error(`its stream ${why}`);
+  if (!states) throw refuse('is that of a model without states');
+  const frames = new Set(inputs.map(({ name }) => name));
+  for (const { input } of states) frames.delete(input);
+  for (const name of stream.static)
+    if (!frames.delete(name)) throw refuse(`has the static input ${name}, which is no input beside the states`);
+  if (!frames.size) throw refuse('has no input that is a frame');
+}
+
 const isNamed = (axis) => typeof axis !== 'number';
 
 /** Throws where a step model is not what `Stream` runs: one frame [batch, 1, features] and outputs, before its states. */

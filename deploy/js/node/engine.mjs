@@ -4,7 +4,7 @@ import { machine as ownMachine, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { arch } from 'node:process';
 
-const ABI = 1, PASS_NONFINITE = 1;
+const ABI = 2, PASS_NONFINITE = 1;
 // By instruction set: the processors that may have it, and the flags of /proc/cpuinfo that one of them needs.
 const NEEDS = {
   avx512: ['x64', 'avx512f', 'avx512bw', 'avx512dq', 'avx512vl', 'avx2', 'fma', 'f16c'],

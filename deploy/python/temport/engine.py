@@ -19,12 +19,12 @@ import numpy.typing as npt
 from temport.exporter.compilers.targets import REPORT_FILE
 from temport.exporter.declare import sizes
 from temport.exporter.errors import UserError
-from temport.exporter.native.isa import ISAS
+from temport.exporter.native.isa import ISAS, is_this_machine
 from temport.exporter.version import version
 from temport.huge_pages import LEAST, move_to_huge_pages
 
 Array = npt.NDArray[Any]
-ABI = 1
+ABI = 2
 NONFINITE, SIZE = 6, 3
 PASS_NONFINITE = 1
 _NONE = "the bundle has no native engine; export with --target native"
@@ -75,6 +75,8 @@ class _Table(ctypes.Structure):
         ("save", _P),
         ("restore", _P),
         ("weights", _P),
+        ("threads", ctypes.c_uint32),
+        ("run_parallel", ctypes.CFUNCTYPE(ctypes.c_int, _P, _P, _P, _P, ctypes.c_uint32, _P)),
     ]
 
 
@@ -269,7 +271,7 @@ def checked_entry(report: bytes, model_sha256: str) -> dict[str, Any]:
 def runs_here(entry: Mapping[str, Any]) -> bool:
     """Whether this machine can run the engine of an entry: `portable` code too is code of one machine."""
     isa = ISAS.get(entry["isa"])
-    return isa is not None and isa.runs_here() and entry["machine"] == platform.machine()
+    return isa is not None and isa.runs_here() and is_this_machine(entry["machine"])
 
 
 def _loaded(content: bytes, name: str) -> ctypes.CDLL:

@@ -34,6 +34,11 @@ class _Sequences:
     sizes: str
     operands: str
 
+    def operations(self, heads: int, window: int) -> int:
+        """Multiply-adds, at most, where a row sees `window` keys (0: all)."""
+        seen = min(window or self.keys.most, self.keys.most)
+        return 2 * self.batch.most * heads * self.length.most * seen * self.dim
+
 
 def online_softmax_attention(call: Call) -> None:
     a = OnlineSoftmaxAttributes.parse(call.attributes())
@@ -43,9 +48,10 @@ def online_softmax_attention(call: Call) -> None:
     causal = "true" if a.causal else "false"
     plan = call.plan.constant(f"plan_softmax({x.sizes}, {a.scale_for(x.dim)!r}f, {causal}, {a.window})")
     offset = f"{x.keys} - {x.length}" if a.query_offset == -1 else a.query_offset
-    work = call.plan.workspace(f"{plan}.scratch_floats")
+    caller = call.plan.caller(x.operations(a.num_heads, a.window))
+    work = call.plan.workspace(f"{plan}.scratch_floats", caller)
     call.line(
-        f"softmax_attention<{plan}>({x.batch}, {x.length}, {x.keys}, {offset}, "
+        f"softmax_attention<{plan}>({caller}{x.batch}, {x.length}, {x.keys}, {offset}, "
         f"{{{x.operands}, {call.pointer(3)}, {call.output().code}}}, {work});"
     )
 
@@ -55,9 +61,10 @@ def block_linear_attention(call: Call) -> None:
     x = _sequences(call, a.num_heads, a.num_heads)
     block = min(a.block_size, _FAR)
     plan = call.plan.constant(f"plan_linear({x.sizes}, {a.scale_for(x.dim)!r}f, {block}, {_branch(a)})")
-    work = call.plan.workspace(f"{plan}.attention.scratch_floats")
+    caller = call.plan.caller(x.operations(a.num_heads, block + x.dim))
+    work = call.plan.workspace(f"{plan}.attention.scratch_floats", caller)
     call.line(
-        f"block_linear_attention<{plan}>({x.batch}, {x.length}, "
+        f"block_linear_attention<{plan}>({caller}{x.batch}, {x.length}, "
         f"{{{x.operands}, nullptr, {call.output().code}}}, {work});"
     )
 

@@ -43,9 +43,11 @@ def dense(
     x, y = x or call.input(0), call.output()
     packed, added = call.weight(panels(weight, width)), call.weight(panels(bias[:, None, :], width))
     scales = "nullptr" if scale is None else call.weight(panels(scale[:, None, :], width))
+    rows = product(x.shape[:-1])
+    caller = call.plan.caller(rows.most * weight.size)
     call.line(
-        f"dense<{groups}, {inputs}, {outputs}, Activation::{_ACTIVATIONS[activation]}, {element(weight)}>("
-        f"{product(x.shape[:-1]).code}, {{{x.code}, {packed}, {added}, {scales}, {factor}, {addend}, {y.code}}});"
+        f"dense<{groups}, {inputs}, {outputs}, Activation::{_ACTIVATIONS[activation]}, {element(weight)}>({caller}"
+        f"{rows.code}, {{{x.code}, {packed}, {added}, {scales}, {factor}, {addend}, {y.code}}});"
     )
 
 

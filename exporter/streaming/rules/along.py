@@ -229,8 +229,10 @@ def _transpose(step: Step, node: ir.Node) -> None:
     status, rank = step.status(first), len(first.shape)
     perm = list(node.attributes["perm"].as_ints()) if "perm" in node.attributes else list(range(rank))[::-1]
     if isinstance(status, Timed):
-        status = status if status.lead is None else settled(status)
-        here = step.held(first, status.delay)
-        step.copy(node, [here], replace(status, axis=perm.index(status.axis)))
+        here, lead = step.held(first, status.delay), status.lead
+        if lead is not None:
+            lead = step.add("Transpose", [lead], [], f"{node.outputs[0].name}/lead", {"perm": perm})
+            lead.shape = None  # it is folded, and may have size 1 anywhere
+        step.copy(node, [here], replace(status, axis=perm.index(status.axis), lead=lead))
     else:
         step.copy(node, [step.raw(first)], status)

@@ -57,7 +57,12 @@ def _pad(step: Step, node: ir.Node) -> None:
     beside = any(front.values()) or any(behind.values())
     delay = status.delay - left
     late = Late(node, BEHIND) if right > 0 else status.late
-    if left > 0 and (fill != 0 or delay >= 0):
+    if left > 0 and fill != 0 and status.delay == 0 and not beside:
+        here = step.held(data, 0)
+        assert here.dtype is not None
+        lead = step.constant(f"{node.outputs[0].name}/lead", np.full([1] * rank, fill), here.dtype.numpy())
+        status = replace(status, lead=lead)
+    elif left > 0 and (fill != 0 or delay >= 0):
         delay = max(delay, 0)
         here = _filled_before(step, node, step.held(data, delay + left), status, delay, left, fill)
     else:

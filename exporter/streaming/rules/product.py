@@ -7,12 +7,12 @@ from dataclasses import replace
 import onnx_ir as ir
 
 from temport.exporter.streaming.joining import join, settled
+from temport.exporter.streaming.rules.pairs import PAIRS, scores
 from temport.exporter.streaming.rules.tables import weighed_frames
 from temport.exporter.streaming.status import OfSizes, Status, Timed
 from temport.exporter.streaming.step import Step, changes, joined_late
 
 SUMS = "sums over all frames, later ones too"
-PAIRS = "compares each frame with each other"
 
 
 def product(step: Step, node: ir.Node) -> None:
@@ -42,7 +42,7 @@ def _matmul(step: Step, node: ir.Node) -> None:
     assert left.shape is not None and right.shape is not None
     rank = len(output.shape)
     places = []
-    for value, summed, free in ((left, 1, 2), (right, 2, 1)):
+    for value, summed in ((left, 1), (right, 2)):
         status, own = step.status(value), len(value.shape or ())
         if not isinstance(status, Timed):
             continue
@@ -50,10 +50,9 @@ def _matmul(step: Step, node: ir.Node) -> None:
         if behind == summed:
             step.refuse(node, SUMS)
         places.append(rank - behind)
-        if behind == free and len(step.timed(node)) == 2:
-            step.refuse(node, PAIRS)
     if len(set(places)) > 1:
-        step.refuse(node, PAIRS)
+        scores(step, node)
+        return
     joined = _together(step, node, places[0])
     delay = joined.delay if isinstance(joined, Timed) else 0
     step.copy(node, [step.held(left, delay), step.held(right, delay)], joined)
