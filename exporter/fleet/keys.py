@@ -38,9 +38,13 @@ def build_key(options: Mapping[str, Any], depends: Sequence[Path], versions: Map
     )
 
 
-def check_key(bundle: str, runtimes: Sequence[str], resource: str) -> str:
-    """Of a check of the export with the key `bundle`."""
-    return _digest({"bundle": bundle, "runtimes": list(runtimes), "resource": resource})
+def check_key(bundle: str, runtimes: Sequence[str], resource: str, seconds: float = 0) -> str:
+    """Of a check of the export with the key `bundle`.
+
+    seconds  of its scorecard; 0: it makes none
+    """
+    timed = {"scorecard": seconds} if seconds else {}
+    return _digest({"bundle": bundle, "runtimes": list(runtimes), "resource": resource, **timed})
 
 
 def _digest(content: Any) -> str:

@@ -11,6 +11,7 @@ import os
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import onnx
@@ -19,6 +20,7 @@ from temport.exporter.compilers.targets import REPORT_FILE, enter
 from temport.exporter.errors import UserError
 from temport.exporter.runtimes.apart import Apart, ApartSession
 from temport.exporter.runtimes.contract import Arrays, Closing, Session, named
+from temport.exporter.runtimes.contract import Call as Prepared
 from temport.exporter.runtimes.converted_files import (
     SIGNATURE,
     converted_entry,
@@ -45,20 +47,27 @@ class Converted:
 
     def open(self, subject: Subject, threads: int = 1) -> Session:
         """UserError for a model that the runtime does not take, and for files of a bundle that were changed."""
-        directory = subject.model_path.parent
-        entry = converted_entry(directory, target_of(self.name))
+        kept = converted_entry(subject.model_path.parent, target_of(self.name)) is not None
         scratch = tempfile.TemporaryDirectory(prefix="temport-converted-")
         try:
-            folder = Path(scratch.name)
-            if entry is None:
-                self.convert(subject, folder)
-            else:
-                link_verified(directory, entry, subject.model_path, folder)
-            inner = Apart(_Apart(self.form, folder)).open(subject, threads)
-            return _Opened(inner, "converted here" if entry is None else "the bundle's form", scratch)
+            inner = Apart(self.ready(subject, Path(scratch.name))).open(subject, threads)
+            return _Opened(inner, "the bundle's form" if kept else "converted here", scratch)
         except BaseException:
             scratch.cleanup()
             raise
+
+    def ready(self, subject: Subject, scratch: Path) -> _Apart:
+        """The same for a process of its own: of the bundle's files, else of a conversion, either of them in `scratch`.
+
+        UserError as of `open`.
+        """
+        directory = subject.model_path.parent
+        entry = converted_entry(directory, target_of(self.name))
+        if entry is None:
+            self.convert(subject, scratch)
+        else:
+            link_verified(directory, entry, subject.model_path, scratch)
+        return _Apart(self.form, scratch)
 
     def add(self, subject: Subject) -> str:
         """Put the form beside the model and into its `engine.json`; what was made, in one sentence.
@@ -131,19 +140,24 @@ class _Apart:
         _silence()
         signature = Signature.read(self.folder / SIGNATURE)
         if self.source is None:
-            return _Running(self.form.version(), self.form.load(self.folder, signature, threads), signature)
+            call = self.form.load(self.folder, signature, threads)
+            files = tuple(path for path in self.folder.iterdir() if path.name != SIGNATURE)
+            return _Running(self.form.version(), call, signature, files)
         self.form.convert(self.source, self.folder)
-        return _Running(self.form.version(), lambda inputs: [], signature)
+        return _Running(self.form.version(), lambda inputs: [], signature, ())
 
 
 class _Running(Closing):
     path = ""
 
-    def __init__(self, version: str, call: Call, signature: Signature) -> None:
-        self.version, self._call, self._signature = version, call, signature
+    def __init__(self, version: str, call: Call, signature: Signature, files: tuple[Path, ...]) -> None:
+        self.version, self._call, self._signature, self.files = version, call, signature, files
 
     def run(self, inputs: Arrays) -> Arrays:
         return named(self._call(self._signature.arranged(inputs)), [t.name for t in self._signature.outputs])
+
+    def prepared(self, inputs: Arrays) -> Prepared:
+        return partial(self._call, self._signature.arranged(inputs))
 
 
 def _silence() -> None:

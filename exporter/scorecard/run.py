@@ -17,11 +17,14 @@ from temport.exporter.parity.gate import gate, merge
 from temport.exporter.parity.result import FAIL, NOT_RUN, ParityReport, RuntimeRow
 from temport.exporter.parity.serial import read_json
 from temport.exporter.parity.stream import initial_state
+from temport.exporter.parity.trial import Trial
 from temport.exporter.parity.vectors import read_vectors
 from temport.exporter.progress import Progress
-from temport.exporter.recheck import parity_of_bundle
+from temport.exporter.recheck import parity_of_bundle, rebuilt_module
 from temport.exporter.report.html import matrix
 from temport.exporter.runtimes import runtime_named
+from temport.exporter.runtimes.contract import Runtime
+from temport.exporter.runtimes.converted import Converted
 from temport.exporter.runtimes.runner import Runner, RunnerRuntime, replay, run
 from temport.exporter.scorecard.allocations import built
 from temport.exporter.scorecard.card import Row, Scorecard
@@ -59,7 +62,7 @@ def scorecard(
     with TemporaryDirectory(prefix="temport-scorecard-") as folder:
         task = task_of(bundle, source, built(Path(folder)))
         contenders = {
-            row.name: programs.get(row.name) or _contender(row.name, task)
+            row.name: programs.get(row.name) or _contender(row.name, task, bundle, Path(folder))
             for row in report.runtimes
             if row.verdict not in (FAIL, NOT_RUN)
         }
@@ -118,8 +121,17 @@ def task_of(bundle: Bundle, source: str | None, counter: Path | None) -> Task:
     return Task("", bundle.path, bundle.digest, inputs, state, source, counter)
 
 
-def _contender(name: str, task: Task) -> Contender:
+def _contender(name: str, task: Task, bundle: Bundle, folder: Path) -> Contender:
     runtime = runtime_named(name)
+    if isinstance(runtime, Converted):
+        scratch = folder / name
+
+        def make() -> Runtime:
+            scratch.mkdir()
+            module = rebuilt_module(bundle, task.source) if runtime.form.of_module else None
+            return runtime.ready(Trial.of(bundle.declaration, bundle.model_path, module).subject, scratch)
+
+        return Loaded(replace(task, runtime=name), make)
     if isinstance(runtime, RunnerRuntime):
         return Program(partial(_run_found, runtime), task.bundle)
     return Loaded(replace(task, runtime=name))
