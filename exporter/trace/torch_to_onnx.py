@@ -29,8 +29,10 @@ from temport.exporter.trace.advice import advice
 from temport.exporter.trace.batch_first_attention import batch_first_attention
 from temport.exporter.trace.close_tanhshrink import close_tanhshrink
 from temport.exporter.trace.composite_ops import composite_ops_looked_up_once
+from temport.exporter.trace.entered_kernels import kernels_entered_without_annotations
 from temport.exporter.trace.no_fourier import refusals
-from temport.exporter.trace.pattern_matching import patterns_of_several_outputs_searched_at_their_node
+from temport.exporter.trace.open_sizes import sizes_computed_without_a_record, sizes_read_as_they_are
+from temport.exporter.trace.pattern_matching import patterns_tried_at_their_operator
 from temport.exporter.trace.recurrent import whole_layers
 from temport.exporter.trace.small_addends import keep_small_addends
 from temport.exporter.trace.torch_translations import translations_read_once
@@ -110,7 +112,10 @@ def to_onnx(module: nn.Module, declaration: Declaration) -> ir.Model:
     quicker = (
         translations_read_once(),
         composite_ops_looked_up_once(),
-        patterns_of_several_outputs_searched_at_their_node(),
+        kernels_entered_without_annotations(),
+        sizes_read_as_they_are(),
+        sizes_computed_without_a_record(),
+        patterns_tried_at_their_operator(),
     )
     with own, _ALONE, _quiet(), contextlib.ExitStack() as stack:
         for change in (*layers, *quicker):
