@@ -40,7 +40,7 @@ TRIAL_ANSWERS = (
     TrialAnswer("band_sdpa", (FRAMES + "64",), seq=20),
     TrialAnswer("encoder_causal", ("obs=batch,seq,24",)),
     TrialAnswer("gru_only", (FRAMES + "20",)),
-    TrialAnswer("half_module", ("frames:float16=batch,seq,16",), why="float32"),
+    TrialAnswer("half_module", ("frames:float16=batch,seq,16",)),
     TrialAnswer("lstm_attention", (FRAMES + "16",)),
     TrialAnswer("rotary_lazy", (FRAMES + "64",)),
     TrialAnswer("sdpa_is_causal", (FRAMES + "64",)),
