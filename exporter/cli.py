@@ -15,6 +15,7 @@ from temport.exporter.bench.drift_command import bench_drift
 from temport.exporter.bench.engine_command import bench_engine
 from temport.exporter.bench.engines_command import bench_engines
 from temport.exporter.bench.gpu_command import bench_gpu
+from temport.exporter.bench.loss_command import bench_loss
 from temport.exporter.bench.model_command import bench_model
 from temport.exporter.bench.modules_command import bench_modules
 from temport.exporter.bench.ops_command import bench_ops
@@ -72,6 +73,7 @@ bench.command("deploy")(bench_deploy)
 bench.command("streams")(bench_streams)
 bench.command("drift")(bench_drift)
 bench.command("weights")(bench_weights)
+bench.command("loss")(bench_loss)
 app.command("certify")(certify)
 
 
