@@ -7,10 +7,15 @@ a stranger is a stranger's program.
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import os
+import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
 
@@ -35,6 +40,19 @@ CONVERTING = 1800.0
 """Seconds in which a conversion has ended; compilers of whole models take minutes on a loaded machine."""
 
 
+_KEPT: ContextVar[Path | None] = ContextVar("kept", default=None)
+
+
+@contextlib.contextmanager
+def keeping(folder: Path) -> Iterator[None]:
+    """What is converted in here lies in `folder` and is not made again: what is judged is what is timed then."""
+    before = _KEPT.set(folder)
+    try:
+        yield
+    finally:
+        _KEPT.reset(before)
+
+
 class Converted:
     """The row of a form: of the bundle's folder where it has one, else of a conversion made for this session."""
 
@@ -47,11 +65,10 @@ class Converted:
 
     def open(self, subject: Subject, threads: int = 1) -> Session:
         """UserError for a model that the runtime does not take, and for files of a bundle that were changed."""
-        directory = subject.model_path.parent
-        entry = converted_entry(directory, target_of(self.name))
-        if entry is not None:
-            folder = verified_folder(directory, entry, subject.model_path)
+        if (folder := self._of_bundle(subject)) is not None:
             return _Opened(self._loaded(subject, folder, threads), "the bundle's form")
+        if _KEPT.get() is not None:
+            return _Opened(self._loaded(subject, self._kept(subject), threads), "converted here")
         scratch = tempfile.TemporaryDirectory(prefix="temport-converted-")
         try:
             self.convert(subject, Path(scratch.name))
@@ -60,17 +77,26 @@ class Converted:
             scratch.cleanup()
             raise
 
-    def ready(self, subject: Subject, scratch: Path) -> Runtime:
-        """The same for a process of its own: of the bundle's folder, else of a conversion that is made into `scratch`.
+    def ready(self, subject: Subject) -> Runtime:
+        """The same for a process of its own, within `keeping`. UserError as of `open`."""
+        return _Apart(self.form, self._of_bundle(subject) or self._kept(subject))
 
-        UserError as of `open`.
-        """
+    def _of_bundle(self, subject: Subject) -> Path | None:
+        """The verified folder that lies beside the model, if one does."""
         directory = subject.model_path.parent
         entry = converted_entry(directory, target_of(self.name))
-        if entry is not None:
-            return _Apart(self.form, verified_folder(directory, entry, subject.model_path))
-        self.convert(subject, scratch)
-        return _Apart(self.form, scratch)
+        return None if entry is None else verified_folder(directory, entry, subject.model_path)
+
+    def _kept(self, subject: Subject) -> Path:
+        """The form of this very model in the folder of `keeping`, made where it is not there."""
+        root = _KEPT.get()
+        assert root is not None, "within `keeping`"
+        folder = root / f"{self.name}-{hashlib.sha256(subject.model_path.read_bytes()).hexdigest()}"
+        if not folder.is_dir():
+            with tempfile.TemporaryDirectory(dir=root) as partial_folder:
+                self.convert(subject, Path(partial_folder))
+                shutil.copytree(partial_folder, folder)
+        return folder
 
     def add(self, subject: Subject) -> str:
         """Put the form into the directory of the model and into its `engine.json`; what was made, in one sentence.
