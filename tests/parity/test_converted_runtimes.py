@@ -66,7 +66,9 @@ def test_what_is_kept_is_converted_once(
     fixed: Subject, fixed_truths: tuple[Truth, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A scorecard judges and times one form; of another model it is another one."""
-    monkeypatch.setattr("temport.exporter.runtimes.converted._silence", lambda: None)  # it runs in this process
+    monkeypatch.setattr(
+        "temport.exporter.runtimes.converted._silence", lambda: None
+    )  # it runs in this process
     runtime, made = Converted(Evaluated()), []
     convert = Converted.convert
     monkeypatch.setattr(Converted, "convert", lambda *given: (made.append(given), convert(*given)))
