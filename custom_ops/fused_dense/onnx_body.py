@@ -50,7 +50,9 @@ def specialise(node: ir.Node, host: Host) -> DenseNode:
     attributes = read.attributes(node, SCHEMA)
     outputs = 1 if attributes["groups"] == 1 else 2
     weight = stored(given.get("W"), given.get("W_scale"), given.get("X"), outputs)
-    return DenseNode(**attributes, follows=follows, opset=host.opset, weight=weight, rounds="X_scale" in given)
+    return DenseNode(
+        **attributes, follows=follows, opset=host.opset, weight=weight, rounds="X_scale" in given
+    )
 
 
 def body(at: DenseNode) -> Body:

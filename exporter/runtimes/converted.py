@@ -7,12 +7,17 @@ a stranger is a stranger's program.
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import os
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import onnx
 
@@ -35,6 +40,19 @@ CONVERTING = 1800.0
 """Seconds in which a conversion has ended; compilers of whole models take minutes on a loaded machine."""
 
 
+_KEPT: ContextVar[Path | None] = ContextVar("kept", default=None)
+
+
+@contextlib.contextmanager
+def keeping(folder: Path) -> Iterator[None]:
+    """What is converted in here lies in `folder` and is not made again: what is judged is what is timed then."""
+    before = _KEPT.set(folder)
+    try:
+        yield
+    finally:
+        _KEPT.reset(before)
+
+
 class Converted:
     """The row of a form: of the bundle's folder where it has one, else of a conversion made for this session."""
 
@@ -47,27 +65,37 @@ class Converted:
 
     def open(self, subject: Subject, threads: int = 1) -> Session:
         """UserError for a model that the runtime does not take, and for files of a bundle that were changed."""
-        kept = converted_entry(subject.model_path.parent, target_of(self.name)) is not None
-        scratch = tempfile.TemporaryDirectory(prefix="temport-converted-")
+        kept = _KEPT.get()
+        scratch = None if kept is not None else tempfile.TemporaryDirectory(prefix="temport-converted-")
+        of_bundle = self._entry(subject) is not None
         try:
-            inner = Apart(self.ready(subject, Path(scratch.name))).open(subject, threads)
-            return _Opened(inner, "the bundle's form" if kept else "converted here", scratch)
+            ready = self._ready(subject, kept if scratch is None else Path(scratch.name))
+            inner = Apart(ready).open(subject, threads)
+            return _Opened(inner, "the bundle's form" if of_bundle else "converted here", scratch)
         except BaseException:
-            scratch.cleanup()
+            if scratch is not None:
+                scratch.cleanup()
             raise
 
-    def ready(self, subject: Subject, scratch: Path) -> _Apart:
-        """The same for a process of its own: of the bundle's files, else of a conversion, either of them in `scratch`.
+    def ready(self, subject: Subject) -> _Apart:
+        """The same for a process of its own, within `keeping`. UserError as of `open`."""
+        return self._ready(subject, _KEPT.get())
 
-        UserError as of `open`.
-        """
-        directory = subject.model_path.parent
-        entry = converted_entry(directory, target_of(self.name))
-        if entry is None:
-            self.convert(subject, scratch)
-        else:
-            link_verified(directory, entry, subject.model_path, scratch)
-        return _Apart(self.form, scratch)
+    def _ready(self, subject: Subject, root: Path | None) -> _Apart:
+        """Of a folder in `root` for this very model: the bundle's files, else a conversion, unless it is there."""
+        assert root is not None, "within `keeping`"
+        folder = root / f"{self.name}-{hashlib.sha256(subject.model_path.read_bytes()).hexdigest()}"
+        if not folder.is_dir():
+            partial_folder = Path(tempfile.mkdtemp(dir=root))
+            if (entry := self._entry(subject)) is None:
+                self.convert(subject, partial_folder)
+            else:
+                link_verified(subject.model_path.parent, entry, subject.model_path, partial_folder)
+            partial_folder.rename(folder)
+        return _Apart(self.form, folder)
+
+    def _entry(self, subject: Subject) -> dict[str, Any] | None:
+        return converted_entry(subject.model_path.parent, target_of(self.name))
 
     def add(self, subject: Subject) -> str:
         """Put the form beside the model and into its `engine.json`; what was made, in one sentence.
@@ -112,7 +140,9 @@ class Converted:
 class _Opened(Closing):
     """The other process's session, and the scratch folder that it runs from."""
 
-    def __init__(self, inner: ApartSession, origin: str, scratch: tempfile.TemporaryDirectory[str]) -> None:
+    def __init__(
+        self, inner: ApartSession, origin: str, scratch: tempfile.TemporaryDirectory[str] | None = None
+    ) -> None:
         self._inner, self._scratch = inner, scratch
         self.path, self.version = origin, inner.version
 
@@ -121,7 +151,8 @@ class _Opened(Closing):
 
     def close(self) -> None:
         self._inner.close()
-        self._scratch.cleanup()
+        if self._scratch is not None:
+            self._scratch.cleanup()
 
 
 class _Apart:

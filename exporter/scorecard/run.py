@@ -24,7 +24,7 @@ from temport.exporter.recheck import parity_of_bundle, rebuilt_module
 from temport.exporter.report.html import matrix
 from temport.exporter.runtimes import runtime_named
 from temport.exporter.runtimes.contract import Runtime
-from temport.exporter.runtimes.converted import Converted
+from temport.exporter.runtimes.converted import Converted, keeping
 from temport.exporter.runtimes.runner import Runner, RunnerRuntime, replay, run
 from temport.exporter.scorecard.allocations import built
 from temport.exporter.scorecard.card import Row, Scorecard
@@ -49,20 +49,20 @@ def scorecard(
     source         as of `parity_of_bundle`
     keep_verdicts  take those of the bundle's own report, and run no parity
     """
-    if keep_verdicts:
-        report = _kept(bundle, runtimes)
-    else:
-        report = parity_of_bundle(bundle, runtimes, (), (), progress, source=source)
-    programs: dict[str, Program] = {}
-    for runner in runners:
-        progress.step(f"replaying in {runner.name}")
-        rows_there = replay(runner, bundle.path)
-        report = merge(report, rows_there)
-        programs |= {row["name"]: Program(runner.run, bundle.path) for row in rows_there}
-    with TemporaryDirectory(prefix="temport-scorecard-") as folder:
+    with TemporaryDirectory(prefix="temport-scorecard-") as folder, keeping(Path(folder)):
+        if keep_verdicts:
+            report = _kept(bundle, runtimes)
+        else:
+            report = parity_of_bundle(bundle, runtimes, (), (), progress, source=source)
+        programs: dict[str, Program] = {}
+        for runner in runners:
+            progress.step(f"replaying in {runner.name}")
+            rows_there = replay(runner, bundle.path)
+            report = merge(report, rows_there)
+            programs |= {row["name"]: Program(runner.run, bundle.path) for row in rows_there}
         task = task_of(bundle, source, built(Path(folder)))
         contenders = {
-            row.name: programs.get(row.name) or _contender(row.name, task, bundle, Path(folder))
+            row.name: programs.get(row.name) or _contender(row.name, task, bundle)
             for row in report.runtimes
             if row.verdict not in (FAIL, NOT_RUN)
         }
@@ -121,15 +121,13 @@ def task_of(bundle: Bundle, source: str | None, counter: Path | None) -> Task:
     return Task("", bundle.path, bundle.digest, inputs, state, source, counter)
 
 
-def _contender(name: str, task: Task, bundle: Bundle, folder: Path) -> Contender:
+def _contender(name: str, task: Task, bundle: Bundle) -> Contender:
     runtime = runtime_named(name)
     if isinstance(runtime, Converted):
-        scratch = folder / name
 
         def make() -> Runtime:
-            scratch.mkdir()
             module = rebuilt_module(bundle, task.source) if runtime.form.of_module else None
-            return runtime.ready(Trial.of(bundle.declaration, bundle.model_path, module).subject, scratch)
+            return runtime.ready(Trial.of(bundle.declaration, bundle.model_path, module).subject)
 
         return Loaded(replace(task, runtime=name), make)
     if isinstance(runtime, RunnerRuntime):

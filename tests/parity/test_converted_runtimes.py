@@ -29,7 +29,7 @@ from temport.exporter.runtimes import (
     chosen,
     runtime_named,
 )
-from temport.exporter.runtimes.converted import Converted
+from temport.exporter.runtimes.converted import Converted, keeping
 from temport.exporter.runtimes.converted_files import SIGNATURE
 from temport.exporter.runtimes.environments import ENVIRONMENTS, Environment, environment_named
 from temport.exporter.runtimes.subject import Subject
@@ -60,6 +60,33 @@ def test_a_form_is_converted_and_run(
     row = run_runtime(fixed, Converted(Evaluated()), fixed_truths)
     assert (row.verdict, row.path, row.version) == (PASS, "converted here", f"onnx {onnx.__version__}")
     assert capfd.readouterr() == ("", "")
+
+
+def test_what_is_kept_is_converted_once(
+    fixed: Subject, fixed_truths: tuple[Truth, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A scorecard judges and times one form; of another model it is another one."""
+    monkeypatch.setattr(
+        "temport.exporter.runtimes.converted._silence", lambda: None
+    )  # it runs in this process
+    runtime, made = Converted(Evaluated()), []
+    convert = Converted.convert
+    monkeypatch.setattr(Converted, "convert", lambda *given: (made.append(given), convert(*given)))
+    with keeping(tmp_path):
+        assert run_runtime(fixed, runtime, fixed_truths[:1]).verdict == PASS
+        inputs = fixed_truths[0].case.inputs
+        with runtime.ready(fixed).open(fixed) as session:
+            (found,) = session.prepared(inputs)()
+            np.testing.assert_array_equal(found, session.run(inputs)["output"])
+            assert all(file.is_file() for file in session.files) and session.files
+        assert len(made) == 1
+        other = tmp_path / "other" / "model.onnx"
+        other.parent.mkdir()
+        model = onnx.load(fixed.model_path)
+        model.producer_name = "another"
+        onnx.save(model, other)
+        with runtime.open(replace(fixed, model_path=other)):
+            assert len(made) == 2
 
 
 def test_a_wrong_form_fails_and_its_tensor_is_named(fixed: Subject, fixed_truths: tuple[Truth, ...]) -> None:
