@@ -172,7 +172,12 @@ def check(name: str, passes: dict[str, Pass]) -> None:
             before = after
 
 
-FIRST = (*MODULES, OPEN_MODULE, *FEW, *(f"{name}/{form}" for name in FEW for form in ("open", "stream")))
+ONE_OF_EACH = tuple({small.arch.name: name for name, small in reversed(SMALL.items())}.values())
+FIRST = (
+    *(*MODULES, OPEN_MODULE, *FEW, *ONE_OF_EACH),
+    *(f"{name}/{form}" for name in FEW for form in ("open", "stream")),
+)
+"""Every module, a model of each architecture and of each kind of layer; their other variants in the tier `thorough`."""
 
 
 @pytest.mark.parametrize("name", thorough_but([*MODULES, OPEN_MODULE, *ARCHITECTURES], FIRST))

@@ -29,7 +29,7 @@ from temport.exporter.parity.vectors import read_vectors
 from temport.exporter.recheck import run_parity_of_bundle
 from temport.exporter.runtimes import runtime_named
 from temport.exporter.runtimes.runner import Found, RunnerRuntime
-from tests.small_models import FEW, SMALL, STREAMING, thorough_but
+from tests.small_models import SMALL, STREAMING, thorough_but
 from tests.traces import build
 
 
@@ -38,7 +38,7 @@ def sliding(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     return export("sliding_window", tmp_path_factory.mktemp("sliding"), batch="1:3:4")
 
 
-@pytest.fixture(scope="module", params=thorough_but(STREAMING, (*FEW, "mega-laplace")))
+@pytest.fixture(scope="module", params=thorough_but(STREAMING))
 def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Exported:
     """Small models that stream, every other one with an open batch."""
     open_batch = STREAMING.index(request.param) % 2 == 0

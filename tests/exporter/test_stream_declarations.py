@@ -1,5 +1,6 @@
 """What streams and what is refused: architectures, a module of one's own, options that see later frames."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -70,8 +71,9 @@ carries_nothing = lambda: setattr(made := nn.Linear(6, 2), "forward_sequence", m
 """
 
 
-def test_a_module_of_ones_own(tmp_path: Path) -> None:
-    source = tmp_path / "own.py"
+def exports(folder: Path) -> Callable[..., bool]:
+    """Exports a factory of `OWN` as a stream into a folder of its name: whether its gate passed."""
+    source = folder / "own.py"
     source.write_text(OWN)
 
     def export_own(factory: str, shape: str = "x=batch,seq,6") -> bool:
@@ -81,20 +83,30 @@ def test_a_module_of_ones_own(tmp_path: Path) -> None:
             seq="9",
             streaming=True,
             runtimes=FAST,
-            out=tmp_path / factory,
+            out=folder / factory,
         )
         return run_export(request, Console(quiet=True)).passed
 
+    return export_own
+
+
+def test_a_module_of_ones_own(tmp_path: Path) -> None:
+    export_own = exports(tmp_path)
     assert export_own("Scored")
     stream = open_bundle(tmp_path / "Scored").declaration
     assert stream.horizon == 9 and any("window of --seq frames" in note for note in stream.notes)
-    assert export_own("forgetful")  # which says nothing of frames, so its graph does
     with pytest.raises(UserError, match="module cannot stream: Linear carries nothing"):
         export_own("carries_nothing")
     with pytest.raises(UserError, match="its input is not one sequence"):
         export_own("carries_nothing", "x=batch,9,6")
     with pytest.raises(UserError, match="the model carries nothing from frame to frame"):
         export_own("Two")
+
+
+@pytest.mark.thorough
+def test_where_a_module_says_nothing_of_frames_its_graph_does(tmp_path: Path) -> None:
+    """With our layers inside; test_streams_of_modules has modules of torch's alone."""
+    assert exports(tmp_path)("forgetful")
 
 
 @pytest.mark.parametrize("arch", ["lightning", "sliding_window", "mega", "dms"])
