@@ -27,6 +27,8 @@ NOT_YET = {
     "largest of pairs": "pairs of frames have no cache",
 }
 """Causal modules that are refused, with what is missing."""
+ALIKE = ("attention by hand", "attention with a bias by place, in a window", "encoder")
+"""Modules whose rules others of the list go through too."""
 FIRST = ("lstm", "dilated convs with residuals", "sdpa", "multi-head attention", "decay matrix", "weighed pooling",
          "running mean", "learned positions", "normaliser and scaling", "two heads")  # fmt: skip
 """Of the modules that are not causal, one of each kind; all others in the tier `thorough`."""
@@ -78,12 +80,19 @@ def worst(name: str, causal: bool, delay: int = 0) -> float:
     return off / scale
 
 
-@pytest.mark.parametrize("name", [n for n in CASES if n not in NOT_YET])
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.thorough) if n in ALIKE else n
+                                  for n in CASES if n not in NOT_YET])  # fmt: skip
 def test_a_causal_module_streams(name: str) -> None:
     assert worst(name, causal=True) < CLOSE
 
 
-@pytest.mark.parametrize("name", ["attention with slopes", "attention to frames that are not marked"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "attention with slopes",
+        pytest.param("attention to frames that are not marked", marks=pytest.mark.thorough),
+    ],
+)
 def test_behind_its_horizon_a_stream_is_the_graph_with_that_window(name: str) -> None:
     """Of attention in standard operators, whose graph is limited by what its scores are."""
     horizon = 5
