@@ -114,7 +114,8 @@ def _notes(made: StepGraph, sequences: Declaration, horizon: int) -> tuple[str, 
     """What a user has to know of the stream."""
     limits = [f"after {count:,} frames {then}" for count, then in made.limits]
     if made.uses_horizon:
-        exact = f"exact for the first {_frames(horizon)}; from then on with a window of {_frames(horizon)}"
+        window = _frames(horizon + made.in_front)
+        exact = f"exact for the first {_frames(horizon)}; from then on with a window of {window}"
     else:
         exact = f"exact for {made.limits[0][0]:,} frames" if limits else "exact, however long"
     notes = [f"streaming is {'; '.join((exact, *limits))}"]

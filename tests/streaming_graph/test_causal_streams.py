@@ -90,6 +90,7 @@ def test_a_causal_module_streams(name: str) -> None:
     "name",
     [
         "attention with slopes",
+        "encoder behind a learned token",
         pytest.param("attention to frames that are not marked", marks=pytest.mark.thorough),
     ],
 )
