@@ -79,8 +79,16 @@ class ExportRequest:
     precision: str | None = None
     weights_dtype: str | None = None
     max_loss: float | None = None
+    activations: str | None = None
+    calibrate: tuple[Path, ...] = ()
     target: str | None = None
     compile: CompileOptions = field(default_factory=CompileOptions)
+
+
+def wished(request: ExportRequest) -> Wish:
+    """What was asked of weights in fewer bits."""
+    assert request.weights_dtype is not None
+    return Wish(request.weights_dtype, request.max_loss, request.activations, request.calibrate)
 
 
 def declared(request: ExportRequest) -> tuple[Declaration, nn.Module]:
@@ -135,8 +143,11 @@ def declared(request: ExportRequest) -> tuple[Declaration, nn.Module]:
         precision = PRECISIONS[request.precision]
     declaration = replace(declaration, weights=source, without=request.without, precision=precision)
     if request.weights_dtype is not None:
-        declaration = declared_so(
-            declaration, Wish(request.weights_dtype, request.max_loss), request.opset, request.target
+        declaration = declared_so(declaration, wished(request), request.opset, request.target)
+    elif request.activations is not None or request.calibrate:
+        raise UserError(
+            "--activations int8 is for layers whose weights are int8 too; give --weights-dtype int8 as well, and "
+            "--calibrate with a recording of the model's inputs"
         )
     elif request.max_loss is not None:
         raise UserError("--max-loss says how much --weights-dtype may cost, and no --weights-dtype was given")

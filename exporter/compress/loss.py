@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from temport.exporter.compress.activations import rounding
 from temport.exporter.compress.compressed import weight_in
 from temport.exporter.compress.sums import tensors_of
 from temport.exporter.parity.cases import Case
@@ -43,8 +44,11 @@ class Cost:
         self._outputs = [self._run(case) for case in cases]
         self._streams = subject.declaration.streaming
 
-    def losses(self, kinds: Mapping[str, str]) -> tuple[Loss, ...]:
-        """Per case and output, with these weights in these types and the others as trained."""
+    def losses(self, kinds: Mapping[str, str], scales: Mapping[str, float] | None = None) -> tuple[Loss, ...]:
+        """Per case and output, with these weights in these types and the others as trained.
+
+        scales  of the layers whose inputs are rounded, by name
+        """
         with torch.no_grad():
             for name, tensor in self._weights.items():
                 trained = self._trained[name]
@@ -54,12 +58,13 @@ class Cost:
                     else trained
                 )
                 tensor.copy_(stored)
-        return tuple(
-            loss_of(case.name, name, stored[name], trained[name], WINDOWS if self._streams else 1)
-            for case, trained in zip(self.cases, self._outputs, strict=True)
-            for stored in [self._run(case)]
-            for name in trained
-        )
+        with rounding(self._session.module, scales or {}):
+            return tuple(
+                loss_of(case.name, name, stored[name], trained[name], WINDOWS if self._streams else 1)
+                for case, trained in zip(self.cases, self._outputs, strict=True)
+                for stored in [self._run(case)]
+                for name in trained
+            )
 
     def _run(self, case: Case) -> Arrays:
         given = case.inputs
@@ -68,9 +73,9 @@ class Cost:
         outputs: Arrays = self._session.run(given)
         return outputs
 
-    def worst(self, kinds: Mapping[str, str]) -> float:
+    def worst(self, kinds: Mapping[str, str], scales: Mapping[str, float] | None = None) -> float:
         """The largest loss of any output of floats in any case."""
-        return max((loss.largest for loss in self.losses(kinds)), default=0.0)
+        return max((loss.largest for loss in self.losses(kinds, scales)), default=0.0)
 
 
 def loss_of(case: str, output: str, stored: Array, trained: Array, windows: int = 1) -> Loss:

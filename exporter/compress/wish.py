@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -16,10 +17,18 @@ FIRST_OPSET = 21
 
 @dataclass(frozen=True)
 class Wish:
-    """What was asked: a type, and how much the model may lose by it (None: whatever it loses)."""
+    """What was asked.
+
+    kind         of the weights
+    max_loss     how much the model may lose by it; None: whatever it loses
+    activations  what the inputs of dense layers are rounded to: `int8`, or None
+    recordings   files of the model's inputs, which say how large these are
+    """
 
     kind: str
     max_loss: float | None = None
+    activations: str | None = None
+    recordings: tuple[Path, ...] = ()
 
 
 def declared_so(declaration: Declaration, wish: Wish, opset: int | None, target: str | None) -> Declaration:
@@ -47,6 +56,7 @@ def declared_so(declaration: Declaration, wish: Wish, opset: int | None, target:
         )
     if wish.max_loss is not None and all(np.dtype(o.dtype).kind != "f" for o in declaration.outputs):
         raise UserError("--max-loss bounds outputs of floats, and this model has none; leave it out")
+    _check_activations(declaration, wish, target)
     oldest = declaration.opset if wish.kind == "fp16" else max(FIRST_OPSET, declaration.opset)
     if opset is not None and opset < oldest:
         raise UserError(
@@ -54,3 +64,30 @@ def declared_so(declaration: Declaration, wish: Wish, opset: int | None, target:
             f"--opset {FIRST_OPSET} or leave it out"
         )
     return replace(declaration, opset=oldest, weights_dtype=wish.kind)
+
+
+def _check_activations(declaration: Declaration, wish: Wish, target: str | None) -> None:
+    """UserError for rounded activations that cannot be."""
+    if wish.activations is None:
+        if wish.recordings:
+            raise UserError("--calibrate is for --activations int8; give that too, or leave --calibrate out")
+        return
+    if wish.activations != "int8":
+        raise UserError(f"--activations {wish.activations!r} is unknown; give int8")
+    if wish.kind != "int8":
+        raise UserError(
+            "--activations int8 is for layers whose weights are int8 too; give --weights-dtype int8 in place of "
+            f"{wish.kind}"
+        )
+    if not wish.recordings:
+        raise UserError(
+            "--activations int8 needs --calibrate FILE, a recording of the model's inputs: .npz, .npy or .csv"
+        )
+    if declaration.of_onnx:
+        raise UserError(
+            "--activations int8 is for torch modules, whose layers have names; this one is an ONNX file"
+        )
+    if target is not None:
+        raise UserError(
+            f"--target {target} cannot hold rounded activations; leave out --activations or --target"
+        )
