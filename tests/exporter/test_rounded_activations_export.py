@@ -8,11 +8,14 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx.parser
+import onnx_ir as ir
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from onnx import numpy_helper
+from onnx.reference import ReferenceEvaluator
 from test_compressed_weights import SMALL, spoil
 from torch import nn
 
@@ -20,6 +23,7 @@ import temport
 from temport.exporter.compress.activations import best_scale, leaning, rounded, with_rounded_inputs
 from temport.exporter.errors import UserError
 from temport.exporter.parity.compare import EPS, FLOOR_ULPS
+from temport.exporter.passes.round_activations import round_activations
 from temport.exporter.recheck import run_parity_of_bundle
 from temport.exporter.verify import run_verify
 
@@ -136,6 +140,35 @@ def test_a_recording_that_does_not_fit_is_refused(
     np.save(own, change(np.load(recording)).astype(np.float32))
     with pytest.raises(UserError, match=told):
         export(own, tmp_path / "b")
+
+
+@pytest.mark.parametrize(
+    ("scale", "back", "least", "found"),
+    [
+        (0.5, 0.5, -128.0, True),
+        (0.5, 0.25, -128.0, False),
+        (0.5, 0.5, -127.0, False),
+        (-0.5, -0.5, -128.0, False),
+    ],
+)
+def test_only_rounding_to_bytes_is_taken_for_it(scale: float, back: float, least: float, found: bool) -> None:
+    text = """<ir_version: 10, opset_import: ["" : 21]> g (float[3, 4] x) => (float[3, 4] y) {
+        q = Div (x, s)  r = Round (q)  c = Clip (r, l, m)  y = Mul (c, b)
+    }"""
+    model = ir.from_proto(onnx.parser.parse_model(text))
+    for name, value in {"s": scale, "b": back, "l": least, "m": 127.0}.items():
+        tensor = ir.tensor(np.array(value, np.float32), name=name)
+        held = next(v for node in model.graph for v in node.inputs if v is not None and v.name == name)
+        held.const_value, held.type, held.shape = tensor, ir.TensorType(ir.DataType.FLOAT), ir.Shape([])
+        model.graph.register_initializer(held)
+    for node in model.graph:
+        node.outputs[0].shape, node.outputs[0].type = ir.Shape([3, 4]), ir.TensorType(ir.DataType.FLOAT)
+    x = np.random.default_rng(0).standard_normal((3, 4)).astype(np.float32) * 40
+    (before,) = ReferenceEvaluator(ir.to_proto(model)).run(None, {"x": x})
+    assert round_activations(model) is found
+    assert ("QuantizeLinear" in {node.op_type for node in model.graph}) is found
+    (after,) = ReferenceEvaluator(ir.to_proto(model)).run(None, {"x": x})
+    np.testing.assert_array_equal(before, after)
 
 
 def test_a_layer_that_takes_nothing_has_no_scale() -> None:
