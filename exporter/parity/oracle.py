@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from temport.exporter.compress.activations import leaning
 from temport.exporter.declare.declaration import HALF, Axis, Declaration
 from temport.exporter.errors import UserError
 from temport.exporter.parity.cases import Case, check_names
@@ -37,14 +36,13 @@ from temport.exporter.parity.decided import exact_outputs, undecided
 from temport.exporter.parity.other_roundings import costs_of_roundings
 from temport.exporter.parity.result import Bound
 from temport.exporter.parity.rounding_noise import Limits, Noise
+from temport.exporter.parity.steps import DRAWS, decided_otherwise, quantises
 from temport.exporter.parity.summed import scales
 from temport.exporter.runtimes import ORACLE, resolve
 from temport.exporter.runtimes.contract import Arrays, Session
 from temport.exporter.runtimes.subject import Subject
 from temport.exporter.runtimes.torch_eager import Source, TorchSession
 
-LEANINGS = 12
-"""Draws of how float32 may decide where activations are rounded to int8, for each case."""
 WEIGHTS_ULPS = 1
 """Of the scale: what rounding weights may cost where torch's own happen to cost nothing."""
 
@@ -96,7 +94,7 @@ def find_truths(
         resolve(ORACLE).open(subject, threads) as oracle,
         Source(own_type).open(subject, threads) as torch,
     ):
-        steps = bool(subject.declaration.input_scales)
+        steps = quantises(subject.module) or bool(subject.declaration.input_scales)
         truths = tuple(find_truth(case, oracle, torch, own_type, steps) for case in cases)
     for truth in truths:
         check_shapes(subject.declaration, truth)
@@ -116,8 +114,8 @@ def find_truth(case: Case, oracle: Session, torch: Session, precision: str, step
     In a half type more copies say how torch's errors are spread, and the truth has limits made of that. float32 needs
     none: there the least of structural faults is a hundred times the largest error allowed.
 
-    steps  the module rounds activations to int8. Where float32 may take another integer than float64, what comes of it
-           is an error of the source too
+    steps  the source rounds activations to integers. Where float32 may take another integer than float64, what comes
+           of it is an error of the source too
     """
     truth = {name: np.asarray(output, order="C") for name, output in oracle.run(case.inputs).items()}
     noise = {name: Noise(output.shape) for name, output in truth.items()}
@@ -140,9 +138,9 @@ def find_truth(case: Case, oracle: Session, torch: Session, precision: str, step
         if rules:
             errors = _worse(errors, found)
             responses = _worse(responses, _distances(moved, truth))
-    for draw in range(LEANINGS if steps else 0):
+    for draw in range(DRAWS if steps else 0):
         assert isinstance(oracle, TorchSession)
-        with leaning(oracle.module, draw):
+        with decided_otherwise(oracle.module, draw):
             moved = oracle.run(case.inputs)
         others.append({n: moved[n] for n in exact})
         errors = _worse(errors, _distances(moved, truth))
