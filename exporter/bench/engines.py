@@ -18,8 +18,8 @@ from temport.exporter.compilers.compile import compile_model
 from temport.exporter.compilers.contract import EngineReport
 from temport.exporter.declare.architectures import architecture, declare
 from temport.exporter.declare.declaration import DYNAMIC_BATCH, DYNAMIC_SEQ, PRECISIONS, Axis
-from temport.exporter.declare.streams import declare_stream
 from temport.exporter.errors import UserError
+from temport.exporter.streaming.declare import declare_stream
 from temport.graphs.registry import ARCHITECTURES
 
 BATCHES = ("1", "dynamic")

@@ -17,22 +17,22 @@ from temport.exporter.bench.announce import announced
 from temport.exporter.bench.contest import Call
 from temport.exporter.bench.files import write_whole
 from temport.exporter.bench.machine import peak_flops
+from temport.exporter.bench.model_stream import last_frame
 from temport.exporter.bench.tables import Output, milliseconds, quartiles, table
 from temport.exporter.bench.timing import Timing, interleaved
 from temport.exporter.bench.weights_contenders import CONTENDERS, Contender, Files
-from temport.exporter.build import rewrite, save
+from temport.exporter.build import rewrite, save, traced_source
 from temport.exporter.compress.compressed import compressed
 from temport.exporter.compress.sums import sums
 from temport.exporter.compress.wish import FIRST_OPSET
 from temport.exporter.declare.architectures import declare
 from temport.exporter.declare.declaration import BEFORE, DIALECTS, Declaration
-from temport.exporter.declare.streams import declare_stream, step_model
 from temport.exporter.graph.quantised import FLOAT32, WIDER
 from temport.exporter.parity.trial import Trial, cases_for
 from temport.exporter.runtimes.contract import Arrays
 from temport.exporter.runtimes.subject import Subject
 from temport.exporter.runtimes.torch_eager import FLOAT64
-from temport.exporter.trace.trace import trace
+from temport.exporter.streaming.declare import declare_stream
 
 KINDS = (FLOAT32, *reversed(WIDER))
 
@@ -101,7 +101,7 @@ def _measure(
     for kind in KINDS:
         stored = _stored(module, declaration, kind)
         truths[kind] = _truth(stored, declaration, feed)
-        traced = trace(stored, declaration)
+        traced = traced_source(stored, declaration)
         for ops in DIALECTS:
             paths[kind, ops] = folder / f"{kind}-{ops}.onnx"
             built = rewrite(traced, replace(declaration, weights_dtype=kind, ops=ops))
@@ -147,6 +147,7 @@ def _feed(declaration: Declaration) -> Arrays:
 
 
 def _truth(module: nn.Module, declaration: Declaration, feed: Arrays) -> npt.NDArray[Any]:
-    called = step_model(module, declaration) if declaration.streaming else module
-    with FLOAT64.open(Subject(declaration, Path(), called)) as session:
+    if declaration.streaming:
+        return last_frame(module, declaration, feed[declaration.inputs[0].name])
+    with FLOAT64.open(Subject(declaration, Path(), module)) as session:
         return session.run(feed)[declaration.outputs[0].name]
