@@ -9,7 +9,7 @@ import typer
 
 
 def diff(
-    before: Annotated[Path, typer.Argument(help="A bundle, or a report.json.")],
+    before: Annotated[Path, typer.Argument(help="A bundle, a report.json or a scorecard.json.")],
     after: Annotated[Path, typer.Argument(help="Another one.")],
     fail_on: Annotated[
         list[str] | None,
@@ -26,7 +26,7 @@ def diff(
     ] = 0.1,
     out: Annotated[Path | None, typer.Option(help="Write what differs into this file, as JSON.")] = None,
 ) -> None:
-    """Say what differs between two bundles or two reports; exit code 1 where the second is worse than told."""
+    """Say what differs between two bundles, reports or scorecards; exit code 1 where the second is worse than told."""
     from temport.exporter.bench.two_bundles import medians
     from temport.exporter.difference import run_diff
 

@@ -34,7 +34,7 @@ from temport.exporter.parity.vectors import read_vectors
 from temport.exporter.progress import Progress
 from temport.exporter.report.html import write_html
 from temport.exporter.report.table import print_table
-from temport.exporter.runtimes import runtime_named
+from temport.exporter.runtimes import chosen
 from temport.exporter.runtimes.runner import Runner, replay
 from temport.exporter.streaming.sequences import of_sequences
 from temport.exporter.terminal import Terminal
@@ -87,14 +87,14 @@ def parity_of_bundle(
     source   the `path.py:factory` or the file of a bundle that was made of one; without it the recorded inputs are
              replayed
     """
-    chosen = [runtime_named(name) for name in runtimes] or None
+    rows = chosen(runtimes)
     path, declaration = bundle.path, bundle.declaration
     own = own_cases(declaration, inputs)
     progress.step("rebuilding")
     module = rebuilt_module(bundle, source)
     trial = Trial.of(declaration, bundle.model_path, module)
     cases, truths = _known_or_recorded(bundle, trial, own)
-    report = trial.run(cases, chosen, truths, progress.parity)
+    report = trial.run(cases, rows, truths, progress.parity)
     for runner in runners:
         progress.step(f"replaying in {runner.name}")
         report = merge(report, replay(runner, path))

@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from temport.exporter.compilers.contract import CompileOptions
+from temport.exporter.compress.metric import Function
 from temport.exporter.compress.wish import Wish, declared_so
 from temport.exporter.declare import weights
 from temport.exporter.declare.architectures import declare
@@ -85,6 +86,7 @@ class ExportRequest:
     precision: str | None = None
     weights_dtype: str | None = None
     max_loss: float | None = None
+    metric: str | Function | None = None
     target: str | None = None
     compile: CompileOptions = field(default_factory=CompileOptions)
 
@@ -150,11 +152,11 @@ def declared(request: ExportRequest) -> tuple[Declaration, nn.Module]:
         declaration, weights=source, without=request.without, precision=precision, rate=rate or 0.0
     )
     if request.weights_dtype is not None:
-        declaration = declared_so(
-            declaration, Wish(request.weights_dtype, request.max_loss), request.opset, request.target
-        )
-    elif request.max_loss is not None:
-        raise UserError("--max-loss says how much --weights-dtype may cost, and no --weights-dtype was given")
+        wish = Wish(request.weights_dtype, request.max_loss, request.metric)
+        declaration = declared_so(declaration, wish, request.opset)
+    elif request.max_loss is not None or request.metric is not None:
+        option = "--metric" if request.max_loss is None else "--max-loss"
+        raise UserError(f"{option} says how much --weights-dtype may cost, and no --weights-dtype was given")
     if request.delay < 0 or (request.delay and not request.streaming):
         raise UserError(f"--delay {request.delay} is not a number of frames of --streaming")
     if request.window is not None:

@@ -22,13 +22,11 @@ from temport.exporter.bench.tables import Output, milliseconds, quartiles, table
 from temport.exporter.bench.timing import Timing, interleaved
 from temport.exporter.bench.weights_contenders import CONTENDERS, Contender, Files
 from temport.exporter.build import rewrite, save, traced_source
-from temport.exporter.compress.compressed import compressed
-from temport.exporter.compress.sums import sums
+from temport.exporter.compress.uniform import in_one_type
 from temport.exporter.compress.wish import FIRST_OPSET
 from temport.exporter.declare.architectures import declare
 from temport.exporter.declare.declaration import BEFORE, DIALECTS, Declaration
 from temport.exporter.graph.quantised import FLOAT32, WIDER
-from temport.exporter.parity.trial import Trial, cases_for
 from temport.exporter.runtimes.contract import Arrays
 from temport.exporter.runtimes.subject import Subject
 from temport.exporter.runtimes.torch_eager import FLOAT64
@@ -99,7 +97,7 @@ def _measure(
         declaration = declare_stream(declaration, module)
     feed, truths, paths = _feed(declaration), {}, {}
     for kind in KINDS:
-        stored = _stored(module, declaration, kind)
+        stored = in_one_type(module, declaration, kind)
         truths[kind] = _truth(stored, declaration, feed)
         traced = traced_source(stored, declaration)
         for ops in DIALECTS:
@@ -125,14 +123,6 @@ def _measure(
         Row(name, timing, errors[name], by_name[name].file(files).stat().st_size)
         for name, timing in timings.items()
     ]
-
-
-def _stored(module: nn.Module, declaration: Declaration, kind: str) -> nn.Module:
-    if kind == FLOAT32:
-        return module
-    source = Trial.of(declaration, Path(), module).source
-    axes = sums(source, cases_for(declaration)[0].inputs)
-    return compressed(module, axes, dict.fromkeys(axes, kind))
 
 
 def _feed(declaration: Declaration) -> Arrays:

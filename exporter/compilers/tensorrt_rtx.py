@@ -26,7 +26,12 @@ BACKEND = Backend(
     module="tensorrt_rtx",
     libraries="tensorrt_rtx_libs",
     opsets=(17, 24),
-    element_types=frozenset({"FLOAT", "FLOAT16", "BFLOAT16", "INT32", "INT64", "INT8", "UINT8", "BOOL"}),
+    element_types=frozenset(
+        {
+            *("FLOAT", "FLOAT16", "BFLOAT16", "INT32", "INT64", "INT8", "INT4", "UINT8", "BOOL"),
+            "FLOAT8E4M3FN",
+        }
+    ),
     fused_types=frozenset({"FLOAT16", "BFLOAT16"}),
     fused_head_dims=(16, 256),
     compute_capabilities=("75", "80", "86", "89", "120", "121"),

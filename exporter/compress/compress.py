@@ -8,6 +8,7 @@ from torch import nn
 
 from temport.exporter.compress.compressed import compressed
 from temport.exporter.compress.loss import Cost
+from temport.exporter.compress.metric import metric_of
 from temport.exporter.compress.mixture import mixture
 from temport.exporter.compress.sums import sums, tensors_of
 from temport.exporter.compress.wish import Wish
@@ -31,6 +32,7 @@ def compress(
 
     UserError where nothing can be compressed, or where no mixture loses as little as was asked.
     """
+    metric = metric_of(wish.metric)
     axes = sums(source, cases[0].inputs)
     if not axes:
         raise UserError(
@@ -42,8 +44,9 @@ def compress(
     judged = cases[len(cases) - own :] if own else [case for case in cases if case.kind == USUAL]
     kinds = {name: own[0] for name, own in types.items()}
     alone: dict[str, float] = {}
+    cost = Cost(source, judged, axes, metric)
     if wish.max_loss is not None:
-        kinds, alone = mixture(types, wish.max_loss, Cost(source, judged, axes).worst)
+        kinds, alone = mixture(types, wish.max_loss, cost.worst)
     stored = {name: kind for name, kind in kinds.items() if kind != FLOAT32}
     return compressed(module, axes, stored), Compression(
         wish.kind,
@@ -51,4 +54,6 @@ def compress(
         tuple(case.name for case in judged),
         tuple(StoredWeight(name, weights[name].shape, kind, alone.get(name)) for name, kind in kinds.items()),
         Cost(source, cases, axes).losses(stored),
+        None if metric is None else metric.name,
+        {} if metric is None else cost.measured(stored),
     )

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import torch
 
 from temport.exporter.compress.compressed import weight_in
+from temport.exporter.compress.metric import Metric
 from temport.exporter.compress.sums import tensors_of
 from temport.exporter.parity.cases import Case
 from temport.exporter.parity.result import Loss
@@ -27,13 +28,16 @@ class Cost:
 
     subject  what the oracle opens, with the trained module
     axes     of the inputs of each weight, by name
+    metric   what says how much is lost, in place of the largest error
 
     Of a stream that was made of a graph and keeps a horizon of frames, it is the loss of these: what comes after them
     the graph says, which holds the trained weights.
     """
 
-    def __init__(self, subject: Subject, cases: Sequence[Case], axes: Mapping[str, int]) -> None:
-        self.cases, self.axes = cases, axes
+    def __init__(
+        self, subject: Subject, cases: Sequence[Case], axes: Mapping[str, int], metric: Metric | None = None
+    ) -> None:
+        self.cases, self.axes, self.metric = cases, axes, metric
         declaration = subject.declaration
         self._frames = declaration.horizon if declaration.sequences and declaration.horizon else None
         self._session = FLOAT64.open(subject)
@@ -45,6 +49,22 @@ class Cost:
 
     def losses(self, kinds: Mapping[str, str]) -> tuple[Loss, ...]:
         """Per case and output, with these weights in these types and the others as trained."""
+        self._store(kinds)
+        return tuple(
+            loss_of(case.name, name, stored[name], trained[name], WINDOWS if self._streams else 1)
+            for case, trained in zip(self.cases, self._outputs, strict=True)
+            for stored in [self._run(case)]
+            for name in trained
+        )
+
+    def measured(self, kinds: Mapping[str, str]) -> dict[str, float]:
+        """What the metric says of each case, by its name."""
+        assert self.metric is not None
+        self._store(kinds)
+        runs = zip(self.cases, self._outputs, strict=True)
+        return {case.name: self.metric(self._run(case), trained) for case, trained in runs}
+
+    def _store(self, kinds: Mapping[str, str]) -> None:
         with torch.no_grad():
             for name, tensor in self._weights.items():
                 trained = self._trained[name]
@@ -54,12 +74,6 @@ class Cost:
                     else trained
                 )
                 tensor.copy_(stored)
-        return tuple(
-            loss_of(case.name, name, stored[name], trained[name], WINDOWS if self._streams else 1)
-            for case, trained in zip(self.cases, self._outputs, strict=True)
-            for stored in [self._run(case)]
-            for name in trained
-        )
 
     def _run(self, case: Case) -> Arrays:
         given = case.inputs
@@ -69,7 +83,9 @@ class Cost:
         return outputs
 
     def worst(self, kinds: Mapping[str, str]) -> float:
-        """The largest loss of any output of floats in any case."""
+        """The largest loss of any case: what the metric says, or of any output of floats."""
+        if self.metric is not None:
+            return max(self.measured(kinds).values())
         return max((loss.largest for loss in self.losses(kinds)), default=0.0)
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from temport.exporter.compress.metric import Function
 from temport.exporter.declare.declaration import Declaration
 from temport.exporter.errors import UserError
 from temport.exporter.graph.quantised import FLOAT32, WIDER
@@ -16,17 +18,19 @@ FIRST_OPSET = 21
 
 @dataclass(frozen=True)
 class Wish:
-    """What was asked: a type, and how much the model may lose by it (None: whatever it loses)."""
+    """What was asked: a type, how much the model may lose by it (None: whatever it loses), and what says how much that
+    is (a function or its name; None: the largest error of an output).
+    """
 
     kind: str
     max_loss: float | None = None
+    metric: str | Function | None = None
 
 
-def declared_so(declaration: Declaration, wish: Wish, opset: int | None, target: str | None) -> Declaration:
+def declared_so(declaration: Declaration, wish: Wish, opset: int | None) -> Declaration:
     """The declaration with compressed weights.
 
-    opset   that was asked for
-    target  that an engine is to be made for
+    opset  that was asked for
 
     UserError for a type that there is not, and for what cannot be together with it.
     """
@@ -37,16 +41,21 @@ def declared_so(declaration: Declaration, wish: Wish, opset: int | None, target:
             f"--weights-dtype {wish.kind} is for a model that computes in float32, and this one computes in "
             f"{declaration.precision}; give --precision fp32"
         )
-    if target not in (None, "native"):
-        raise UserError(
-            f"--target {target} cannot hold compressed weights; leave out --weights-dtype or --target"
-        )
-    if wish.max_loss is not None and not 0 < wish.max_loss < float("inf"):
+    own = wish.metric is not None
+    if wish.max_loss is not None and own and not math.isfinite(wish.max_loss):
+        raise UserError(f"--max-loss {wish.max_loss:g} is no limit of --metric; give a number")
+    if wish.max_loss is not None and not own and not 0 < wish.max_loss < math.inf:
         raise UserError(
             f"--max-loss {wish.max_loss:g} is no share of an output's scale; give one such as 1e-2"
         )
-    if wish.max_loss is not None and all(np.dtype(o.dtype).kind != "f" for o in declaration.outputs):
-        raise UserError("--max-loss bounds outputs of floats, and this model has none; leave it out")
+    if (
+        wish.max_loss is not None
+        and not own
+        and all(np.dtype(o.dtype).kind != "f" for o in declaration.outputs)
+    ):
+        raise UserError(
+            "--max-loss bounds outputs of floats, and this model has none; leave it out, or give --metric"
+        )
     oldest = declaration.opset if wish.kind == "fp16" else max(FIRST_OPSET, declaration.opset)
     if opset is not None and opset < oldest:
         raise UserError(

@@ -14,6 +14,7 @@ target = ["", "native"]              # an empty text leaves the option out
 [[check]]                            # parity again, by workers that have something
 runtime = ["native_engine"]
 resource = "board"
+scorecard = 2.0                      # and a scorecard, so many seconds for each runtime
 where = { target = "native" }        # of the exports with these options
 """
 
@@ -39,7 +40,8 @@ TEXT, TEXTS, TABLE = {"type": "string"}, {"type": "array", "items": {"type": "st
 OWN = {"resource": TEXT, "depends": TEXTS}
 """Words of a matrix beside the options of an export: what its workers need, and further files that count."""
 MATRIX = TABLE | {"properties": OWN}
-CHECK = TABLE | {"properties": {"runtime": TEXTS, "resource": TEXT, "where": TABLE}}
+SECONDS = {"type": "number", "exclusiveMinimum": 0, "maximum": 1e6}
+CHECK = TABLE | {"properties": {"runtime": TEXTS, "resource": TEXT, "scorecard": SECONDS, "where": TABLE}}
 PARTS = {
     "store": TEXT,
     "common": MATRIX,
@@ -123,6 +125,7 @@ def _checks(
 ) -> Iterator[Job]:
     _known(table, CHECK["properties"], path, "a [[check]]")
     runtimes, resource = tuple(table.get("runtime", ())), table.get("resource", "")
+    seconds = float(table.get("scorecard", 0))
     for runtime in runtimes:
         runtime_named(runtime)
     where = options_in(table.get("where", {}), path)
@@ -131,9 +134,9 @@ def _checks(
         raise UserError(f"{path}: a [[check]] is of no export: none of the {len(builds)} has all of {where}")
     for build in checked:
         yield Job(
-            f"{build.name}-on-{resource or 'any'}",
-            check_key(build.key, runtimes, resource),
-            {"runtime": runtimes},
+            f"{build.name}-{'timed' if seconds else 'on'}-{resource or 'any'}",
+            check_key(build.key, runtimes, resource, seconds),
+            {"runtime": runtimes} | ({"scorecard": seconds} if seconds else {}),
             bundle=build.key,
             resource=resource,
             versions={"temport": here["temport"]},

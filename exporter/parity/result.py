@@ -173,7 +173,9 @@ class Loss:
 class Compression:
     """Weights in fewer bits: what was asked, what became of each weight, and what that costs.
 
-    judged  the cases that `max_loss` holds for
+    judged    the cases that `max_loss` holds for
+    metric    the user's function that `max_loss` bounds; None: the largest error of an output
+    measured  what it says of each judged case
     """
 
     dtype: str
@@ -181,6 +183,8 @@ class Compression:
     judged: tuple[str, ...]
     weights: tuple[StoredWeight, ...]
     losses: tuple[Loss, ...]
+    metric: str | None = None
+    measured: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -85,6 +85,8 @@ def _compression(data: dict[str, Any] | None) -> Compression | None:
         tuple(data["judged"]),
         tuple(StoredWeight(**{**row, "shape": tuple(row["shape"])}) for row in data["weights"]),
         tuple(Loss(**{**row, "windows": tuple(row["windows"])}) for row in data["losses"]),
+        data.get("metric"),
+        data.get("measured", {}),
     )
 
 

@@ -22,7 +22,7 @@ from temport.exporter.parity.graph_oracle import Float64Graph
 from temport.exporter.parity.oracle import Truth, find_truths
 from temport.exporter.parity.result import ParityReport
 from temport.exporter.parity.run import run_parity
-from temport.exporter.parity.stream import Streamed, locate_frames
+from temport.exporter.parity.stream import Streamed, as_session, locate_frames
 from temport.exporter.runtimes import every
 from temport.exporter.runtimes.contract import Runtime
 from temport.exporter.runtimes.subject import Subject
@@ -60,6 +60,7 @@ class Trial:
         return cls(
             Subject(declaration, model_path),
             Subject(sequence_declaration(declaration, told), model_path, stream),
+            before if declaration.precision in HALF else None,
         )
 
     def attempt(self, case: Case) -> None:
@@ -69,10 +70,12 @@ class Trial:
     def truths(self, cases: Sequence[Case]) -> tuple[Truth, ...]:
         if self.subject.declaration.precision not in HALF:
             return find_truths(self.source, cases)
+        declaration = self.subject.declaration
         if self.before is not None:
-            return find_truths(self.source, cases, rounded=Float64Graph(self.before.rounded()))
+            rounded = as_session(Float64Graph(self.before.rounded()), declaration)
+            return find_truths(self.source, cases, rounded=rounded)
         # without the graph before rounding, the file has to say itself what its weights give
-        file = Float64Graph(body_domains.read_model(self.subject.model_path))
+        file = as_session(Float64Graph(body_domains.read_model(self.subject.model_path)), declaration)
         return tuple(replace(t, of_file=True) for t in find_truths(self.source, cases, rounded=file))
 
     def run(
@@ -90,7 +93,7 @@ class Trial:
             return self._checked(report, truths)
         streamed = [Streamed(runtime) for runtime in chosen]
         report = run_parity(self.subject, cases, streamed, truths=truths, progress=progress)
-        return locate_frames(report, self.subject, streamed, truths)
+        return self._checked(locate_frames(report, self.subject, streamed, truths), truths)
 
     def _checked(self, report: ParityReport, truths: Sequence[Truth]) -> ParityReport:
         """The report with what the file itself says, which has a part in the verdict."""

@@ -35,8 +35,6 @@ def declare_stream(declaration: Declaration, module: nn.Module, delay: int = 0) 
 
     delay  frames that outputs may come later than theirs
     """
-    if declaration.precision != "float32":
-        raise UserError(f"--streaming exports float32; leave out the precision {declaration.precision}")
     if declaration.module is None:  # an architecture
         renamed = (
             tuple(replace(s, name=FRAME) for s in declaration.inputs) if len(declaration.inputs) == 1 else ()
@@ -85,8 +83,6 @@ def declare_window_stream(declaration: Declaration, module: nn.Module, frames: i
     """The step model that gives at every frame what the model gives for the last `frames`, those before the first one
     zeros. UserError where nothing of it can be kept.
     """
-    if declaration.precision != "float32":
-        raise UserError(f"--streaming exports float32; leave out the precision {declaration.precision}")
     made = window_stream(module, declaration, frames)
     inputs = tuple(_frame(spec) for spec in declaration.inputs)
     _check_batch((*inputs, *declaration.outputs))

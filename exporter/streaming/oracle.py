@@ -12,6 +12,7 @@ import copy
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import onnx_ir as ir
 import torch
 from torch import Tensor, nn
@@ -19,9 +20,14 @@ from torch import Tensor, nn
 from temport.exporter.declare.declaration import Declaration
 from temport.exporter.errors import UserError
 from temport.exporter.graph.attention import Attention
+from temport.exporter.graph.edit import initializer, insert, named
+from temport.exporter.graph.plain_attention import PlainAttention
 from temport.exporter.onnx_source.module import OnnxModule
+from temport.exporter.streaming.ages import attention_by_age
 from temport.exporter.streaming.declare import of_time
 from temport.exporter.streaming.limit_masks import limit_masks
+from temport.exporter.streaming.open_sizes import name_open_sizes
+from temport.exporter.streaming.rules.aged import LOWEST
 from temport.exporter.streaming.sequences import of_every_frame, of_sequences, sequence_graph
 from temport.exporter.streaming.shapes import TIME
 
@@ -141,6 +147,10 @@ def _behind_zeros(x: Tensor, axis: int, count: int) -> Tensor:
 
 def limited(model: ir.Model, horizon: int, declaration: Declaration) -> ir.Model:
     """The graph whose attention over all earlier frames sees the last `horizon` only, in place."""
+    name_open_sizes(model, declaration)
+    for plain, ages in attention_by_age(model, declaration)[0].values():
+        if not ages.window:
+            _limit(model.graph, plain, horizon)
     for node in model.graph:
         seen = Attention.of(node)
         if seen is not None and not seen.rule.window:
@@ -148,3 +158,32 @@ def limited(model: ir.Model, horizon: int, declaration: Declaration) -> ir.Model
             node.attributes["window"] = ir.AttrInt64("window", horizon)
     limit_masks(model, horizon, declaration)
     return model
+
+
+def _limit(graph: ir.Graph, plain: PlainAttention, horizon: int) -> None:
+    """Scores of keys that are `horizon` frames older than their query, or more, are the lowest."""
+    scores, softmax = plain.scores, plain.softmax
+    assert scores is not None and softmax is not None and scores.dtype is not None
+    users = list(scores.uses())
+    before = min((use.node for use in users), key=list(graph).index)
+
+    def add(op: str, inputs: list[ir.Value], what: str, kind: ir.DataType, **attributes: int) -> ir.Value:
+        value = insert(graph, before, op, inputs, [], named(scores, what), attributes)
+        value.shape, value.type = None, ir.TensorType(kind)
+        return value
+
+    def number(what: str, array: Any) -> ir.Value:
+        return initializer(graph, named(scores, what), np.asarray(array))
+
+    whole = ir.DataType.INT64
+    length = add("Squeeze", [add("Shape", [scores], "lengths", whole, start=-1)], "length", whole)
+    place = add("Range", [number("zero", 0), length, number("one", 1)], "places", whole)
+    rows, columns = (
+        add("Unsqueeze", [place, number(f"axis{axis}", [axis])], f"along{axis}", whole) for axis in (1, 0)
+    )
+    age = add("Sub", [rows, columns], "age", whole)
+    late = add("GreaterOrEqual", [age, number("horizon", horizon)], "too_old", ir.DataType.BOOL)
+    lowest = number("lowest", np.array(LOWEST, scores.dtype.numpy()))
+    seen = add("Where", [late, lowest, scores], "within", scores.dtype)
+    for use in users:
+        use.node.replace_input_with(use.idx, seen)

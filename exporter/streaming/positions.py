@@ -9,12 +9,14 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from temport.exporter.graph import operators
 from temport.exporter.graph.edit import named
 from temport.exporter.graph.evaluate_part import Part, UnknownPart
 from temport.exporter.streaming.counted import Counting
 from temport.exporter.streaming.read_waves import read_waves
+from temport.exporter.streaming.refusal import NotCausal
 from temport.exporter.streaming.shapes import TIME, Size, along_time, axes_of_time, times_batch
-from temport.exporter.streaming.states import in_front, reshaped
+from temport.exporter.streaming.states import beside, in_front, reshaped
 from temport.exporter.streaming.step import Step
 from temport.exporter.streaming.waves import counted_waves
 
@@ -64,6 +66,45 @@ def in_frame(step: Step, node: ir.Node, value: ir.Value, delay: int) -> ir.Value
     if key not in step.in_frame:
         step.in_frame[key] = _in_frame(step, node, value, delay)
     return step.in_frame[key]
+
+
+def so_far(step: Step, node: ir.Node, value: ir.Value) -> ir.Value:
+    """What a value of sizes alone is where the stream ends here, beside what is of the frames so far: their number."""
+    constant = always(step, node, value)
+    if constant is not None:
+        return step.constant(named(value, "always"), constant, constant.dtype)
+    output = node.outputs[0]
+    if any(size != 1 for size in value.shape or ()) or output.shape is None:
+        return in_frame(step, node, value, 0)
+    here = _of_count(step, node, value)
+    return beside(step, here, list(output.shape), f"{here.name}/axes")
+
+
+def _of_count(step: Step, node: ir.Node, value: ir.Value) -> ir.Value:
+    """A number that follows the number of frames, `[batch, 1]`: by a factor and a sum, or by element of such."""
+    name, row, kind = named(value, "so_far"), [step.batch, 1], value.dtype
+    assert kind is not None
+    numbers = [_at(step, node, value, frames).reshape(()) for frames in lengths(step)]
+    counts = np.array(lengths(step))
+    slope = (numbers[-1] - numbers[0]) / max(counts[-1] - counts[0], 1)
+    offset = numbers[0] - slope * counts[0]
+    if np.array_equal(numbers, slope * counts + offset):
+        here = step.add("Add", [step.frames(), step.integers(1)], row, "frames/so_far")
+        here = step.add("Cast", [here], row, f"{name}/cast", {"to": kind.value}, dtype=kind)
+        for op, number, nothing in (("Mul", slope, 1), ("Add", offset, 0)):
+            if number != nothing:
+                factor = step.constant(f"{name}/{op.lower()}", number, kind.numpy())
+                here = step.add(op, [here, factor], row, f"{name}/{op.lower()}ed")
+        return here
+    maker = value.producer()
+    if maker is None or not operators.of(maker).elementwise:
+        raise NotCausal(node, f"takes the number of frames through {maker.op_type if maker else value.name}")
+    inputs = [
+        None if v is None else step.raw(v) if v.const_value is not None else _of_count(step, node, v)
+        for v in maker.inputs
+    ]
+    attributes = {key: a.value for key, a in maker.attributes.items()}
+    return step.add(maker.op_type, inputs, row, name, attributes, dtype=kind)
 
 
 def _in_frame(step: Step, node: ir.Node, value: ir.Value, delay: int) -> ir.Value:

@@ -8,9 +8,11 @@ import onnx_ir as ir
 
 from temport.exporter.declare.declaration import Axis, Declaration, TensorSpec
 from temport.exporter.errors import UserError
+from temport.exporter.streaming.ages import attention_by_age
 from temport.exporter.streaming.open_sizes import name_open_sizes
 from temport.exporter.streaming.refusal import described
 from temport.exporter.streaming.rules import rule_of
+from temport.exporter.streaming.rules.aged import aged_attention
 from temport.exporter.streaming.rules.pairs import PAIRS, pairs
 from temport.exporter.streaming.shapes import TIME
 from temport.exporter.streaming.states import in_front
@@ -31,9 +33,15 @@ def step_graph(model: ir.Model, declaration: Declaration, horizon: int, delay: i
     step = Step(model, declaration, horizon)
     for value, spec in zip(model.graph.inputs, declaration.inputs, strict=True):
         _input(step, value, spec)
+    aged, inside = attention_by_age(model, declaration)
     for node in model.graph:
+        if node in inside:
+            continue
         try:
-            _visit(step, node)
+            if node in aged:
+                aged_attention(step, *aged[node])
+            else:
+                _visit(step, node)
         except UserError:
             raise
         except Exception as error:

@@ -144,7 +144,7 @@ def test_half_precision(tmp_path: Path, name: str, precision: str) -> None:
 
 
 BY_FORM = [
-    pytest.param(name, form, marks=() if form == "fixed" or name in FEW else pytest.mark.thorough)
+    pytest.param(name, form, marks=() if name in FEW else pytest.mark.thorough)
     for name in SMALL
     for form in ("fixed", "open", "single")
 ]

@@ -172,7 +172,7 @@ def check(name: str, passes: dict[str, Pass]) -> None:
             before = after
 
 
-FIRST = (*MODULES, OPEN_MODULE, *SMALL, *(f"{name}/{form}" for name in FEW for form in ("open", "stream")))
+FIRST = (*MODULES, OPEN_MODULE, *FEW, *(f"{name}/{form}" for name in FEW for form in ("open", "stream")))
 
 
 @pytest.mark.parametrize("name", thorough_but([*MODULES, OPEN_MODULE, *ARCHITECTURES], FIRST))

@@ -1,6 +1,5 @@
 """What streams and what is refused: architectures, a module that says what it gives at every frame."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,12 +16,6 @@ from temport.exporter.export import run_export
 from temport.exporter.request import ExportRequest
 from temport.exporter.streaming.declare import declare_stream
 from tests.small_models import NOT_STREAMING, SMALL, thorough_but
-
-
-def test_half_precision_is_refused() -> None:
-    declaration, module = SMALL["mega-softmax"].declare(seq="9")
-    with pytest.raises(UserError, match="--streaming exports float32"):
-        declare_stream(replace(declaration, precision="float16"), module)
 
 
 @pytest.mark.parametrize("name", thorough_but(NOT_STREAMING, ("mega-l1", "dms-masked")))

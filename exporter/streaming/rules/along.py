@@ -87,7 +87,8 @@ def across(step: Step, node: ir.Node) -> None:
     values = node.inputs if node.op_type == "Concat" else node.inputs[:1]
     joined = join(step, node, len(shape), values)
     if isinstance(joined, Timed) and joined.axis == axis:
-        step.refuse(node, "takes all frames, later ones too")
+        masked = " without a mask that hides them" if node.op_type in ("Softmax", "LogSoftmax") else ""
+        step.refuse(node, f"takes all frames, later ones too{masked}")
     others = [None if v is None else step.raw(v) for v in node.inputs[len(values) :]]
     step.copy(node, [*whole_inputs(step, node, joined, values), *others], joined)
 
