@@ -132,9 +132,11 @@ def rebuilt_module(bundle: Bundle, source: str | None = None) -> nn.Module | Non
     source  `path.py:factory` or the ONNX file, for a bundle that was made of one
 
     Nothing that a manifest names is ever imported: a bundle from elsewhere would run its own code here. None where the
-    bundle was made of a factory and the caller names none.
+    bundle was made of a factory and the caller names none, or is a stream of a version that made none of graphs.
     """
     declaration = bundle.declaration
+    if declaration.streaming and declaration.sequences is None:
+        return None
     if declaration.module is None:
         if source is not None:
             raise UserError(f"the bundle was made of {declaration.arch}, not of a module; leave --module out")
@@ -148,10 +150,8 @@ def rebuilt_module(bundle: Bundle, source: str | None = None) -> nn.Module | Non
         make = load_factory(source)
         with users_code(f"{source} makes no module"):
             module = seeded(make, declaration.seed)[0]
-        if declaration.sequences is not None:
-            module = called_as(module, of_sequences(declaration))
-        elif not declaration.streaming:
-            module = called_as(module, declaration)
+        behind = declaration if declaration.sequences is None else of_sequences(declaration)
+        module = called_as(module, behind)
     weights.fill(module, bundle.path / "weights.safetensors", "own", declaration.arch, None)
     return with_rounded_inputs(module, declaration.input_scales) if declaration.input_scales else module
 

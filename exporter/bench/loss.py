@@ -11,11 +11,11 @@ from temport.exporter.bench.files import write_whole
 from temport.exporter.compress.compress import USUAL, compress
 from temport.exporter.compress.wish import Wish, declared_so
 from temport.exporter.declare.architectures import architecture, declare
-from temport.exporter.declare.streams import declare_stream
 from temport.exporter.errors import UserError
 from temport.exporter.graph.quantised import WIDER
 from temport.exporter.parity.result import Compression
 from temport.exporter.parity.trial import Trial, cases_for
+from temport.exporter.streaming.declare import declare_stream
 from temport.graphs.registry import ARCHITECTURES
 
 KINDS = tuple(reversed(WIDER))

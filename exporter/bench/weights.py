@@ -18,10 +18,11 @@ from temport.exporter.bench.contest import Call
 from temport.exporter.bench.files import write_whole
 from temport.exporter.bench.machine import peak_flops
 from temport.exporter.bench.model_chart import Panel, panels
+from temport.exporter.bench.model_stream import last_frame
 from temport.exporter.bench.tables import Output, milliseconds, quartiles, table
 from temport.exporter.bench.timing import Timing, interleaved
 from temport.exporter.bench.weights_contenders import CONTENDERS, ROUNDED, Contender, Files
-from temport.exporter.build import rewrite, save
+from temport.exporter.build import rewrite, save, traced_source
 from temport.exporter.compress.activations import calibrated, dense_layers, with_rounded_inputs
 from temport.exporter.compress.compress import INT8
 from temport.exporter.compress.compressed import compressed
@@ -29,13 +30,12 @@ from temport.exporter.compress.sums import sums
 from temport.exporter.compress.wish import FIRST_OPSET
 from temport.exporter.declare.architectures import declare
 from temport.exporter.declare.declaration import BEFORE, DIALECTS, Declaration
-from temport.exporter.declare.streams import declare_stream, step_model
 from temport.exporter.graph.quantised import FLOAT32, WIDER
 from temport.exporter.parity.trial import Trial, cases_for
 from temport.exporter.runtimes.contract import Arrays
 from temport.exporter.runtimes.subject import Subject
 from temport.exporter.runtimes.torch_eager import FLOAT64
-from temport.exporter.trace.trace import trace
+from temport.exporter.streaming.declare import declare_stream
 
 KINDS = (FLOAT32, *reversed(WIDER), ROUNDED)
 
@@ -112,7 +112,7 @@ def _measure(
     for kind in KINDS:
         stored, scales = _stored(module, declaration, kind)
         truths[kind] = _truth(stored, declaration, feed)
-        traced = trace(stored, declaration)
+        traced = traced_source(stored, declaration)
         own = replace(declaration, weights_dtype=INT8 if scales else kind, input_scales=scales)
         for ops in DIALECTS:
             paths[kind, ops] = folder / f"{kind}-{ops}.onnx"
@@ -167,6 +167,7 @@ def _feed(declaration: Declaration) -> Arrays:
 
 
 def _truth(module: nn.Module, declaration: Declaration, feed: Arrays) -> npt.NDArray[Any]:
-    called = step_model(module, declaration) if declaration.streaming else module
-    with FLOAT64.open(Subject(declaration, Path(), called)) as session:
+    if declaration.streaming:
+        return last_frame(module, declaration, feed[declaration.inputs[0].name])
+    with FLOAT64.open(Subject(declaration, Path(), module)) as session:
         return session.run(feed)[declaration.outputs[0].name]

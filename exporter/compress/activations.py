@@ -17,7 +17,6 @@ from torch import Tensor, nn
 
 from temport.exporter.compress.sums import tensors_of
 from temport.exporter.declare.call import own
-from temport.exporter.declare.streams import WholeSequence
 from temport.exporter.errors import UserError
 from temport.exporter.graph.quantised import short
 from temport.exporter.parity.cases import Case
@@ -153,4 +152,4 @@ class _Rounding:
 
 
 def _source(module: nn.Module) -> nn.Module:
-    return own(module.model if isinstance(module, WholeSequence | WholeStream) else module)
+    return own(module.model if isinstance(module, WholeStream) else module)

@@ -36,6 +36,8 @@ ONNX = "onnx"
 
 BEFORE, AFTER = "state.", "next_state."
 """What stands before the name of a step model's state tensor as an input and as an output."""
+FRAMES = "frames"
+"""The state that counts the frames of a stream before this one, int64 `[batch, 1]`; it never wraps."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 from torch import nn
 
 from temport.exporter.declare.declaration import HALF, Declaration
-from temport.exporter.declare.streams import WholeSequence, open_frames, sequence_declaration, step_model
+from temport.exporter.declare.streams import open_frames, sequence_declaration
 from temport.exporter.graph import body_domains
 from temport.exporter.parity.attempt import attempt
 from temport.exporter.parity.before_rounding import BeforeRounding
@@ -55,18 +55,12 @@ class Trial:
         if not declaration.streaming:
             subject = Subject(declaration, model_path, module)
             return cls(subject, subject, before if declaration.precision in HALF else None)
-        if declaration.sequences is not None:
-            stream = None if module is None else WholeStream(module, declaration)
-            return cls(
-                Subject(declaration, model_path),
-                Subject(sequence_declaration(declaration), model_path, stream),
-                before if declaration.precision in HALF else None,
-            )
-        whole = None if module is None else WholeSequence(module, declaration)
-        step = None if module is None else step_model(module, declaration)
+        stream = None if module is None else WholeStream(module, declaration)
+        told = open_frames() if declaration.sequences is None else None  # a bundle of before says no length
         return cls(
-            Subject(declaration, model_path, step),
-            Subject(sequence_declaration(declaration), model_path, whole),
+            Subject(declaration, model_path),
+            Subject(sequence_declaration(declaration, told), model_path, stream),
+            before if declaration.precision in HALF else None,
         )
 
     def attempt(self, case: Case) -> None:

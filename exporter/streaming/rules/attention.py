@@ -225,6 +225,9 @@ def blocks(step: Step, node: ir.Node) -> None:
     if not math.isclose(seen.scale_for(size), size**-0.5, rel_tol=1e-6):
         step.refuse(node, "has a scale of its own, which its cache does not have")
     step.kept = max(step.kept, seen.block_size)
+    step.told.append(
+        f"past {seen.block_size} frames linear attention over the blocks before is at work, whatever --seq is"
+    )
     rows, sums = [seen.block_size, width], [seen.num_heads, size, size + 1]
     kept = {"keys": rows, "values": rows, "earlier": sums, "block": sums, "lost": sums}
     states = [step.state(node, what, shape, packed.dtype) for what, shape in kept.items()]
