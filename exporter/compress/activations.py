@@ -12,31 +12,24 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from temport.exporter.compress.sums import tensors_of
 from temport.exporter.declare.call import own
 from temport.exporter.errors import UserError
 from temport.exporter.graph.quantised import short
 from temport.exporter.parity.cases import Case
-from temport.exporter.parity.compare import EPS, FLOOR_ULPS
+from temport.exporter.parity.rounded_inputs import LEAST, MOST, Rounding
 from temport.exporter.runtimes.subject import Subject
 from temport.exporter.runtimes.torch_eager import FLOAT64
 from temport.exporter.streaming.oracle import WholeStream
 
 Array = npt.NDArray[np.float64]
 
-LEAST, MOST = -128, 127
 MOST_KEPT = 1 << 18
 """Numbers of an input that its scale is chosen from: of more, every so manyth."""
 _CLIPS = np.geomspace(1.0, 0.02, 60)
 """Shares of the largest number that are tried as the largest representable one."""
-
-
-def rounded(x: Tensor, scale: float) -> Tensor:
-    """`scale` times the integers of a byte next to `x / scale`, ties to even."""
-    return torch.clamp(torch.round(x / scale), LEAST, MOST) * scale
 
 
 def dense_layers(module: nn.Module, weights: Sequence[str]) -> dict[str, str]:
@@ -56,7 +49,7 @@ def with_rounded_inputs(module: nn.Module, scales: Mapping[str, float]) -> nn.Mo
     for name, scale in scales.items():
         if name not in parts:
             raise UserError(f"the bundle rounds the input of {name}, a layer that the module has not")
-        parts[name].register_forward_pre_hook(_Rounding(scale))
+        parts[name].register_forward_pre_hook(Rounding(scale))
     return made
 
 
@@ -64,7 +57,7 @@ def with_rounded_inputs(module: nn.Module, scales: Mapping[str, float]) -> nn.Mo
 def rounding(module: nn.Module, scales: Mapping[str, float]) -> Iterator[None]:
     """The layers of `module` itself round what they take, for a while."""
     parts = dict(_source(module).named_modules())
-    handles = [parts[name].register_forward_pre_hook(_Rounding(scale)) for name, scale in scales.items()]
+    handles = [parts[name].register_forward_pre_hook(Rounding(scale)) for name, scale in scales.items()]
     try:
         yield
     finally:
@@ -113,42 +106,6 @@ def best_scale(numbers: Array) -> float:
         if scale > 0
     }
     return min(errors, key=lambda scale: errors[scale]) if errors else 0.0
-
-
-@contextmanager
-def leaning(module: nn.Module, draw: int) -> Iterator[None]:
-    """What rounds in `module`, which is in float64, decides for a while as float32 might: a number that is no further
-    from the border between two integers than float32 may be off goes to either side, drawn by `draw`.
-    """
-    hooks = [
-        hook
-        for part in module.modules()
-        for hook in part._forward_pre_hooks.values()
-        if isinstance(hook, _Rounding)
-    ]
-    generator = torch.Generator().manual_seed(draw)
-    for hook in hooks:
-        hook.generator = generator
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.generator = None
-
-
-class _Rounding:
-    """A pre-hook; a class, since copies of a module take their hooks along."""
-
-    def __init__(self, scale: float) -> None:
-        self.scale = scale
-        self.generator: torch.Generator | None = None
-
-    def __call__(self, _: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-        x = inputs[0]
-        if self.generator is not None and x.numel():
-            sides = torch.randint(0, 2, x.shape, generator=self.generator) * 2 - 1
-            x = x + sides * (FLOOR_ULPS * EPS["float32"] * float(x.detach().abs().max()))
-        return (rounded(x, self.scale), *inputs[1:])
 
 
 def _source(module: nn.Module) -> nn.Module:

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from temport.exporter.compress.activations import leaning
 from temport.exporter.declare.call import own
 from temport.exporter.onnx_source.module import OnnxModule
 from temport.exporter.parity.compare import EPS, FLOOR_ULPS
+from temport.exporter.parity.rounded_inputs import leaning
 from temport.exporter.runtimes.quantise import QuantizeLinear
 
 DRAWS = 12

@@ -80,8 +80,9 @@ def installed() -> Path:
     folder = CPP.parents[1] / "build" / f"onnxruntime-{VERSION}"
     with exclusive():
         if not (folder / "onnxruntime").is_dir():
-            wheels = (f"onnxruntime=={VERSION}", "numpy<2")
-            call(sys.executable, "-m", "pip", "install", "--quiet", "--target", folder, *wheels)
+            wheels = (f"onnxruntime=={VERSION}", "numpy<2")  # all that it imports
+            words = ("--quiet", "--no-deps", "--no-compile", "--target", folder)
+            call(sys.executable, "-m", "pip", "install", *words, *wheels)
     return folder
 
 

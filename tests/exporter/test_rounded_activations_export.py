@@ -20,9 +20,10 @@ from test_compressed_weights import SMALL, spoil
 from torch import nn
 
 import temport
-from temport.exporter.compress.activations import best_scale, leaning, rounded, with_rounded_inputs
+from temport.exporter.compress.activations import best_scale, with_rounded_inputs
 from temport.exporter.errors import UserError
 from temport.exporter.parity.compare import EPS, FLOOR_ULPS
+from temport.exporter.parity.rounded_inputs import leaning, rounded
 from temport.exporter.passes.round_activations import round_activations
 from temport.exporter.recheck import run_parity_of_bundle
 from temport.exporter.verify import run_verify

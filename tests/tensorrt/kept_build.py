@@ -32,7 +32,7 @@ def _emulation() -> Path:
 
 
 def _compiled(suffix: str, source: Sequence[str], *more: str) -> Path:
-    """Its name is a hash of the compiler, the flags, what is linked and the preprocessed text with every header."""
+    """Its name is a hash of the compiler, all flags and the preprocessed text, in which every header is."""
     command = [os.environ.get("CXX") or "g++", *_FLAGS, *source]
     text = subprocess.run([*command, "-E", "-P"], check=True, capture_output=True).stdout
     key = b"\0".join([compiler_version(command[0]), " ".join([*_FLAGS, *more]).encode(), text])
