@@ -1,4 +1,4 @@
-"""A module whose layers round what they take to int8 times a scale: in float64 as the file says, or as float32 might."""
+"""A module whose layers round what they take to int8 times a scale: as the file says, or as float32 might."""
 
 from __future__ import annotations
 
