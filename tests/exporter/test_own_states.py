@@ -1,17 +1,20 @@
 """Step models of modules whose states are what other tensors are: every input and output keeps its name."""
 
+from dataclasses import replace
+from functools import cache
+
 import numpy as np
 import onnxruntime
 import pytest
 import torch
 from torch import nn
 
-from temport.exporter.build import save
+from temport.exporter.build import rewrite, save
 from temport.exporter.declare.call import own
 from temport.exporter.declare.modules import declare_factory
 from temport.exporter.declare.streams import declare_stream
+from temport.exporter.trace.trace import trace
 from temport.graphs.streaming import Stateful, StateSpec
-from tests.traces import build
 
 CARRIED = {
     "a state that stays": lambda x, y, a, b: (a, b + x),
@@ -40,16 +43,22 @@ class Carries(nn.Module, Stateful):
         return self.layer(x)[:, -1]
 
 
-@pytest.mark.parametrize("ops", ["custom", "standard"])
-@pytest.mark.parametrize("name", CARRIED)
-def test_states_keep_their_names(name, ops, tmp_path):
+@cache
+def traced(name):
     torch.manual_seed(3)
     declaration, module = declare_factory(
-        lambda: Carries(CARRIED[name]), "own.py:make", ["x=batch,seq,3"], batch="dynamic", seq="4", ops=ops
+        lambda: Carries(CARRIED[name]), "own.py:make", ["x=batch,seq,3"], batch="dynamic", seq="4"
     )
     module = own(module)
     declaration = declare_stream(declaration, module)
-    save(build(module, declaration), tmp_path / "step.onnx", False)
+    return declaration, module, trace(module, declaration)
+
+
+@pytest.mark.parametrize("ops", ["custom", "standard"])
+@pytest.mark.parametrize("name", CARRIED)
+def test_states_keep_their_names(name, ops, tmp_path):
+    declaration, module, graph = traced(name)
+    save(rewrite(graph, replace(declaration, ops=ops)), tmp_path / "step.onnx", False)
     session = onnxruntime.InferenceSession(tmp_path / "step.onnx")
     assert [v.name for v in session.get_inputs()] == ["frame", "state.a", "state.b"]
     assert [v.name for v in session.get_outputs()] == ["output", "next_state.a", "next_state.b"]
