@@ -14,6 +14,8 @@ from temport.exporter.request import ExportRequest
 
 SOURCES = ("arch", "module", "onnx")
 """One of them is exported: who types one means no other, whatever the file says."""
+CODE = ("module", "metric")
+"""Options that name code, as `FILE.py:NAME`."""
 WORDS = {
     str: "a text or a number",
     int: "a whole number",
@@ -126,7 +128,7 @@ def _one(name: str, value: Any, folder: Path, where: str) -> Any:
         return folder / value
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if kind is str and (isinstance(value, str) or number):
-        return _beside(str(value), folder) if name == "module" else str(value)
+        return _beside(str(value), folder) if name in CODE else str(value)
     if kind is float and number:
         return float(value)
     if isinstance(value, kind) and isinstance(value, bool) == (kind is bool):

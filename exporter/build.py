@@ -174,13 +174,15 @@ def _run(step: Pass, work: Work) -> PassRun:
 def _check_masks(work: Work) -> None:
     """A mask that our own layers compute is a defect; in somebody's module it is what that module says, and told."""
     own = work.declaration.module is None
+    # the rows of a stream's masks are read from the masks themselves, at every position
+    complete = own and work.declaration.sequences is None
     if not own:
         for node, computing in computed_masks(work.model):
             if reaches_softmax(node):
                 work.notes.add(
                     "masks", node, f"takes a mask of scores that {computing.op_type} computes in the graph"
                 )
-    check_masks(work.model, work.masks, complete=own)
+    check_masks(work.model, work.masks, complete=complete)
 
 
 def _conditioning_warnings(model: ir.Model) -> tuple[str, ...]:

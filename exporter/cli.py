@@ -15,6 +15,7 @@ from temport.exporter.bench.drift_command import bench_drift
 from temport.exporter.bench.engine_command import bench_engine
 from temport.exporter.bench.engines_command import bench_engines
 from temport.exporter.bench.gpu_command import bench_gpu
+from temport.exporter.bench.loss_command import bench_loss
 from temport.exporter.bench.model_command import bench_model
 from temport.exporter.bench.modules_command import bench_modules
 from temport.exporter.bench.ops_command import bench_ops
@@ -45,8 +46,10 @@ from temport.exporter.fleet.fleet_command import fleet
 from temport.exporter.logs import listen
 from temport.exporter.report.report_command import report
 from temport.exporter.runtimes.options import Runners, Runtimes
+from temport.exporter.runtimes.runtimes_command import runtimes
 from temport.exporter.scorecard.scorecard_command import scorecard
 from temport.exporter.serve.triton_command import triton
+from temport.exporter.show.show_command import show
 
 app = typer.Typer(
     name="temport",
@@ -59,6 +62,7 @@ app = typer.Typer(
 bench = typer.Typer(help="Measure side by side, interleaved.", no_args_is_help=True)
 app.add_typer(bench, name="bench")
 app.add_typer(fleet, name="fleet")
+app.add_typer(runtimes, name="runtimes")
 bench.command("ops")(bench_ops)
 bench.command("model")(bench_model)
 bench.command("modules")(bench_modules)
@@ -69,6 +73,7 @@ bench.command("deploy")(bench_deploy)
 bench.command("streams")(bench_streams)
 bench.command("drift")(bench_drift)
 bench.command("weights")(bench_weights)
+bench.command("loss")(bench_loss)
 app.command("certify")(certify)
 
 
@@ -230,6 +235,23 @@ def export(
             "harm get more bits."
         ),
     ] = None,
+    metric: Annotated[
+        str | None,
+        typer.Option(
+            help="What --max-loss bounds instead: FILE.py:NAME or package.module:NAME, a function of the compressed "
+            "and the trained model's outputs that returns a loss."
+        ),
+    ] = None,
+    activations: Annotated[
+        str | None,
+        typer.Option(
+            help="int8: inputs of dense layers with int8 weights are rounded too. Default: they are not."
+        ),
+    ] = None,
+    calibrate: Annotated[
+        list[Path] | None,
+        typer.Option(help="Recorded inputs that --activations is fitted to: .npz, .npy or .csv; repeatable."),
+    ] = None,
     target: Annotated[str | None, typer.Option(help=f"Also compile an engine: {TARGETS}")] = None,
     compute_capability: ComputeCapability = None,
     optimization_level: OptimizationLevel = None,
@@ -349,6 +371,7 @@ app.command("compile")(compile_bundle)
 app.command("diff")(diff)
 app.command("report")(report)
 app.command("scorecard")(scorecard)
+app.command("show")(show)
 app.command("triton")(triton)
 
 

@@ -7,11 +7,10 @@ from pathlib import Path
 
 from rich.console import Console
 
+from temport.exporter.add_target import add_target, check_target, of_module, replaces, row_of
 from temport.exporter.bundle.directory import file_entries, open_bundle, seal
 from temport.exporter.bundle.staging import staged
 from temport.exporter.compilers.contract import CompileOptions
-from temport.exporter.compilers.engines import add_engine, check_target
-from temport.exporter.native.engine import FOLDER
 from temport.exporter.native.engine import TARGET as NATIVE
 from temport.exporter.parity.gate import merge
 from temport.exporter.parity.replay import record
@@ -19,9 +18,9 @@ from temport.exporter.parity.serial import read_json, to_json, write_json
 from temport.exporter.parity.trial import Trial
 from temport.exporter.parity.vectors import read_vectors
 from temport.exporter.progress import Progress
+from temport.exporter.recheck import rebuilt_module
 from temport.exporter.report.html import write_html
 from temport.exporter.report.table import print_table
-from temport.exporter.runtimes import runtime_named
 from temport.exporter.terminal import Terminal
 
 
@@ -31,10 +30,13 @@ def run_compile(
     options: CompileOptions,
     console: Console | None = None,
     *,
+    source: str | None = None,
     digest: str | None = None,
     strict: bool = False,
 ) -> bool:
     """Compile the model of a bundle for `target` and put the engine beside it; whether the report still passes.
+
+    source  `path.py:factory` of a bundle that was made of one; only a form of the torch module needs it
 
     `digest` and `strict` are those of `open_bundle`.
 
@@ -46,17 +48,17 @@ def run_compile(
     bundle = open_bundle(path, digest, strict=strict)
     with Progress(console) as progress, staged(path) as work:
         for name in bundle.manifest["files"]:
-            if target != NATIVE or not name.startswith(f"{FOLDER}/"):
+            if not replaces(target, name):
                 (work / name).parent.mkdir(parents=True, exist_ok=True)
                 (work / name).write_bytes(bundle.read(name))
-        engine = add_engine(target, options, work, path.absolute().name, bundle.declaration, progress)
+        module = rebuilt_module(bundle, source) if of_module(target) else None
+        trial = Trial.of(bundle.declaration, work / "model.onnx", module)
+        engine = add_target(target, options, trial.subject, path.absolute().name, progress)
         truths = read_vectors(work / "vectors.npz")
         cases = tuple(truth.case for truth in truths)
-        trial = Trial.of(bundle.declaration, work / "model.onnx", None)
         if target == NATIVE:
             record(trial.subject, cases)
-        row = runtime_named("native_engine" if target == NATIVE else target.replace("-", "_"))
-        found = trial.run(cases, [row], truths, progress.parity)
+        found = trial.run(cases, [row_of(target)], truths, progress.parity)
         report = merge(read_json(work / "report.json"), to_json(found)["runtimes"])
         report = replace(report, warnings=tuple(dict.fromkeys((*report.warnings, *engine.warnings))))
         write_json(report, work / "report.json")

@@ -41,6 +41,12 @@ def compile_bundle(
     engine_isa: EngineIsa = None,
     engine_threads: EngineThreads = 1,
     source_only: SourceOnly = False,
+    module: Annotated[
+        str | None,
+        typer.Option(
+            help="`path.py:factory` of a bundle that was made of one, for a form of the torch module."
+        ),
+    ] = None,
     digest: Digest = None,
     strict: Strict = False,
 ) -> None:
@@ -48,6 +54,8 @@ def compile_bundle(
     from temport.exporter.asked import OPTIONS, request_of, typed_in
     from temport.exporter.compile_bundle import run_compile
 
-    asked = request_of({name: value for name, value in typed_in(context).items() if name in OPTIONS})
-    passed = run_compile(bundle, target, asked.compile, digest=digest, strict=strict)
+    asked = request_of(
+        {name: value for name, value in typed_in(context).items() if name in OPTIONS and name != "module"}
+    )
+    passed = run_compile(bundle, target, asked.compile, source=module, digest=digest, strict=strict)
     raise typer.Exit(0 if passed else 1)

@@ -1,4 +1,4 @@
-"""`temport diff`: what a second bundle or report has that the first has not, and whether that is worse."""
+"""`temport diff`: what a second bundle, report or scorecard has that the first has not, and whether that is worse."""
 
 from __future__ import annotations
 
@@ -14,27 +14,29 @@ from safetensors.torch import load as tensors_of
 
 from temport.exporter.bundle.directory import Bundle, open_bundle
 from temport.exporter.errors import UserError, did_you_mean
-from temport.exporter.parity.result import FAIL, ILL, NOT_RUN, PASS, ParityReport
+from temport.exporter.parity.result import FAIL, ParityReport
 from temport.exporter.parity.serial import read_json
+from temport.exporter.report.aspects import (
+    ASPECTS,
+    GRAPH,
+    PASSES,
+    SIGNATURE,
+    SIZE,
+    SPEED,
+    USUAL,
+    VERDICTS,
+    WEIGHTS,
+    Difference,
+    grown,
+    verdicts,
+)
 from temport.exporter.report.html import Cell, figure, matrix
+from temport.exporter.scorecard.card import Scorecard, read_card
+from temport.exporter.scorecard.compare import card_differences
 from temport.exporter.terminal import Terminal
 
-SIGNATURE, WEIGHTS, GRAPH, PASSES = "signature", "weights", "graph", "passes"
-VERDICTS, SIZE, SPEED = "verdicts", "size", "speed"
-ASPECTS = (SIGNATURE, WEIGHTS, GRAPH, PASSES, VERDICTS, SIZE, SPEED)
-USUAL = (SIGNATURE, VERDICTS)
 FILE = "weights.safetensors"
-RANK = {PASS: 0, NOT_RUN: 1, ILL: 2, FAIL: 3}
-Medians = Callable[[Path, Path], tuple[float, float]]
-
-
-@dataclass(frozen=True)
-class Difference:
-    """One thing that is not as it was. `worse`: whoever asks for its aspect fails of it."""
-
-    aspect: str
-    told: str
-    worse: bool = True
+Times = Callable[[Path, Path], tuple[float, float]]
 
 
 @dataclass(frozen=True)
@@ -50,14 +52,14 @@ def run_diff(
     after: Path,
     fail_on: Sequence[str] | None = None,
     tolerance: float = 0.1,
-    medians: Medians | None = None,
+    times: Times | None = None,
     out: Path | None = None,
     console: Console | None = None,
 ) -> bool:
     """Print what differs; whether nothing of it is worse in an aspect of `fail_on` (None: signature and verdicts).
 
     tolerance  what shares, sizes and times may grow before they are worse
-    medians    gives seconds of an inference in two bundles; None: nothing is timed
+    times    gives seconds of an inference in two bundles; None: nothing is timed
     out        a file for the differences as JSON
     """
     console = console or Terminal()
@@ -65,11 +67,19 @@ def run_diff(
     for aspect in wanted:
         if aspect not in ASPECTS:
             raise UserError(f"--fail-on {aspect!r} is no aspect; {did_you_mean(aspect, ASPECTS)}")
-    if SPEED in wanted and medians is None:
-        raise UserError("--fail-on speed has nothing to go by; add --speed")
     if not tolerance >= 0:
         raise UserError(f"--tolerance {tolerance:g} is less than 0")
-    found = list(differences(_side(before), _side(after), tolerance, medians))
+    cards = [_card(path) for path in (before, after)]
+    if cards[0] is not None and cards[1] is not None:
+        if times is not None:
+            raise UserError("--speed runs two bundles; scorecards have their speeds")
+        found = list(card_differences(cards[0], cards[1], tolerance, speed=SPEED in wanted))
+    elif cards != [None, None]:
+        raise UserError("a scorecard is compared with another one, not with a bundle or a report")
+    elif SPEED in wanted and times is None:
+        raise UserError("--fail-on speed has nothing to go by; add --speed")
+    else:
+        found = list(differences(_side(before), _side(after), tolerance, times))
     for one in found:
         fails = one.worse and one.aspect in wanted
         console.print(f"{one.aspect}: {one.told}", style="red" if fails else None, soft_wrap=True)
@@ -81,7 +91,7 @@ def run_diff(
 
 
 def differences(
-    before: Side, after: Side, tolerance: float, medians: Medians | None = None
+    before: Side, after: Side, tolerance: float, times: Times | None = None
 ) -> Iterator[Difference]:
     """Aspect by aspect. What only a bundle holds is compared where both are bundles."""
     yield from _signature(before.report.declaration, after.report.declaration)
@@ -91,13 +101,24 @@ def differences(
     yield from _passes(before.report, after.report)
     yield from _verdicts(before.report, after.report, tolerance)
     sizes = before.report.model["bytes"], after.report.model["bytes"]
-    yield from _grown(SIZE, "bytes of the model", sizes, tolerance, lambda size: f"{size:.0f}")
-    if medians is None:
+    yield from grown(SIZE, "bytes of the model", sizes, tolerance, lambda size: f"{size:.0f}")
+    if times is None:
         return
     if before.bundle is None or after.bundle is None:
         raise UserError("--speed runs two bundles; a report alone cannot be run")
-    seconds = medians(before.bundle.path, after.bundle.path)
-    yield from _grown(SPEED, "median of an inference", seconds, tolerance, lambda s: f"{s * 1e6:.1f} us")
+    seconds = times(before.bundle.path, after.bundle.path)
+    yield from grown(
+        SPEED, "an inference, fastest of many samples", seconds, tolerance, lambda s: f"{s * 1e6:.1f} us"
+    )
+
+
+def _card(path: Path) -> Scorecard | None:
+    """The scorecard in a file; None for a bundle, and for a file that is something else."""
+    try:
+        data = None if path.is_dir() else json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read: {error}") from error
+    return read_card(path) if isinstance(data, dict) and "rows" in data else None
 
 
 def _side(path: Path) -> Side:
@@ -188,28 +209,11 @@ def _verdicts(before: ParityReport, after: ParityReport, tolerance: float) -> It
             yield Difference(VERDICTS, f"{name} is new: {row.verdict}", row.verdict == FAIL)
             continue
         was, earlier = old[name]
-        if was.verdict != row.verdict:
-            why = f" ({row.reason})" if row.reason else ""
-            worse = RANK[row.verdict] > RANK[was.verdict]
-            yield Difference(VERDICTS, f"{name}: {was.verdict} before, {row.verdict} now{why}", worse)
+        yield from verdicts(name, was.verdict, row.verdict, row.reason)
         shares = _worst(earlier), _worst(cells)
         told = f"{name}, worst share of a bound"
-        yield from _grown(VERDICTS, told, shares, tolerance, lambda share: f"{100 * share:.3g}%")
+        yield from grown(VERDICTS, told, shares, tolerance, lambda share: f"{100 * share:.3g}%")
 
 
 def _worst(cells: Sequence[Cell]) -> float | None:
     return max((cell.share for cell in cells if cell.share is not None), default=None)
-
-
-def _grown(
-    aspect: str,
-    what: str,
-    numbers: tuple[float | None, float | None],
-    tolerance: float,
-    shown: Callable[[float], str],
-) -> Iterator[Difference]:
-    """A number that is another one by more than the tolerance; worse where it is larger. None: there is none."""
-    before, after = numbers
-    if before is None or after is None or max(before, after) <= (1 + tolerance) * min(before, after):
-        return
-    yield Difference(aspect, f"{what}: {shown(before)} before, {shown(after)} now", after > before)

@@ -12,14 +12,13 @@ from rich.console import Console
 from torch import nn
 from torch.export import ExportedProgram
 
+from temport.exporter.add_target import add_target, check_target, rows_with
 from temport.exporter.asked import fields_of, read_config
 from temport.exporter.build import Built, Keep, rewrite, save, traced_source
 from temport.exporter.bundle.directory import sha256, versions, write_manifest, write_vectors
 from temport.exporter.bundle.staging import staged
 from temport.exporter.bundle.stream_entry import stream_entry
-from temport.exporter.compilers.engines import add_engine, check_target
 from temport.exporter.compress.compress import compress
-from temport.exporter.compress.wish import Wish
 from temport.exporter.declare import weights
 from temport.exporter.declare.declaration import HALF, Declaration
 from temport.exporter.declare.live import Range, input_specs
@@ -35,15 +34,15 @@ from temport.exporter.parity.overflow import find_overflow
 from temport.exporter.parity.replay import record
 from temport.exporter.parity.result import MaskPicture, ParityReport, PassRow, StreamRow
 from temport.exporter.parity.serial import write_json
-from temport.exporter.parity.trial import Trial, cases_for
+from temport.exporter.parity.trial import Trial, cases_for, own_cases
 from temport.exporter.parity.vectors import to_vectors
 from temport.exporter.passes.kept import kept_passes
 from temport.exporter.passes.order import left_out
 from temport.exporter.progress import Progress
 from temport.exporter.report.html import write_html
 from temport.exporter.report.table import print_table
-from temport.exporter.request import ExportRequest, declared, default_out
-from temport.exporter.runtimes import runtime_named
+from temport.exporter.request import ExportRequest, declared, default_out, wished
+from temport.exporter.runtimes import chosen
 from temport.exporter.streaming.beside_window import window
 from temport.exporter.terminal import Terminal
 
@@ -131,8 +130,8 @@ def _texts(ranges: Mapping[str, Range]) -> dict[str, Any]:
 def run_export(request: ExportRequest, console: Console | None = None) -> Exported:
     """Write the bundle and say on the console how every runtime did."""
     console = console or Terminal()
-    runtimes = [runtime_named(name) for name in request.runtimes] or None
     check_target(request.target, request.compile)
+    runtimes = rows_with(request.target, chosen(request.runtimes))
     request = replace(request, without=left_out(request.without))
     with Progress(console) as progress:
         progress.step("declaring")
@@ -141,9 +140,12 @@ def run_export(request: ExportRequest, console: Console | None = None) -> Export
         compression = None
         if request.weights_dtype is not None:
             progress.step("compressing weights")
-            wish = Wish(request.weights_dtype, request.max_loss)
             source = Trial.of(declaration, Path(), module).source
-            module, compression = compress(module, source, cases, len(request.inputs), wish)
+            recorded = own_cases(declaration, request.calibrate)
+            module, compression, scales = compress(
+                module, source, cases, len(request.inputs), wished(request), recorded
+            )
+            declaration = replace(declaration, input_scales=scales)
         out = (request.out or default_out(declaration)).absolute()
         with staged(out) as work, kept_passes(request.keep_passes) as keep:
             Trial.of(declaration, work / "model.onnx", module).attempt(cases[0])
@@ -162,7 +164,7 @@ def run_export(request: ExportRequest, console: Console | None = None) -> Export
             write_vectors(work / "vectors.npz", to_vectors(truths))
             engine = None
             if request.target is not None:
-                engine = add_engine(request.target, request.compile, work, out.name, declaration, progress)
+                engine = add_target(request.target, request.compile, trial.subject, out.name, progress)
                 told = (*told, *engine.warnings)
             report = trial.run(cases, runtimes, truths, progress.parity)
             if request.target == NATIVE:

@@ -9,10 +9,10 @@ from typing import Any
 from torch import nn
 
 from temport.exporter.compilers.contract import CompileOptions
+from temport.exporter.compress.metric import Function
 from temport.exporter.compress.wish import Wish, declared_so
 from temport.exporter.declare import weights
 from temport.exporter.declare.architectures import declare
-from temport.exporter.declare.call import own
 from temport.exporter.declare.declaration import (
     DIALECTS,
     DYNAMIC_SEQ,
@@ -24,13 +24,11 @@ from temport.exporter.declare.declaration import (
 from temport.exporter.declare.live import source_of
 from temport.exporter.declare.modules import declare_live, declare_module
 from temport.exporter.declare.program import SUFFIX, load_program, program_module, program_specs
-from temport.exporter.declare.streams import declare_stream
 from temport.exporter.errors import UserError
 from temport.exporter.onnx_source.declare import declare_onnx
 from temport.exporter.streaming.declare import (
-    declare_graph_stream,
+    declare_stream,
     declare_window_stream,
-    streams_by_its_graph,
 )
 from temport.exporter.streaming.sequences import with_frames
 
@@ -88,8 +86,19 @@ class ExportRequest:
     precision: str | None = None
     weights_dtype: str | None = None
     max_loss: float | None = None
+    metric: str | Function | None = None
+    activations: str | None = None
+    calibrate: tuple[Path, ...] = ()
     target: str | None = None
     compile: CompileOptions = field(default_factory=CompileOptions)
+
+
+def wished(request: ExportRequest) -> Wish:
+    """What was asked of weights in fewer bits."""
+    assert request.weights_dtype is not None
+    return Wish(
+        request.weights_dtype, request.max_loss, request.metric, request.activations, request.calibrate
+    )
 
 
 def declared(request: ExportRequest) -> tuple[Declaration, nn.Module]:
@@ -153,24 +162,21 @@ def declared(request: ExportRequest) -> tuple[Declaration, nn.Module]:
         declaration, weights=source, without=request.without, precision=precision, rate=rate or 0.0
     )
     if request.weights_dtype is not None:
-        declaration = declared_so(
-            declaration, Wish(request.weights_dtype, request.max_loss), request.opset, request.target
+        declaration = declared_so(declaration, wished(request), request.opset, request.target)
+    elif request.activations is not None or request.calibrate:
+        raise UserError(
+            "--activations int8 is for layers whose weights are int8 too; give --weights-dtype int8 as well, and "
+            "--calibrate with a recording of the model's inputs"
         )
-    elif request.max_loss is not None:
-        raise UserError("--max-loss says how much --weights-dtype may cost, and no --weights-dtype was given")
+    elif request.max_loss is not None or request.metric is not None:
+        option = "--metric" if request.max_loss is None else "--max-loss"
+        raise UserError(f"{option} says how much --weights-dtype may cost, and no --weights-dtype was given")
     if request.delay < 0 or (request.delay and not request.streaming):
         raise UserError(f"--delay {request.delay} is not a number of frames of --streaming")
     if request.window is not None:
         return declare_window_stream(declaration, module, request.window), module
-    if request.streaming and streams_by_its_graph(declaration, module):
-        return declare_graph_stream(declaration, module, request.delay), module
-    if request.delay:
-        raise UserError(
-            "--delay belongs to models that say nothing of streams; this one says itself what a frame is"
-        )
     if request.streaming:
-        module = own(module)
-        return declare_stream(declaration, module), module
+        return declare_stream(declaration, module, request.delay), module
     return declaration, module
 
 

@@ -2,7 +2,8 @@
 // panel kPanel floats for every input, so that a product reads the weight from front to back.
 //
 // A weight is of floats, of halves, or of bytes that a scale per output turns into numbers: sums are of float products in
-// any case, and multiplied with the scale when they are complete.
+// any case, and multiplied with the scale when they are complete. Four inputs of an output are the bytes of a word, so that
+// one load serves four vectors of sums, and so that products of integers take them as they lie.
 //
 // Every sum is made in the order of its inputs, so that it does not depend on the instruction set, on how many rows there
 // are, or on which thread made it.
@@ -13,25 +14,51 @@
 
 namespace temport::TEMPORT_ISA {
 
-// kWidth elements of a weight.
-TEMPORT_INLINE Float load_weight(const float* p) { return load(p); }
-TEMPORT_INLINE Float load_weight(const uint16_t* p) { return load_halves(p); }
-TEMPORT_INLINE Float load_weight(const int8_t* p) {
-#if defined(__AVX512F__)
-  return (Float)_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i*)p)));
-#elif defined(__AVX2__)
-  return (Float)_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i*)p)));
-#else
-  Float x;
-  for (int i = 0; i < kWidth; ++i) x[i] = float(p[i]);
-  return x;
-#endif
+// Inputs of an output that lie next to each other in a panel; what is missing in the last of them is 0.
+template <typename Element>
+constexpr int kDepth = 1;
+template <>
+inline constexpr int kDepth<int8_t> = int(depth_of(Weight::kInt8));
+template <typename Element>
+constexpr int64_t padded_inputs(int64_t inputs) {
+  return (inputs + kDepth<Element> - 1) / kDepth<Element> * kDepth<Element>;
 }
+
+// kWidth elements of an input as numbers, the Nth of those that lie together.
+//
+// A byte becomes a number as the uppermost of a word, with zeros below: kUnit times what it says, which the sums carry to
+// their end; float32 holds them up to 2^104. A load that begins some bytes earlier has it there: shuffles, or to extend signs,
+// would keep the unit waiting that makes floats of integers. So kBefore bytes before a packed weight have to be readable.
+constexpr int64_t kBefore = 3;
+constexpr float kUnit = 0x1p24f;
+template <int Nth>
+TEMPORT_INLINE Float numbers_at(const float* p) {
+  return load(p);
+}
+template <int Nth>
+TEMPORT_INLINE Float numbers_at(const uint16_t* p) {
+  return load_halves(p);
+}
+template <int Nth>
+TEMPORT_INLINE Float numbers_at(const int8_t* p) {
+  Int words;
+  __builtin_memcpy(&words, p + Nth - kBefore, sizeof words);
+  return __builtin_convertvector(words & int32_t(0xff000000), Float);
+}
+
+// Of a product of integers with integers, whose sums are what they are.
+struct Integers {};
 
 template <typename Element>
 constexpr bool kScaled = false;
 template <>
 inline constexpr bool kScaled<int8_t> = true;
+template <>
+inline constexpr bool kScaled<Integers> = true;
+template <typename Element>
+constexpr float kUnitOf = 1.0f;
+template <>
+inline constexpr float kUnitOf<int8_t> = kUnit;
 
 // Calls body with an element of that type.
 template <typename Body>
@@ -41,10 +68,10 @@ TEMPORT_INLINE void with_element(Weight type, const Body& body) {
   body(float{});
 }
 
-// sums * scale + bias, kPanel of each, where the weight's elements have scales; else sums + bias.
+// sums / kUnitOf * scale + bias, a vector of each, where the weight's elements have scales; else sums + bias.
 template <typename Element>
 TEMPORT_INLINE Float scaled_sum(const float* sums, const float* scale, Float bias) {
-  if constexpr (kScaled<Element>) return fused(load(sums), load(scale), bias);
+  if constexpr (kScaled<Element>) return fused(load(sums) * (1 / kUnitOf<Element>), load(scale), bias);
   return load(sums) + bias;
 }
 
@@ -62,11 +89,29 @@ constexpr int64_t vectors_of(int64_t columns) { return least(kPanelVectors, (col
 template <typename Element, typename ColumnOf>
 inline void pack_columns(const Element* w, int64_t inputs, int64_t stride, int64_t panels, const ColumnOf& column_of,
                          Element* to) {
-  for (int64_t p = 0; p < panels; ++p, to += inputs * kPanel)
+  constexpr int64_t kD = kDepth<Element>;
+  const int64_t whole = padded_inputs<Element>(inputs);
+  for (int64_t p = 0; p < panels; ++p, to += whole * kPanel)
     for (int64_t c = 0; c < kPanel; ++c) {
       const int64_t column = column_of(p, c);
-      for (int64_t k = 0; k < inputs; ++k) to[k * kPanel + c] = column < 0 ? Element{} : w[column + k * stride];
+      for (int64_t k = 0; k < whole; ++k)
+        to[(k / kD * kPanel + c) * kD + k % kD] = column < 0 || k >= inputs ? Element{} : w[column + k * stride];
     }
+}
+
+// Products of the inputs from Nth on of the first Count that lie together, added to the sums of all panels one input after
+// the other: a sum waits for itself less.
+template <int P, int Count, int Nth = 0, typename Element>
+TEMPORT_INLINE void add_products(const float* x, int64_t x_apart, const Element* panels, int64_t apart,
+                                 Float (&sum)[P][kPanelVectors]) {
+#pragma GCC unroll 8
+  for (int p = 0; p < P; ++p) {
+    const Float value = broadcast(x[p * x_apart + Nth]);
+#pragma GCC unroll 4
+    for (int v = 0; v < kPanelVectors; ++v)
+      sum[p][v] = fused(value, numbers_at<Nth>(panels + p * apart + v * kWidth * kDepth<Element>), sum[p][v]);
+  }
+  if constexpr (Nth + 1 < Count) add_products<P, Count, Nth + 1>(x, x_apart, panels, apart, sum);
 }
 
 // One row times P panels, about kRowPanels: as many streams of weights and sums as keep memory and arithmetic units busy.
@@ -75,15 +120,15 @@ inline void pack_columns(const Element* w, int64_t inputs, int64_t stride, int64
 template <int P, typename Element, typename Size>
 TEMPORT_INLINE void multiply_one_row(const float* x, int64_t x_apart, const Element* panels, int64_t apart, Size inputs,
                                      float* sums) {
+  constexpr int64_t kD = kDepth<Element>;
   Float sum[P][kPanelVectors] = {};
-  for (int64_t k = 0; k < inputs; ++k) {
-#pragma GCC unroll 8
-    for (int p = 0; p < P; ++p) {
-      const Float value = broadcast(x[p * x_apart + k]);
-      const Element* row = panels + p * apart + k * kPanel;
-#pragma GCC unroll 4
-      for (int v = 0; v < kPanelVectors; ++v) sum[p][v] = fused(value, load_weight(row + v * kWidth), sum[p][v]);
-    }
+  int64_t k = 0;
+  for (; k + kD <= inputs; k += kD)
+    add_products<P, kD>(x + k, x_apart, panels + k * kPanel, apart, sum);
+  if constexpr (kD == 4) {
+    if (inputs - k == 1) add_products<P, 1>(x + k, x_apart, panels + k * kPanel, apart, sum);
+    if (inputs - k == 2) add_products<P, 2>(x + k, x_apart, panels + k * kPanel, apart, sum);
+    if (inputs - k == 3) add_products<P, 3>(x + k, x_apart, panels + k * kPanel, apart, sum);
   }
 #pragma GCC unroll 8
   for (int p = 0; p < P; ++p)
@@ -109,6 +154,24 @@ inline void multiply_block(const float* x, int64_t rows, int64_t x_stride, const
   }
 }
 
+// So many inputs of a panel, the first V vectors of each, as floats: `[inputs, kPanel]`, whole groups of kDepth.
+template <int V, typename Element>
+TEMPORT_INLINE void unpack_rows(const Element* panel, int64_t inputs, float* to) {
+  constexpr int kD = kDepth<Element>;
+  for (int64_t k = 0; k < inputs; k += kD, panel += kD * kPanel, to += kD * kPanel)
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v) {
+      const Element* from = panel + v * kWidth * kD;
+      float* at = to + v * kWidth;
+      store(at, numbers_at<0>(from));
+      if constexpr (kD > 1) {
+        store(at + kPanel, numbers_at<1>(from));
+        store(at + 2 * kPanel, numbers_at<2>(from));
+        store(at + 3 * kPanel, numbers_at<3>(from));
+      }
+    }
+}
+
 // The same of a weight in fewer bits, whose part for all rows becomes floats in the first-level cache.
 template <int V, typename Element>
 inline void multiply_block(const float* x, int64_t rows, int64_t x_stride, const Element* panel, int64_t inputs,
@@ -116,10 +179,7 @@ inline void multiply_block(const float* x, int64_t rows, int64_t x_stride, const
   alignas(64) float part[kBlockInputs * kPanel];
   for (int64_t first = 0; first == 0 || first < inputs; first += kBlockInputs) {
     const int64_t some = least(kBlockInputs, inputs - first);
-    for (int64_t k = 0; k < some; ++k)
-#pragma GCC unroll 4
-      for (int v = 0; v < V; ++v)
-        store(part + k * kPanel + v * kWidth, load_weight(panel + (first + k) * kPanel + v * kWidth));
+    unpack_rows<V>(panel + first * kPanel, some, part);
     for (int64_t m = 0; m < rows; m += kMaxRows)
       multiply_rows<V>(int(least(kMaxRows, rows - m)), x + m * x_stride + first, x_stride, some, part, kPanel,
                        sums + m * kPanel, kPanel, first > 0);
@@ -140,11 +200,11 @@ template <int P = kRowPanels, typename Element, typename Rows, typename Size, ty
 inline void multiply_panels(const float* x, Rows rows, int64_t x_stride, const Element* panels, Size inputs,
                             int64_t columns, const Finish& finish) {
   alignas(64) float sums[most(least(kMost<Rows>, kBlockRows), P) * kPanel];
-  const int64_t count = panels_of(columns);
+  const int64_t count = panels_of(columns), apart = padded_inputs<Element>(inputs) * kPanel;
   if (rows == 1) {
     for (int64_t p = 0; p < count; p += P) {
       const int64_t some = least(P, count - p);
-      multiply_some<P>(some, x, 0, panels + p * inputs * kPanel, inputs * kPanel, inputs, sums);
+      multiply_some<P>(some, x, 0, panels + p * apart, apart, inputs, sums);
       for (int64_t i = 0; i < some; ++i) finish(0, 1, p + i, sums + i * kPanel);
     }
     return;
@@ -153,7 +213,7 @@ inline void multiply_panels(const float* x, Rows rows, int64_t x_stride, const E
     for (int64_t q = 0; q < count; ++q) {
       const int64_t some = least(kBlockRows, rows - m);
       with_vectors(vectors_of(columns - q * kPanel), [&](auto v) __attribute__((always_inline)) {
-        multiply_block<int(decltype(v){})>(x + m * x_stride, some, x_stride, panels + q * inputs * kPanel, inputs, sums);
+        multiply_block<int(decltype(v){})>(x + m * x_stride, some, x_stride, panels + q * apart, inputs, sums);
       });
       finish(m, some, q, sums);
     }

@@ -63,7 +63,8 @@ template <typename Cell, typename Element, typename Problem>
 inline void project_frames(const Problem& p, int64_t task) {
   const int64_t begin = task * p.task_teams * Cell::kGates, end = end_of_task(p, task) * Cell::kGates;
   multiply_panels<Cell::kCellPanels>(
-      p.x, p.frames * p.batch, p.inputs, static_cast<const Element*>(p.w) + begin * p.inputs * kPanel, p.inputs,
+      p.x, p.frames * p.batch, p.inputs, static_cast<const Element*>(p.w) + begin * padded_inputs<Element>(p.inputs) * kPanel,
+      p.inputs,
       (end - begin) * kPanel,
       [&](int64_t first, int64_t rows, int64_t q, const float* sums) {
         const int64_t column = (begin + q) * kPanel;
@@ -86,7 +87,7 @@ inline void step_recurrence(const Problem& p, int64_t frame, int64_t task, float
     const float* recurrent_bias = p.recurrent_bias == nullptr ? nullptr : p.recurrent_bias + i * kTeam<Cell>;
     if (before != nullptr)
       multiply_panels<Cell::kCellPanels>(
-          before, p.batch, H, static_cast<const Element*>(p.r) + i * H * kTeam<Cell>, H, kTeam<Cell>,
+          before, p.batch, H, static_cast<const Element*>(p.r) + i * padded_inputs<Element>(H) * kTeam<Cell>, H, kTeam<Cell>,
           [&](int64_t first, int64_t rows, int64_t q, const float* sums) {
             const float* scale = kScaled<Element> ? p.r_scale + i * kTeam<Cell> + q * kPanel : sums;
             for (int64_t m = 0; m < rows; ++m)

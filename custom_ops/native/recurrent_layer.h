@@ -74,8 +74,8 @@ class RecurrentLayer {
             const StoredWeight& of_r, bool w_scaled, bool r_scaled)
         : inputs(x_width), hidden(op.hidden_), columns(op.kernels_.elements(hidden)), w_type(of_w.type),
           r_type(of_r.type), biased(b_given.data != nullptr), scaled_w(w_scaled), scaled_r(r_scaled),
-          w_floats(floats_of_lines(times(columns, inputs), w_type)),
-          memory(static_cast<size_t>(plus(plus(4 * columns, w_floats), floats_of_lines(times(columns, hidden), r_type)))) {
+          w_floats(floats_of_lines(columns, inputs, w_type)),
+          memory(static_cast<size_t>(plus(plus(4 * columns, w_floats), floats_of_lines(columns, hidden, r_type)))) {
       const int64_t H = hidden;
       const auto pack = [&](const float* from, int64_t width, float* to) {
         op.kernels_.pack(Weight::kFloat32, from, H, width, to);

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "checked.h"
 #include "node.h"
 
 namespace temport {
@@ -22,8 +23,10 @@ struct StoredWeight {
 StoredWeight stored_weight(const std::string& label, const char* name, const Tensor& w, const Tensor& scales,
                            size_t outputs, bool by_output);
 
-// Floats of memory for so many elements, in whole cache lines: what lies behind them begins with one, since kernels that read
-// across two take a sixth longer.
-inline int64_t floats_of_lines(int64_t elements, Weight type) { return (elements * bytes_of(type) + 63) / 64 * 16; }
+// Floats of memory for a packed weight with so many columns and inputs, in whole cache lines: what lies behind it begins with
+// one, since kernels that read across two take a sixth longer.
+inline int64_t floats_of_lines(int64_t columns, int64_t inputs, Weight type) {
+  return (times(columns, packed_inputs(inputs, type)) * bytes_of(type) + 63) / 64 * 16;
+}
 
 }  // namespace temport

@@ -9,31 +9,39 @@ import itertools
 import json
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from temport.exporter.bench.files import write_whole
 from temport.exporter.build import build, save
 from temport.exporter.compilers.compile import compile_model
 from temport.exporter.compilers.contract import EngineReport
+from temport.exporter.compress.uniform import in_one_type
+from temport.exporter.compress.wish import Wish, declared_so
 from temport.exporter.declare.architectures import architecture, declare
 from temport.exporter.declare.declaration import DYNAMIC_BATCH, DYNAMIC_SEQ, PRECISIONS, Axis
-from temport.exporter.declare.streams import declare_stream
 from temport.exporter.errors import UserError
+from temport.exporter.graph.quantised import FLOAT32, WIDER
+from temport.exporter.streaming.declare import declare_stream
 from temport.graphs.registry import ARCHITECTURES
 
 BATCHES = ("1", "dynamic")
+KINDS = (FLOAT32, *reversed(WIDER))
 
 
 @dataclass(frozen=True)
 class EngineCase:
-    """One engine: an architecture with the options of its usage example; `streaming` compiles its step model."""
+    """One engine: an architecture with the options of its usage example; `streaming` compiles its step model.
+
+    weights  the type that they are stored in, of a float32 model
+    """
 
     arch: str
     seq: int
     precision: str
     batch: str
     streaming: bool = False
+    weights: str = FLOAT32
 
 
 @dataclass(frozen=True)
@@ -42,6 +50,7 @@ class EngineRow:
 
     fused, decomposed  attention nodes that became one kernel, or several
     mask_bytes         of the baked masks in the engine
+    constants          element type -> bytes in the engine
     """
 
     case: EngineCase
@@ -52,6 +61,7 @@ class EngineRow:
     mask_bytes: int = 0
     seconds: float = 0.0
     mebibytes: float = 0.0
+    constants: dict[str, int] = field(default_factory=dict)
 
 
 def plan(
@@ -60,8 +70,11 @@ def plan(
     precisions: Sequence[str] = ("fp32", "fp16"),
     batches: Sequence[str] = BATCHES,
     streaming: bool = False,
+    weights: Sequence[str] = (),
 ) -> list[EngineCase]:
     """Every combination; step models are float32 and their length is the horizon of the stream.
+
+    weights  types that they are stored in, of float32 models: those alone, where some are named
 
     UserError for what no engine could be asked for, before the first one is built.
     """
@@ -73,10 +86,14 @@ def plan(
         Axis.parse("batch", batch, DYNAMIC_BATCH)
     if unknown := [name for name in precisions if name not in PRECISIONS]:
         raise UserError(f"--precision {unknown[0]} is unknown; give {', '.join(PRECISIONS)}")
-    if streaming:
+    if unknown := [kind for kind in weights if kind not in KINDS]:
+        raise UserError(f"--weights-dtype {unknown[0]} is unknown; give {', '.join(KINDS)}")
+    if streaming or weights:
         precisions = ("fp32",)
-    product = itertools.product(arches or tuple(ARCHITECTURES), lengths, precisions, batches)
-    return [EngineCase(*values, streaming=streaming) for values in product]
+    product = itertools.product(
+        arches or tuple(ARCHITECTURES), lengths, precisions, batches, (streaming,), weights or (FLOAT32,)
+    )
+    return [EngineCase(*values) for values in product]
 
 
 def measure(case: EngineCase, target: str) -> EngineRow:
@@ -86,6 +103,9 @@ def measure(case: EngineCase, target: str) -> EngineRow:
         declaration = replace(declaration, precision=PRECISIONS[case.precision])
         if case.streaming:
             declaration = declare_stream(declaration, module)
+        if case.weights != FLOAT32:
+            declaration = declared_so(declaration, Wish(case.weights), None, None)
+            module = in_one_type(module, declaration, case.weights)
         with tempfile.TemporaryDirectory(prefix="temport-engines-") as directory:
             path = Path(directory) / "model.onnx"
             save(build(module, declaration), path, external_data=False)
@@ -104,6 +124,7 @@ def _row(case: EngineCase, report: EngineReport) -> EngineRow:
         mask_bytes=sum(int(mask["bytes"]) for mask in report.masks),
         seconds=report.build_seconds,
         mebibytes=round(report.bytes / 2**20, 2),
+        constants=report.constants,
     )
 
 
@@ -124,20 +145,25 @@ def run(
     return rows
 
 
+_SHOWN = 10_000
+"""Bytes of constants that are worth a word."""
 HEADER = (
-    "| architecture | seq | precision | batch | layers | attention | masks, bytes | build, s | MiB |",
-    "|---|---|---|---|---|---|---|---|---|",
+    "| architecture | seq | precision | batch | layers | attention | masks, bytes | constants, MB | build, s | MiB |",
+    "|---|---|---|---|---|---|---|---|---|---|",
 )
 
 
 def _cells(row: EngineRow) -> Iterator[str]:
     case = row.case
     yield f"{case.arch}, step model" if case.streaming else case.arch
-    yield from (str(case.seq), case.precision, case.batch)
+    precision = case.precision if case.weights == FLOAT32 else f"{case.precision}, weights {case.weights}"
+    yield from (str(case.seq), precision, case.batch)
     if row.refusal:
-        yield from ("", f"refused: {row.refusal}", "", "", "")
+        yield from ("", f"refused: {row.refusal}", "", "", "", "")
         return
     counts = ((row.fused, "fused"), (row.decomposed, "decomposed"))
     yield str(row.layers)
     yield ", ".join(f"{count} {what}" for count, what in counts if count) or "none"
-    yield from (str(row.mask_bytes), f"{row.seconds:.1f}", f"{row.mebibytes:.2f}")
+    held = sorted(row.constants.items(), key=lambda constant: -constant[1])
+    large = [f"{size / 1e6:.2f} {kind}" for kind, size in held if size >= _SHOWN]
+    yield from (str(row.mask_bytes), ", ".join(large), f"{row.seconds:.1f}", f"{row.mebibytes:.2f}")

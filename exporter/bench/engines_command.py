@@ -17,6 +17,10 @@ def bench_engines(
     batch: Annotated[
         list[str] | None, typer.Option(help="--batch; repeatable. Default: 1 and dynamic.")
     ] = None,
+    weights_dtype: Annotated[
+        list[str] | None,
+        typer.Option(help="Of float32 models with stored weights: float32, fp16, int8 or int4; repeatable."),
+    ] = None,
     streaming: Annotated[bool, typer.Option("--streaming", help="Step models instead of windows.")] = False,
     target: Annotated[str, typer.Option(help="tensorrt-rtx (no GPU needed) or tensorrt.")] = "tensorrt-rtx",
     out: Annotated[Path | None, typer.Option(help="Also write the table as JSON.")] = None,
@@ -29,6 +33,6 @@ def bench_engines(
     ready_backend(target, CompileOptions())
     cases = plan(
         tuple(arch or ()), tuple(length or (60, 512)), tuple(precision or ("fp32", "fp16")),
-        tuple(batch or BATCHES), streaming,
+        tuple(batch or BATCHES), streaming, tuple(weights_dtype or ()),
     )  # fmt: skip
     run(cases, target, out, typer.echo)

@@ -21,6 +21,7 @@ from temport.exporter.compilers.contract import Backend, CompileError, CompileOp
 from temport.exporter.compilers.isolate import build_engine
 from temport.exporter.compilers.layers import EngineLayer, parse_layers
 from temport.exporter.compilers.lower_attention import LoweredAttention, MaskConstant, lower_attention
+from temport.exporter.compilers.lower_biases import lower_biases
 from temport.exporter.compilers.lower_block_linear import lower_block_linear
 from temport.exporter.compilers.lower_grouped_dense import lower_grouped_dense
 from temport.exporter.compilers.lower_standard import adopt_standard
@@ -107,7 +108,8 @@ def compile_model(
         masks=described,
         layers=[_describe(layer) for layer in layers],
         precision=verify.precision_table(layers),
-        warnings=lint.remarks(model),
+        constants=verify.constants_table(layers),
+        warnings=[*lint.remarks(model), *verify.widened_weights(model, layers)],
     )
     enter(out / REPORT_FILE, report.to_json())
     return report
@@ -150,6 +152,7 @@ def lower(model: ir.Model, declaration: Declaration, table: Backend, kernels: st
         attention += lowered
         attention += lower_block_linear(model, table)
     _flatten(model, keep=frozenset())
+    lower_biases(model)
     part_recurrent_casts(model)
     written = any(node.op_type == "Attention" for node in model.graph)
     if written and model.opset_imports[""] < _OPSET_WITH_ATTENTION:
@@ -187,7 +190,10 @@ def _describe(layer: EngineLayer) -> dict[str, object]:
         "type": layer.type,
         "element_types": list(layer.types),
         "onnx_nodes": list(layer.onnx_nodes),
-        "constants": [{"name": c.name, "shape": list(c.shape), "bytes": c.bytes} for c in layer.constants],
+        "constants": [
+            {"name": c.name, "shape": list(c.shape), "element_type": c.type, "bytes": c.bytes}
+            for c in layer.constants
+        ],
     }
 
 

@@ -153,6 +153,7 @@ class EngineReport:
     masks       per mask constant: shape, element type, bytes, share of allowed pairs, sha256
     layers      the engine's layers: name, type, element types, ONNX nodes, constants
     precision   element type -> number of layers that compute in it
+    constants   element type -> bytes of the constants that layers read, which weights are
     """
 
     target: str
@@ -169,6 +170,7 @@ class EngineReport:
     masks: list[dict[str, Any]]
     layers: list[dict[str, Any]]
     precision: dict[str, int]
+    constants: dict[str, int]
     warnings: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:

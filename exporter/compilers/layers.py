@@ -8,6 +8,7 @@ which is what tells a mask that is computed from one that is read.
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 
@@ -20,7 +21,10 @@ _LINE = re.compile(
 )
 _TENSOR = re.compile(r"Name: (?P<name>[^,]+), Dimensions: \[(?P<dims>[-\d,]*)\].*?Datatype: (?P<type>\w+)")
 _ONNX = re.compile(r"\[ONNX Layer: ([^\]]*)\]")
-_BYTES = {"Half": 2, "BFloat16": 2, "Float": 4, "Int32": 4, "Int64": 8, "Bool": 1, "Int8": 1, "UInt8": 1}
+_BITS = {
+    "Half": 16, "BFloat16": 16, "Float": 32, "Int32": 32, "Int64": 64, "Bool": 8, "Int8": 8, "UInt8": 8, "FP8": 8,
+    "Int4": 4,
+}  # fmt: skip
 _POSITIONS = re.compile(r"Iota")
 """Positions made at run time. Everything of ours that depends on positions is baked, so this must not
 occur."""
@@ -35,11 +39,13 @@ class LayerTensor:
     type: str
 
     @property
+    def numbers(self) -> int:
+        """0 where a size is dynamic."""
+        return math.prod(max(dim, 0) for dim in self.shape)
+
+    @property
     def bytes(self) -> int:
-        size = _BYTES.get(self.type, 0)
-        for dim in self.shape:
-            size *= max(dim, 0)
-        return size
+        return self.numbers * _BITS.get(self.type, 0) // 8
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from temport.exporter.compilers.contract import Backend
 from temport.exporter.declare.declaration import Declaration
 from temport.exporter.graph.standard_operator import is_standard
 
-_NO_BF16 = "75"
+_LACKS = {"BFLOAT16": ("75",), "INT4": ("75",), "FLOAT8E4M3FN": ("80", "86")}
+"""Element types, and the compute capabilities that have none of them."""
 _LOOPS = {"Loop", "Scan", "LSTM", "GRU", "RNN"}
 
 
@@ -68,11 +69,13 @@ def _types(model: ir.Model, backend: Backend, targets: tuple[str, ...]) -> Itera
     for element_type, name in found.items():
         if element_type not in backend.element_types and element_type not in ("STRING", "UNDEFINED"):
             yield f"tensor {name} is {element_type.lower()}, which {backend.name} does not take"
-    if "BFLOAT16" in found and _NO_BF16 in targets:
-        yield (
-            f"tensor {found['BFLOAT16']} is bfloat16, which compute capability 7.5 lacks; "
-            "use --precision fp16 or leave 75 out of the targets"
-        )
+    for element_type, without in _LACKS.items():
+        if element_type in found and (lacking := [target for target in targets if target in without]):
+            told = ", ".join(f"{target[:-1]}.{target[-1]}" for target in lacking)
+            yield (
+                f"tensor {found[element_type]} is {element_type.lower()}, which compute capability {told} lacks; "
+                f"leave {', '.join(lacking)} out of --compute-capability, or use another type"
+            )
 
 
 def _element_types(model: ir.Model) -> Iterator[tuple[str, ir.DataType]]:
@@ -112,8 +115,32 @@ def _node(node: ir.Node, model: ir.Model, backend: Backend) -> Iterator[str]:
         yield f"{node.op_type} ({node.name}) is refused by {backend.name}: {instead}"
     if node.op_type == "ScatterND" and _text(node, "reduction") not in ("", "none"):
         yield f"ScatterND ({node.name}) with a reduction is refused by {backend.name}; write it without one"
+    if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+        yield from _quantising(node, backend)
     if node.op_type == "Attention":
         yield from _attention(node, backend)
+
+
+def _quantising(node: ir.Node, backend: Backend) -> Iterator[str]:
+    """A zero point that is not known to be 0 counts as another."""
+    where, symmetric = f"{node.op_type} {node.name}", "quantise symmetrically, to int8"
+    zero = node.inputs[2] if len(node.inputs) > 2 else None
+    if zero is not None and (zero.const_value is None or zero.const_value.numpy().any()):
+        yield (
+            f"{where} has a zero point other than 0, which {backend.name} refuses; {symmetric} (onnxruntime's "
+            "quantizer: ActivationSymmetric and WeightSymmetric)"
+        )
+    elif _integers(node, zero) == ir.DataType.UINT8:
+        yield f"{where} is of uint8, which {backend.name} silently makes int8, of another range; {symmetric}"
+
+
+def _integers(node: ir.Node, zero: ir.Value | None) -> ir.DataType | None:
+    """What a node quantises to or from, as ONNX defines it; None where the file does not say it."""
+    if node.op_type == "DequantizeLinear":
+        return None if node.inputs[0] is None else node.inputs[0].dtype
+    if zero is not None:
+        return zero.dtype
+    return ir.DataType(node.attributes.get_int("output_dtype", ir.DataType.UINT8.value))
 
 
 def _attention(node: ir.Node, backend: Backend) -> Iterator[str]:

@@ -7,7 +7,12 @@ from typing import Annotated
 
 import typer
 
-TARGETS = "native (a C++ library without a runtime), tensorrt-rtx (no GPU needed) or tensorrt."
+from temport.exporter.compilers.targets import FORMS
+
+TARGETS = (
+    "native (a C++ library without a runtime), tensorrt-rtx (no GPU needed), tensorrt, or the form of another runtime: "
+    f"{', '.join(FORMS)}."
+)
 ComputeCapability = Annotated[
     list[str] | None, typer.Option(help="GPU that the engine is for, such as 89; repeatable.")
 ]

@@ -19,6 +19,8 @@ COMPILERS = {
 }
 """Target name -> module whose `BACKEND` describes it and whose `engine_targets` names the GPUs of an engine; imported
 when asked for."""
+FORMS = ("aot-inductor", "emx", "executorch", "iree", "litert", "mnn", "tract")
+"""Targets that are another runtime's own form of the model; the runtime of the same name makes and runs it."""
 ENGINE_FILE = "engine.{target}.plan"
 REPORT_FILE = "engine.json"
 
@@ -26,7 +28,9 @@ REPORT_FILE = "engine.json"
 def backend(target: str) -> Backend:
     """The table of one target; raises `UserError` for an unknown name."""
     if target not in COMPILERS:
-        raise UserError(f"--target {target} is unknown; the targets are native, {', '.join(COMPILERS)}")
+        raise UserError(
+            f"--target {target} is unknown; the targets are native, {', '.join((*COMPILERS, *FORMS))}"
+        )
     found: Backend = importlib.import_module(COMPILERS[target]).BACKEND
     return found
 

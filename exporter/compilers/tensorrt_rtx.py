@@ -13,6 +13,7 @@ from pathlib import Path
 from temport.exporter.compilers.contract import Backend, CompileError
 
 _NO_EQUIVALENT = "it has no TensorRT equivalent; rewrite the model without it"
+_PAIRS = "use QuantizeLinear and DequantizeLinear around MatMul or Conv"
 
 
 def _unavailable() -> str | None:
@@ -26,13 +27,22 @@ BACKEND = Backend(
     module="tensorrt_rtx",
     libraries="tensorrt_rtx_libs",
     opsets=(17, 24),
-    element_types=frozenset({"FLOAT", "FLOAT16", "BFLOAT16", "INT32", "INT64", "INT8", "UINT8", "BOOL"}),
+    element_types=frozenset(
+        {
+            *("FLOAT", "FLOAT16", "BFLOAT16", "INT32", "INT64", "INT8", "INT4", "UINT8", "BOOL"),
+            "FLOAT8E4M3FN",
+        }
+    ),
     fused_types=frozenset({"FLOAT16", "BFLOAT16"}),
     fused_head_dims=(16, 256),
     compute_capabilities=("75", "80", "86", "89", "120", "121"),
     refused_ops={
         "NonZero": _NO_EQUIVALENT,
-        "MatMulInteger": "use QuantizeLinear and DequantizeLinear around MatMul",
+        "ConvInteger": _PAIRS,
+        "DynamicQuantizeLinear": "quantise with scales that are constants",
+        "MatMulInteger": _PAIRS,
+        "QLinearConv": _PAIRS,
+        "QLinearMatMul": _PAIRS,
         "DFT": _NO_EQUIVALENT,
         "BitwiseAnd": _NO_EQUIVALENT,
         "BitwiseOr": _NO_EQUIVALENT,

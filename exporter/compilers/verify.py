@@ -7,15 +7,24 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
 from temport.exporter.compilers.contract import CompileError
-from temport.exporter.compilers.layers import EngineLayer
+from temport.exporter.compilers.layers import EngineLayer, LayerTensor
 from temport.exporter.compilers.lower_attention import EXCLUDED, LoweredAttention, MaskConstant
+
+_STORED = {
+    ir.DataType.FLOAT16: "Half",
+    ir.DataType.INT8: "Int8",
+    ir.DataType.INT4: "Int4",
+    ir.DataType.FLOAT8E4M3FN: "FP8",
+}
+"""Types that weights are stored in, as a layer table calls them."""
+_WIDEN = ("Cast", "DequantizeLinear")
 
 
 def check_mask_constants(model: ir.Model, masks: Sequence[MaskConstant]) -> list[dict[str, Any]]:
@@ -102,3 +111,37 @@ def _outcome(entry: LoweredAttention, layers: Sequence[EngineLayer]) -> dict[str
 def precision_table(layers: Sequence[EngineLayer]) -> dict[str, int]:
     """Number of layers that read or write each element type, without shape arithmetic."""
     return dict(Counter(kind for layer in layers for kind in layer.types if layer.type != "shape_call"))
+
+
+def constants_table(layers: Sequence[EngineLayer]) -> dict[str, int]:
+    """Bytes of the constants that layers read, by element type."""
+    found: Counter[str] = Counter()
+    for constant in _constants(layers):
+        found[constant.type] += constant.bytes
+    return dict(found)
+
+
+def widened_weights(model: ir.Model, layers: Sequence[EngineLayer]) -> Iterator[str]:
+    """Types of the weights of `model` that the engine holds in more bits: the builder computed them, once for all.
+
+    Numbers are counted: an engine joins, turns and renames what it holds.
+    """
+    held: Counter[str] = Counter()
+    for constant in _constants(layers):
+        held[constant.type] += constant.numbers
+    stored: Counter[ir.DataType] = Counter()
+    for value in model.graph.initializers.values():
+        widened = any(n.op_type in _WIDEN and place == 0 for n, place in value.uses())
+        if widened and value.dtype in _STORED and value.const_value is not None:
+            stored[value.dtype] += value.const_value.size
+    for kind, numbers in stored.items():
+        if (there := held[_STORED[kind]]) < numbers:
+            yield (
+                f"of {numbers} numbers that the model stores as {kind.name.lower()} the engine holds {numbers - there} "
+                "in a wider type, so it is not smaller for them; what it computes is the same"
+            )
+
+
+def _constants(layers: Sequence[EngineLayer]) -> set[LayerTensor]:
+    """Each once, however many layers read it."""
+    return {constant for layer in layers for constant in layer.constants}

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from temport.exporter.compress.activations import rounding
 from temport.exporter.compress.compressed import weight_in
+from temport.exporter.compress.metric import Metric
 from temport.exporter.compress.sums import tensors_of
 from temport.exporter.parity.cases import Case
 from temport.exporter.parity.result import Loss
@@ -27,13 +30,16 @@ class Cost:
 
     subject  what the oracle opens, with the trained module
     axes     of the inputs of each weight, by name
+    metric   what says how much is lost, in place of the largest error
 
     Of a stream that was made of a graph and keeps a horizon of frames, it is the loss of these: what comes after them
     the graph says, which holds the trained weights.
     """
 
-    def __init__(self, subject: Subject, cases: Sequence[Case], axes: Mapping[str, int]) -> None:
-        self.cases, self.axes = cases, axes
+    def __init__(
+        self, subject: Subject, cases: Sequence[Case], axes: Mapping[str, int], metric: Metric | None = None
+    ) -> None:
+        self.cases, self.axes, self.metric = cases, axes, metric
         declaration = subject.declaration
         self._frames = declaration.horizon if declaration.sequences and declaration.horizon else None
         self._session = FLOAT64.open(subject)
@@ -43,8 +49,30 @@ class Cost:
         self._outputs = [self._run(case) for case in cases]
         self._streams = subject.declaration.streaming
 
-    def losses(self, kinds: Mapping[str, str]) -> tuple[Loss, ...]:
-        """Per case and output, with these weights in these types and the others as trained."""
+    def losses(self, kinds: Mapping[str, str], scales: Mapping[str, float] | None = None) -> tuple[Loss, ...]:
+        """Per case and output, with these weights in these types and the others as trained.
+
+        scales  of the layers whose inputs are rounded, by name
+        """
+        with self._stored(kinds, scales):
+            return tuple(
+                loss_of(case.name, name, stored[name], trained[name], WINDOWS if self._streams else 1)
+                for case, trained in zip(self.cases, self._outputs, strict=True)
+                for stored in [self._run(case)]
+                for name in trained
+            )
+
+    def measured(
+        self, kinds: Mapping[str, str], scales: Mapping[str, float] | None = None
+    ) -> dict[str, float]:
+        """What the metric says of each case, by its name."""
+        assert self.metric is not None
+        with self._stored(kinds, scales):
+            runs = zip(self.cases, self._outputs, strict=True)
+            return {case.name: self.metric(self._run(case), trained) for case, trained in runs}
+
+    @contextlib.contextmanager
+    def _stored(self, kinds: Mapping[str, str], scales: Mapping[str, float] | None) -> Iterator[None]:
         with torch.no_grad():
             for name, tensor in self._weights.items():
                 trained = self._trained[name]
@@ -54,12 +82,8 @@ class Cost:
                     else trained
                 )
                 tensor.copy_(stored)
-        return tuple(
-            loss_of(case.name, name, stored[name], trained[name], WINDOWS if self._streams else 1)
-            for case, trained in zip(self.cases, self._outputs, strict=True)
-            for stored in [self._run(case)]
-            for name in trained
-        )
+        with rounding(self._session.module, scales or {}):
+            yield
 
     def _run(self, case: Case) -> Arrays:
         given = case.inputs
@@ -68,9 +92,11 @@ class Cost:
         outputs: Arrays = self._session.run(given)
         return outputs
 
-    def worst(self, kinds: Mapping[str, str]) -> float:
-        """The largest loss of any output of floats in any case."""
-        return max((loss.largest for loss in self.losses(kinds)), default=0.0)
+    def worst(self, kinds: Mapping[str, str], scales: Mapping[str, float] | None = None) -> float:
+        """The largest loss of any case: what the metric says, or of any output of floats."""
+        if self.metric is not None:
+            return max(self.measured(kinds, scales).values())
+        return max((loss.largest for loss in self.losses(kinds, scales)), default=0.0)
 
 
 def loss_of(case: str, output: str, stored: Array, trained: Array, windows: int = 1) -> Loss:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
+from temport.exporter.compress.metric import Function
 from temport.exporter.declare.declaration import Declaration
 from temport.exporter.errors import UserError
 from temport.exporter.graph.quantised import FLOAT32, WIDER
@@ -16,10 +19,20 @@ FIRST_OPSET = 21
 
 @dataclass(frozen=True)
 class Wish:
-    """What was asked: a type, and how much the model may lose by it (None: whatever it loses)."""
+    """What was asked.
+
+    kind         of the weights
+    max_loss     how much the model may lose by it; None: whatever it loses
+    metric       a function, or its name, that says how much that is; None: the largest error of an output
+    activations  what the inputs of dense layers are rounded to: `int8`, or None
+    recordings   files of the model's inputs, which say how large these are
+    """
 
     kind: str
     max_loss: float | None = None
+    metric: str | Function | None = None
+    activations: str | None = None
+    recordings: tuple[Path, ...] = ()
 
 
 def declared_so(declaration: Declaration, wish: Wish, opset: int | None, target: str | None) -> Declaration:
@@ -37,16 +50,22 @@ def declared_so(declaration: Declaration, wish: Wish, opset: int | None, target:
             f"--weights-dtype {wish.kind} is for a model that computes in float32, and this one computes in "
             f"{declaration.precision}; give --precision fp32"
         )
-    if target not in (None, "native"):
-        raise UserError(
-            f"--target {target} cannot hold compressed weights; leave out --weights-dtype or --target"
-        )
-    if wish.max_loss is not None and not 0 < wish.max_loss < float("inf"):
+    own = wish.metric is not None
+    if wish.max_loss is not None and own and not math.isfinite(wish.max_loss):
+        raise UserError(f"--max-loss {wish.max_loss:g} is no limit of --metric; give a number")
+    if wish.max_loss is not None and not own and not 0 < wish.max_loss < math.inf:
         raise UserError(
             f"--max-loss {wish.max_loss:g} is no share of an output's scale; give one such as 1e-2"
         )
-    if wish.max_loss is not None and all(np.dtype(o.dtype).kind != "f" for o in declaration.outputs):
-        raise UserError("--max-loss bounds outputs of floats, and this model has none; leave it out")
+    if (
+        wish.max_loss is not None
+        and not own
+        and all(np.dtype(o.dtype).kind != "f" for o in declaration.outputs)
+    ):
+        raise UserError(
+            "--max-loss bounds outputs of floats, and this model has none; leave it out, or give --metric"
+        )
+    _check_activations(declaration, wish, target)
     oldest = declaration.opset if wish.kind == "fp16" else max(FIRST_OPSET, declaration.opset)
     if opset is not None and opset < oldest:
         raise UserError(
@@ -54,3 +73,30 @@ def declared_so(declaration: Declaration, wish: Wish, opset: int | None, target:
             f"--opset {FIRST_OPSET} or leave it out"
         )
     return replace(declaration, opset=oldest, weights_dtype=wish.kind)
+
+
+def _check_activations(declaration: Declaration, wish: Wish, target: str | None) -> None:
+    """UserError for rounded activations that cannot be."""
+    if wish.activations is None:
+        if wish.recordings:
+            raise UserError("--calibrate is for --activations int8; give that too, or leave --calibrate out")
+        return
+    if wish.activations != "int8":
+        raise UserError(f"--activations {wish.activations!r} is unknown; give int8")
+    if wish.kind != "int8":
+        raise UserError(
+            "--activations int8 is for layers whose weights are int8 too; give --weights-dtype int8 in place of "
+            f"{wish.kind}"
+        )
+    if not wish.recordings:
+        raise UserError(
+            "--activations int8 needs --calibrate FILE, a recording of the model's inputs: .npz, .npy or .csv"
+        )
+    if declaration.of_onnx:
+        raise UserError(
+            "--activations int8 is for torch modules, whose layers have names; this one is an ONNX file"
+        )
+    if target is not None:
+        raise UserError(
+            f"--target {target} cannot hold rounded activations; leave out --activations or --target"
+        )

@@ -13,8 +13,10 @@ from temport.exporter.declare.program import SUFFIX, load_program, program_modul
 from temport.exporter.errors import UserError, did_you_mean, users_code
 
 
-def load_factory(source: str) -> Any:
+def load_factory(source: str, option: str = "--module") -> Any:
     """The callable that `path.py:factory` or `package.module:factory` names; for a `.pt2` file what gives its module.
+
+    option  that named it, for what is said of it
 
     Files beside the named one can be imported, and the module stands in `sys.modules` under its own name, as
     dataclasses and pickles of its classes need it. UserError for whatever goes wrong, with the user's own line.
@@ -23,14 +25,14 @@ def load_factory(source: str) -> Any:
         return lambda: program_module(load_program(Path(source)))
     place, colon, name = source.rpartition(":")
     if not colon or not name.isidentifier():
-        raise UserError(f"--module {source!r} is not FILE.py:FACTORY or package.module:FACTORY")
+        raise UserError(f"{option} {source!r} is not FILE.py:NAME or package.module:NAME")
     path = Path(place)
     if path.suffix == ".py" or path.is_file():
-        loaded = _file(path, source)
+        loaded = _file(path, f"{option} {source!r}")
     elif re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", place):
-        loaded = _package(place, source)
+        loaded = _package(place, f"{option} {source!r}")
     else:
-        raise UserError(f"--module {source!r} is not FILE.py:FACTORY with an existing file")
+        raise UserError(f"{option} {source!r} is not FILE.py:NAME with an existing file")
     if not callable(getattr(loaded, name, None)):
         callables = [n for n, v in vars(loaded).items() if callable(v) and not n.startswith("_")]
         raise UserError(f"{place} has no callable {name!r}; {did_you_mean(name, callables)}")
@@ -48,16 +50,16 @@ def source_file(source: str) -> Path | None:
     return Path(origin) if origin else None
 
 
-def _file(path: Path, source: str) -> Any:
+def _file(path: Path, asked: str) -> Any:
     if not path.is_file():
-        raise UserError(f"--module {source!r} is not FILE.py:FACTORY with an existing file")
+        raise UserError(f"{asked} is not FILE.py:NAME with an existing file")
     folder = str(path.resolve().parent)
     name = path.stem if path.stem.isidentifier() else f"module_{re.sub(r'[^0-9a-zA-Z_]', '_', path.stem)}"
     if name in sys.stdlib_module_names or _elsewhere(name, path):
         name = f"{name}_of_the_user"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise UserError(f"{path} is not a Python file; --module wants FILE.py:FACTORY")
+        raise UserError(f"{asked}: {path} is not a Python file")
     loaded = importlib.util.module_from_spec(spec)
     if folder not in sys.path:
         sys.path.insert(0, folder)
@@ -76,7 +78,7 @@ def _elsewhere(name: str, path: Path) -> bool:
     return name in sys.modules and (known is None or Path(known).resolve() != path.resolve())
 
 
-def _package(place: str, source: str) -> Any:
+def _package(place: str, asked: str) -> Any:
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
     with users_code(f"{place} cannot be imported"):
@@ -86,5 +88,5 @@ def _package(place: str, source: str) -> Any:
             if error.name is None or not (place == error.name or place.startswith(f"{error.name}.")):
                 raise
             raise UserError(
-                f"--module {source!r} names no package that can be imported, and no file FILE.py:FACTORY"
+                f"{asked} names no package that can be imported, and no file FILE.py:NAME"
             ) from error

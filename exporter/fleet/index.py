@@ -14,11 +14,14 @@ from temport.exporter.fleet.attempt import BUNDLE
 from temport.exporter.fleet.job import DONE, Job, Outcome
 from temport.exporter.fleet.store import Store
 from temport.exporter.report.pages import pages
+from temport.exporter.scorecard.figures import duration
 
 TEMPLATE, PAGE, DATA = "index.html.jinja", "index.html", "index.json"
 REPORTS, BUNDLES = "reports", "bundles"
 NOTICED = 1.1
 """The factor by which a worst share or a size has to move to be told."""
+QUICKER = 1.25
+"""The same of times, on one host."""
 
 
 def collect(jobs: Sequence[Job], store: Store, out: Path, *, bundles: bool = False) -> list[str]:
@@ -36,7 +39,8 @@ def collect(jobs: Sequence[Job], store: Store, out: Path, *, bundles: bool = Fal
         outcome = outcomes.get(job.key)
         if outcome is None or outcome.result not in DONE:
             continue
-        page = "report.html" if job.bundle else f"{BUNDLE}/report.html"
+        page = "scorecard.html" if "scorecard" in job.options else "report.html"
+        page = page if job.bundle else f"{BUNDLE}/{page}"
         store.fetch_one(outcome, page, out / REPORTS / f"{job.name}.html")
         if bundles and not job.bundle:
             _bring(store, outcome, out / BUNDLES / job.name)
@@ -62,13 +66,23 @@ def _bring(store: Store, done: Outcome, target: Path) -> None:
 def page_of(rows: Sequence[Mapping[str, Any]], changes: Sequence[str]) -> str:
     """The page; every string in it is escaped."""
     runtimes = list(dict.fromkeys(name for row in rows for name in row["worst"]))
+    timed = list(dict.fromkeys(name for row in rows for name in row["speeds"]))
     counts: dict[str, int] = {}
     for row in rows:
         counts[row["result"]] = counts.get(row["result"], 0) + 1
     return (
         pages(Path(__file__).parent)
         .get_template(TEMPLATE)
-        .render(rows=rows, runtimes=runtimes, changes=changes, counts=counts, done=DONE, reports=REPORTS)
+        .render(
+            rows=rows,
+            runtimes=runtimes,
+            timed=timed,
+            duration=duration,
+            changes=changes,
+            counts=counts,
+            done=DONE,
+            reports=REPORTS,
+        )
     )
 
 
@@ -87,15 +101,21 @@ def changed(before: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]
             if _moved(was["worst"].get(runtime), share):
                 shares = f"{100 * was['worst'][runtime]:.3g}% of its bound before, {100 * share:.3g}% now"
                 told.append(f"{name}: {runtime} at {shares}")
+        for runtime, seconds in row["speeds"].items():
+            before_it = was.get("speeds", {}).get(runtime)  # an index of before has none
+            if was["host"] == row["host"] and _moved(before_it, seconds, QUICKER):
+                told.append(
+                    f"{name}: {runtime} took {duration(before_it)} before and takes {duration(seconds)} now"
+                )
         if _moved(was["bytes"], row["bytes"]):
             told.append(f"{name}: {was['bytes']} bytes before, {row['bytes']} now")
     return told
 
 
-def _moved(before: float | None, now: float | None) -> bool:
+def _moved(before: float | None, now: float | None, factor: float = NOTICED) -> bool:
     if before is None or now is None:
         return False
-    return max(before, now) > NOTICED * min(before, now)
+    return max(before, now) > factor * min(before, now)
 
 
 def _row(job: Job, outcome: Outcome | None) -> dict[str, Any]:
@@ -106,6 +126,7 @@ def _row(job: Job, outcome: Outcome | None) -> dict[str, Any]:
         "result": found.result,
         "told": found.told,
         "worst": dict(found.worst),
+        "speeds": dict(found.speeds),
         "model": found.sizes.get("model.onnx", 0),
         "bytes": sum(found.sizes.values()),
         "seconds": found.seconds,

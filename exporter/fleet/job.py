@@ -18,7 +18,8 @@ class Job:
 
     name      for people, one of a kind in its fleet
     key       sha256 of all that its result depends on (`temport.exporter.fleet.keys`)
-    options   of the export by their names, as a `temport.toml` has them, paths absolute; of a check its `runtime`
+    options   of the export by their names, as a `temport.toml` has them, paths absolute; of a check its `runtime`, and
+              the seconds of its `scorecard` where it makes one
     bundle    key of the export that a check checks; empty: an export
     resource  that a worker has to have, such as "gpu"; empty: any worker
     versions  that the key was made with, of what the job runs on
@@ -47,6 +48,7 @@ class Outcome:
     result  one of the words above
     told    one sentence where it is not a pass
     worst   per runtime the worst share of its bound; None where it was not run or has no such number
+    speeds  per runtime the p50 of a run in seconds, where a scorecard was made
     sizes   bytes of the bundle's files by name
     log     the end of what it printed, where it failed
     host    where it ran
@@ -60,6 +62,7 @@ class Outcome:
     seconds: float = 0.0
     digest: str = ""
     worst: Mapping[str, float | None] = field(default_factory=dict)
+    speeds: Mapping[str, float] = field(default_factory=dict)
     sizes: Mapping[str, int] = field(default_factory=dict)
     log: str = ""
     host: str = ""

@@ -17,6 +17,7 @@ import onnx
 
 import temport
 from temport.custom_ops.library import library_path
+from temport.exporter.asked import CODE
 from temport.exporter.bundle.directory import sha256
 from temport.exporter.bundle.external_data import external_tensors
 from temport.exporter.errors import UserError
@@ -37,9 +38,13 @@ def build_key(options: Mapping[str, Any], depends: Sequence[Path], versions: Map
     )
 
 
-def check_key(bundle: str, runtimes: Sequence[str], resource: str) -> str:
-    """Of a check of the export with the key `bundle`."""
-    return _digest({"bundle": bundle, "runtimes": list(runtimes), "resource": resource})
+def check_key(bundle: str, runtimes: Sequence[str], resource: str, seconds: float = 0) -> str:
+    """Of a check of the export with the key `bundle`.
+
+    seconds  of its scorecard; 0: it makes none
+    """
+    timed = {"scorecard": seconds} if seconds else {}
+    return _digest({"bundle": bundle, "runtimes": list(runtimes), "resource": resource, **timed})
 
 
 def _digest(content: Any) -> str:
@@ -51,7 +56,7 @@ def _content(name: str, value: Any) -> Any:
         return [_content(name, one) for one in value]
     if isinstance(value, Path):
         return _file(value)
-    if name == "module":
+    if name in CODE:
         place, _, factory = value.rpartition(":") if not value.endswith(".pt2") else (value, "", "")
         return [_file(Path(place)), factory] if Path(place).is_file() else value
     return value

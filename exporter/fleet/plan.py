@@ -14,6 +14,7 @@ target = ["", "native"]              # an empty text leaves the option out
 [[check]]                            # parity again, by workers that have something
 runtime = ["native_engine"]
 resource = "board"
+scorecard = 2.0                      # and a scorecard, so many seconds for each runtime
 where = { target = "native" }        # of the exports with these options
 """
 
@@ -33,13 +34,14 @@ from temport.exporter.bundle.directory import versions
 from temport.exporter.errors import UserError, did_you_mean
 from temport.exporter.fleet.job import Job
 from temport.exporter.fleet.keys import build_key, check_key
-from temport.exporter.runtimes import runtime_named
+from temport.exporter.runtimes import chosen as chosen_rows
 
 TEXT, TEXTS, TABLE = {"type": "string"}, {"type": "array", "items": {"type": "string"}}, {"type": "object"}
 OWN = {"resource": TEXT, "depends": TEXTS}
 """Words of a matrix beside the options of an export: what its workers need, and further files that count."""
 MATRIX = TABLE | {"properties": OWN}
-CHECK = TABLE | {"properties": {"runtime": TEXTS, "resource": TEXT, "where": TABLE}}
+SECONDS = {"type": "number", "exclusiveMinimum": 0, "maximum": 1e6}
+CHECK = TABLE | {"properties": {"runtime": TEXTS, "resource": TEXT, "scorecard": SECONDS, "where": TABLE}}
 PARTS = {
     "store": TEXT,
     "common": MATRIX,
@@ -104,8 +106,7 @@ def _builds(path: Path, table: Mapping[str, Any], here: Mapping[str, str]) -> It
         options = options_in(chosen, path)
         if sum(name in options for name in SOURCES) != 1:
             raise UserError(f"{path}: a matrix has one of {', '.join(SOURCES)}")
-        for runtime in options.get("runtime", ()):
-            runtime_named(runtime)
+        chosen_rows(options.get("runtime", ()))
         moving = [name for name in axes if len(axes[name]) > 1 and name in options and name not in SOURCES]
         words = [_word(next(options[name] for name in SOURCES if name in options))]
         words += [f"{_short(name)}{_word(options[name])}" for name in moving]
@@ -123,17 +124,17 @@ def _checks(
 ) -> Iterator[Job]:
     _known(table, CHECK["properties"], path, "a [[check]]")
     runtimes, resource = tuple(table.get("runtime", ())), table.get("resource", "")
-    for runtime in runtimes:
-        runtime_named(runtime)
+    seconds = float(table.get("scorecard", 0))
+    chosen_rows(runtimes)
     where = options_in(table.get("where", {}), path)
     checked = [b for b in builds if all(b.options.get(name) == value for name, value in where.items())]
     if not checked:
         raise UserError(f"{path}: a [[check]] is of no export: none of the {len(builds)} has all of {where}")
     for build in checked:
         yield Job(
-            f"{build.name}-on-{resource or 'any'}",
-            check_key(build.key, runtimes, resource),
-            {"runtime": runtimes},
+            f"{build.name}-{'timed' if seconds else 'on'}-{resource or 'any'}",
+            check_key(build.key, runtimes, resource, seconds),
+            {"runtime": runtimes} | ({"scorecard": seconds} if seconds else {}),
             bundle=build.key,
             resource=resource,
             versions={"temport": here["temport"]},

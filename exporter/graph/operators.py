@@ -90,6 +90,9 @@ STANDARD: dict[str, Operator] = {
     "Range": Operator(),
     "Shape": Operator(half=Half.UNTYPED),
     "Size": Operator(half=Half.UNTYPED),
+    # integers and their scales
+    "DequantizeLinear": Operator(),
+    "QuantizeLinear": Operator(),
     # graphs inside
     "If": _ALL,
     "Loop": _ALL,

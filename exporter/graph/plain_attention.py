@@ -71,6 +71,11 @@ class PlainAttention:
     perm: tuple[int, ...] | None = None
     softmax: ir.Node | None = None
 
+    @property
+    def scores(self) -> ir.Value | None:
+        """What its softmax takes, where there is one."""
+        return None if self.softmax is None else _softmax_of(self.softmax)
+
     @staticmethod
     def of(node: ir.Node) -> PlainAttention | None:
         """The attention that ends in this node; None where there is none, or its weights are used otherwise too."""

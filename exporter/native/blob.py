@@ -9,6 +9,10 @@ import numpy.typing as npt
 
 from temport.exporter.native.memory import aligned
 
+DEPTH = {np.dtype(np.int8): 4}
+"""Inputs of an output that lie next to each other in a panel, by the type of the weight; 1 of all others. `kDepth` of
+custom_ops/native/column_panels.h."""
+
 
 class Blob:
     """Tensors behind each other; one that is there already is not stored again."""
@@ -22,6 +26,11 @@ class Blob:
         """The offset in bytes at which the elements of `array` lie."""
         data = np.ascontiguousarray(array).tobytes()
         data = data.ljust(aligned(len(data)), b"\0")
+        if (
+            not self.bytes and array.dtype in DEPTH
+        ):  # kernels read words that begin in the bytes before a weight
+            self.bytes = aligned(1)
+            self._parts.append(bytes(self.bytes))
         if data not in self._places:
             self._places[data] = self.bytes
             self._parts.append(data)
@@ -33,15 +42,20 @@ class Blob:
 
 
 def panels(weight: npt.NDArray[Any], width: int) -> npt.NDArray[Any]:
-    """`[..., inputs, outputs]` as panels of `width` outputs, `[..., panels, inputs, width]`; what is missing is 0.
+    """`[..., inputs, outputs]` as panels of `width` outputs, `[..., panels, inputs, width]`, or where several inputs
+    lie together `[..., panels, groups, width, DEPTH]`; what is missing is 0.
 
     The layout of custom_ops/native/column_panels.h.
     """
     *leading, inputs, outputs = weight.shape
-    count = -(-outputs // width)
-    padded = np.zeros((*leading, inputs, count * width), weight.dtype)
-    padded[..., :outputs] = weight
-    return np.moveaxis(padded.reshape(*leading, inputs, count, width), -2, -3)
+    depth, count = DEPTH.get(weight.dtype, 1), -(-outputs // width)
+    groups = -(-inputs // depth)
+    padded = np.zeros((*leading, groups * depth, count * width), weight.dtype)
+    padded[..., :inputs, :outputs] = weight
+    if depth == 1:
+        return np.moveaxis(padded.reshape(*leading, inputs, count, width), -2, -3)
+    by_group = padded.reshape(*leading, groups, depth, count, width)
+    return np.moveaxis(np.moveaxis(by_group, -3, -1), -3, -4)
 
 
 def teams(weight: npt.NDArray[Any], gates: int, width: int) -> npt.NDArray[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -81,18 +82,13 @@ def _fault_of_runtime(
     rounded = evaluate(model, truth.case.inputs, double=False)
     eps = EPS[subject.declaration.precision]
     try:
-        got = _run_exposed(subject, runtime, model, list(exact), truth, threads)
+        got = run_exposed(subject, runtime, model, list(exact), truth.case.inputs, threads)
     except Exception as problem:
         return _unlocated(
             truth, f"it does not run with intermediate tensors exposed: {type(problem).__name__}"
         )
-    for name, value in exact.items():
-        if name not in got or not np.isfinite(value).all():
-            continue
-        scale = float(np.abs(value).max(initial=0.0))
-        plain = max_abs(rounded[name], value)
-        allowed = DOUBT * (plain + FLOOR_ULPS * eps * scale)
-        error = max_abs(got[name], value) if got[name].shape == value.shape else float("inf")
+    for name, error, allowed in tensor_errors(exact, rounded, got, eps):
+        value = exact[name]
         if error > allowed:
             node = _producer(model, name)
             where, explanation = "runtime", "its inputs are right, so this node is computed wrongly"
@@ -148,8 +144,29 @@ def _fault_of_file(
     )
 
 
-def _run_exposed(
-    subject: Subject, runtime: Runtime, model: onnx.ModelProto, names: list[str], truth: Truth, threads: int
+def tensor_errors(
+    exact: Arrays, rounded: Arrays, got: Arrays, eps: float
+) -> Iterator[tuple[str, float, float]]:
+    """Name, largest error and what of it is no reason to blame anyone, for each tensor of `got` that is finite in
+    float64, in topological order.
+
+    exact, rounded  the graph evaluated in float64 and in its own types
+    """
+    for name, value in exact.items():
+        if name not in got or not np.isfinite(value).all():
+            continue
+        scale = float(np.abs(value).max(initial=0.0))
+        allowed = DOUBT * (max_abs(rounded[name], value) + FLOOR_ULPS * eps * scale)
+        yield name, max_abs(got[name], value) if got[name].shape == value.shape else float("inf"), allowed
+
+
+def run_exposed(
+    subject: Subject,
+    runtime: Runtime,
+    model: onnx.ModelProto,
+    names: list[str],
+    inputs: Arrays,
+    threads: int = 1,
 ) -> Arrays:
     """Run with the named tensors as further outputs. Main-graph names survive the inlining of functions."""
     exposed = onnx.ModelProto()
@@ -168,7 +185,7 @@ def _run_exposed(
         path = Path(folder) / subject.model_path.name
         path.write_bytes(exposed.SerializeToString())
         with runtime.open(replace(subject, model_path=path), threads) as session:
-            return session.run(truth.case.inputs)
+            return session.run(inputs)
 
 
 def _same_size(value: np.ndarray, size: int) -> np.ndarray:

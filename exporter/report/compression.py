@@ -13,11 +13,18 @@ def told(compression: Compression) -> str:
     stored = ", ".join(f"{count} in {dtype}" for dtype, count in types.most_common())
     judged = [loss for loss in compression.losses if loss.case in compression.judged]
     usual, worst = _largest(judged), _largest(compression.losses)
+    rounded = sum(layer.scale is not None for layer in compression.inputs)
+    if compression.inputs:
+        stored += f", inputs of {rounded} layers rounded to int8"
     limit = "" if compression.max_loss is None else f" of at most {compression.max_loss:g}"
+    metric = ""
+    if compression.metric is not None:
+        case, most = max(compression.measured.items(), key=lambda measured: measured[1])
+        metric, limit = f"{compression.metric} says {most:.3g}{limit} ({case}); ", ""
     flips = sum(loss.flipped or 0 for loss in compression.losses)
     return (
-        f"weights: {stored}; against the trained model an output moves by {usual.largest:.2g} of its largest value"
-        f"{limit} ({usual.case}; rms {usual.rms:.2g}), at most {worst.largest:.2g} ({worst.case}); "
+        f"weights: {stored}; {metric}against the trained model an output moves by {usual.largest:.2g} of its largest "
+        f"value{limit} ({usual.case}; rms {usual.rms:.2g}), at most {worst.largest:.2g} ({worst.case}); "
         f"{flips} decisions (largest entries, integers) changed"
     )
 

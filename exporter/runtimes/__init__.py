@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from importlib import import_module
 
 from temport.exporter.errors import UserError, did_you_mean
@@ -24,11 +25,26 @@ RUNTIMES: dict[str, str] = {
 }
 """`name -> module:attribute`. A new runtime is one file and one line here, or an entry point (`temport.plugins`)."""
 
+CONVERTED: dict[str, str] = {
+    "aot_inductor": "temport.exporter.runtimes.aot_inductor:RUNTIME",
+    "emx": "temport.exporter.runtimes.emx:RUNTIME",
+    "executorch": "temport.exporter.runtimes.executorch:RUNTIME",
+    "iree": "temport.exporter.runtimes.iree:RUNTIME",
+    "litert": "temport.exporter.runtimes.litert:RUNTIME",
+    "mnn": "temport.exporter.runtimes.mnn:RUNTIME",
+    "tract": "temport.exporter.runtimes.tract:RUNTIME",
+}
+"""They run a form of their own of the model, which takes up to minutes to make."""
+
 ON_REQUEST: dict[str, str] = {
     "node": "temport.exporter.runtimes.node:RUNTIME",
     "web": "temport.exporter.runtimes.web:RUNTIME",
+    **CONVERTED,
 }
-"""Run only when named: they start a process, or a whole browser, for every case."""
+"""Run only when named, or by `all`: they start a process or a browser for every case, or convert the model."""
+
+FAST, ALL = "fast", "all"
+"""In the place of names: those that run unless some are named, and those on request too."""
 
 ORACLE = "temport.exporter.runtimes.torch_eager:FLOAT64"
 """The truth every runtime is compared with; never a row of its own."""
@@ -46,6 +62,16 @@ def runtime_named(name: str) -> Runtime:
         return checked(foreign[name])
     except PluginError as error:
         raise UserError(str(error)) from error
+
+
+def chosen(names: Iterable[str]) -> list[Runtime] | None:
+    """The runtimes of `--runtime NAME ...`, each once; None, which is every fast one, where nothing is named."""
+    found: dict[str, Runtime] = {}
+    for name in names:
+        named = every() if name in (FAST, ALL) else [runtime_named(name)]
+        asked = [runtime_named(each) for each in ON_REQUEST] if name == ALL else []
+        found |= {runtime.name: runtime for runtime in (*named, *asked)}
+    return list(found.values()) or None
 
 
 def offered() -> tuple[Plugin, ...]:
@@ -75,12 +101,16 @@ def resolve(target: str) -> Runtime:
 
 
 __all__ = [
+    "ALL",
+    "CONVERTED",
+    "FAST",
     "ON_REQUEST",
     "ORACLE",
     "RUNTIMES",
     "Capabilities",
     "Runtime",
     "Session",
+    "chosen",
     "every",
     "offered",
     "resolve",

@@ -8,7 +8,7 @@ import typer
 
 Runtimes = Annotated[
     list[str] | None,
-    typer.Option("--runtime", help="Run parity only here; repeat for several. Default: all."),
+    typer.Option("--runtime", help="Run parity only here; repeat for several. Or fast, the default, or all."),
 ]
 Runners = Annotated[
     list[str] | None,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from temport.exporter.runtimes.apart import OPENING, OtherProcess
+from temport.exporter.runtimes.contract import Runtime
 from temport.exporter.scorecard.allocations import preloaded
 from temport.exporter.scorecard.card import ENOUGH, Speed
 from temport.exporter.scorecard.worker import Task, Weight, measured
@@ -40,26 +41,34 @@ class Contender(Protocol):
 
 @dataclass
 class Loaded:
-    """A runtime of Python's."""
+    """A runtime of Python's.
+
+    make  gives it where it has to be made for this bundle
+    """
 
     task: Task
+    make: Callable[[], Runtime] | None = None
     parts: int = 20
+    _process: OtherProcess | None = None
     _seconds: list[float] = field(default_factory=list)
 
     def begin(self) -> dict[str, Any]:
-        with preloaded(self.task.counter):
-            self._process = OtherProcess(measured, self.task)
+        task = self.task if self.make is None else replace(self.task, ready=self.make())
+        with preloaded(task.counter):
+            self._process = OtherProcess(measured, task)
         weight: Weight = self._process.begin("load", OPENING)
         return dict(vars(weight))
 
     def sample(self, seconds: float) -> None:
+        assert self._process is not None, "it has begun"
         self._seconds += self._process.ask(seconds, "run", seconds + SPARE)
 
     def speed(self) -> Speed:
         return Speed.of(self._seconds)
 
     def close(self) -> None:
-        self._process.close()
+        if self._process is not None:
+            self._process.close()
 
 
 @dataclass

@@ -17,11 +17,14 @@ from temport.exporter.parity.gate import gate, merge
 from temport.exporter.parity.result import FAIL, NOT_RUN, ParityReport, RuntimeRow
 from temport.exporter.parity.serial import read_json
 from temport.exporter.parity.stream import initial_state
+from temport.exporter.parity.trial import Trial
 from temport.exporter.parity.vectors import read_vectors
 from temport.exporter.progress import Progress
-from temport.exporter.recheck import parity_of_bundle
+from temport.exporter.recheck import parity_of_bundle, rebuilt_module
 from temport.exporter.report.html import matrix
 from temport.exporter.runtimes import runtime_named
+from temport.exporter.runtimes.contract import Runtime
+from temport.exporter.runtimes.converted import Converted, keeping
 from temport.exporter.runtimes.runner import Runner, RunnerRuntime, replay, run
 from temport.exporter.scorecard.allocations import built
 from temport.exporter.scorecard.card import Row, Scorecard
@@ -46,20 +49,20 @@ def scorecard(
     source         as of `parity_of_bundle`
     keep_verdicts  take those of the bundle's own report, and run no parity
     """
-    if keep_verdicts:
-        report = _kept(bundle, runtimes)
-    else:
-        report = parity_of_bundle(bundle, runtimes, (), (), progress, source=source)
-    programs: dict[str, Program] = {}
-    for runner in runners:
-        progress.step(f"replaying in {runner.name}")
-        rows_there = replay(runner, bundle.path)
-        report = merge(report, rows_there)
-        programs |= {row["name"]: Program(runner.run, bundle.path) for row in rows_there}
-    with TemporaryDirectory(prefix="temport-scorecard-") as folder:
-        task = _task(bundle, source, built(Path(folder)))
+    with TemporaryDirectory(prefix="temport-scorecard-") as folder, keeping(Path(folder)):
+        if keep_verdicts:
+            report = _kept(bundle, runtimes)
+        else:
+            report = parity_of_bundle(bundle, runtimes, (), (), progress, source=source)
+        programs: dict[str, Program] = {}
+        for runner in runners:
+            progress.step(f"replaying in {runner.name}")
+            rows_there = replay(runner, bundle.path)
+            report = merge(report, rows_there)
+            programs |= {row["name"]: Program(runner.run, bundle.path) for row in rows_there}
+        task = task_of(bundle, source, built(Path(folder)))
         contenders = {
-            row.name: programs.get(row.name) or _contender(row.name, task)
+            row.name: programs.get(row.name) or _contender(row.name, task, bundle)
             for row in report.runtimes
             if row.verdict not in (FAIL, NOT_RUN)
         }
@@ -109,7 +112,7 @@ def _kept(bundle: Bundle, runtimes: Sequence[str]) -> ParityReport:
     return replace(report, runtimes=rows, verdict=verdict, reasons=reasons)
 
 
-def _task(bundle: Bundle, source: str | None, counter: Path | None) -> Task:
+def task_of(bundle: Bundle, source: str | None, counter: Path | None) -> Task:
     """What is measured, without the runtime's name: the first of the recorded cases."""
     inputs = read_vectors(bundle.path / "vectors.npz")[0].case.inputs
     declaration = bundle.declaration
@@ -118,8 +121,15 @@ def _task(bundle: Bundle, source: str | None, counter: Path | None) -> Task:
     return Task("", bundle.path, bundle.digest, inputs, state, source, counter)
 
 
-def _contender(name: str, task: Task) -> Contender:
+def _contender(name: str, task: Task, bundle: Bundle) -> Contender:
     runtime = runtime_named(name)
+    if isinstance(runtime, Converted):
+
+        def make() -> Runtime:
+            module = rebuilt_module(bundle, task.source) if runtime.form.of_module else None
+            return runtime.ready(Trial.of(bundle.declaration, bundle.model_path, module).subject)
+
+        return Loaded(replace(task, runtime=name), make)
     if isinstance(runtime, RunnerRuntime):
         return Program(partial(_run_found, runtime), task.bundle)
     return Loaded(replace(task, runtime=name))

@@ -37,6 +37,7 @@ class Task:
     inputs   of one inference, or a stream `[batch, frames, ...]`
     state    of a step model before its first frame
     source   what the bundle was made of, as `temport parity --module` takes it
+    ready    the runtime, where it had to be made for this bundle
     counter  the library that counts allocations and stands in front of the C library's
     """
 
@@ -47,6 +48,7 @@ class Task:
     state: Arrays
     source: str | None
     counter: Path | None
+    ready: Runtime | None = None
 
 
 @dataclass(frozen=True)
@@ -65,16 +67,16 @@ class Weight:
 def measured(task: Task) -> Generator[Any, float, None]:
     """Talks: `Weight`, then for so many seconds the seconds of each run (`apart.OtherProcess`)."""
     os.environ.pop(PRELOAD, None)  # not for what this process starts
-    runtime: Runtime = runtime_named(task.runtime)
+    runtime = task.ready or runtime_named(task.runtime)
     runtime = getattr(runtime, "in_process", runtime)
     bundle = open_bundle(task.bundle, task.digest)
     mapped, held = _libraries(), _memory("VmRSS")
     _forget_peak()
     began = time.perf_counter()
-    module = _module(bundle, task.source) if runtime.capabilities.source else None
+    module = _module(bundle, task.source) if runtime.capabilities.source and task.ready is None else None
     with runtime.open(_subject(bundle, module), 1) as session:
         load = time.perf_counter() - began
-        call = session.prepared(_feed(bundle.declaration, runtime, session, task))
+        call = session.prepared(feed_of(bundle.declaration, runtime, session, task))
         for _ in range(2):
             call()
         allocations = None if task.counter is None else per_run(call, task.counter)
@@ -105,7 +107,7 @@ def _subject(bundle: Bundle, module: Any) -> Subject:
     return Trial.of(bundle.declaration, bundle.model_path, module).subject
 
 
-def _feed(declaration: Declaration, runtime: Runtime, session: Session, task: Task) -> Arrays:
+def feed_of(declaration: Declaration, runtime: Runtime, session: Session, task: Task) -> Arrays:
     """The first recorded inputs; of a step model the frame after `WARM_FRAMES` of them, with the state after those."""
     inputs, state = task.inputs, task.state
     if not declaration.streaming:

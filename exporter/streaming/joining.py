@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import onnx_ir as ir
 
-from temport.exporter.streaming.positions import in_frame
+from temport.exporter.streaming.positions import in_frame, so_far
 from temport.exporter.streaming.shapes import Size, along_time, times_batch
 from temport.exporter.streaming.status import Last, OfSizes, Status, Timed
 from temport.exporter.streaming.step import Step, changes, joined_last, joined_late
@@ -49,10 +49,12 @@ def joined_inputs(step: Step, node: ir.Node, joined: Status) -> list[ir.Value | 
     for value in node.inputs:
         if value is None:
             found.append(None)
-        elif isinstance(step.status(value), OfSizes):
-            found.append(in_frame(step, node, value, delay))
-        else:
+        elif not isinstance(step.status(value), OfSizes):
             found.append(step.held(value, delay))
+        elif isinstance(joined, Last):
+            found.append(so_far(step, node, value))
+        else:
+            found.append(in_frame(step, node, value, delay))
     return found
 
 

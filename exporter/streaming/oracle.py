@@ -12,6 +12,7 @@ import copy
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import onnx_ir as ir
 import torch
 from torch import Tensor, nn
@@ -19,10 +20,16 @@ from torch import Tensor, nn
 from temport.exporter.declare.declaration import Declaration
 from temport.exporter.errors import UserError
 from temport.exporter.graph.attention import Attention
+from temport.exporter.graph.edit import initializer, insert, named
+from temport.exporter.graph.plain_attention import PlainAttention
 from temport.exporter.onnx_source.module import OnnxModule
+from temport.exporter.streaming.ages import attention_by_age
 from temport.exporter.streaming.declare import of_time
-from temport.exporter.streaming.sequences import of_sequences, sequence_graph
-from temport.exporter.streaming.shapes import TIME
+from temport.exporter.streaming.limit_masks import limit_masks
+from temport.exporter.streaming.open_sizes import name_open_sizes
+from temport.exporter.streaming.rules.aged import LOWEST
+from temport.exporter.streaming.sequences import of_every_frame, of_sequences, sequence_graph
+from temport.exporter.streaming.shapes import TIME, extra
 
 AGREES = 1e-6
 """How far, in units of their scale, the model and its graph may be from each other in float64."""
@@ -33,11 +40,12 @@ class WholeStream(nn.Module):
 
     def __init__(self, module: nn.Module, declaration: Declaration) -> None:
         super().__init__()
-        self.model = copy.deepcopy(module)
         self.told, self.horizon = declaration.sequences, declaration.horizon
-        self.limited = None
+        sequences, self.limited = of_sequences(declaration), None
+        streamed = module if self.told and self.told.window else of_every_frame(module, sequences)
+        self.model = copy.deepcopy(streamed)
         if self.horizon:
-            graph = limited(sequence_graph(module, of_sequences(declaration)), self.horizon)
+            graph = limited(sequence_graph(module, sequences), self.horizon, sequences)
             self.limited = OnnxModule(ir.to_proto(graph))
         self.train(module.training)
 
@@ -103,16 +111,14 @@ class WholeStream(nn.Module):
         found: list[Sequence[Tensor]] = []
         for t in range(frames):
             given = [x if axis is None else x.narrow(axis, t, window) for x, axis in padded]
-            outputs: Any = self.model(*given)
-            found.append(list(outputs.values()) if isinstance(outputs, dict) else list(outputs))
+            found.append(_tensors(self.model(*given)))
         return tuple(torch.stack(rows, dim=1) for rows in zip(*found, strict=True))
 
     def _outputs(
         self, model: nn.Module, inputs: Sequence[tuple[Tensor, int | None]], frames: int
     ) -> Sequence[Tensor]:
         cut = [x if axis is None else x.narrow(axis, 0, frames) for x, axis in inputs]
-        given: Any = model(*cut)
-        return list(given.values()) if isinstance(given, dict) else list(given)
+        return _tensors(model(*cut))
 
     def _check(self, own: Tensor, other: Tensor) -> None:
         """The graph says what the model says, where both can be asked."""
@@ -127,16 +133,59 @@ class WholeStream(nn.Module):
             )
 
 
+def _tensors(outputs: Any) -> list[Tensor]:
+    """What a module returned: a tensor, a tuple, or outputs by name."""
+    if isinstance(outputs, Tensor):
+        return [outputs]
+    return list(outputs.values() if isinstance(outputs, dict) else outputs)
+
+
 def _behind_zeros(x: Tensor, axis: int, count: int) -> Tensor:
     shape = [count if i == axis else size for i, size in enumerate(x.shape)]
     return torch.cat((x.new_zeros(shape), x), dim=axis)
 
 
-def limited(model: ir.Model, horizon: int) -> ir.Model:
+def limited(model: ir.Model, horizon: int, declaration: Declaration) -> ir.Model:
     """The graph whose attention over all earlier frames sees the last `horizon` only, in place."""
+    name_open_sizes(model, declaration)
+    for plain, ages in attention_by_age(model, declaration)[0].values():
+        if not ages.window:
+            _limit(model.graph, plain, horizon)
     for node in model.graph:
         seen = Attention.of(node)
         if seen is not None and not seen.rule.window:
             node.attributes["causal"] = ir.AttrInt64("causal", 1)
-            node.attributes["window"] = ir.AttrInt64("window", horizon)
+            keys = (seen.q if seen.k is None else seen.k).shape
+            in_front = 0 if keys is None else extra(keys[1]) or 0
+            node.attributes["window"] = ir.AttrInt64("window", horizon + in_front)
+    limit_masks(model, horizon, declaration)
     return model
+
+
+def _limit(graph: ir.Graph, plain: PlainAttention, horizon: int) -> None:
+    """Scores of keys that are `horizon` frames older than their query, or more, are the lowest."""
+    scores, softmax = plain.scores, plain.softmax
+    assert scores is not None and softmax is not None and scores.dtype is not None
+    users = list(scores.uses())
+    before = min((use.node for use in users), key=list(graph).index)
+
+    def add(op: str, inputs: list[ir.Value], what: str, kind: ir.DataType, **attributes: int) -> ir.Value:
+        value = insert(graph, before, op, inputs, [], named(scores, what), attributes)
+        value.shape, value.type = None, ir.TensorType(kind)
+        return value
+
+    def number(what: str, array: Any) -> ir.Value:
+        return initializer(graph, named(scores, what), np.asarray(array))
+
+    whole = ir.DataType.INT64
+    length = add("Squeeze", [add("Shape", [scores], "lengths", whole, start=-1)], "length", whole)
+    place = add("Range", [number("zero", 0), length, number("one", 1)], "places", whole)
+    rows, columns = (
+        add("Unsqueeze", [place, number(f"axis{axis}", [axis])], f"along{axis}", whole) for axis in (1, 0)
+    )
+    age = add("Sub", [rows, columns], "age", whole)
+    late = add("GreaterOrEqual", [age, number("horizon", horizon)], "too_old", ir.DataType.BOOL)
+    lowest = number("lowest", np.array(LOWEST, scores.dtype.numpy()))
+    seen = add("Where", [late, lowest, scores], "within", scores.dtype)
+    for use in users:
+        use.node.replace_input_with(use.idx, seen)

@@ -9,12 +9,14 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from temport.exporter.graph import operators
 from temport.exporter.graph.edit import named
 from temport.exporter.graph.evaluate_part import Part, UnknownPart
 from temport.exporter.streaming.counted import Counting
 from temport.exporter.streaming.read_waves import read_waves
+from temport.exporter.streaming.refusal import NotCausal
 from temport.exporter.streaming.shapes import TIME, Size, along_time, axes_of_time, times_batch
-from temport.exporter.streaming.states import in_front, reshaped
+from temport.exporter.streaming.states import beside, in_front, reshaped
 from temport.exporter.streaming.step import Step
 from temport.exporter.streaming.waves import counted_waves
 
@@ -66,6 +68,45 @@ def in_frame(step: Step, node: ir.Node, value: ir.Value, delay: int) -> ir.Value
     return step.in_frame[key]
 
 
+def so_far(step: Step, node: ir.Node, value: ir.Value) -> ir.Value:
+    """What a value of sizes alone is where the stream ends here, beside what is of the frames so far: their number."""
+    constant = always(step, node, value)
+    if constant is not None:
+        return step.constant(named(value, "always"), constant, constant.dtype)
+    output = node.outputs[0]
+    if any(size != 1 for size in value.shape or ()) or output.shape is None:
+        return in_frame(step, node, value, 0)
+    here = _of_count(step, node, value)
+    return beside(step, here, list(output.shape), f"{here.name}/axes")
+
+
+def _of_count(step: Step, node: ir.Node, value: ir.Value) -> ir.Value:
+    """A number that follows the number of frames, `[batch, 1]`: by a factor and a sum, or by element of such."""
+    name, row, kind = named(value, "so_far"), [step.batch, 1], value.dtype
+    assert kind is not None
+    numbers = [_at(step, node, value, frames).reshape(()) for frames in lengths(step)]
+    counts = np.array(lengths(step))
+    slope = (numbers[-1] - numbers[0]) / max(counts[-1] - counts[0], 1)
+    offset = numbers[0] - slope * counts[0]
+    if np.array_equal(numbers, slope * counts + offset):
+        here = step.add("Add", [step.frames(), step.integers(1)], row, "frames/so_far")
+        here = step.add("Cast", [here], row, f"{name}/cast", {"to": kind.value}, dtype=kind)
+        for op, number, nothing in (("Mul", slope, 1), ("Add", offset, 0)):
+            if number != nothing:
+                factor = step.constant(f"{name}/{op.lower()}", number, kind.numpy())
+                here = step.add(op, [here, factor], row, f"{name}/{op.lower()}ed")
+        return here
+    maker = value.producer()
+    if maker is None or not operators.of(maker).elementwise:
+        raise NotCausal(node, f"takes the number of frames through {maker.op_type if maker else value.name}")
+    inputs = [
+        None if v is None else step.raw(v) if v.const_value is not None else _of_count(step, node, v)
+        for v in maker.inputs
+    ]
+    attributes = {key: a.value for key, a in maker.attributes.items()}
+    return step.add(maker.op_type, inputs, row, name, attributes, dtype=kind)
+
+
 def _in_frame(step: Step, node: ir.Node, value: ir.Value, delay: int) -> ir.Value:
     shape = list(value.shape or ())
     constant = always(step, node, value)
@@ -80,7 +121,7 @@ def _in_frame(step: Step, node: ir.Node, value: ir.Value, delay: int) -> ir.Valu
     counting = Counting(step, delay, lambda given: always(step, node, given)).counted(value)
     if counting is not None:
         return _placed(step, node, value, counting, axis)
-    table = _table(step, node, value, axis)
+    table = table_of(step, node, value, axis)
     if (
         all(np.array_equal(table[:1], table[i : i + 1]) for i in (1, len(table) // 2, len(table) - 1))
         and (table == table[:1]).all()
@@ -112,7 +153,7 @@ def _table_first(
     )
 
 
-def _table(step: Step, node: ir.Node, value: ir.Value, axis: int) -> Array:
+def table_of(step: Step, node: ir.Node, value: ir.Value, axis: int) -> Array:
     """The rows by position, time in front, as many as there can be; refused where a shorter one is not their start."""
     *shorter, longest = (np.moveaxis(_at(step, node, value, n), axis, 0) for n in lengths(step))
     for table in shorter:
@@ -123,7 +164,13 @@ def _table(step: Step, node: ir.Node, value: ir.Value, axis: int) -> Array:
 
 def by_position(step: Step, node: ir.Node, value: ir.Value, table: Array, axis: int, delay: int) -> ir.Value:
     """`table[position]` for each stream, with as many axes as the node's output."""
-    rows = step.constant(named(value, "by_position"), table.reshape(len(table), -1), table.dtype)
+    return _placed(step, node, value, row_at(step, named(value, "by_position"), table, delay), axis)
+
+
+def row_at(step: Step, name: str, table: Array, delay: int) -> ir.Value:
+    """`[batch, 1, width]`: the row of a table at the place of the entry that is held with `delay`; behind its end the
+    last."""
+    rows = step.constant(name, table.reshape(len(table), -1), table.dtype)
     index = step.frames(delay)
     if delay > 0:
         index = step.add("Max", [index, step.integers(0)], [step.batch, 1], f"{index.name}/from_0")
@@ -131,8 +178,21 @@ def by_position(step: Step, node: ir.Node, value: ir.Value, table: Array, axis: 
         "Min", [index, step.integers(len(table) - 1)], [step.batch, 1], f"{index.name}/to_{len(table) - 1}"
     )
     width = table.size // len(table)
-    row = step.add("Gather", [rows, index], [step.batch, 1, width], named(value, "row"), {"axis": 0})
-    return _placed(step, node, value, row, axis)
+    return step.add("Gather", [rows, index], [step.batch, 1, width], f"{name}/row", {"axis": 0})
+
+
+def matrix(step: Step, node: ir.Node, value: ir.Value) -> Array:
+    """A value with two axes of positions, `[positions, positions]`, as many as there can be; refused where it has
+    others, or where a shorter one is not its beginning."""
+    *shorter, longest = (_at(step, node, value, n) for n in lengths(step))
+    if longest.size != longest.shape[-1] ** 2:
+        step.refuse(node, "compares each frame with each other by more than one table")
+    square = longest.reshape(longest.shape[-1], -1)
+    for each in shorter:
+        frames = each.shape[-1]
+        if not np.array_equal(each.reshape(frames, -1), square[:frames, :frames]):
+            step.refuse(node, "takes positions that are counted from the last frame")
+    return square
 
 
 def _placed(step: Step, node: ir.Node, value: ir.Value, row: ir.Value, axis: int) -> ir.Value:

@@ -150,6 +150,14 @@ def beside(step: Step, value: ir.Value, dims: Sequence[Size], name: str) -> ir.V
     return reshaped(step, value, [step.batch if i == place else 1 for i in range(len(dims))], name)
 
 
+def beside_last(step: Step, value: ir.Value, dims: Sequence[Size], name: str) -> ir.Value:
+    """`[batch, count]`, numbers for each stream along the last axis, for a value of these sizes to broadcast with."""
+    assert value.shape is not None
+    place, last = _batch_place(step, dims), len(dims) - 1
+    sizes = [step.batch if i == place else value.shape[1] if i == last else 1 for i in range(len(dims))]
+    return reshaped(step, value, sizes, name)
+
+
 def reshaped(step: Step, value: ir.Value, dims: Sequence[Size], name: str) -> ir.Value:
     """The same elements in these sizes, of which one at most is open."""
     same = had_before(value, dims)

@@ -64,4 +64,20 @@ class Last:
     late: Late | None = None
 
 
-Status = Fixed | OfSizes | Timed | Last
+@dataclass(frozen=True)
+class Pairs:
+    """It has an axis of frames that look and one of those that they see. In the step graph the first has size 1 and
+    holds entry `t - delay`, the second the last `kept` entries before it and its own, oldest first.
+
+    axis, keys  the frames that look, and those that are seen
+    masked      what stands for entries that have not come is 0, so that a sum over `keys` is one over frames
+    """
+
+    axis: int
+    keys: int
+    kept: int
+    delay: int = 0
+    masked: bool = False
+
+
+Status = Fixed | OfSizes | Timed | Last | Pairs

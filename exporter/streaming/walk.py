@@ -8,12 +8,15 @@ import onnx_ir as ir
 
 from temport.exporter.declare.declaration import Axis, Declaration, TensorSpec
 from temport.exporter.errors import UserError
+from temport.exporter.streaming.ages import attention_by_age
 from temport.exporter.streaming.open_sizes import name_open_sizes
 from temport.exporter.streaming.refusal import described
 from temport.exporter.streaming.rules import rule_of
+from temport.exporter.streaming.rules.aged import aged_attention
+from temport.exporter.streaming.rules.pairs import PAIRS, pairs
 from temport.exporter.streaming.shapes import TIME
 from temport.exporter.streaming.states import in_front
-from temport.exporter.streaming.status import Fixed, Last, OfSizes, Timed
+from temport.exporter.streaming.status import Fixed, Last, OfSizes, Pairs, Timed
 from temport.exporter.streaming.step import Step, joined_last
 from temport.exporter.streaming.step_graph import StepGraph, finished, give_output
 
@@ -30,9 +33,15 @@ def step_graph(model: ir.Model, declaration: Declaration, horizon: int, delay: i
     step = Step(model, declaration, horizon)
     for value, spec in zip(model.graph.inputs, declaration.inputs, strict=True):
         _input(step, value, spec)
+    aged, inside = attention_by_age(model, declaration)
     for node in model.graph:
+        if node in inside:
+            continue
         try:
-            _visit(step, node)
+            if node in aged:
+                aged_attention(step, *aged[node])
+            else:
+                _visit(step, node)
         except UserError:
             raise
         except Exception as error:
@@ -46,7 +55,7 @@ def step_graph(model: ir.Model, declaration: Declaration, horizon: int, delay: i
             "the model carries nothing from frame to frame: each frame is a sequence of one; export it without "
             "--streaming, at --seq 1"
         )
-    return finished(step, declaration, model.ir_version or 10, begins, late)
+    return finished(step, declaration, model.ir_version or 10, begins, late, tuple(dict.fromkeys(step.told)))
 
 
 def _input(step: Step, value: ir.Value, spec: TensorSpec) -> None:
@@ -76,6 +85,8 @@ def _visit(step: Step, node: ir.Node) -> None:
     ):
         for output in node.outputs:
             step.give(output, None, OfSizes())
+    elif any(isinstance(s, Pairs) for s in given):
+        pairs(step, node)
     elif any(isinstance(s, Timed | OfSizes) for s in given):
         rule_of(node)(step, node)
     else:
@@ -92,8 +103,11 @@ def _outputs(
         status = step.status(value)
         if isinstance(status, OfSizes):
             raise UserError(f"output {spec.name} depends on the sizes of the inputs alone; leave it out")
+        maker = value.producer()
+        if isinstance(status, Pairs):
+            assert maker is not None
+            step.refuse(maker, PAIRS)
         if isinstance(status, Timed):
-            maker = value.producer()
             assert maker is not None
             # of more entries than frames come the first ones: entry t for frame t
             begins.append(max(late - step.extra(maker, value), 0))

@@ -38,6 +38,7 @@ from temport.exporter.trace.small_addends import keep_small_addends
 from temport.exporter.trace.torch_translations import translations_read_once
 from temport.exporter.trace.translate_activations import translate_log_sigmoid, translate_rrelu
 from temport.exporter.trace.translate_attention import translate_attention
+from temport.exporter.trace.translate_cummax import spell_running_extremes, translate_extreme
 from temport.exporter.trace.translate_division import translate_division
 from temport.exporter.trace.translate_erfc import translate_erfc
 from temport.exporter.trace.translate_index import translate_index
@@ -76,6 +77,8 @@ def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
         torch.ops.temport.rnn_relu_layers.default: translate_one_state(RNN_RELU),
         torch.ops.aten.erfc.default: translate_erfc,
         **refusals(),
+        torch.ops.aten.cummax.default: translate_extreme("Max"),
+        torch.ops.aten.cummin.default: translate_extreme("Min"),
         torch.ops.aten.div.Tensor_mode: translate_division,
         torch.ops.aten.index.Tensor: translate_index,
         torch.ops.aten.log_sigmoid.default: translate_log_sigmoid,
@@ -132,6 +135,7 @@ def to_onnx(module: nn.Module, declaration: Declaration) -> ir.Model:
         assert program is not None
         keep_small_addends(program.model)
         program.optimize()
+        spell_running_extremes(program.model)
     program.model.opset_imports[traced_attention.DOMAIN] = traced_attention.VERSION
     part_outputs(program.model.graph, declaration)
     _check_symbolic(program.model, declaration)

@@ -10,7 +10,7 @@ from temport.exporter.bench import model, model_contenders
 from temport.exporter.bench.model import run
 from temport.exporter.bench.model_contenders import CONTENDERS, OURS
 from temport.exporter.bench.model_plain import plain
-from temport.exporter.bench.model_profile import by_operator
+from temport.exporter.bench.model_profile import by_operator, nodes_in
 from temport.exporter.bench.options import shape_of, thread_counts
 from temport.exporter.errors import UserError
 from tests.small_models import SMALL
@@ -97,7 +97,7 @@ def test_profile_sums_medians_by_operator() -> None:
 
     events = [event("a", "Gemm", d) for d in (1, 2, 90)] + [event("b", "Gemm", 5), event("c", "Add", 9)]
     events.append({"cat": "Session", "name": "model_run", "dur": 1000})
-    assert by_operator(events) == {"Add": 9.0, "Gemm": 7.0}
+    assert by_operator(nodes_in(events)) == {"Add": 9.0, "Gemm": 7.0}
 
 
 @pytest.mark.parametrize("text", ["60", "0x60", "1x", "1x60x2", "-1x60"])

@@ -154,6 +154,17 @@ def test_a_row_is_the_same_alone(how: str) -> None:
         np.testing.assert_array_equal(got[0], whole[row])
 
 
+@pytest.mark.parametrize("inputs", [1, 2, 3, 4, 65, 67])
+def test_sums_of_whole_numbers_are_exact(inputs: int) -> None:
+    """Whatever is left of the four inputs that lie together, in a window and in one row: float32 holds every sum."""
+    for rows in (1, 9):
+        x, w = integers((rows, inputs), 99), integers((inputs, 75), 127)
+        given = {"X": x.astype(np.float32), "W": w.astype(np.int8), "B": np.zeros(75, np.float32)}
+        made = Case(given | {"W_scale": np.full(75, 0.5, np.float32)}, {})
+        got = run_session(session(graph(TABLES["FusedDense"], made), native_options()), alone(made))["Y"]
+        np.testing.assert_array_equal(got, x @ w / 2)
+
+
 def spoiled(change: Callable[[dict[str, Array]], None], how: str = "int8") -> onnx.ModelProto:
     table, case, _ = cases("FusedDense", how)
     inputs = dict(case.inputs)

@@ -12,7 +12,6 @@ from onnx import TensorProto, helper, numpy_helper
 
 from temport.exporter.build import save
 from temport.exporter.declare.architectures import declare
-from temport.exporter.declare.streams import declare_stream
 from temport.exporter.graph.attention import Attention
 from temport.exporter.graph.projection import Projection
 from temport.exporter.parity.cases import default_cases
@@ -22,6 +21,7 @@ from temport.exporter.passes.absorb_keys import absorb_keys
 from temport.exporter.passes.spell_dense import spell_dense
 from temport.exporter.runtimes import runtime_named
 from temport.exporter.runtimes.subject import Subject
+from temport.exporter.streaming.declare import declare_stream
 from tests.traces import build
 
 FLOAT = TensorProto.DOUBLE

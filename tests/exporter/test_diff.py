@@ -16,12 +16,13 @@ from typer.testing import CliRunner
 
 from temport.exporter.bundle.directory import file_entries, open_bundle, seal
 from temport.exporter.cli import app
-from temport.exporter.difference import Difference, Side, differences, run_diff
+from temport.exporter.difference import Side, differences, run_diff
 from temport.exporter.errors import UserError
 from temport.exporter.export import run_export
 from temport.exporter.parity.gate import merge
 from temport.exporter.parity.result import FAIL, NOT_RUN, ParityReport
 from temport.exporter.parity.serial import read_json, to_json, write_json
+from temport.exporter.report.aspects import Difference
 from temport.exporter.report.junit import junit
 from temport.exporter.report.markdown import markdown
 from temport.exporter.request import ExportRequest
@@ -152,18 +153,18 @@ def test_verdicts_that_get_worse(report: ParityReport) -> None:
 
 def test_speed_is_measured_where_it_is_asked_for(bundles: dict[str, Path]) -> None:
     first, again = bundles["first"], bundles["again"]
-    assert not run_diff(first, again, ["speed"], medians=lambda a, b: (1e-3, 1.2e-3), console=QUIET)
-    assert run_diff(first, again, ["speed"], medians=lambda a, b: (1.2e-3, 1e-3), console=QUIET)
+    assert not run_diff(first, again, ["speed"], times=lambda a, b: (1e-3, 1.2e-3), console=QUIET)
+    assert run_diff(first, again, ["speed"], times=lambda a, b: (1.2e-3, 1e-3), console=QUIET)
     assert run_diff(first, again, ["speed"], 0.3, lambda a, b: (1e-3, 1.2e-3), console=QUIET)
     with pytest.raises(UserError, match="add --speed"):
         run_diff(first, again, ["speed"], console=QUIET)
     with pytest.raises(UserError, match="a report alone cannot be run"):
-        run_diff(first, again / "report.json", ["speed"], medians=lambda a, b: (1, 1), console=QUIET)
+        run_diff(first, again / "report.json", ["speed"], times=lambda a, b: (1, 1), console=QUIET)
     from temport.exporter.bench import two_bundles
 
     two_bundles_seconds, two_bundles.SECONDS = two_bundles.SECONDS, 0.02
     try:
-        assert all(0 < seconds < 1 for seconds in two_bundles.medians(first, again))
+        assert all(0 < seconds < 1 for seconds in two_bundles.fastest(first, again))
     finally:
         two_bundles.SECONDS = two_bundles_seconds
 
@@ -245,3 +246,27 @@ def test_a_bundle_gets_an_engine_without_its_sources(bundles: dict[str, Path], t
     with pytest.raises(UserError, match="unknown"):
         run_compile(bundle, "tensorflow", CompileOptions(), QUIET)
     assert open_bundle(bundle).digest == after.digest
+
+
+def test_a_bundle_gets_the_form_of_another_runtime(
+    bundles: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its row joins the report; a second form takes the place of the first, and a wrong one is seen."""
+    from temport.exporter.compile_bundle import run_compile
+    from temport.exporter.compilers.contract import CompileOptions
+    from temport.exporter.runtimes import tract
+    from temport.exporter.runtimes.converted import Converted
+    from tests.parity.forms import Evaluated
+
+    bundle = Path(shutil.copytree(bundles["first"], tmp_path / "bundle"))
+    for how, verdict in (("right", "pass"), ("wrong", "fail")):
+        monkeypatch.setattr(tract, "RUNTIME", Converted(Evaluated(how, "tract")))
+        assert run_compile(bundle, "tract", CompileOptions(), QUIET) == (verdict == "pass")
+        files = open_bundle(bundle, strict=True).manifest["files"]
+        assert {"engine.json", "tract.model.onnx", "tract.signature.json"} <= files.keys()
+        (entry,) = json.loads((bundle / "engine.json").read_text())["engines"]
+        assert entry["files"]["tract.model.onnx"] == files["tract.model.onnx"]["sha256"]
+        rows = {row.name: (row.verdict, row.path) for row in read_json(bundle / "report.json").runtimes}
+        assert rows["tract"] == (verdict, "the bundle's form")
+    with pytest.raises(UserError, match="tract has no --cc; it takes"):
+        run_compile(bundle, "tract", CompileOptions(cc="gcc"), QUIET)

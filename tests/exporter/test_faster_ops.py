@@ -14,10 +14,10 @@ from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from temport.exporter.declare.architectures import declare
-from temport.exporter.declare.streams import declare_stream
 from temport.exporter.passes.fused_recurrent import fused_recurrent
 from temport.exporter.passes.notes import Notes
 from temport.exporter.runtimes.op_reference import REFERENCE_OPS
+from temport.exporter.streaming.declare import declare_stream
 from tests.traces import build
 
 FLOAT = onnx.TensorProto.FLOAT

@@ -218,6 +218,7 @@ ELSEWHERE = {
     "compress_weights": "test_compressed_weights.py",
     "read_attention": "test_read_attention.py",
     "recognise_block_linear": "test_recognise_block_linear.py",
+    "round_activations": "test_rounded_activations_export.py",
 }
 """Passes that none of the graphs here has work for, and the tests that hold them to the float64 value."""
 

@@ -104,6 +104,7 @@ def test_shards_are_a_partition_that_stays(tmp_path: Path) -> None:
         ("matrix = 3\n", "at matrix, 3 is not of type 'array'"),
         ('[[matrix]]\narch = "mega"\nresource = 5\n', "at matrix/0/resource, 5 is not of type 'string'"),
         ('[[matrix]]\narch = "mega"\n[[check]]\nruntime = "x"\n', "at check/0/runtime, 'x' is not of type"),
+        ('[[matrix]]\narch = "mega"\n[[check]]\nscorecard = 0\n', "at check/0/scorecard, 0 is less than"),
         ('[[matrix]]\narch = "mega"\n[[check]]\nwhere = { seq = 9 }\n', "is of no export: none of the 1 has"),
     ],
 )

@@ -35,7 +35,7 @@ def command(*words: str | Path) -> tuple[int, str]:
 
 def test_every_job_is_done_once(tmp_path: Path) -> None:
     """What fails stops nothing, what is done stays done, and the page shows all of it."""
-    check = '[[check]]\nruntime = ["onnxruntime_native"]\nwhere = { seq = 8 }\n'
+    check = '[[check]]\nruntime = ["onnxruntime_native"]\nscorecard = 0.02\nwhere = { seq = 8 }\n'
     path = write(tmp_path, f'[[matrix]]\narch = "mega"\nseq = [8, 0]\n{check}')
     code, text = command("run", path, "--jobs", 2)
     assert code == 1 and "3 jobs, 0 in the store, 3 to run" in text, text
@@ -57,7 +57,10 @@ def test_every_job_is_done_once(tmp_path: Path) -> None:
     bundle = open_bundle(out / "bundles" / "mega-seq8", rows[0]["digest"], strict=True)
     assert rows[0]["model"] == (bundle.path / "model.onnx").stat().st_size
     assert rows[2]["digest"] == bundle.digest and set(rows[2]["worst"]) == {"onnxruntime_native"}
-    assert all((out / "reports" / f"{name}.html").exists() for name in ("mega-seq8", "mega-seq8-on-any"))
+    assert set(rows[2]["speeds"]) == {"onnxruntime_native"} and rows[0]["speeds"] == {}
+    assert "Scorecard of" in (out / "reports/mega-seq8-timed-any.html").read_text()
+    assert "onnxruntime_native, p50" in (out / "index.html").read_text()
+    assert all((out / "reports" / f"{name}.html").exists() for name in ("mega-seq8", "mega-seq8-timed-any"))
 
     write(tmp_path, '[[matrix]]\narch = "mega"\nseq = 8\n')
     code, text = command("collect", path, "--out", out)
@@ -234,11 +237,15 @@ def test_a_store_that_cannot_be_opened_is_one_sentence(address: str) -> None:
 
 
 def row(name: str, **more: object) -> dict[str, object]:
-    return {"name": name, "result": "pass", "worst": {"a": 0.5}, "bytes": 1000, **more}
+    plain = {"name": name, "result": "pass", "worst": {"a": 0.5}, "speeds": {}, "bytes": 1000, "host": "here"}
+    return plain | more
 
 
 def test_what_changed_is_told() -> None:
     assert changed([row("x")], [row("x", worst={"a": 0.51, "b": 0.2}, bytes=1001)]) == []
+    slow = [row("x", speeds={"a": 2e-3})]
+    assert changed([row("x", speeds={"a": 1e-3})], slow) == ["x: a took 1.00 ms before and takes 2.00 ms now"]
+    assert changed([row("x", speeds={"a": 1e-3}, host="there")], slow) == changed([row("x")], slow) == []
     assert changed([row("x", worst={"a": 0.0})], [row("x")]) == ["x: a at 0% of its bound before, 50% now"]
     assert changed(
         [row("x"), row("y")], [row("x", result="disagrees", worst={"a": 2.0}, bytes=2000), row("z")]

@@ -29,7 +29,7 @@ from temport.exporter.scorecard.contenders import Program
 from temport.exporter.scorecard.markdown import markdown
 from temport.exporter.scorecard.measure import TURNS, measure
 from temport.exporter.scorecard.page import page
-from temport.exporter.scorecard.run import _task, scorecard
+from temport.exporter.scorecard.run import scorecard, task_of
 from temport.exporter.scorecard.worker import measured
 
 QUIET = Progress(Console(quiet=True))
@@ -68,7 +68,7 @@ def test_a_frame_is_timed_in_a_warm_stream(step: Path) -> None:
     """The state that the timed call reads is the one after many frames, in sessions of single frames and in those
     that keep the state themselves.
     """
-    task = _task(open_bundle(step), None, None)
+    task = task_of(open_bundle(step), None, None)
     assert set(task.state) and not any(array.any() for array in task.state.values())
     talking = measured(replace(task, runtime="onnxruntime_cpu"))
     weight = talking.send(None)
@@ -84,12 +84,12 @@ def test_what_is_timed_computes_the_right_frame(step: Path, monkeypatch: pytest.
     from temport.exporter.scorecard import worker
 
     bundle = open_bundle(step)
-    task = _task(bundle, None, None)
+    task = task_of(bundle, None, None)
     runtime = runtime_named("onnxruntime_cpu")
     truth = read_vectors(step / "vectors.npz")[0]
     with runtime.open(worker._subject(bundle, None), 1) as session:
         monkeypatch.setattr(worker, "WARM_FRAMES", 5)
-        found = session.prepared(worker._feed(bundle.declaration, runtime, session, task))()
+        found = session.prepared(worker.feed_of(bundle.declaration, runtime, session, task))()
     np.testing.assert_allclose(np.asarray(found), truth.outputs["output"][:, 5], atol=1e-4)
 
 

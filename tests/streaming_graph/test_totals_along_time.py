@@ -38,11 +38,20 @@ BOUNDS = {
     "behind": np.array(-3, np.int64),
 }
 
+COUNT = "s = Shape <start = 1, end = 2> (x) n = Squeeze (s) f = Cast <to = 1> (n) "
+
 CAUSAL = {
     **{
         f"the {what} of all frames": (X + LAST + f"{{y = Reduce{what} <keepdims = 0> (x, t)}}", TIME)
         for what in ("Mean", "Sum", "Max", "Min", "Prod", "L1", "SumSquare")
     },
+    "a mean that is written by hand": (
+        X + LAST + "{" + COUNT + "t0 = ReduceSum <keepdims = 0> (x, t) y = Div (t0, f)}", TIME | NUMBERS,
+    ),
+    "a sum by the root of one frame less": (
+        X + LAST + "{" + COUNT + "l = Sub (n, one) m0 = Max (l, one) g = Cast <to = 1> (m0) h = Sqrt (g) "
+        "t0 = ReduceSum <keepdims = 0> (x, t) y = Div (t0, h)}", TIME | NUMBERS,
+    ),
     "the mean of all frames, kept": (X + KEPT + "{y = ReduceMean (x, t)}", TIME),
     "the largest number of all": (X + "(float[batch] y) {y = ReduceMax <keepdims = 0> (x, both)}", TIME),
     "the mean of all frames and features": (
@@ -160,6 +169,11 @@ def test_a_scan_from_the_last_frame_on_is_refused() -> None:
 
 
 REFUSED = {
+    "every frame by the number of all": (X + EVERY + "{" + COUNT + "y = Div (x, f)}", {}, "number of all frames", None),
+    "the last frame by a table of lengths": (
+        X + LAST + "{" + COUNT + "w = Gather (table, n) g = ReduceSum <keepdims = 0> (x, t) y = Mul (g, w)}",
+        TIME | {"table": np.arange(64, dtype=np.float32) ** 2}, "number of frames through Gather", None,
+    ),
     "a mean taken from every frame": (X + EVERY + "{m = ReduceMean (x, t) y = Sub (x, m)}", TIME, "ReduceMean", None),
     "a recurrence over what a mean was taken from": (
         X + EVERY + "{m = ReduceMean (x, t) d = Sub (x, m) y = CumSum (d, one)}",

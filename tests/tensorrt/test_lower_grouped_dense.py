@@ -91,3 +91,32 @@ def test_an_engine_takes_any_number_of_rows(tmp_path: Path) -> None:
     assert report.profiles["x"] == {"min": [1, 16], "opt": [2, 16], "max": [7, 16]}
     names = " ".join(str(layer["name"]) for layer in report.layers)
     assert not any(kind in names for kind in ("Slic", "Conc", "Repl"))
+
+
+@pytest.mark.parametrize("kind", ["float16", "int8", "int4"])
+def test_a_stored_weight_is_widened_in_front_of_the_product(kind: str) -> None:
+    proto = dense(2, True, sizes=(32, 3))
+    weight = proto.graph.initializer[0]
+    random = np.random.default_rng(0)
+    scale = random.random((2, 1, 3), np.float32)
+    if kind == "float16":
+        stored = numpy_helper.to_array(weight).astype(np.float16)
+        numbers = stored.astype(np.float32)
+        weight.CopyFrom(numpy_helper.from_array(stored, "w"))
+    else:
+        integers = random.integers(-7, 8, (2, 32, 3))
+        numbers = (integers * scale).astype(np.float32)
+        element = {"int8": TensorProto.INT8, "int4": TensorProto.INT4}[kind]
+        weight.CopyFrom(helper.make_tensor("w", element, (2, 32, 3), integers.ravel().tolist()))
+        proto.graph.initializer.append(numpy_helper.from_array(scale, "s"))
+        proto.graph.node[0].input.append("s")
+    proto.opset_import[0].version = 21
+    model = ir.from_proto(proto)
+    lower(model, declaration(2, (32, 3)), BACKEND)
+    kinds = ["Cast" if kind == "float16" else "DequantizeLinear", "MatMul"]
+    assert [n.op_type for n in model.graph if n.op_type not in ("Reshape", "Transpose", "Add")] == kinds
+    x = random.standard_normal((4, 64), np.float32)
+    (y,) = ReferenceEvaluator(ir.to_proto(model)).run(None, {"x": x})
+    bias = numpy_helper.to_array(proto.graph.initializer[1])
+    truth = reference([x, numbers, bias], {"activation": "none", "groups": 2})
+    np.testing.assert_allclose(y, truth, rtol=0, atol=64 * np.finfo(np.float32).eps)

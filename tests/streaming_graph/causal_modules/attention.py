@@ -73,6 +73,42 @@ class Sloped(Attention):
         return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
 
 
+class Recent(Attention):
+    """A bias by the key's place alone, in a window, written out; not causal: the window reaches two frames ahead."""
+
+    def mix(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        first = 0 if self.causal else -AHEAD
+        place = torch.arange(q.shape[-2], device=q.device).to(q)
+        scores = q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1]) + 0.3 * place
+        seen = (back(q) >= first) & (back(q) < WINDOW + first)
+        return torch.softmax(scores.masked_fill(~seen, float("-inf")), -1) @ v
+
+
+class Padded(Attention):
+    """Frames that are marked are no keys; not causal: of all frames."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.kept = x[..., 0] < 0.5
+        return super().forward(x)
+
+    def mix(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        mask = self.kept[:, None, None]
+        if self.causal:
+            mask = mask & (back(q) >= 0)
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+
+
+class Wide(Attention):
+    """Values of twice the width of keys; not causal: without a mask."""
+
+    def __init__(self, causal: bool) -> None:
+        super().__init__(causal)
+        self.more, self.less = nn.Linear(WIDTH // HEADS, WIDTH), nn.Linear(WIDTH, WIDTH // HEADS)
+
+    def mix(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return self.less(F.scaled_dot_product_attention(q, k, self.more(v), is_causal=self.causal))
+
+
 class Rotary(Attention):
     """Queries and keys turned by their position; not causal: without a mask."""
 
@@ -160,6 +196,38 @@ class Readout(nn.Module):
         return self.head(self.attend(x[:, -1:], x, x, need_weights=False)[0][:, 0])
 
 
+class Memory(nn.Module):
+    """Learned rows that every frame attends to, in front of a recurrence; not causal: all frames beside them."""
+
+    def __init__(self, causal: bool) -> None:
+        super().__init__()
+        self.causal, self.rows = causal, nn.Parameter(torch.randn(3, WIDTH))
+        self.attend = nn.MultiheadAttention(WIDTH, HEADS, batch_first=True)
+        self.run = nn.GRU(WIDTH, WIDTH, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        keys = self.rows.expand(x.shape[0], -1, -1)
+        if not self.causal:
+            keys = torch.cat([keys, x], 1)
+        return self.run(x + self.attend(x, keys, keys, need_weights=False)[0])[0]
+
+
+class Token(nn.Module):
+    """A learned token in front of the frames, which all of them see; not causal: no mask."""
+
+    def __init__(self, causal: bool) -> None:
+        super().__init__()
+        self.causal, self.token = causal, nn.Parameter(torch.randn(1, 1, WIDTH))
+        options: dict[str, Any] = {"dim_feedforward": WIDTH, "batch_first": True, "norm_first": True}
+        self.layers = nn.ModuleList(nn.TransformerEncoderLayer(WIDTH, HEADS, **options) for _ in range(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.cat([self.token.expand(x.shape[0], -1, -1), x], 1)
+        for layer in self.layers:
+            x = layer(x, src_mask=causal_mask(x) if self.causal else None)
+        return x[:, 1:]
+
+
 def _alone(
     layer: type[nn.Module], inside: str = "", delay: int | None = None, horizon: bool = True
 ) -> CausalCase:
@@ -173,9 +241,14 @@ CASES = {
     "sdpa with a window": _alone(Windowed, delay=AHEAD, horizon=False),
     "attention by hand": _alone(ByHand),
     "attention with slopes": _alone(Sloped),
+    "attention with a bias by place, in a window": _alone(Recent, delay=AHEAD, horizon=False),
+    "attention to frames that are not marked": _alone(Padded),
+    "attention to wide values": _alone(Wide),
     "rotary attention": _alone(Rotary),
     "linear attention": _alone(Linear, horizon=False),
     "multi-head attention": _alone(MultiHead, ".attend"),
+    "attention to learned rows": _alone(Memory, ".attend", horizon=False),
+    "encoder behind a learned token": _alone(Token, ".layers.0.self_attn"),
     "encoder layers": _alone(Encoder, ".layers.1.self_attn"),
     "encoder": _alone(WholeEncoder, ".stack.layers.0.self_attn"),
     "attention of the last frame": CausalCase(Readout, "below.attend", horizon=True, last=True),

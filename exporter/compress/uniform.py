@@ -1,0 +1,22 @@
+"""Every weight of a model in one type, where nothing is asked about what that costs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import nn
+
+from temport.exporter.compress.compressed import compressed
+from temport.exporter.compress.sums import sums
+from temport.exporter.declare.declaration import Declaration
+from temport.exporter.graph.quantised import FLOAT32
+from temport.exporter.parity.trial import Trial, cases_for
+
+
+def in_one_type(module: nn.Module, declaration: Declaration, kind: str) -> nn.Module:
+    """A copy of `module` with its weights in `kind`; the module itself where that is float32."""
+    if kind == FLOAT32:
+        return module
+    source = Trial.of(declaration, Path(), module).source
+    axes = sums(source, cases_for(declaration)[0].inputs)
+    return compressed(module, axes, dict.fromkeys(axes, kind))

@@ -1,0 +1,31 @@
+"""The model file as other people's converters take it best: functions inlined, constants folded, every shape known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+import onnx_ir as ir
+from onnx_ir.passes import common
+from onnxscript import optimizer
+
+from temport.exporter.runtimes.prepare import inline
+
+LIMIT = 2**31
+"""Elements a folded tensor may have: everything that fits one ONNX file."""
+
+
+def plain_onnx(model_path: Path) -> onnx.ModelProto:
+    """Operators of ai.onnx alone, weights inside, without what only our tools read."""
+    inlined = inline(onnx.load(model_path))
+    model = ir.from_proto(onnx.shape_inference.infer_shapes(inlined, data_prop=True))
+    optimizer.fold_constants(model, input_size_limit=LIMIT, output_size_limit=LIMIT)
+    for step in (
+        common.LiftConstantsToInitializersPass(size_limit=0),
+        common.RemoveUnusedNodesPass(),
+        common.DeduplicateInitializersPass(size_limit=LIMIT),
+        common.RemoveUnusedOpsetsPass(),
+    ):
+        step(model)
+    model.metadata_props.clear()
+    return ir.to_proto(model)

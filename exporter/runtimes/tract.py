@@ -1,0 +1,48 @@
+"""tract (Rust) by its Python bindings, on the model with its functions inlined; on one thread, as it always is."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from temport.exporter.errors import UserError
+from temport.exporter.runtimes.converted import Converted
+from temport.exporter.runtimes.environments import TRACT
+from temport.exporter.runtimes.own_form import OF_FILE, Call, Signature
+from temport.plugins import first_line
+
+
+class Tract:
+    """Its form is the ONNX file that it loads."""
+
+    name = "tract"
+    capabilities = replace(OF_FILE, opsets=(9, 22))
+    environment = TRACT
+    of_module = False
+
+    def missing(self) -> str | None:
+        return None
+
+    def version(self) -> str:
+        return f"tract {TRACT.version()}"
+
+    def convert(self, source: Path, folder: Path) -> None:
+        import tract
+
+        try:
+            tract.onnx().load(str(source)).into_model()
+        except tract.TractError as error:
+            raise UserError(f"tract does not take this model: {first_line(error)}") from error
+        shutil.copy(source, folder / "model.onnx")
+
+    def load(self, folder: Path, signature: Signature, threads: int) -> Call:
+        import tract
+
+        runnable = tract.onnx().load(str(folder / "model.onnx")).into_model().into_runnable()
+        return lambda inputs: [np.array(tensor.to_numpy()) for tensor in runnable.run(inputs)]
+
+
+RUNTIME = Converted(Tract())

@@ -1,0 +1,119 @@
+"""Attention in standard operators over rings whose rows stand by age: masks of keys, and what is added by distance."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from temport.exporter.graph.plain_attention import Operand, PlainAttention
+from temport.exporter.streaming.ages import Ages
+from temport.exporter.streaming.joining import settled
+from temport.exporter.streaming.shapes import Size, number
+from temport.exporter.streaming.states import beside_last, ring
+from temport.exporter.streaming.status import Late, Timed
+from temport.exporter.streaming.step import Step
+
+LOWEST = float(np.finfo(np.float32).min)
+"""The score of a key that is not seen."""
+
+
+def aged_attention(step: Step, plain: PlainAttention, ages: Ages) -> None:
+    """Attention that torch code writes out, of frames to frames."""
+    node = plain.node
+    operands = (plain.q, plain.k, plain.v)
+    found = [(operand, step.status(operand.value)) for operand in operands]
+    timed = [status for _, status in found if isinstance(status, Timed)]
+    places = [_order(operand)[-2] for operand in operands]
+    if [s.axis for s in timed] != places or any(s.newest or s.merged for s in timed):
+        step.refuse(node, "attends to something else than the frames as they come")
+    delay = max(0, *(s.delay for s in timed))
+    count = ages.window or step.horizon
+    step.uses_horizon |= not ages.window
+    name = node.outputs[0].name or "attended"
+    q, k, v = (
+        _turned(step, step.held(operand.value, delay + late), operand, f"{name}/{what}")
+        for operand, late, what in zip(operands, (ages.ahead, 0, 0), "qkv", strict=True)
+    )
+    assert q.shape is not None
+    scale = number(q.shape[-1]) ** -0.5 if plain.scale is None else plain.scale
+    added = ages.added[..., count - 1 :: -1] if count < ages.added.shape[-1] else ages.added[..., ::-1]
+    result = over_rings(step, node, q, k, v, count, delay, scale, added[..., None, :])
+    if plain.perm is not None:
+        dims = [list(result.shape or ())[axis] for axis in plain.perm]
+        result = step.add("Transpose", [result], dims, f"{name}/turned", {"perm": list(plain.perm)})
+    place = (plain.perm or tuple(range(len(result.shape or ())))).index(len(result.shape or ()) - 2)
+    status = replace(settled(timed[0]), axis=place, delay=delay + ages.ahead)
+    if ages.ahead:
+        status = replace(status, late=Late(node, f"sees {ages.ahead} frames that come after"))
+    step.give(node.outputs[0], result, status)
+
+
+def over_rings(
+    step: Step,
+    node: ir.Node,
+    q: ir.Value,
+    k: ir.Value,
+    v: ir.Value,
+    count: int,
+    delay: int,
+    scale: float,
+    added: npt.NDArray[Any] | None = None,
+    key_mask: ir.Value | None = None,
+    leads: tuple[ir.Value, ir.Value] | None = None,
+) -> ir.Value:
+    """`softmax(scale * q K^T + added) V` over the last `count` frames, oldest first; a query that sees none gives 0.
+
+    q, k, v   of this frame, `[..., rows, D]`, `[..., 1, D]`, `[..., 1, Dv]`, held with `delay`
+    added     `[..., 1, count]`, -inf for what is not seen
+    key_mask  `[batch, 1]`, whether this frame is seen
+    leads     key and value of what stands in front of the frames, as often as `delay` is below 0
+    """
+    assert q.shape is not None and k.shape is not None and v.shape is not None and q.dtype is not None
+    name, kind, rank = node.outputs[0].name or "attended", q.dtype.numpy(), len(q.shape)
+    keys, values = k, v
+    if count > 1:
+        in_front = leads or (None, None)
+        keys = ring(step, node, k, rank - 2, count - 1, "keys", delay, in_front[0])
+        values = ring(step, node, v, rank - 2, count - 1, "values", delay, in_front[1])
+    assert keys.shape is not None
+    turned_dims = [*keys.shape[:-2], keys.shape[-1], keys.shape[-2]]
+    perm = [*range(rank - 2), rank - 1, rank - 2]
+    turned = step.add("Transpose", [keys], turned_dims, f"{name}/turned_keys", {"perm": perm})
+    factor = step.constant(f"{name}/scale", scale, kind)
+    scaled = step.add("Mul", [q, factor], list(q.shape), f"{name}/scaled")
+    dims: list[Size] = [*q.shape[:-1], count]
+    scores = step.add("MatMul", [scaled, turned], dims, f"{name}/scores")
+    if added is not None and np.any(added):
+        table = step.constant(f"{name}/by_age", np.maximum(added, LOWEST), kind)
+        scores = step.add("Add", [scores, table], dims, f"{name}/aged")
+    ages = step.integers(*range(count - 1, -1, -1))
+    blocked = step.add(
+        "Less", [step.frames(delay), ages], [step.batch, count], f"{name}/empty", dtype=ir.DataType.BOOL
+    )
+    if key_mask is not None:
+        flags = ring(step, node, key_mask, 1, count - 1, "seen", delay) if count > 1 else key_mask
+        unseen = step.add("Not", [flags], [step.batch, count], f"{name}/unseen")
+        blocked = step.add("Or", [blocked, unseen], [step.batch, count], f"{name}/blocked")
+    blocked = beside_last(step, blocked, dims, f"{name}/blocked/axes")
+    lowest = step.constant(f"{name}/lowest", LOWEST, kind)
+    scores = step.add("Where", [blocked, lowest, scores], dims, f"{name}/seen", dtype=q.dtype)
+    weights = step.add("Softmax", [scores], dims, f"{name}/weights", {"axis": -1})
+    if key_mask is not None:
+        zero = step.constant(f"{name}/zero", 0, kind)
+        weights = step.add("Where", [blocked, zero, weights], dims, f"{name}/guarded", dtype=q.dtype)
+    return step.add("MatMul", [weights, values], [*q.shape[:-1], v.shape[-1]], f"{name}/product")
+
+
+def _order(operand: Operand) -> tuple[int, ...]:
+    return operand.perm or tuple(range(len(operand.value.shape or ())))
+
+
+def _turned(step: Step, here: ir.Value, operand: Operand, name: str) -> ir.Value:
+    if operand.perm is None:
+        return here
+    dims = [list(here.shape or ())[axis] for axis in operand.perm]
+    return step.add("Transpose", [here], dims, name, {"perm": list(operand.perm)})

@@ -1,0 +1,241 @@
+"""Runtimes that run a form of their own: the machinery with a form of the tests, and every form that is installed."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from temport.exporter.build import save
+from temport.exporter.compilers.targets import FORMS, REPORT_FILE
+from temport.exporter.errors import UserError
+from temport.exporter.parity.cases import Case, default_cases
+from temport.exporter.parity.oracle import Truth, find_truths
+from temport.exporter.parity.result import FAIL, NOT_RUN, PASS
+from temport.exporter.parity.run import run_runtime
+from temport.exporter.parity.trial import Trial, cases_for
+from temport.exporter.runtimes import (
+    ALL,
+    CONVERTED,
+    FAST,
+    ON_REQUEST,
+    RUNTIMES,
+    Runtime,
+    chosen,
+    runtime_named,
+)
+from temport.exporter.runtimes.converted import Converted, keeping
+from temport.exporter.runtimes.converted_files import SIGNATURE
+from temport.exporter.runtimes.environments import ENVIRONMENTS, Environment, environment_named
+from temport.exporter.runtimes.subject import Subject
+from tests.parity.forms import Evaluated
+from tests.small_models import SMALL
+from tests.traces import build
+
+SMALL_MEGA = SMALL["mega-softmax"]
+
+
+@pytest.fixture(scope="module")
+def fixed(tmp_path_factory: pytest.TempPathFactory) -> Subject:
+    """A model of one size, as forms take it; without GELU, of which MNN has a coarse one (docs/runtimes.md)."""
+    declaration, module = SMALL_MEGA.declare(seq="9")
+    path = tmp_path_factory.mktemp("fixed") / "model.onnx"
+    save(build(module, declaration), path, external_data=False)
+    return Subject(declaration, path, module)
+
+
+@pytest.fixture(scope="module")
+def fixed_truths(fixed: Subject) -> tuple[Truth, ...]:
+    return find_truths(fixed, default_cases(fixed.declaration)[:2])
+
+
+def test_a_form_is_converted_and_run(
+    fixed: Subject, fixed_truths: tuple[Truth, ...], capfd: pytest.CaptureFixture[str]
+) -> None:
+    row = run_runtime(fixed, Converted(Evaluated()), fixed_truths)
+    assert (row.verdict, row.path, row.version) == (PASS, "converted here", f"onnx {onnx.__version__}")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_what_is_kept_is_converted_once(
+    fixed: Subject, fixed_truths: tuple[Truth, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A scorecard judges and times one form; of another model it is another one."""
+    monkeypatch.setattr(
+        "temport.exporter.runtimes.converted._silence", lambda: None
+    )  # it runs in this process
+    runtime, made = Converted(Evaluated()), []
+    convert = Converted.convert
+    monkeypatch.setattr(Converted, "convert", lambda *given: (made.append(given), convert(*given)))
+    with keeping(tmp_path):
+        assert run_runtime(fixed, runtime, fixed_truths[:1]).verdict == PASS
+        inputs = fixed_truths[0].case.inputs
+        with runtime.ready(fixed).open(fixed) as session:
+            (found,) = session.prepared(inputs)()
+            np.testing.assert_array_equal(found, session.run(inputs)["output"])
+            assert all(file.is_file() for file in session.files) and session.files
+        assert len(made) == 1
+        other = tmp_path / "other" / "model.onnx"
+        other.parent.mkdir()
+        model = onnx.load(fixed.model_path)
+        model.producer_name = "another"
+        onnx.save(model, other)
+        with runtime.open(replace(fixed, model_path=other)):
+            assert len(made) == 2
+
+
+def test_a_wrong_form_fails_and_its_tensor_is_named(fixed: Subject, fixed_truths: tuple[Truth, ...]) -> None:
+    row = run_runtime(fixed, Converted(Evaluated("wrong")), fixed_truths[:1])
+    assert row.verdict == FAIL
+    assert row.divergence is not None and row.divergence.where == "runtime" and row.divergence.tensor
+
+
+@pytest.mark.parametrize(
+    ("how", "verdict", "reason"),
+    [
+        ("refuses", NOT_RUN, "evaluated does not take this model: there is no Softmax"),
+        ("dies", FAIL, "its process died of signal SIGABRT"),
+    ],
+)
+def test_a_model_that_is_not_converted(
+    how: str, verdict: str, reason: str, fixed: Subject, fixed_truths: tuple[Truth, ...]
+) -> None:
+    row = run_runtime(fixed, Converted(Evaluated(how)), fixed_truths)
+    assert row.verdict == verdict and reason in row.reason
+
+
+def test_a_form_in_a_bundle_is_what_its_hashes_say(
+    fixed: Subject, fixed_truths: tuple[Truth, ...], tmp_path: Path
+) -> None:
+    own = replace(fixed, model_path=tmp_path / "model.onnx")
+    own.model_path.write_bytes(fixed.model_path.read_bytes())
+    form = Converted(Evaluated())
+    assert "evaluated.model.onnx: 0." in form.add(own)
+    (entry,) = json.loads((tmp_path / REPORT_FILE).read_text())["engines"]
+    assert entry["files"].keys() == {"evaluated.model.onnx", f"evaluated.{SIGNATURE}"}
+    assert entry["versions"] == {"onnx": onnx.__version__}
+    with form.open(own) as session:
+        assert session.path == "the bundle's form"
+        with pytest.raises(
+            UserError, match=r"input state_sequence is float32 \(1, 8, 6\), and float32 \(1, 9, 6\)"
+        ):
+            session.run({"state_sequence": np.zeros((1, 8, 6), np.float32)})
+    report, changed = (tmp_path / REPORT_FILE).read_text(), tmp_path / "evaluated.model.onnx"
+    whole = changed.read_bytes()
+    for path, content, sentence in (
+        (changed, whole[:-1] + b"x", "evaluated.model.onnx is missing or differs from engine.json"),
+        (own.model_path, whole, "were made of another model than model.onnx"),
+        (
+            tmp_path / REPORT_FILE,
+            report.replace("evaluated.s", "../s").encode(),
+            "which is no file of evaluated",
+        ),
+    ):
+        path.write_bytes(content)
+        row = run_runtime(own, form, fixed_truths)
+        assert row.verdict == NOT_RUN and sentence in row.reason
+        changed.write_bytes(whole)
+
+
+def test_what_is_made_of_a_module_needs_one(fixed: Subject) -> None:
+    with pytest.raises(UserError, match="evaluated is made of the torch module, which is not at hand"):
+        Converted(Evaluated(of_module=True)).open(replace(fixed, module=None))
+
+
+def test_packages_are_found_in_their_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    environment = Environment("nothing", ("no-such-package==1.2",))
+    row = Converted(Evaluated(environment=environment))
+    assert row.unavailable() == "nothing is not installed; temport runtimes install nothing"
+    (environment.folder / "no_such_package-1.2.dist-info").mkdir(parents=True)
+    (environment.folder / "no_such_package-1.2.dist-info" / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: no-such-package\nVersion: 1.2\n"
+    )
+    assert row.unavailable() is None and environment.version() == "1.2"
+    assert Environment("nothing", ("no-such-package==1.3",)).missing() is not None
+    assert Environment("onnx", ("onnx==0",)).missing() is None, "this Python has it"
+    with pytest.raises(UserError, match="did you mean tract"):
+        environment_named("trakt")
+
+
+@pytest.mark.thorough
+def test_packages_that_cannot_be_had_leave_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    environment = Environment("nothing", ("no-such-package==1.2",))
+    with pytest.raises(UserError, match=r"nothing cannot be installed: .*no-such-package"):
+        environment.install()
+    assert not list((tmp_path / "temport" / "runtimes").iterdir()) and environment.missing() is not None
+
+
+def test_rows_by_name() -> None:
+    assert chosen(()) is None
+    assert [row.name for row in chosen((FAST,)) or ()][: len(RUNTIMES)] == list(RUNTIMES)
+    assert {row.name for row in chosen((ALL, "tract")) or ()} >= RUNTIMES.keys() | ON_REQUEST.keys()
+    assert [row.name for row in chosen(("tract", "openvino", "tract")) or ()] == ["tract", "openvino"]
+    assert tuple(sorted(name.replace("_", "-") for name in CONVERTED)) == FORMS
+    assert {row.form.environment for row in map(runtime_named, CONVERTED) if isinstance(row, Converted)} == {
+        None,
+        *ENVIRONMENTS.values(),
+    }
+
+
+every_form = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.thorough) for name in CONVERTED]
+)
+
+
+def usable(name: str) -> Runtime:
+    row = runtime_named(name)
+    if (reason := row.unavailable()) is not None:
+        pytest.skip(reason)
+    return row
+
+
+@every_form
+def test_right_numbers(name: str, fixed: Subject, fixed_truths: tuple[Truth, ...]) -> None:
+    row = run_runtime(fixed, usable(name), fixed_truths)
+    assert (row.verdict, row.name) == (PASS, name), row
+    assert row.version
+
+
+@every_form
+def test_outputs_are_as_declared_and_repeat(
+    name: str, fixed: Subject, fixed_truths: tuple[Truth, ...]
+) -> None:
+    with usable(name).open(fixed) as session:
+        for truth in fixed_truths:
+            before = {key: array.copy() for key, array in truth.case.inputs.items()}
+            first, second = (session.run(truth.case.inputs)["output"].copy() for _ in range(2))
+            assert first.dtype == np.float32 and first.shape == truth.outputs["output"].shape
+            np.testing.assert_array_equal(first, second)
+            for key, array in before.items():
+                np.testing.assert_array_equal(truth.case.inputs[key], array)
+
+
+@every_form
+def test_another_weight_is_seen(
+    name: str, fixed: Subject, fixed_truths: tuple[Truth, ...], tmp_path: Path
+) -> None:
+    """Of the file, or of the module where the form is made of it."""
+    model, (_, module) = onnx.load(fixed.model_path), SMALL_MEGA.declare(seq="9", seed=1)
+    largest = max(model.graph.initializer, key=lambda tensor: len(tensor.raw_data))
+    largest.CopyFrom(onnx.numpy_helper.from_array(0.5 * onnx.numpy_helper.to_array(largest), largest.name))
+    onnx.save(model, tmp_path / "model.onnx")
+    other = Subject(fixed.declaration, tmp_path / "model.onnx", module)
+    row = run_runtime(other, usable(name), fixed_truths[:1])
+    assert row.verdict == FAIL and row.results
+
+
+@every_form
+def test_a_stream(name: str, tmp_path: Path) -> None:
+    declaration, module = SMALL_MEGA.declare_stream(seq="9")
+    save(build(module, declaration), tmp_path / "model.onnx", external_data=False)
+    trial = Trial.of(declaration, tmp_path / "model.onnx", module)
+    cases: tuple[Case, ...] = cases_for(declaration)[:1]
+    (row,) = trial.run(cases, [usable(name)], None, lambda *step: None).runtimes
+    assert row.verdict == PASS, row
