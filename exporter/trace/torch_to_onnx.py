@@ -31,7 +31,7 @@ from temport.exporter.trace.close_tanhshrink import close_tanhshrink
 from temport.exporter.trace.composite_ops import composite_ops_looked_up_once
 from temport.exporter.trace.entered_kernels import kernels_entered_without_annotations
 from temport.exporter.trace.no_fourier import refusals
-from temport.exporter.trace.open_sizes import sizes_computed_without_a_record, sizes_read_as_they_are
+from temport.exporter.trace.open_sizes import sizes_computed_once, sizes_read_as_they_are
 from temport.exporter.trace.pattern_matching import patterns_tried_at_their_operator
 from temport.exporter.trace.recurrent import whole_layers
 from temport.exporter.trace.small_addends import keep_small_addends
@@ -114,7 +114,7 @@ def to_onnx(module: nn.Module, declaration: Declaration) -> ir.Model:
         composite_ops_looked_up_once(),
         kernels_entered_without_annotations(),
         sizes_read_as_they_are(),
-        sizes_computed_without_a_record(),
+        sizes_computed_once(),
         patterns_tried_at_their_operator(),
     )
     with own, _ALONE, _quiet(), contextlib.ExitStack() as stack:

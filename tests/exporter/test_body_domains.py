@@ -114,6 +114,7 @@ def bodies(model: onnx.ModelProto, op: str) -> int:
     return sum(function.name == op for function in model.functions)
 
 
+@pytest.mark.slow
 def test_bodies_that_differ_in_lengths_become_one_where_they_are_too_many(tmp_path: Path) -> None:
     """Every layer of a pruned model has lengths of its own, and each of them a kernel all the same."""
     op, layers = "OnlineSoftmaxAttention", body_domains.KERNEL_DOMAINS["OnlineSoftmaxAttention"] + 1

@@ -125,6 +125,7 @@ def test_output_that_is_lost_is_no_success(redirection: str) -> None:
     assert done.stderr.startswith("error: the output did not get out: ") and "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_terminal_without_our_signs_is_no_error() -> None:
     done = subprocess.run(
         [*COMMAND, "list"], capture_output=True, env=os.environ | {"PYTHONIOENCODING": "ascii"}
@@ -132,6 +133,7 @@ def test_a_terminal_without_our_signs_is_no_error() -> None:
     assert done.returncode == 0 and b"sliding_window" in done.stdout
 
 
+@pytest.mark.slow
 def test_an_interrupt_is_130_and_leaves_nothing(tmp_path: Path) -> None:
     process = subprocess.Popen(
         [*COMMAND, "export", "--arch", "mega", "--out", "b"],

@@ -32,7 +32,7 @@ QUICKER = (
     "composite_ops_looked_up_once",
     "kernels_entered_without_annotations",
     "sizes_read_as_they_are",
-    "sizes_computed_without_a_record",
+    "sizes_computed_once",
     "patterns_tried_at_their_operator",
 )
 
@@ -97,12 +97,22 @@ def test_a_size_that_was_replaced_is_read_anew() -> None:
         assert size.node.expr == 3 and (size + 1).node.expr == 4
 
 
+def test_a_sum_of_sizes_is_one_of_its_own() -> None:
+    """The same expression, and no other than those of these sizes."""
+    sizes = ShapeEnv()
+    one, other = sizes.create_unbacked_symint().node, sizes.create_unbacked_symint().node
+    with open_sizes.sizes_computed_once():
+        first, again, different = one.add(other), one.add(other), one.mul(other)
+        assert first is not again and first.expr == again.expr == one.expr + other.expr
+        assert different.expr == one.expr * other.expr and one.sub(other).expr == one.expr - other.expr
+
+
 def test_every_name_is_one_of_this_torch_and_is_given_back() -> None:
     for there in (
         (composite_ops.MODULE, composite_ops.LOOK_UP),
         (entered_kernels.MODULE, entered_kernels.ENTER),
-        open_sizes.READ,
-        open_sizes.RECORD,
+        (open_sizes.MODULE, open_sizes.READ),
+        *((open_sizes.MODULE, f"SymNode.{operator}") for operator in open_sizes.OPERATORS),
         (pattern_matching.MODULE, pattern_matching.TRY),
         (torch_translations.MODULE, torch_translations.READER),
     ):
