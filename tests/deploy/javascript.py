@@ -20,7 +20,7 @@ SWIFTSHADER = {"TEMPORT_PROVIDER": "webgpu", "TEMPORT_WEBGPU_ADAPTER": "swiftsha
 def install() -> None:
     """`npm install` where it was not done yet."""
     need("node")
-    with exclusive():
+    with exclusive("npm"):
         if not (node.JS / "node_modules" / "koffi").is_dir():
             call("npm", "install", "--no-audit", "--no-fund", cwd=node.JS)
 

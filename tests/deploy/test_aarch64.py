@@ -21,7 +21,7 @@ AARCH64 = Path(__file__).parents[2] / "deploy" / "aarch64"
 def emulated() -> Path:
     need("aarch64-linux-gnu-g++")
     need("qemu-aarch64-static")
-    with exclusive():
+    with exclusive("aarch64"):
         call(AARCH64 / "prepare.sh", PYTHON=sys.executable, RUNNER_FLAGS="-O0")
     return AARCH64 / "temport-run"
 
@@ -39,7 +39,7 @@ def test_replay_under_emulation(emulated: Path, exported: Callable[[str], Path],
 
 def test_random_problems_under_emulation(emulated: Path) -> None:
     """The NEON kernels against the definition in double, at scores up to 1e38."""
-    with exclusive():
+    with exclusive("aarch64"):
         call("cmake", "--build", AARCH64 / "build" / "ops", "--target", "check_kernels", "-j2")
     program = AARCH64 / "build" / "ops" / "check_kernels"
     assert call("qemu-aarch64-static", "-L", "/usr/aarch64-linux-gnu", program, "100", "3") == (

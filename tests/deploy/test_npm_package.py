@@ -37,7 +37,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     need("npm")
     install()
     root = tmp_path_factory.mktemp("npm")
-    with exclusive():
+    with exclusive("npm"):
         packed = call(
             "npm", "pack", "--json", "--ignore-scripts=false", "--pack-destination", root, cwd=node.JS
         )

@@ -78,7 +78,7 @@ print(onnxruntime.__version__, judged)
 def installed() -> Path:
     """The runtime in a folder of its own, put there once."""
     folder = CPP.parents[1] / "build" / f"onnxruntime-{VERSION}"
-    with exclusive():
+    with exclusive("onnxruntime"):
         if not (folder / "onnxruntime").is_dir():
             wheels = (f"onnxruntime=={VERSION}", "numpy<2")  # all that it imports
             words = ("--quiet", "--no-deps", "--no-compile", "--target", folder)

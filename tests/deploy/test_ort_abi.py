@@ -22,7 +22,7 @@ HEADERS = "package/Plugins/iOS~/onnxruntime.xcframework/ios-arm64/onnxruntime.fr
 def headers() -> Path:
     """The folder with onnxruntime_c_api.h, fetched once."""
     folder = CPP.parents[1] / "build" / f"onnxruntime-headers-{VERSION}"
-    with exclusive():
+    with exclusive("headers"):
         if not folder.is_dir():
             need("npm")
             folder.parent.mkdir(exist_ok=True)

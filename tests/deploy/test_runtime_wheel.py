@@ -30,7 +30,7 @@ pytestmark = pytest.mark.thorough
 def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An environment that holds the wheel and what it depends on."""
     root = tmp_path_factory.mktemp("runtime")
-    with exclusive():
+    with exclusive("wheel"):
         call(RUNTIME / "build_wheels.sh", "x86_64", root / "dist")
     (wheel,) = (root / "dist").iterdir()
     assert wheel.name.startswith(f"temport_runtime-{temport.__version__}-py3-none-manylinux_2_")

@@ -6,7 +6,6 @@ import fcntl
 import os
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -36,9 +35,11 @@ def need(program: str) -> str:
 
 
 @contextmanager
-def exclusive() -> Iterator[None]:
-    """One test process at a time: several may share this checkout's build directories."""
-    with (Path(tempfile.gettempdir()) / f"temport-build-{os.getuid()}.lock").open("w") as lock:
+def exclusive(what: str) -> Iterator[None]:
+    """One test process at a time makes what has this name: several share this checkout's build directories."""
+    locks = CPP.parents[1] / "build"
+    locks.mkdir(exist_ok=True)
+    with (locks / f"{what}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
@@ -52,7 +53,7 @@ def build(preset: str, *targets: str) -> Path:
     need("wasm-ld")
     chosen = ("--target", *targets) if targets else ()
     quick = ("-DCMAKE_CXX_FLAGS_RELEASE=-O0", "-DCMAKE_EXE_LINKER_FLAGS=-fuse-ld=lld")
-    with exclusive():
+    with exclusive(preset):
         call("cmake", "--preset", preset, *quick, cwd=CPP)
         call("cmake", "--build", "--preset", preset, "-j2", *chosen, cwd=CPP)
     return CPP / "build" / preset
