@@ -242,6 +242,16 @@ def export(
             "and the trained model's outputs that returns a loss."
         ),
     ] = None,
+    activations: Annotated[
+        str | None,
+        typer.Option(
+            help="int8: inputs of dense layers with int8 weights are rounded too. Default: they are not."
+        ),
+    ] = None,
+    calibrate: Annotated[
+        list[Path] | None,
+        typer.Option(help="Recorded inputs that --activations is fitted to: .npz, .npy or .csv; repeatable."),
+    ] = None,
     target: Annotated[str | None, typer.Option(help=f"Also compile an engine: {TARGETS}")] = None,
     compute_capability: ComputeCapability = None,
     optimization_level: OptimizationLevel = None,

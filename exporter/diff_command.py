@@ -19,7 +19,7 @@ def diff(
         ),
     ] = None,
     speed: Annotated[
-        bool, typer.Option("--speed", help="Also run both bundles in turns, and compare their medians.")
+        bool, typer.Option("--speed", help="Also run both bundles in turns, and compare their times.")
     ] = False,
     tolerance: Annotated[
         float, typer.Option(help="What shares, sizes and times may grow before they are worse: 0.1 is 10 %.")
@@ -27,8 +27,8 @@ def diff(
     out: Annotated[Path | None, typer.Option(help="Write what differs into this file, as JSON.")] = None,
 ) -> None:
     """Say what differs between two bundles, reports or scorecards; exit code 1 where the second is worse than told."""
-    from temport.exporter.bench.two_bundles import medians
+    from temport.exporter.bench.two_bundles import fastest
     from temport.exporter.difference import run_diff
 
-    passed = run_diff(before, after, fail_on, tolerance, medians if speed else None, out)
+    passed = run_diff(before, after, fail_on, tolerance, fastest if speed else None, out)
     raise typer.Exit(0 if passed else 1)

@@ -36,7 +36,7 @@ from temport.exporter.scorecard.compare import card_differences
 from temport.exporter.terminal import Terminal
 
 FILE = "weights.safetensors"
-Medians = Callable[[Path, Path], tuple[float, float]]
+Times = Callable[[Path, Path], tuple[float, float]]
 
 
 @dataclass(frozen=True)
@@ -52,14 +52,14 @@ def run_diff(
     after: Path,
     fail_on: Sequence[str] | None = None,
     tolerance: float = 0.1,
-    medians: Medians | None = None,
+    times: Times | None = None,
     out: Path | None = None,
     console: Console | None = None,
 ) -> bool:
     """Print what differs; whether nothing of it is worse in an aspect of `fail_on` (None: signature and verdicts).
 
     tolerance  what shares, sizes and times may grow before they are worse
-    medians    gives seconds of an inference in two bundles; None: nothing is timed
+    times    gives seconds of an inference in two bundles; None: nothing is timed
     out        a file for the differences as JSON
     """
     console = console or Terminal()
@@ -71,15 +71,15 @@ def run_diff(
         raise UserError(f"--tolerance {tolerance:g} is less than 0")
     cards = [_card(path) for path in (before, after)]
     if cards[0] is not None and cards[1] is not None:
-        if medians is not None:
+        if times is not None:
             raise UserError("--speed runs two bundles; scorecards have their speeds")
         found = list(card_differences(cards[0], cards[1], tolerance, speed=SPEED in wanted))
     elif cards != [None, None]:
         raise UserError("a scorecard is compared with another one, not with a bundle or a report")
-    elif SPEED in wanted and medians is None:
+    elif SPEED in wanted and times is None:
         raise UserError("--fail-on speed has nothing to go by; add --speed")
     else:
-        found = list(differences(_side(before), _side(after), tolerance, medians))
+        found = list(differences(_side(before), _side(after), tolerance, times))
     for one in found:
         fails = one.worse and one.aspect in wanted
         console.print(f"{one.aspect}: {one.told}", style="red" if fails else None, soft_wrap=True)
@@ -91,7 +91,7 @@ def run_diff(
 
 
 def differences(
-    before: Side, after: Side, tolerance: float, medians: Medians | None = None
+    before: Side, after: Side, tolerance: float, times: Times | None = None
 ) -> Iterator[Difference]:
     """Aspect by aspect. What only a bundle holds is compared where both are bundles."""
     yield from _signature(before.report.declaration, after.report.declaration)
@@ -102,12 +102,14 @@ def differences(
     yield from _verdicts(before.report, after.report, tolerance)
     sizes = before.report.model["bytes"], after.report.model["bytes"]
     yield from grown(SIZE, "bytes of the model", sizes, tolerance, lambda size: f"{size:.0f}")
-    if medians is None:
+    if times is None:
         return
     if before.bundle is None or after.bundle is None:
         raise UserError("--speed runs two bundles; a report alone cannot be run")
-    seconds = medians(before.bundle.path, after.bundle.path)
-    yield from grown(SPEED, "median of an inference", seconds, tolerance, lambda s: f"{s * 1e6:.1f} us")
+    seconds = times(before.bundle.path, after.bundle.path)
+    yield from grown(
+        SPEED, "an inference, fastest of many samples", seconds, tolerance, lambda s: f"{s * 1e6:.1f} us"
+    )
 
 
 def _card(path: Path) -> Scorecard | None:

@@ -16,6 +16,7 @@ from temport.exporter.bundle.directory import (
     sha256,
     versions,
 )
+from temport.exporter.compress.activations import with_rounded_inputs
 from temport.exporter.declare import weights
 from temport.exporter.declare.architectures import rebuild
 from temport.exporter.declare.construct import seeded
@@ -152,7 +153,7 @@ def rebuilt_module(bundle: Bundle, source: str | None = None) -> nn.Module | Non
         behind = declaration if declaration.sequences is None else of_sequences(declaration)
         module = called_as(module, behind)
     weights.fill(module, bundle.path / "weights.safetensors", "own", declaration.arch, None)
-    return module
+    return with_rounded_inputs(module, declaration.input_scales) if declaration.input_scales else module
 
 
 def _changed_source(bundle: Bundle, source: str | None) -> tuple[str, ...]:

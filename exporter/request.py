@@ -87,8 +87,18 @@ class ExportRequest:
     weights_dtype: str | None = None
     max_loss: float | None = None
     metric: str | Function | None = None
+    activations: str | None = None
+    calibrate: tuple[Path, ...] = ()
     target: str | None = None
     compile: CompileOptions = field(default_factory=CompileOptions)
+
+
+def wished(request: ExportRequest) -> Wish:
+    """What was asked of weights in fewer bits."""
+    assert request.weights_dtype is not None
+    return Wish(
+        request.weights_dtype, request.max_loss, request.metric, request.activations, request.calibrate
+    )
 
 
 def declared(request: ExportRequest) -> tuple[Declaration, nn.Module]:
@@ -152,8 +162,12 @@ def declared(request: ExportRequest) -> tuple[Declaration, nn.Module]:
         declaration, weights=source, without=request.without, precision=precision, rate=rate or 0.0
     )
     if request.weights_dtype is not None:
-        wish = Wish(request.weights_dtype, request.max_loss, request.metric)
-        declaration = declared_so(declaration, wish, request.opset)
+        declaration = declared_so(declaration, wished(request), request.opset, request.target)
+    elif request.activations is not None or request.calibrate:
+        raise UserError(
+            "--activations int8 is for layers whose weights are int8 too; give --weights-dtype int8 as well, and "
+            "--calibrate with a recording of the model's inputs"
+        )
     elif request.max_loss is not None or request.metric is not None:
         option = "--metric" if request.max_loss is None else "--max-loss"
         raise UserError(f"{option} says how much --weights-dtype may cost, and no --weights-dtype was given")

@@ -77,11 +77,17 @@ def body(at: DenseNode) -> Body:
 
 
 def _rounded() -> Nodes:
-    zero = helper.make_tensor("zero", onnx.TensorProto.INT8, (), [0])
+    """Not by `QuantizeLinear`, which no float64 goes through, and whose neighbours runtimes exchange."""
+    nodes = []
+    for name, value in (("least", -128.0), ("most", 127.0)):
+        nodes.append(helper.make_node("Constant", [], [f"{name}_float"], value_float=value))
+        nodes.append(helper.make_node("CastLike", [f"{name}_float", "X"], [name]))
     return [
-        helper.make_node("Constant", [], ["zero"], value=zero),
-        helper.make_node("QuantizeLinear", ["X", "X_scale", "zero"], ["integers"]),
-        helper.make_node("DequantizeLinear", ["integers", "X_scale", "zero"], ["rounded"]),
+        *nodes,
+        helper.make_node("Div", ["X", "X_scale"], ["quotient"]),
+        helper.make_node("Round", ["quotient"], ["nearest"]),
+        helper.make_node("Clip", ["nearest", "least", "most"], ["integers"]),
+        helper.make_node("Mul", ["integers", "X_scale"], ["rounded"]),
     ]
 
 

@@ -84,11 +84,10 @@ def _of(arch: str, seq: int, streaming: bool) -> list[LossRow]:
     rows = []
     for kind in KINDS:
         wish = Wish(kind)
-        declared = declared_so(declaration, wish, None)
+        declared = declared_so(declaration, wish, None, None)
         source = Trial.of(declared, Path(), module).source
         cases = [case for case in cases_for(declared) if case.kind == USUAL]
-        _, compression = compress(module, source, cases, 0, wish)
-        rows.append(_row(arch, streaming, kind, compression))
+        rows.append(_row(arch, streaming, kind, compress(module, source, cases, 0, wish)[1]))
     return rows
 
 

@@ -14,6 +14,8 @@ SAMPLE_SECONDS = 10e-3
 """A sample repeats its call for about this long: neither the clock nor one late thread decides it."""
 SLOW_SECONDS = 20e-3
 """Calls that take longer fill the caches themselves within a few per cent of their time."""
+LEARNING = 5
+"""Calls, at most, from which the cost of one is learned."""
 PAUSE_SECONDS = 4e-3
 """One pause in front of a sample; pauses go on while threads of the sample before still spin."""
 IDLE_SHARE = 0.25
@@ -61,7 +63,7 @@ def interleaved(
 ) -> dict[str, Timing]:
     """Time every call in rounds, each round in another order, until each has had about `seconds`.
 
-    Every call is made twice untimed to learn its cost. Each gets at least `least` samples, however slow it is,
+    Every call is made a few times untimed to learn its cost. Each gets at least `least` samples, however slow it is,
     and at most `most`; a slow one leaves the rounds early, so that it does not decide how long the rest takes.
     """
     clock = clock or Clock()
@@ -109,11 +111,18 @@ def each_run(call: Callable[[], object], seconds: float, clock: Clock | None = N
 
 
 def _cost(call: Callable[[], object], clock: Clock) -> float:
-    """Seconds of the second call; the first may still allocate."""
+    """Seconds of the fastest of a few calls, without the first, which may still allocate: one that was interrupted
+    would make the samples of a fast call too short.
+    """
     call()
-    started = clock.wall()
-    call()
-    return max(clock.wall() - started, 1e-7)
+    fastest = math.inf
+    for _ in range(LEARNING):
+        started = clock.wall()
+        call()
+        fastest = min(fastest, clock.wall() - started)
+        if fastest > SLOW_SECONDS:
+            break
+    return max(fastest, 1e-7)
 
 
 def _sample(call: Callable[[], object], cost: float, clock: Clock) -> float:

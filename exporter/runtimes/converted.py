@@ -35,6 +35,7 @@ from temport.exporter.runtimes.converted_files import (
 )
 from temport.exporter.runtimes.own_form import Call, Form, Signature
 from temport.exporter.runtimes.subject import Subject
+from temport.plugins import first_line
 
 CONVERTING = 1800.0
 """Seconds in which a conversion has ended; compilers of whole models take minutes on a loaded machine."""
@@ -54,7 +55,7 @@ def keeping(folder: Path) -> Iterator[None]:
 
 
 class Converted:
-    """The row of a form: of the bundle's folder where it has one, else of a conversion made for this session."""
+    """The row of a form: of the bundle's files where it has them, else of a conversion made for this session."""
 
     def __init__(self, form: Form) -> None:
         self.form, self.name, self.capabilities = form, form.name, form.capabilities
@@ -174,7 +175,12 @@ class _Apart:
             call = self.form.load(self.folder, signature, threads)
             files = tuple(path for path in self.folder.iterdir() if path.name != SIGNATURE)
             return _Running(self.form.version(), call, signature, files)
-        self.form.convert(self.source, self.folder)
+        try:
+            self.form.convert(self.source, self.folder)
+        except UserError:
+            raise
+        except Exception as error:  # converters have no exception of their own for what they do not take
+            raise UserError(f"{self.name} does not take this model: {first_line(error)}") from error
         return _Running(self.form.version(), lambda inputs: [], signature, ())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,9 @@ class Mnn:
     """Its integers are int32, whatever the file says: a stream in it is right for 2^31 frames."""
 
     name = "mnn"
-    capabilities = OF_FILE
+    capabilities = replace(
+        OF_FILE, intermediates=False
+    )  # a tensor inside that is read is in a layout of its own
     environment = MNN
     of_module = False
 

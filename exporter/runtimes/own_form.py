@@ -106,7 +106,7 @@ class Form(Protocol):
         ...
 
     def convert(self, source: Path, folder: Path) -> None:
-        """Write the form of the model `source` into `folder`. UserError for what the runtime does not take."""
+        """Write the form of the model `source` into `folder`. What it raises is why the model is not taken."""
         ...
 
     def load(self, folder: Path, signature: Signature, threads: int) -> Call:

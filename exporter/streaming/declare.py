@@ -143,7 +143,7 @@ def _notes(made: StepGraph, sequences: Declaration, horizon: int) -> tuple[str, 
     if made.uses_horizon:
         phrases = [
             f"exact for the first {_frames(horizon)}",
-            f"from then on with a window of {_frames(horizon)}",
+            f"from then on with a window of {_frames(horizon + made.in_front)}",
         ]
     elif limits:
         count, then = limits.pop(0)

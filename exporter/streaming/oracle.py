@@ -29,7 +29,7 @@ from temport.exporter.streaming.limit_masks import limit_masks
 from temport.exporter.streaming.open_sizes import name_open_sizes
 from temport.exporter.streaming.rules.aged import LOWEST
 from temport.exporter.streaming.sequences import of_every_frame, of_sequences, sequence_graph
-from temport.exporter.streaming.shapes import TIME
+from temport.exporter.streaming.shapes import TIME, extra
 
 AGREES = 1e-6
 """How far, in units of their scale, the model and its graph may be from each other in float64."""
@@ -155,7 +155,9 @@ def limited(model: ir.Model, horizon: int, declaration: Declaration) -> ir.Model
         seen = Attention.of(node)
         if seen is not None and not seen.rule.window:
             node.attributes["causal"] = ir.AttrInt64("causal", 1)
-            node.attributes["window"] = ir.AttrInt64("window", horizon)
+            keys = (seen.q if seen.k is None else seen.k).shape
+            in_front = 0 if keys is None else extra(keys[1]) or 0
+            node.attributes["window"] = ir.AttrInt64("window", horizon + in_front)
     limit_masks(model, horizon, declaration)
     return model
 

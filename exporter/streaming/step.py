@@ -46,6 +46,8 @@ class Step:
         )
         self.states: list[State] = []
         self.uses_horizon = False
+        self.in_front = 0
+        """Entries in front of the frames that such attention sees too, beside the horizon."""
         self.kept = 0
         """Frames of the longest ring."""
         self.limits: list[tuple[int, str]] = []

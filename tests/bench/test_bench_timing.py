@@ -68,6 +68,18 @@ def test_a_slow_contender_does_not_use_the_time_of_the_others() -> None:
     assert timings["fast"].median == pytest.approx(1e-3)
 
 
+def test_an_interrupted_call_does_not_make_the_samples_short() -> None:
+    """The second call of all is a hundred times as long; samples still hold many of the others."""
+    machine, made = Machine(), []
+
+    def call() -> None:
+        made.append(machine.now)
+        machine.work(1e-2 if len(made) == 2 else 1e-4)
+
+    interleaved({"interrupted": call}, seconds=0.02, clock=machine)
+    assert len(made) > 5 * timing.SAMPLE_SECONDS / 1e-4
+
+
 def test_the_real_clock_tells_slow_from_fast() -> None:
     calls = {"slow": lambda: time.sleep(4e-3), "fast": lambda: time.sleep(1e-3)}
     timings = interleaved(calls, seconds=0.1)

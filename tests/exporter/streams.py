@@ -11,6 +11,7 @@ from torch import nn
 
 from temport.exporter.build import save
 from temport.exporter.declare.declaration import Declaration
+from temport.exporter.declare.weights import fingerprint
 from temport.exporter.parity.oracle import Truth
 from temport.exporter.parity.result import ParityReport
 from temport.exporter.parity.stream import initial_state
@@ -27,6 +28,8 @@ RUNTIMES = (*FAST, "onnxruntime_native", "openvino")
 EVALUATORS = ("onnx_reference", "op_reference")
 """Those of this process."""
 
+_truths: dict[str, tuple[Truth, ...]] = {}
+
 
 @dataclass(frozen=True)
 class Exported:
@@ -40,7 +43,11 @@ class Exported:
         return Trial.of(self.declaration, self.path, self.module)
 
     def truths(self) -> tuple[Truth, ...]:
-        return self.trial().truths(cases_for(self.declaration))
+        """Found once for each model: they are the module's, whatever becomes of its file."""
+        key = f"{fingerprint(self.module)} {self.declaration}"
+        if key not in _truths:
+            _truths[key] = self.trial().truths(cases_for(self.declaration))
+        return _truths[key]
 
     def parity(
         self, runtimes: tuple[str, ...] = FAST, truths: tuple[Truth, ...] | None = None

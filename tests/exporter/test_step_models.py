@@ -31,7 +31,7 @@ from temport.exporter.runtimes import runtime_named
 from temport.exporter.runtimes.runner import Found, RunnerRuntime
 from temport.exporter.streaming.declare import declare_stream
 from temport.graphs.registry import ARCHITECTURES
-from tests.small_models import FEW, SMALL, STREAMING, thorough_but
+from tests.small_models import SMALL, STREAMING, thorough_but
 from tests.traces import build
 
 
@@ -40,7 +40,7 @@ def sliding(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     return export("sliding_window", tmp_path_factory.mktemp("sliding"), batch="1:3:4")
 
 
-@pytest.fixture(scope="module", params=thorough_but(STREAMING, (*FEW, "mega-laplace")))
+@pytest.fixture(scope="module", params=thorough_but(STREAMING))
 def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Exported:
     """Small models that stream, all with an open batch: `test_a_window_of_one_frame` and others have one row."""
     return export(request.param, tmp_path_factory.mktemp("step"), batch="1:2:5")

@@ -61,8 +61,14 @@ def by_definition(dtype: str) -> Step:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
-@pytest.mark.parametrize("moves", [False, True], ids=["at rest", "noise"])
-@pytest.mark.parametrize("made", [natively, in_torch, by_definition])
+@pytest.mark.parametrize(
+    ("made", "moves"),
+    [
+        *((made, False) for made in (natively, in_torch, by_definition)),
+        (natively, True),
+        *(pytest.param(made, True, marks=pytest.mark.thorough) for made in (in_torch, by_definition)),
+    ],
+)
 def test_sums_do_not_drift(made: Callable[[str], Step], moves: bool, dtype: str) -> None:
     """Added plainly, at rest, they are dozens of roundings off."""
     step, random = made(dtype), np.random.default_rng(0)

@@ -79,7 +79,7 @@ def test_a_scorecard_and_a_bundle_are_not_compared(card: Scorecard, window: Path
         with pytest.raises(UserError, match="is compared with another one"):
             run_diff(*pair, console=QUIET)
     with pytest.raises(UserError, match="scorecards have their speeds"):
-        run_diff(path, path, medians=lambda *_: (1.0, 1.0), console=QUIET)
+        run_diff(path, path, times=lambda *_: (1.0, 1.0), console=QUIET)
     path.write_text("{")
     with pytest.raises(UserError, match="cannot be read"):
         run_diff(path, path, console=QUIET)

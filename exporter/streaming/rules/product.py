@@ -8,6 +8,7 @@ import onnx_ir as ir
 
 from temport.exporter.streaming.joining import join, settled
 from temport.exporter.streaming.positions import always, in_frame
+from temport.exporter.streaming.rules.along import early
 from temport.exporter.streaming.rules.pairs import PAIRS, scores
 from temport.exporter.streaming.rules.tables import weighed_frames
 from temport.exporter.streaming.shapes import axes_of_time
@@ -62,6 +63,9 @@ def _matmul(step: Step, node: ir.Node) -> None:
         places.append(rank - behind)
     if len(set(places)) > 1:
         scores(step, node)
+        return
+    of_left = step.status(left)
+    if isinstance(of_left, Timed) and of_left.lead is not None and early(step, node, [left]):
         return
     joined = _together(step, node, places[0])
     delay = joined.delay if isinstance(joined, Timed) else 0

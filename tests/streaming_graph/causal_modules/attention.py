@@ -212,6 +212,22 @@ class Memory(nn.Module):
         return self.run(x + self.attend(x, keys, keys, need_weights=False)[0])[0]
 
 
+class Token(nn.Module):
+    """A learned token in front of the frames, which all of them see; not causal: no mask."""
+
+    def __init__(self, causal: bool) -> None:
+        super().__init__()
+        self.causal, self.token = causal, nn.Parameter(torch.randn(1, 1, WIDTH))
+        options: dict[str, Any] = {"dim_feedforward": WIDTH, "batch_first": True, "norm_first": True}
+        self.layers = nn.ModuleList(nn.TransformerEncoderLayer(WIDTH, HEADS, **options) for _ in range(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.cat([self.token.expand(x.shape[0], -1, -1), x], 1)
+        for layer in self.layers:
+            x = layer(x, src_mask=causal_mask(x) if self.causal else None)
+        return x[:, 1:]
+
+
 def _alone(
     layer: type[nn.Module], inside: str = "", delay: int | None = None, horizon: bool = True
 ) -> CausalCase:
@@ -232,6 +248,7 @@ CASES = {
     "linear attention": _alone(Linear, horizon=False),
     "multi-head attention": _alone(MultiHead, ".attend"),
     "attention to learned rows": _alone(Memory, ".attend", horizon=False),
+    "encoder behind a learned token": _alone(Token, ".layers.0.self_attn"),
     "encoder layers": _alone(Encoder, ".layers.1.self_attn"),
     "encoder": _alone(WholeEncoder, ".stack.layers.0.self_attn"),
     "attention of the last frame": CausalCase(Readout, "below.attend", horizon=True, last=True),
