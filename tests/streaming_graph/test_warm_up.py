@@ -11,7 +11,7 @@ from streaming_graph.step_of import graph, integers, weight
 
 from temport.exporter.declare.declaration import AFTER, BEFORE
 from temport.exporter.parity.graph_oracle import Float64Graph
-from temport.exporter.streaming import walk
+from temport.exporter.streaming import step_graph as made_of
 from temport.exporter.streaming.walk import StepGraph, step_graph
 
 X = "f (float[batch, seq, 4] x) => "
@@ -87,11 +87,11 @@ def test_what_remembers_for_ever_has_no_warm_up(name: str) -> None:
 
 def test_a_ring_that_is_told_shorter_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the number is made of can be wrong, and the comparison says so."""
-    right = walk.warm_up
+    right = made_of.warm_up
     shorter = lambda nodes, states, outputs: right(  # noqa: E731
         nodes, [replace(s, frames=max(s.frames - 1, 0)) for s in states], outputs
     )
-    monkeypatch.setattr(walk, "warm_up", shorter)
+    monkeypatch.setattr(made_of, "warm_up", shorter)
     text, weights, _ = FORGET["two convolutions"]
     step = made(text, weights)
     assert step.warm_up is not None
