@@ -30,7 +30,12 @@ NOT_YET = {
     "largest of pairs": "pairs of frames have no cache",
 }
 """Causal modules that are refused, with what is missing."""
-ALIKE = ("attention by hand", "attention with a bias by place, in a window", "encoder")
+ALIKE = (
+    "attention by hand",
+    "attention with a bias by place, in a window",
+    "attention to wide values",
+    "encoder",
+)
 """Modules whose rules others of the list go through too."""
 FIRST = ("lstm", "dilated convs with residuals", "sdpa", "multi-head attention", "decay matrix", "weighed pooling",
          "running mean", "learned positions", "normaliser and scaling", "two heads")  # fmt: skip
