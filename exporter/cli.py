@@ -14,6 +14,7 @@ from temport.exporter.bench.deploy_command import bench_deploy
 from temport.exporter.bench.drift_command import bench_drift
 from temport.exporter.bench.engine_command import bench_engine
 from temport.exporter.bench.engines_command import bench_engines
+from temport.exporter.bench.fleet_command import bench_fleet
 from temport.exporter.bench.gpu_command import bench_gpu
 from temport.exporter.bench.model_command import bench_model
 from temport.exporter.bench.modules_command import bench_modules
@@ -66,6 +67,7 @@ bench.command("ops")(bench_ops)
 bench.command("model")(bench_model)
 bench.command("modules")(bench_modules)
 bench.command("gpu")(bench_gpu)
+bench.command("fleet")(bench_fleet)
 bench.command("engine")(bench_engine)
 bench.command("engines")(bench_engines)
 bench.command("deploy")(bench_deploy)

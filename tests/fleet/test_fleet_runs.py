@@ -12,18 +12,21 @@ from pathlib import Path
 
 import fsspec
 import pytest
+from rich.console import Console
 from tiny import poisoned, write
 from typer.testing import CliRunner
 
 from temport.exporter.bundle.directory import open_bundle
 from temport.exporter.cli import app
 from temport.exporter.errors import UserError
+from temport.exporter.export import run_export
 from temport.exporter.fleet.attempt import carry_out
 from temport.exporter.fleet.executors import Processes
 from temport.exporter.fleet.index import changed, collect, page_of
 from temport.exporter.fleet.job import DONE, Job, Limits, Outcome
 from temport.exporter.fleet.plan import read_fleet
 from temport.exporter.fleet.store import Store
+from temport.exporter.request import ExportRequest
 
 GIB = 1 << 30
 
@@ -61,6 +64,14 @@ def test_every_job_is_done_once(tmp_path: Path) -> None:
     assert "Scorecard of" in (out / "reports/mega-seq8-timed-any.html").read_text()
     assert "onnxruntime_native, p50" in (out / "index.html").read_text()
     assert all((out / "reports" / f"{name}.html").exists() for name in ("mega-seq8", "mega-seq8-timed-any"))
+
+    settings = ("embed_dim=6", "hidden_size=8", "num_layers=1")
+    request = ExportRequest(
+        "mega", seq="8", settings=settings, runtimes=("onnxruntime_cpu",), out=tmp_path / "own"
+    )
+    run_export(request, Console(quiet=True))
+    own, of_job = ((path / "model.onnx").read_bytes() for path in (tmp_path / "own", bundle.path))
+    assert own == of_job, "what the server of the jobs has warmed up changes nothing"
 
     write(tmp_path, '[[matrix]]\narch = "mega"\nseq = 8\n')
     code, text = command("collect", path, "--out", out)
