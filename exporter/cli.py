@@ -14,7 +14,6 @@ from temport.exporter.bench.deploy_command import bench_deploy
 from temport.exporter.bench.drift_command import bench_drift
 from temport.exporter.bench.engine_command import bench_engine
 from temport.exporter.bench.engines_command import bench_engines
-from temport.exporter.bench.fleet_command import bench_fleet
 from temport.exporter.bench.gpu_command import bench_gpu
 from temport.exporter.bench.model_command import bench_model
 from temport.exporter.bench.modules_command import bench_modules
@@ -43,6 +42,7 @@ from temport.exporter.compilers.options import (
 from temport.exporter.diff_command import diff
 from temport.exporter.errors import UserError
 from temport.exporter.fleet.fleet_command import fleet
+from temport.exporter.fleet.rate_command import bench_fleet
 from temport.exporter.logs import listen
 from temport.exporter.report.report_command import report
 from temport.exporter.runtimes.options import Runners, Runtimes

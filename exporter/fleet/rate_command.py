@@ -28,7 +28,7 @@ def bench_fleet(
 ) -> None:
     """Jobs a minute of a fleet of small exports, beside a loop in one process."""
     from temport.exporter.bench.files import write_whole
-    from temport.exporter.bench.fleet import run
+    from temport.exporter.fleet.rate import run
 
     console = Output()
     count = processes or len(os.sched_getaffinity(0))
