@@ -6,11 +6,10 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import fsspec
 import pytest
 from rich.console import Console
 from tiny import poisoned, write
@@ -154,29 +153,10 @@ def result(key: str, **more: object) -> Outcome:
     return replace(Outcome(key, key, "pass", worst={"a": 0.5}, sizes={"model.onnx": 10}), **more)
 
 
-@pytest.fixture(params=["directory", pytest.param("s3", marks=pytest.mark.thorough)])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    """An empty store; s3 is a server of this process."""
-    if request.param == "directory":
-        yield Store(str(tmp_path / "store"))
-        return
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer("127.0.0.1", 0)
-    server.start()
-    host, port = server.get_host_and_port()
-    patch = pytest.MonkeyPatch()
-    for name, value in {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }.items():
-        patch.setenv(name, value)
-    fsspec.filesystem("s3", skip_instance_cache=True).mkdir("fleets")
-    yield Store("s3://fleets/one")
-    patch.undo()
-    server.stop()
+@pytest.fixture
+def store(place: str) -> Store:
+    """An empty store."""
+    return Store(place)
 
 
 def test_a_store_keeps_results(store: Store, tmp_path: Path) -> None:
