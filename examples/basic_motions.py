@@ -37,7 +37,6 @@ from temport.exporter.request import ExportRequest
 from temport.exporter.runtimes import RUNTIMES, runtime_named
 from temport.exporter.runtimes.subject import Subject
 from temport.graphs import build_mega, build_sliding_window
-from temport.graphs.streaming import Memory
 
 CHANNELS, STEPS, CLASSES = 6, 100, ("standing", "running", "walking", "badminton")
 COLUMNS = (
@@ -72,9 +71,9 @@ class MotionClassifier(nn.Module):
     def forward(self, state_sequence: Tensor) -> Tensor:
         return self.head(self.backbone(self._normal(state_sequence)))
 
-    def forward_sequence(self, state_sequence: Tensor, memory: Memory | None = None) -> Tensor:
-        """Scores at every frame `[batch, frames, 4]`; `memory` holds what a stream carries from frame to frame."""
-        return self.head(self.backbone.forward_sequence(self._normal(state_sequence), memory))
+    def forward_sequence(self, state_sequence: Tensor) -> Tensor:
+        """Scores at every frame `[batch, frames, 4]`."""
+        return self.head(self.backbone.forward_sequence(self._normal(state_sequence)))
 
     def _normal(self, state_sequence: Tensor) -> Tensor:
         return (state_sequence - self.mean) / self.deviation
@@ -159,7 +158,7 @@ def classes_by_frame(bundle_path: Path, x: np.ndarray) -> np.ndarray:
     with Streamed(runtime_named("onnxruntime_cpu")).open(
         Subject(bundle.declaration, bundle.model_path)
     ) as session:
-        return session.run({"frame": x})["output"].argmax(axis=2)
+        return session.run({"state_sequence": x})["output"].argmax(axis=2)
 
 
 def main() -> None:

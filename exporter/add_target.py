@@ -57,9 +57,10 @@ def rows_with(target: str | None, rows: Sequence[Runtime] | None) -> list[Runtim
     return [*(each for each in (every() if rows is None else rows) if each.name != row.name), row]
 
 
-def folder_of(target: str) -> str:
-    """The directory of a bundle that holds nothing but what the target makes, if it has one."""
-    return engine.FOLDER if target == engine.TARGET else target
+def replaces(target: str, name: str) -> bool:
+    """Whether a file of a bundle was made for the target, and what is made anew takes its place."""
+    own = f"{engine.FOLDER}/" if target == engine.TARGET else f"{target}."
+    return name.startswith(own) and (target == engine.TARGET or target in FORMS)
 
 
 def of_module(target: str) -> bool:

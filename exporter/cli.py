@@ -15,6 +15,7 @@ from temport.exporter.bench.drift_command import bench_drift
 from temport.exporter.bench.engine_command import bench_engine
 from temport.exporter.bench.engines_command import bench_engines
 from temport.exporter.bench.gpu_command import bench_gpu
+from temport.exporter.bench.loss_command import bench_loss
 from temport.exporter.bench.model_command import bench_model
 from temport.exporter.bench.modules_command import bench_modules
 from temport.exporter.bench.ops_command import bench_ops
@@ -74,6 +75,7 @@ bench.command("deploy")(bench_deploy)
 bench.command("streams")(bench_streams)
 bench.command("drift")(bench_drift)
 bench.command("weights")(bench_weights)
+bench.command("loss")(bench_loss)
 app.command("certify")(certify)
 
 
@@ -241,6 +243,16 @@ def export(
             help="What --max-loss bounds instead: FILE.py:NAME or package.module:NAME, a function of the compressed "
             "and the trained model's outputs that returns a loss."
         ),
+    ] = None,
+    activations: Annotated[
+        str | None,
+        typer.Option(
+            help="int8: inputs of dense layers with int8 weights are rounded too. Default: they are not."
+        ),
+    ] = None,
+    calibrate: Annotated[
+        list[Path] | None,
+        typer.Option(help="Recorded inputs that --activations is fitted to: .npz, .npy or .csv; repeatable."),
     ] = None,
     target: Annotated[str | None, typer.Option(help=f"Also compile an engine: {TARGETS}")] = None,
     compute_capability: ComputeCapability = None,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from temport.exporter.add_target import add_target, check_target, folder_of, of_module, row_of
+from temport.exporter.add_target import add_target, check_target, of_module, replaces, row_of
 from temport.exporter.bundle.directory import file_entries, open_bundle, seal
 from temport.exporter.bundle.staging import staged
 from temport.exporter.compilers.contract import CompileOptions
@@ -48,7 +48,7 @@ def run_compile(
     bundle = open_bundle(path, digest, strict=strict)
     with Progress(console) as progress, staged(path) as work:
         for name in bundle.manifest["files"]:
-            if not name.startswith(f"{folder_of(target)}/"):
+            if not replaces(target, name):
                 (work / name).parent.mkdir(parents=True, exist_ok=True)
                 (work / name).write_bytes(bundle.read(name))
         module = rebuilt_module(bundle, source) if of_module(target) else None

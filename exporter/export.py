@@ -19,7 +19,6 @@ from temport.exporter.bundle.directory import sha256, versions, write_manifest, 
 from temport.exporter.bundle.staging import staged
 from temport.exporter.bundle.stream_entry import stream_entry
 from temport.exporter.compress.compress import compress
-from temport.exporter.compress.wish import Wish
 from temport.exporter.declare import weights
 from temport.exporter.declare.declaration import HALF, Declaration
 from temport.exporter.declare.live import Range, input_specs
@@ -35,14 +34,14 @@ from temport.exporter.parity.overflow import find_overflow
 from temport.exporter.parity.replay import record
 from temport.exporter.parity.result import MaskPicture, ParityReport, PassRow, StreamRow
 from temport.exporter.parity.serial import write_json
-from temport.exporter.parity.trial import Trial, cases_for
+from temport.exporter.parity.trial import Trial, cases_for, own_cases
 from temport.exporter.parity.vectors import to_vectors
 from temport.exporter.passes.kept import kept_passes
 from temport.exporter.passes.order import left_out
 from temport.exporter.progress import Progress
 from temport.exporter.report.html import write_html
 from temport.exporter.report.table import print_table
-from temport.exporter.request import ExportRequest, declared, default_out
+from temport.exporter.request import ExportRequest, declared, default_out, wished
 from temport.exporter.runtimes import chosen
 from temport.exporter.streaming.beside_window import window
 from temport.exporter.terminal import Terminal
@@ -141,9 +140,12 @@ def run_export(request: ExportRequest, console: Console | None = None) -> Export
         compression = None
         if request.weights_dtype is not None:
             progress.step("compressing weights")
-            wish = Wish(request.weights_dtype, request.max_loss, request.metric)
             source = Trial.of(declaration, Path(), module).source
-            module, compression = compress(module, source, cases, len(request.inputs), wish)
+            recorded = own_cases(declaration, request.calibrate)
+            module, compression, scales = compress(
+                module, source, cases, len(request.inputs), wished(request), recorded
+            )
+            declaration = replace(declaration, input_scales=scales)
         out = (request.out or default_out(declaration)).absolute()
         with staged(out) as work, kept_passes(request.keep_passes) as keep:
             Trial.of(declaration, work / "model.onnx", module).attempt(cases[0])

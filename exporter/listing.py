@@ -5,14 +5,14 @@ from __future__ import annotations
 from rich.table import Table
 
 from temport.exporter import runtimes
-from temport.exporter.declare.architectures import architecture, declare
-from temport.exporter.declare.options import as_settings, options
-from temport.exporter.declare.streams import how_exact
+from temport.exporter.declare.architectures import architecture
+from temport.exporter.declare.options import options
 from temport.exporter.runtimes.foreign import checked
 from temport.exporter.terminal import Terminal
 from temport.graphs import registry
-from temport.graphs.architecture import Architecture
 from temport.plugins import PluginError, first_line
+
+NOT_SAID = "temport export --streaming tells"
 
 
 def print_all() -> None:
@@ -34,29 +34,14 @@ def print_options(name: str) -> None:
     Terminal().print("Set one with --set option=value; repeat --set for several.")
 
 
-def streams(arch: Architecture) -> str:
-    """How exact a stream of an architecture is: one phrase where its small models agree, otherwise with their names."""
-    said: dict[str, list[str]] = {}
-    for name, settings in arch.small.items():
-        declaration, module, _ = declare(arch.name, as_settings(settings), seq="9")
-        try:
-            phrase = how_exact(declaration, module)
-        except ValueError as error:
-            phrase = f"no: {error}"
-        said.setdefault(phrase, []).append(name)
-    if len(said) == 1:
-        return next(iter(said))
-    return "\n".join(f"{', '.join(names)}: {phrase}" for phrase, names in said.items())
-
-
 def _architectures(wrong: list[str]) -> Table:
     table = Table("architecture", "what it is", "frame by frame (--streaming)")
     for arch in registry.ARCHITECTURES.values():
-        table.add_row(arch.name, arch.summary, streams(arch))
+        table.add_row(arch.name, arch.summary, arch.stream or NOT_SAID)
     for plugin in registry.offered():
         try:
             arch = registry.loaded(plugin)
-            table.add_row(arch.name, f"{arch.summary} ({plugin.origin})", streams(arch))
+            table.add_row(arch.name, f"{arch.summary} ({plugin.origin})", arch.stream or NOT_SAID)
         except PluginError as error:
             wrong.append(str(error))
         except Exception as error:

@@ -16,6 +16,7 @@ from temport.exporter.bundle.directory import (
     sha256,
     versions,
 )
+from temport.exporter.compress.activations import with_rounded_inputs
 from temport.exporter.declare import weights
 from temport.exporter.declare.architectures import rebuild
 from temport.exporter.declare.construct import seeded
@@ -131,9 +132,11 @@ def rebuilt_module(bundle: Bundle, source: str | None = None) -> nn.Module | Non
     source  `path.py:factory` or the ONNX file, for a bundle that was made of one
 
     Nothing that a manifest names is ever imported: a bundle from elsewhere would run its own code here. None where the
-    bundle was made of a factory and the caller names none.
+    bundle was made of a factory and the caller names none, or is a stream of a version that made none of graphs.
     """
     declaration = bundle.declaration
+    if declaration.streaming and declaration.sequences is None:
+        return None
     if declaration.module is None:
         if source is not None:
             raise UserError(f"the bundle was made of {declaration.arch}, not of a module; leave --module out")
@@ -147,12 +150,10 @@ def rebuilt_module(bundle: Bundle, source: str | None = None) -> nn.Module | Non
         make = load_factory(source)
         with users_code(f"{source} makes no module"):
             module = seeded(make, declaration.seed)[0]
-        if declaration.sequences is not None:
-            module = called_as(module, of_sequences(declaration))
-        elif not declaration.streaming:
-            module = called_as(module, declaration)
+        behind = declaration if declaration.sequences is None else of_sequences(declaration)
+        module = called_as(module, behind)
     weights.fill(module, bundle.path / "weights.safetensors", "own", declaration.arch, None)
-    return module
+    return with_rounded_inputs(module, declaration.input_scales) if declaration.input_scales else module
 
 
 def _changed_source(bundle: Bundle, source: str | None) -> tuple[str, ...]:

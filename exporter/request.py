@@ -13,7 +13,6 @@ from temport.exporter.compress.metric import Function
 from temport.exporter.compress.wish import Wish, declared_so
 from temport.exporter.declare import weights
 from temport.exporter.declare.architectures import declare
-from temport.exporter.declare.call import own
 from temport.exporter.declare.declaration import (
     DIALECTS,
     DYNAMIC_SEQ,
@@ -25,13 +24,11 @@ from temport.exporter.declare.declaration import (
 from temport.exporter.declare.live import source_of
 from temport.exporter.declare.modules import declare_live, declare_module
 from temport.exporter.declare.program import SUFFIX, load_program, program_module, program_specs
-from temport.exporter.declare.streams import declare_stream
 from temport.exporter.errors import UserError
 from temport.exporter.onnx_source.declare import declare_onnx
 from temport.exporter.streaming.declare import (
-    declare_graph_stream,
+    declare_stream,
     declare_window_stream,
-    streams_by_its_graph,
 )
 from temport.exporter.streaming.sequences import with_frames
 
@@ -90,8 +87,18 @@ class ExportRequest:
     weights_dtype: str | None = None
     max_loss: float | None = None
     metric: str | Function | None = None
+    activations: str | None = None
+    calibrate: tuple[Path, ...] = ()
     target: str | None = None
     compile: CompileOptions = field(default_factory=CompileOptions)
+
+
+def wished(request: ExportRequest) -> Wish:
+    """What was asked of weights in fewer bits."""
+    assert request.weights_dtype is not None
+    return Wish(
+        request.weights_dtype, request.max_loss, request.metric, request.activations, request.calibrate
+    )
 
 
 def declared(request: ExportRequest) -> tuple[Declaration, nn.Module]:
@@ -155,8 +162,12 @@ def declared(request: ExportRequest) -> tuple[Declaration, nn.Module]:
         declaration, weights=source, without=request.without, precision=precision, rate=rate or 0.0
     )
     if request.weights_dtype is not None:
-        wish = Wish(request.weights_dtype, request.max_loss, request.metric)
-        declaration = declared_so(declaration, wish, request.opset)
+        declaration = declared_so(declaration, wished(request), request.opset, request.target)
+    elif request.activations is not None or request.calibrate:
+        raise UserError(
+            "--activations int8 is for layers whose weights are int8 too; give --weights-dtype int8 as well, and "
+            "--calibrate with a recording of the model's inputs"
+        )
     elif request.max_loss is not None or request.metric is not None:
         option = "--metric" if request.max_loss is None else "--max-loss"
         raise UserError(f"{option} says how much --weights-dtype may cost, and no --weights-dtype was given")
@@ -164,15 +175,8 @@ def declared(request: ExportRequest) -> tuple[Declaration, nn.Module]:
         raise UserError(f"--delay {request.delay} is not a number of frames of --streaming")
     if request.window is not None:
         return declare_window_stream(declaration, module, request.window), module
-    if request.streaming and streams_by_its_graph(declaration, module):
-        return declare_graph_stream(declaration, module, request.delay), module
-    if request.delay:
-        raise UserError(
-            "--delay belongs to models that say nothing of streams; this one says itself what a frame is"
-        )
     if request.streaming:
-        module = own(module)
-        return declare_stream(declaration, module), module
+        return declare_stream(declaration, module, request.delay), module
     return declaration, module
 
 

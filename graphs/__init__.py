@@ -23,7 +23,6 @@ from temport.graphs.sliding_window import (
     output_size,
     recommended_defaults,
 )
-from temport.graphs.streaming import StepModel, initial_state, limited, step
 
 __all__ = [
     "ARCHITECTURES",
@@ -31,7 +30,6 @@ __all__ = [
     "InputSpec",
     "LengthTable",
     "MultiHeadAttentionLayer",
-    "StepModel",
     "add_positional_encoding",
     "apply_rope",
     "bake",
@@ -45,8 +43,6 @@ __all__ = [
     "build_sliding_window",
     "causal_mask",
     "chunked_attention",
-    "initial_state",
-    "limited",
     "memory_efficient_attention",
     "multi_head_attention",
     "output_size",
@@ -56,6 +52,5 @@ __all__ = [
     "scaled_dot_product_attention",
     "self_attention",
     "sliding_window_attention",
-    "step",
     "window_mask",
 ]

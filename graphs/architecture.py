@@ -37,12 +37,13 @@ class Architecture:
 
     config   frozen dataclass of options, each field with a type, a default and `metadata["help"]`
              (`temport.graphs.options`); a field `seq_len` takes the longest sequence that is exported
-    build    config -> module; one with `forward_sequence(frames, memory)` may run frame by frame
-             (`temport.graphs.streaming`)
+    build    config -> module. `forward_sequence(frames)`, the output at every frame, is what its stream is made of and
+             compared with; without one that is `forward`, which is run on the frames so far at each of them
     example  values of the required options for a model of usual size
     small    options of models of few numbers, by a name each; together they cover what the architecture can do, with
-             windows and blocks of at most 8 frames. The tests run every one of them, `temport list` asks each how
-             exact its stream is
+             windows and blocks of at most 8 frames. The tests run every one of them
+    stream   how exact a stream of it is, as its export says it, with `--seq` for the horizon; "no" and why where it has
+             none. What differs by option says so
     inputs   config -> the inputs, in the order of the module's forward
     edifice  config -> where each own tensor lies in a file of the reference implementation; None where there is none
     """
@@ -53,6 +54,7 @@ class Architecture:
     build: Callable[[Any], nn.Module]
     example: Options
     small: Mapping[str, Options]
+    stream: str = ""
     inputs: Callable[[Any], tuple[InputSpec, ...]] = state_sequence
     edifice: Callable[[Any], Names] | None = None
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from temport.custom_ops.cached_attention import cached_attention
 from temport.custom_ops.mask import MaskRule
 from temport.custom_ops.online_softmax_attention import online_softmax_attention
 from temport.graphs.attention_functions import chunked_attention, scaled_dot_product_attention
@@ -17,10 +16,9 @@ from temport.graphs.masks import MaskTable
 from temport.graphs.normalization import qk_layer_norm
 from temport.graphs.options import check_counts, check_flags, check_rate, head_width
 from temport.graphs.rope import RotaryTable, rotate
-from temport.graphs.streaming import Memory, RuledAttention, StateSpec
 
 
-class MultiHeadSelfAttention(nn.Module, RuledAttention):
+class MultiHeadSelfAttention(nn.Module):
     """`[batch, seq, input_size]` -> `[batch, seq, hidden_size]`, heads in contiguous chunks of the last axis.
 
     Four ways to compute the same numbers, chosen by options:
@@ -79,23 +77,12 @@ class MultiHeadSelfAttention(nn.Module, RuledAttention):
         self.output = nn.Linear(hidden_size, hidden_size) if project_output else None
         self.dropout = nn.Dropout(dropout)
 
-    def state_specs(self) -> tuple[StateSpec, ...]:
-        if self.chunk_size is not None or self.fixed_mask is not None or self.rotary is not None:
-            raise ValueError("attention with chunked, mask or rope is for whole sequences, not for a stream")
-        size = self.qkv.out_features // 3
-        return StateSpec("keys", (self.capacity(), size)), StateSpec("values", (self.capacity(), size))
-
-    def limit(self, horizon: int) -> None:
-        super().limit(horizon)
-        if self.rule_table is not None:
-            self.rule_table.follow(self.rule)
-
-    def forward(self, x: Tensor, memory: Memory | None = None) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         if x.dim() != 3 or x.shape[-1] != self.qkv.in_features:
             raise ValueError(
                 f"input has shape {list(x.shape)}; it must be [batch, seq, {self.qkv.in_features}]"
             )
-        y = self.attend(self.qkv(x)) if memory is None else self.attend_cached(self.qkv(x), memory)
+        y = self.attend(self.qkv(x))
         return self.dropout(y if self.output is None else self.output(y))
 
     def attend(self, qkv: Tensor) -> Tensor:
@@ -119,24 +106,6 @@ class MultiHeadSelfAttention(nn.Module, RuledAttention):
         return online_softmax_attention(
             q, k, v, num_heads=self.num_heads, causal=self.rule.causal, window=self.rule.window
         )
-
-    def attend_cached(self, qkv: Tensor, memory: Memory) -> Tensor:
-        """One frame `[batch, 1, 3*hidden]` against the frames kept, its own included -> `[batch, 1, hidden]`."""
-        if self.qk_layernorm:
-            q, k, v = qkv.chunk(3, dim=-1)
-            q, k = (qk_layer_norm(x.unflatten(-1, (self.num_heads, -1))).flatten(2) for x in (q, k))
-            qkv = torch.cat((q, k, v), dim=-1)
-        # The caches hold no frame outside the rule, so it takes no part here.
-        y, keys, values = cached_attention(
-            qkv,
-            memory.read(self, "keys"),
-            memory.read(self, "values"),
-            memory.frames(),
-            num_heads=self.num_heads,
-        )
-        memory.write(self, "keys", keys)
-        memory.write(self, "values", values)
-        return y
 
     def _attend_plain(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         mask = self.fixed_mask if self.rule_table is None else self.rule_table(q.shape[2])

@@ -32,7 +32,6 @@ from temport.graphs.options import (
     required,
     sequence_length,
 )
-from temport.graphs.streaming import Memory
 
 
 @dataclass(frozen=True)
@@ -88,10 +87,10 @@ class RecurrentBackbone(nn.Module):
         self.norms = nn.ModuleList(nn.LayerNorm(hidden_size, eps=EPS_FINE) for _ in sizes)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, memory: Memory | None = None) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         x = self.input_ln(x)
         for i, (lstm, norm) in enumerate(zip(self.lstms, self.norms, strict=True)):
-            x = norm(lstm(x if i == 0 else self.dropout(x), memory))
+            x = norm(lstm(x if i == 0 else self.dropout(x)))
         return x
 
 
@@ -111,11 +110,11 @@ class Hybrid(nn.Module):
         )
         self.attn_norm = nn.LayerNorm(hidden, eps=EPS)
 
-    def forward_sequence(self, state_sequence: Tensor, memory: Memory | None = None) -> Tensor:
-        """Every frame, `[batch, seq, hidden]`; with a memory, the next frame of a stream."""
+    def forward_sequence(self, state_sequence: Tensor) -> Tensor:
+        """Every frame, `[batch, seq, hidden]`."""
         check_features("state_sequence", state_sequence, self.embed_dim)
-        x = self.lstm_to_attn_proj(self.backbone(state_sequence, memory))
-        return self.attn_norm(x + self.attention(x, memory))
+        x = self.lstm_to_attn_proj(self.backbone(state_sequence))
+        return self.attn_norm(x + self.attention(x))
 
     def forward(self, state_sequence: Tensor) -> Tensor:
         return self.forward_sequence(state_sequence)[:, -1]
@@ -131,9 +130,9 @@ class HybridMLP(nn.Module):
         self.mlp = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward_sequence(self, state_sequence: Tensor, memory: Memory | None = None) -> Tensor:
-        """Every frame, `[batch, seq, mlp_sizes[-1]]`; with a memory, the next frame of a stream."""
-        return self._head(self.hybrid.forward_sequence(state_sequence, memory))
+    def forward_sequence(self, state_sequence: Tensor) -> Tensor:
+        """Every frame, `[batch, seq, mlp_sizes[-1]]`."""
+        return self._head(self.hybrid.forward_sequence(state_sequence))
 
     def forward(self, state_sequence: Tensor) -> Tensor:
         return self._head(self.hybrid(state_sequence))
@@ -186,6 +185,7 @@ def edifice_mlp(config: HybridMLPConfig) -> names.Names:
     return table
 
 
+STREAM = "exact for the first --seq frames; from then on with a window of --seq frames"
 SMALL = {"embed_dim": 6, "lstm_hidden": 5, "num_heads": 2, "head_dim": 4}
 
 ARCHITECTURES = (
@@ -196,6 +196,7 @@ ARCHITECTURES = (
         Hybrid,
         example={"embed_dim": 1024},
         small={"": {**SMALL, "lstm_layers": 2}},
+        stream=STREAM,
         edifice=edifice,
     ),
     Architecture(
@@ -205,6 +206,7 @@ ARCHITECTURES = (
         HybridMLP,
         example={"embed_dim": 1024},
         small={"": {**SMALL, "mlp_sizes": (12, 10)}},
+        stream=STREAM,
         edifice=edifice_mlp,
     ),
 )

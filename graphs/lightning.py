@@ -19,7 +19,6 @@ from typing import Any
 from torch import Tensor, nn
 
 from temport.custom_ops.block_linear_attention import block_linear_attention
-from temport.custom_ops.cached_block_linear_attention import cached_block_linear_attention
 from temport.graphs import edifice_names as names
 from temport.graphs.architecture import Architecture
 from temport.graphs.feed_forward import FeedForward
@@ -37,7 +36,6 @@ from temport.graphs.options import (
     required,
     sequence_length,
 )
-from temport.graphs.streaming import Memory, Stateful, StateSpec
 
 DIVISOR_EPS = 1e-8
 FEATURE_MAPS = ("identity", "elu1")
@@ -82,13 +80,10 @@ class LightningConfig:
         return min(self.block_size, sequence_length(self.seq_len, self.window_size))
 
 
-class LightningAttention(nn.Module, Stateful):
+class LightningAttention(nn.Module):
     """out(BlockLinearAttention(qkv x)) on `[batch, seq, hidden_size]`; any length, the last block may be
     shorter.
     """
-
-    counts_frames = True
-    stream_note = "past the first block its linear branch is at work, whatever --seq is"
 
     def __init__(
         self, hidden_size: int, num_heads: int, block_size: int, feature_map: str, normalizer: str
@@ -99,24 +94,8 @@ class LightningAttention(nn.Module, Stateful):
         self.qkv = nn.Linear(hidden_size, 3 * hidden_size)
         self.out = nn.Linear(hidden_size, hidden_size)
 
-    def state_specs(self) -> tuple[StateSpec, ...]:
-        """Keys and values of the current block; `earlier` and `block` are sums of phi(k)^T [v 1] over the
-        blocks before it and over its own frames so far: the last column is the sum of phi(k). `lost` is what
-        rounding gave to the last additions to both.
-        """
-        size = self.out.in_features
-        sums = (self.num_heads, size // self.num_heads, size // self.num_heads + 1)
-        return (
-            StateSpec("keys", (self.block_size, size)),
-            StateSpec("values", (self.block_size, size)),
-            StateSpec("earlier", sums),
-            StateSpec("block", sums),
-            StateSpec("lost", sums),
-        )
-
-    def forward(self, x: Tensor, memory: Memory | None = None) -> Tensor:
-        qkv = self.qkv(x)
-        return self.out(self.attend(qkv) if memory is None else self.attend_cached(qkv, memory))
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(self.attend(self.qkv(x)))
 
     def attend(self, qkv: Tensor) -> Tensor:
         """Packed queries, keys and values `[batch, seq, 3*hidden_size]` -> `[batch, seq, hidden_size]`."""
@@ -128,27 +107,6 @@ class LightningAttention(nn.Module, Stateful):
             normalizer=self.normalizer,
             eps=DIVISOR_EPS,
         )
-
-    def attend_cached(self, qkv: Tensor, memory: Memory) -> Tensor:
-        """One frame `[batch, 1, 3*hidden_size]`: softmax over its block so far, plus the earlier blocks' sums."""
-        names = [spec.name for spec in self.state_specs()]
-        keys, values, earlier, block, lost = (memory.read(self, name) for name in names)
-        y, *after = cached_block_linear_attention(
-            qkv,
-            keys,
-            values,
-            earlier,
-            block,
-            lost,
-            memory.frames(),
-            num_heads=self.num_heads,
-            feature_map=self.feature_map,
-            normalizer=self.normalizer,
-            eps=DIVISOR_EPS,
-        )
-        for name, value in zip(names, after, strict=True):
-            memory.write(self, name, value)
-        return y
 
 
 class LightningBlock(nn.Module):
@@ -165,8 +123,8 @@ class LightningBlock(nn.Module):
         self.ffn = FeedForward(hidden, dropout=config.dropout)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, x: Tensor, memory: Memory | None = None) -> Tensor:
-        x = x + self.dropout(self.attention(self.attn_norm(x), memory))
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.dropout(self.attention(self.attn_norm(x)))
         return x + self.ffn(self.ffn_norm(x))
 
 
@@ -193,12 +151,12 @@ class Lightning(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.final_norm = nn.LayerNorm(config.hidden_size, eps=EPS)
 
-    def forward_sequence(self, state_sequence: Tensor, memory: Memory | None = None) -> Tensor:
-        """Every frame, `[batch, seq, hidden_size]`; with a memory, the next frame of a stream."""
+    def forward_sequence(self, state_sequence: Tensor) -> Tensor:
+        """Every frame, `[batch, seq, hidden_size]`."""
         check_features("state_sequence", state_sequence, self.embed_dim)
         x = state_sequence if self.input_projection is None else self.input_projection(state_sequence)
         for i, block in enumerate(self.blocks):
-            x = block(x if i == 0 else self.dropout(x), memory)
+            x = block(x if i == 0 else self.dropout(x))
         return self.final_norm(x)
 
     def forward(self, state_sequence: Tensor) -> Tensor:
@@ -268,6 +226,7 @@ ARCHITECTURES = (
             "elu1": SMALL,
             "unnormalised": {**SMALL, "hidden_size": 6, "feature_map": "identity", "normalizer": "none"},
         },
+        stream="exact, however long",
         edifice=edifice,
     ),
 )

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from temport.graphs.options import check_counts
-from temport.graphs.streaming import Memory, Stateful, StateSpec
 
 torch.library.define(
     "temport::lstm",
@@ -59,7 +58,7 @@ def _shape(
     return x.new_empty(x.shape[0], x.shape[1], size), state, torch.empty_like(state)
 
 
-class LSTM(nn.Module, Stateful):
+class LSTM(nn.Module):
     """`[batch, seq, input_size]` -> `[batch, seq, hidden_size]`, gates stacked in the order i, f, g, o."""
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
@@ -70,17 +69,7 @@ class LSTM(nn.Module, Stateful):
         self.weight_hh = nn.Parameter(torch.empty(4 * hidden_size, hidden_size).uniform_(-bound, bound))
         self.bias = nn.Parameter(torch.zeros(4 * hidden_size))
 
-    def state_specs(self) -> tuple[StateSpec, ...]:
-        size = self.weight_hh.shape[1]
-        return StateSpec("hidden", (size,)), StateSpec("cell", (size,))
-
-    def forward(self, x: Tensor, memory: Memory | None = None) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         # A trace keeps the layer as one op: torch would unroll its own at the example's number of frames.
         run = torch.ops.temport.lstm if torch.compiler.is_exporting() else lstm
-        if memory is None:
-            return run(x, self.weight_ih, self.weight_hh, self.bias, None, None)[0]
-        before = (memory.read(self, name).unsqueeze(0) for name in ("hidden", "cell"))
-        y, hidden, cell = run(x, self.weight_ih, self.weight_hh, self.bias, *before)
-        memory.write(self, "hidden", hidden.squeeze(0))
-        memory.write(self, "cell", cell.squeeze(0))
-        return y
+        return run(x, self.weight_ih, self.weight_hh, self.bias, None, None)[0]

@@ -37,38 +37,5 @@ class MaskTable(LengthTable):
         index = torch.arange(length, device=self.like.device)
         return self.rule.allows(index[:, None], index[None, :])
 
-    def follow(self, rule: MaskRule) -> None:
-        """Take another rule; what was baked of the old one goes."""
-        self.rule, self.baked = rule, None
-
     def cut(self, table: Tensor, length: int) -> Tensor:
         return table[:length, :length]
-
-
-class FilledRows(MaskTable):
-    """Which rows of a ring of cached frames are filled: row n of the table `[capacity + 1, capacity]` after n frames.
-
-    Its length is that of the ring, whatever the length of a sequence; a layer that runs over whole sequences has no
-    ring, and nothing to freeze.
-    """
-
-    def __init__(self) -> None:
-        super().__init__(MaskRule(causal=True))
-        self.capacity = 0
-
-    def resize(self, capacity: int) -> None:
-        """Take another number of rows; what was baked for the old one goes."""
-        self.capacity, self.baked = capacity, None
-
-    def compute(self, length: int) -> Tensor:
-        table = self.rule.array(length + 1, length)
-        return torch.from_numpy(table).to(self.like.device)
-
-    def bake(self, length: int) -> None:
-        if self.capacity:
-            super().bake(self.capacity)
-
-    def at(self, frames: Tensor) -> Tensor:
-        """bool `[batch, 1, capacity]` for int64 `[batch, 1]`, how many frames came before the newest."""
-        count = (frames[:, 0] + 1).clamp(0, self.capacity)
-        return self(self.capacity).index_select(0, count).unsqueeze(1)

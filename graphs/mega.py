@@ -15,15 +15,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from temport.custom_ops.cached_attention import cached_attention
 from temport.custom_ops.mask import MaskRule
 from temport.custom_ops.online_softmax_attention import online_softmax_attention
-from temport.custom_ops.torch_ring import written
 from temport.graphs import edifice_names as names
 from temport.graphs.architecture import Architecture
 from temport.graphs.attention_kernels import l1_attention, laplace_attention, paper_laplace_attention
 from temport.graphs.feed_forward import GatedFeedForward
-from temport.graphs.masks import FilledRows, MaskTable
+from temport.graphs.masks import MaskTable
 from temport.graphs.moving_average import ExponentialMovingAverage
 from temport.graphs.normalization import EPS
 from temport.graphs.options import (
@@ -39,7 +37,6 @@ from temport.graphs.options import (
     required,
     sequence_length,
 )
-from temport.graphs.streaming import Memory, RuledAttention, StateSpec
 
 LAPLACE = {"laplace": laplace_attention, "laplace_paper": paper_laplace_attention}
 KERNELS = ("softmax", *LAPLACE, "l1")
@@ -98,39 +95,18 @@ def causal_table(kernel: str) -> MaskTable | None:
     return MaskTable(MaskRule(causal=True)) if kernel in LAPLACE else None
 
 
-class GatedAttention(nn.Module, RuledAttention):
+class GatedAttention(nn.Module):
     """out(sigmoid(gate u) * attention(q, k, v)) on `[batch, seq, hidden_size]`."""
 
     def __init__(self, hidden_size: int, kernel: str, causal: MaskTable | None) -> None:
         super().__init__()
-        self.kernel = kernel
-        self.rule = MaskRule(causal=kernel != "l1")
-        self.causal = causal
-        self.filled = None if causal is None else FilledRows()
+        self.kernel, self.causal = kernel, causal
         self.qkv = nn.Linear(hidden_size, 3 * hidden_size)
         self.gate = nn.Linear(hidden_size, hidden_size)
         self.out = nn.Linear(hidden_size, hidden_size)
 
-    def state_specs(self) -> tuple[StateSpec, ...]:
-        if self.kernel == "l1":
-            raise ValueError(
-                "attention_kernel=l1 sees later frames, so the model cannot run frame by frame; "
-                "the other kernels can"
-            )
-        size = self.gate.in_features
-        return StateSpec("keys", (self.capacity(), size)), StateSpec("values", (self.capacity(), size))
-
-    def limit(self, horizon: int) -> None:
-        super().limit(horizon)
-        if self.causal is not None:
-            self.causal.follow(self.rule)
-        if self.filled is not None:
-            self.filled.resize(self.capacity())
-
-    def forward(self, u: Tensor, memory: Memory | None = None) -> Tensor:
-        qkv = self.qkv(u)
-        attended = self.attend(qkv) if memory is None else self.attend_cached(qkv, memory)
-        return self.out(torch.sigmoid(self.gate(u)) * attended)
+    def forward(self, u: Tensor) -> Tensor:
+        return self.out(torch.sigmoid(self.gate(u)) * self.attend(self.qkv(u)))
 
     def attend(self, qkv: Tensor) -> Tensor:
         """Packed q, k, v `[batch, seq, 3*hidden_size]` -> `[batch, seq, hidden_size]`."""
@@ -138,25 +114,11 @@ class GatedAttention(nn.Module, RuledAttention):
             # The definition adds 1e-8 to the softmax denominator. That denominator is at least 1 (the largest
             # score contributes exp(0)), so the term is below half a unit in the last place of float32 and is
             # left out.
-            return online_softmax_attention(qkv, num_heads=1, causal=True, window=self.rule.window)
+            return online_softmax_attention(qkv, num_heads=1, causal=True)
         q, k, v = qkv.chunk(3, dim=-1)
         if self.causal is not None:
             return LAPLACE[self.kernel](q, k, v, self.causal(qkv.shape[1]))
         return l1_attention(q, k, v)
-
-    def attend_cached(self, qkv: Tensor, memory: Memory) -> Tensor:
-        """One frame `[batch, 1, 3*hidden_size]` against the frames kept -> `[batch, 1, hidden_size]`."""
-        keys, values, frames = memory.read(self, "keys"), memory.read(self, "values"), memory.frames()
-        if self.filled is None:
-            y, keys, values = cached_attention(qkv, keys, values, frames, num_heads=1)
-        else:
-            q, k, v = qkv.chunk(3, dim=-1)
-            slot = frames % self.capacity()
-            keys, values = written(keys, k, slot), written(values, v, slot)
-            y = LAPLACE[self.kernel](q, keys, values, self.filled.at(frames))
-        memory.write(self, "keys", keys)
-        memory.write(self, "values", values)
-        return y
 
 
 class MegaBlock(nn.Module):
@@ -174,9 +136,9 @@ class MegaBlock(nn.Module):
         self.ffn = GatedFeedForward(hidden_size, dropout=dropout)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, memory: Memory | None = None) -> Tensor:
-        x = x + self.dropout(self.ema(self.ema_norm(x), memory))
-        x = x + self.dropout(self.attention(self.attn_norm(x), memory))
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.dropout(self.ema(self.ema_norm(x)))
+        x = x + self.dropout(self.attention(self.attn_norm(x)))
         return x + self.ffn(self.ffn_norm(x))
 
 
@@ -196,12 +158,12 @@ class Mega(nn.Module):
         )
         self.final_norm = nn.LayerNorm(config.hidden_size, eps=EPS)
 
-    def forward_sequence(self, state_sequence: Tensor, memory: Memory | None = None) -> Tensor:
-        """Every frame, `[batch, seq, hidden_size]`; with a memory, the next frame of a stream."""
+    def forward_sequence(self, state_sequence: Tensor) -> Tensor:
+        """Every frame, `[batch, seq, hidden_size]`."""
         check_features("state_sequence", state_sequence, self.embed_dim)
         x = state_sequence if self.input_projection is None else self.input_projection(state_sequence)
         for block in self.blocks:
-            x = block(x, memory)
+            x = block(x)
         return self.final_norm(x)
 
     def forward(self, state_sequence: Tensor) -> Tensor:
@@ -287,6 +249,8 @@ ARCHITECTURES = (
             "laplace": {**SMALL, "hidden_size": 6, "laplace_attention": True},  # needs no input_projection
             "l1": {**SMALL, "attention_kernel": "l1"},
         },
+        stream="exact for the first --seq frames; from then on with a window of --seq frames; l1: no, it sees later "
+        "frames",
         edifice=edifice,
     ),
 )

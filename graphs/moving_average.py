@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from temport.graphs.baking import LengthTable
-from temport.graphs.streaming import Memory, Stateful, StateSpec
 
 
 class DecayKernel(LengthTable):
@@ -42,7 +41,7 @@ class DecayKernel(LengthTable):
         return table
 
 
-class ExponentialMovingAverage(nn.Module, Stateful):
+class ExponentialMovingAverage(nn.Module):
     """Down to `ema_dim` channels, averaged over the past, and back: `[batch, seq, hidden]` -> the same
     shape.
     """
@@ -53,16 +52,7 @@ class ExponentialMovingAverage(nn.Module, Stateful):
         self.kernel = DecayKernel(ema_dim)
         self.out = nn.Linear(ema_dim, hidden_size)
 
-    def state_specs(self) -> tuple[StateSpec, ...]:
-        return (StateSpec("average", (self.proj.out_features,)),)
-
-    def forward(self, x: Tensor, memory: Memory | None = None) -> Tensor:
-        if memory is not None:
-            decay = torch.sigmoid(self.kernel.alpha.double()).to(x.dtype)
-            share = torch.sigmoid(-self.kernel.alpha.double()).to(x.dtype)
-            average = decay * memory.read(self, "average") + (share * self.proj(x)).squeeze(1)
-            memory.write(self, "average", average)
-            return self.out(average.unsqueeze(1))
+    def forward(self, x: Tensor) -> Tensor:
         # Two axes, [batch, ema_dim, 1, seq]: runtimes are slow at depthwise convolutions over one.
         h = self.proj(x).unsqueeze(1).permute(0, 3, 1, 2)
         near, far = self.kernel(x.shape[1]).unbind(0)

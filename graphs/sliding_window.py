@@ -30,7 +30,6 @@ from temport.graphs.options import (
     sequence_length,
 )
 from temport.graphs.position import PositionalEncoding
-from temport.graphs.streaming import Memory
 
 
 @dataclass(frozen=True)
@@ -96,8 +95,8 @@ class SlidingWindowLayer(nn.Module):
         self.ffn = FeedForward(hidden, inner_size=config.ffn_dim, dropout=config.dropout)
         self.norm2 = nn.LayerNorm(hidden, eps=EPS)
 
-    def forward(self, x: Tensor, memory: Memory | None = None) -> Tensor:
-        x = self.norm1(x + self.attention(x, memory))
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm1(x + self.attention(x))
         return self.norm2(x + self.ffn(x))
 
 
@@ -111,13 +110,13 @@ class SlidingWindow(nn.Module):
         self.position = PositionalEncoding(hidden)
         self.layers = nn.ModuleList(SlidingWindowLayer(config) for _ in range(config.num_layers))
 
-    def forward_sequence(self, state_sequence: Tensor, memory: Memory | None = None) -> Tensor:
-        """Every frame, `[batch, seq, hidden]`; with a memory, the next frame of a stream."""
+    def forward_sequence(self, state_sequence: Tensor) -> Tensor:
+        """Every frame, `[batch, seq, hidden]`."""
         check_features("state_sequence", state_sequence, self.input_proj.in_features)
         x = self.input_proj(state_sequence)
-        x = x + (self.position(x.shape[1]) if memory is None else self.position.advance(memory))
+        x = x + self.position(x.shape[1])
         for layer in self.layers:
-            x = layer(x, memory)
+            x = layer(x)
         return x
 
     def forward(self, state_sequence: Tensor) -> Tensor:
@@ -147,6 +146,7 @@ def edifice(config: SlidingWindowConfig) -> names.Names:
     return table
 
 
+STREAM = "exact for 2,097,152 frames; from then on positions count from 0 again"
 SMALL = {"embed_dim": 6, "window_size": 7, "num_heads": 2, "ffn_dim": 10}
 
 ARCHITECTURES = (
@@ -157,6 +157,7 @@ ARCHITECTURES = (
         SlidingWindow,
         example={"embed_dim": 1024},
         small={"": {**SMALL, "head_dim": 4}},
+        stream=STREAM,
         edifice=edifice,
     ),
     Architecture(
@@ -166,6 +167,7 @@ ARCHITECTURES = (
         SlidingWindow,
         example={"embed_dim": 1024},
         small={"": {**SMALL, "hidden_size": 8}},
+        stream=STREAM,
         edifice=edifice,
     ),
 )

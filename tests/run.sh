@@ -19,17 +19,24 @@ install() {
     DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends $missing >/dev/null
   fi
   [ -x .venv/bin/python ] || python3 -m venv .venv
-  .venv/bin/pip install --quiet -c tests/constraints.txt -e ./deploy/runtime -e ".[all,$1]"
+  # most of what is installed is never imported, and Python compiles what is
+  .venv/bin/pip install --quiet --no-compile -c tests/constraints.txt -e ./deploy/runtime -e ".[all,$1]"
 }
 
 tier=(-m "not thorough")
 case "${1:-}" in
   --quick) shift; tier=(-m "not slow and not thorough"); [ -x .venv/bin/pytest ] || install dev ;;
-  --thorough) shift; tier=(); install thorough ;;
+  --thorough) shift; tier=(); install thorough; .venv/bin/temport runtimes install emx executorch iree litert mnn tract ;;
   *) install dev ;;
 esac
 .venv/bin/ruff format --check .
 .venv/bin/ruff check .
-.venv/bin/mypy
+export PYTHONDONTWRITEBYTECODE=  # so that each module is compiled once, and not in every process
+types=$(mktemp)
+.venv/bin/mypy >"$types" 2>&1 &  # of one core: beside the tests, and told behind them
+failed=0
 # one process per core, one thread per process
-OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n auto --dist worksteal ${tier[@]+"${tier[@]}"} "$@"
+OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n auto --dist worksteal ${tier[@]+"${tier[@]}"} "$@" || failed=1
+wait $! || failed=1
+cat "$types" && rm "$types"
+exit "$failed"

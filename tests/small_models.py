@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from temport.exporter.declare.architectures import declare
 from temport.exporter.declare.declaration import Declaration
 from temport.exporter.declare.options import as_settings
-from temport.exporter.declare.streams import declare_stream, how_exact
+from temport.exporter.streaming.declare import declare_stream
 from temport.graphs.architecture import Architecture, Options
 from temport.graphs.registry import ARCHITECTURES
 
@@ -52,14 +52,6 @@ class SmallModel:
         declaration, module = self.declare(**axes)
         return declare_stream(declaration, module), module
 
-    @property
-    def streams(self) -> bool:
-        """Whether it runs frame by frame, by its own layers' word."""
-        try:
-            return bool(how_exact(*self.declare(seq="9")))
-        except ValueError:
-            return False
-
 
 SMALL = {
     f"{arch.name}-{variant}".removesuffix("-"): SmallModel(arch, variant, options)
@@ -71,7 +63,13 @@ SEQUENCES = [name for name, small in SMALL.items() if hasattr(small.build(), "fo
 NOT_PRUNED: dict[str, str] = {}
 """Models of sequences that pruning cannot shorten, with what stops it; all others have to be pruned."""
 PRUNED = [name for name in SEQUENCES if name not in NOT_PRUNED]
-STREAMING = [name for name, small in SMALL.items() if small.streams]
+NOT_STREAMING = {
+    "mega-l1": "compares each frame with each other",
+    "dms-masked": "carries nothing from frame to frame",
+    "dms-causal": "compares places of frames with those of a static input",
+}
+"""Models that do not run frame by frame, with what an export says of them; all others have to."""
+STREAMING = [name for name in SMALL if name not in NOT_STREAMING]
 FIXED: dict[str, Any] = {"batch": "2", "seq": "41", "memory": "23", "opset": 20}
 """Axes of a model that several files trace, and share the trace (tests/traces.py)."""
 FEW = ("sliding_window", "hybrid", "mega-softmax", "lightning-elu1", "dms-masked")

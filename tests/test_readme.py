@@ -30,7 +30,7 @@ def test_ci_runs_the_readmes_test_command() -> None:
 @pytest.mark.parametrize("arguments", sorted(set(TEMPORT)))
 def test_command_parses(arguments: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """`--help` stops before anything is done, and after every option has been recognised."""
-    monkeypatch.setattr(sys, "argv", ["temport", *shlex.split(arguments), "--help"])
+    monkeypatch.setattr(sys, "argv", ["temport", *shlex.split(arguments, comments=True), "--help"])
     with pytest.raises(SystemExit) as stop:
         cli.main()
     assert stop.value.code == 0

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 from torch import nn
 
-from temport.exporter.build import Built, rewrite
+from temport.exporter.build import Built, rewrite, traced_source
 from temport.exporter.declare.declaration import Declaration
 from temport.exporter.declare.weights import fingerprint
-from temport.exporter.trace.trace import Traced, trace
+from temport.exporter.trace.trace import Traced
 
 _traces: dict[tuple[str, str], Traced] = {}
 
@@ -22,8 +22,8 @@ def build(module: nn.Module, declaration: Declaration) -> Built:
 def traced(module: nn.Module, declaration: Declaration) -> Traced:
     """The trace of a module, kept where the declaration says all of it."""
     if declaration.arch == "module":  # whose source the declaration does not hold
-        return trace(module, declaration)
+        return traced_source(module, declaration)
     key = (fingerprint(module), repr(replace(declaration, without=(), ops="custom", precision="float32")))
     if key not in _traces:
-        _traces[key] = trace(module, declaration)
+        _traces[key] = traced_source(module, declaration)
     return _traces[key]

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "../native/activations.h"
-#include "../native/column_panels.h"
+#include "../native/integer_products.h"
 
 namespace temport::TEMPORT_ISA {
 
@@ -52,11 +52,29 @@ TEMPORT_INLINE void finish_columns(const float* sums, const float* scale, const 
   }
 }
 
+// `rows` rows from `row` on of one panel, counted through all groups: their sums become the result.
+template <Activation A, typename Element, typename Problem>
+TEMPORT_INLINE void finish_panel(const Problem& p, int64_t row, int64_t rows, int64_t panel, const float* sums) {
+  const int64_t per_group = panels_of(p.outputs), group = panel / per_group, width = p.groups * p.outputs;
+  const int64_t column = (panel - group * per_group) * kPanel, left = p.outputs - column;
+  const float* bias = p.bias + panel * kPanel;
+  const float* scale = kScaled<Element> ? p.scale + panel * kPanel : sums;
+  for (int64_t m = 0; m < rows; ++m, sums += kPanel) {
+    const int64_t at = (row + m) * width + group * p.outputs + column;
+    const float* factor = p.factor != nullptr ? p.factor + at : nullptr;
+    const float* addend = p.addend != nullptr ? p.addend + at : nullptr;
+    if (left >= kPanel)
+      finish_columns<A, Element>(sums, scale, bias, factor, addend, p.y + at, kPanel);
+    else
+      finish_columns<A, Element>(sums, scale, bias, factor, addend, p.y + at, left);
+  }
+}
+
 // Rows and panels of one task, where panels count through all groups. `Problem` is a DenseProblem, or has its members
 // with sizes that are known when it is compiled.
 template <Activation A, typename Element, typename Problem, typename Size>
 inline void run_dense_task(const Problem& p, int64_t row, Size rows, int64_t panel, int64_t end) {
-  const int64_t per_group = panels_of(p.outputs), width = p.groups * p.outputs;
+  const int64_t per_group = panels_of(p.outputs);
   const Element* w = static_cast<const Element*>(p.w);
   while (panel < end) {
     const int64_t group = panel / per_group, stop = least(end, (group + 1) * per_group);
@@ -64,36 +82,76 @@ inline void run_dense_task(const Problem& p, int64_t row, Size rows, int64_t pan
     multiply_panels(x, rows, p.groups * p.inputs, w + panel * padded_inputs<Element>(p.inputs) * kPanel, p.inputs,
                     least((stop - panel) * kPanel, p.outputs - (panel - group * per_group) * kPanel),
                     [&](int64_t first, int64_t some, int64_t q, const float* sums) {
-                      const int64_t column = (panel + q - group * per_group) * kPanel, left = p.outputs - column;
-                      const float* bias = p.bias + (panel + q) * kPanel;
-                      const float* scale = kScaled<Element> ? p.scale + (panel + q) * kPanel : sums;
-                      for (int64_t m = 0; m < some; ++m, sums += kPanel) {
-                        const int64_t at = (row + first + m) * width + group * p.outputs + column;
-                        const float* factor = p.factor != nullptr ? p.factor + at : nullptr;
-                        const float* addend = p.addend != nullptr ? p.addend + at : nullptr;
-                        if (left >= kPanel)
-                          finish_columns<A, Element>(sums, scale, bias, factor, addend, p.y + at, kPanel);
-                        else
-                          finish_columns<A, Element>(sums, scale, bias, factor, addend, p.y + at, left);
-                      }
+                      finish_panel<A, Element>(p, row + first, some, panel + q, sums);
                     });
     panel = stop;
   }
 }
 
+// The same of rows that round_rows made integers.
+template <Activation A, typename Way, typename Problem>
+inline void run_integer_task(const Problem& p, int64_t row, int64_t rows, int64_t panel, int64_t end) {
+  const int64_t per_group = panels_of(p.outputs), fours = fours_of(p.inputs), stride = p.groups * rounded_fours(p.inputs);
+  const int8_t* w = static_cast<const int8_t*>(p.w);
+  while (panel < end) {
+    const int64_t group = panel / per_group, stop = least(end, (group + 1) * per_group);
+    const auto* x = static_cast<const typename Way::Inputs*>(p.integers) + row * stride + group * rounded_fours(p.inputs);
+    multiply_integer_panels<Way>(x, rows, stride, w + panel * fours * kFour * kPanel, fours, stop - panel,
+                                 p.start == nullptr ? nullptr : p.start + panel * kPanel,
+                                 [&](int64_t first, int64_t some, int64_t q, const float* sums) {
+                                   finish_panel<A, Integers>(p, row + first, some, panel + q, sums);
+                                 });
+    panel = stop;
+  }
+}
+
+// Rows of x as integers, group by group.
+template <typename Way, typename Problem>
+inline void round_rows(const Problem& p, int64_t row, int64_t end) {
+  auto* to = static_cast<typename Way::Inputs*>(p.integers);
+  for (int64_t part = row * p.groups; part < end * p.groups; ++part)
+    round_row<Way>(p.x + part * p.inputs, p.inputs, p.x_scale, to + part * rounded_fours(p.inputs));
+}
+
+inline void round_dense(const DenseProblem& p, int64_t row, int64_t end) {
+#if defined(__AVX512F__)
+  if (p.rounding == Rounding::kFours) return round_rows<Fours>(p, row, end);
+#endif
+  if (p.rounding == Rounding::kPairs) return round_rows<Pairs>(p, row, end);
+  auto* to = static_cast<float*>(p.integers);
+  const int64_t width = p.groups * p.inputs;
+  for (int64_t i = row * width; i < end * width; i += kWidth) {
+    const int64_t left = end * width - i;
+    const Int rounded = rounded_byte(load_first(p.x + i, left), p.x_scale);
+    store_first(to + i, __builtin_convertvector(rounded, Float) * p.x_scale, left);
+  }
+}
+
+template <Activation A>
+struct ActivationIs {
+  static constexpr Activation kIs = A;
+};
+
 inline void run_dense(const DenseProblem& p, int64_t task) {
   const int64_t panels = p.groups * panels_of(p.outputs), across = (panels + p.task_panels - 1) / p.task_panels;
   const int64_t row = task / across * p.task_rows, panel = task % across * p.task_panels;
   const int64_t rows = least(p.task_rows, p.rows - row), end = least(panel + p.task_panels, panels);
-  with_element(p.weight, [&](auto element) {
-    using Element = decltype(element);
+  const auto with_activation = [&](const auto& body) __attribute__((always_inline)) {
     switch (p.activation) {
-      case Activation::kNone: return run_dense_task<Activation::kNone, Element>(p, row, rows, panel, end);
-      case Activation::kRelu: return run_dense_task<Activation::kRelu, Element>(p, row, rows, panel, end);
-      case Activation::kGelu: return run_dense_task<Activation::kGelu, Element>(p, row, rows, panel, end);
-      case Activation::kSigmoid: return run_dense_task<Activation::kSigmoid, Element>(p, row, rows, panel, end);
-      case Activation::kSilu: return run_dense_task<Activation::kSilu, Element>(p, row, rows, panel, end);
+      case Activation::kNone: return body(ActivationIs<Activation::kNone>{});
+      case Activation::kRelu: return body(ActivationIs<Activation::kRelu>{});
+      case Activation::kGelu: return body(ActivationIs<Activation::kGelu>{});
+      case Activation::kSigmoid: return body(ActivationIs<Activation::kSigmoid>{});
+      case Activation::kSilu: return body(ActivationIs<Activation::kSilu>{});
     }
+  };
+  with_activation([&](auto activation) __attribute__((always_inline)) {
+    constexpr Activation kA = decltype(activation)::kIs;
+#if defined(__AVX512F__)
+    if (p.rounding == Rounding::kFours) return run_integer_task<kA, Fours>(p, row, rows, panel, end);
+#endif
+    if (p.rounding == Rounding::kPairs) return run_integer_task<kA, Pairs>(p, row, rows, panel, end);
+    with_element(p.weight, [&](auto element) { run_dense_task<kA, decltype(element)>(p, row, rows, panel, end); });
   });
 }
 

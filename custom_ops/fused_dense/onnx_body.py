@@ -2,7 +2,8 @@
 
 `MatMul` and `Add` say it for any number of axes; runtimes make the `Gemm` of them where there are two.
 
-There is one body per activation, number of groups, set of steps that follow and way of storing the weight.
+There is one body per activation, number of groups, set of steps that follow, way of storing the weight, and one more
+where X is rounded.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ Nodes = list[onnx.NodeProto]
 @dataclass(frozen=True)
 class DenseNode:
     """`follows` names the optional inputs that a node has: a body cannot leave out a step. `weight` says how W is
-    stored, None where as numbers.
+    stored, None where as numbers; `rounds` whether X is rounded.
     """
 
     activation: str
@@ -37,16 +38,21 @@ class DenseNode:
     follows: frozenset[str]
     opset: int
     weight: Stored | None = None
+    rounds: bool = False
 
 
 def specialise(node: ir.Node, host: Host) -> DenseNode:
-    """Every attribute, the steps that follow, how W is stored, and the opset, of which the oldest has no Gelu."""
+    """Every attribute, the steps that follow, how W is stored, whether X is rounded, and the opset, of which the
+    oldest has no Gelu.
+    """
     given = read.inputs(node, SCHEMA)
     follows = frozenset(given) & {name for _, name, _ in _EPILOGUE}
     attributes = read.attributes(node, SCHEMA)
     outputs = 1 if attributes["groups"] == 1 else 2
     weight = stored(given.get("W"), given.get("W_scale"), given.get("X"), outputs)
-    return DenseNode(**attributes, follows=follows, opset=host.opset, weight=weight)
+    return DenseNode(
+        **attributes, follows=follows, opset=host.opset, weight=weight, rounds="X_scale" in given
+    )
 
 
 def body(at: DenseNode) -> Body:
@@ -55,7 +61,11 @@ def body(at: DenseNode) -> Body:
     if activation not in ACTIVATIONS or groups < 1:
         raise ValueError(f"FusedDense: there is no body for activation {activation!r} and {groups} groups.")
     nodes, weight = wide_nodes(at.weight, "W", "W_scale", "X")
-    nodes += _dense(weight) if groups == 1 else _grouped(groups, weight)
+    x = "X"
+    if at.rounds:
+        nodes += _rounded()
+        x = "rounded"
+    nodes += _dense(x, weight) if groups == 1 else _grouped(x, groups, weight)
     value = "dense"
     steps = [(_ACTIVATIONS[activation], "active")] if activation != "none" else []
     steps += [(_with(op, name), result) for op, name, result in _EPILOGUE if name in at.follows]
@@ -66,19 +76,34 @@ def body(at: DenseNode) -> Body:
     return plain_body(SCHEMA, at.opset, nodes)
 
 
-def _dense(weight: str) -> Nodes:
+def _rounded() -> Nodes:
+    """Not by `QuantizeLinear`, which no float64 goes through, and whose neighbours runtimes exchange."""
+    nodes = []
+    for name, value in (("least", -128.0), ("most", 127.0)):
+        nodes.append(helper.make_node("Constant", [], [f"{name}_float"], value_float=value))
+        nodes.append(helper.make_node("CastLike", [f"{name}_float", "X"], [name]))
     return [
-        helper.make_node("MatMul", ["X", weight], ["products"]),
+        *nodes,
+        helper.make_node("Div", ["X", "X_scale"], ["quotient"]),
+        helper.make_node("Round", ["quotient"], ["nearest"]),
+        helper.make_node("Clip", ["nearest", "least", "most"], ["integers"]),
+        helper.make_node("Mul", ["integers", "X_scale"], ["rounded"]),
+    ]
+
+
+def _dense(x: str, weight: str) -> Nodes:
+    return [
+        helper.make_node("MatMul", [x, weight], ["products"]),
         helper.make_node("Add", ["products", "B"], ["dense"]),
     ]
 
 
-def _grouped(groups: int, weight: str) -> Nodes:
+def _grouped(x: str, groups: int, weight: str) -> Nodes:
     """By `[G, rows, K]`, with no size in it: a reshape to -1 would not know what it is where there are no rows."""
     parts, results = ([f"{kind}_{g}" for g in range(groups)] for kind in ("part", "result"))
     return [
         helper.make_node("Constant", [], ["first"], value_ints=[0]),
-        helper.make_node("Unsqueeze", ["X", "first"], ["together"]),
+        helper.make_node("Unsqueeze", [x, "first"], ["together"]),
         helper.make_node("Split", ["together"], parts, axis=2, num_outputs=groups),
         helper.make_node("Concat", parts, ["by_group"], axis=0),
         helper.make_node("MatMul", ["by_group", weight], ["products"]),

@@ -2,9 +2,14 @@
 #pragma once
 
 #include <algorithm>
+#include <cstring>
+#include <limits>
+#include <optional>
 #include <thread>
 
 #include "node.h"
+#include "processor.h"
+#include "scratch.h"
 #include "shape_inference.h"
 #include "stored_weight.h"
 #include "weight_memory.h"
@@ -14,7 +19,7 @@ namespace temport {
 class FusedDense {
  public:
   static constexpr const char* kName = "FusedDense";
-  static constexpr size_t kInputs = 6, kOutputs = 1;
+  static constexpr size_t kInputs = 7, kOutputs = 1;
   static constexpr OtherInput kOtherInput = {1, ort::kUndefined};  // W
 
   static ort::Status* infer_shapes(const ShapeInference& node) {
@@ -33,30 +38,58 @@ class FusedDense {
     groups_ = node.integer("groups", 1, 1, kMostCount);
     activation_ = Activation(node.choice("activation", {"none", "relu", "gelu", "sigmoid", "silu"}));
     workers_ = std::max(1u, std::thread::hardware_concurrency());
-    const Tensor w = node.constant(1), b = node.constant(2), s = node.constant(5);
-    if (w.data != nullptr && b.data != nullptr) constant_ = std::make_unique<Packed>(*this, w, b, s);
+    const Tensor w = node.constant(1), b = node.constant(2), s = node.constant(5), of_x = node.constant(6);
+    if (w.data != nullptr && b.data != nullptr) constant_ = std::make_unique<Packed>(*this, w, b, s, of_x);
   }
 
   void compute(const NodeCall& call) {
-    if (constant_ && constant_->scaled == call.has_input(5)) return multiply(call, *constant_);
-    multiply(call, Packed(*this, call.input(1), call.input(2), call.input(5)));  // one of them is no constant
+    if (constant_ && constant_->scaled == call.has_input(5) && constant_->rounds() == call.has_input(6))
+      return multiply(call, *constant_);
+    multiply(call, Packed(*this, call.input(1), call.input(2), call.input(5), call.input(6)));  // one of them is no constant
   }
 
  private:
-  // Bias and, of integers, scales, then the weight.
+  // Bias and, of integers, scales and what sums begin with, then the weight.
   struct Packed {
-    Packed(const FusedDense& op, const Tensor& w, const Tensor& b, const Tensor& s)
-        : Packed(op, w, b, stored_weight(op.label_, "W", w, s, checked(op, w, b).size() - 1, op.groups_ == 1), s.data != nullptr) {}
-    Packed(const FusedDense& op, const Tensor& w, const Tensor& b, const StoredWeight& stored, bool given)
+    Packed(const FusedDense& op, const Tensor& w, const Tensor& b, const Tensor& s, const Tensor& of_x)
+        : Packed(op, w, b, stored_weight(op.label_, "W", w, s, checked(op, w, b).size() - 1, op.groups_ == 1), s.data != nullptr,
+                 x_scale_of(op, of_x)) {}
+    Packed(const FusedDense& op, const Tensor& w, const Tensor& b, const StoredWeight& stored, bool given, float scale_of_x)
         : inputs(w.shape[w.shape.size() - 2]), outputs(w.shape.back()), type(stored.type), scaled(given),
+          x_scale(scale_of_x), rounding(rounding_of(op, scale_of_x, stored.type, inputs)),
           columns(op.kernels_.dense_elements(op.groups_, outputs)),
-          memory(static_cast<size_t>(plus(2 * columns, floats_of_lines(columns, inputs, type)))) {
+          memory(static_cast<size_t>(plus(3 * columns, floats_of_lines(columns, inputs, type)))) {
       const auto pack = [&](Weight kind, const void* from, int64_t rows, void* to) {
         op.kernels_.pack_dense(kind, from, op.groups_, rows, outputs, to);
       };
       pack(Weight::kFloat32, b.data, 1, bias());
-      if (stored.scale != nullptr) pack(Weight::kFloat32, stored.scale, 1, scale());
+      if (stored.scale != nullptr) {
+        std::vector<float> scales(stored.scale, stored.scale + op.groups_ * outputs);
+        if (rounding == Rounding::kPairs || rounding == Rounding::kFours)
+          for (float& value : scales) value *= x_scale;
+        pack(Weight::kFloat32, scales.data(), 1, scale());
+      }
+      if (rounding == Rounding::kFours) {
+        std::vector<int32_t> first(static_cast<size_t>(outputs));
+        const auto* bytes = static_cast<const int8_t*>(stored.data);
+        for (int64_t i = 0; i < inputs * outputs; ++i) first[size_t(i % outputs)] -= 128 * bytes[i];
+        pack(Weight::kFloat32, first.data(), 1, start());  // whose elements are copied, whatever they are
+      }
       pack(type, stored.data, inputs, w_packed());
+    }
+    bool rounds() const { return rounding != Rounding::kNone; }
+    static float x_scale_of(const FusedDense& op, const Tensor& of_x) {
+      if (of_x.data == nullptr) return 0;
+      const float scale = *temport::floats(op.label_, "X_scale", of_x, {});
+      if (!(scale > 0) || scale > std::numeric_limits<float>::max())
+        throw NodeError(op.label_ + ": X_scale is " + std::to_string(scale) + "; it must be a number above 0.");
+      return scale;
+    }
+    // Of weights that are no bytes with a scale per output the products are of floats.
+    static Rounding rounding_of(const FusedDense& op, float scale_of_x, Weight type, int64_t inputs) {
+      if (scale_of_x == 0) return Rounding::kNone;
+      if (type != Weight::kInt8 || inputs > kMostIntegers) return Rounding::kFloats;
+      return std::strcmp(op.kernels_.isa, "avx512") == 0 && processor_has("vnni") ? Rounding::kFours : Rounding::kPairs;
     }
     // Before memory is asked for: wrong groups would ask for any amount.
     static const std::vector<int64_t>& checked(const FusedDense& op, const Tensor& w, const Tensor& b) {
@@ -69,16 +102,19 @@ class FusedDense {
     }
     float* bias() const { return memory.data(); }
     float* scale() const { return bias() + columns; }
-    void* w_packed() const { return scale() + columns; }
+    int32_t* start() const { return reinterpret_cast<int32_t*>(scale() + columns); }
+    void* w_packed() const { return scale() + 2 * columns; }
 
     const int64_t inputs, outputs;
     const Weight type;
     const bool scaled;
+    const float x_scale;
+    const Rounding rounding;
     const int64_t columns;  // of all panels
     const WeightMemory memory;
   };
 
-  void multiply(const NodeCall& call, const Packed& weight) const {
+  void multiply(const NodeCall& call, const Packed& weight) {
     const Tensor x = call.input(0), factor = call.input(3), addend = call.input(4);
     const int64_t width = times(groups_, weight.inputs);
     if (x.shape.empty() || x.shape.back() != width || (groups_ > 1 && x.shape.size() != 2))
@@ -102,6 +138,17 @@ class FusedDense {
     if (addend.data != nullptr) p.addend = floats(label_, "R", addend, shape);
     p.y = static_cast<float*>(call.output(shape));
     if (p.rows == 0 || p.outputs == 0) return;
+    p.rounding = weight.rounding;
+    p.x_scale = weight.x_scale;
+    p.start = weight.rounding == Rounding::kFours ? weight.start() : nullptr;
+    constexpr int64_t kWidest = 16;  // floats of a vector
+    const int64_t room = weight.rounds() ? times(times(p.rows, p.groups), plus(p.inputs, kWidest)) : 0;
+    std::optional<ScratchPool::Loan> integers;
+    if (weight.rounds()) {
+      p.integers = integers.emplace(integers_, static_cast<size_t>(room)).data();
+      share(call, p.rows, width, [&](int64_t row) { kernels_.round_dense(p, row, row + 1); });
+      if (weight.rounding == Rounding::kFloats) p.x = static_cast<const float*>(p.integers);
+    }
     kernels_.plan_dense(p);
     call.parallel(p.tasks, [&](int64_t task) { kernels_.run_dense(p, task); });
   }
@@ -111,6 +158,7 @@ class FusedDense {
   int64_t groups_, workers_;
   Activation activation_;
   std::unique_ptr<const Packed> constant_;
+  ScratchPool integers_;
 };
 
 }  // namespace temport

@@ -16,13 +16,15 @@ Array = npt.NDArray[np.float64]
 
 
 def reference(inputs: Sequence[npt.NDArray[Any] | None], attributes: Mapping[str, Any]) -> Array:
-    """X, W and B, then M, R and W_scale or None, as the schema lays them out -> Y `[..., G*N]` float64.
+    """X, W and B, then M, R, W_scale and X_scale or None, as the schema lays them out -> Y `[..., G*N]` float64.
 
     ValueError for an activation that there is not, no group at all, or shapes that do not fit.
     """
-    x, stored, b, m, r, scale = [*inputs, *[None] * 5][:6]
+    x, stored, b, m, r, scale, x_scale = [*inputs, *[None] * 6][:7]
     w = None if stored is None else numbers(stored, scale, stored.ndim - 1)
     x, b, m, r = (None if v is None else v.astype(np.float64) for v in (x, b, m, r))
+    if x_scale is not None and x is not None:
+        x = _rounded(x, x_scale)
     activation, groups = attributes.get("activation", "none"), int(attributes.get("groups", 1))
     if activation not in ACTIVATIONS:
         raise ValueError(
@@ -45,6 +47,12 @@ def reference(inputs: Sequence[npt.NDArray[Any] | None], attributes: Mapping[str
     y = _FUNCTIONS[activation](np.concatenate(products, axis=-1) + b)
     y = y if m is None else y * m
     return y if r is None else y + r
+
+
+def _rounded(x: Array, scale: npt.NDArray[Any]) -> Array:
+    if scale.shape != () or not 0 < float(scale) < np.inf:
+        raise ValueError("FusedDense: X_scale must be one number above 0.")
+    return np.asarray(np.clip(np.rint(x / float(scale)), -128, 127) * float(scale))
 
 
 def _sigmoid(x: Array) -> Array:

@@ -12,10 +12,12 @@ from temport.custom_ops import stored_weight
 OP_NAME = "FusedDense"
 ACTIVATIONS = ("none", "relu", "gelu", "sigmoid", "silu")
 
-_DOC = """Y = activation(X W + B) * M + R: a dense layer with its epilogue. With `groups` G, columns g*K.. of X times
-W[g] are columns g*N.. of Y: one dense layer per group, attention's products by head. Our kernel packs a constant W in
-the order of reading, once, when the model is loaded. Activations: none; relu; gelu, x Phi(x) with the exact erf
-(Hendrycks and Gimpel 2016); sigmoid; silu, x sigmoid(x)."""
+_DOC = """Y = activation(X W + B) * M + R: a dense layer with its epilogue. With X_scale s, X is s times the integers
+from -128 to 127 next to X / s, ties to even, as QuantizeLinear and DequantizeLinear of ai.onnx have it; our kernel
+multiplies them with W of int8 as integers. With `groups` G, columns g*K.. of X times W[g] are columns g*N.. of Y: one
+dense layer per group, attention's products by head. Our kernel packs a constant W in the order of reading, once, when
+the model is loaded. Activations: none; relu; gelu, x Phi(x) with the exact erf (Hendrycks and Gimpel 2016); sigmoid;
+silu, x sigmoid(x)."""
 
 
 def _infer(context: shape_inference.InferenceContext) -> None:
@@ -41,6 +43,12 @@ SCHEMA = defs.OpSchema(
         shared.parameter("M", "T", "of Y's shape, the factor; 1 where absent", shared.Optional),
         shared.parameter("R", "T", "of Y's shape, the addend; 0 where absent", shared.Optional),
         shared.parameter("W_scale", "T", f"{stored_weight.SCALE_DOC}", shared.Optional),
+        shared.parameter(
+            "X_scale",
+            "T",
+            "[], above 0: X is rounded to int8 times it; not rounded where absent",
+            shared.Optional,
+        ),
     ],
     outputs=[shared.parameter("Y", "T", "[..., N] of one group, [rows, G*N] of several")],
     type_constraints=[

@@ -6,10 +6,12 @@
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <memory>
 
 #include "check_problem.h"
 #include "dispatch.h"
+#include "processor.h"
 #include "step_turns.h"
 
 namespace temport {
@@ -92,6 +94,12 @@ struct Drawn {
     }
     for (float& s : scale) s /= 127;
   }
+  // -128 times the sum of each output's integers, of so many.
+  std::vector<int32_t> starts(int64_t outputs) const {
+    std::vector<int32_t> sums(static_cast<size_t>(outputs));
+    for (size_t i = 0; i < integers.size(); ++i) sums[i % sums.size()] -= 128 * integers[i];
+    return sums;
+  }
   const void* stored() const {
     if (type == Weight::kInt8) return integers.data();
     return type == Weight::kFloat16 ? static_cast<const void*>(halves.data()) : floats.data();
@@ -138,15 +146,24 @@ void check_dense(const Kernels& kernels, Bytes& bytes) {
   const int threads = 1 + int(bytes.below(3));
   const bool multiplied = bytes.below(2) == 1, added = bytes.below(2) == 1;
   std::mt19937 random(static_cast<unsigned>(bytes.below(65536)));
+  if (bytes.below(2) == 1) p.rounding = Rounding::kFloats;
   const int64_t width = p.groups * p.outputs, floats = kernels.dense_elements(p.groups, p.outputs);
-  const std::vector<float> x = draw(p.rows * p.groups * p.inputs, random, -1), b = draw(width, random, -1);
+  std::vector<float> x = draw(p.rows * p.groups * p.inputs, random, -1);
+  const std::vector<float> b = draw(width, random, -1);
   Drawn weight(p.groups * p.inputs * p.outputs, width, random, bytes);
+  const bool rounds = p.rounding != Rounding::kNone;
+  p.x_scale = rounds ? 1.0f / 100 : 1.0f;
+  if (rounds && weight.type == Weight::kInt8)
+    p.rounding = p.groups == 1 && std::strcmp(kernels.isa, "avx512") == 0 && processor_has("vnni") ? Rounding::kFours : Rounding::kPairs;
   const std::vector<float> factor = draw(p.rows * width, random, -1), addend = draw(p.rows * width, random, -1);
   const Room packed(floats * packed_inputs(p.inputs, weight.type), weight.type);
   std::vector<float> bias(static_cast<size_t>(floats)), scale(bias);
   std::vector<float> y(size_t(p.rows * width), __builtin_nanf(""));
   kernels.pack_dense(weight.type, weight.stored(), p.groups, p.inputs, p.outputs, packed.data());
-  kernels.pack_dense(Weight::kFloat32, weight.scale.data(), p.groups, 1, p.outputs, scale.data());
+  std::vector<float> of_sums = weight.scale;
+  if (p.rounding == Rounding::kPairs || p.rounding == Rounding::kFours)
+    for (float& s : of_sums) s *= p.x_scale;
+  kernels.pack_dense(Weight::kFloat32, of_sums.data(), p.groups, 1, p.outputs, scale.data());
   kernels.pack_dense(Weight::kFloat32, b.data(), p.groups, 1, p.outputs, bias.data());
   p.x = x.data();
   p.w = packed.data();
@@ -156,6 +173,20 @@ void check_dense(const Kernels& kernels, Bytes& bytes) {
   p.factor = multiplied ? factor.data() : nullptr;
   p.addend = added ? addend.data() : nullptr;
   p.y = y.data();
+  constexpr int64_t kWidest = 16;
+  std::vector<float> integers(size_t(rounds ? p.rows * p.groups * (p.inputs + kWidest) : 0));
+  std::vector<int32_t> start(static_cast<size_t>(floats));
+  if (rounds) {
+    p.integers = integers.data();
+    kernels.round_dense(p, 0, p.rows / 2);
+    kernels.round_dense(p, p.rows / 2, p.rows);
+    for (float& v : x) v = std::nearbyint(v / p.x_scale) * p.x_scale;
+    if (p.rounding == Rounding::kFloats) p.x = integers.data();
+  }
+  if (p.rounding == Rounding::kFours) {
+    kernels.pack_dense(Weight::kFloat32, weight.starts(p.outputs).data(), 1, 1, p.outputs, start.data());
+    p.start = start.data();
+  }
   kernels.plan_dense(p);
   run(p.tasks, 0, threads, [&](int64_t task, float*) { kernels.run_dense(p, task); });
   for (int64_t m = 0; m < p.rows; ++m)

@@ -46,10 +46,19 @@ TEMPORT_INLINE Float numbers_at(const int8_t* p) {
   return __builtin_convertvector(words & int32_t(0xff000000), Float);
 }
 
+// Of a product of integers with integers, whose sums are what they are.
+struct Integers {};
+
 template <typename Element>
 constexpr bool kScaled = false;
 template <>
 inline constexpr bool kScaled<int8_t> = true;
+template <>
+inline constexpr bool kScaled<Integers> = true;
+template <typename Element>
+constexpr float kUnitOf = 1.0f;
+template <>
+inline constexpr float kUnitOf<int8_t> = kUnit;
 
 // Calls body with an element of that type.
 template <typename Body>
@@ -59,10 +68,10 @@ TEMPORT_INLINE void with_element(Weight type, const Body& body) {
   body(float{});
 }
 
-// sums / kUnit * scale + bias, a vector of each, where the weight's elements have scales; else sums + bias.
+// sums / kUnitOf * scale + bias, a vector of each, where the weight's elements have scales; else sums + bias.
 template <typename Element>
 TEMPORT_INLINE Float scaled_sum(const float* sums, const float* scale, Float bias) {
-  if constexpr (kScaled<Element>) return fused(load(sums) * (1 / kUnit), load(scale), bias);
+  if constexpr (kScaled<Element>) return fused(load(sums) * (1 / kUnitOf<Element>), load(scale), bias);
   return load(sums) + bias;
 }
 

@@ -29,6 +29,7 @@ const Kernels kKernels = {
     dense_elements,
     pack_dense,
     plan_dense,
+    round_dense,
     run_dense,
     kRecurrence<LstmCell>,
     kRecurrence<GruCell>,

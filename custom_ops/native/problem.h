@@ -109,6 +109,12 @@ TEMPORT_INLINE constexpr int64_t packed_inputs(int64_t inputs, Weight weight) {
 
 enum class Activation : int { kNone, kRelu, kGelu, kSigmoid, kSilu };
 
+// What becomes of x before it is multiplied: nothing; x_scale times the nearest integer of a byte, as a float; or these
+// integers, four in a word or in two pairs of 16 bits.
+enum class Rounding : int { kNone, kFloats, kPairs, kFours };
+// Integers whose sums of products with bytes 32 bits hold, whichever way they are multiplied.
+constexpr int64_t kMostIntegers = 65536;
+
 // y = activation(x w scale + bias) * factor + addend, group by group: x `[rows, groups * inputs]`, the others
 // `[rows, groups * outputs]`.
 struct DenseProblem {
@@ -122,6 +128,10 @@ struct DenseProblem {
   int64_t rows = 0, groups = 1, inputs = 0, outputs = 0;
   Activation activation = Activation::kNone;
   Weight weight = Weight::kFloat32;
+  Rounding rounding = Rounding::kNone;
+  float x_scale = 1;               // with another rounding; of integers `scale` is the product of both scales
+  void* integers = nullptr;        // what round_dense makes of x, 4 bytes for each input and whole vectors of a group
+  const int32_t* start = nullptr;  // packed as bias: what sums of kFours begin with, -128 times the sum of the weights
   int64_t workers = 1;
 
   // Filled by plan(): a task has some rows and some panels, where one of the two may be all.
@@ -205,6 +215,7 @@ struct Kernels {
   int64_t (*dense_elements)(int64_t groups, int64_t outputs);
   void (*pack_dense)(Weight type, const void* w, int64_t groups, int64_t inputs, int64_t outputs, void* to);
   void (*plan_dense)(DenseProblem&);
+  void (*round_dense)(const DenseProblem&, int64_t row, int64_t end);  // rows [row, end) of x
   void (*run_dense)(const DenseProblem&, int64_t task);
   RecurrentKernels lstm, gru;
   // One batch entry; what the first convolution makes, `[length, channels]`, lies in the scratch buffer.

@@ -21,17 +21,19 @@ inline unsigned saved_registers(unsigned features) {
 }
 #endif
 
-// `isa` by its name: avx512, avx2, sse42, neon or portable; no processor has any other one.
+// `isa` by its name: avx512, avx2, sse42, neon or portable; no processor has any other one. vnni: beside those of avx512 the
+// instruction that adds products of four bytes.
 inline bool processor_has(const char* isa) {
   const auto asked = [&](const char* name) { return std::strcmp(isa, name) == 0; };
 #if defined(__x86_64__)
   // The processor itself is asked: what __builtin_cpu_supports knows depends on the compiler, and Zig links a table of zeros.
   constexpr unsigned kYmm = 0x06, kZmm = 0xe6;
-  unsigned a, b, c = 0, d, wide = 0;
+  unsigned a, b, c = 0, d, wide = 0, more = 0;
   if (!__get_cpuid(1, &a, &b, &c, &d)) c = 0;
   const unsigned saved = saved_registers(c);
-  if (!__get_cpuid_count(7, 0, &a, &wide, &b, &d)) wide = 0;
+  if (!__get_cpuid_count(7, 0, &a, &wide, &more, &d)) wide = more = 0;
   const bool avx2 = (saved & kYmm) == kYmm && (c & bit_FMA) && (c & bit_F16C) && (wide & bit_AVX2);
+  if (asked("vnni")) return processor_has("avx512") && (more & bit_AVX512VNNI);
   if (asked("avx512"))
     return avx2 && (saved & kZmm) == kZmm && (wide & bit_AVX512F) && (wide & bit_AVX512BW) && (wide & bit_AVX512DQ) &&
            (wide & bit_AVX512VL);

@@ -37,6 +37,7 @@ template <int N>
 struct VectorOf {
   typedef float Float __attribute__((vector_size(N * 4)));
   typedef int Int __attribute__((vector_size(N * 4)));  // what a comparison gives; int32_t may be a long
+  typedef short Short __attribute__((vector_size(N * 2)));
 };
 using Float = VectorOf<kWidth>::Float;
 using Int = VectorOf<kWidth>::Int;

@@ -155,6 +155,7 @@ constexpr Row kRows[] = {
        n.tensor(y, d.flag());
        n.tensor(y, d.flag());
        n.store(1, n.inputs[1].value.shape.size() - 1);
+       n.tensor({}, d.flag());
      }},
     {"FusedGRU", [](Written& n, Draw&) { n.recurrent_layer(3, 1); }},
     {"FusedLSTM", [](Written& n, Draw&) { n.recurrent_layer(4, 2); }},

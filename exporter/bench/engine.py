@@ -3,36 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
 import onnx
 import torch
 
 from temport.engine import native_entry
 from temport.exporter.bench.contest import Row, contest, largest_difference
 from temport.exporter.bench.engine_chart import chart
-from temport.exporter.bench.engine_contenders import BASE, CONTENDERS, OURS, Subjected, absent
+from temport.exporter.bench.engine_contenders import (
+    BASE,
+    CONTENDERS,
+    OURS,
+    TORCH,
+    Subjected,
+    absent,
+)
 from temport.exporter.bench.files import write_pair
 from temport.exporter.bench.machine import peak_flops, read_bandwidth
 from temport.exporter.bench.model_contenders import make_inputs
-from temport.exporter.bench.model_stream import TOLERANCE, WARM_FRAMES, WINDOW, weight_bytes
+from temport.exporter.bench.model_stream import TOLERANCE, WINDOW, last_frame, warm, weight_bytes
 from temport.exporter.build import build, save
 from temport.exporter.compilers.targets import REPORT_FILE, enter
 from temport.exporter.declare.architectures import declare
-from temport.exporter.declare.streams import declare_stream, step_model
 from temport.exporter.errors import UserError, did_you_mean
 from temport.exporter.machine import description
 from temport.exporter.native.engine import NativeOptions, build_native
-from temport.exporter.parity.stream import initial_state
 from temport.exporter.runtimes import runtime_named
-from temport.exporter.runtimes.contract import Arrays
 from temport.exporter.runtimes.subject import Subject
+from temport.exporter.streaming.declare import declare_stream
 
 _SLIDING = "sliding_window"
+NO_STEP = "torch has no step of this model: a stream is made of its graph"
 
 
 @dataclass(frozen=True)
@@ -140,7 +145,7 @@ def _measure(model: Model, work: Path, names: Sequence[str], seconds: float) -> 
     rows, left_out = contest(
         names,
         (OURS, BASE),
-        absent=absent,
+        absent=lambda name: NO_STEP if model.frame and name in TORCH else absent(name),
         prepare=lambda name: CONTENDERS[name](subject),
         error=lambda output: largest_difference(output.reshape(truth.shape), truth),
         allowed=TOLERANCE,
@@ -164,32 +169,19 @@ def _subject(model: Model, folder: Path) -> tuple[Subjected, float]:
     """The exported model with its engine, warm, and what float64 says of that input; its floating-point operations."""
     folder.mkdir()
     declaration, module, _ = declare(model.arch, model.settings, seq=str(WINDOW))
-    called: torch.nn.Module = module
     if model.frame:
         declaration = declare_stream(declaration, module)
-        called = step_model(module, declaration)
     built = build(module, declaration)
     save(built, folder / "model.onnx", external_data=False)
     report = build_native(folder, "bench", declaration, NativeOptions())
     enter(folder / REPORT_FILE, report.to_json())
-    subject = Subjected(declaration, folder, {}, called.float().eval(), np.empty(0))
-    subject = replace(subject, feed=_warm(subject) if model.frame else make_inputs(declaration))
-    tensors = [torch.from_numpy(array) for array in subject.feed.values()]
-    with torch.no_grad():
-        found = called.double()(*(t.double() if t.is_floating_point() else t for t in tensors))
-    called.float()
-    truth = (found[0] if isinstance(found, tuple | list) else found).numpy()
-    return replace(subject, truth=truth), sum((built.flops["exported"] or {}).values())
-
-
-def _warm(subject: Subjected) -> Arrays:
-    """A frame with the state after `WARM_FRAMES` others."""
-    declaration = subject.declaration
-    opened: Any = runtime_named("onnxruntime_cpu").open(Subject(declaration, subject.file), 1)
-    frame, random = declaration.inputs[0], np.random.default_rng(declaration.seed)
-    state = initial_state(declaration, 1)
-    for _ in range(WARM_FRAMES + 1):
-        feed = {frame.name: random.standard_normal(frame.at()).astype(frame.dtype), **state}
-        results = opened.run(feed)
-        state = {before: results[after] for before, after in declaration.states}
-    return feed
+    flops = sum((built.flops["exported"] or {}).values())
+    if model.frame:
+        opened: Any = runtime_named("onnxruntime_cpu").open(Subject(declaration, folder / "model.onnx"), 1)
+        feed, frames = warm(declaration, opened.run)
+        truth = last_frame(module, declaration, frames)
+    else:
+        feed = make_inputs(declaration)
+        with torch.no_grad():
+            truth = module.double()(*(torch.from_numpy(array).double() for array in feed.values())).numpy()
+    return Subjected(declaration, folder, feed, module.float().eval(), truth), flops

@@ -45,7 +45,7 @@ class Subjected:
 
     bundle  folder with model.onnx and engine/
     feed    the model's inputs, states among them
-    module  the same in torch, float32, called with the feed's tensors in their order
+    module  in torch, float32; of a window the same, called with the feed's tensors in their order
     truth   the first output in float64
     """
 
@@ -151,6 +151,9 @@ CONTENDERS: dict[str, Callable[[Subjected], Call]] = {
     "AOTInductor": aot_inductor,
     "emx-onnx-cgen": emx,
 }
+
+
+TORCH = ("torch eager", "AOTInductor")
 
 
 def absent(name: str) -> str | None:

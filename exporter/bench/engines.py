@@ -20,9 +20,9 @@ from temport.exporter.compress.uniform import in_one_type
 from temport.exporter.compress.wish import Wish, declared_so
 from temport.exporter.declare.architectures import architecture, declare
 from temport.exporter.declare.declaration import DYNAMIC_BATCH, DYNAMIC_SEQ, PRECISIONS, Axis
-from temport.exporter.declare.streams import declare_stream
 from temport.exporter.errors import UserError
 from temport.exporter.graph.quantised import FLOAT32, WIDER
+from temport.exporter.streaming.declare import declare_stream
 from temport.graphs.registry import ARCHITECTURES
 
 BATCHES = ("1", "dynamic")
@@ -104,7 +104,7 @@ def measure(case: EngineCase, target: str) -> EngineRow:
         if case.streaming:
             declaration = declare_stream(declaration, module)
         if case.weights != FLOAT32:
-            declaration = declared_so(declaration, Wish(case.weights), None)
+            declaration = declared_so(declaration, Wish(case.weights), None, None)
             module = in_one_type(module, declaration, case.weights)
         with tempfile.TemporaryDirectory(prefix="temport-engines-") as directory:
             path = Path(directory) / "model.onnx"

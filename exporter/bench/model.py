@@ -17,7 +17,7 @@ from temport.exporter.bench.files import write_pair
 from temport.exporter.bench.machine import peak_flops
 from temport.exporter.bench.model_contenders import COMPILED, CONTENDERS, OURS, Workload, absent, make_inputs
 from temport.exporter.bench.model_profile import profile
-from temport.exporter.bench.model_stream import WINDOW, StreamCase, StreamResult, refusal
+from temport.exporter.bench.model_stream import WINDOW, StreamCase, StreamResult
 from temport.exporter.build import build, save
 from temport.exporter.declare.architectures import declare
 from temport.exporter.errors import UserError
@@ -140,16 +140,18 @@ def run(
     steps: list[_Step] = []
     for arch in architectures:
         chosen = tuple(settings) or SETTINGS.get(arch, ())
-        reason = refusal(arch, chosen)  # a wrong option is said before anything is timed
+        declare(arch, chosen, seq=str(WINDOW))  # a wrong option is said before anything is timed
         steps += [_Step(arch, chosen, shape) for shape in shapes]
-        if reason is not None:
-            report.not_streamed[arch] = reason
-        elif streams:
+        if streams:
             steps.append(_Step(arch, chosen, None))
     for step in announced(steps, progress):
         with tempfile.TemporaryDirectory() as folder:
             if step.shape is None:
-                stream = StreamCase(step.arch, step.settings, Path(folder))
+                try:
+                    stream = StreamCase(step.arch, step.settings, Path(folder))
+                except UserError as error:
+                    report.not_streamed[step.arch] = str(error)
+                    continue
                 for count in threads:
                     report.streams.append(stream.measure(count, seconds))
                     after(report, report.streams[-1])

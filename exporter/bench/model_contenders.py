@@ -6,9 +6,8 @@ runtime's own kind of array; its output comes back as numpy.
 
 from __future__ import annotations
 
-import contextlib
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from temport.exporter.bench.quiet import quiet
 from temport.exporter.declare.declaration import Declaration
 from temport.exporter.errors import UserError
 from temport.exporter.runtimes import runtime_named
+from temport.exporter.runtimes.aot_inductor import INDUCTOR, compile_package
 from temport.exporter.runtimes.bound import onnxruntime_call
 from temport.exporter.runtimes.contract import Arrays
 from temport.exporter.runtimes.native_kernels import bodies_run, custom_nodes
@@ -102,7 +102,7 @@ def inductor(work: Workload, threads: int) -> Call:
     def compile_() -> Callable[..., torch.Tensor]:
         torch._dynamo.reset()
         compiled: Callable[..., torch.Tensor] = torch.compile(work.plain, dynamic=False)
-        with _inductor_options(), torch.no_grad(), quiet():
+        with torch._inductor.config.patch(INDUCTOR), torch.no_grad(), quiet():
             compiled(*work.tensors)
         return compiled
 
@@ -113,12 +113,10 @@ def aot_inductor(work: Workload, threads: int) -> Call:
     """A package that `aoti_compile_and_package` makes ahead of time."""
 
     def compile_() -> Any:
-        with _inductor_options(), torch.no_grad(), quiet():
+        with torch.no_grad(), quiet():
             program = torch.export.export(work.plain, work.tensors)
-            package = torch._inductor.aoti_compile_and_package(
-                program, package_path=str(work.folder / "plain.pt2")
-            )
-            return torch._inductor.aoti_load_package(package)
+            package = compile_package(program, work.folder / "plain.pt2")
+            return torch._inductor.aoti_load_package(str(package))
 
     return _torch(work.once("aot_inductor", compile_), work)
 
@@ -169,13 +167,6 @@ def _torch(model: Callable[..., torch.Tensor], work: Workload) -> Call:
 def _onnxruntime(name: str, work: Workload, path: Path, threads: int) -> Call:
     session: Any = runtime_named(name).open(Subject(work.declaration, path), threads)
     return onnxruntime_call(session.session, work.inputs)
-
-
-@contextlib.contextmanager
-def _inductor_options() -> Iterator[None]:
-    """One compilation serves every number of threads: they are read when it runs."""
-    with torch._inductor.config.patch({"freezing": True, "cpp.dynamic_threads": True}):
-        yield
 
 
 def make_inputs(declaration: Declaration) -> Arrays:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 import torch
+from torch import nn
 
 from temport.custom_ops.library import library_path
 from temport.exporter.bench.contest import largest_difference
@@ -21,7 +23,6 @@ from temport.exporter.bench.timing import Timing, interleaved
 from temport.exporter.build import build, save
 from temport.exporter.declare.architectures import declare
 from temport.exporter.declare.declaration import Declaration
-from temport.exporter.declare.streams import declare_stream, step_model
 from temport.exporter.errors import UserError
 from temport.exporter.parity.stream import initial_state
 from temport.exporter.runtimes import runtime_named
@@ -29,12 +30,15 @@ from temport.exporter.runtimes.bound import held_in_place, onnxruntime_call
 from temport.exporter.runtimes.contract import Arrays
 from temport.exporter.runtimes.native_kernels import all_native
 from temport.exporter.runtimes.subject import Subject
+from temport.exporter.streaming.declare import declare_stream
+from temport.exporter.streaming.oracle import WholeStream
 
+Array = npt.NDArray[Any]
 WINDOW = 60
 WARM_FRAMES = 2 * WINDOW + 7
 """Frames before the one that is timed: caches are full, and a block of 64 is in its middle."""
 TOLERANCE = 1e-3
-"""Of outputs of order 1, against the same step in float64."""
+"""Of outputs of order 1, against the model in float64 on all frames."""
 
 
 @dataclass(frozen=True)
@@ -61,25 +65,14 @@ class StreamResult:
         return self.weight_bytes / self.read_bandwidth
 
 
-def refusal(arch: str, settings: Sequence[str]) -> str | None:
-    """Why an architecture does not run frame by frame, or None. UserError for unknown options."""
-    declaration, module, _ = declare(arch, settings, seq=str(WINDOW))
-    try:
-        declare_stream(declaration, module)
-    except UserError as error:
-        return str(error)
-    return None
-
-
 class StreamCase:
-    """The step model and the window model of one architecture, exported once."""
+    """The step model and the window model of one architecture, exported once; UserError where it does not stream."""
 
     def __init__(self, arch: str, settings: Sequence[str], folder: Path) -> None:
         self.arch, self.settings = arch, tuple(settings)
         declaration, module, _ = declare(arch, settings, seq=str(WINDOW))
         self.window, self.window_inputs = declaration, make_inputs(declaration)
-        self.step = declare_stream(declaration, module)
-        self.model = step_model(module, self.step).double()
+        self.module, self.step = module, declare_stream(declaration, module)
         self.window_path, self.step_path = folder / "window.onnx", folder / "step.onnx"
         save(build(module, self.window), self.window_path, external_data=False)
         save(build(module, self.step), self.step_path, external_data=False)
@@ -88,8 +81,9 @@ class StreamCase:
     def measure(self, threads: int, seconds: float) -> StreamResult:
         """UserError where the step does not compute the right numbers."""
         session = _session(self.step, self.step_path, threads)
-        feed = self._warm(session)
-        truth = self._truth(feed)
+        names = [output.name for output in self.step.outputs]
+        feed, frames = warm(self.step, lambda feed: dict(zip(names, session.run(names, feed), strict=True)))
+        truth = last_frame(self.module, self.step, frames)
         # as the C++ library runs it: the same frame again overwrites the row that it wrote before
         native = all_native(self.step_path, library_path())
         step = onnxruntime_call(session, feed, held_in_place(session) if native else None)
@@ -109,23 +103,25 @@ class StreamCase:
             profile(self.step_path, feed, threads),
         )
 
-    def _warm(self, session: Any) -> Arrays:
-        """A frame with the state after `WARM_FRAMES` others."""
-        frame, names = self.step.inputs[0], [output.name for output in self.step.outputs]
-        random = np.random.default_rng(self.step.seed)
-        state = initial_state(self.step, 1)
-        for _ in range(WARM_FRAMES + 1):
-            feed = {frame.name: random.standard_normal(frame.at()).astype(frame.dtype), **state}
-            results = dict(zip(names, session.run(names, feed), strict=True))
-            state = {before: results[after] for before, after in self.step.states}
-        return feed
 
-    def _truth(self, feed: Arrays) -> np.ndarray:
-        tensors = (torch.from_numpy(array) for array in feed.values())
-        with torch.no_grad():
-            output, *_ = self.model(*(t.double() if t.is_floating_point() else t for t in tensors))
-        truth: np.ndarray = output.numpy()
-        return truth
+def warm(declaration: Declaration, run: Callable[[Arrays], Arrays]) -> tuple[Arrays, Array]:
+    """A frame with the state after `WARM_FRAMES` others, and all of these frames, `[1, frames, features]`."""
+    frame, random = declaration.inputs[0], np.random.default_rng(declaration.seed)
+    state, given = initial_state(declaration, 1), list[Array]()
+    for _ in range(WARM_FRAMES + 1):
+        given.append(random.standard_normal(frame.at()).astype(frame.dtype))
+        feed = {frame.name: given[-1], **state}
+        results = run(feed)
+        state = {before: results[after] for before, after in declaration.states}
+    return feed, np.concatenate(given, axis=1)
+
+
+def last_frame(module: nn.Module, declaration: Declaration, frames: Array) -> Array:
+    """What the model gives in float64 at the last of these frames, `[1, ...]`."""
+    whole = WholeStream(module, declaration).double()
+    with torch.no_grad():
+        found: Array = whole(torch.from_numpy(frames).double())[0][:, -1].numpy()
+    return found
 
 
 def weight_bytes(model: onnx.ModelProto) -> int:

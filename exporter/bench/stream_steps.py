@@ -26,7 +26,7 @@ from temport.exporter.runtimes import runtime_named
 from temport.exporter.runtimes.bound import TYPES, held_in_place
 from temport.exporter.runtimes.native_kernels import all_native
 from temport.exporter.runtimes.subject import Subject
-from temport.exporter.streaming.declare import declare_graph_stream
+from temport.exporter.streaming.declare import declare_stream
 
 Array = npt.NDArray[Any]
 Push = Callable[[Array], Array]
@@ -60,7 +60,7 @@ def exported(model: StreamModel, folder: Path, features: int, width: int, batch:
 
     shapes = (f"{FRAMES}=batch,seq,{features}",)
     declaration, called = declare_factory(make, f"bench:{model.name}", shapes, batch=str(batch))
-    step = declare_graph_stream(declaration, called)
+    step = declare_stream(declaration, called)
     save(build(called, step), folder / "model.onnx", external_data=False)
     report = build_native(folder, "bench", step, NativeOptions())
     enter(folder / REPORT_FILE, report.to_json())

@@ -17,22 +17,27 @@ from temport.exporter.bench.announce import announced
 from temport.exporter.bench.contest import Call
 from temport.exporter.bench.files import write_whole
 from temport.exporter.bench.machine import peak_flops
+from temport.exporter.bench.model_chart import Panel, panels
+from temport.exporter.bench.model_stream import last_frame
 from temport.exporter.bench.tables import Output, milliseconds, quartiles, table
 from temport.exporter.bench.timing import Timing, interleaved
-from temport.exporter.bench.weights_contenders import CONTENDERS, Contender, Files
-from temport.exporter.build import rewrite, save
-from temport.exporter.compress.uniform import in_one_type
+from temport.exporter.bench.weights_contenders import CONTENDERS, ROUNDED, Contender, Files
+from temport.exporter.build import rewrite, save, traced_source
+from temport.exporter.compress.activations import calibrated, dense_layers, with_rounded_inputs
+from temport.exporter.compress.compress import INT8
+from temport.exporter.compress.compressed import compressed
+from temport.exporter.compress.sums import sums
 from temport.exporter.compress.wish import FIRST_OPSET
 from temport.exporter.declare.architectures import declare
 from temport.exporter.declare.declaration import BEFORE, DIALECTS, Declaration
-from temport.exporter.declare.streams import declare_stream, step_model
 from temport.exporter.graph.quantised import FLOAT32, WIDER
+from temport.exporter.parity.trial import Trial, cases_for
 from temport.exporter.runtimes.contract import Arrays
 from temport.exporter.runtimes.subject import Subject
 from temport.exporter.runtimes.torch_eager import FLOAT64
-from temport.exporter.trace.trace import trace
+from temport.exporter.streaming.declare import declare_stream
 
-KINDS = (FLOAT32, *reversed(WIDER))
+KINDS = (FLOAT32, *reversed(WIDER), ROUNDED)
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,9 @@ def run(
     out: Path | None,
     output: Output,
 ) -> dict[str, list[Row]]:
-    """Rows by what was measured; tables as soon as they are known, all of them in `out` as JSON."""
+    """Rows by what was measured; tables as soon as they are known, all of them in `out` as JSON, and beside it as a
+    picture.
+    """
     found: dict[str, list[Row]] = {}
     steps = [(arch, streaming) for arch in arches for streaming in (True, False)]
     names = {f"{arch}, {'one frame' if s else f'window of {seq}'}": (arch, s) for arch, s in steps}
@@ -69,7 +76,13 @@ def run(
                 "tables": {name: [asdict(row) for row in rows] for name, rows in found.items()},
             }
             write_whole(out, json.dumps(numbers, indent=1) + "\n")
+            write_whole(out.with_suffix(".svg"), panels([_panel(*found_one) for found_one in found.items()]))
     return found
+
+
+def _panel(name: str, rows: Sequence[Row]) -> Panel:
+    short = {row.name: row.name.replace("ours", "temport").replace("accuracy level", "level") for row in rows}
+    return f"{name}, one thread", [(short[row.name], row.timing.median) for row in rows], None
 
 
 def _columns(base: float) -> dict[str, Callable[[Row], str]]:
@@ -97,12 +110,13 @@ def _measure(
         declaration = declare_stream(declaration, module)
     feed, truths, paths = _feed(declaration), {}, {}
     for kind in KINDS:
-        stored = in_one_type(module, declaration, kind)
+        stored, scales = _stored(module, declaration, kind)
         truths[kind] = _truth(stored, declaration, feed)
-        traced = trace(stored, declaration)
+        traced = traced_source(stored, declaration)
+        own = replace(declaration, weights_dtype=INT8 if scales else kind, input_scales=scales)
         for ops in DIALECTS:
             paths[kind, ops] = folder / f"{kind}-{ops}.onnx"
-            built = rewrite(traced, replace(declaration, weights_dtype=kind, ops=ops))
+            built = rewrite(traced, replace(own, ops=ops))
             save(built, paths[kind, ops], external_data=False)
     files = Files(paths, folder, feed)
     calls: dict[str, Call] = {}
@@ -125,6 +139,22 @@ def _measure(
     ]
 
 
+def _stored(module: nn.Module, declaration: Declaration, kind: str) -> tuple[nn.Module, dict[str, float]]:
+    """The module with its weights as they are stored, and the scales of the layers that round what they take: fitted to
+    the first of the generated cases, noise.
+    """
+    if kind == FLOAT32:
+        return module, {}
+    source = Trial.of(declaration, Path(), module).source
+    noise = cases_for(declaration)[0]
+    axes = sums(source, noise.inputs)
+    made = compressed(module, axes, dict.fromkeys(axes, INT8 if kind == ROUNDED else kind))
+    if kind != ROUNDED:
+        return made, {}
+    scales = calibrated(source, [noise], list(dense_layers(module, list(axes))))
+    return with_rounded_inputs(made, scales), scales
+
+
 def _feed(declaration: Declaration) -> Arrays:
     """Noise; a stream begins."""
     rng = np.random.default_rng(0)
@@ -137,6 +167,7 @@ def _feed(declaration: Declaration) -> Arrays:
 
 
 def _truth(module: nn.Module, declaration: Declaration, feed: Arrays) -> npt.NDArray[Any]:
-    called = step_model(module, declaration) if declaration.streaming else module
-    with FLOAT64.open(Subject(declaration, Path(), called)) as session:
+    if declaration.streaming:
+        return last_frame(module, declaration, feed[declaration.inputs[0].name])
+    with FLOAT64.open(Subject(declaration, Path(), module)) as session:
         return session.run(feed)[declaration.outputs[0].name]

@@ -17,10 +17,12 @@ def bench_weights(
     ] = None,
     seq: Annotated[int, typer.Option(help="Length of a window, and horizon of a stream.")] = 60,
     seconds: Seconds = 1.0,
-    out: Annotated[Path | None, typer.Option(help="Also write the tables as JSON.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Also write the tables as JSON, and a picture beside it.")
+    ] = None,
 ) -> None:
-    """Weights in fewer bits: size of the file, time of a window and of one frame, and error against what the file says,
-    beside ONNX Runtime, OpenVINO and quantize_dynamic, interleaved on one thread.
+    """Weights in fewer bits, and activations rounded to int8: size of the file, time of a window and of one frame, and
+    error against what the file says, beside ONNX Runtime, OpenVINO and quantize_dynamic, interleaved on one thread.
     """
     from temport.exporter.bench.tables import Output
     from temport.exporter.bench.weights import run

@@ -16,6 +16,9 @@ from temport.exporter.runtimes.bound import held_in_place, onnxruntime_call
 from temport.exporter.runtimes.contract import Arrays
 from temport.exporter.runtimes.onnxruntime_cpu import DISABLED_OPTIMIZERS, LEVEL, session_options
 
+ROUNDED = "int8 activations"
+"""Beside types of weights: these in int8, and the inputs of dense layers rounded to int8."""
+
 
 @dataclass(frozen=True)
 class Files:
@@ -69,7 +72,7 @@ def _onnxruntime(kind: str, level: str) -> Contender:
         options = session_options(1, config={LEVEL: level})
         return onnxruntime_call(_session(file(files), options), files.copied())
 
-    told = "fp32" if kind == FLOAT32 else f"{kind}, accuracy level {level}"
+    told = {FLOAT32: "fp32", ROUNDED: ROUNDED}.get(kind, f"{kind}, accuracy level {level}")
     return Contender(f"ONNX Runtime, {told}", kind, file, prepare)
 
 
@@ -95,15 +98,16 @@ def _dynamic(files: Files) -> Path:
 
 
 CONTENDERS = (
-    *(_ours(kind) for kind in (FLOAT32, "fp16", "int8", "int4")),
+    *(_ours(kind) for kind in (FLOAT32, "fp16", "int8", "int4", ROUNDED)),
     _onnxruntime(FLOAT32, "1"),
     *(_onnxruntime(kind, level) for kind in ("int8", "int4") for level in ("1", "4")),
+    _onnxruntime(ROUNDED, "1"),
     Contender(
         "ONNX Runtime, quantize_dynamic",
         FLOAT32,
         _dynamic,
         lambda files: onnxruntime_call(_session(_dynamic(files), session_options(1)), files.copied()),
     ),
-    *(_openvino(kind) for kind in (FLOAT32, "fp16", "int8", "int4")),
+    *(_openvino(kind) for kind in (FLOAT32, "fp16", "int8", "int4", ROUNDED)),
 )
 """Ours come first: the first of all is what times are compared with."""

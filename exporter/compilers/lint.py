@@ -115,19 +115,32 @@ def _node(node: ir.Node, model: ir.Model, backend: Backend) -> Iterator[str]:
         yield f"{node.op_type} ({node.name}) is refused by {backend.name}: {instead}"
     if node.op_type == "ScatterND" and _text(node, "reduction") not in ("", "none"):
         yield f"ScatterND ({node.name}) with a reduction is refused by {backend.name}; write it without one"
-    if node.op_type in ("QuantizeLinear", "DequantizeLinear") and _has_zero_point(node):
-        yield (
-            f"{node.op_type} {node.name} has a zero point other than 0, which {backend.name} refuses; quantise "
-            "symmetrically, to int8 (onnxruntime's quantizer: ActivationSymmetric and WeightSymmetric)"
-        )
+    if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+        yield from _quantising(node, backend)
     if node.op_type == "Attention":
         yield from _attention(node, backend)
 
 
-def _has_zero_point(node: ir.Node) -> bool:
-    """One that is not known to be 0 counts."""
+def _quantising(node: ir.Node, backend: Backend) -> Iterator[str]:
+    """A zero point that is not known to be 0 counts as another."""
+    where, symmetric = f"{node.op_type} {node.name}", "quantise symmetrically, to int8"
     zero = node.inputs[2] if len(node.inputs) > 2 else None
-    return zero is not None and (zero.const_value is None or bool(zero.const_value.numpy().any()))
+    if zero is not None and (zero.const_value is None or zero.const_value.numpy().any()):
+        yield (
+            f"{where} has a zero point other than 0, which {backend.name} refuses; {symmetric} (onnxruntime's "
+            "quantizer: ActivationSymmetric and WeightSymmetric)"
+        )
+    elif _integers(node, zero) == ir.DataType.UINT8:
+        yield f"{where} is of uint8, which {backend.name} silently makes int8, of another range; {symmetric}"
+
+
+def _integers(node: ir.Node, zero: ir.Value | None) -> ir.DataType | None:
+    """What a node quantises to or from, as ONNX defines it; None where the file does not say it."""
+    if node.op_type == "DequantizeLinear":
+        return None if node.inputs[0] is None else node.inputs[0].dtype
+    if zero is not None:
+        return zero.dtype
+    return ir.DataType(node.attributes.get_int("output_dtype", ir.DataType.UINT8.value))
 
 
 def _attention(node: ir.Node, backend: Backend) -> Iterator[str]:

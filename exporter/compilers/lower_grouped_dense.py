@@ -10,9 +10,13 @@ import numpy as np
 import onnx_ir as ir
 
 from temport.custom_ops.domain import DOMAIN
-from temport.custom_ops.fused_dense.schema import OP_NAME
+from temport.custom_ops.fused_dense.schema import OP_NAME, SCHEMA
+from temport.custom_ops.node import inputs
 from temport.custom_ops.stored_weight import stored
 from temport.exporter.compilers.graph_edit import GraphEdit
+
+_TAKEN = {"X", "W", "B", "W_scale"}
+"""Inputs that the product is made of; a node with others keeps its body."""
 
 
 def lower_grouped_dense(model: ir.Model) -> None:
@@ -26,14 +30,15 @@ def _is_grouped_product(node: ir.Node) -> bool:
     """Whether it is X W + B of several groups and nothing else, with sizes that are known."""
     weight = node.inputs[1]
     known = weight is not None and weight.shape is not None and weight.shape.is_static()
-    plain = not any(node.inputs[3:5]) and node.attributes["activation"].as_string() == "none"
+    plain = set(inputs(node, SCHEMA)) <= _TAKEN and node.attributes["activation"].as_string() == "none"
     return known and plain and node.attributes["groups"].as_int() > 1
 
 
 def _lower(graph: ir.Graph, node: ir.Node) -> None:
     """[rows, G*K] -> [G, rows, K] x [G, K, N] -> [rows, G*N]; size 0 in a reshape is the input's own."""
-    x, weight, bias, *_, scale = (*node.inputs, *[None] * 6)[:6]
-    assert x is not None and weight is not None and weight.shape is not None
+    given = inputs(node, SCHEMA)
+    x, weight, bias, scale = given["X"], given["W"], given["B"], given.get("W_scale")
+    assert weight.shape is not None
     groups, depth, width = weight.shape.numpy()
     edit = GraphEdit(graph, node)
     split = edit.op("Reshape", [x, edit.constant(np.array([0, groups, depth]), "by_group")])

@@ -13,6 +13,7 @@ from pathlib import Path
 from temport.exporter.compilers.contract import Backend, CompileError
 
 _NO_EQUIVALENT = "it has no TensorRT equivalent; rewrite the model without it"
+_PAIRS = "use QuantizeLinear and DequantizeLinear around MatMul or Conv"
 
 
 def _unavailable() -> str | None:
@@ -37,7 +38,11 @@ BACKEND = Backend(
     compute_capabilities=("75", "80", "86", "89", "120", "121"),
     refused_ops={
         "NonZero": _NO_EQUIVALENT,
-        "MatMulInteger": "use QuantizeLinear and DequantizeLinear around MatMul",
+        "ConvInteger": _PAIRS,
+        "DynamicQuantizeLinear": "quantise with scales that are constants",
+        "MatMulInteger": _PAIRS,
+        "QLinearConv": _PAIRS,
+        "QLinearMatMul": _PAIRS,
         "DFT": _NO_EQUIVALENT,
         "BitwiseAnd": _NO_EQUIVALENT,
         "BitwiseOr": _NO_EQUIVALENT,

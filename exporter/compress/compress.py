@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from torch import nn
 
+from temport.exporter.compress.activations import calibrated, dense_layers, with_rounded_inputs
 from temport.exporter.compress.compressed import compressed
 from temport.exporter.compress.loss import Cost
 from temport.exporter.compress.metric import metric_of
@@ -15,20 +16,28 @@ from temport.exporter.compress.wish import Wish
 from temport.exporter.errors import UserError
 from temport.exporter.graph.quantised import FLOAT32, SMALLEST, kinds_from
 from temport.exporter.parity.cases import Case
-from temport.exporter.parity.result import Compression, StoredWeight
+from temport.exporter.parity.result import Compression, RoundedInput, StoredWeight
 from temport.exporter.runtimes.subject import Subject
 
+INT8 = "int8"
 USUAL = "normal"
 """The kind of generated cases that `--max-loss` holds for, where a user gives no inputs."""
 
 
 def compress(
-    module: nn.Module, source: Subject, cases: Sequence[Case], own: int, wish: Wish
-) -> tuple[nn.Module, Compression]:
-    """The module with its weights as they will be stored, and what that costs.
+    module: nn.Module,
+    source: Subject,
+    cases: Sequence[Case],
+    own: int,
+    wish: Wish,
+    recorded: Sequence[Case] = (),
+) -> tuple[nn.Module, Compression, dict[str, float]]:
+    """The module with its weights as they will be stored, what that costs, and the scales of the layers that round
+    what they take.
 
-    source  what the oracle opens, with the trained module
-    own     how many of the last cases are the user's
+    source    what the oracle opens, with the trained module
+    own       how many of the last cases are the user's
+    recorded  what the scales are fitted to
 
     UserError where nothing can be compressed, or where no mixture loses as little as was asked.
     """
@@ -42,18 +51,59 @@ def compress(
     weights = {name: tensors_of(module)[name].detach().numpy() for name in axes}
     types = {name: tuple(kinds_from(weight, axes[name], wish.kind)) for name, weight in weights.items()}
     judged = cases[len(cases) - own :] if own else [case for case in cases if case.kind == USUAL]
+    layers, scales = _rounding(module, source, types, wish, recorded)
+    types |= {_input_of(layer): (INT8, FLOAT32) for layer in scales}
+
+    def split(kinds: Mapping[str, str]) -> tuple[dict[str, str], dict[str, float]]:
+        """Types of weights, and scales of layers, whose weights are of bytes or not known to be others."""
+        return {name: kind for name, kind in kinds.items() if name in weights and kind != FLOAT32}, {
+            layer: scale
+            for layer, scale in scales.items()
+            if kinds.get(_input_of(layer)) == INT8 and kinds.get(layers[layer], INT8) == INT8
+        }
+
     kinds = {name: own[0] for name, own in types.items()}
     alone: dict[str, float] = {}
     cost = Cost(source, judged, axes, metric)
     if wish.max_loss is not None:
-        kinds, alone = mixture(types, wish.max_loss, cost.worst)
-    stored = {name: kind for name, kind in kinds.items() if kind != FLOAT32}
-    return compressed(module, axes, stored), Compression(
-        wish.kind,
-        wish.max_loss,
-        tuple(case.name for case in judged),
-        tuple(StoredWeight(name, weights[name].shape, kind, alone.get(name)) for name, kind in kinds.items()),
-        Cost(source, cases, axes).losses(stored),
-        None if metric is None else metric.name,
-        {} if metric is None else cost.measured(stored),
+        kinds, alone = mixture(types, wish.max_loss, lambda kinds: cost.worst(*split(kinds)))
+    stored, rounds = split(kinds)
+    made = compressed(module, axes, stored)
+    return (
+        with_rounded_inputs(made, rounds) if rounds else made,
+        Compression(
+            wish.kind,
+            wish.max_loss,
+            tuple(case.name for case in judged),
+            tuple(StoredWeight(name, w.shape, kinds[name], alone.get(name)) for name, w in weights.items()),
+            Cost(source, cases, axes).losses(stored, rounds),
+            None if metric is None else metric.name,
+            {} if metric is None else cost.measured(stored, rounds),
+            tuple(RoundedInput(layer, rounds.get(layer), alone.get(_input_of(layer))) for layer in scales),
+        ),
+        rounds,
     )
+
+
+def _input_of(layer: str) -> str:
+    return f"input of {layer}"
+
+
+def _rounding(
+    module: nn.Module,
+    source: Subject,
+    types: Mapping[str, Sequence[str]],
+    wish: Wish,
+    recorded: Sequence[Case],
+) -> tuple[dict[str, str], dict[str, float]]:
+    """Layers that may round what they take with the names of their weights, and their scales."""
+    if wish.activations is None:
+        return {}, {}
+    layers = dense_layers(module, [name for name, own in types.items() if own[0] == INT8])
+    scales = calibrated(source, recorded, list(layers))
+    if not scales:
+        raise UserError(
+            f"--activations {wish.activations} finds no nn.Linear with int8 weights that takes anything but 0 in "
+            "the recordings; leave it out"
+        )
+    return layers, scales

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from temport.exporter.compress.activations import rounding
 from temport.exporter.compress.compressed import weight_in
 from temport.exporter.compress.metric import Metric
 from temport.exporter.compress.sums import tensors_of
@@ -47,24 +49,30 @@ class Cost:
         self._outputs = [self._run(case) for case in cases]
         self._streams = subject.declaration.streaming
 
-    def losses(self, kinds: Mapping[str, str]) -> tuple[Loss, ...]:
-        """Per case and output, with these weights in these types and the others as trained."""
-        self._store(kinds)
-        return tuple(
-            loss_of(case.name, name, stored[name], trained[name], WINDOWS if self._streams else 1)
-            for case, trained in zip(self.cases, self._outputs, strict=True)
-            for stored in [self._run(case)]
-            for name in trained
-        )
+    def losses(self, kinds: Mapping[str, str], scales: Mapping[str, float] | None = None) -> tuple[Loss, ...]:
+        """Per case and output, with these weights in these types and the others as trained.
 
-    def measured(self, kinds: Mapping[str, str]) -> dict[str, float]:
+        scales  of the layers whose inputs are rounded, by name
+        """
+        with self._stored(kinds, scales):
+            return tuple(
+                loss_of(case.name, name, stored[name], trained[name], WINDOWS if self._streams else 1)
+                for case, trained in zip(self.cases, self._outputs, strict=True)
+                for stored in [self._run(case)]
+                for name in trained
+            )
+
+    def measured(
+        self, kinds: Mapping[str, str], scales: Mapping[str, float] | None = None
+    ) -> dict[str, float]:
         """What the metric says of each case, by its name."""
         assert self.metric is not None
-        self._store(kinds)
-        runs = zip(self.cases, self._outputs, strict=True)
-        return {case.name: self.metric(self._run(case), trained) for case, trained in runs}
+        with self._stored(kinds, scales):
+            runs = zip(self.cases, self._outputs, strict=True)
+            return {case.name: self.metric(self._run(case), trained) for case, trained in runs}
 
-    def _store(self, kinds: Mapping[str, str]) -> None:
+    @contextlib.contextmanager
+    def _stored(self, kinds: Mapping[str, str], scales: Mapping[str, float] | None) -> Iterator[None]:
         with torch.no_grad():
             for name, tensor in self._weights.items():
                 trained = self._trained[name]
@@ -74,6 +82,8 @@ class Cost:
                     else trained
                 )
                 tensor.copy_(stored)
+        with rounding(self._session.module, scales or {}):
+            yield
 
     def _run(self, case: Case) -> Arrays:
         given = case.inputs
@@ -82,11 +92,11 @@ class Cost:
         outputs: Arrays = self._session.run(given)
         return outputs
 
-    def worst(self, kinds: Mapping[str, str]) -> float:
+    def worst(self, kinds: Mapping[str, str], scales: Mapping[str, float] | None = None) -> float:
         """The largest loss of any case: what the metric says, or of any output of floats."""
         if self.metric is not None:
-            return max(self.measured(kinds).values())
-        return max((loss.largest for loss in self.losses(kinds)), default=0.0)
+            return max(self.measured(kinds, scales).values())
+        return max((loss.largest for loss in self.losses(kinds, scales)), default=0.0)
 
 
 def loss_of(case: str, output: str, stored: Array, trained: Array, windows: int = 1) -> Loss:

@@ -12,7 +12,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from temport.exporter.declare.call import own
 from temport.exporter.declare.slow_path import slow_path
-from temport.exporter.declare.streams import WholeSequence
 from temport.exporter.graph.quantised import SMALLEST
 from temport.exporter.onnx_source.module import OnnxModule
 from temport.exporter.runtimes.contract import Arrays
@@ -45,7 +44,7 @@ def sums(subject: Subject, inputs: Arrays) -> dict[str, int]:
 
 def tensors_of(module: nn.Module) -> dict[str, Tensor]:
     """Parameters and buffers by the names of the source; one that has several names under the first."""
-    source = own(module.model if isinstance(module, WholeSequence | WholeStream) else module)
+    source = own(module.model if isinstance(module, WholeStream) else module)
     return {**dict(source.named_parameters()), **dict(source.named_buffers())}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -18,19 +19,27 @@ FIRST_OPSET = 21
 
 @dataclass(frozen=True)
 class Wish:
-    """What was asked: a type, how much the model may lose by it (None: whatever it loses), and what says how much that
-    is (a function or its name; None: the largest error of an output).
+    """What was asked.
+
+    kind         of the weights
+    max_loss     how much the model may lose by it; None: whatever it loses
+    metric       a function, or its name, that says how much that is; None: the largest error of an output
+    activations  what the inputs of dense layers are rounded to: `int8`, or None
+    recordings   files of the model's inputs, which say how large these are
     """
 
     kind: str
     max_loss: float | None = None
     metric: str | Function | None = None
+    activations: str | None = None
+    recordings: tuple[Path, ...] = ()
 
 
-def declared_so(declaration: Declaration, wish: Wish, opset: int | None) -> Declaration:
+def declared_so(declaration: Declaration, wish: Wish, opset: int | None, target: str | None) -> Declaration:
     """The declaration with compressed weights.
 
-    opset  that was asked for
+    opset   that was asked for
+    target  that an engine is to be made for
 
     UserError for a type that there is not, and for what cannot be together with it.
     """
@@ -56,6 +65,7 @@ def declared_so(declaration: Declaration, wish: Wish, opset: int | None) -> Decl
         raise UserError(
             "--max-loss bounds outputs of floats, and this model has none; leave it out, or give --metric"
         )
+    _check_activations(declaration, wish, target)
     oldest = declaration.opset if wish.kind == "fp16" else max(FIRST_OPSET, declaration.opset)
     if opset is not None and opset < oldest:
         raise UserError(
@@ -63,3 +73,30 @@ def declared_so(declaration: Declaration, wish: Wish, opset: int | None) -> Decl
             f"--opset {FIRST_OPSET} or leave it out"
         )
     return replace(declaration, opset=oldest, weights_dtype=wish.kind)
+
+
+def _check_activations(declaration: Declaration, wish: Wish, target: str | None) -> None:
+    """UserError for rounded activations that cannot be."""
+    if wish.activations is None:
+        if wish.recordings:
+            raise UserError("--calibrate is for --activations int8; give that too, or leave --calibrate out")
+        return
+    if wish.activations != "int8":
+        raise UserError(f"--activations {wish.activations!r} is unknown; give int8")
+    if wish.kind != "int8":
+        raise UserError(
+            "--activations int8 is for layers whose weights are int8 too; give --weights-dtype int8 in place of "
+            f"{wish.kind}"
+        )
+    if not wish.recordings:
+        raise UserError(
+            "--activations int8 needs --calibrate FILE, a recording of the model's inputs: .npz, .npy or .csv"
+        )
+    if declaration.of_onnx:
+        raise UserError(
+            "--activations int8 is for torch modules, whose layers have names; this one is an ONNX file"
+        )
+    if target is not None:
+        raise UserError(
+            f"--target {target} cannot hold rounded activations; leave out --activations or --target"
+        )

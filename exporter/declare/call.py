@@ -16,6 +16,7 @@ from temport.exporter.declare.structured import annotations_of, parts_of, struct
 from temport.exporter.errors import UserError, did_you_mean
 
 Parameter = inspect.Parameter
+FRAMES_METHOD = "forward_sequence"
 HALVES = {torch.float16: "float16", torch.bfloat16: "bfloat16"}
 
 
@@ -86,9 +87,27 @@ class Called(nn.Module):
         return next(found, without)
 
 
+class EveryFrame(nn.Module):
+    """A model of sequences that gives its output at every frame: `[batch, seq, features]` -> `([batch, seq, ...],)`.
+
+    model  has `forward_sequence(frames)`, which gives that, beside a `forward` that gives the last frame
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+        self.train(model.training)
+
+    def forward(self, frames: Tensor) -> tuple[Tensor]:
+        every: Any = getattr(self.model, FRAMES_METHOD)
+        return (every(frames),)
+
+
 def own(module: nn.Module) -> nn.Module:
     """The user's module itself, whose names its weights have."""
-    return module.model if isinstance(module, Called) else module
+    while isinstance(module, Called | EveryFrame):
+        module = module.model
+    return module
 
 
 def _targets(model: nn.Module, names: Sequence[str], as_entries: bool) -> list[tuple[Any, ...]]:

@@ -36,6 +36,8 @@ ONNX = "onnx"
 
 BEFORE, AFTER = "state.", "next_state."
 """What stands before the name of a step model's state tensor as an input and as an output."""
+FRAMES = "frames"
+"""The state that counts the frames of a stream before this one, int64 `[batch, 1]`; it never wraps."""
 
 
 @dataclass(frozen=True)
@@ -144,6 +146,7 @@ class Declaration:
     ops            `custom` (nodes of domain `temport` with their function bodies) or `standard` (ai.onnx only)
     precision      element type that matrix products and attention compute in
     weights_dtype  what weights of dense and recurrent layers are stored in: `float32`, `fp16`, `int8` or `int4`
+    input_scales   layers of a torch module, by name, whose input is rounded to int8 times this number
     without        passes of the export that are left out
     seed           seeds the initial weights (when no file is given) and the parity inputs
     weights        where the weights came from: `seed`, or the file's sha256
@@ -163,6 +166,7 @@ class Declaration:
     ops: str = "custom"
     precision: str = "float32"
     weights_dtype: str = "float32"
+    input_scales: dict[str, float] = field(default_factory=dict)
     without: tuple[str, ...] = ()
     seed: int = 0
     weights: str = "seed"
@@ -198,7 +202,7 @@ class Declaration:
 
     def to_json(self) -> dict[str, Any]:
         data = asdict(self)
-        for key in ("sequences", "rate"):
+        for key in ("sequences", "rate", "input_scales"):
             if not data[key]:
                 del data[key]
         return data

@@ -39,9 +39,9 @@ def output_specs(
     """
     axes = {axis.name: axis for spec in inputs for axis in spec.axes()}
     sizes = _probes(axes, ends)
-    first = _run_or_refuse(module, inputs, sizes[0], None)
+    first = run_or_refuse(module, inputs, sizes[0])
     probes = [_shapes(first)]
-    probes += [_shapes(_run_or_refuse(module, inputs, s, sizes[0])) for s in sizes[1:]]
+    probes += [_shapes(run_or_refuse(module, inputs, s, sizes[0])) for s in sizes[1:]]
     for fixed in _other_sizes(axes):
         try:
             shapes = _shapes(run(module, inputs, fixed))
@@ -140,8 +140,8 @@ def _shapes(outputs: Sequence[Tensor]) -> Shapes:
     return [tuple(output.shape) for output in outputs]
 
 
-def _run_or_refuse(
-    module: nn.Module, inputs: Sequence[TensorSpec], sizes: Sizes, asked: Sizes | None
+def run_or_refuse(
+    module: nn.Module, inputs: Sequence[TensorSpec], sizes: Sizes, asked: Sizes | None = None
 ) -> tuple[Tensor, ...]:
     """The outputs; UserError where the module fails, for the sizes asked for or for others of their ranges."""
     try:

@@ -34,7 +34,7 @@ from temport.exporter.bundle.directory import versions
 from temport.exporter.errors import UserError, did_you_mean
 from temport.exporter.fleet.job import Job
 from temport.exporter.fleet.keys import build_key, check_key
-from temport.exporter.runtimes import runtime_named
+from temport.exporter.runtimes import chosen as chosen_rows
 
 TEXT, TEXTS, TABLE = {"type": "string"}, {"type": "array", "items": {"type": "string"}}, {"type": "object"}
 OWN = {"resource": TEXT, "depends": TEXTS}
@@ -106,8 +106,7 @@ def _builds(path: Path, table: Mapping[str, Any], here: Mapping[str, str]) -> It
         options = options_in(chosen, path)
         if sum(name in options for name in SOURCES) != 1:
             raise UserError(f"{path}: a matrix has one of {', '.join(SOURCES)}")
-        for runtime in options.get("runtime", ()):
-            runtime_named(runtime)
+        chosen_rows(options.get("runtime", ()))
         moving = [name for name in axes if len(axes[name]) > 1 and name in options and name not in SOURCES]
         words = [_word(next(options[name] for name in SOURCES if name in options))]
         words += [f"{_short(name)}{_word(options[name])}" for name in moving]
@@ -126,8 +125,7 @@ def _checks(
     _known(table, CHECK["properties"], path, "a [[check]]")
     runtimes, resource = tuple(table.get("runtime", ())), table.get("resource", "")
     seconds = float(table.get("scorecard", 0))
-    for runtime in runtimes:
-        runtime_named(runtime)
+    chosen_rows(runtimes)
     where = options_in(table.get("where", {}), path)
     checked = [b for b in builds if all(b.options.get(name) == value for name, value in where.items())]
     if not checked:

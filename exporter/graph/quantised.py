@@ -97,7 +97,7 @@ def quantised(weight: Array, axis: int, kind: str) -> Array:
     peak = np.abs(blocks).max(-1, keepdims=True)
     best, least = np.zeros_like(blocks), np.full_like(peak, np.inf)
     for clip in _CLIPS:
-        scale = _short(peak * (clip / largest))
+        scale = short(peak * (clip / largest))
         numbers = np.clip(np.rint(blocks / np.where(scale, scale, 1)), -largest, largest) * scale
         error = np.square(blocks - numbers).sum(-1, keepdims=True)
         best, least = np.where(error < least, numbers, best), np.minimum(error, least)
@@ -175,7 +175,7 @@ def _whole(blocks: Array, shape: tuple[int, ...], axis: int) -> Array:
     return np.moveaxis(blocks.reshape(*others, shape[axis]), -1, axis)
 
 
-def _short(scale: Array) -> Array:
+def short(scale: Array) -> Array:
     """Rounded to 16 significant bits; 0 for what is next to nothing."""
     mantissa, exponent = np.frexp(scale)
     rounded = np.ldexp(np.rint(np.ldexp(mantissa, 16)), exponent - 16)

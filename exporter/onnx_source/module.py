@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import ml_dtypes
@@ -11,6 +13,7 @@ import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
+from onnx.reference.op_run import OpRun
 from torch import Tensor, nn
 
 from temport.exporter.graph.retyped import retyped
@@ -50,6 +53,7 @@ class OnnxModule(nn.Module):
                 self.model.graph.initializer.append(tensor)
         self.kind = _Kind()
         self.doubles = [t.name for t in model.graph.initializer if t.data_type == TensorProto.DOUBLE]
+        self._operators: tuple[type[OpRun], ...] = ()
         self._evaluators: dict[int, ReferenceEvaluator] = {}
 
     def forward(self, *tensors: Tensor) -> dict[str, Tensor]:
@@ -68,11 +72,25 @@ class OnnxModule(nn.Module):
         """What computes the graph in a floating-point type."""
         if kind not in self._evaluators:
             model = self.model if kind == TensorProto.FLOAT else retyped(self.model, kind)
-            old = old_operators(opset_of(self.model))  # in place of those of now
-            replaced = {operator.__name__ for operator in old}
-            operators = [*(op for op in REFERENCE_OPS if op.__name__ not in replaced), *old]
+            own = [*old_operators(opset_of(self.model)), *self._operators]  # in place of those of now
+            replaced = {operator.__name__ for operator in own}
+            operators = [*(op for op in REFERENCE_OPS if op.__name__ not in replaced), *own]
             self._evaluators[kind] = ReferenceEvaluator(model, new_ops=operators)
         return self._evaluators[kind]
+
+    @contextmanager
+    def operators(self, *operators: type[OpRun]) -> Iterator[None]:
+        """For a while these evaluator classes take the place of those of their names."""
+        before, self._operators, self._evaluators = self._evaluators, operators, {}
+        try:
+            yield
+        finally:
+            self._operators, self._evaluators = (), before
+
+    @property
+    def quantises(self) -> bool:
+        """Whether a node of the graph makes integers of floats by a scale."""
+        return any(node.op_type == "QuantizeLinear" for node in self.model.graph.node)
 
     def with_weights(self) -> onnx.ModelProto:
         """The model as a file would hold it."""

@@ -18,6 +18,9 @@ EPS = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16"
 """Spacing of floating-point numbers at 1."""
 CEILING = {"float64": 1e-3, "float32": 1e-3, "float16": 5e-2, "bfloat16": 5e-2}
 """error of the source, relative to its scale, beyond which it cannot say what is right."""
+CEILING_OF_STEPS = 5e-2
+"""The same of a model that rounds activations to int8, whose own steps are as wide as those of the half types: where a
+number lies next to the border between two integers, float32 and float64 take different ones."""
 TORCH_FACTOR = 2
 FLOOR_ULPS = 16
 FORMULA = f"max|error| <= {TORCH_FACTOR} * torch_error + {FLOOR_ULPS} * eps * max|oracle|"
@@ -52,16 +55,19 @@ def bound(
     precision: str,
     limits: Limits | None = None,
     scale: float | None = None,
+    ceiling: float | None = None,
 ) -> Bound:
     """The bound of one output; `torch_error` is absolute, inf where torch left the finite numbers.
 
-    scale  what errors are relative to: max|oracle|, or what was summed where that is 0
+    scale    what errors are relative to: max|oracle|, or what was summed where that is 0
+    ceiling  of the source's error; None: that of the precision
     """
     if not np.isfinite(oracle).all():
         return Bound(None, None, None, None, judgeable=False)
     if scale is None:
         scale = float(np.abs(oracle).max(initial=0.0))
-    if not np.isfinite(torch_error) or torch_error > CEILING[precision] * scale:
+    ceiling = CEILING[precision] if ceiling is None else ceiling
+    if not np.isfinite(torch_error) or torch_error > ceiling * scale:
         return Bound(scale, _finite(torch_error), None, _finite(conditioning), judgeable=False)
     plain = precision in HALF or not np.isfinite(conditioning)
     ulps = FLOOR_ULPS if plain else max(FLOOR_ULPS, CONDITIONING_FACTOR * conditioning)

@@ -23,6 +23,7 @@ from temport.exporter.parity.graph_oracle import Float64Graph
 from temport.exporter.parity.oracle import Truth
 from temport.exporter.parity.result import FAIL, ILL, PASS, Bound, OutputRow, ResultRow, RuntimeRow
 from temport.exporter.parity.run import run_case, run_failure
+from temport.exporter.parity.stream import as_session
 from temport.exporter.runtimes import ORACLE, resolve
 from temport.exporter.runtimes.contract import Session
 from temport.exporter.runtimes.subject import Subject
@@ -42,7 +43,8 @@ def check_file(
     rows = [weights_row(known)]
     recorded = [truth for truth in known if not truth.of_file]
     if before is not None:
-        rows.insert(0, _row("graph", Float64Graph(before.unrounded()), sources(known), "float32"))
+        graph = as_session(Float64Graph(before.unrounded()), subject.declaration)
+        rows.insert(0, _row("graph", graph, sources(known), "float32"))
     elif subject.module is not None and recorded:
         with resolve(ORACLE).open(subject) as session:
             rows.insert(0, _row("source", session, exact_truths(sources(recorded)), "float64"))
@@ -53,11 +55,11 @@ def check_file(
 
 def _file_row(subject: Subject, truths: Sequence[Truth]) -> RuntimeRow:
     try:
-        session = Float64Graph(body_domains.read_model(subject.model_path))
+        session = as_session(Float64Graph(body_domains.read_model(subject.model_path)), subject.declaration)
     except Exception as error:  # a damaged file may raise anything
         return RuntimeRow("file", "", "", FAIL, run_failure(error))
     row = _row("file", session, exact_truths(truths), "float64")
-    if row.verdict != FAIL:
+    if row.verdict != FAIL or subject.declaration.streaming:  # of a stream no tensor is compared inside
         return row
     failed = next(t for t, r in zip(truths, row.results, strict=True) if r.verdict == FAIL)
     return replace(row, divergence=locate_in_file(subject, failed))

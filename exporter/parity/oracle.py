@@ -16,6 +16,7 @@ from temport.exporter.errors import UserError
 from temport.exporter.parity.cases import Case, check_names
 from temport.exporter.parity.compare import (
     CEILING,
+    CEILING_OF_STEPS,
     EPS,
     EXACT,
     FLOOR_ULPS,
@@ -35,11 +36,12 @@ from temport.exporter.parity.decided import exact_outputs, undecided
 from temport.exporter.parity.other_roundings import costs_of_roundings
 from temport.exporter.parity.result import Bound
 from temport.exporter.parity.rounding_noise import Limits, Noise
+from temport.exporter.parity.steps import DRAWS, decided_otherwise, quantises
 from temport.exporter.parity.summed import scales
 from temport.exporter.runtimes import ORACLE, resolve
 from temport.exporter.runtimes.contract import Arrays, Session
 from temport.exporter.runtimes.subject import Subject
-from temport.exporter.runtimes.torch_eager import Source
+from temport.exporter.runtimes.torch_eager import Source, TorchSession
 
 WEIGHTS_ULPS = 1
 """Of the scale: what rounding weights may cost where torch's own happen to cost nothing."""
@@ -92,7 +94,8 @@ def find_truths(
         resolve(ORACLE).open(subject, threads) as oracle,
         Source(own_type).open(subject, threads) as torch,
     ):
-        truths = tuple(find_truth(case, oracle, torch, own_type) for case in cases)
+        steps = quantises(subject.module) or bool(subject.declaration.input_scales)
+        truths = tuple(find_truth(case, oracle, torch, own_type, steps) for case in cases)
     for truth in truths:
         check_shapes(subject.declaration, truth)
     if precision not in HALF:
@@ -105,11 +108,14 @@ def find_truths(
     return _with_other_roundings(halves, subject, threads)
 
 
-def find_truth(case: Case, oracle: Session, torch: Session, precision: str) -> Truth:
+def find_truth(case: Case, oracle: Session, torch: Session, precision: str, steps: bool = False) -> Truth:
     """`torch_error` is the worst over the case and its copies, so that one lucky rounding does not rule.
 
     In a half type more copies say how torch's errors are spread, and the truth has limits made of that. float32 needs
     none: there the least of structural faults is a hundred times the largest error allowed.
+
+    steps  the source rounds activations to integers. Where float32 may take another integer than float64, what comes
+           of it is an error of the source too
     """
     truth = {name: np.asarray(output, order="C") for name, output in oracle.run(case.inputs).items()}
     noise = {name: Noise(output.shape) for name, output in truth.items()}
@@ -132,6 +138,12 @@ def find_truth(case: Case, oracle: Session, torch: Session, precision: str) -> T
         if rules:
             errors = _worse(errors, found)
             responses = _worse(responses, _distances(moved, truth))
+    for draw in range(DRAWS if steps else 0):
+        assert isinstance(oracle, TorchSession)
+        with decided_otherwise(oracle.module, draw):
+            moved = oracle.run(case.inputs)
+        others.append({n: moved[n] for n in exact})
+        errors = _worse(errors, _distances(moved, truth))
     limits = {}
     if precision in HALF:
         limits = {n: noise[n].limits(_sized(o, sizes[n]), EPS[precision]) for n, o in truth.items()}
@@ -143,6 +155,7 @@ def find_truth(case: Case, oracle: Session, torch: Session, precision: str) -> T
             precision,
             limits.get(name),
             sizes[name],
+            CEILING_OF_STEPS if steps else CEILING[precision],
         )
         for name, output in truth.items()
     }

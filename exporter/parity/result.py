@@ -147,6 +147,18 @@ class StoredWeight:
 
 
 @dataclass(frozen=True)
+class RoundedInput:
+    """A dense layer whose input can be rounded to int8 times a scale: None where it stays as it is.
+
+    alone  the loss that this rounding alone brings; None where nobody had to know
+    """
+
+    layer: str
+    scale: float | None
+    alone: float | None
+
+
+@dataclass(frozen=True)
 class Loss:
     """How far the model with its weights as stored is from the one that was trained, both in float64.
 
@@ -171,7 +183,7 @@ class Loss:
 
 @dataclass(frozen=True)
 class Compression:
-    """Weights in fewer bits: what was asked, what became of each weight, and what that costs.
+    """Weights in fewer bits: what was asked, what became of each weight and of the inputs of layers, and the cost.
 
     judged    the cases that `max_loss` holds for
     metric    the user's function that `max_loss` bounds; None: the largest error of an output
@@ -185,6 +197,7 @@ class Compression:
     losses: tuple[Loss, ...]
     metric: str | None = None
     measured: dict[str, float] = field(default_factory=dict)
+    inputs: tuple[RoundedInput, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from temport.exporter.parity.result import (
     ParityReport,
     PassRow,
     ResultRow,
+    RoundedInput,
     RuntimeRow,
     StoredWeight,
     StreamRow,
@@ -87,6 +88,7 @@ def _compression(data: dict[str, Any] | None) -> Compression | None:
         tuple(Loss(**{**row, "windows": tuple(row["windows"])}) for row in data["losses"]),
         data.get("metric"),
         data.get("measured", {}),
+        tuple(RoundedInput(**row) for row in data.get("inputs", ())),
     )
 
 

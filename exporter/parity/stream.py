@@ -54,6 +54,11 @@ class StreamSession(Closing):
         return {name: np.stack(frames, axis=1) for name, frames in outputs.items()}
 
 
+def as_session(graph: Session, declaration: Declaration) -> Session:
+    """What runs a case on a graph: that of a step model frame by frame."""
+    return StreamSession(graph, declaration) if declaration.streaming else graph
+
+
 class Streamed:
     """`runtime`, running the step model of its subject over whole streams."""
 

@@ -10,7 +10,7 @@ import numpy as np
 from torch import nn
 
 from temport.exporter.declare.declaration import HALF, Declaration
-from temport.exporter.declare.streams import WholeSequence, open_frames, sequence_declaration, step_model
+from temport.exporter.declare.streams import open_frames, sequence_declaration
 from temport.exporter.graph import body_domains
 from temport.exporter.parity.attempt import attempt
 from temport.exporter.parity.before_rounding import BeforeRounding
@@ -22,7 +22,7 @@ from temport.exporter.parity.graph_oracle import Float64Graph
 from temport.exporter.parity.oracle import Truth, find_truths
 from temport.exporter.parity.result import ParityReport
 from temport.exporter.parity.run import run_parity
-from temport.exporter.parity.stream import Streamed, locate_frames
+from temport.exporter.parity.stream import Streamed, as_session, locate_frames
 from temport.exporter.runtimes import every
 from temport.exporter.runtimes.contract import Runtime
 from temport.exporter.runtimes.subject import Subject
@@ -55,17 +55,12 @@ class Trial:
         if not declaration.streaming:
             subject = Subject(declaration, model_path, module)
             return cls(subject, subject, before if declaration.precision in HALF else None)
-        if declaration.sequences is not None:
-            stream = None if module is None else WholeStream(module, declaration)
-            return cls(
-                Subject(declaration, model_path),
-                Subject(sequence_declaration(declaration), model_path, stream),
-            )
-        whole = None if module is None else WholeSequence(module, declaration)
-        step = None if module is None else step_model(module, declaration)
+        stream = None if module is None else WholeStream(module, declaration)
+        told = open_frames() if declaration.sequences is None else None  # a bundle of before says no length
         return cls(
-            Subject(declaration, model_path, step),
-            Subject(sequence_declaration(declaration), model_path, whole),
+            Subject(declaration, model_path),
+            Subject(sequence_declaration(declaration, told), model_path, stream),
+            before if declaration.precision in HALF else None,
         )
 
     def attempt(self, case: Case) -> None:
@@ -75,10 +70,12 @@ class Trial:
     def truths(self, cases: Sequence[Case]) -> tuple[Truth, ...]:
         if self.subject.declaration.precision not in HALF:
             return find_truths(self.source, cases)
+        declaration = self.subject.declaration
         if self.before is not None:
-            return find_truths(self.source, cases, rounded=Float64Graph(self.before.rounded()))
+            rounded = as_session(Float64Graph(self.before.rounded()), declaration)
+            return find_truths(self.source, cases, rounded=rounded)
         # without the graph before rounding, the file has to say itself what its weights give
-        file = Float64Graph(body_domains.read_model(self.subject.model_path))
+        file = as_session(Float64Graph(body_domains.read_model(self.subject.model_path)), declaration)
         return tuple(replace(t, of_file=True) for t in find_truths(self.source, cases, rounded=file))
 
     def run(
@@ -96,7 +93,7 @@ class Trial:
             return self._checked(report, truths)
         streamed = [Streamed(runtime) for runtime in chosen]
         report = run_parity(self.subject, cases, streamed, truths=truths, progress=progress)
-        return locate_frames(report, self.subject, streamed, truths)
+        return self._checked(locate_frames(report, self.subject, streamed, truths), truths)
 
     def _checked(self, report: ParityReport, truths: Sequence[Truth]) -> ParityReport:
         """The report with what the file itself says, which has a part in the verdict."""

@@ -93,8 +93,9 @@ def _store(graph: ir.Graph, node: ir.Node, place: int, value: ir.Value, stored: 
     outputs = rank - 2 if node.op_type in RECURRENT else rank - 1
     if not stored.block and stored.axis != outputs:
         scale = scale.reshape([-1 if axis == stored.axis else 1 for axis in range(rank)])
-    node.resize_inputs(len(names))
-    node.replace_input_with(names.index(f"{names[place]}_scale"), _scale(graph, value, scale))
+    at = names.index(f"{names[place]}_scale")
+    node.resize_inputs(max(at + 1, len(node.inputs)))
+    node.replace_input_with(at, _scale(graph, value, scale))
 
 
 def _numbers(graph: ir.Graph, before: ir.Node, value: ir.Value, stored: Quantised) -> ir.Value:

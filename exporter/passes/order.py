@@ -31,6 +31,7 @@ from temport.exporter.passes.recognise_attention import recognise_attention
 from temport.exporter.passes.recognise_block_linear import recognise_block_linear
 from temport.exporter.passes.recognise_norm import recognise_norm
 from temport.exporter.passes.residual_layer_norm import residual_layer_norm
+from temport.exporter.passes.round_activations import round_activations
 from temport.exporter.passes.spell_attention import spell_attention
 from temport.exporter.passes.spell_dense import spell_dense
 from temport.exporter.passes.to_standard import to_standard
@@ -290,11 +291,19 @@ WRITING = (
         optional=False,
     ),
     Pass(
+        name="round_activations",
+        run=lambda work: bool(work.declaration.input_scales) and round_activations(work.model),
+        why="inputs of dense layers are rounded to int8, which kernels multiply as integers",
+        precisions=FLOAT32,
+        after=("compress_weights",),
+        optional=False,
+    ),
+    Pass(
         name="attach_bodies",
         run=_attach_bodies,
         why="each op of ours gets a body that any runtime can run",
         dialects=frozenset({"custom"}),
-        after=("fused_dense", "fused_recurrent", "residual_layer_norm"),
+        after=("fused_dense", "fused_recurrent", "residual_layer_norm", "round_activations"),
         optional=False,
     ),
     Pass(

@@ -4,8 +4,8 @@ says.
 Matrix products and attention compute in the half type (attention takes its softmax in float32 inside);
 element-wise operators and data movement follow their inputs; everything else stays float32: softmax,
 normalisation, reductions, the depthwise convolution of a moving average, recurrences, exponentials and divisions,
-graphs inside a node, and any operator whose row in the operator table says no more. Inputs and outputs of the model
-keep their types.
+graphs inside a node, arithmetic with what a stream carries, and any operator whose row in the operator table says no
+more. Inputs and outputs of the model keep their types.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import onnx
 import onnx_ir as ir
 from onnx_ir.passes import common
 
-from temport.exporter.declare.declaration import HALF
+from temport.exporter.declare.declaration import AFTER, BEFORE, HALF
 from temport.exporter.errors import UserError
 from temport.exporter.graph import operators
 from temport.exporter.graph.operator_row import Half
@@ -65,6 +65,12 @@ class _Retyping:
         self.half: list[str] = []
         self.float32: Counter[str] = Counter()
         self.casts = 0
+        after = {value.name for value in self.graph.outputs}
+        self.carried = {
+            value
+            for value in self.graph.inputs
+            if (name := value.name or "").startswith(BEFORE) and AFTER + name.removeprefix(BEFORE) in after
+        }
 
     def run(self) -> PrecisionChange:
         wanted = {id(value): value.dtype for value in self.graph.outputs}
@@ -123,10 +129,20 @@ class _Retyping:
         if half is Half.SUMS and not _depthwise(node):
             return self.half_type
         flowing = [v for v in floats if not _is_constant(v)]
+        if half is Half.FOLLOWS and self._carries(node, flowing):
+            return ir.DataType.FLOAT
         if half is Half.FOLLOWS and any(v.dtype == self.half_type for v in flowing):
             constants = [v for v in floats if _is_constant(v)]
             return self.half_type if all(self._holds(v) for v in constants) else ir.DataType.FLOAT
         return ir.DataType.FLOAT
+
+    def _carries(self, node: ir.Node, flowing: list[ir.Value]) -> bool:
+        """Whether it computes with what a stream carries from frame to frame: in half, a sum of many frames would stand
+        still."""
+        row, carried = operators.of(node), any(v in self.carried for v in flowing)
+        if carried and (row.renames or not row.moves):
+            self.carried.update(node.outputs)
+        return carried and not row.moves
 
     def _holds(self, value: ir.Value) -> bool:
         """Whether the half type keeps every element of a constant finite and apart from 0."""

@@ -13,6 +13,9 @@ def told(compression: Compression) -> str:
     stored = ", ".join(f"{count} in {dtype}" for dtype, count in types.most_common())
     judged = [loss for loss in compression.losses if loss.case in compression.judged]
     usual, worst = _largest(judged), _largest(compression.losses)
+    rounded = sum(layer.scale is not None for layer in compression.inputs)
+    if compression.inputs:
+        stored += f", inputs of {rounded} layers rounded to int8"
     limit = "" if compression.max_loss is None else f" of at most {compression.max_loss:g}"
     metric = ""
     if compression.metric is not None:

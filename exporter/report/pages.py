@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 
+@cache
 def pages(folder: Path) -> Environment:
     """The templates that lie in a folder, with the style that all pages share."""
     return Environment(

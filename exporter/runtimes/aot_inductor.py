@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,7 +13,12 @@ from temport.exporter.runtimes.converted import Converted
 from temport.exporter.runtimes.own_form import Call, Signature
 from temport.exporter.runtimes.torch_form import OF_MODULE
 
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
+
 FORM = "model.pt2"
+INDUCTOR = {"freezing": True, "cpp.dynamic_threads": True}
+"""Weights are constants of the code; threads are counted when it runs."""
 
 
 class AotInductor:
@@ -33,9 +38,7 @@ class AotInductor:
     def convert(self, source: Path, folder: Path) -> None:
         import torch
 
-        program = torch.export.load(source)
-        with torch._inductor.config.patch({"freezing": True, "cpp.dynamic_threads": True}), torch.no_grad():
-            torch._inductor.aoti_compile_and_package(program, package_path=str(folder / FORM))
+        compile_package(torch.export.load(source), folder / FORM)
 
     def load(self, folder: Path, signature: Signature, threads: int) -> Call:
         import torch
@@ -50,6 +53,14 @@ class AotInductor:
             ]
 
         return call
+
+
+def compile_package(program: ExportedProgram, path: Path) -> Path:
+    """The package `path` of machine code of a program; one serves every number of threads."""
+    import torch
+
+    with torch._inductor.config.patch(INDUCTOR), torch.no_grad():
+        return Path(torch._inductor.aoti_compile_and_package(program, package_path=str(path)))
 
 
 RUNTIME = Converted(AotInductor())

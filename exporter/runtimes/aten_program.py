@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -59,4 +60,6 @@ def _fold(graph: GraphModule) -> None:
 
 def save_program(module: nn.Module, declaration: Declaration, path: Path) -> None:
     """`aten_program` in a file that `torch.export.load` reads without temport."""
-    torch.export.save(aten_program(module, declaration), path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch warns of how it saves its own objects
+        torch.export.save(aten_program(module, declaration), path)

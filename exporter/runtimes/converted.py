@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import shutil
 import sys
 import tempfile
 import time
@@ -18,23 +17,25 @@ from collections.abc import Iterator
 from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import onnx
 
 from temport.exporter.compilers.targets import REPORT_FILE, enter
 from temport.exporter.errors import UserError
-from temport.exporter.runtimes.apart import Apart
-from temport.exporter.runtimes.contract import Arrays, Closing, Runtime, Session, named
+from temport.exporter.runtimes.apart import Apart, ApartSession
+from temport.exporter.runtimes.contract import Arrays, Closing, Session, named
 from temport.exporter.runtimes.contract import Call as Prepared
 from temport.exporter.runtimes.converted_files import (
     SIGNATURE,
     converted_entry,
-    entry_of,
+    link_verified,
+    put,
     target_of,
-    verified_folder,
 )
 from temport.exporter.runtimes.own_form import Call, Form, Signature
 from temport.exporter.runtimes.subject import Subject
+from temport.plugins import first_line
 
 CONVERTING = 1800.0
 """Seconds in which a conversion has ended; compilers of whole models take minutes on a loaded machine."""
@@ -54,7 +55,7 @@ def keeping(folder: Path) -> Iterator[None]:
 
 
 class Converted:
-    """The row of a form: of the bundle's folder where it has one, else of a conversion made for this session."""
+    """The row of a form: of the bundle's files where it has them, else of a conversion made for this session."""
 
     def __init__(self, form: Form) -> None:
         self.form, self.name, self.capabilities = form, form.name, form.capabilities
@@ -65,51 +66,52 @@ class Converted:
 
     def open(self, subject: Subject, threads: int = 1) -> Session:
         """UserError for a model that the runtime does not take, and for files of a bundle that were changed."""
-        if (folder := self._of_bundle(subject)) is not None:
-            return _Opened(self._loaded(subject, folder, threads), "the bundle's form")
-        if _KEPT.get() is not None:
-            return _Opened(self._loaded(subject, self._kept(subject), threads), "converted here")
-        scratch = tempfile.TemporaryDirectory(prefix="temport-converted-")
+        kept = _KEPT.get()
+        scratch = None if kept is not None else tempfile.TemporaryDirectory(prefix="temport-converted-")
+        of_bundle = self._entry(subject) is not None
         try:
-            self.convert(subject, Path(scratch.name))
-            return _Opened(self._loaded(subject, Path(scratch.name), threads), "converted here", scratch)
+            ready = self._ready(subject, kept if scratch is None else Path(scratch.name))
+            inner = Apart(ready).open(subject, threads)
+            return _Opened(inner, "the bundle's form" if of_bundle else "converted here", scratch)
         except BaseException:
-            scratch.cleanup()
+            if scratch is not None:
+                scratch.cleanup()
             raise
 
-    def ready(self, subject: Subject) -> Runtime:
+    def ready(self, subject: Subject) -> _Apart:
         """The same for a process of its own, within `keeping`. UserError as of `open`."""
-        return _Apart(self.form, self._of_bundle(subject) or self._kept(subject))
+        return self._ready(subject, _KEPT.get())
 
-    def _of_bundle(self, subject: Subject) -> Path | None:
-        """The verified folder that lies beside the model, if one does."""
-        directory = subject.model_path.parent
-        entry = converted_entry(directory, target_of(self.name))
-        return None if entry is None else verified_folder(directory, entry, subject.model_path)
-
-    def _kept(self, subject: Subject) -> Path:
-        """The form of this very model in the folder of `keeping`, made where it is not there."""
-        root = _KEPT.get()
+    def _ready(self, subject: Subject, root: Path | None) -> _Apart:
+        """Of a folder in `root` for this very model: the bundle's files, else a conversion, unless it is there."""
         assert root is not None, "within `keeping`"
         folder = root / f"{self.name}-{hashlib.sha256(subject.model_path.read_bytes()).hexdigest()}"
         if not folder.is_dir():
-            with tempfile.TemporaryDirectory(dir=root) as partial_folder:
-                self.convert(subject, Path(partial_folder))
-                shutil.copytree(partial_folder, folder)
-        return folder
+            partial_folder = Path(tempfile.mkdtemp(dir=root))
+            if (entry := self._entry(subject)) is None:
+                self.convert(subject, partial_folder)
+            else:
+                link_verified(subject.model_path.parent, entry, subject.model_path, partial_folder)
+            partial_folder.rename(folder)
+        return _Apart(self.form, folder)
+
+    def _entry(self, subject: Subject) -> dict[str, Any] | None:
+        return converted_entry(subject.model_path.parent, target_of(self.name))
 
     def add(self, subject: Subject) -> str:
-        """Put the form into the directory of the model and into its `engine.json`; what was made, in one sentence.
+        """Put the form beside the model and into its `engine.json`; what was made, in one sentence.
 
         UserError for what the runtime does not take.
         """
-        directory, target, start = subject.model_path.parent, target_of(self.name), time.perf_counter()
-        (directory / target).mkdir()
-        self.convert(subject, directory / target)
-        seconds = time.perf_counter() - start
-        entry = entry_of(directory / target, subject.model_path, self.form.version(), seconds)
-        enter(directory / REPORT_FILE, entry)
-        return f"{target}/: {entry['bytes'] / 2**20:.1f} MiB in {seconds:.1f} s by {self.form.version()}"
+        model, target, start = subject.model_path, target_of(self.name), time.perf_counter()
+        with tempfile.TemporaryDirectory(prefix="temport-converted-") as folder:
+            self.convert(subject, Path(folder))
+            seconds = time.perf_counter() - start
+            entry = put(Path(folder), target, model, self.form.version(), seconds)
+        enter(model.parent / REPORT_FILE, entry)
+        return (
+            f"{entry['file']}: {entry['bytes'] / 2**20:.1f} MiB in {seconds:.1f} s by {self.form.version()}"
+        )
 
     def convert(self, subject: Subject, folder: Path) -> None:
         """Write form and signature into `folder`. UserError for what the runtime does not take."""
@@ -135,15 +137,12 @@ class Converted:
         Signature.of_declaration(subject.declaration).write(folder / SIGNATURE)
         return path
 
-    def _loaded(self, subject: Subject, folder: Path, threads: int) -> Session:
-        return Apart(_Apart(self.form, folder)).open(subject, threads)
-
 
 class _Opened(Closing):
     """The other process's session, and the scratch folder that it runs from."""
 
     def __init__(
-        self, inner: Session, origin: str, scratch: tempfile.TemporaryDirectory[str] | None = None
+        self, inner: ApartSession, origin: str, scratch: tempfile.TemporaryDirectory[str] | None = None
     ) -> None:
         self._inner, self._scratch = inner, scratch
         self.path, self.version = origin, inner.version
@@ -152,7 +151,7 @@ class _Opened(Closing):
         return self._inner.run(inputs)
 
     def close(self) -> None:
-        self._inner.__exit__(None, None, None)
+        self._inner.close()
         if self._scratch is not None:
             self._scratch.cleanup()
 
@@ -176,7 +175,12 @@ class _Apart:
             call = self.form.load(self.folder, signature, threads)
             files = tuple(path for path in self.folder.iterdir() if path.name != SIGNATURE)
             return _Running(self.form.version(), call, signature, files)
-        self.form.convert(self.source, self.folder)
+        try:
+            self.form.convert(self.source, self.folder)
+        except UserError:
+            raise
+        except Exception as error:  # converters have no exception of their own for what they do not take
+            raise UserError(f"{self.name} does not take this model: {first_line(error)}") from error
         return _Running(self.form.version(), lambda inputs: [], signature, ())
 
 

@@ -1,9 +1,13 @@
-"""The folder of a converted model in a bundle, and what `engine.json` says of it."""
+"""The files of a converted model in a bundle, and what `engine.json` says of them.
+
+They lie beside `model.onnx`, as `TARGET.NAME` where the form calls them NAME: a bundle has no directories for them.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,23 +18,27 @@ SIGNATURE = "signature.json"
 
 
 def target_of(row: str) -> str:
-    """The target, and folder, of a row."""
+    """The target of a row."""
     return row.replace("_", "-")
 
 
-def entry_of(folder: Path, model: Path, version: str, seconds: float) -> dict[str, Any]:
-    """What `engine.json` has to say of `folder`, which lies beside the model and is called as its target.
+def put(folder: Path, target: str, model: Path, version: str, seconds: float) -> dict[str, Any]:
+    """Move the files of a form out of `folder` to the model's side; what `engine.json` has to say of them.
 
     version  the library, and its version as the last word
     """
-    names = sorted(path.name for path in folder.iterdir())
+    files = [
+        Path(shutil.move(path, model.parent / f"{target}.{path.name}")) for path in sorted(folder.iterdir())
+    ]
+    hashes = {path.name: _sha256(path) for path in files}
+    largest = max(files, key=lambda path: path.stat().st_size).name
     library, _, number = version.rpartition(" ")
     return {
-        "target": folder.name,
-        "file": f"{folder.name}/{SIGNATURE}",
-        "sha256": _sha256(folder / SIGNATURE),
-        "files": {name: _sha256(folder / name) for name in names},
-        "bytes": sum((folder / name).stat().st_size for name in names),
+        "target": target,
+        "file": largest,
+        "sha256": hashes[largest],
+        "bytes": sum(path.stat().st_size for path in files),
+        "files": hashes,
         "model_sha256": _sha256(model),
         "build_seconds": round(seconds, 3),
         "versions": {library: number},
@@ -44,20 +52,20 @@ def converted_entry(directory: Path, target: str) -> dict[str, Any] | None:
     return next((dict(entry) for entry in engines if entry["target"] == target), None)
 
 
-def verified_folder(directory: Path, entry: dict[str, Any], model: Path) -> Path:
-    """The folder of `entry`, after every file in it and the model were compared with the entry; UserError where they
-    are not what it says.
+def link_verified(directory: Path, entry: dict[str, Any], model: Path, folder: Path) -> None:
+    """Let `folder` hold the files of `entry` under the names that the form gave them, after they and the model were
+    compared with the entry; UserError where they are not what it says.
     """
-    folder = directory / entry["target"]
-    again = f"temport compile it again with --target {entry['target']}"
-    if not folder.is_dir() or {path.name for path in folder.iterdir()} != set(entry["files"]):
-        raise UserError(f"{folder} has not the files of {REPORT_FILE}; {again}")
+    target, again = entry["target"], f"temport compile it again with --target {entry['target']}"
     for name, digest in entry["files"].items():
-        if _sha256(folder / name) != digest:
-            raise UserError(f"{folder / name} differs from {REPORT_FILE}; {again}")
+        path = directory / name
+        if Path(name).name != name or not name.startswith(f"{target}."):
+            raise UserError(f"{REPORT_FILE} names {name!r}, which is no file of {target}")
+        if not path.is_file() or _sha256(path) != digest:
+            raise UserError(f"{path} is missing or differs from {REPORT_FILE}; {again}")
+        (folder / name.removeprefix(f"{target}.")).symlink_to(path.absolute())
     if _sha256(model) != entry["model_sha256"]:
-        raise UserError(f"{folder} was made of another model than {model.name}; {again}")
-    return folder
+        raise UserError(f"the files of {target} were made of another model than {model.name}; {again}")
 
 
 def _sha256(path: Path) -> str:

@@ -53,7 +53,11 @@ class Environment:
             os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
 
     def install(self) -> None:
-        """Fill the folder by pip: it is there whole or not at all. UserError with pip's last line where that fails."""
+        """Fill the folder by pip where it is not there: whole or not at all. UserError with pip's last line where that
+        fails.
+        """
+        if self.folder.is_dir():
+            return
         if importlib.util.find_spec("pip") is None:
             raise UserError(
                 f"{self.name} is installed by pip, which this Python does not have; python -m ensurepip"
@@ -73,7 +77,6 @@ class Environment:
                     (line for line in reversed(done.stderr.splitlines()) if line.strip()), "no message"
                 )
                 raise UserError(f"{self.name} cannot be installed: {last}")
-            shutil.rmtree(self.folder, ignore_errors=True)
             part.rename(self.folder)
         finally:
             shutil.rmtree(part, ignore_errors=True)

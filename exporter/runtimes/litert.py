@@ -9,14 +9,16 @@ import numpy as np
 
 from temport.exporter.runtimes.converted import Converted
 from temport.exporter.runtimes.environments import LITERT
-from temport.exporter.runtimes.own_form import Call, Signature
+from temport.exporter.runtimes.own_form import Call, Signature, in_int32
 from temport.exporter.runtimes.torch_form import OF_MODULE
 
 FORM = "model.tflite"
 
 
 class LiteRt:
-    """Its converter numbers inputs and outputs in the order of the signature: `args_0`, `output_0`."""
+    """Its converter numbers inputs and outputs in the order of the signature: `args_0`, `output_0`. Integers are int32
+    in it, whatever the module says: a stream is right for 2^31 frames.
+    """
 
     name = "litert"
     capabilities = OF_MODULE
@@ -44,8 +46,10 @@ class LiteRt:
         runner: Any = interpreter.get_signature_runner()
 
         def call(inputs: list[Any]) -> list[Any]:
-            results = runner(**{f"args_{i}": array for i, array in enumerate(inputs)})
-            return [np.array(results[f"output_{i}"]) for i in range(len(signature.outputs))]
+            results = runner(**{f"args_{i}": in_int32(array) for i, array in enumerate(inputs)})
+            return [
+                np.array(results[f"output_{i}"], tensor.dtype) for i, tensor in enumerate(signature.outputs)
+            ]
 
         return call
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy.typing as npt
 
 from temport.exporter.runtimes.converted import Converted
 from temport.exporter.runtimes.environments import MNN
-from temport.exporter.runtimes.own_form import OF_FILE, Call, Signature
+from temport.exporter.runtimes.own_form import OF_FILE, Call, Signature, in_int32
 from temport.exporter.runtimes.tool import run_module
 
 FORM = "model.mnn"
@@ -20,7 +21,9 @@ class Mnn:
     """Its integers are int32, whatever the file says: a stream in it is right for 2^31 frames."""
 
     name = "mnn"
-    capabilities = OF_FILE
+    capabilities = replace(
+        OF_FILE, intermediates=False
+    )  # a tensor inside that is read is in a layout of its own
     environment = MNN
     of_module = False
 
@@ -44,7 +47,7 @@ class Mnn:
         run_module("MNN", "MNN.tools.mnnconvert", options, source.parent)
 
     def load(self, folder: Path, signature: Signature, threads: int) -> Call:
-        from MNN import expr, nn
+        from MNN import nn
 
         settings = {"backend": "CPU", "precision": "high", "memory": "normal", "numThread": threads}
         manager = nn.create_runtime_manager((settings,))
@@ -52,23 +55,20 @@ class Mnn:
         net: Any = nn.load_module_from_file(str(folder / FORM), *names, runtime_manager=manager)
 
         def call(inputs: list[Any]) -> list[Any]:
-            given = [expr.const(*_held(array)) for array in inputs]
+            given = [_constant(array) for array in inputs]
             results = zip(net.forward(given), signature.outputs, strict=True)
             return [np.array(value.read()).astype(kind).reshape(shape) for value, (_, kind, shape) in results]
 
         return call
 
 
-def _held(array: npt.NDArray[Any]) -> tuple[Any, ...]:
-    """A constant as MNN holds it. OverflowError for an integer that its int32 does not."""
+def _constant(array: npt.NDArray[Any]) -> Any:
+    """As MNN holds it: numbers are float32 or int32, booleans are int32 too."""
     from MNN import expr
 
     if array.dtype.kind == "f":
-        return array, list(array.shape), expr.NCHW, expr.float
-    held = array.astype(np.int32)
-    if not np.array_equal(held, array):
-        raise OverflowError("MNN computes integers in int32, which does not hold this input")
-    return held, list(array.shape), expr.NCHW, expr.int
+        return expr.const(array, list(array.shape), expr.NCHW, expr.float)
+    return expr.const(in_int32(array).astype(np.int32), list(array.shape), expr.NCHW, expr.int)
 
 
 RUNTIME = Converted(Mnn())

@@ -16,23 +16,27 @@ from temport.exporter.runtimes.contract import Arrays, Call, Capabilities, Closi
 from temport.exporter.runtimes.prepare import custom_path, prepare
 from temport.exporter.runtimes.subject import Subject
 
+SETTINGS = {
+    "INFERENCE_PRECISION_HINT": "f32",
+    "SNIPPETS_MODE": "DISABLE",
+    "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,
+}
+"""Without the first OpenVINO computes in bf16 on processors that have it, whatever the graph says.
+
+Snippets: on one thread it compiles a residual branch of at most 8 rows and 256 features (a small step model) to one
+generated kernel, and 2026.4 crashes over it. Without them it does not fuse attention either, so a benchmark compiles
+with them.
+
+The last: by default it rounds the activations that compressed weights meet to int8, in groups of 32, and is off by a
+part in a hundred.
+"""
+
 
 class OpenVinoSession(Closing):
     def __init__(self, model: onnx.ModelProto, path: str, threads: int) -> None:
         import openvino as ov
 
-        core = ov.Core()
-        # Without the hint OpenVINO computes in bf16 on processors that have it, whatever the graph says.
-        # On one thread it compiles a residual branch of at most 8 rows and 256 features (a small step model) to
-        # one generated kernel, and 2026.4 crashes over it. This also keeps it from fusing attention, so a
-        # benchmark compiles without. By default it rounds the activations that compressed weights meet to int8, in
-        # groups of 32, and is off by a part in a hundred.
-        settings = {
-            "INFERENCE_PRECISION_HINT": "f32",
-            "INFERENCE_NUM_THREADS": threads,
-            "SNIPPETS_MODE": "DISABLE",
-            "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,
-        }
+        core, settings = ov.Core(), {**SETTINGS, "INFERENCE_NUM_THREADS": threads}
         compiled: Any = core.compile_model(core.read_model(model.SerializeToString()), "CPU", settings)
         self.request: Any = compiled.create_infer_request()
         self.names = [output.name for output in model.graph.output]

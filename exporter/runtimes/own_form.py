@@ -72,6 +72,16 @@ class Signature:
         return arrays
 
 
+def in_int32(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """For runtimes of 32-bit integers: int64 as int32, all else as it is. OverflowError where it does not fit."""
+    if array.dtype != np.int64:
+        return array
+    held = array.astype(np.int32)
+    if not np.array_equal(held, array):
+        raise OverflowError("this runtime computes integers in 32 bits, which do not hold the input")
+    return held
+
+
 class Form(Protocol):
     """One runtime's own form of a model; picklable, since `convert` and `load` are called in another process.
 
@@ -96,7 +106,7 @@ class Form(Protocol):
         ...
 
     def convert(self, source: Path, folder: Path) -> None:
-        """Write the form of the model `source` into `folder`. UserError for what the runtime does not take."""
+        """Write the form of the model `source` into `folder`. What it raises is why the model is not taken."""
         ...
 
     def load(self, folder: Path, signature: Signature, threads: int) -> Call:

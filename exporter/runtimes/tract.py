@@ -8,11 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from temport.exporter.errors import UserError
 from temport.exporter.runtimes.converted import Converted
 from temport.exporter.runtimes.environments import TRACT
 from temport.exporter.runtimes.own_form import OF_FILE, Call, Signature
-from temport.plugins import first_line
 
 
 class Tract:
@@ -32,10 +30,7 @@ class Tract:
     def convert(self, source: Path, folder: Path) -> None:
         import tract
 
-        try:
-            tract.onnx().load(str(source)).into_model()
-        except tract.TractError as error:
-            raise UserError(f"tract does not take this model: {first_line(error)}") from error
+        tract.onnx().load(str(source)).into_model()
         shutil.copy(source, folder / "model.onnx")
 
     def load(self, folder: Path, signature: Signature, threads: int) -> Call:

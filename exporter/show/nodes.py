@@ -74,7 +74,7 @@ def nodes_of(bundle: Bundle) -> tuple[list[Node], Memory]:
     for node in model.graph:
         outputs = tuple(value.name or "" for value in node.outputs)
         first = next(filter(None, outputs), "")
-        known_at = known.get(first)
+        fixed = known.get(first)
         reads = {value.name for value in node.inputs if value is not None}
         others = [sizes.get(name, 0) for name in (*(reads - constants.keys()), *filter(None, outputs))]
         found.append(
@@ -82,8 +82,8 @@ def nodes_of(bundle: Bundle) -> tuple[list[Node], Memory]:
                 node.name or first,
                 f"{node.domain}::{node.op_type}" if node.domain else node.op_type,
                 outputs,
-                "" if known_at is None else str(known_at.outputs[0].shape).strip("[]").replace(",", " x "),
-                0 if known_at is None else _flops(known_at),
+                "" if fixed is None else str(fixed.outputs[0].shape).strip("[]").replace(",", " x "),
+                0 if fixed is None else _flops(fixed),
                 sum(constants[name] for name in reads if name in constants),
                 sum(size for size in others if size is not None) if None not in others else None,
             )

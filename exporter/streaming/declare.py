@@ -6,31 +6,41 @@ from dataclasses import replace
 
 from torch import nn
 
-from temport.exporter.declare.call import own
+from temport.exporter.declare.call import EveryFrame
 from temport.exporter.declare.declaration import AFTER, Axis, Declaration, Sequences, TensorSpec
+from temport.exporter.declare.observe import run_or_refuse
 from temport.exporter.errors import UserError
-from temport.exporter.streaming.sequences import one_length, opened, stream_graph, told_outputs, window_stream
+from temport.exporter.streaming.sequences import (
+    of_every_frame,
+    one_length,
+    opened,
+    stream_graph,
+    told_outputs,
+    window_stream,
+)
 from temport.exporter.streaming.shapes import TIME
 from temport.exporter.streaming.step_graph import StepGraph
 from temport.exporter.trace.torch_to_onnx import FrozenAxis
 
-
-def streams_by_its_graph(declaration: Declaration, module: nn.Module) -> bool:
-    """Whether a step model has to be made of the graph: an architecture, and a module made of our layers that gives
-    `forward_sequence(frames, memory)`, say themselves what a frame is.
-    """
-    return declaration.module is not None and not callable(getattr(own(module), "forward_sequence", None))
+FRAME = "frame"
+"""The input of an architecture's step model."""
+AGREES = 1e-4
+"""How far, in units of its scale, the last frame of every frame may be from what `forward` gives, in float32."""
 
 
-def declare_graph_stream(declaration: Declaration, module: nn.Module, delay: int = 0) -> Declaration:
+def declare_stream(declaration: Declaration, module: nn.Module, delay: int = 0) -> Declaration:
     """The step model `(frame..., static input..., state...) -> (output..., state...)`.
 
     `--seq N` says how many frames attention without a window keeps. UserError says why the model cannot stream.
 
     delay  frames that outputs may come later than theirs
     """
-    if declaration.precision != "float32":
-        raise UserError(f"--streaming exports float32; leave out the precision {declaration.precision}")
+    if declaration.module is None:  # an architecture
+        renamed = (
+            tuple(replace(s, name=FRAME) for s in declaration.inputs) if len(declaration.inputs) == 1 else ()
+        )
+        declaration = replace(declaration, inputs=renamed or declaration.inputs)
+    _check_last_frame(declaration, module)
     sequences = opened(declaration, module)
     horizon = sequences.axes[TIME].opt
     try:
@@ -54,12 +64,25 @@ def declare_graph_stream(declaration: Declaration, module: nn.Module, delay: int
     )
 
 
+def _check_last_frame(declaration: Declaration, module: nn.Module) -> None:
+    """UserError where `forward_sequence` says of the last frame something else than `forward`."""
+    called = of_every_frame(module, declaration)
+    if TIME not in declaration.axes or not isinstance(called, EveryFrame):
+        return
+    sizes = {axis.name: axis.opt for axis in declaration.axes.values()}
+    (every,), (last, *_) = (run_or_refuse(m, declaration.inputs, sizes) for m in (called, module))
+    every = every if every.shape == last.shape else every[:, -1]
+    if every.shape != last.shape or bool((every - last).abs().max() > AGREES * last.abs().max()):
+        raise UserError(
+            f"forward_sequence of {type(called.model).__name__} gives at the last frame something else than forward; "
+            "a stream is made of what it gives at every frame"
+        )
+
+
 def declare_window_stream(declaration: Declaration, module: nn.Module, frames: int) -> Declaration:
     """The step model that gives at every frame what the model gives for the last `frames`, those before the first one
     zeros. UserError where nothing of it can be kept.
     """
-    if declaration.precision != "float32":
-        raise UserError(f"--streaming exports float32; leave out the precision {declaration.precision}")
     made = window_stream(module, declaration, frames)
     inputs = tuple(_frame(spec) for spec in declaration.inputs)
     _check_batch((*inputs, *declaration.outputs))
@@ -120,7 +143,7 @@ def _notes(made: StepGraph, sequences: Declaration, horizon: int) -> tuple[str, 
     if made.uses_horizon:
         phrases = [
             f"exact for the first {_frames(horizon)}",
-            f"from then on with a window of {_frames(horizon)}",
+            f"from then on with a window of {_frames(horizon + made.in_front)}",
         ]
     elif limits:
         count, then = limits.pop(0)
@@ -135,7 +158,7 @@ def _notes(made: StepGraph, sequences: Declaration, horizon: int) -> tuple[str, 
     ]
     if made.late:
         notes.append(f"outputs come {_frames(made.late)} late")
-    return (*notes, *_static(sequences))
+    return (*notes, *made.told, *_static(sequences))
 
 
 def _static(sequences: Declaration) -> tuple[str, ...]:

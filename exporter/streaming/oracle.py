@@ -28,8 +28,8 @@ from temport.exporter.streaming.declare import of_time
 from temport.exporter.streaming.limit_masks import limit_masks
 from temport.exporter.streaming.open_sizes import name_open_sizes
 from temport.exporter.streaming.rules.aged import LOWEST
-from temport.exporter.streaming.sequences import of_sequences, sequence_graph
-from temport.exporter.streaming.shapes import TIME
+from temport.exporter.streaming.sequences import of_every_frame, of_sequences, sequence_graph
+from temport.exporter.streaming.shapes import TIME, extra
 
 AGREES = 1e-6
 """How far, in units of their scale, the model and its graph may be from each other in float64."""
@@ -40,11 +40,11 @@ class WholeStream(nn.Module):
 
     def __init__(self, module: nn.Module, declaration: Declaration) -> None:
         super().__init__()
-        self.model = copy.deepcopy(module)
         self.told, self.horizon = declaration.sequences, declaration.horizon
-        self.limited = None
+        sequences, self.limited = of_sequences(declaration), None
+        streamed = module if self.told and self.told.window else of_every_frame(module, sequences)
+        self.model = copy.deepcopy(streamed)
         if self.horizon:
-            sequences = of_sequences(declaration)
             graph = limited(sequence_graph(module, sequences), self.horizon, sequences)
             self.limited = OnnxModule(ir.to_proto(graph))
         self.train(module.training)
@@ -111,16 +111,14 @@ class WholeStream(nn.Module):
         found: list[Sequence[Tensor]] = []
         for t in range(frames):
             given = [x if axis is None else x.narrow(axis, t, window) for x, axis in padded]
-            outputs: Any = self.model(*given)
-            found.append(list(outputs.values()) if isinstance(outputs, dict) else list(outputs))
+            found.append(_tensors(self.model(*given)))
         return tuple(torch.stack(rows, dim=1) for rows in zip(*found, strict=True))
 
     def _outputs(
         self, model: nn.Module, inputs: Sequence[tuple[Tensor, int | None]], frames: int
     ) -> Sequence[Tensor]:
         cut = [x if axis is None else x.narrow(axis, 0, frames) for x, axis in inputs]
-        given: Any = model(*cut)
-        return list(given.values()) if isinstance(given, dict) else list(given)
+        return _tensors(model(*cut))
 
     def _check(self, own: Tensor, other: Tensor) -> None:
         """The graph says what the model says, where both can be asked."""
@@ -133,6 +131,13 @@ class WholeStream(nn.Module):
                 f"the graph that was traced differs from the model by {float(off.amax()):.2g} in the first "
                 f"{self.horizon} frames, so what a stream with that horizon gives is not known; please report it"
             )
+
+
+def _tensors(outputs: Any) -> list[Tensor]:
+    """What a module returned: a tensor, a tuple, or outputs by name."""
+    if isinstance(outputs, Tensor):
+        return [outputs]
+    return list(outputs.values() if isinstance(outputs, dict) else outputs)
 
 
 def _behind_zeros(x: Tensor, axis: int, count: int) -> Tensor:
@@ -150,7 +155,9 @@ def limited(model: ir.Model, horizon: int, declaration: Declaration) -> ir.Model
         seen = Attention.of(node)
         if seen is not None and not seen.rule.window:
             node.attributes["causal"] = ir.AttrInt64("causal", 1)
-            node.attributes["window"] = ir.AttrInt64("window", horizon)
+            keys = (seen.q if seen.k is None else seen.k).shape
+            in_front = 0 if keys is None else extra(keys[1]) or 0
+            node.attributes["window"] = ir.AttrInt64("window", horizon + in_front)
     limit_masks(model, horizon, declaration)
     return model
 

@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 import onnx_ir as ir
 from torch import nn
 
-from temport.exporter.declare.call import own
+from temport.exporter.declare.call import FRAMES_METHOD, EveryFrame, own
 from temport.exporter.declare.declaration import DYNAMIC_SEQ, Axis, Declaration, TensorSpec
 from temport.exporter.declare.fitted import fitted
 from temport.exporter.declare.observe import output_specs, run
@@ -37,7 +37,7 @@ def opened(declaration: Declaration, module: nn.Module) -> Declaration:
     """
     if TIME not in declaration.axes:
         raise UserError(NO_TIME)
-    axis = declaration.axes[TIME]
+    module, axis = of_every_frame(module, declaration), declaration.axes[TIME]
     if axis.static:
         axis = _lengths(declaration, module, axis.opt)
     inputs = tuple(_with(spec, axis) for spec in declaration.inputs)
@@ -46,6 +46,16 @@ def opened(declaration: Declaration, module: nn.Module) -> Declaration:
     if declaration.of_onnx:
         outputs = fitted(module, inputs, outputs, {})
     return replace(declaration, inputs=inputs, outputs=outputs)
+
+
+def of_every_frame(module: nn.Module, declaration: Declaration) -> nn.Module:
+    """The module that a stream is made of and compared with: with `forward_sequence(frames)` that, where one sequence
+    goes in and one output comes out. One run of it says what a `forward` of the last frame says in as many as there are
+    frames.
+    """
+    source, told = own(module), declaration
+    gives = callable(getattr(source, FRAMES_METHOD, None))
+    return EveryFrame(source) if gives and len(told.inputs) == len(told.outputs) == 1 else module
 
 
 def of_sequences(declaration: Declaration) -> Declaration:
@@ -103,6 +113,8 @@ _KNOWN: WeakKeyDictionary[nn.Module, tuple[Declaration, str, ir.Model, Traced]] 
 
 
 def _traced(module: nn.Module, declaration: Declaration) -> tuple[ir.Model, Traced]:
+    if not declaration.axes[TIME].static:  # else these are windows of one length
+        module = of_every_frame(module, declaration)
     key = replace(declaration, outputs=())
     weights, source = fingerprint(module), own(module)
     known = _KNOWN.get(source)

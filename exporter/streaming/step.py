@@ -10,12 +10,11 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from temport.exporter.declare.declaration import AFTER, BEFORE, Declaration
+from temport.exporter.declare.declaration import AFTER, BEFORE, FRAMES, Declaration
 from temport.exporter.graph.edit import initializer
 from temport.exporter.streaming.refusal import NotCausal, layer_name
 from temport.exporter.streaming.shapes import TIME, Size, axes_of_time, extra, of_one_frame
 from temport.exporter.streaming.status import Fixed, Last, Late, Status, Timed
-from temport.graphs.streaming import FRAMES
 
 
 @dataclass(frozen=True)
@@ -47,10 +46,14 @@ class Step:
         )
         self.states: list[State] = []
         self.uses_horizon = False
+        self.in_front = 0
+        """Entries in front of the frames that such attention sees too, beside the horizon."""
         self.kept = 0
         """Frames of the longest ring."""
         self.limits: list[tuple[int, str]] = []
         """For how many frames a stream gives what the model gives, and what happens then."""
+        self.told: list[str] = []
+        """What else there is to say of the stream."""
         self._values: dict[ir.Value, ir.Value] = {}
         self._statuses: dict[ir.Value, Status] = {}
         self.in_frame: dict[tuple[ir.Value, int, str], ir.Value] = {}

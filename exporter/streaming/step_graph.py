@@ -22,6 +22,7 @@ class StepGraph:
     begins        for each output, frames before its first that means something; until then it is zero
     late          frames by which the outputs of every frame are later than theirs
     uses_horizon  whether attention without a window was given one
+    in_front      entries in front of the frames that such attention sees, beside those of the horizon
     limits        for how many frames the stream is exact, and what happens then
     kept          frames that the longest ring holds
     warm_up       frames after which it does not matter where a stream began; None: it always does
@@ -33,6 +34,7 @@ class StepGraph:
     begins: tuple[int, ...]
     late: int
     uses_horizon: bool
+    in_front: int
     limits: tuple[tuple[int, str], ...]
     kept: int
     warm_up: int | None
@@ -76,6 +78,7 @@ def finished(
         begins,
         late,
         step.uses_horizon,
+        step.in_front,
         tuple(sorted(set(step.limits))),
         step.kept,
         remembers,

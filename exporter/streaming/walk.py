@@ -55,7 +55,7 @@ def step_graph(model: ir.Model, declaration: Declaration, horizon: int, delay: i
             "the model carries nothing from frame to frame: each frame is a sequence of one; export it without "
             "--streaming, at --seq 1"
         )
-    return finished(step, declaration, model.ir_version or 10, begins, late)
+    return finished(step, declaration, model.ir_version or 10, begins, late, tuple(dict.fromkeys(step.told)))
 
 
 def _input(step: Step, value: ir.Value, spec: TensorSpec) -> None:

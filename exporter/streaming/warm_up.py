@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 import onnx_ir as ir
 
 from temport.custom_ops.domain import DOMAIN
+from temport.exporter.declare.declaration import FRAMES
 from temport.exporter.streaming.step import State
-from temport.graphs.streaming import FRAMES
 
 NEVER = None
 """What carries a number through all frames, as a sum or a recurrence does, remembers the first for ever."""

@@ -29,13 +29,16 @@ from temport.exporter.trace.advice import advice
 from temport.exporter.trace.batch_first_attention import batch_first_attention
 from temport.exporter.trace.close_tanhshrink import close_tanhshrink
 from temport.exporter.trace.composite_ops import composite_ops_looked_up_once
+from temport.exporter.trace.entered_kernels import kernels_entered_without_annotations
 from temport.exporter.trace.no_fourier import refusals
-from temport.exporter.trace.pattern_matching import patterns_of_several_outputs_searched_at_their_node
+from temport.exporter.trace.open_sizes import sizes_computed_without_a_record, sizes_read_as_they_are
+from temport.exporter.trace.pattern_matching import patterns_tried_at_their_operator
 from temport.exporter.trace.recurrent import whole_layers
 from temport.exporter.trace.small_addends import keep_small_addends
 from temport.exporter.trace.torch_translations import translations_read_once
 from temport.exporter.trace.translate_activations import translate_log_sigmoid, translate_rrelu
 from temport.exporter.trace.translate_attention import translate_attention
+from temport.exporter.trace.translate_cummax import spell_running_extremes, translate_extreme
 from temport.exporter.trace.translate_division import translate_division
 from temport.exporter.trace.translate_erfc import translate_erfc
 from temport.exporter.trace.translate_index import translate_index
@@ -74,6 +77,8 @@ def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
         torch.ops.temport.rnn_relu_layers.default: translate_one_state(RNN_RELU),
         torch.ops.aten.erfc.default: translate_erfc,
         **refusals(),
+        torch.ops.aten.cummax.default: translate_extreme("Max"),
+        torch.ops.aten.cummin.default: translate_extreme("Min"),
         torch.ops.aten.div.Tensor_mode: translate_division,
         torch.ops.aten.index.Tensor: translate_index,
         torch.ops.aten.log_sigmoid.default: translate_log_sigmoid,
@@ -107,7 +112,10 @@ def to_onnx(module: nn.Module, declaration: Declaration) -> ir.Model:
     quicker = (
         translations_read_once(),
         composite_ops_looked_up_once(),
-        patterns_of_several_outputs_searched_at_their_node(),
+        kernels_entered_without_annotations(),
+        sizes_read_as_they_are(),
+        sizes_computed_without_a_record(),
+        patterns_tried_at_their_operator(),
     )
     with own, _ALONE, _quiet(), contextlib.ExitStack() as stack:
         for change in (*layers, *quicker):
@@ -127,6 +135,7 @@ def to_onnx(module: nn.Module, declaration: Declaration) -> ir.Model:
         assert program is not None
         keep_small_addends(program.model)
         program.optimize()
+        spell_running_extremes(program.model)
     program.model.opset_imports[traced_attention.DOMAIN] = traced_attention.VERSION
     part_outputs(program.model.graph, declaration)
     _check_symbolic(program.model, declaration)

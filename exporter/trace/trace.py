@@ -14,7 +14,6 @@ from torch import nn
 
 from temport.exporter.declare.call import own
 from temport.exporter.declare.declaration import Declaration, TensorSpec
-from temport.exporter.declare.streams import step_model
 from temport.exporter.declare.weights import fingerprint
 from temport.exporter.graph.masks import BakedMask
 from temport.exporter.onnx_source.module import OnnxModule
@@ -44,12 +43,12 @@ class Traced:
 
 
 def trace(module: nn.Module, declaration: Declaration) -> Traced:
-    """Bake the module's tables for the declaration's longest sequence, and trace it; a stream as its step model.
+    """Bake the module's tables for the declaration's longest sequence, and trace it.
 
     An ONNX file is a graph already.
     """
     longest = max((a.max for name, a in declaration.axes.items() if name != "batch"), default=1)
-    baked = step_model(module, declaration) if declaration.streaming else copy.deepcopy(module)
+    baked = copy.deepcopy(module)
     bake(baked, longest)
     settle_parametrizations(baked)
     # with gradients torch takes another kernel of attention when it decomposes, whose result lies otherwise in memory

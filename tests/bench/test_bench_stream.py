@@ -11,8 +11,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from temport.exporter.bench import model_stream
 from temport.exporter.bench.model import run
-from temport.exporter.bench.model_stream import StreamCase, refusal, weight_bytes
+from temport.exporter.bench.model_stream import StreamCase, weight_bytes
 from temport.exporter.errors import UserError
+from temport.exporter.runtimes import runtime_named
+from temport.exporter.runtimes.subject import Subject
 
 SMALL = {
     "sliding_window": ("embed_dim=6", "num_heads=2", "head_dim=8", "ffn_dim=12", "window_size=7"),
@@ -29,8 +31,9 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 def test_the_timed_step_is_warm_and_right(case: StreamCase) -> None:
     result = case.measure(1, 0.01)
     assert result.step.median > 0 and 0 < result.floor < 1e-3 and result.profile
-    session = model_stream._session(case.step, case.step_path, 1)
-    assert case._warm(session)["state.frames"] > 2 * model_stream.WINDOW
+    with runtime_named("onnxruntime_cpu").open(Subject(case.step, case.step_path)) as session:
+        feed, frames = model_stream.warm(case.step, session.run)
+    assert feed["state.frames"] == frames.shape[1] - 1 > 2 * model_stream.WINDOW
 
 
 def test_a_wrong_step_is_not_timed(case: StreamCase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,9 +65,8 @@ def test_weights_count_once_and_gathered_tables_do_not() -> None:
 
 
 def test_what_cannot_stream_says_why() -> None:
-    assert "dms cannot stream" in (refusal("dms", ()) or "")
-    assert refusal("mega", ()) is None
-    assert "cannot stream" in (refusal("mega", ["attention_kernel=l1"]) or "")
+    report = run(["dms"], [], threads=(1,), seconds=0.01)
+    assert not report.streams and "carries nothing from frame to frame" in report.not_streamed["dms"]
 
 
 def test_streams_are_rows_of_the_report(tmp_path: Path) -> None:

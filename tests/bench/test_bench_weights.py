@@ -15,6 +15,7 @@ from temport.exporter.cli import app
 CHEAP = (
     "ours, fp32",
     "ours, int8",
+    "ours, int8 activations",
     "ONNX Runtime, int8, accuracy level 1",
     "ONNX Runtime, int8, accuracy level 4",
 )
@@ -32,6 +33,8 @@ def test_a_small_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for rows in tables.values():
         found = {row["name"]: row for row in rows}
         assert tuple(found) == CHEAP and all(name in done.output for name in CHEAP)
-        *right, rounded = (found[name]["error"] for name in CHEAP)
-        assert max(right) < 1e-5 < 1e-4 < rounded
+        fp32, int8, ours, exact, rounded = (found[name]["error"] for name in CHEAP)
+        assert max(fp32, int8, exact) < 1e-5 < 1e-4 < rounded
+        assert ours < 0.02  # where float32 and float64 take different integers
+        assert all(name.partition(", ")[2] in (tmp_path / "w.svg").read_text() for name in CHEAP[:3])
         assert found["ours, int8"]["bytes"] < found["ours, fp32"]["bytes"]

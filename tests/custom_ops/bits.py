@@ -3,16 +3,33 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 
+from case import Array
 from cases import TABLES
 from one_node import native
 
 
-def digest() -> str:
-    """Of all float32 outputs of all cases."""
-    found = hashlib.sha256()
+class Digest:
+    """Of float32 outputs, one case after the other."""
+
+    def __init__(self) -> None:
+        self._found = hashlib.sha256()
+
+    def add(self, outputs: Mapping[str, Array], dtype: str = "float32") -> None:
+        """Those of one case, where they are float32."""
+        if dtype == "float32":
+            for _, y in sorted(outputs.items()):
+                self._found.update(y.tobytes())
+
+    def __str__(self) -> str:
+        return self._found.hexdigest()
+
+
+def digest() -> Digest:
+    """Of all cases."""
+    found = Digest()
     for table in TABLES.values():
         for case in table.cases:
-            for _, y in sorted(native(table, case).items()):
-                found.update(y.tobytes())
-    return found.hexdigest()
+            found.add(native(table, case))
+    return found

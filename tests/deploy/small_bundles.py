@@ -16,7 +16,6 @@ from temport.exporter.build import save
 from temport.exporter.bundle.directory import MANIFEST, open_bundle, seal, write_manifest, write_vectors
 from temport.exporter.compilers.targets import REPORT_FILE, enter
 from temport.exporter.declare.architectures import declare
-from temport.exporter.declare.streams import declare_stream
 from temport.exporter.native.engine import NativeOptions, build_native
 from temport.exporter.parity.cases import default_cases
 from temport.exporter.parity.oracle import find_truths
@@ -24,6 +23,7 @@ from temport.exporter.parity.replay import record
 from temport.exporter.parity.trial import Trial, cases_for
 from temport.exporter.parity.vectors import read_vectors, to_vectors
 from temport.exporter.runtimes.subject import Subject
+from temport.exporter.streaming.declare import declare_stream
 from tests.traces import build
 
 SMALL = {

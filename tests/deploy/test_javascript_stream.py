@@ -46,6 +46,29 @@ def test_replay_agrees_at_every_frame(stepped: Stepped, where: str, arch: str) -
     assert {result.case for result in row.results} == {truth.case.name for truth in recorded}
 
 
+def test_replay_agrees_where_a_step_takes_several_inputs(tmp_path: Path) -> None:
+    """Frames `[batch, 3, 1]` and a static input, made of an ONNX file."""
+    graph = """<ir_version: 9, opset_import: ["" : 18]> f (
+        float[batch, 3, seq] x, float[batch, 3, 1] gain) => (float[batch, 3, seq] y) {
+        s = CumSum (x, axis) y = Mul (s, gain)}"""
+    model = onnx.parser.parse_model(graph)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(2, np.int64), "axis"))
+    onnx.save(model, tmp_path / "several.onnx")
+    asked = ExportRequest(
+        onnx=tmp_path / "several.onnx",
+        batch="1:2:3",
+        seq="4",
+        streaming=True,
+        runtimes=("onnxruntime_cpu",),
+        out=tmp_path / "bundle",
+    )
+    bundle = run_export(asked, Console(quiet=True)).path
+    row = replayed("node", bundle)
+    assert gate([row]) == ("pass", ()) and row.divergence is None
+    done = run("node", bundle, "--bench", "--frames", "60")
+    assert done.returncode == 0, done.stderr
+
+
 def test_webgpu_keeps_the_state_on_the_gpu(tmp_path: Path) -> None:
     bundle = write_step_bundle(tmp_path / "bundle", "mega", batch="1")
     done = run("web", bundle, "--replay", **SWIFTSHADER)
@@ -63,7 +86,7 @@ def test_a_state_that_is_not_handed_on_fails_the_replay(stepped: Stepped, tmp_pa
     stream = package / "lib" / "stream.mjs"
     source = stream.read_text()
     for line in (
-        "this.#state = Object.fromEntries(states.map(",
+        "this.#state = Object.fromEntries(states.map(({ input, output: next })",
         "for (const tensor of Object.values(before))",
     ):
         assert source.count(line) == 1

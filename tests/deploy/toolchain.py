@@ -47,11 +47,13 @@ def exclusive() -> Iterator[None]:
 def build(preset: str, *targets: str) -> Path:
     """Configure and build a preset of deploy/cpp; the build directory.
 
-    Not optimised: compilers take longer than all that runs in these tests.
+    Not optimised and linked by LLD: compilers and linkers take longer than all that runs in these tests.
     """
+    need("wasm-ld")
     chosen = ("--target", *targets) if targets else ()
+    quick = ("-DCMAKE_CXX_FLAGS_RELEASE=-O0", "-DCMAKE_EXE_LINKER_FLAGS=-fuse-ld=lld")
     with exclusive():
-        call("cmake", "--preset", preset, "-DCMAKE_CXX_FLAGS_RELEASE=-O0", cwd=CPP)
+        call("cmake", "--preset", preset, *quick, cwd=CPP)
         call("cmake", "--build", "--preset", preset, "-j2", *chosen, cwd=CPP)
     return CPP / "build" / preset
 
@@ -59,7 +61,7 @@ def build(preset: str, *targets: str) -> Path:
 def build_runner() -> Path:
     """What the tests in Python run: the library, its runner and small programs; the build directory.
 
-    GCC is the compiler of the tests under ThreadSanitizer, of the op library and of all that is built for aarch64.
+    GCC is the compiler of the op library and of all that is built for aarch64.
     """
     need("clang++")
     return build("quick", "temport-run", "temport", "retry_frames", "open_bundles", "temport_allocations")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -35,12 +36,12 @@ class Given:
     def length(self) -> int:
         return self.x.shape[1]
 
-    @property
+    @cached_property
     def back(self) -> Tensor:
         at = torch.arange(self.length)
         return at[:, None] - at[None, :] + self.shift
 
-    @property
+    @cached_property
     def scores(self) -> Tensor:
         return self.q @ self.k.transpose(-2, -1) / math.sqrt(SIZE)
 
@@ -374,8 +375,8 @@ class Spellings(nn.Module):
         q, k, v = (
             self.layers[name](x).unflatten(2, (HEADS, SIZE)).transpose(1, 2) for name in ("q", "k", "v")
         )
-        return tuple(
-            compute(Given(x, keep, q, k, v, self.layers, shift))
-            for shift, table in enumerate((RIGHT, WRONG))
-            for compute, _ in table.values()
+        right, wrong = (Given(x, keep, q, k, v, self.layers, shift) for shift in (0, 1))
+        return (
+            *(compute(right) for compute, _ in RIGHT.values()),
+            *(compute(wrong) for compute, _ in WRONG.values()),
         )

@@ -11,21 +11,24 @@ from torch import nn
 
 from temport.exporter.build import save
 from temport.exporter.declare.declaration import Declaration
-from temport.exporter.declare.streams import declare_stream
+from temport.exporter.declare.weights import fingerprint
 from temport.exporter.parity.oracle import Truth
 from temport.exporter.parity.result import ParityReport
 from temport.exporter.parity.stream import initial_state
 from temport.exporter.parity.trial import Trial, cases_for
 from temport.exporter.runtimes import runtime_named
 from temport.exporter.runtimes.contract import Arrays
+from temport.exporter.streaming.declare import declare_stream
 from tests.small_models import SMALL
 from tests.traces import build
 
 SEQ = "9"
-FAST = ("torch_float32", "onnxruntime_cpu")
+FAST = ("onnxruntime_cpu",)
 RUNTIMES = (*FAST, "onnxruntime_native", "openvino")
 EVALUATORS = ("onnx_reference", "op_reference")
 """Those of this process."""
+
+_truths: dict[str, tuple[Truth, ...]] = {}
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,11 @@ class Exported:
         return Trial.of(self.declaration, self.path, self.module)
 
     def truths(self) -> tuple[Truth, ...]:
-        return self.trial().truths(cases_for(self.declaration))
+        """Found once for each model: they are the module's, whatever becomes of its file."""
+        key = f"{fingerprint(self.module)} {self.declaration}"
+        if key not in _truths:
+            _truths[key] = self.trial().truths(cases_for(self.declaration))
+        return _truths[key]
 
     def parity(
         self, runtimes: tuple[str, ...] = FAST, truths: tuple[Truth, ...] | None = None

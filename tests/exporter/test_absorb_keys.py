@@ -12,7 +12,6 @@ from onnx import TensorProto, helper, numpy_helper
 
 from temport.exporter.build import save
 from temport.exporter.declare.architectures import declare
-from temport.exporter.declare.streams import declare_stream
 from temport.exporter.graph.attention import Attention
 from temport.exporter.graph.projection import Projection
 from temport.exporter.parity.cases import default_cases
@@ -22,6 +21,7 @@ from temport.exporter.passes.absorb_keys import absorb_keys
 from temport.exporter.passes.spell_dense import spell_dense
 from temport.exporter.runtimes import runtime_named
 from temport.exporter.runtimes.subject import Subject
+from temport.exporter.streaming.declare import declare_stream
 from tests.traces import build
 
 FLOAT = TensorProto.DOUBLE
@@ -172,7 +172,7 @@ def test_a_bias_that_is_spread_is_no_layers_bias() -> None:
     assert not absorb_keys(model)
 
 
-SMALL = ("embed_dim=6", "hidden_size=16", "num_layers=3", "ema_dim=3")
+SMALL = ("embed_dim=6", "hidden_size=16", "num_layers=2", "ema_dim=3")
 
 
 @pytest.mark.parametrize("seq", ["23", "1:23:61"])
@@ -180,9 +180,9 @@ def test_mega_has_one_product_less_in_every_block(seq: str) -> None:
     declaration, module, _ = declare("mega", SMALL, seq=seq)
     built = build(module, replace(declaration, without=("prune",)))
     attention = [n for n in built.model.graph if n.op_type == "OnlineSoftmaxAttention"]
-    assert len(attention) == 3 and not any(Attention.of(n).packed for n in attention)
+    assert len(attention) == 2 and not any(Attention.of(n).packed for n in attention)
     saved = sum(built.flops["traced"].values()) - sum(built.flops["exported"].values())
-    assert saved == 3 * 2 * 23 * 16 * 16
+    assert saved == 2 * 2 * 23 * 16 * 16
 
 
 def test_step_models_keep_their_keys() -> None:

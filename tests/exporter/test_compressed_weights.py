@@ -24,7 +24,7 @@ from temport.exporter.export import run_export
 from temport.exporter.parity.serial import read_json
 from temport.exporter.recheck import run_parity_of_bundle
 from temport.exporter.request import ExportRequest
-from temport.exporter.runtimes import onnxruntime_cpu
+from temport.exporter.runtimes import onnxruntime_cpu, openvino
 from temport.exporter.verify import run_verify
 
 SMALL = ("embed_dim=32", "num_heads=2", "head_dim=32", "num_layers=2", "window_size=8", "ffn_dim=64")
@@ -168,6 +168,21 @@ def test_a_runtime_that_rounds_activations_is_seen(made: Any, monkeypatch: pytes
 
     monkeypatch.setattr(onnxruntime_cpu, "session_options", basic)
     assert run_parity_of_bundle(made("int4", "standard"), ("onnxruntime_cpu",))
+
+
+@pytest.mark.parametrize("kind", ["int8", "int4"])
+def test_openvino_runs_the_weights_as_they_are_stored(
+    made: Any, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Its compiled graph holds them so, and rounds activations unless it is told not to, which is seen."""
+    model = onnx.load(made(kind, "standard") / "model.onnx")
+    stored = sum(int(np.prod(tensor.dims)) for tensor in tensors(model, WEIGHTS[kind]))
+    compiled = openvino.OpenVinoSession(model, "", 1).request.get_compiled_model().get_runtime_model()
+    constants = [op for op in compiled.get_ops() if str(op.get_rt_info()["layerType"].astype(str)) == "Const"]
+    narrow = [op for op in constants if op.get_rt_info()["outputPrecisions"].astype(str) == f"i{kind[3:]}"]
+    assert sum(int(np.prod(op.get_output_shape(0))) for op in narrow) == stored
+    monkeypatch.delitem(openvino.SETTINGS, "DYNAMIC_QUANTIZATION_GROUP_SIZE")
+    assert not run_parity_of_bundle(made(kind, "standard"), ("openvino",))
 
 
 @pytest.mark.parametrize(

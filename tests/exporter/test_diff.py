@@ -246,3 +246,27 @@ def test_a_bundle_gets_an_engine_without_its_sources(bundles: dict[str, Path], t
     with pytest.raises(UserError, match="unknown"):
         run_compile(bundle, "tensorflow", CompileOptions(), QUIET)
     assert open_bundle(bundle).digest == after.digest
+
+
+def test_a_bundle_gets_the_form_of_another_runtime(
+    bundles: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its row joins the report; a second form takes the place of the first, and a wrong one is seen."""
+    from temport.exporter.compile_bundle import run_compile
+    from temport.exporter.compilers.contract import CompileOptions
+    from temport.exporter.runtimes import tract
+    from temport.exporter.runtimes.converted import Converted
+    from tests.parity.forms import Evaluated
+
+    bundle = Path(shutil.copytree(bundles["first"], tmp_path / "bundle"))
+    for how, verdict in (("right", "pass"), ("wrong", "fail")):
+        monkeypatch.setattr(tract, "RUNTIME", Converted(Evaluated(how, "tract")))
+        assert run_compile(bundle, "tract", CompileOptions(), QUIET) == (verdict == "pass")
+        files = open_bundle(bundle, strict=True).manifest["files"]
+        assert {"engine.json", "tract.model.onnx", "tract.signature.json"} <= files.keys()
+        (entry,) = json.loads((bundle / "engine.json").read_text())["engines"]
+        assert entry["files"]["tract.model.onnx"] == files["tract.model.onnx"]["sha256"]
+        rows = {row.name: (row.verdict, row.path) for row in read_json(bundle / "report.json").runtimes}
+        assert rows["tract"] == (verdict, "the bundle's form")
+    with pytest.raises(UserError, match="tract has no --cc; it takes"):
+        run_compile(bundle, "tract", CompileOptions(cc="gcc"), QUIET)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from _pytest.mark import ParameterSet
 from torch import nn
 
 from temport.exporter.build import Built, save
@@ -48,6 +49,19 @@ FORMS = {
     "newest": {"batch": "2", "seq": "41", "memory": "23", "opset": 24},  # with an Attention of its own
 }
 """Axes and opset of every model that is traced."""
+FIRST = {
+    "fixed": tuple(SMALL),
+    "open": FEW,
+    "single": ("hybrid", "mega-softmax", "lightning-elu1"),  # what is carried over frames
+    "newest": ("sliding_window", "dms-masked"),  # the masks of that Attention
+}
+"""The models that are put into a form in every run; all others in the tier `thorough`."""
+
+
+def models_in(*forms: str) -> list[ParameterSet]:
+    """Every model by form."""
+    marks = {True: (), False: pytest.mark.thorough}
+    return [pytest.param(name, form, marks=marks[name in FIRST[form]]) for name in SMALL for form in forms]
 
 
 @cache
@@ -93,23 +107,16 @@ def assert_all_agree(declaration: Declaration, module: nn.Module, folder: Path) 
     return built
 
 
-FIXED_AND_OPEN = [
-    pytest.param(name, form, marks=() if form == "fixed" or name in FEW else pytest.mark.thorough)
-    for name in SMALL
-    for form in ("fixed", "open")
-]
-
-
-@pytest.mark.parametrize(("name", "form"), FIXED_AND_OPEN)
+@pytest.mark.parametrize(("name", "form"), models_in("fixed", "open"))
 def test_all_runtimes_agree_with_the_oracle(tmp_path: Path, name: str, form: str) -> None:
     assert_all_agree(*declared(name, form), tmp_path)
 
 
-@pytest.mark.parametrize(("form", "ops"), [("newest", "standard"), ("single", "custom")], ids=lambda v: v)
-@pytest.mark.parametrize("name", thorough_but(SMALL))
-def test_another_opset_and_a_single_frame(tmp_path: Path, name: str, form: str, ops: str) -> None:
+@pytest.mark.parametrize(("name", "form"), models_in("newest", "single"))
+def test_another_opset_and_a_single_frame(tmp_path: Path, name: str, form: str) -> None:
     """The standard dialect of every model is held to the truth in test_passes_keep_values too."""
     declaration, module = declared(name, form)
+    ops = "standard" if form == "newest" else "custom"
     assert_all_agree(replace(declaration, ops=ops), module, tmp_path)
 
 
@@ -143,14 +150,7 @@ def test_half_precision(tmp_path: Path, name: str, precision: str) -> None:
         assert [result.verdict for result in row.results].count("pass") >= 3, row.name
 
 
-BY_FORM = [
-    pytest.param(name, form, marks=() if form == "fixed" or name in FEW else pytest.mark.thorough)
-    for name in SMALL
-    for form in ("fixed", "open", "single")
-]
-
-
-@pytest.mark.parametrize(("name", "form"), BY_FORM)
+@pytest.mark.parametrize(("name", "form"), models_in("fixed", "open", "single"))
 def test_pruning_leaves_out_work_and_changes_nothing(tmp_path: Path, name: str, form: str) -> None:
     """What is pruned is held to the oracle above; here the whole graph is, and it is the longer one."""
     declaration, module = declared(name, form)
@@ -163,7 +163,7 @@ def test_pruning_leaves_out_work_and_changes_nothing(tmp_path: Path, name: str, 
     assert pruned == (work[0] < work[1]) == (name in PRUNED and form != "single")
 
 
-@pytest.mark.parametrize(("name", "form"), BY_FORM)
+@pytest.mark.parametrize(("name", "form"), models_in("fixed", "open", "single"))
 def test_rows_cost_what_sequences_cost(name: str, form: str) -> None:
     declaration, module = declared(name, form)
     rows = build(module, declaration)
@@ -175,7 +175,7 @@ MASK_ARITHMETIC = {"Range", "Less", "LessOrEqual", "Greater", "GreaterOrEqual", 
 POSITION_ARITHMETIC = {"Sin", "Cos", "Pow"}
 
 
-@pytest.mark.parametrize(("name", "form"), FIXED_AND_OPEN)
+@pytest.mark.parametrize(("name", "form"), models_in("fixed", "open"))
 def test_no_mask_and_no_position_is_computed(name: str, form: str) -> None:
     declaration, module = declared(name, form)
     built = build(module, declaration)

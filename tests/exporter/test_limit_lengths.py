@@ -20,10 +20,12 @@ from temport.exporter.runtimes import runtime_named
 from temport.exporter.runtimes.contract import Session
 from temport.exporter.runtimes.subject import Subject
 from temport.graphs.moving_average import DecayKernel
-from tests.small_models import FEW, SMALL
+from tests.small_models import SMALL
 from tests.traces import build
 
 SHORTEST, LONGEST = 7, 31
+FIRST = ("sliding_window", "mega-softmax", "dms-masked")
+"""A window, a moving average, two lengths."""
 
 
 def unchecked(patch: pytest.MonkeyPatch) -> None:
@@ -57,7 +59,7 @@ def run(session: Session, declaration: Declaration, **sizes: int) -> Array:
 @pytest.mark.parametrize(
     ("name", "batch"),
     [
-        *(pytest.param(n, "1:2:3", marks=() if n in FEW else pytest.mark.thorough) for n in SMALL),
+        *(pytest.param(n, "1:2:3", marks=() if n in FIRST else pytest.mark.thorough) for n in SMALL),
         pytest.param("mega-softmax", "1", marks=pytest.mark.thorough),
         ("dms-masked", "1"),
     ],

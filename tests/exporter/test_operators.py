@@ -21,10 +21,10 @@ from tests.traces import build
 OPSET = 24
 WITHOUT_ROW = (
     "AffineGrid Bernoulli BlackmanWindow CenterCropPad Col2Im Compress ConcatFromSequence ConvInteger DFT "
-    "DeformConv DequantizeLinear Det Dropout DynamicQuantizeLinear EyeLike GlobalLpPool GridSample HammingWindow "
+    "DeformConv Det Dropout DynamicQuantizeLinear EyeLike GlobalLpPool GridSample HammingWindow "
     "HannWindow ImageDecoder LRN LpPool MatMulInteger MaxRoiPool MaxUnpool MeanVarianceNormalization "
     "MelWeightMatrix Multinomial NegativeLogLikelihoodLoss NonMaxSuppression NonZero Optional OptionalGetElement "
-    "OptionalHasElement QLinearConv QLinearMatMul QuantizeLinear RandomNormal RandomNormalLike RandomUniform "
+    "OptionalHasElement QLinearConv QLinearMatMul RandomNormal RandomNormalLike RandomUniform "
     "RandomUniformLike RegexFullMatch Resize ReverseSequence RoiAlign RotaryEmbedding STFT SequenceAt "
     "SequenceConstruct SequenceEmpty SequenceErase SequenceInsert SequenceLength SequenceMap SoftmaxCrossEntropyLoss "
     "SplitToSequence StringConcat StringNormalizer StringSplit TensorScatter TfIdfVectorizer Unique"

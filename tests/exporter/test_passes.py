@@ -167,9 +167,23 @@ def failed_export(out: Path, **asked: object) -> tuple[str, ...]:
 
 @pytest.mark.usefixtures("traced_once")
 @pytest.mark.parametrize(
-    "asked", [{}, {"streaming": True}, {"ops": "standard"}, {"precision": "fp16"}], ids=str
+    ("name", "asked"),
+    [
+        pytest.param(
+            name,
+            asked,
+            id=f"{name}-{asked}",
+            marks=pytest.mark.thorough if asked and name not in first else (),
+        )
+        for asked, first in (
+            ({}, ()),
+            ({"streaming": True}, ("fold_factors",)),
+            ({"ops": "standard"}, ("flatten_rows",)),
+            ({"precision": "fp16"}, ("limit_lengths",)),
+        )
+        for name in ("fold_factors", "flatten_rows", "limit_lengths")
+    ],
 )
-@pytest.mark.parametrize("name", ["fold_factors", "flatten_rows", "limit_lengths"])
 def test_the_guilty_pass_is_named(
     name: str, asked: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

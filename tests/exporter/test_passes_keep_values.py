@@ -172,7 +172,12 @@ def check(name: str, passes: dict[str, Pass]) -> None:
             before = after
 
 
-FIRST = (*MODULES, OPEN_MODULE, *SMALL, *(f"{name}/{form}" for name in FEW for form in ("open", "stream")))
+ONE_OF_EACH = tuple({small.arch.name: name for name, small in reversed(SMALL.items())}.values())
+FIRST = (
+    *(*MODULES, OPEN_MODULE, *FEW, *ONE_OF_EACH),
+    *(f"{name}/{form}" for name in FEW for form in ("open", "stream")),
+)
+"""Every module, a model of each architecture and of each kind of layer; their other variants in the tier `thorough`."""
 
 
 @pytest.mark.parametrize("name", thorough_but([*MODULES, OPEN_MODULE, *ARCHITECTURES], FIRST))
@@ -213,6 +218,7 @@ ELSEWHERE = {
     "compress_weights": "test_compressed_weights.py",
     "read_attention": "test_read_attention.py",
     "recognise_block_linear": "test_recognise_block_linear.py",
+    "round_activations": "test_rounded_activations_export.py",
 }
 """Passes that none of the graphs here has work for, and the tests that hold them to the float64 value."""
 

@@ -43,14 +43,15 @@ class Glance(nn.Module):
             input_size=config.embed_dim, window_size=config.window, num_heads=2, head_dim=4
         )
 
-    def forward_sequence(self, frames, memory=None):
-        return self.attend(frames, memory)
+    def forward_sequence(self, frames):
+        return self.attend(frames)
 
     def forward(self, frames):
         return self.forward_sequence(frames)[:, -1]
 
 ARCHITECTURE = Architecture(
-    "glance", "one look back", Config, Glance, example={"embed_dim": 6}, small={"": {"embed_dim": 6, "window": 3}}
+    "glance", "one look back", Config, Glance, example={"embed_dim": 6}, small={"": {"embed_dim": 6, "window": 3}},
+    stream="exact, however long",
 )
 """
 RUNTIME = """

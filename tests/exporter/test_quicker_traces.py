@@ -13,26 +13,41 @@ import pytest
 import torch
 from onnxscript.rewriter import pattern, rewrite
 from torch import nn
+from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
-from temport.exporter.declare.declaration import Declaration, TensorSpec
-from temport.exporter.trace import composite_ops, pattern_matching, torch_to_onnx, torch_translations
-from temport.exporter.trace.pattern_matching import patterns_of_several_outputs_searched_at_their_node
+from temport.exporter.declare.declaration import Axis, Declaration, TensorSpec
+from temport.exporter.trace import (
+    composite_ops,
+    entered_kernels,
+    open_sizes,
+    pattern_matching,
+    torch_to_onnx,
+    torch_translations,
+)
+from temport.exporter.trace.pattern_matching import patterns_tried_at_their_operator
 from temport.exporter.trace.replaced import replaced
 
 QUICKER = (
     "translations_read_once",
     "composite_ops_looked_up_once",
-    "patterns_of_several_outputs_searched_at_their_node",
+    "kernels_entered_without_annotations",
+    "sizes_read_as_they_are",
+    "sizes_computed_without_a_record",
+    "patterns_tried_at_their_operator",
 )
 
 
 class Halves(nn.Module):
+    """Of frames whose number is open, and doubled: sizes that are read are numbers, names and terms."""
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x[:, :4] * torch.sigmoid(x[:, 4:])
+        y = torch.cat([x, x], 1).reshape(-1, 8)
+        return y[:, :4] * torch.sigmoid(y[:, 4:])
 
 
 def traced() -> bytes:
-    spec = [TensorSpec("x", "float32", (3, 8)), TensorSpec("y", "float32", (3, 4))]
+    shape, rows = (3, Axis("seq", 1, 5, 9), 8), Axis("6*seq", 6, 30, 54)
+    spec = [TensorSpec("x", "float32", shape), TensorSpec("y", "float32", (rows, 4))]
     model = torch_to_onnx.to_onnx(Halves().eval(), Declaration("module", {}, (spec[0],), (spec[1],)))
     return ir.to_proto(model).SerializeToString(deterministic=True)
 
@@ -53,15 +68,42 @@ def test_a_pattern_of_two_outputs_is_still_found() -> None:
     rule = pattern.RewriteRule(
         lambda op, x: (op.Relu(x), op.Neg(x)), lambda op, x: op.Split(x, num_outputs=2, _outputs=2)
     )
-    with patterns_of_several_outputs_searched_at_their_node():
+    with patterns_tried_at_their_operator():
         found = rewrite(ir.from_proto(proto), [rule])
     assert [node.op_type for node in found.graph] == ["Abs", "Split", "Sigmoid", "Mul"]
+
+
+def test_a_second_kernel_for_a_key_is_refused_as_before() -> None:
+    op, key = torch.ops.aten.relu.default, torch._C.DispatchKey.AutogradXLA
+    kernels = dict(op.py_kernels)
+    try:
+        with entered_kernels.kernels_entered_without_annotations():
+            op.py_impl(key)(torch.abs)
+            assert op.py_kernels[key] is torch.abs
+            with pytest.raises(RuntimeError, match="override a python impl"):
+                op.py_impl(key)(torch.neg)
+    finally:
+        op.py_kernels.clear()
+        op.py_kernels.update(kernels)
+        op._dispatch_cache.clear()
+
+
+def test_a_size_that_was_replaced_is_read_anew() -> None:
+    with open_sizes.sizes_read_as_they_are():
+        size = ShapeEnv().create_unbacked_symint()
+        before = size.node.expr
+        assert before.is_symbol and (size + 1).node.expr == before + 1
+        torch._check(size == 3)
+        assert size.node.expr == 3 and (size + 1).node.expr == 4
 
 
 def test_every_name_is_one_of_this_torch_and_is_given_back() -> None:
     for there in (
         (composite_ops.MODULE, composite_ops.LOOK_UP),
-        (pattern_matching.MODULE, pattern_matching.MATCH),
+        (entered_kernels.MODULE, entered_kernels.ENTER),
+        open_sizes.READ,
+        open_sizes.RECORD,
+        (pattern_matching.MODULE, pattern_matching.TRY),
         (torch_translations.MODULE, torch_translations.READER),
     ):
         seen: list[Any] = []

@@ -1,6 +1,5 @@
-"""What streams and what is refused: architectures, a module of one's own, options that see later frames."""
+"""What streams and what is refused: architectures, a module that says what it gives at every frame."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,32 +10,18 @@ from typer.testing import CliRunner
 from temport.exporter.bundle.directory import open_bundle
 from temport.exporter.cli import app
 from temport.exporter.declare.architectures import declare
-from temport.exporter.declare.streams import declare_stream, sequence_declaration
+from temport.exporter.declare.streams import sequence_declaration
 from temport.exporter.errors import UserError
 from temport.exporter.export import run_export
-from temport.exporter.listing import streams
 from temport.exporter.request import ExportRequest
-from temport.graphs.registry import ARCHITECTURES
-from tests.small_models import SMALL, STREAMING
+from temport.exporter.streaming.declare import declare_stream
+from tests.small_models import NOT_STREAMING, SMALL, thorough_but
 
 
-def test_half_precision_is_refused() -> None:
-    declaration, module = SMALL["mega-softmax"].declare(seq="9")
-    with pytest.raises(UserError, match="--streaming exports float32"):
-        declare_stream(replace(declaration, precision="float16"), module)
-
-
-@pytest.mark.parametrize(
-    "arch, settings, seq, sentence",
-    [
-        ("mega", ["attention_kernel=l1"], "9", "mega cannot stream: attention_kernel=l1 sees later frames"),
-        ("dms", [], "9", "dms cannot stream: its input is not one sequence"),
-        ("mega", [], "dynamic", "is open, and a stream keeps a fixed number of frames"),
-    ],
-)
-def test_refusals(arch: str, settings: list[str], seq: str, sentence: str) -> None:
-    declaration, module, _ = declare(arch, settings, seq=seq)
-    with pytest.raises(UserError, match=sentence):
+@pytest.mark.parametrize("name", thorough_but(NOT_STREAMING, ("mega-l1", "dms-masked")))
+def test_what_does_not_stream_says_why(name: str) -> None:
+    declaration, module = SMALL[name].declare(seq="9")
+    with pytest.raises(UserError, match=NOT_STREAMING[name]):
         declare_stream(declaration, module)
 
 
@@ -51,33 +36,28 @@ class Scored(nn.Module):
         self.head = nn.Linear(8, 2)
     def forward(self, x):
         return self.head(self.body(x / 3))
-    def forward_sequence(self, x, memory=None):
-        return self.head(self.body.forward_sequence(x / 3, memory))
+    def forward_sequence(self, x):
+        return self.head(self.body.forward_sequence(x / 3))
 
-def forgetful():
-    made = Scored()
-    made.forward_sequence = None
-    return made
+class Other(Scored):
+    def forward_sequence(self, x):
+        return super().forward_sequence(x) + 0.001
 
-class Two(nn.Linear):
-    def __init__(self):
-        super().__init__(6, 2)
-
-    def forward(self, x):
-        return {"first": super().forward(x), "second": x}
-
-carries_nothing = lambda: setattr(made := nn.Linear(6, 2), "forward_sequence", made.forward) or made
+class Remembering(Scored):
+    def forward_sequence(self, x, memory):
+        return super().forward_sequence(x)
 """
 
 
-def test_a_module_of_ones_own(tmp_path: Path) -> None:
+def test_a_module_that_gives_every_frame(tmp_path: Path) -> None:
+    """Its stream is made of that, and a `forward_sequence` that is no such thing is said."""
     source = tmp_path / "own.py"
     source.write_text(OWN)
 
-    def export_own(factory: str, shape: str = "x=batch,seq,6") -> bool:
+    def export_own(factory: str) -> bool:
         request = ExportRequest(
             module=f"{source}:{factory}",
-            shapes=(shape,),
+            shapes=("x=batch,seq,6",),
             seq="9",
             streaming=True,
             runtimes=FAST,
@@ -87,40 +67,22 @@ def test_a_module_of_ones_own(tmp_path: Path) -> None:
 
     assert export_own("Scored")
     stream = open_bundle(tmp_path / "Scored").declaration
-    assert stream.horizon == 9 and any("window of --seq frames" in note for note in stream.notes)
-    assert export_own("forgetful")  # which says nothing of frames, so its graph does
-    with pytest.raises(UserError, match="module cannot stream: Linear carries nothing"):
-        export_own("carries_nothing")
-    with pytest.raises(UserError, match="its input is not one sequence"):
-        export_own("carries_nothing", "x=batch,9,6")
-    with pytest.raises(UserError, match="the model carries nothing from frame to frame"):
-        export_own("Two")
-
-
-@pytest.mark.parametrize("arch", ["lightning", "sliding_window", "mega", "dms"])
-def test_list_says_of_an_architecture_what_its_stream_says(arch: str) -> None:
-    """The phrase of the table is that of the declaration, which its layers make."""
-    phrases = streams(ARCHITECTURES[arch])
-    for name, small in SMALL.items():
-        if small.arch.name == arch and name in STREAMING:
-            (note,) = (n for n in small.declare_stream(seq="9")[0].notes if n.startswith("streaming is "))
-            assert note.removeprefix("streaming is ") in phrases
-            assert note.count("exact") == 1
-    assert ("no: " in phrases) == (arch in ("mega", "dms"))
+    assert stream.horizon == 9 and any("a window of 9 frames" in note for note in stream.notes)
+    assert stream.sequences is not None and len(stream.sequences.outputs[0].shape) == 3
+    with pytest.raises(UserError, match="forward_sequence of Other gives at the last frame something else"):
+        export_own("Other")
+    with pytest.raises(UserError, match="missing 1 required positional argument: 'memory'"):
+        export_own("Remembering")
 
 
 def test_list_shows_architectures_and_runtimes() -> None:
     result = CliRunner().invoke(app, ["list"], env={"COLUMNS": "200"})
     assert "exact, however long" in result.output
-    assert "l1: no: attention_kernel=l1 sees later frames" in result.output
+    assert "l1: no, it sees later frames" in " ".join(result.output.split())
     assert "onnxruntime_native" in result.output
 
 
-def test_a_parity_stream_outlasts_any_cache_whatever_its_name() -> None:
+def test_a_parity_stream_outlasts_any_cache() -> None:
     declaration, module, _ = declare("sliding_window", ["window_size=100", "num_layers=1"], seq="100")
-    streaming = declare_stream(declaration, module)
-    frame, *states = streaming.inputs
-    renamed = (frame, *(replace(spec, name=f"state.cache_{i}") for i, spec in enumerate(states)))
-    for inputs in (streaming.inputs, renamed):
-        (sequence,) = sequence_declaration(replace(streaming, inputs=inputs)).inputs
-        assert sequence.at()[1] == 451
+    (sequence,) = sequence_declaration(declare_stream(declaration, module)).inputs
+    assert sequence.at()[1] == 451

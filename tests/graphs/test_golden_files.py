@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 
 import onnx
@@ -15,10 +14,10 @@ from temport import graphs
 from temport.exporter.build import build, save
 from temport.exporter.declare.architectures import declare
 from temport.exporter.declare.declaration import Axis, Declaration, TensorSpec
-from temport.exporter.declare.streams import declare_stream, step_model
 from temport.exporter.parity.stream import Streamed
 from temport.exporter.runtimes import RUNTIMES, runtime_named
 from temport.exporter.runtimes.subject import Subject
+from temport.exporter.streaming.declare import declare_stream
 from tests.graphs.golden_cases import (
     BOUND,
     FUNCTIONS,
@@ -84,7 +83,6 @@ def test_model(name: str, form: str, tmp_path: Path) -> None:
     if form == "stream":
         declaration = declare_stream(declaration, module)
     of = subject(module, declaration, tmp_path)
-    of = replace(of, module=step_model(module, declaration)) if form == "stream" else of
     expected = case["output_seq" if form == "stream" else "output"]
     run(of, {declaration.inputs[0].name: case["input"]}, {"output": expected}, {"output": bound})
 

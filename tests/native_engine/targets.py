@@ -11,9 +11,9 @@ import numpy as np
 from temport.exporter.build import save
 from temport.exporter.declare.architectures import declare
 from temport.exporter.declare.declaration import Declaration
-from temport.exporter.declare.streams import declare_stream
 from temport.exporter.native.engine import NativeOptions, NativeReport, build_native
 from temport.exporter.native.toolchain import FLAGS
+from temport.exporter.streaming.declare import declare_stream
 from tests.traces import build
 
 DRIVER = Path(__file__).with_name("driver.c")

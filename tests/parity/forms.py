@@ -10,7 +10,6 @@ from pathlib import Path
 import onnx
 from onnx.reference import ReferenceEvaluator
 
-from temport.exporter.errors import UserError
 from temport.exporter.runtimes.environments import Environment
 from temport.exporter.runtimes.evaluator_ops import EVALUATOR_OPS
 from temport.exporter.runtimes.own_form import OF_FILE, Call, Signature
@@ -34,7 +33,7 @@ class Evaluated:
 
     def convert(self, source: Path, folder: Path) -> None:
         if self.how == "refuses":
-            raise UserError("evaluated does not take this model: there is no Softmax")
+            raise NotImplementedError("there is no Softmax")
         if self.how == "dies":
             os.abort()
         print("chatter that no terminal shows")

@@ -23,7 +23,7 @@ RUNTIMES = {
     "float32": ("torch_float32", "op_reference", "onnxruntime_cpu", "onnxruntime_native", "openvino"),
     "float16": ("op_reference", "onnxruntime_cpu", "onnxruntime_native"),
     "bfloat16": ("op_reference",),
-    "stream": ("torch_float32", "onnxruntime_cpu", "onnxruntime_native"),
+    "stream": ("onnxruntime_cpu", "onnxruntime_native"),
 }
 REPORT_EVERY = 50
 

@@ -18,7 +18,7 @@ from torch import nn
 
 from temport.exporter.declare.architectures import declare
 from temport.exporter.declare.declaration import Declaration
-from temport.exporter.declare.streams import declare_stream
+from temport.exporter.streaming.declare import declare_stream
 from temport.exporter.trace.trace import Traced
 from tests.traces import traced
 

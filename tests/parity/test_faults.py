@@ -38,7 +38,7 @@ def test_every_architecture_is_here():
     assert set(MODELS) == set(ARCHITECTURES)
 
 
-IN_HALF = ("sliding_window", "mega", "lightning")
+IN_HALF = ("sliding_window", "mega")
 """What a half type is does not depend on the architecture: the other ones are judged in float32."""
 
 

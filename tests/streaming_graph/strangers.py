@@ -30,7 +30,7 @@ class Detector(nn.Module):
         super().__init__()
         self.near = nn.Conv1d(4, 6, 3, padding=2)
         self.far = nn.Conv1d(6, 6, 3)
-        self.place = nn.Embedding(90, 6)
+        self.place = nn.Embedding(30, 6)
         self.qkv = nn.Linear(6, 18)
         self.head = nn.Linear(6, 3)
 

@@ -142,7 +142,7 @@ def test_a_horizon_and_a_table_are_told(detector: Path) -> None:
     assert declaration.horizon == 6
     (note,) = (n for n in declaration.notes if n.startswith("streaming is"))
     assert "exact for the first 6 frames; from then on with a window of 6 frames" in note
-    assert "after 90 frames positions stay at the last one" in note
+    assert "after 30 frames positions stay at the last one" in note
 
 
 def test_a_bundle_is_made_and_proved_again(detector: Path) -> None:

@@ -16,19 +16,27 @@ from temport.custom_ops.cuda import build
 
 _KEPT = Path(__file__).parents[2] / "build" / "kept"
 _EMULATION = Path(build.__file__).with_name("emulate.cc")
-_FLAGS = ("-std=c++17", "-O1", "-shared", "-fPIC", "-DTEMPORT_EMULATE", "-Wno-unknown-pragmas")
+_FLAGS = ("-std=c++17", "-O1", "-fPIC", "-DTEMPORT_EMULATE", "-Wno-unknown-pragmas")
 _UNUSED_SECONDS = 7 * 24 * 3600
 
 
 def build_emulated_library(source: Path, options: Sequence[str]) -> Path:
-    """`source` and the emulation in a shared library; `options` are what the preprocessor takes, `-D` and `-I`.
+    """`source` and the emulation in a shared library; `options` are what the preprocessor takes, `-D` and `-I`."""
+    return _compiled(".so", [*options, str(source)], "-shared", str(_emulation()))
 
-    Its name is a hash of the compiler, the flags and the preprocessed text, in which every header is.
-    """
-    command = [os.environ.get("CXX") or "g++", *_FLAGS, *options, str(source), str(_EMULATION)]
+
+@cache
+def _emulation() -> Path:
+    """The object of the emulation, which is half of what each library compiles."""
+    return _compiled(".o", [str(_EMULATION)], "-c")
+
+
+def _compiled(suffix: str, source: Sequence[str], *more: str) -> Path:
+    """Its name is a hash of the compiler, all flags and the preprocessed text, in which every header is."""
+    command = [os.environ.get("CXX") or "g++", *_FLAGS, *source]
     text = subprocess.run([*command, "-E", "-P"], check=True, capture_output=True).stdout
-    key = b"\0".join([compiler_version(command[0]), " ".join(_FLAGS).encode(), text])
-    return keep(key, lambda library: subprocess.run([*command, "-o", str(library)], check=True))
+    key = b"\0".join([compiler_version(command[0]), " ".join([*_FLAGS, *more]).encode(), text])
+    return keep(key, lambda built: subprocess.run([*command, *more, "-o", str(built)], check=True), suffix)
 
 
 def kernel_sources(compiler: str) -> bytes:
@@ -44,10 +52,10 @@ def kernel_sources(compiler: str) -> bytes:
     return b"\0".join([compiler_version(compiler), *texts])
 
 
-def keep(key: bytes, make: Callable[[Path], object]) -> Path:
-    """The library that `make` writes where it is told, built where there is none of this key yet."""
+def keep(key: bytes, make: Callable[[Path], object], suffix: str = ".so") -> Path:
+    """The library, or object, that `make` writes where it is told, built where there is none of this key yet."""
     _forget()
-    library = _KEPT / f"{hashlib.sha256(key).hexdigest()}.so"
+    library = _KEPT / f"{hashlib.sha256(key).hexdigest()}{suffix}"
     with suppress(FileNotFoundError):
         os.utime(library)
         return library
@@ -62,7 +70,7 @@ def keep(key: bytes, make: Callable[[Path], object]) -> Path:
 @cache
 def _forget() -> None:
     """Remove what no run has asked for in a week, once per process."""
-    for library in _KEPT.glob("*.so"):
+    for library in (*_KEPT.glob("*.so"), *_KEPT.glob("*.o")):
         if time.time() - library.stat().st_mtime > _UNUSED_SECONDS:
             library.unlink(missing_ok=True)
 

@@ -125,6 +125,24 @@ def test_a_users_quantised_file_stays_as_it_is_and_becomes_int8_products(tmp_pat
     assert len(products) == 3 and all("Int8" in layer["element_types"] for layer in products)
 
 
+@pytest.mark.parametrize("zero", [True, False], ids=["uint8", "by default"])
+def test_unsigned_integers_are_refused(zero: bool) -> None:
+    """TensorRT reads them as signed ones, and clips elsewhere, with a warning in its log alone."""
+    constants = [
+        numpy_helper.from_array(np.array(v, t), n) for n, v, t in (("s", 0.5, np.float32), ("z", 0, np.uint8))
+    ]
+    given = ["s", "z"] if zero else ["s"]
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", *given], ["q"], name="quantise"),
+        helper.make_node("DequantizeLinear", ["q", *given], ["y"], name="dequantise"),
+    ]
+    info = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [2, 8, 32]) for name in "xy"]
+    graph = helper.make_graph(nodes, "g", info[:1], info[1:], constants[: len(given)])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+    (sentence, *_) = refusals(ir.from_proto(model), SPEC, BACKEND, ())
+    assert "QuantizeLinear quantise is of uint8, which tensorrt-rtx silently makes int8" in sentence
+
+
 def test_a_zero_point_is_refused_in_a_sentence(tmp_path: Path) -> None:
     from onnxruntime.quantization import QuantType
 

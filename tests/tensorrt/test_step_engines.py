@@ -9,8 +9,8 @@ import pytest
 from temport.exporter.build import save
 from temport.exporter.compilers.compile import compile_model
 from temport.exporter.declare.architectures import declare
-from temport.exporter.declare.streams import declare_stream
 from temport.exporter.errors import UserError
+from temport.exporter.streaming.declare import declare_stream
 from tests.tensorrt.test_precision import SETTINGS
 from tests.traces import build
 
@@ -39,5 +39,5 @@ def test_every_stream_becomes_an_engine(arch: str, batch: str, tmp_path: Path) -
 
 def test_what_cannot_stream_is_refused() -> None:
     declaration, module, _ = declare("dms", SETTINGS["dms"], batch="1", seq="20")
-    with pytest.raises(UserError, match="dms cannot stream"):
+    with pytest.raises(UserError, match="frame"):
         declare_stream(declaration, module)

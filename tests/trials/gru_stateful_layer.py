@@ -1,28 +1,18 @@
 # source: Rikorose/DeepFilterNet#430, isaac-sim/IsaacLab#3008 (a GRU layer of one's own that streams)
-# wanted: a GRU policy as a step model: a layer of its own (graphs.streaming.Stateful) around nn.GRUCell-like weights,
-#         forward_sequence(frames, memory), `--streaming --seq 60`, and the same module as a whole-sequence export.
+# wanted: a GRU policy as a step model: a layer of its own around nn.GRU, forward_sequence(frames) for every frame beside a
+#         forward of the last, `--streaming --seq 60`, and the same module as a whole-sequence export.
 # right:  both export; the stream equals the sequence at every frame, for any number of frames.
 import torch
 from torch import nn
 
-from temport.graphs.streaming import Stateful, StateSpec
 
-
-class GruLayer(nn.Module, Stateful):
+class GruLayer(nn.Module):
     def __init__(self, features, hidden):
         super().__init__()
-        self.hidden = hidden
         self.gru = nn.GRU(features, hidden, batch_first=True)
 
-    def state_specs(self):
-        return (StateSpec("h", (self.hidden,)),)
-
-    def forward(self, x, memory=None):
-        if memory is None:
-            return self.gru(x)[0]
-        y, h = self.gru(x, memory.read(self, "h").unsqueeze(0))
-        memory.write(self, "h", h.squeeze(0))
-        return y
+    def forward(self, x):
+        return self.gru(x)[0]
 
 
 class Policy(nn.Module):
@@ -30,8 +20,8 @@ class Policy(nn.Module):
         super().__init__()
         self.embed, self.layer, self.head = nn.Linear(10, 24), GruLayer(24, 24), nn.Linear(24, 4)
 
-    def forward_sequence(self, frames, memory=None):
-        return self.head(self.layer(torch.relu(self.embed(frames)), memory))
+    def forward_sequence(self, frames):
+        return self.head(self.layer(torch.relu(self.embed(frames))))
 
     def forward(self, frames):
         return self.forward_sequence(frames)[:, -1]

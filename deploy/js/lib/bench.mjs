@@ -1,8 +1,8 @@
 // How long one inference takes: every one is counted, the slowest too.
-import { elements } from './npy.mjs';
+import { framesOf } from './inference.mjs';
 import { paced } from './pace.mjs';
 import { toFeeds } from './session.mjs';
-import { isStep } from './signature.mjs';
+import { isStep, stepInputs } from './signature.mjs';
 import { Stream } from './stream.mjs';
 import { readVectors } from './vectors.mjs';
 
@@ -62,17 +62,19 @@ function wholeWindow(ort, session, bundle, input) {
 }
 
 function frameByFrame(ort, session, bundle, input, onNonfinite) {
-  const { inputs: [{ name, shape: [axis] }], outputs: [{ name: output }] } = bundle.signature;
-  const { shape: [, length, features], ...array } = input.get(name);
-  const frames = elements(array), batch = axis.opt ?? axis;
+  const inputs = stepInputs(bundle.signature), [{ name: first, shape: [axis] }] = inputs, batch = axis.opt ?? axis;
+  const { shape: [rows, length] } = input.get(first);
+  const recorded = inputs.map((spec) => [spec.name, framesOf(spec, input.get(spec.name), rows, length)]);
   const stream = new Stream(ort, session, bundle, batch, { onNonfinite });
   let t = 0;
   const next = () => {
-    const at = (t++ % length) * features;
-    // every stream of the batch gets the first recorded one
-    const frame = new frames.constructor(batch * features);
-    for (let b = 0; b < batch; ++b) frame.set(frames.subarray(at, at + features), b * features);
-    return frame;
+    const at = t++ % length;
+    return Object.fromEntries(recorded.map(([name, values]) => {
+      const width = values.length / (rows * length), frame = new values.constructor(batch * width);
+      // every stream of the batch gets the first recorded one
+      for (let b = 0; b < batch; ++b) frame.set(values.subarray(at * width, (at + 1) * width), b * width);
+      return [name, frame];
+    }));
   };
   return { next, run: (frame) => stream.push(frame) };
 }

@@ -1,19 +1,19 @@
 // What a bundle computes on given arrays: one inference, or for a step model the frames of a stream.
 import { elements, zeros } from './npy.mjs';
 import { toFeeds } from './session.mjs';
-import { isStep, stepOutputs } from './signature.mjs';
+import { isStep, stepInputs, stepOutputs } from './signature.mjs';
 import { RefusedFrame, Stream } from './stream.mjs';
 
 const MAX_REFUSED_NAMED = 100;
 
 /** The inputs and outputs that callers give and get: the state of a step model is not among them. */
 export function dataSpecs({ inputs, outputs, ...rest }) {
-  return isStep(rest) ? { inputs: inputs.slice(0, 1), outputs: stepOutputs({ outputs, ...rest }) } : { inputs, outputs };
+  return isStep(rest) ? { inputs: stepInputs({ inputs, ...rest }), outputs: stepOutputs({ outputs, ...rest }) } : { inputs, outputs };
 }
 
 /**
  * {outputs: [{name, dtype, shape, data}]} for `inputs`, a Map from name to array. A step model takes frames
- * [batch, frames, features] and gives outputs [batch, frames, ...], its state zero before the first; the outputs of a
+ * [batch, frames, ...] of every input and gives outputs [batch, frames, ...], its state zero before the first; the outputs of a
  * refused frame are NaN, and `stream` says which they are: {frames, refused, refused_frames, poisoned}.
  * @param {() => Promise<void>} tell awaited between frames
  * @param {{onNonfinite?: string, restore?: Uint8Array, save?: (state: Uint8Array) => Promise<unknown>}} state what the
@@ -32,19 +32,18 @@ async function once(ort, session, bundle, inputs, tell) {
 }
 
 async function stream(ort, session, bundle, inputs, tell, state) {
-  const { inputs: [spec], outputs: specs } = dataSpecs(bundle.signature);
-  const array = inputs.get(spec.name), { shape: [batch, length, features] } = array;
-  if (array.dtype !== spec.dtype || array.shape.length !== 3 || !length || features !== spec.shape[2])
-    throw new Error(`a stream of this model is ${spec.dtype} [batch, frames, ${spec.shape[2]}], not ${array.dtype} [${array.shape}]`);
+  const { inputs: given, outputs: specs } = dataSpecs(bundle.signature);
+  const { shape: [batch, length] } = inputs.get(given[0].name);
+  const recorded = given.map((spec) => [spec.name, framesOf(spec, inputs.get(spec.name), batch, length)]);
   const running = new Stream(ort, session, bundle, batch, { onNonfinite: state.onNonfinite });
   if ((state.restore || state.save) && batch !== 1)
     throw new Error(`a saved state is that of one stream; the input holds ${batch}`);
   if (state.restore) await running.restore(state.restore);
-  const frames = elements(array), refused = [];
+  const refused = [];
   const made = specs.map(({ name, dtype, shape: [, ...rest] }) => ({ name, dtype, shape: [batch, length, ...rest], data: null }));
   const widths = made.map(({ shape: [, , ...rest] }) => rest.reduce((product, size) => product * size, 1));
   for (let t = 0; t < length; ++t) {
-    const outputs = await unlessRefused(running.pushForAll(rows(frames, batch, length, t)));
+    const outputs = await unlessRefused(running.pushForAll(Object.fromEntries(recorded.map(([name, values]) => [name, rows(values, batch, length, t)]))));
     if (!outputs) refused.push(t);
     for (const [i, one] of outputs ? made.entries() : []) {
       const { data } = outputs[one.name], width = widths[i];
@@ -73,6 +72,17 @@ function spoil(dtype, data, start, count) {
   const nan = dtype === 'float16' && data instanceof Uint16Array ? 0x7e00 : NaN;
   const zero = data instanceof BigInt64Array ? 0n : 0;
   data.fill(dtype.startsWith('float') ? nan : zero, start, start + count);
+}
+
+/**
+ * The elements of a recorded input `[batch, frames, ...]`, where a step takes it as `spec`: an axis of size 1 behind the batch
+ * stands for the frames. Throws where it is another.
+ */
+export function framesOf({ name, dtype, shape: [, ...inner] }, array, batch, length) {
+  const rest = inner[0] === 1 ? inner.slice(1) : inner, { shape } = array;
+  if (array.dtype !== dtype || !length || `${shape}` !== `${[batch, length, ...rest]}`)
+    throw new Error(`a stream of this model takes ${name} as ${dtype} [${['batch', 'frames', ...rest].join(', ')}], not ${array.dtype} [${shape}]`);
+  return elements(array);
 }
 
 // Row t of each of `batch` sequences.

@@ -25,7 +25,7 @@ export function readNpy(file) {
   const shape = sizes.split(',').map((size) => size.trim()).filter(Boolean).map(Number);
   if (shape.length > MAX_RANK) throw new Error(`it has more than ${MAX_RANK} dimensions`);
   const bytes = file.subarray(prefix + length);
-  if (count(shape) * SIZES[dtype] !== bytes.length)
+  if (sizeOf(shape) * SIZES[dtype] !== bytes.length)
     throw new Error(`its shape [${shape}] of ${dtype} does not fit the ${bytes.length} bytes of data present`);
   return { dtype, shape, bytes };
 }
@@ -42,7 +42,8 @@ export function writeNpy({ dtype, shape, bytes }) {
   return file;
 }
 
-const count = (shape) => shape.reduce((product, size) => product * size, 1);
+/** How many elements a shape has. */
+export const sizeOf = (shape) => shape.reduce((product, size) => product * size, 1);
 
 /** The typed array that holds elements of a type. */
 export const ARRAYS = {
@@ -53,7 +54,7 @@ export const ARRAYS = {
 /** An array of zeros. */
 export function zeros(dtype, shape) {
   if (!(dtype in SIZES)) throw new Error(`the element type ${dtype} is not one of ${Object.keys(SIZES).join(', ')}`);
-  return { dtype, shape, bytes: new Uint8Array(count(shape) * SIZES[dtype]) };
+  return { dtype, shape, bytes: new Uint8Array(sizeOf(shape) * SIZES[dtype]) };
 }
 
 /** The elements as a typed array of their own; half floats stay 16-bit patterns. */

@@ -63,12 +63,13 @@ export function checkStream(stream, { inputs, states }) {
 
 const isNamed = (axis) => typeof axis !== 'number';
 
-/** Throws where a step model is not what `Stream` runs: one frame [batch, 1, features] and outputs, before its states. */
-export function checkStep({ inputs, outputs, states }) {
-  const rest = (specs, side) => specs.filter(({ name }) => !states.some((pair) => pair[side] === name));
-  const [frame, ...others] = rest(inputs, 'input');
-  if (frame !== inputs[0] || rest(outputs, 'output')[0] !== outputs[0] || others.length || frame.shape.length !== 3 || frame.shape[1] !== 1)
-    throw new Error('streams of this model are not run here: it needs one frame [batch, 1, features] and an output, before its states');
+/** The inputs of a step model that are no states: frames, and static ones. */
+export const stepInputs = ({ inputs, states }) => inputs.filter(({ name }) => !states.some((pair) => pair.input === name));
+
+/** Throws where a step model is not what `Stream` runs: inputs beside its states have no open axis but the batch. */
+export function checkStep(signature) {
+  const open = stepInputs(signature).find(({ shape: [, ...rest] }) => rest.some(isNamed));
+  if (open) throw new Error(`streams of this model are not run here: ${open.name} has an open axis beside the batch`);
 }
 
 /** The outputs of a step model that are no states. */

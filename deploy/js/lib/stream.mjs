@@ -1,7 +1,7 @@
 // A step model running frame by frame, its state kept inside.
 import { firstNonFinite } from './nonfinite.mjs';
-import { elements, zeros } from './npy.mjs';
-import { checkStep, stepOutputs } from './signature.mjs';
+import { elements, sizeOf, zeros } from './npy.mjs';
+import { checkStep, stepInputs, stepOutputs } from './signature.mjs';
 import { identityOf, readState, writeState } from './state_bytes.mjs';
 
 /** A frame that holds NaN or infinity: the stream never saw it and goes on with the next one. */
@@ -14,18 +14,19 @@ export class RefusedFrame extends Error {}
  *   in the state, and in most architectures every later output of that stream is NaN
  */
 export class Stream {
-  #ort; #session; #manifest; #signature; #frame; #state; #passes; #busy = false;
+  #ort; #session; #manifest; #signature; #batch; #inputs; #state; #passes; #busy = false;
 
   constructor(ort, session, { signature, manifest }, batch = 1, { onNonfinite = 'refuse' } = {}) {
     checkStep(signature);
-    const [{ shape: [axis, , features] }] = signature.inputs;
+    const [{ shape: [axis] }] = signature.inputs;
     const { min, max } = typeof axis === 'number' ? { min: axis, max: axis } : axis;
     if (batch < min || batch > max)
       throw new Error(`${batch} streams at once; the model takes ${min === max ? min : `${min} to ${max}`}`);
     if (onNonfinite !== 'refuse' && onNonfinite !== 'pass') throw new Error(`onNonfinite is refuse or pass, not ${onNonfinite}`);
     this.#passes = onNonfinite === 'pass';
     [this.#ort, this.#session, this.#signature, this.#manifest] = [ort, session, signature, manifest];
-    this.#frame = [batch, 1, features];
+    this.#batch = batch;
+    this.#inputs = stepInputs(signature).map(({ name, dtype, shape: [, ...rest] }) => ({ name, dtype, dims: [batch, ...rest] }));
     this.reset();
   }
 
@@ -33,9 +34,12 @@ export class Stream {
   reset() {
     this.#checkIdle();
     for (const tensor of Object.values(this.#state ?? {})) tensor.dispose();
-    const [batch] = this.#frame;
-    this.#state = Object.fromEntries(this.#signature.inputs.slice(1).map(({ name, dtype, shape: [, ...rest] }) =>
-      [name, new this.#ort.Tensor(dtype, elements(zeros(dtype, [batch, ...rest])), [batch, ...rest])]));
+    const { inputs, states } = this.#signature;
+    const zero = ({ input }) => {
+      const { dtype, shape: [, ...rest] } = inputs.find(({ name }) => name === input), dims = [this.#batch, ...rest];
+      return [input, new this.#ort.Tensor(dtype, elements(zeros(dtype, dims)), dims)];
+    };
+    this.#state = Object.fromEntries(states.map(zero));
   }
 
   /** The stream at `entry` starts anew, the others go on. */
@@ -44,8 +48,9 @@ export class Stream {
   }
 
   /**
-   * One frame of every stream, `values` of [batch, features]; the output tensor [batch, ...], and of a model with several
-   * outputs an object of them by name. Rejects with RefusedFrame.
+   * One frame of every stream, `values` of [batch, ...]: of a model with several inputs, static ones too, an object of them
+   * by name. Gives the output tensor [batch, ...], and of a model with several outputs an object of them by name. Rejects
+   * with RefusedFrame.
    */
   async push(values) {
     const outputs = await this.pushForAll(values), tensors = Object.values(outputs);
@@ -54,15 +59,10 @@ export class Stream {
 
   /** The same, always as an object by name. */
   pushForAll(values) {
-    const { inputs: [{ name, dtype }], states } = this.#signature;
+    const { states } = this.#signature;
     return this.#alone(async () => {
-      const bad = this.#passes ? null : firstNonFinite(dtype, values);
-      if (bad) {
-        const row = Math.floor(bad.index / (values.length / this.#frame[0]));
-        throw new RefusedFrame(`the frame is refused: ${name} holds ${bad.what} in row ${row} of the batch; the state is as it was`);
-      }
-      const before = this.#state;
-      const after = await this.#session.run({ [name]: new this.#ort.Tensor(dtype, values, this.#frame), ...before });
+      const frame = this.#feeds(values), before = this.#state;
+      const after = await this.#session.run({ ...frame, ...before });
       this.#state = Object.fromEntries(states.map(({ input, output: next }) => [input, after[next]]));
       for (const tensor of Object.values(before)) tensor.dispose();
       return Object.fromEntries(stepOutputs(this.#signature).map(({ name: output }) => [output, after[output]]));
@@ -98,6 +98,23 @@ export class Stream {
     });
   }
 
+  // What was pushed as tensors by name.
+  #feeds(values) {
+    const given = ArrayBuffer.isView(values) ? { [this.#inputs[0].name]: values } : values;
+    const wanted = this.#inputs.map(({ name }) => name), names = Object.keys(given);
+    if (names.length !== wanted.length || wanted.some((name) => !Object.hasOwn(given, name)))
+      throw new Error(`a frame is ${wanted.join(', ')}; given was ${names.join(', ') || 'nothing'}`);
+    return Object.fromEntries(this.#inputs.map(({ name, dtype, dims }) => {
+      const array = given[name], bad = this.#passes ? null : firstNonFinite(dtype, array);
+      if (array.length !== sizeOf(dims)) throw new Error(`${name} is [${dims}]; given were ${array.length} elements`);
+      if (bad) {
+        const row = Math.floor(bad.index / (array.length / this.#batch));
+        throw new RefusedFrame(`the frame is refused: ${name} holds ${bad.what} in row ${row} of the batch; the state is as it was`);
+      }
+      return [name, new this.#ort.Tensor(dtype, array, dims)];
+    }));
+  }
+
   // The state becomes `tensors` after `write` has changed the row of one stream in each.
   #change(tensors, entry, write) {
     const before = Object.values(this.#state);
@@ -110,8 +127,8 @@ export class Stream {
 
   // Copies of all state tensors in the order of the signature, wherever they are.
   #download(entry) {
-    if (!Number.isInteger(entry) || entry < 0 || entry >= this.#frame[0])
-      throw new Error(`there is no stream ${entry} among ${this.#frame[0]}`);
+    if (!Number.isInteger(entry) || entry < 0 || entry >= this.#batch)
+      throw new Error(`there is no stream ${entry} among ${this.#batch}`);
     return Promise.all(this.#signature.states.map(async ({ input: name }) => {
       const { type: dtype, dims: shape } = this.#state[name];
       const { buffer, byteOffset, byteLength } = await this.#state[name].getData();
@@ -121,7 +138,7 @@ export class Stream {
 
   // The bytes of one stream, in place.
   #row({ bytes }, entry) {
-    const width = bytes.length / this.#frame[0];
+    const width = bytes.length / this.#batch;
     return bytes.subarray(entry * width, (entry + 1) * width);
   }
 

@@ -67,6 +67,45 @@ test('each of several outputs has its name and its frames', async () => {
   assert.deepEqual(outputs.map(({ name, data }) => [name, ...data]), [['output', 1, 2, NaN, NaN, 4, 6], ['double', 2, 4, NaN, NaN, 8, 12]]);
 });
 
+// y = gain * (sum of the frames so far), with a gain [batch] that is static and an int64 [batch, 1] that is counted.
+function scaled() {
+  const [frame, state] = SIGNATURE.inputs;
+  const inputs = [{ name: 'gain', dtype: 'float32', shape: [BATCH] }, state, frame, { name: 'step', dtype: 'int64', shape: [BATCH, 1] }];
+  const run = async (feeds) => {
+    const made = await adding().session.run(feeds), { data, dims } = made.output;
+    const each = (_, i) => (data[i] * feeds.gain.data[Math.floor(i / 2)]) + Number(feeds.step.data[Math.floor(i / 2)]);
+    return { ...made, output: new Tensor('float32', data.map(each), dims) };
+  };
+  return { bundle: { ...BUNDLE, signature: { ...SIGNATURE, inputs } }, session: { run } };
+}
+
+test('several inputs come by name, static ones too', async () => {
+  const { bundle, session } = scaled(), stream = new Stream({ Tensor }, session, bundle, 2);
+  const frame = { frame: Float32Array.of(1, 2, 10, 20), gain: Float32Array.of(1, 3), step: BigInt64Array.of(5n, 7n) };
+  assert.deepEqual([...(await stream.push(frame)).data], [6, 7, 37, 67]);
+  assert.deepEqual([...(await stream.push({ ...frame, gain: Float32Array.of(2, 1) })).data], [9, 13, 27, 47]);
+  const before = await stream.save(1);
+  for (const [wrong, why] of [
+    [{ ...frame, gain: Float32Array.of(1, NaN) }, /gain holds NaN in row 1 of the batch/], [{ ...frame, gain: Float32Array.of(1) }, /gain is \[2\]; given were 1/],
+    [{ frame: frame.frame, gain: frame.gain }, /a frame is gain, frame, step; given was frame, gain/], [frame.frame, /given was gain/],
+    [{ ...frame, more: frame.gain }, /given was frame, gain, step, more/],
+  ]) await assert.rejects(stream.push(wrong), why);
+  assert.deepEqual(await stream.save(1), before);
+});
+
+test('recorded streams of several inputs are run frame by frame', async () => {
+  const { bundle, session } = scaled();
+  const array = (dtype, shape, values) => ({ dtype, shape, bytes: new Uint8Array(values.buffer) });
+  const inputs = new Map([
+    ['gain', array('float32', [1, 2], Float32Array.of(1, 2))], ['frame', array('float32', [1, 2, 2], Float32Array.of(1, 2, 3, 4))],
+    ['step', array('int64', [1, 2], BigInt64Array.of(0n, 1n))],
+  ]);
+  const { outputs: [{ shape, data }] } = await infer({ Tensor }, session, bundle, inputs, async () => {});
+  assert.deepEqual([shape, ...data], [[1, 2, 2], 1, 2, 9, 13]);
+  inputs.set('gain', array('float32', [1, 3], Float32Array.of(1, 2, 3)));
+  await assert.rejects(infer({ Tensor }, session, bundle, inputs, async () => {}), /takes frame as float32 \[batch, frames, 2\], not float32 \[1,2,2\]/);
+});
+
 test('a frame that fails leaves the state as it was', async () => {
   const stream = new Stream({ Tensor }, adding().session, BUNDLE);
   await stream.push(Float32Array.of(1, 2));
@@ -126,9 +165,10 @@ test('what is refused', async () => {
   await assert.rejects(stream.push(Float32Array.of(1, 2)), /still running/);
   await first;
   assert.throws(() => new Stream({ Tensor }, adding().session, BUNDLE, 4), /takes 1 to 3/);
-  const windowed = [{ ...SIGNATURE.inputs[0], shape: [BATCH, 5, 2] }, SIGNATURE.inputs[1]];
+  const windowed = [{ ...SIGNATURE.inputs[0], shape: [BATCH, { name: 'time', min: 1, opt: 2, max: 3 }, 2] }, SIGNATURE.inputs[1]];
   const other = { ...BUNDLE, signature: { ...SIGNATURE, inputs: windowed } };
-  assert.throws(() => new Stream({ Tensor }, adding().session, other), /it needs one frame/);
+  assert.throws(() => new Stream({ Tensor }, adding().session, other), /frame has an open axis beside the batch/);
+  await assert.rejects(stream.push(Float32Array.of(1)), /frame is \[1,1,2\]; given were 1 elements/);
 });
 
 test('a saved state is where another stream goes on, one entry at a time', async () => {

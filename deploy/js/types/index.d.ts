@@ -81,6 +81,9 @@ export function toFeeds(ort: Ort, bundle: Bundle, inputs: Map<string, NamedArray
 /** A frame that holds NaN or infinity: the stream never saw it and goes on with the next one. */
 export class RefusedFrame extends Error {}
 
+/** The elements of one input, in a typed array of its type; half floats as 16-bit patterns. */
+export type Frame = ArrayBufferView & ArrayLike<number | bigint>;
+
 /** A step model frame by frame: `batch` independent streams, their state kept inside. One thing at a time. */
 export class Stream {
   constructor(
@@ -90,10 +93,13 @@ export class Stream {
     batch?: number,
     policy?: { onNonfinite?: 'refuse' | 'pass' },
   );
-  /** One frame of every stream, `values` of [batch, features]: the output, or several by name. Rejects with RefusedFrame. */
-  push(values: ArrayLike<number> & object): Promise<OrtTensor | Record<string, OrtTensor>>;
+  /**
+   * One frame of every stream, `values` of [batch, ...], or of several inputs by name, static ones too: the output, or several
+   * by name. Rejects with RefusedFrame.
+   */
+  push(values: Frame | Record<string, Frame>): Promise<OrtTensor | Record<string, OrtTensor>>;
   /** The same, always by name. */
-  pushForAll(values: ArrayLike<number> & object): Promise<Record<string, OrtTensor>>;
+  pushForAll(values: Frame | Record<string, Frame>): Promise<Record<string, OrtTensor>>;
   reset(): void;
   resetEntry(entry: number): Promise<void>;
   poisoned(entry?: number): Promise<boolean>;

@@ -1,5 +1,5 @@
 // A model fed one frame at a time, as a sensor gives them.
-import { isStep } from '../lib/signature.mjs';
+import { isStep, stepInputs } from '../lib/signature.mjs';
 import { Stream } from '../lib/stream.mjs';
 
 const HISTORY = 200, FRAME_MS = 1000 / 60, DRAW_MS = 100;
@@ -8,7 +8,8 @@ const HISTORY = 200, FRAME_MS = 1000 / 60, DRAW_MS = 100;
 export function liveRefusal({ inputs, ...rest }) {
   const [{ dtype, shape }] = inputs;
   const fits = dtype === 'float32' && shape.length === 3 && typeof shape[2] === 'number' && (shape[0].min ?? shape[0]) === 1;
-  return fits && (isStep(rest) || inputs.length === 1) ? null : 'frames of one sensor are no input of this model';
+  const { length } = isStep(rest) ? stepInputs({ inputs, ...rest }) : inputs;
+  return fits && length === 1 ? null : 'frames of one sensor are no input of this model';
 }
 
 /** `{width, way, push}`: features of a frame, how the model sees them, and frame in, values of the newest output out. */

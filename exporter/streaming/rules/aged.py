@@ -63,19 +63,22 @@ def over_rings(
     scale: float,
     added: npt.NDArray[Any] | None = None,
     key_mask: ir.Value | None = None,
+    leads: tuple[ir.Value, ir.Value] | None = None,
 ) -> ir.Value:
     """`softmax(scale * q K^T + added) V` over the last `count` frames, oldest first; a query that sees none gives 0.
 
     q, k, v   of this frame, `[..., rows, D]`, `[..., 1, D]`, `[..., 1, Dv]`, held with `delay`
     added     `[..., 1, count]`, -inf for what is not seen
     key_mask  `[batch, 1]`, whether this frame is seen
+    leads     key and value of what stands in front of the frames, as often as `delay` is below 0
     """
     assert q.shape is not None and k.shape is not None and v.shape is not None and q.dtype is not None
     name, kind, rank = node.outputs[0].name or "attended", q.dtype.numpy(), len(q.shape)
     keys, values = k, v
     if count > 1:
-        keys = ring(step, node, k, rank - 2, count - 1, "keys", delay)
-        values = ring(step, node, v, rank - 2, count - 1, "values", delay)
+        in_front = leads or (None, None)
+        keys = ring(step, node, k, rank - 2, count - 1, "keys", delay, in_front[0])
+        values = ring(step, node, v, rank - 2, count - 1, "values", delay, in_front[1])
     assert keys.shape is not None
     turned_dims = [*keys.shape[:-2], keys.shape[-1], keys.shape[-2]]
     perm = [*range(rank - 2), rank - 1, rank - 2]

@@ -46,36 +46,50 @@ def each(step: Step, node: ir.Node) -> None:
     """Operands broadcast; those that come earlier wait for the others."""
     (output,) = node.outputs
     assert output.shape is not None
-    if _early(step, node):
+    if early(step, node):
         return
     joined = join(step, node, len(output.shape))
     step.copy(node, joined_inputs(step, node, joined), joined)
 
 
-def _early(step: Step, node: ir.Node) -> bool:
-    """Of one value that comes early so does the result: what stands in front of it goes through the node too."""
+def early(step: Step, node: ir.Node, data: Sequence[ir.Value] | None = None) -> bool:
+    """Of values that come equally early so does the result: what stands in front of them goes through the node too.
+
+    data  those that have frames, of the result's rank; default: all inputs that have
+    """
     given = [v for v in node.inputs if v is not None]
-    timed, (output,) = step.timed(node), node.outputs
-    if len(timed) != 1 or not all(isinstance(step.status(v), Fixed | Timed) for v in given):
+    timed, (output,) = step.timed(node) if data is None else data, node.outputs
+    if not timed or not all(isinstance(step.status(v), Fixed | Timed) for v in given):
         return False
-    (data,) = timed
-    status = step.status(data)
-    assert isinstance(status, Timed) and data.shape is not None and output.shape is not None
-    if status.delay >= 0 or len(data.shape) != len(output.shape):
+    statuses = [s for v in timed if isinstance(s := step.status(v), Timed)]
+    status = statuses[0]
+    alike = {(s.axis, s.delay, s.merged, s.newest) for s in statuses}
+    assert output.shape is not None
+    if len(alike) > 1 or status.delay >= 0 or any(len(v.shape or ()) != len(output.shape) for v in timed):
         return False
-    lead = status.lead
-    if lead is None:
-        assert data.dtype is not None
-        zero = np.zeros([1] * len(data.shape), data.dtype.numpy())
-        lead = step.constant(f"{data.name}/lead", zero, zero.dtype)
     here = [None if v is None else step.raw(v) for v in node.inputs]
+    led = [lead_of(step, v) if v in timed else h for v, h in zip(node.inputs, here, strict=True)]
     step.copy(node, here, status)
-    led = [lead if v is data else h for v, h in zip(node.inputs, here, strict=True)]
     attributes = {key: a.value for key, a in node.attributes.items()}
     (after,) = step.add_of(node.domain, node.op_type, led, [[]], f"{output.name}/lead", attributes)
     after.type, after.shape = output.type, None  # it is folded, and may have size 1 anywhere
     step.give(output, step.raw(output), replace(status, lead=after))
     return True
+
+
+def lead_of(step: Step, value: ir.Value | None) -> ir.Value:
+    """What stands in front of the first frame of a value that comes early, with time of size 1."""
+    status = None if value is None else step.status(value)
+    assert (
+        value is not None
+        and isinstance(status, Timed)
+        and value.shape is not None
+        and value.dtype is not None
+    )
+    if status.lead is not None:
+        return status.lead
+    zero = np.zeros([1] * len(value.shape), value.dtype.numpy())
+    return step.constant(f"{value.name}/lead", zero, zero.dtype)
 
 
 def across(step: Step, node: ir.Node) -> None:
@@ -87,7 +101,8 @@ def across(step: Step, node: ir.Node) -> None:
     values = node.inputs if node.op_type == "Concat" else node.inputs[:1]
     joined = join(step, node, len(shape), values)
     if isinstance(joined, Timed) and joined.axis == axis:
-        step.refuse(node, "takes all frames, later ones too")
+        masked = " without a mask that hides them" if node.op_type in ("Softmax", "LogSoftmax") else ""
+        step.refuse(node, f"takes all frames, later ones too{masked}")
     others = [None if v is None else step.raw(v) for v in node.inputs[len(values) :]]
     step.copy(node, [*whole_inputs(step, node, joined, values), *others], joined)
 
@@ -107,6 +122,8 @@ def _first_input(step: Step, node: ir.Node, fits: Callable[[ir.Node, int, int], 
     if isinstance(status, Timed):
         if not fits(node, status.axis, len(first.shape)):
             step.refuse(node, "takes all frames, later ones too")
+        if status.lead is not None and len(node.outputs) == 1 and early(step, node, [first]):
+            return
         status = settled(status)
     step.copy(node, [step.held(first), *rest], status)
 

@@ -11,9 +11,10 @@ import onnx_ir as ir
 from temport.custom_ops.block_linear_attention.attributes import BlockLinearAttributes
 from temport.custom_ops.domain import DOMAIN
 from temport.exporter.graph.attention import Attention
-from temport.exporter.streaming.joining import settled
+from temport.exporter.streaming.joining import settled, whole_inputs
 from temport.exporter.streaming.rules.aged import over_rings
-from temport.exporter.streaming.shapes import number
+from temport.exporter.streaming.rules.along import lead_of
+from temport.exporter.streaming.shapes import axes_of_time, number
 from temport.exporter.streaming.states import kept_until, reshaped
 from temport.exporter.streaming.status import Fixed, Last, Late, OfSizes, Status, Timed
 from temport.exporter.streaming.step import Step
@@ -31,7 +32,7 @@ def attention(step: Step, node: ir.Node) -> None:
     query = step.status(seen.q)
     keys = [step.status(v) for v in values[1:]] or [query]
     others = [v for v in node.inputs if v is not None and v is not seen.q]
-    if others and all(isinstance(step.status(v), Fixed) for v in others):
+    if others and all(_is_static(step, v) for v in others):
         _to_static(step, node, seen, query)
         return
     if not all(isinstance(s, Timed) for s in keys) or not isinstance(query, Timed | Last):
@@ -49,6 +50,11 @@ def attention(step: Step, node: ir.Node) -> None:
     timed = [s for s in (query, *keys) if isinstance(s, Timed)]
     if any(s.newest or s.merged or s.axis != 1 for s in timed):
         step.refuse(node, "attends to what changes with every frame")
+    in_front = {s.delay for s in timed}
+    led = len(in_front) == 1 and min(in_front) < 0 and seen.heads == seen.kv_heads
+    if led and not (one_query or ahead or seen.key_mask):
+        _in_standard_operators(step, node, seen, min(in_front), timed[0])
+        return
     delay = max(0, *(s.delay for s in timed))
     mask = None if seen.key_mask is None else step.status(seen.key_mask)
     if mask is not None or _widths_differ(seen):
@@ -90,12 +96,20 @@ def attention(step: Step, node: ir.Node) -> None:
     step.give(node.outputs[0], output, Last(delay) if one_query else given)
 
 
+def _is_static(step: Step, value: ir.Value) -> bool:
+    """Whether no frame changes it: a static input, or what is the same for all lengths."""
+    status = step.status(value)
+    return isinstance(status, Fixed) or (
+        isinstance(status, OfSizes) and not axes_of_time(list(value.shape or ()))
+    )
+
+
 def _to_static(step: Step, node: ir.Node, seen: Attention, query: Status) -> None:
     """Keys and values that no frame changes: a query sees all of them."""
     if not isinstance(query, Timed) or query.axis != 1 or seen.rule.causal or seen.rule.window:
         step.refuse(node, "compares places of frames with those of a static input")
-    here = [None if v is None else step.held(v) for v in node.inputs]
-    step.copy(node, here, settled(query))
+    joined = settled(query)
+    step.copy(node, whole_inputs(step, node, joined, list(node.inputs)), joined)
 
 
 def _widths_differ(seen: Attention) -> bool:
@@ -105,8 +119,9 @@ def _widths_differ(seen: Attention) -> bool:
 
 def _in_standard_operators(step: Step, node: ir.Node, seen: Attention, delay: int, status: Timed) -> None:
     """What the op's caches do not do: a mask of keys, or values of another width."""
-    count = seen.rule.window or step.horizon
-    step.uses_horizon |= not seen.rule.window
+    count = seen.rule.window or step.horizon + max(-delay, 0)
+    if not seen.rule.window:
+        step.uses_horizon, step.in_front = True, max(step.in_front, -delay)
     name, group = node.outputs[0].name or "attended", seen.heads // seen.kv_heads
     rows = _parts(step, node, seen, delay, 0)
     widths = [number(row.shape[2]) for row in rows if row.shape is not None]
@@ -117,10 +132,40 @@ def _in_standard_operators(step: Step, node: ir.Node, seen: Attention, delay: in
         for row, shape, what in zip(rows, shapes, "qkv", strict=True)
     )
     flag = None if seen.key_mask is None else step.held(seen.key_mask, delay)
-    result = over_rings(step, node, q, k, v, count, delay, seen.scale_for(size), key_mask=flag)
+    leads = _leads(step, node, seen, shapes[1:]) if delay < 0 else None
+    result = over_rings(step, node, q, k, v, count, delay, seen.scale_for(size), key_mask=flag, leads=leads)
     width = seen.heads * value_size
     result = reshaped(step, result, [step.batch, 1, width], f"{name}/rows")
-    step.give(node.outputs[0], result, replace(settled(status), delay=delay))
+    if leads is None:
+        step.give(node.outputs[0], result, replace(settled(status), delay=delay))
+        return
+    # what stands in front is of one kind, so attention among it gives its own value
+    lead = step.add("Reshape", [leads[1], step.integers(-1, 1, width)], [], f"{name}/lead")
+    lead.shape = None
+    step.give(node.outputs[0], result, replace(status, lead=lead))
+
+
+def _leads(step: Step, node: ir.Node, seen: Attention, shapes: list[list[int]]) -> tuple[ir.Value, ir.Value]:
+    """Key and value of what stands in front of the frames, `[..., heads, 1, size]` each."""
+    name = f"{node.outputs[0].name}/front"
+    if seen.packed:
+        front = lead_of(step, seen.q)
+        rows = [
+            step.add(
+                "Slice", [front, step.integers(a), step.integers(b), step.integers(2)], [], f"{name}/{what}"
+            )
+            for what, a, b in zip("kv", seen.edges[1:-1], seen.edges[2:], strict=True)
+        ]
+    else:
+        rows = [lead_of(step, seen.k), lead_of(step, seen.v)]
+    key, value = (
+        step.add("Reshape", [row, step.integers(-1, seen.kv_heads, *shape)], [], f"{name}/{what}_by_head")
+        for row, shape, what in zip(rows, shapes, "kv", strict=True)
+    )
+    for made in (*rows, key, value):
+        if made.producer() is not None:
+            made.shape = None  # it is folded, and may have size 1 anywhere
+    return key, value
 
 
 def _parts(step: Step, node: ir.Node, seen: Attention, delay: int, ahead: int) -> list[ir.Value]:
@@ -180,6 +225,9 @@ def blocks(step: Step, node: ir.Node) -> None:
     if not math.isclose(seen.scale_for(size), size**-0.5, rel_tol=1e-6):
         step.refuse(node, "has a scale of its own, which its cache does not have")
     step.kept = max(step.kept, seen.block_size)
+    step.told.append(
+        f"past {seen.block_size} frames linear attention over the blocks before is at work, whatever --seq is"
+    )
     rows, sums = [seen.block_size, width], [seen.num_heads, size, size + 1]
     kept = {"keys": rows, "values": rows, "earlier": sums, "block": sums, "lost": sums}
     states = [step.state(node, what, shape, packed.dtype) for what, shape in kept.items()]

@@ -7,8 +7,11 @@ from dataclasses import replace
 import onnx_ir as ir
 
 from temport.exporter.streaming.joining import join, settled
+from temport.exporter.streaming.positions import always, in_frame
+from temport.exporter.streaming.rules.along import early
 from temport.exporter.streaming.rules.pairs import PAIRS, scores
 from temport.exporter.streaming.rules.tables import weighed_frames
+from temport.exporter.streaming.shapes import axes_of_time
 from temport.exporter.streaming.status import OfSizes, Status, Timed
 from temport.exporter.streaming.step import Step, changes, joined_late
 
@@ -16,7 +19,8 @@ SUMS = "sums over all frames, later ones too"
 
 
 def product(step: Step, node: ir.Node) -> None:
-    if any(isinstance(step.status(v), OfSizes) for v in node.inputs if v is not None):
+    of_sizes = [v for v in node.inputs if v is not None and isinstance(step.status(v), OfSizes)]
+    if any(axes_of_time(list(v.shape or ())) or always(step, node, v) is None for v in of_sizes):
         if node.op_type == "Einsum":
             step.refuse(node, "multiplies with a table of positions")
         weighed_frames(step, node)
@@ -32,7 +36,14 @@ def product(step: Step, node: ir.Node) -> None:
 def _of_no_frames(step: Step, node: ir.Node) -> None:
     (output,) = node.outputs
     joined = join(step, node, len(output.shape or ()))
-    step.copy(node, [None if v is None else step.raw(v) for v in node.inputs], joined)
+    step.copy(node, [None if v is None else _operand(step, node, v, 0) for v in node.inputs], joined)
+
+
+def _operand(step: Step, node: ir.Node, value: ir.Value, delay: int) -> ir.Value:
+    """What stands for a value; of one that is the same at all lengths, as a memory for each of the batch, one row."""
+    if isinstance(step.status(value), OfSizes):
+        return in_frame(step, node, value, delay)
+    return step.held(value, delay)
 
 
 def _matmul(step: Step, node: ir.Node) -> None:
@@ -53,9 +64,12 @@ def _matmul(step: Step, node: ir.Node) -> None:
     if len(set(places)) > 1:
         scores(step, node)
         return
+    of_left = step.status(left)
+    if isinstance(of_left, Timed) and of_left.lead is not None and early(step, node, [left]):
+        return
     joined = _together(step, node, places[0])
     delay = joined.delay if isinstance(joined, Timed) else 0
-    step.copy(node, [step.held(left, delay), step.held(right, delay)], joined)
+    step.copy(node, [_operand(step, node, left, delay), _operand(step, node, right, delay)], joined)
 
 
 def _einsum(step: Step, node: ir.Node) -> None:
@@ -75,7 +89,7 @@ def _einsum(step: Step, node: ir.Node) -> None:
         step.refuse(node, SUMS)
     joined = _together(step, node, result.index(letter))
     delay = joined.delay if isinstance(joined, Timed) else 0
-    step.copy(node, [None if v is None else step.held(v, delay) for v in node.inputs], joined)
+    step.copy(node, [None if v is None else _operand(step, node, v, delay) for v in node.inputs], joined)
 
 
 def _together(step: Step, node: ir.Node, axis: int) -> Status:

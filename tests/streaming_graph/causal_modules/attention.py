@@ -196,6 +196,38 @@ class Readout(nn.Module):
         return self.head(self.attend(x[:, -1:], x, x, need_weights=False)[0][:, 0])
 
 
+class Memory(nn.Module):
+    """Learned rows that every frame attends to, in front of a recurrence; not causal: all frames beside them."""
+
+    def __init__(self, causal: bool) -> None:
+        super().__init__()
+        self.causal, self.rows = causal, nn.Parameter(torch.randn(3, WIDTH))
+        self.attend = nn.MultiheadAttention(WIDTH, HEADS, batch_first=True)
+        self.run = nn.GRU(WIDTH, WIDTH, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        keys = self.rows.expand(x.shape[0], -1, -1)
+        if not self.causal:
+            keys = torch.cat([keys, x], 1)
+        return self.run(x + self.attend(x, keys, keys, need_weights=False)[0])[0]
+
+
+class Token(nn.Module):
+    """A learned token in front of the frames, which all of them see; not causal: no mask."""
+
+    def __init__(self, causal: bool) -> None:
+        super().__init__()
+        self.causal, self.token = causal, nn.Parameter(torch.randn(1, 1, WIDTH))
+        options: dict[str, Any] = {"dim_feedforward": WIDTH, "batch_first": True, "norm_first": True}
+        self.layers = nn.ModuleList(nn.TransformerEncoderLayer(WIDTH, HEADS, **options) for _ in range(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.cat([self.token.expand(x.shape[0], -1, -1), x], 1)
+        for layer in self.layers:
+            x = layer(x, src_mask=causal_mask(x) if self.causal else None)
+        return x[:, 1:]
+
+
 def _alone(
     layer: type[nn.Module], inside: str = "", delay: int | None = None, horizon: bool = True
 ) -> CausalCase:
@@ -215,6 +247,8 @@ CASES = {
     "rotary attention": _alone(Rotary),
     "linear attention": _alone(Linear, horizon=False),
     "multi-head attention": _alone(MultiHead, ".attend"),
+    "attention to learned rows": _alone(Memory, ".attend", horizon=False),
+    "encoder behind a learned token": _alone(Token, ".layers.0.self_attn"),
     "encoder layers": _alone(Encoder, ".layers.1.self_attn"),
     "encoder": _alone(WholeEncoder, ".stack.layers.0.self_attn"),
     "attention of the last frame": CausalCase(Readout, "below.attend", horizon=True, last=True),

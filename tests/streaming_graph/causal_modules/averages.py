@@ -33,6 +33,13 @@ class Largest(Along):
     """The largest value so far; not causal: of all frames."""
 
     def forward(self, x: Tensor) -> Tensor:
+        return x + (torch.cummax(x, 1).values if self.causal else x.amax(1, keepdim=True))
+
+
+class LargestOfPairs(Along):
+    """The same, of every pair of frames; not causal: of all frames."""
+
+    def forward(self, x: Tensor) -> Tensor:
         if not self.causal:
             return x + x.amax(1, keepdim=True)
         later = back(x) < 0
@@ -108,6 +115,7 @@ class Taps(nn.Module):
 CASES = {
     "running mean": CausalCase(lambda causal: between(mean=Mean(causal)), "mean"),
     "running maximum": CausalCase(lambda causal: between(largest=Largest(causal)), "largest"),
+    "largest of pairs": CausalCase(lambda causal: between(largest=LargestOfPairs(causal)), "largest"),
     "running normalisation": CausalCase(lambda causal: between(normal=Normal(causal)), "normal"),
     "weighed pooling": CausalCase(lambda causal: between(pool=Pooled(causal)), "pool"),
     "decay matrix": CausalCase(lambda causal: between(decay=Decay(causal)), "decay"),

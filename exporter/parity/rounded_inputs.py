@@ -1,0 +1,55 @@
+"""A module whose layers round what they take to int8 times a scale: as the file says, or as float32 might."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from temport.exporter.parity.compare import EPS, FLOOR_ULPS
+
+LEAST, MOST = -128, 127
+
+
+def rounded(x: Tensor, scale: float) -> Tensor:
+    """`scale` times the integers of a byte next to `x / scale`, ties to even."""
+    return torch.clamp(torch.round(x / scale), LEAST, MOST) * scale
+
+
+@contextmanager
+def leaning(module: nn.Module, draw: int) -> Iterator[None]:
+    """What rounds in `module`, which is in float64, decides for a while as float32 might: a number that is no further
+    from the border between two integers than float32 may be off goes to either side, drawn by `draw`.
+    """
+    hooks = [
+        hook
+        for part in module.modules()
+        for hook in part._forward_pre_hooks.values()
+        if isinstance(hook, Rounding)
+    ]
+    generator = torch.Generator().manual_seed(draw)
+    for hook in hooks:
+        hook.generator = generator
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.generator = None
+
+
+class Rounding:
+    """A pre-hook; a class, since copies of a module take their hooks along."""
+
+    def __init__(self, scale: float) -> None:
+        self.scale = scale
+        self.generator: torch.Generator | None = None
+
+    def __call__(self, _: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        x = inputs[0]
+        if self.generator is not None and x.numel():
+            sides = torch.randint(0, 2, x.shape, generator=self.generator) * 2 - 1
+            x = x + sides * (FLOOR_ULPS * EPS["float32"] * float(x.detach().abs().max()))
+        return (rounded(x, self.scale), *inputs[1:])
