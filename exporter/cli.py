@@ -43,6 +43,7 @@ from temport.exporter.compilers.options import (
 from temport.exporter.diff_command import diff
 from temport.exporter.errors import UserError
 from temport.exporter.fleet.fleet_command import fleet
+from temport.exporter.fleet.rate_command import bench_fleet
 from temport.exporter.logs import listen
 from temport.exporter.report.report_command import report
 from temport.exporter.runtimes.options import Runners, Runtimes
@@ -67,6 +68,7 @@ bench.command("ops")(bench_ops)
 bench.command("model")(bench_model)
 bench.command("modules")(bench_modules)
 bench.command("gpu")(bench_gpu)
+bench.command("fleet")(bench_fleet)
 bench.command("engine")(bench_engine)
 bench.command("engines")(bench_engines)
 bench.command("deploy")(bench_deploy)

@@ -28,7 +28,7 @@ RESULTS = {0: PASS, 1: DISAGREES, 2: REFUSED, 70: FAULT}
 """By the exit code of the process, as the command has them."""
 LOG, TOLD, FILES, BUNDLE = "log.txt", "told.json", "files", "bundle"
 KEPT_OF_LOG = 4000
-PRELOADED = ["temport.exporter.export", "temport.exporter.recheck"]
+PRELOADED = ["temport.exporter.fleet.warm"]
 
 
 def carry_out(job: Job, address: str, limits: Limits) -> Outcome:

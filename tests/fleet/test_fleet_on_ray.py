@@ -36,9 +36,11 @@ def node(cluster: Any, cores: int = 1, **resources: int) -> Any:
     return cluster.add_node(num_cpus=cores, resources=resources, object_store_memory=1 << 27)
 
 
-def test_a_dead_nodes_jobs_are_done_elsewhere(cluster: Any, tmp_path: Path) -> None:
-    """Nothing is lost and nothing done twice: only what ran on the dead node is begun again."""
-    fleet = read_fleet(write(tmp_path, f'[[matrix]]\narch = "mega"\nseq = {list(range(8, 16))}\n'))
+def test_a_dead_nodes_jobs_are_done_elsewhere(place: str, cluster: Any, tmp_path: Path) -> None:
+    """Nothing is lost and nothing done twice, in a directory and in an object store: only what ran on the dead node is
+    begun again. The cluster begins after the store, which its nodes have to know.
+    """
+    fleet = read_fleet(write(tmp_path, f'[[matrix]]\narch = "mega"\nseq = {list(range(8, 16))}\n'), place)
     store = Store(fleet.store)
     node(cluster)
     doomed = node(cluster)

@@ -6,24 +6,26 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import fsspec
 import pytest
+from rich.console import Console
 from tiny import poisoned, write
 from typer.testing import CliRunner
 
 from temport.exporter.bundle.directory import open_bundle
 from temport.exporter.cli import app
 from temport.exporter.errors import UserError
+from temport.exporter.export import run_export
 from temport.exporter.fleet.attempt import carry_out
 from temport.exporter.fleet.executors import Processes
 from temport.exporter.fleet.index import changed, collect, page_of
 from temport.exporter.fleet.job import DONE, Job, Limits, Outcome
 from temport.exporter.fleet.plan import read_fleet
 from temport.exporter.fleet.store import Store
+from temport.exporter.request import ExportRequest
 
 GIB = 1 << 30
 
@@ -61,6 +63,14 @@ def test_every_job_is_done_once(tmp_path: Path) -> None:
     assert "Scorecard of" in (out / "reports/mega-seq8-timed-any.html").read_text()
     assert "onnxruntime_native, p50" in (out / "index.html").read_text()
     assert all((out / "reports" / f"{name}.html").exists() for name in ("mega-seq8", "mega-seq8-timed-any"))
+
+    settings = ("embed_dim=6", "hidden_size=8", "num_layers=1")
+    request = ExportRequest(
+        "mega", seq="8", settings=settings, runtimes=("onnxruntime_cpu",), out=tmp_path / "own"
+    )
+    run_export(request, Console(quiet=True))
+    own, of_job = ((path / "model.onnx").read_bytes() for path in (tmp_path / "own", bundle.path))
+    assert own == of_job, "what the server of the jobs has warmed up changes nothing"
 
     write(tmp_path, '[[matrix]]\narch = "mega"\nseq = 8\n')
     code, text = command("collect", path, "--out", out)
@@ -143,29 +153,10 @@ def result(key: str, **more: object) -> Outcome:
     return replace(Outcome(key, key, "pass", worst={"a": 0.5}, sizes={"model.onnx": 10}), **more)
 
 
-@pytest.fixture(params=["directory", pytest.param("s3", marks=pytest.mark.thorough)])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    """An empty store; s3 is a server of this process."""
-    if request.param == "directory":
-        yield Store(str(tmp_path / "store"))
-        return
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer("127.0.0.1", 0)
-    server.start()
-    host, port = server.get_host_and_port()
-    patch = pytest.MonkeyPatch()
-    for name, value in {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }.items():
-        patch.setenv(name, value)
-    fsspec.filesystem("s3", skip_instance_cache=True).mkdir("fleets")
-    yield Store("s3://fleets/one")
-    patch.undo()
-    server.stop()
+@pytest.fixture
+def store(place: str) -> Store:
+    """An empty store."""
+    return Store(place)
 
 
 def test_a_store_keeps_results(store: Store, tmp_path: Path) -> None:
