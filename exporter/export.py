@@ -82,8 +82,8 @@ def export(
             floating-point values do not matter, integers take the range of values that the example has
     axes    of a module: which axes are open, `{"frames": {0: "batch", 1: "seq"}}`
     ranges  of a module or a file: a size or `(min, opt, max)` for each named axis, `{"seq": (1, 60, 1024)}`
-    asked   fields of `ExportRequest`; `seq`, `batch` and `memory` may be numbers, paths may be texts. `config` names a
-            TOML file for the fields that are not asked here
+    asked   fields of `ExportRequest`; `seq`, `batch` and `memory` may be numbers, paths may be texts; `calibrate` is
+            one or several. `config` names a TOML file for the fields that are not asked here
 
     UserError for bad input, TypeError for an unknown argument.
     """
@@ -106,6 +106,8 @@ def export(
         for key in ("onnx", "out", "weights", "keep_passes")
         if asked.get(key) is not None
     }
+    if (given := asked.get("calibrate")) is not None:
+        asked["calibrate"] = tuple(map(Path, [given] if isinstance(given, str | Path) else given))
     config = asked.pop("config", None)
     sources = {"arch" if name == "live" else name for name in asked}
     found = {} if config is None else fields_of(read_config(Path(config), sources))

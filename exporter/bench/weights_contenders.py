@@ -72,7 +72,7 @@ def _onnxruntime(kind: str, level: str) -> Contender:
         options = session_options(1, config={LEVEL: level})
         return onnxruntime_call(_session(file(files), options), files.copied())
 
-    told = {FLOAT32: "fp32", ROUNDED: ROUNDED}.get(kind, f"{kind}, accuracy level {level}")
+    told = "fp32" if kind == FLOAT32 else f"{kind}, accuracy level {level}"
     return Contender(f"ONNX Runtime, {told}", kind, file, prepare)
 
 
@@ -101,7 +101,7 @@ CONTENDERS = (
     *(_ours(kind) for kind in (FLOAT32, "fp16", "int8", "int4", ROUNDED)),
     _onnxruntime(FLOAT32, "1"),
     *(_onnxruntime(kind, level) for kind in ("int8", "int4") for level in ("1", "4")),
-    _onnxruntime(ROUNDED, "1"),
+    *(_onnxruntime(ROUNDED, level) for level in ("1", "4")),
     Contender(
         "ONNX Runtime, quantize_dynamic",
         FLOAT32,

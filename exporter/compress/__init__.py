@@ -1,1 +1,1 @@
-"""Weights in fewer bits: which, how, and what that costs the model."""
+"""Weights in fewer bits, and inputs of layers: which, how, and what that costs the model."""

@@ -41,7 +41,7 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def export(recording: Path, out: Path, **asked: Any) -> temport.Exported:
     usual = {"settings": SMALL, "seq": 16, "runtimes": RUNTIMES, "weights_dtype": "int8"}
     return temport.export(
-        "sliding_window", out=out, **usual | {"activations": "int8", "calibrate": (recording,)} | asked
+        "sliding_window", out=out, **usual | {"activations": "int8", "calibrate": str(recording)} | asked
     )
 
 
