@@ -26,6 +26,7 @@ from temport.exporter.recheck import run_parity_of_bundle
 from temport.exporter.request import ExportRequest
 from temport.exporter.runtimes import runtime_named
 from temport.exporter.runtimes.libraries import onnxruntime_library
+from temport.exporter.runtimes.runner import LocalRunner
 from temport.exporter.runtimes.subject import Subject
 
 Stepped = Callable[[str], Path]
@@ -118,7 +119,7 @@ def test_its_rows_join_the_parity_report(
     quiet = Console(quiet=True)
     assert run_export(request, quiet).passed
     assert run_parity_of_bundle(
-        request.out or tmp_path, ("onnxruntime_cpu",), (), tmp_path / "report", (runner,), quiet
+        request.out or tmp_path, ("onnxruntime_cpu",), (), tmp_path / "report", (LocalRunner(runner),), quiet
     )
     exported = json.loads((tmp_path / "bundle" / "report.json").read_text())
     repeated = json.loads((tmp_path / "report" / "report.json").read_text())
