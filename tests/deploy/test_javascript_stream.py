@@ -156,7 +156,9 @@ def test_a_stream_from_file_to_file(stepped: Stepped, where: str, tmp_path: Path
         expected = session.run({"frame": frames})["output"]
     np.testing.assert_allclose(np.load(tmp_path / "y.npy"), expected, rtol=0, atol=16 * 2.0**-23)
     np.save(tmp_path / "x.npy", frames[:, :, :5])
-    assert "a stream of this model takes frame as float32 [batch, frames, 8]" in refusal(where, bundle.path, *files)
+    assert "a stream of this model takes frame as float32 [batch, frames, 8]" in refusal(
+        where, bundle.path, *files
+    )
     np.save(tmp_path / "x.npy", np.repeat(frames, 2, 0))
     assert "4 streams at once; the model takes 1 to 3" in refusal(where, bundle.path, *files)
 
