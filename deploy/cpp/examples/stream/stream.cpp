@@ -55,7 +55,8 @@ int main(int argc, char** argv) {
   const char* batch = bundle->inputs()[0].axes[0].name;  // NULL where the bundle was made for one stream
   auto stream = batch ? session->stream({{batch, 1}}) : session->stream();
   if (!stream) return fail(stream.error().message);
-  const auto frame = stream->tensor("frame"), scores = stream->tensor("output");
+  // States come behind what is given for a frame, and stay inside.
+  const auto frame = stream->tensor(bundle->inputs()[0].name), scores = stream->tensor(bundle->outputs()[0].name);
   if (!frame) return fail(frame.error().message);
   if (!scores) return fail(scores.error().message);
   if (frame->dtype != TEMPORT_FLOAT32 || scores->dtype != TEMPORT_FLOAT32) return fail("the model is not float32");
