@@ -36,6 +36,11 @@ def declare_stream(declaration: Declaration, module: nn.Module, delay: int = 0) 
     delay  frames that outputs may come later than theirs
     """
     if declaration.module is None:  # an architecture
+        seq = declaration.axes[TIME]
+        if not seq.static:
+            raise UserError(
+                f"--seq {seq} is open, and a stream keeps a fixed number of frames; give one, as in --seq 60"
+            )
         renamed = (
             tuple(replace(s, name=FRAME) for s in declaration.inputs) if len(declaration.inputs) == 1 else ()
         )

@@ -121,6 +121,7 @@ LINEAR = ("state", "phi(q) S")
 """Those that only attention with a linear branch has."""
 
 
+@pytest.mark.thorough  # a tool for who works on the kernels
 def test_stage_bench_sees_every_stage() -> None:
     quick = ("-DCMAKE_BUILD_TYPE=Quick", "-DCMAKE_CXX_FLAGS_QUICK=-O1")  # half the time to compile
     program = build("stages", ROOT / "build" / "native" / "quick_stages", "stage_bench", *quick)

@@ -26,8 +26,15 @@ def emulated() -> Path:
     return AARCH64 / "temport-run"
 
 
-@pytest.mark.parametrize("ops", ["none", "neon"])
-@pytest.mark.parametrize("arch", ["mega", "lightning"])
+@pytest.mark.parametrize(
+    ("arch", "ops"),
+    [
+        ("mega", "none"),
+        ("lightning", "neon"),
+        pytest.param("mega", "neon", marks=pytest.mark.thorough),
+        pytest.param("lightning", "none", marks=pytest.mark.thorough),
+    ],
+)
 def test_replay_under_emulation(emulated: Path, exported: Callable[[str], Path], arch: str, ops: str) -> None:
     chosen = () if ops == "neon" else ("--ops", "none")
     printed = json.loads(call(emulated, exported(arch), "--replay", *chosen))

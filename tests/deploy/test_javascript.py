@@ -257,7 +257,7 @@ def until(condition: Callable[[], bool]) -> None:
         time.sleep(0.1)
 
 
-@pytest.mark.parametrize("arch", ["mega", "lightning"])
+@pytest.mark.parametrize("arch", ["mega", pytest.param("lightning", marks=pytest.mark.thorough)])
 def test_webgpu_agrees_with_the_oracle(tmp_path: Path, arch: str) -> None:
     bundle = write_bundle(tmp_path / arch, arch, batch="1")  # one shape: its shaders are compiled once
     done = run("web", bundle, "--replay", **SWIFTSHADER)

@@ -50,7 +50,7 @@ FORMS = {
 }
 """Axes and opset of every model that is traced."""
 FIRST = {
-    "fixed": tuple(SMALL),
+    "fixed": (*FEW, "attention", "hybrid_mlp"),
     "open": FEW,
     "single": ("hybrid", "mega-softmax", "lightning-elu1"),  # what is carried over frames
     "newest": ("sliding_window", "dms-masked"),  # the masks of that Attention

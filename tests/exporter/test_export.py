@@ -255,7 +255,7 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(
     code, _, err = temport("export", *arguments)
     assert code == 2, err
     assert err.startswith("error: ") and err.count("\n") == 1 and words in err, err
-    assert {path.name for path in tmp_path.iterdir()} - {"bundles"} == before
+    assert {path.name for path in tmp_path.iterdir()} - {"bundles", "__pycache__"} == before
     assert not any((tmp_path / "bundles").glob("*")) if (tmp_path / "bundles").exists() else True
 
 

@@ -132,7 +132,9 @@ def check_infinite_scores() -> None:
                 assert near, (name, node.op, dtype, y, expected)
 
 
-@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize(
+    "isa", [pytest.param(isa, marks=pytest.mark.thorough if isa == "sse42" else ()) for isa in ISAS]
+)
 def test_every_instruction_set_of_this_machine(isa: str) -> None:
     paths = os.pathsep.join((str(ROOT / "deploy" / "python"), str(ROOT)))
     environment = os.environ | {"TEMPORT_ISA": isa, "PYTHONPATH": paths}

@@ -17,6 +17,7 @@ from temport.exporter.parity.result import FAIL, PASS, ParityReport
 from temport.exporter.parity.trial import Trial, cases_for
 from temport.exporter.runtimes import runtime_named
 from temport.exporter.trace.trace import trace
+from tests.small_models import thorough_but
 from tests.tensorrt.test_precision import SETTINGS
 
 RUNTIMES = ("onnx_reference", "op_reference")
@@ -41,7 +42,7 @@ def parity(arch: str, path: Path, spoil: float = 0.0) -> ParityReport:
     return trial.run(cases_for(declaration, ()), [runtime_named(n) for n in RUNTIMES], None, lambda *a: None)
 
 
-@pytest.mark.parametrize("arch", SETTINGS)
+@pytest.mark.parametrize("arch", thorough_but(SETTINGS, ("mega", "hybrid")))
 def test_every_architecture_is_judged(arch: str, tmp_path: Path) -> None:
     report = parity(arch, tmp_path / "model.onnx")
     assert report.passed, report.reasons

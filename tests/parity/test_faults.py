@@ -62,7 +62,9 @@ def test_structural_faults_are_caught(judge, arch, precision):
         assert min(shares[place] for place in exactly) > 100, (name, shares)
 
 
-@pytest.mark.parametrize("arch", STEP_MODELS)
+@pytest.mark.parametrize(
+    "arch", [pytest.param(a, marks=pytest.mark.thorough if i % 2 else ()) for i, a in enumerate(STEP_MODELS)]
+)
 def test_structural_faults_of_step_models_are_caught(judge, arch):
     of = judge(arch, "float32", streaming=True)
     found = {name: shares for name, fault in STEP_FAULTS.items() if (shares := of.shares(fault)) is not None}

@@ -82,7 +82,9 @@ def test_kernels_with_all_barriers_are_right(whole: Path, tmp_path: Path) -> Non
     assert outcome(whole, tmp_path) == ""
 
 
-@pytest.mark.parametrize("number", range(_COUNT))
+@pytest.mark.parametrize(
+    "number", [pytest.param(n, marks=pytest.mark.thorough if n % 3 else ()) for n in range(_COUNT)]
+)
 def test_a_missing_barrier_shows(number: int, tmp_path: Path) -> None:
     found = outcome(compiled(tmp_path, number), tmp_path)
     assert any(word in found for word in ("wrong", "copies landed"))

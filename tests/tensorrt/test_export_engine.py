@@ -111,7 +111,6 @@ NO_GPU = pytest.mark.skipif(BACKEND.unavailable() is None, reason="a GPU and ten
         ("--target tensorrt-rtx --build-timeout 0", "build timeout 0 s is not from 1 to 604800"),
         ("--target tensorrt-rtx --build-timeout 99999999999", "99999999999 s is not from 1 to 604800"),
         ("--target tensorrt-rtx --plugin none.so", "plugin library none.so does not exist"),
-        ("--streaming --precision fp16", "--streaming exports float32"),
         ("--optimization-level 3", "--optimization-level says how an engine is built; add --target"),
     ],
 )  # fmt: skip
