@@ -8,6 +8,7 @@ from temport.exporter.compilers.contract import CompileOptions
 from temport.exporter.compilers.engines import Added, add_engine
 from temport.exporter.compilers.engines import check_target as check_engine
 from temport.exporter.compilers.targets import FORMS
+from temport.exporter.declare.declaration import Declaration
 from temport.exporter.errors import UserError
 from temport.exporter.native import engine
 from temport.exporter.progress import Progress
@@ -27,6 +28,13 @@ def check_target(target: str | None, options: CompileOptions) -> None:
             raise UserError(f"{target} cannot be made here: {why}")
 
 
+def check_taken(target: str | None, declaration: Declaration) -> None:
+    """UserError for a declaration that the form of `target` has no place for, such as one with open axes."""
+    form = None if target is None else _form(target)
+    if form is not None and (why := form.capabilities.refusal(declaration)) is not None:
+        raise UserError(f"{target} does not take this model: {why}")
+
+
 def add_target(
     target: str, options: CompileOptions, subject: Subject, name: str, progress: Progress
 ) -> Added:
@@ -39,8 +47,7 @@ def add_target(
         directory = subject.model_path.parent
         return add_engine(target, options, directory, name, subject.declaration, progress)
     progress.step(f"converting for {target}")
-    if (why := form.capabilities.refusal(subject.declaration)) is not None:
-        raise UserError(f"{target} does not take this model: {why}")
+    check_taken(target, subject.declaration)  # whose outputs are known now
     return Added(form.add(subject), ())
 
 

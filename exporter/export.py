@@ -12,7 +12,7 @@ from rich.console import Console
 from torch import nn
 from torch.export import ExportedProgram
 
-from temport.exporter.add_target import add_target, check_target, rows_with
+from temport.exporter.add_target import add_target, check_taken, check_target, rows_with
 from temport.exporter.asked import fields_of, read_config
 from temport.exporter.build import Built, Keep, rewrite, save, traced_source
 from temport.exporter.bundle.directory import sha256, versions, write_manifest, write_vectors
@@ -138,6 +138,7 @@ def run_export(request: ExportRequest, console: Console | None = None) -> Export
     with Progress(console) as progress:
         progress.step("declaring")
         declaration, module = declared(request)
+        check_taken(request.target, declaration)
         cases = cases_for(declaration, request.inputs)
         compression = None
         if request.weights_dtype is not None:

@@ -112,8 +112,8 @@ def _measure(
     for kind in KINDS:
         stored, scales = _stored(module, declaration, kind)
         truths[kind] = _truth(stored, declaration, feed)
-        traced = traced_source(stored, declaration)
-        own = replace(declaration, weights_dtype=INT8 if scales else kind, input_scales=scales)
+        own = replace(declaration, weights_dtype=INT8 if kind == ROUNDED else kind, input_scales=scales)
+        traced = traced_source(stored, own)
         for ops in DIALECTS:
             paths[kind, ops] = folder / f"{kind}-{ops}.onnx"
             built = rewrite(traced, replace(own, ops=ops))

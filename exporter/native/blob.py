@@ -26,11 +26,6 @@ class Blob:
         """The offset in bytes at which the elements of `array` lie."""
         data = np.ascontiguousarray(array).tobytes()
         data = data.ljust(aligned(len(data)), b"\0")
-        if (
-            not self.bytes and array.dtype in DEPTH
-        ):  # kernels read words that begin in the bytes before a weight
-            self.bytes = aligned(1)
-            self._parts.append(bytes(self.bytes))
         if data not in self._places:
             self._places[data] = self.bytes
             self._parts.append(data)

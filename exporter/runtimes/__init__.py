@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from temport.exporter.errors import UserError, did_you_mean
-from temport.exporter.runtimes.contract import Capabilities, Runtime, Session
-from temport.exporter.runtimes.foreign import Unusable, checked
 from temport.plugins import RUNTIMES as GROUP
 from temport.plugins import Plugin, PluginError, plugins
+
+if TYPE_CHECKING:
+    from temport.exporter.runtimes.contract import Runtime
 
 RUNTIMES: dict[str, str] = {
     "torch_float32": "temport.exporter.runtimes.torch_eager:FLOAT32",
@@ -52,6 +54,8 @@ ORACLE = "temport.exporter.runtimes.torch_eager:FLOAT64"
 
 def runtime_named(name: str) -> Runtime:
     """The runtime called `name`; its library is imported only when a session is opened."""
+    from temport.exporter.runtimes.foreign import checked
+
     ours = RUNTIMES | ON_REQUEST
     if name in ours:
         return resolve(ours[name])
@@ -87,6 +91,8 @@ def every() -> list[Runtime]:
 
 
 def _usable(plugin: Plugin) -> Runtime:
+    from temport.exporter.runtimes.foreign import Unusable, checked
+
     try:
         return checked(plugin)
     except PluginError as error:
@@ -107,9 +113,6 @@ __all__ = [
     "ON_REQUEST",
     "ORACLE",
     "RUNTIMES",
-    "Capabilities",
-    "Runtime",
-    "Session",
     "chosen",
     "every",
     "offered",

@@ -132,7 +132,10 @@ class Converted:
 
         path = scratch / "program.pt2"
         if subject.module is None:
-            raise UserError(f"{self.name} is made of the torch module, which is not at hand")
+            why = (
+                "which a step model has none of" if subject.declaration.streaming else "which is not at hand"
+            )
+            raise UserError(f"{self.name} is made of the torch module, {why}")
         save_program(subject.module, subject.declaration, path)
         Signature.of_declaration(subject.declaration).write(folder / SIGNATURE)
         return path

@@ -77,15 +77,28 @@ class Environment:
                     (line for line in reversed(done.stderr.splitlines()) if line.strip()), "no message"
                 )
                 raise UserError(f"{self.name} cannot be installed: {last}")
-            part.rename(self.folder)
+            try:
+                part.rename(self.folder)
+            except OSError:
+                if not self.folder.is_dir():  # else another installation of the same came first
+                    raise
         finally:
             shutil.rmtree(part, ignore_errors=True)
 
+    def remove(self) -> bool:
+        """Whether there was a folder, which is gone now; OSError where it cannot be removed."""
+        if not self.folder.is_dir():
+            return False
+        shutil.rmtree(self.folder)
+        return True
+
 
 def cache() -> Path:
-    """$XDG_CACHE_HOME/temport/runtimes, ~/.cache where that is not set."""
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(home) / "temport" / "runtimes"
+    """$XDG_CACHE_HOME/temport/runtimes, ~/.cache where that is not set or, as its specification has it, not absolute:
+    converters run in folders of their own, from which a relative one is another.
+    """
+    named = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    return (named if named.is_absolute() else Path.home() / ".cache") / "temport" / "runtimes"
 
 
 def _installed(pin: str) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import Annotated
 
 import typer
@@ -39,5 +38,4 @@ def remove(names: Names) -> None:
     from temport.exporter.runtimes.environments import environment_named
 
     for environment in [environment_named(name) for name in names]:
-        shutil.rmtree(environment.folder, ignore_errors=True)
-        typer.echo(f"{environment.name}: removed")
+        typer.echo(f"{environment.name}: {'removed' if environment.remove() else 'there was nothing'}")

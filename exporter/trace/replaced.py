@@ -10,17 +10,21 @@ from typing import Any
 
 @contextlib.contextmanager
 def replaced(module: str, path: str, make: Callable[[Any], Any]) -> Iterator[None]:
-    """`path` (`function` or `Class.function`) of `module` is `make(it)`; nothing happens in a version without it."""
+    """`path` (`function` or `Class.function`) of `module` is `make(it)`.
+
+    Nothing happens in a version without it, or without what `make` imports and reads.
+    """
     *outer, name = path.split(".")
     try:
         owner: Any = import_module(module)
         for part in outer:
             owner = getattr(owner, part)
         before = vars(owner)[name]
+        after = make(before)
     except (ImportError, AttributeError, KeyError):
         yield
         return
-    setattr(owner, name, make(before))
+    setattr(owner, name, after)
     try:
         yield
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -149,3 +150,12 @@ def test_a_cause_that_a_message_announces_is_told() -> None:
         "RuntimeError: Exception from src/core.cpp:105: Exception from src/node.cpp:9: shapes differ"
     )
     assert first_line(ValueError("one\ntwo")) == "ValueError: one" and first_line(KeyError()) == "KeyError"
+
+
+def test_a_file_that_changed_within_a_second_is_read_anew(tmp_path: Path) -> None:
+    """Python takes byte code that it kept where the size and the second of the text are the same."""
+    path = tmp_path / "own.py"
+    for name in ("one", "two"):
+        path.write_text(f"def make():\n    return {name!r}\n")
+        os.utime(path, (1_700_000_000, 1_700_000_000))
+        assert load_factory(f"{path}:make")() == name

@@ -20,15 +20,15 @@ from temport.exporter.parity.result import NOT_RUN, PASS, RuntimeRow
 from temport.exporter.parity.trial import Trial, cases_for
 from temport.exporter.runtimes import runtime_named
 from temport.graphs.registry import ARCHITECTURES
-from tests.small_models import SMALL, SmallModel
+from tests.small_models import SMALL, STREAMING
 
 
 def models() -> Iterator[tuple[str, Declaration, nn.Module]]:
     """Name, declaration and module of every window and every stream."""
     for name in ARCHITECTURES:
-        model: SmallModel = next(small for small in SMALL.values() if small.arch.name == name)
+        variant, model = next(item for item in SMALL.items() if item[1].arch.name == name)
         yield name, *model.declare(seq="9", memory="5")
-        if model.streams:
+        if variant in STREAMING:
             yield f"{name}, stream", *model.declare_stream(seq="9")
 
 

@@ -18,7 +18,8 @@ from temport.exporter.parity.cases import Case
 from temport.exporter.parity.oracle import Truth
 from temport.exporter.parity.result import FAIL, NOT_RUN, PASS
 from temport.exporter.parity.run import run_runtime
-from temport.exporter.runtimes import RUNTIMES, Runtime, runtime_named
+from temport.exporter.runtimes import RUNTIMES, runtime_named
+from temport.exporter.runtimes.contract import Runtime
 from temport.exporter.runtimes.subject import Subject
 
 READ_NO_FILE = ("torch_float32",)
