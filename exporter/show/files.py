@@ -6,11 +6,10 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from temport.exporter.bench.files import write_whole
 from temport.exporter.bundle.directory import Bundle
+from temport.exporter.files import check_folder, write_whole
 from temport.exporter.report.pages import pages
 from temport.exporter.scorecard.figures import amount
-from temport.exporter.scorecard.files import check_folder
 from temport.exporter.show.overlay import check_outside, write_overlay
 from temport.exporter.show.text import COLUMNS, Shown, groups, mega, memory, notes, signature
 

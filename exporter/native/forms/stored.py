@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from temport.custom_ops.stored_weight import numbers
-from temport.exporter.native.plan import STORED, Call
+from temport.exporter.native.call import STORED, Call
 
 Array = npt.NDArray[Any]
 
