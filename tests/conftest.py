@@ -69,6 +69,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    slow = {
+        path for path in {item.path for item in items} if any(path.is_relative_to(HERE / name) for name in SLOW)
+    }
     for item in items:
-        if any(item.path.is_relative_to(HERE / name) for name in SLOW):
+        if item.path in slow:
             item.add_marker(pytest.mark.slow)
