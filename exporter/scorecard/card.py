@@ -89,6 +89,7 @@ class Scorecard:
     """Every runtime of one bundle, on one machine.
 
     of       `inference`, or `frame` of a step model
+    numbers  element types in words, as `Declaration.numbers`
     inputs   of one run, by name, as `float32 [1, 60, 24]`
     state    bytes of the states of a step model
     verdict  of the parity report that the rows' verdicts are from, with its `reasons`
@@ -98,7 +99,7 @@ class Scorecard:
     bundle: str
     digest: str
     of: str
-    precision: str
+    numbers: str
     inputs: Mapping[str, str]
     state: int
     verdict: str

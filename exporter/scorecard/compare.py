@@ -20,7 +20,7 @@ def card_differences(
 
     Times of two machines, or of other inputs, say nothing of each other, and are not compared.
     """
-    for name in ("run", "precision"):
+    for name in ("run", "numbers"):
         if getattr(before, name) != getattr(after, name):
             yield Difference(SIGNATURE, f"{name}: {getattr(before, name)} before, {getattr(after, name)} now")
     yield from verdicts("parity", before.verdict, after.verdict, "; ".join(after.reasons))

@@ -10,7 +10,7 @@ from temport.exporter.scorecard.table import ordered
 
 def markdown(card: Scorecard) -> str:
     lines = [
-        f"### Scorecard of {words(card.bundle)}, {card.precision}: **{card.verdict}**",
+        f"### Scorecard of {words(card.bundle)}, {card.numbers}: **{card.verdict}**",
         "",
         *(f"- {words(reason)}" for reason in card.reasons),
         "",

@@ -85,7 +85,7 @@ def scorecard(
         bundle=bundle.path.resolve().name,
         digest=bundle.digest,
         of="frame" if declaration.streaming else "inference",
-        precision=declaration.precision,
+        numbers=declaration.numbers,
         inputs={
             spec.name: f"{spec.dtype} [{', '.join(map(str, spec.at()))}]"
             for spec in declaration.inputs

@@ -18,7 +18,7 @@ LEFT_OUT = ("longest", "runs")
 
 def print_card(card: Scorecard, console: Console) -> None:
     shown = {heading: show for heading, show in COLUMNS.items() if heading not in LEFT_OUT}
-    title = f"scorecard of {card.bundle}, {card.precision}"
+    title = f"scorecard of {card.bundle}, {card.numbers}"
     grid = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     grid.add_column("runtime", no_wrap=True)
     for heading in shown:
