@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 
 import pytest
 
 from tests.native_engine.targets import StepModel
+from tests.traces import shared_by_exports
 
 
 @pytest.fixture(scope="session")
@@ -21,3 +22,10 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], StepModel
 def scalar(model: Callable[[str], StepModel]) -> Callable[[str], bytes]:
     """Outputs of the source without intrinsics, in vectors of four floats as the compiler makes them."""
     return cache(lambda arch: model(arch).fused())
+
+
+@pytest.fixture(scope="module", autouse=True)
+def traced_once() -> Iterator[None]:
+    """Every engine of a model is made of one trace."""
+    with shared_by_exports():
+        yield
