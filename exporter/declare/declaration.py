@@ -202,6 +202,12 @@ class Declaration:
         """The attention window, 0 where the architecture has none."""
         return int(self.options.get("window_size", 0))
 
+    @property
+    def numbers(self) -> str:
+        """Element types in words: `float32`, or `float32, weights in int8, inputs of layers in int8`."""
+        weights = f", weights in {self.weights_dtype}" if self.weights_dtype != "float32" else ""
+        return f"{self.precision}{weights}{', inputs of layers in int8' if self.input_scales else ''}"
+
     def to_json(self) -> dict[str, Any]:
         data = asdict(self)
         for key in ("sequences", "rate", "input_scales"):

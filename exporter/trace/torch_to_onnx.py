@@ -8,11 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import io
-import logging
 import threading
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import onnx_ir as ir
@@ -25,6 +22,7 @@ from temport.exporter.declare.observe import drawn
 from temport.exporter.declare.slow_path import slow_path
 from temport.exporter.errors import UserError, users_code
 from temport.exporter.graph import traced_attention
+from temport.exporter.quiet import quiet
 from temport.exporter.trace.advice import advice
 from temport.exporter.trace.batch_first_attention import batch_first_attention
 from temport.exporter.trace.close_tanhshrink import close_tanhshrink
@@ -117,7 +115,7 @@ def to_onnx(module: nn.Module, declaration: Declaration) -> ir.Model:
         sizes_computed_once(),
         patterns_tried_at_their_operator(),
     )
-    with own, _ALONE, _quiet(), contextlib.ExitStack() as stack:
+    with own, _ALONE, quiet(), contextlib.ExitStack() as stack:
         for change in (*layers, *quicker):
             stack.enter_context(change)
         program = torch.onnx.export(
@@ -184,20 +182,3 @@ def _check_symbolic(model: ir.Model, declaration: Declaration) -> None:
         for dim, wanted in zip(value.shape, spec.onnx_shape(), strict=True):
             if isinstance(wanted, str) and isinstance(dim, int):
                 raise FrozenAxis(wanted, f"the module freezes axis {wanted} of {spec.name} to {dim}")
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """The tracer's prints, graphs and notices are not the user's business; what it raises says what is wrong."""
-    disabled = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        with (
-            warnings.catch_warnings(),
-            contextlib.redirect_stdout(io.StringIO()),
-            contextlib.redirect_stderr(io.StringIO()),
-        ):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(disabled)

@@ -17,10 +17,10 @@ from temport.exporter.parity.cases import Case
 from temport.exporter.parity.oracle import Truth
 from temport.exporter.parity.result import FAIL, NOT_RUN, PASS, Bound, RuntimeRow
 from temport.exporter.parity.run import run_runtime
-from temport.exporter.runtimes import runtime_named
-from temport.exporter.runtimes.apart import Apart
+from temport.exporter.runtimes import apart, runtime_named
+from temport.exporter.runtimes.apart import Apart, OtherProcess
 from temport.exporter.runtimes.tensorrt_engine import NotForThisGpu
-from tests.tensorrt.misbehaving_engine import INPUTS, SUBJECT, StandIn
+from tests.tensorrt.misbehaving_engine import INPUTS, SUBJECT, StandIn, answering
 
 
 def row(load: str = "", second_run: str = "", **limits: float) -> RuntimeRow:
@@ -104,6 +104,18 @@ def test_a_hung_process_ends_with_a_caller_that_is_killed() -> None:
     while hung.is_dir() and time.monotonic() < until:
         time.sleep(0.05)
     assert not hung.is_dir()
+
+
+@pytest.mark.parametrize("answered", [False, True], ids=["before its answer", "after it"])
+def test_a_process_whose_caller_closed_ends_in_silence(
+    answered: bool, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(apart, "CLOSING", 60.0)
+    other = OtherProcess(answering)
+    while answered and not other._connection.poll(1):
+        pass
+    other.close()
+    assert other._process.exitcode == 0 and capfd.readouterr().err == ""
 
 
 def test_the_kind_of_a_refusal_is_kept() -> None:
