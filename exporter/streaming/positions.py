@@ -131,6 +131,7 @@ def _in_frame(step: Step, node: ir.Node, value: ir.Value, delay: int) -> ir.Valu
     ):
         row = np.moveaxis(table[:1], 0, axis)
         return step.constant(named(value, "always"), row, row.dtype)
+    table = _to_its_end(step, node, value, table, axis)
     known = read_waves(table.reshape(len(table), -1))
     if known is not None and value.dtype is not None:
         waves, exact = known
@@ -141,7 +142,6 @@ def _in_frame(step: Step, node: ir.Node, value: ir.Value, delay: int) -> ir.Valu
         # numbers whose angles were rounded are kept as far as they are known
         step.limits.append((len(table), BEHIND_TABLE))
         return _table_first(step, node, value, table, axis, delay, here)
-    table = _to_its_end(step, node, value, table, axis)
     step.limits.append((len(table), AFTER_TABLE))
     return by_position(step, node, value, table, axis, delay)
 

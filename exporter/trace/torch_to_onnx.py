@@ -171,7 +171,7 @@ class FrozenAxis(UserError):
             f"{told}; make it independent of the size (a Python loop over frames is not), or export it with a fixed "
             f"--{axis}"
         )
-        self.told = told
+        self.axis, self.told = axis, told
 
 
 def _check_symbolic(model: ir.Model, declaration: Declaration) -> None:
