@@ -15,11 +15,19 @@ LIMIT = 2**31
 """Elements a folded tensor may have: everything that fits one ONNX file."""
 
 
-def plain_onnx(model_path: Path) -> onnx.ModelProto:
-    """Operators of ai.onnx alone, weights inside, without what only our tools read."""
+def plain_onnx(model_path: Path, *, widened: bool = False) -> onnx.ModelProto:
+    """Operators of ai.onnx alone, weights inside, without what only our tools read.
+
+    widened  weights that are stored in fewer bits are float32
+    """
     inlined = inline(onnx.load(model_path))
     model = ir.from_proto(onnx.shape_inference.infer_shapes(inlined, data_prop=True))
-    optimizer.fold_constants(model, input_size_limit=LIMIT, output_size_limit=LIMIT)
+    optimizer.fold_constants(
+        model,
+        input_size_limit=LIMIT,
+        output_size_limit=LIMIT,
+        should_fold=lambda node: True if widened and node.op_type == "DequantizeLinear" else None,
+    )
     for step in (
         common.LiftConstantsToInitializersPass(size_limit=0),
         common.RemoveUnusedNodesPass(),

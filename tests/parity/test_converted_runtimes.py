@@ -152,12 +152,13 @@ def test_a_form_in_a_bundle_is_what_its_hashes_say(
 class Reshaped(nn.Module):
     """As onnx2fx makes it: the new shape is a tensor, which every run reads."""
 
-    def __init__(self, shape: torch.Tensor) -> None:
+    def __init__(self, shape: torch.Tensor, factors: torch.Tensor) -> None:
         super().__init__()
         self.register_buffer("shape", shape)
+        self.register_buffer("factors", factors)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.reshape(x, self.shape.tolist()) * 2
+        return torch.reshape(x, self.shape.tolist()) * self.factors
 
 
 def test_without_a_module_a_program_is_made_of_the_file(
@@ -165,23 +166,30 @@ def test_without_a_module_a_program_is_made_of_the_file(
 ) -> None:
     """In this process. The module of an ONNX file is none that torch can trace."""
     graph = onnx.parser.parse_graph(
-        "g (float[2, 3] x) => (float[3, 2] y) <int64[2] shape = {3, 2}, float two = {2}>"
-        " { z = Reshape(x, shape)  y = Mul(z, two) }"
+        "g (float[2, 3] x) => (float[3, 2] y)"
+        " <int64[2] shape = {3, 2}, int8[2] stored = {4, 8}, float[2] scale = {0.5, 0.5}>"
+        " { z = Reshape(x, shape)  w = DequantizeLinear <axis = 0> (stored, scale)  y = Mul(z, w) }"
     )
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)]), tmp_path / "model.onnx")
     declared = [TensorSpec("x", "float32", (2, 3))], [TensorSpec("y", "float32", (3, 2))]
     declaration = Declaration("onnx", {}, *map(tuple, declared))
     subject = Subject(declaration, tmp_path / "model.onnx", nn.Identity())
-    fake = SimpleNamespace(
-        convert=lambda model: Reshaped(torch.from_numpy(to_array(model.graph.initializer[0]).copy()))
-    )
+
+    def convert(model: onnx.ModelProto) -> nn.Module:
+        assert [node.op_type for node in model.graph.node] == ["Reshape", "Mul"], (
+            "weights are as they are used"
+        )
+        tensors = {held.name: torch.from_numpy(to_array(held).copy()) for held in model.graph.initializer}
+        return Reshaped(tensors["shape"], tensors["w"])
+
+    fake = SimpleNamespace(convert=convert)
     monkeypatch.setitem(sys.modules, "onnx2fx", fake)
     monkeypatch.setattr(converted, "Apart", lambda runtime, **_: runtime)
     monkeypatch.setattr(converted, "_silence", lambda: None)
     monkeypatch.setattr(converted, "ONNX2FX", Environment("onnx2fx", ("onnx==0",)))  # this Python has it
     x = np.arange(6, dtype=np.float32).reshape(2, 3)
     with Converted(Program()).open(subject) as session:
-        np.testing.assert_array_equal(session.run({"x": x})["y"], 2 * x.reshape(3, 2))
+        np.testing.assert_array_equal(session.run({"x": x})["y"], x.reshape(3, 2) * [2, 4])
     with pytest.raises(UserError, match="program does not take this model: "):
         monkeypatch.setattr(fake, "convert", lambda model: lambda x: x.nonzero())
         Converted(Program()).open(subject)
