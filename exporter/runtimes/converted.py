@@ -136,8 +136,7 @@ class Converted:
             )
         from temport.exporter.runtimes.plain_onnx import plain_onnx
 
-        model = plain_onnx(subject.model_path, widened=self.form.of_module)  # onnx2fx knows no axis of scales
-        path = scratch / "model.onnx"
+        model, path = plain_onnx(subject.model_path), scratch / "model.onnx"
         onnx.save(model, path)
         Signature.of_model(model).write(folder / SIGNATURE)
         return path

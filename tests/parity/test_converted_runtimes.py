@@ -13,7 +13,7 @@ import onnx
 import pytest
 import torch
 from onnx import helper
-from onnx.numpy_helper import to_array
+from onnx.numpy_helper import from_array, to_array
 from torch import nn
 
 from temport.exporter.build import save
@@ -39,6 +39,7 @@ from temport.exporter.runtimes.contract import Runtime
 from temport.exporter.runtimes.converted import Converted, keeping
 from temport.exporter.runtimes.converted_files import SIGNATURE
 from temport.exporter.runtimes.environments import ENVIRONMENTS, ONNX2FX, Environment, environment_named
+from temport.exporter.runtimes.plain_onnx import widened
 from temport.exporter.runtimes.subject import Subject
 from tests.parity.forms import Evaluated, Program
 from tests.small_models import SMALL
@@ -193,6 +194,22 @@ def test_without_a_module_a_program_is_made_of_the_file(
     with pytest.raises(UserError, match="program does not take this model: "):
         monkeypatch.setattr(fake, "convert", lambda model: lambda x: x.nonzero())
         Converted(Program()).open(subject)
+
+
+def test_weights_in_few_bits_are_widened() -> None:
+    """Along their axis, and however large they are."""
+    rng = np.random.default_rng(0)
+    stored, scale = rng.integers(-127, 127, (600, 900)).astype(np.int8), rng.random(600).astype(np.float32)
+    nodes = [
+        helper.make_node("DequantizeLinear", ["q", "s"], ["w"], axis=0),
+        helper.make_node("MatMul", ["x", "w"], ["y"]),
+    ]
+    values = [helper.make_tensor_value_info(*of) for of in (("x", 1, [2, 600]), ("y", 1, [2, 900]))]
+    held = [from_array(stored, "q"), from_array(scale, "s")]
+    graph = helper.make_graph(nodes, "g", values[:1], values[1:], held)
+    made = widened(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10))
+    assert [node.op_type for node in made.graph.node] == ["MatMul"]
+    np.testing.assert_array_equal(to_array(made.graph.initializer[0]), stored * scale[:, None])
 
 
 def test_without_a_module_onnx2fx_is_asked_for(
