@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 from pathlib import Path
 
 import pytest
+import typer.main
 
 HERE = Path(__file__).parent
 SLOW = (
@@ -60,6 +62,8 @@ YOUNG = 50_000
 
 def pytest_configure(config: pytest.Config) -> None:
     gc.set_threshold(YOUNG, 20, 50)
+    # an application makes all its commands anew whenever it is called: once is enough for a process
+    typer.main.get_command = functools.cache(typer.main.get_command)
     config.addinivalue_line("markers", "slow: left out by `tests/run.sh --quick`")
     config.addinivalue_line(
         "markers", "thorough: repeats what others prove; run by `tests/run.sh --thorough`"
@@ -69,6 +73,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    slow = {
+        path
+        for path in {item.path for item in items}
+        if any(path.is_relative_to(HERE / name) for name in SLOW)
+    }
     for item in items:
-        if any(item.path.is_relative_to(HERE / name) for name in SLOW):
+        if item.path in slow:
             item.add_marker(pytest.mark.slow)

@@ -16,6 +16,7 @@ struct DenseArrays {
   const void* w;
   const float *bias, *scale, *factor, *addend;
   float* y;
+  int64_t block = 0;
 };
 template <int64_t Groups, int64_t Inputs, int64_t Outputs>
 struct DenseOf : DenseArrays {
@@ -87,6 +88,7 @@ struct RecurrentArrays {
   const void *w, *r;
   const float *w_scale, *r_scale, *bias, *recurrent_bias, *hidden_before;
   float *gates, *state, *y;
+  int64_t w_block = 0, r_block = 0;
 };
 template <typename Cell, int64_t Inputs, int64_t Hidden>
 struct RecurrentOf : RecurrentArrays {

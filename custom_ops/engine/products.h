@@ -15,7 +15,7 @@ void multiply_matrices(Rows rows, Inputs inputs, Columns columns, const float* a
                        int64_t y_step, float* panels) {
   const int64_t step = Transposed ? 1 : columns, apart = Transposed ? inputs : 1;
   pack_columns(b, inputs, step, panels_of(columns),
-               [&](int64_t p, int64_t c) { return p * kPanel + c < columns ? (p * kPanel + c) * apart : -1; }, panels);
+               [&](int64_t p, int64_t c, int64_t) { return p * kPanel + c < columns ? (p * kPanel + c) * apart : -1; }, panels);
   multiply_panels(a, rows, a_step, panels, inputs, columns,
                   [&](int64_t first, int64_t some, int64_t q, const float* sums) {
                     const int64_t left = least(kPanel, columns - q * kPanel);

@@ -9,15 +9,13 @@ namespace temport::TEMPORT_ISA {
 inline int64_t dense_elements(int64_t groups, int64_t outputs) { return groups * panels_of(outputs) * kPanel; }
 
 // w `[groups, inputs, outputs]`
-inline void pack_dense(Weight type, const void* w, int64_t groups, int64_t inputs, int64_t outputs, void* to) {
+inline void pack_dense(const WeightData& w, int64_t groups, int64_t inputs, int64_t outputs, void* to) {
   const int64_t panels = panels_of(outputs);
-  const auto column_of = [&](int64_t p, int64_t c) { return p * kPanel + c < outputs ? p * kPanel + c : -1; };
-  with_element(type, [&](auto element) {
-    using Element = decltype(element);
-    for (int64_t g = 0; g < groups; ++g)
-      pack_columns(static_cast<const Element*>(w) + g * inputs * outputs, inputs, outputs, panels, column_of,
-                   static_cast<Element*>(to) + g * panels * padded_inputs<Element>(inputs) * kPanel);
-  });
+  const auto column_of = [&](int64_t p, int64_t c, int64_t depth) {
+    const int64_t group = p / panels, column = p % panels * kPanel + c;
+    return column < outputs ? group * depth * outputs + column : -1;
+  };
+  pack_weight(w, inputs, outputs, groups * panels, column_of, to);
 }
 
 // Many rows are shared out by rows, so that a task's stay in its cache; few by panels, so that every weight is read
@@ -75,11 +73,12 @@ TEMPORT_INLINE void finish_panel(const Problem& p, int64_t row, int64_t rows, in
 template <Activation A, typename Element, typename Problem, typename Size>
 inline void run_dense_task(const Problem& p, int64_t row, Size rows, int64_t panel, int64_t end) {
   const int64_t per_group = panels_of(p.outputs);
+  const auto inputs = packed_inputs<Element>(p.inputs, p.block);
   const Element* w = static_cast<const Element*>(p.w);
   while (panel < end) {
     const int64_t group = panel / per_group, stop = least(end, (group + 1) * per_group);
     const float* x = p.x + row * p.groups * p.inputs + group * p.inputs;
-    multiply_panels(x, rows, p.groups * p.inputs, w + panel * padded_inputs<Element>(p.inputs) * kPanel, p.inputs,
+    multiply_panels(x, rows, p.groups * p.inputs, w + panel * column_elements<Element>(inputs) * kPanel, inputs,
                     least((stop - panel) * kPanel, p.outputs - (panel - group * per_group) * kPanel),
                     [&](int64_t first, int64_t some, int64_t q, const float* sums) {
                       finish_panel<A, Element>(p, row + first, some, panel + q, sums);

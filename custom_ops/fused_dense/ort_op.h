@@ -52,30 +52,34 @@ class FusedDense {
   // Bias and, of integers, scales and what sums begin with, then the weight.
   struct Packed {
     Packed(const FusedDense& op, const Tensor& w, const Tensor& b, const Tensor& s, const Tensor& of_x)
-        : Packed(op, w, b, stored_weight(op.label_, "W", w, s, checked(op, w, b).size() - 1, op.groups_ == 1), s.data != nullptr,
-                 x_scale_of(op, of_x)) {}
-    Packed(const FusedDense& op, const Tensor& w, const Tensor& b, const StoredWeight& stored, bool given, float scale_of_x)
-        : inputs(w.shape[w.shape.size() - 2]), outputs(w.shape.back()), type(stored.type), scaled(given),
-          x_scale(scale_of_x), rounding(rounding_of(op, scale_of_x, stored.type, inputs)),
+        : Packed(op, w, b, stored(op, w, s, checked(op, w, b).size()), s.data != nullptr, x_scale_of(op, of_x)) {}
+    Packed(const FusedDense& op, const Tensor& w, const Tensor& b, const StoredWeight& as_stored, bool given, float scale_of_x)
+        : inputs(w.shape[w.shape.size() - 2]), outputs(w.shape.back()), type(as_stored.type), block(as_stored.block),
+          scaled(given), x_scale(scale_of_x), rounding(rounding_of(op, scale_of_x, type, inputs)),
           columns(op.kernels_.dense_elements(op.groups_, outputs)),
-          memory(static_cast<size_t>(plus(3 * columns, floats_of_lines(columns, inputs, type)))) {
-      const auto pack = [&](Weight kind, const void* from, int64_t rows, void* to) {
-        op.kernels_.pack_dense(kind, from, op.groups_, rows, outputs, to);
+          memory(static_cast<size_t>(plus(3 * columns, floats_of_lines(columns, inputs, as_stored)))) {
+      // Elements of four bytes are copied, whatever they are.
+      const auto pack = [&](const void* from, void* to) {
+        op.kernels_.pack_dense({Weight::kFloat32, from}, op.groups_, 1, outputs, to);
       };
-      pack(Weight::kFloat32, b.data, 1, bias());
-      if (stored.scale != nullptr) {
-        std::vector<float> scales(stored.scale, stored.scale + op.groups_ * outputs);
+      pack(b.data, bias());
+      if (type == Weight::kInt8) {
+        std::vector<float> scales(as_stored.scale, as_stored.scale + op.groups_ * outputs);
         if (rounding == Rounding::kPairs || rounding == Rounding::kFours)
           for (float& value : scales) value *= x_scale;
-        pack(Weight::kFloat32, scales.data(), 1, scale());
+        pack(scales.data(), scale());
       }
       if (rounding == Rounding::kFours) {
-        std::vector<int32_t> first(static_cast<size_t>(outputs));
-        const auto* bytes = static_cast<const int8_t*>(stored.data);
-        for (int64_t i = 0; i < inputs * outputs; ++i) first[size_t(i % outputs)] -= 128 * bytes[i];
-        pack(Weight::kFloat32, first.data(), 1, start());  // whose elements are copied, whatever they are
+        std::vector<int32_t> first(static_cast<size_t>(op.groups_ * outputs));
+        const auto* bytes = static_cast<const int8_t*>(as_stored.data);
+        for (int64_t row = 0; row < op.groups_ * inputs; ++row)
+          for (int64_t n = 0; n < outputs; ++n) first[size_t(row / inputs * outputs + n)] -= 128 * *bytes++;
+        pack(first.data(), start());
       }
-      pack(type, stored.data, inputs, w_packed());
+      op.kernels_.pack_dense(as_stored, op.groups_, inputs, outputs, w_packed());
+    }
+    static StoredWeight stored(const FusedDense& op, const Tensor& w, const Tensor& s, size_t rank) {
+      return stored_weight(op.label_, "W", w, s, rank - 2, rank - 1);
     }
     bool rounds() const { return rounding != Rounding::kNone; }
     static float x_scale_of(const FusedDense& op, const Tensor& of_x) {
@@ -107,6 +111,7 @@ class FusedDense {
 
     const int64_t inputs, outputs;
     const Weight type;
+    const int64_t block;
     const bool scaled;
     const float x_scale;
     const Rounding rounding;
@@ -124,6 +129,7 @@ class FusedDense {
     p.x = static_cast<const float*>(x.data);
     p.w = weight.w_packed();
     p.weight = weight.type;
+    p.block = weight.block;
     p.bias = weight.bias();
     p.scale = weight.scale();
     p.rows = elements(std::vector<int64_t>(x.shape.begin(), x.shape.end() - 1));

@@ -1,16 +1,15 @@
 // Random dense and recurrent layers, layer normalisations and moving averages through the kernels of this processor, against
 // the definition in double, and the turns in which the steps of a recurrence are taken.
 #include <algorithm>
-#include <array>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <memory>
 
 #include "check_problem.h"
 #include "dispatch.h"
+#include "drawn_weight.h"
 #include "processor.h"
 #include "step_turns.h"
 
@@ -83,63 +82,13 @@ void check_narrow_layers_are_shared(const Kernels& kernels) {
   std::abort();
 }
 
-// A weight in one of the types that kernels read, with numbers of about -1 to 1.
-struct Drawn {
-  Drawn(int64_t count, int64_t outputs, std::mt19937& random, Bytes& bytes)
-      : type(std::array{Weight::kFloat32, Weight::kInt8, Weight::kFloat16}[size_t(bytes.below(3))]),
-        floats(draw(count, random, -1)), scale(draw(outputs, random, -1)) {
-    for (const float x : floats) {
-      integers.push_back(int8_t(std::lround(x * 127)));
-      halves.push_back(uint16_t(0x3800 | (std::lround(std::fabs(x) * 1e6f) & 0x3ff) | (x < 0 ? 0x8000 : 0)));
-    }
-    for (float& s : scale) s /= 127;
-  }
-  // -128 times the sum of each output's integers, of so many.
-  std::vector<int32_t> starts(int64_t outputs) const {
-    std::vector<int32_t> sums(static_cast<size_t>(outputs));
-    for (size_t i = 0; i < integers.size(); ++i) sums[i % sums.size()] -= 128 * integers[i];
-    return sums;
-  }
-  const void* stored() const {
-    if (type == Weight::kInt8) return integers.data();
-    return type == Weight::kFloat16 ? static_cast<const void*>(halves.data()) : floats.data();
-  }
-  double number(int64_t i, int64_t output) const {
-    const size_t at = size_t(i);
-    if (type == Weight::kInt8) return double(integers[at]) * double(scale[size_t(output)]);
-    if (type == Weight::kFloat32) return double(floats[at]);
-    return (1024.0 + (halves[at] & 0x3ff)) / 2048 * (halves[at] & 0x8000 ? -1 : 1);  // from 1/2 to 1
-  }
-
-  // All of them, where an output has so many inputs, one after the other.
-  std::vector<float> numbers(int64_t inputs) const {
-    std::vector<float> all;
-    for (size_t i = 0; i < floats.size(); ++i) all.push_back(float(number(int64_t(i), int64_t(i) / inputs)));
-    return all;
-  }
-
-  const Weight type;
-  std::vector<float> floats, scale;
-  std::vector<int8_t> integers;
-  std::vector<uint16_t> halves;
-};
-
-// Memory for packed elements and no more: a sanitizer sees its ends.
-struct Room {
-  Room(int64_t elements, Weight type)
-      : before(type == Weight::kInt8 ? 3 : 0), bytes(new char[size_t(before + elements * bytes_of(type))]) {}
-  char* data() const { return bytes.get() + before; }
-
-  const int64_t before;
-  const std::unique_ptr<char[]> bytes;
-};
-
 void check_dense(const Kernels& kernels, Bytes& bytes) {
   check_narrow_layers_are_shared(kernels);
   DenseProblem p;
   p.rows = 1 + bytes.below(bytes.below(2) == 1 ? 8 : 260);
   p.groups = 1 + bytes.below(bytes.below(2) == 1 ? 4 : 1);
   p.inputs = bytes.below(300);
+  if (bytes.below(2) == 1) p.inputs -= p.inputs % 8;
   p.outputs = 1 + bytes.below(200);
   p.activation = Activation(bytes.below(5));
   p.workers = 1 + bytes.below(3);
@@ -150,24 +99,26 @@ void check_dense(const Kernels& kernels, Bytes& bytes) {
   const int64_t width = p.groups * p.outputs, floats = kernels.dense_elements(p.groups, p.outputs);
   std::vector<float> x = draw(p.rows * p.groups * p.inputs, random, -1);
   const std::vector<float> b = draw(width, random, -1);
-  Drawn weight(p.groups * p.inputs * p.outputs, width, random, bytes);
+  const Drawn weight(p.groups, p.inputs, p.outputs, random, bytes);
   const bool rounds = p.rounding != Rounding::kNone;
   p.x_scale = rounds ? 1.0f / 100 : 1.0f;
   if (rounds && weight.type == Weight::kInt8)
-    p.rounding = p.groups == 1 && std::strcmp(kernels.isa, "avx512") == 0 && processor_has("vnni") ? Rounding::kFours : Rounding::kPairs;
+    p.rounding = std::strcmp(kernels.isa, "avx512") == 0 && processor_has("vnni") ? Rounding::kFours : Rounding::kPairs;
   const std::vector<float> factor = draw(p.rows * width, random, -1), addend = draw(p.rows * width, random, -1);
-  const Room packed(floats * packed_inputs(p.inputs, weight.type), weight.type);
+  const Room packed(floats, weight);
   std::vector<float> bias(static_cast<size_t>(floats)), scale(bias);
   std::vector<float> y(size_t(p.rows * width), __builtin_nanf(""));
-  kernels.pack_dense(weight.type, weight.stored(), p.groups, p.inputs, p.outputs, packed.data());
-  std::vector<float> of_sums = weight.scale;
+  const auto pack = [&](const WeightData& w, int64_t inputs, void* to) { kernels.pack_dense(w, p.groups, inputs, p.outputs, to); };
+  pack(weight, p.inputs, packed.data());
+  std::vector<float> of_sums = weight.scales;
   if (p.rounding == Rounding::kPairs || p.rounding == Rounding::kFours)
     for (float& s : of_sums) s *= p.x_scale;
-  kernels.pack_dense(Weight::kFloat32, of_sums.data(), p.groups, 1, p.outputs, scale.data());
-  kernels.pack_dense(Weight::kFloat32, b.data(), p.groups, 1, p.outputs, bias.data());
+  if (weight.type == Weight::kInt8) pack(of_floats(of_sums), 1, scale.data());
+  pack(of_floats(b), 1, bias.data());
   p.x = x.data();
   p.w = packed.data();
   p.weight = weight.type;
+  p.block = weight.block;
   p.bias = bias.data();
   p.scale = scale.data();
   p.factor = multiplied ? factor.data() : nullptr;
@@ -184,7 +135,7 @@ void check_dense(const Kernels& kernels, Bytes& bytes) {
     if (p.rounding == Rounding::kFloats) p.x = integers.data();
   }
   if (p.rounding == Rounding::kFours) {
-    kernels.pack_dense(Weight::kFloat32, weight.starts(p.outputs).data(), 1, 1, p.outputs, start.data());
+    pack({Weight::kFloat32, weight.starts().data()}, 1, start.data());
     p.start = start.data();
   }
   kernels.plan_dense(p);
@@ -195,7 +146,7 @@ void check_dense(const Kernels& kernels, Bytes& bytes) {
       double sum = double(b[size_t(c)]);
       for (int64_t k = 0; k < p.inputs; ++k)
         sum += double(x[size_t((m * p.groups + group) * p.inputs + k)]) *
-               weight.number((group * p.inputs + k) * p.outputs + c % p.outputs, c);
+               weight.number((group * p.inputs + k) * p.outputs + c % p.outputs);
       sum = activated(p.activation, sum) * (multiplied ? double(factor[size_t(at)]) : 1.0);
       compare("FusedDense", double(y[size_t(at)]), sum + (added ? double(addend[size_t(at)]) : 0.0),
               1 + double(p.inputs), at);
@@ -210,6 +161,8 @@ void check_recurrence(const Kernels& kernels, Bytes& bytes) {
   p.batch = 1 + bytes.below(4);
   p.inputs = 1 + bytes.below(40);
   p.hidden = 1 + bytes.below(140);
+  for (int64_t* size : {&p.inputs, &p.hidden})
+    if (bytes.below(2) == 1) *size = (*size + 7) / 8 * 8;
   p.workers = 1 + bytes.below(3);
   const int threads = 1 + int(bytes.below(3));
   const bool stateful = bytes.below(2) == 1;
@@ -217,18 +170,17 @@ void check_recurrence(const Kernels& kernels, Bytes& bytes) {
   const int64_t H = p.hidden, rows = (lstm ? 4 : 3) * H;
   const std::vector<float> x = draw(p.frames * p.batch * p.inputs, random, -1), b = draw(rows, random, -1),
                            b_h = draw(rows, random, -1);
-  const Drawn of_w(rows * p.inputs, rows, random, bytes), of_r(rows * H, rows, random, bytes);
-  const std::vector<float> w = of_w.numbers(p.inputs), r = of_r.numbers(H);
+  const Drawn of_w(rows, p.inputs, 1, random, bytes), of_r(rows, H, 1, random, bytes);
+  const std::vector<float> w = of_w.numbers(), r = of_r.numbers();
   const int64_t floats = layer.elements(H);
-  const Room packed_w(floats * packed_inputs(p.inputs, of_w.type), of_w.type);
-  const Room packed_r(floats * packed_inputs(H, of_r.type), of_r.type);
+  const Room packed_w(floats, of_w), packed_r(floats, of_r);
   std::vector<float> bias(static_cast<size_t>(floats)), recurrent_bias(bias), w_scale(bias), r_scale(bias);
-  layer.pack(of_w.type, of_w.stored(), H, p.inputs, packed_w.data());
-  layer.pack(of_r.type, of_r.stored(), H, H, packed_r.data());
-  layer.pack(Weight::kFloat32, of_w.scale.data(), H, 1, w_scale.data());
-  layer.pack(Weight::kFloat32, of_r.scale.data(), H, 1, r_scale.data());
-  layer.pack(Weight::kFloat32, b.data(), H, 1, bias.data());
-  layer.pack(Weight::kFloat32, b_h.data(), H, 1, recurrent_bias.data());
+  layer.pack(of_w, H, p.inputs, packed_w.data());
+  layer.pack(of_r, H, H, packed_r.data());
+  if (of_w.type == Weight::kInt8) layer.pack(of_floats(of_w.scales), H, 1, w_scale.data());
+  if (of_r.type == Weight::kInt8) layer.pack(of_floats(of_r.scales), H, 1, r_scale.data());
+  layer.pack(of_floats(b), H, 1, bias.data());
+  layer.pack(of_floats(b_h), H, 1, recurrent_bias.data());
   layer.plan(p);
   const std::vector<float> before = draw(p.batch * H, random, -1);
   std::vector<float> gates(size_t(p.frames * p.batch * p.gate_floats), __builtin_nanf(""));
@@ -241,6 +193,8 @@ void check_recurrence(const Kernels& kernels, Bytes& bytes) {
   p.r = packed_r.data();
   p.w_type = of_w.type;
   p.r_type = of_r.type;
+  p.w_block = of_w.block;
+  p.r_block = of_r.block;
   p.w_scale = w_scale.data();
   p.r_scale = r_scale.data();
   p.bias = bias.data();

@@ -1,16 +1,16 @@
 // Products of rows with a dense weight that was packed once, when the model was loaded: panels of kPanel outputs, and in a
 // panel kPanel floats for every input, so that a product reads the weight from front to back.
 //
-// A weight is of floats, of halves, or of bytes that a scale per output turns into numbers: sums are of float products in
-// any case, and multiplied with the scale when they are complete. Four inputs of an output are the bytes of a word, so that
-// one load serves four vectors of sums, and so that products of integers take them as they lie.
+// A weight is of floats, of halves, of bytes that a scale per output turns into numbers, or of 4 bits (nibble_panels.h). Sums
+// are of float products in any case; those of bytes are multiplied with the scale when they are complete. Four inputs of an
+// output are the bytes of a word, so that one load serves four vectors of sums, and so that products of integers take them as
+// they lie.
 //
 // Every sum is made in the order of its inputs, so that it does not depend on the instruction set, on how many rows there
 // are, or on which thread made it.
 #pragma once
 
-#include "convert.h"
-#include "multiply.h"
+#include "nibble_panels.h"
 
 namespace temport::TEMPORT_ISA {
 
@@ -19,9 +19,29 @@ template <typename Element>
 constexpr int kDepth = 1;
 template <>
 inline constexpr int kDepth<int8_t> = int(depth_of(Weight::kInt8));
+
 template <typename Element>
-constexpr int64_t padded_inputs(int64_t inputs) {
-  return (inputs + kDepth<Element> - 1) / kDepth<Element> * kDepth<Element>;
+constexpr bool kInBlocks = false;
+template <>
+inline constexpr bool kInBlocks<Nibbles> = true;
+
+// The inputs of a weight as its panels have them; `block` is of 4 bits.
+template <typename Element, typename Size>
+constexpr auto packed_inputs(Size inputs, int64_t block) {
+  if constexpr (kInBlocks<Element>)
+    return InBlocks{inputs, block};
+  else
+    return inputs;
+}
+template <typename Element>
+using RunTimeInputs = decltype(packed_inputs<Element>(int64_t{}, int64_t{}));
+// Elements of each column of a panel.
+template <typename Element, typename Size>
+constexpr int64_t column_elements(Size inputs) {
+  if constexpr (kInBlocks<Element>)
+    return inputs.words_before(inputs);
+  else
+    return (inputs + kDepth<Element> - 1) / kDepth<Element> * kDepth<Element>;
 }
 
 // kWidth elements of an input as numbers, the Nth of those that lie together.
@@ -63,6 +83,7 @@ inline constexpr float kUnitOf<int8_t> = kUnit;
 // Calls body with an element of that type.
 template <typename Body>
 TEMPORT_INLINE void with_element(Weight type, const Body& body) {
+  if (type == Weight::kInt4) return body(Nibbles{});
   if (type == Weight::kInt8) return body(int8_t{});
   if (type == Weight::kFloat16) return body(uint16_t{});
   body(float{});
@@ -84,19 +105,32 @@ constexpr int64_t panels_of(int64_t outputs) { return (outputs + kPanel - 1) / k
 // Of a panel with so many columns left for it and those that follow.
 constexpr int64_t vectors_of(int64_t columns) { return least(kPanelVectors, (columns + kWidth - 1) / kWidth); }
 
-// Panels of a weight whose column c of panel p begins at w[column_of(p, c)], -1 for a column of zeros, and has an input
-// every `stride` floats.
+// Panels of a weight whose column c of panel p begins at w[column_of(p, c, inputs)], -1 for a column of zeros, and has an
+// input every `stride` floats.
 template <typename Element, typename ColumnOf>
 inline void pack_columns(const Element* w, int64_t inputs, int64_t stride, int64_t panels, const ColumnOf& column_of,
                          Element* to) {
   constexpr int64_t kD = kDepth<Element>;
-  const int64_t whole = padded_inputs<Element>(inputs);
+  const int64_t whole = column_elements<Element>(inputs);
   for (int64_t p = 0; p < panels; ++p, to += whole * kPanel)
     for (int64_t c = 0; c < kPanel; ++c) {
-      const int64_t column = column_of(p, c);
+      const int64_t column = column_of(p, c, inputs);
       for (int64_t k = 0; k < whole; ++k)
         to[(k / kD * kPanel + c) * kD + k % kD] = column < 0 || k >= inputs ? Element{} : w[column + k * stride];
     }
+}
+
+// The same of a weight in any type.
+template <typename ColumnOf>
+inline void pack_weight(const WeightData& w, int64_t inputs, int64_t stride, int64_t panels, const ColumnOf& column_of,
+                        void* to) {
+  with_element(w.type, [&](auto element) {
+    using Element = decltype(element);
+    if constexpr (kInBlocks<Element>)
+      pack_blocks(w, inputs, stride, panels, column_of, static_cast<Element*>(to));
+    else
+      pack_columns(static_cast<const Element*>(w.data), inputs, stride, panels, column_of, static_cast<Element*>(to));
+  });
 }
 
 // Products of the inputs from Nth on of the first Count that lie together, added to the sums of all panels one input after
@@ -114,14 +148,11 @@ TEMPORT_INLINE void add_products(const float* x, int64_t x_apart, const Element*
   if constexpr (Nth + 1 < Count) add_products<P, Count, Nth + 1>(x, x_apart, panels, apart, sum);
 }
 
-// One row times P panels, about kRowPanels: as many streams of weights and sums as keep memory and arithmetic units busy.
-// The processor fetches such streams ahead by itself; asking for them here made it slower. Panel p begins at
-// panels[p * apart] and meets the row at x[p * x_apart].
+// All products of one row with P panels, added to their sums.
 template <int P, typename Element, typename Size>
-TEMPORT_INLINE void multiply_one_row(const float* x, int64_t x_apart, const Element* panels, int64_t apart, Size inputs,
-                                     float* sums) {
+TEMPORT_INLINE void add_row(const float* x, int64_t x_apart, const Element* panels, int64_t apart, Size inputs,
+                            Float (&sum)[P][kPanelVectors]) {
   constexpr int64_t kD = kDepth<Element>;
-  Float sum[P][kPanelVectors] = {};
   int64_t k = 0;
   for (; k + kD <= inputs; k += kD)
     add_products<P, kD>(x + k, x_apart, panels + k * kPanel, apart, sum);
@@ -130,6 +161,16 @@ TEMPORT_INLINE void multiply_one_row(const float* x, int64_t x_apart, const Elem
     if (inputs - k == 2) add_products<P, 2>(x + k, x_apart, panels + k * kPanel, apart, sum);
     if (inputs - k == 3) add_products<P, 3>(x + k, x_apart, panels + k * kPanel, apart, sum);
   }
+}
+
+// One row times P panels, about kRowPanels: as many streams of weights and sums as keep memory and arithmetic units busy.
+// The processor fetches such streams ahead by itself; asking for them here made it slower. Panel p begins at
+// panels[p * apart] and meets the row at x[p * x_apart].
+template <int P, typename Element, typename Size>
+TEMPORT_INLINE void multiply_one_row(const float* x, int64_t x_apart, const Element* panels, int64_t apart, Size inputs,
+                                     float* sums) {
+  Float sum[P][kPanelVectors] = {};
+  add_row<P>(x, x_apart, panels, apart, inputs, sum);
 #pragma GCC unroll 8
   for (int p = 0; p < P; ++p)
 #pragma GCC unroll 4
@@ -154,11 +195,12 @@ inline void multiply_block(const float* x, int64_t rows, int64_t x_stride, const
   }
 }
 
-// So many inputs of a panel, the first V vectors of each, as floats: `[inputs, kPanel]`, whole groups of kDepth.
+// `count` inputs of a panel from `first` on, the first V vectors of each, as floats: `[count, kPanel]`, whole groups of kDepth.
 template <int V, typename Element>
-TEMPORT_INLINE void unpack_rows(const Element* panel, int64_t inputs, float* to) {
+TEMPORT_INLINE void unpack_part(const Element* panel, int64_t first, int64_t count, int64_t, float* to) {
   constexpr int kD = kDepth<Element>;
-  for (int64_t k = 0; k < inputs; k += kD, panel += kD * kPanel, to += kD * kPanel)
+  panel += first * kPanel;
+  for (int64_t k = 0; k < count; k += kD, panel += kD * kPanel, to += kD * kPanel)
 #pragma GCC unroll 4
     for (int v = 0; v < V; ++v) {
       const Element* from = panel + v * kWidth * kD;
@@ -174,12 +216,12 @@ TEMPORT_INLINE void unpack_rows(const Element* panel, int64_t inputs, float* to)
 
 // The same of a weight in fewer bits, whose part for all rows becomes floats in the first-level cache.
 template <int V, typename Element>
-inline void multiply_block(const float* x, int64_t rows, int64_t x_stride, const Element* panel, int64_t inputs,
+inline void multiply_block(const float* x, int64_t rows, int64_t x_stride, const Element* panel, RunTimeInputs<Element> inputs,
                            float* sums) {
   alignas(64) float part[kBlockInputs * kPanel];
   for (int64_t first = 0; first == 0 || first < inputs; first += kBlockInputs) {
     const int64_t some = least(kBlockInputs, inputs - first);
-    unpack_rows<V>(panel + first * kPanel, some, part);
+    unpack_part<V>(panel, first, some, inputs, part);
     for (int64_t m = 0; m < rows; m += kMaxRows)
       multiply_rows<V>(int(least(kMaxRows, rows - m)), x + m * x_stride + first, x_stride, some, part, kPanel,
                        sums + m * kPanel, kPanel, first > 0);
@@ -200,7 +242,7 @@ template <int P = kRowPanels, typename Element, typename Rows, typename Size, ty
 inline void multiply_panels(const float* x, Rows rows, int64_t x_stride, const Element* panels, Size inputs,
                             int64_t columns, const Finish& finish) {
   alignas(64) float sums[most(least(kMost<Rows>, kBlockRows), P) * kPanel];
-  const int64_t count = panels_of(columns), apart = padded_inputs<Element>(inputs) * kPanel;
+  const int64_t count = panels_of(columns), apart = column_elements<Element>(inputs) * kPanel;
   if (rows == 1) {
     for (int64_t p = 0; p < count; p += P) {
       const int64_t some = least(P, count - p);

@@ -94,18 +94,33 @@ struct LinearStepProblem : LinearBranch {
   int64_t heads = 0, dim = 0, row = 0;
 };
 
-// Element types of weights, numbered likewise. Integers have one scale per output.
-enum class Weight : int { kFloat32 = 1, kInt8 = 3, kFloat16 = 10 };
-TEMPORT_INLINE constexpr int64_t bytes_of(Weight weight) {
-  return weight == Weight::kFloat32 ? 4 : weight == Weight::kFloat16 ? 2 : 1;
+// Element types of weights, numbered likewise. Bytes have a scale per output, integers of 4 bits one per output and block of
+// inputs.
+enum class Weight : int { kFloat32 = 1, kInt8 = 3, kFloat16 = 10, kInt4 = 22 };
+
+// Inputs of an output that are packed next to each other. A packed weight has a whole number of such groups, of bytes the three
+// before the first are readable, and of 4 bits the scale of a block lies in front of its groups.
+TEMPORT_INLINE constexpr int64_t depth_of(Weight weight) {
+  return weight == Weight::kInt4 ? 8 : weight == Weight::kInt8 ? 4 : 1;
+}
+// Of a packed weight for each of its columns; `block` is of 4 bits.
+TEMPORT_INLINE constexpr int64_t column_bytes(Weight weight, int64_t inputs, int64_t block) {
+  switch (weight) {
+    case Weight::kInt4: return (inputs / depth_of(weight) + inputs / block) * 4;
+    case Weight::kInt8: return (inputs + depth_of(weight) - 1) / depth_of(weight) * depth_of(weight);
+    case Weight::kFloat16: return 2 * inputs;
+    case Weight::kFloat32: break;
+  }
+  return 4 * inputs;
 }
 
-// Inputs of an output that are packed next to each other; the packed weight has a whole number of such groups, and of those
-// of bytes the three before the first are readable.
-TEMPORT_INLINE constexpr int64_t depth_of(Weight weight) { return weight == Weight::kInt8 ? 4 : 1; }
-TEMPORT_INLINE constexpr int64_t packed_inputs(int64_t inputs, Weight weight) {
-  return (inputs + depth_of(weight) - 1) / depth_of(weight) * depth_of(weight);
-}
+// A weight that is to be packed.
+struct WeightData {
+  Weight type = Weight::kFloat32;
+  const void* data = nullptr;    // of 4 bits two in a byte, the first in its lower ones
+  const float* scale = nullptr;  // of integers; of 4 bits as `data` with a block in the place of an input
+  int64_t block = 0;             // inputs, of 4 bits: whole groups that lie together
+};
 
 enum class Activation : int { kNone, kRelu, kGelu, kSigmoid, kSilu };
 
@@ -121,13 +136,14 @@ struct DenseProblem {
   const float* x = nullptr;
   const void* w = nullptr;        // packed by pack_dense
   const float* bias = nullptr;    // likewise, with one input
-  const float* scale = nullptr;   // likewise, where weights are integers
+  const float* scale = nullptr;   // likewise, where weights are bytes
   const float* factor = nullptr;  // null: 1
   const float* addend = nullptr;  // null: 0
   float* y = nullptr;
   int64_t rows = 0, groups = 1, inputs = 0, outputs = 0;
   Activation activation = Activation::kNone;
   Weight weight = Weight::kFloat32;
+  int64_t block = 0;  // inputs that share a scale of 4 bits
   Rounding rounding = Rounding::kNone;
   float x_scale = 1;               // with another rounding; of integers `scale` is the product of both scales
   void* integers = nullptr;        // what round_dense makes of x, 4 bytes for each input and whole vectors of a group
@@ -143,7 +159,7 @@ struct RecurrentProblem {
   const float* x = nullptr;               // [frames, batch, inputs]
   const void* w = nullptr;                // packed [gates * hidden, inputs]
   const void* r = nullptr;                // packed [gates * hidden, hidden]
-  const float* w_scale = nullptr;         // packed [gates * hidden, 1], where weights are integers
+  const float* w_scale = nullptr;         // packed [gates * hidden, 1], where weights are bytes
   const float* r_scale = nullptr;         // likewise
   const float* bias = nullptr;            // packed [gates * hidden, 1]: the biases that are added to x W^T
   const float* recurrent_bias = nullptr;  // likewise: those of a GRU's gate h that are not among them
@@ -153,6 +169,7 @@ struct RecurrentProblem {
   float* y = nullptr;                     // [frames, batch, hidden]
   int64_t frames = 0, batch = 0, inputs = 0, hidden = 0;
   Weight w_type = Weight::kFloat32, r_type = Weight::kFloat32;
+  int64_t w_block = 0, r_block = 0;  // inputs that share a scale of 4 bits
   int64_t workers = 1;
 
   // Filled by plan().
@@ -189,7 +206,7 @@ struct LayerNormProblem {
 // The kernels of one kind of recurrent layer.
 struct RecurrentKernels {
   int64_t (*elements)(int64_t hidden);  // of a packed weight per input
-  void (*pack)(Weight type, const void* w, int64_t hidden, int64_t inputs, void* to);
+  void (*pack)(const WeightData& w, int64_t hidden, int64_t inputs, void* to);
   void (*plan)(RecurrentProblem&);
   void (*project)(const RecurrentProblem&, int64_t task);
   // A frame's tasks may start when all those of the frame before have ended.
@@ -213,7 +230,7 @@ struct Kernels {
   void (*run_linear_step)(const LinearStepProblem&, int64_t entry, int64_t head, bool ends, float* scratch);
   // Elements of a packed weight per input, over all its panels, and the packing of w `[groups, inputs, outputs]`.
   int64_t (*dense_elements)(int64_t groups, int64_t outputs);
-  void (*pack_dense)(Weight type, const void* w, int64_t groups, int64_t inputs, int64_t outputs, void* to);
+  void (*pack_dense)(const WeightData& w, int64_t groups, int64_t inputs, int64_t outputs, void* to);
   void (*plan_dense)(DenseProblem&);
   void (*round_dense)(const DenseProblem&, int64_t row, int64_t end);  // rows [row, end) of x
   void (*run_dense)(const DenseProblem&, int64_t task);

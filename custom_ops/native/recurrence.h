@@ -24,16 +24,12 @@ inline int64_t recurrent_elements(int64_t hidden) {
 
 // w `[gates * hidden, inputs]`
 template <typename Cell>
-inline void pack_recurrent(Weight type, const void* w, int64_t hidden, int64_t inputs, void* to) {
-  const auto column_of = [&](int64_t p, int64_t c) {
+inline void pack_recurrent(const WeightData& w, int64_t hidden, int64_t inputs, void* to) {
+  const auto column_of = [&](int64_t p, int64_t c, int64_t depth) {
     const int64_t unit = p / Cell::kGates * kPanel + c;
-    return unit < hidden ? (p % Cell::kGates * hidden + unit) * inputs : -1;
+    return unit < hidden ? (p % Cell::kGates * hidden + unit) * depth : -1;
   };
-  with_element(type, [&](auto element) {
-    using Element = decltype(element);
-    pack_columns(static_cast<const Element*>(w), inputs, 1, teams_of(hidden) * Cell::kGates, column_of,
-                 static_cast<Element*>(to));
-  });
+  pack_weight(w, inputs, 1, teams_of(hidden) * Cell::kGates, column_of, to);
 }
 
 template <typename Cell>
@@ -62,10 +58,10 @@ TEMPORT_INLINE void add_columns(const float* sums, const float* scale, const flo
 template <typename Cell, typename Element, typename Problem>
 inline void project_frames(const Problem& p, int64_t task) {
   const int64_t begin = task * p.task_teams * Cell::kGates, end = end_of_task(p, task) * Cell::kGates;
+  const auto inputs = packed_inputs<Element>(p.inputs, p.w_block);
   multiply_panels<Cell::kCellPanels>(
-      p.x, p.frames * p.batch, p.inputs, static_cast<const Element*>(p.w) + begin * padded_inputs<Element>(p.inputs) * kPanel,
-      p.inputs,
-      (end - begin) * kPanel,
+      p.x, p.frames * p.batch, p.inputs, static_cast<const Element*>(p.w) + begin * column_elements<Element>(inputs) * kPanel,
+      inputs, (end - begin) * kPanel,
       [&](int64_t first, int64_t rows, int64_t q, const float* sums) {
         const int64_t column = (begin + q) * kPanel;
         const float* scale = kScaled<Element> ? p.w_scale + column : sums;
@@ -78,6 +74,7 @@ inline void project_frames(const Problem& p, int64_t task) {
 template <typename Cell, typename Element, typename Problem>
 inline void step_recurrence(const Problem& p, int64_t frame, int64_t task, float* scratch) {
   const int64_t H = p.hidden, begin = task * p.task_teams, end = end_of_task(p, task);
+  const auto units = packed_inputs<Element>(H, p.r_block);
   const float* before = frame == 0 ? p.hidden_before : p.y + (frame - 1) * p.batch * H;
   // Every other frame backwards: what the frame before has read last is still in the cache.
   const bool backwards = frame % 2 == 1;
@@ -87,7 +84,7 @@ inline void step_recurrence(const Problem& p, int64_t frame, int64_t task, float
     const float* recurrent_bias = p.recurrent_bias == nullptr ? nullptr : p.recurrent_bias + i * kTeam<Cell>;
     if (before != nullptr)
       multiply_panels<Cell::kCellPanels>(
-          before, p.batch, H, static_cast<const Element*>(p.r) + i * padded_inputs<Element>(H) * kTeam<Cell>, H, kTeam<Cell>,
+          before, p.batch, H, static_cast<const Element*>(p.r) + i * column_elements<Element>(units) * kTeam<Cell>, units, kTeam<Cell>,
           [&](int64_t first, int64_t rows, int64_t q, const float* sums) {
             const float* scale = kScaled<Element> ? p.r_scale + i * kTeam<Cell> + q * kPanel : sums;
             for (int64_t m = 0; m < rows; ++m)

@@ -67,23 +67,23 @@ class RecurrentLayer {
   struct Weights {
     Weights(const RecurrentLayer& op, const Tensor& w_given, const Tensor& r_given, const Tensor& b_given,
             const Tensor& w_scales, const Tensor& r_scales)
-        : Weights(op, b_given, checked_inputs(op, w_given, r_given), stored_weight(op.label_, "W", w_given, w_scales, 1, true),
-                  stored_weight(op.label_, "R", r_given, r_scales, 1, true), w_scales.data != nullptr,
+        : Weights(op, b_given, checked_inputs(op, w_given, r_given), stored_weight(op.label_, "W", w_given, w_scales, 2, 1),
+                  stored_weight(op.label_, "R", r_given, r_scales, 2, 1), w_scales.data != nullptr,
                   r_scales.data != nullptr) {}
     Weights(const RecurrentLayer& op, const Tensor& b_given, int64_t x_width, const StoredWeight& of_w,
             const StoredWeight& of_r, bool w_scaled, bool r_scaled)
         : inputs(x_width), hidden(op.hidden_), columns(op.kernels_.elements(hidden)), w_type(of_w.type),
-          r_type(of_r.type), biased(b_given.data != nullptr), scaled_w(w_scaled), scaled_r(r_scaled),
-          w_floats(floats_of_lines(columns, inputs, w_type)),
-          memory(static_cast<size_t>(plus(plus(4 * columns, w_floats), floats_of_lines(columns, hidden, r_type)))) {
+          r_type(of_r.type), w_block(of_w.block), r_block(of_r.block), biased(b_given.data != nullptr), scaled_w(w_scaled), scaled_r(r_scaled),
+          w_floats(floats_of_lines(columns, inputs, of_w)),
+          memory(static_cast<size_t>(plus(plus(4 * columns, w_floats), floats_of_lines(columns, hidden, of_r)))) {
       const int64_t H = hidden;
       const auto pack = [&](const float* from, int64_t width, float* to) {
-        op.kernels_.pack(Weight::kFloat32, from, H, width, to);
+        op.kernels_.pack({Weight::kFloat32, from}, H, width, to);
       };
-      op.kernels_.pack(w_type, of_w.data, H, inputs, w());
-      op.kernels_.pack(r_type, of_r.data, H, H, r());
-      if (of_w.scale != nullptr) pack(of_w.scale, 1, w_scale());
-      if (of_r.scale != nullptr) pack(of_r.scale, 1, r_scale());
+      op.kernels_.pack(of_w, H, inputs, w());
+      op.kernels_.pack(of_r, H, H, r());
+      if (w_type == Weight::kInt8) pack(of_w.scale, 1, w_scale());
+      if (r_type == Weight::kInt8) pack(of_r.scale, 1, r_scale());
       std::vector<float> added(static_cast<size_t>(kGates * H)), apart(kApart ? added.size() : 0);
       if (biased) {
         const float* of_x = temport::floats(op.label_, "B", b_given, {1, 2 * kGates * H});
@@ -117,6 +117,7 @@ class RecurrentLayer {
 
     const int64_t inputs, hidden, columns;  // of all panels
     const Weight w_type, r_type;
+    const int64_t w_block, r_block;
     const bool biased, scaled_w, scaled_r;
     const int64_t w_floats;
     const WeightMemory memory;
@@ -133,6 +134,8 @@ class RecurrentLayer {
     p.r = weights.r();
     p.w_type = weights.w_type;
     p.r_type = weights.r_type;
+    p.w_block = weights.w_block;
+    p.r_block = weights.r_block;
     p.w_scale = weights.w_scale();
     p.r_scale = weights.r_scale();
     p.bias = weights.bias();

@@ -9,6 +9,7 @@ namespace {
 struct Scales {
   int64_t before, entries, behind, block;
   bool shared;
+  size_t axis;
 
   int64_t of(int64_t before_it, int64_t entry, int64_t behind_it) const {
     return shared ? entry : (before_it * (entries / block) + entry / block) * behind + behind_it;
@@ -24,7 +25,7 @@ Scales scales_of(const std::string& label, const char* name, const std::vector<i
     while (axis + 1 < w.size() && scales[axis] == w[axis]) ++axis;
     for (size_t i = axis + 1; i < w.size(); ++i) fits = fits && scales[i] == w[i];
   }
-  Scales found{1, fits ? w[axis] : 0, 1, 1, shared};
+  Scales found{1, fits ? w[axis] : 0, 1, 1, shared, axis};
   if (fits && !shared) {
     fits = scales[axis] > 0 && w[axis] >= scales[axis] && w[axis] % scales[axis] == 0;
     if (fits) found.block = w[axis] / scales[axis];
@@ -53,10 +54,19 @@ std::vector<float> unpacked(const Tensor& w, const float* values, const Scales& 
   return numbers;
 }
 
+// How many inputs of an output share a scale; -1 where outputs share one, or scales lie along another axis.
+int64_t inputs_of_a_scale(const std::vector<int64_t>& w, const Scales& scales, size_t inputs, size_t outputs) {
+  if (w.size() <= inputs) return -1;
+  if (!scales.shared) return scales.axis == inputs ? scales.block : -1;
+  for (size_t axis = 0; axis < w.size(); ++axis)
+    if (axis != inputs && axis != outputs && w[axis] != 1) return -1;
+  return w[inputs];
+}
+
 }  // namespace
 
 StoredWeight stored_weight(const std::string& label, const char* name, const Tensor& w, const Tensor& scales,
-                           size_t outputs, bool by_output) {
+                           size_t inputs, size_t outputs) {
   const bool integers = w.type == ort::kInt8 || w.type == ort::kInt4;
   if (!integers && w.type != ort::kFloat && w.type != ort::kFloat16)
     throw NodeError(label + ": " + name + " has element type " + std::to_string(int(w.type)) +
@@ -72,9 +82,14 @@ StoredWeight stored_weight(const std::string& label, const char* name, const Ten
   }
   const Scales found = scales_of(label, name, w.shape, scales.shape, outputs);
   const auto* values = static_cast<const float*>(scales.data);
-  if (w.type == ort::kInt8 && found.shared && by_output) {
+  const int64_t sharing = inputs_of_a_scale(w.shape, found, inputs, outputs);
+  if (w.type == ort::kInt8 && sharing >= 0 && sharing == w.shape[inputs]) {
     stored.type = Weight::kInt8;
     stored.scale = values;
+  } else if (w.type == ort::kInt4 && sharing > 0 && sharing % depth_of(Weight::kInt4) == 0) {
+    stored.type = Weight::kInt4;
+    stored.scale = values;
+    stored.block = sharing;
   } else {
     stored.unpacked = unpacked(w, values, found);
     stored.data = stored.unpacked.data();

@@ -9,24 +9,21 @@
 
 namespace temport {
 
-// What kernels read: float32, float16, or int8 with a scale per output.
-struct StoredWeight {
-  Weight type = Weight::kFloat32;
-  const void* data = nullptr;
-  const float* scale = nullptr;  // [outputs] of int8
-  std::vector<float> unpacked;   // what `data` points to, where the weight is stored otherwise
+// As kernels read it: float32, float16, int8 with a scale per output, or int4 with one per output and block of inputs.
+struct StoredWeight : WeightData {
+  std::vector<float> unpacked;  // what `data` points to, where the weight is stored otherwise
 };
 
-// `outputs` is the axis of w's outputs; `by_output`: kernels read int8 of this layer, with a scale for each of them. Scales are
-// `[n]`, one for each output, or have as many axes as w, one for each of equal blocks along one axis. Throws NodeError for other
-// types, and where the two do not fit.
+// `outputs` is the axis of w's outputs, and `inputs` of its inputs, the ones beside each other. Scales are `[n]`, one for each
+// output, or have as many axes as w, one for each of equal blocks along one axis. Throws NodeError for other types, and where
+// the two do not fit.
 StoredWeight stored_weight(const std::string& label, const char* name, const Tensor& w, const Tensor& scales,
-                           size_t outputs, bool by_output);
+                           size_t inputs, size_t outputs);
 
 // Floats of memory for a packed weight with so many columns and inputs, in whole cache lines: what lies behind it begins with
 // one, since kernels that read across two take a sixth longer.
-inline int64_t floats_of_lines(int64_t columns, int64_t inputs, Weight type) {
-  return (times(columns, packed_inputs(inputs, type)) * bytes_of(type) + 63) / 64 * 16;
+inline int64_t floats_of_lines(int64_t columns, int64_t inputs, const WeightData& w) {
+  return (times(columns, column_bytes(w.type, inputs, w.block)) + 63) / 64 * 16;
 }
 
 }  // namespace temport

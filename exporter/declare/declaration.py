@@ -124,6 +124,7 @@ class Sequences:
     kept             frames that the longest ring holds
     warm_up          frames after which it does not matter where a stream began; None: it always does
     window           frames that every output is computed of, zeros before the first; 0: the frames so far
+    frames           of a whole stream, which ends as the table of its positions does; 0: however many
     """
 
     inputs: tuple[TensorSpec, ...]
@@ -133,6 +134,7 @@ class Sequences:
     kept: int = 0
     warm_up: int | None = None
     window: int = 0
+    frames: int = 0
 
 
 @dataclass(frozen=True)

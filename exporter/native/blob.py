@@ -12,6 +12,8 @@ from temport.exporter.native.memory import aligned
 DEPTH = {np.dtype(np.int8): 4}
 """Inputs of an output that lie next to each other in a panel, by the type of the weight; 1 of all others. `kDepth` of
 custom_ops/native/column_panels.h."""
+EIGHT = 8
+"""Inputs of an output in a word of int4."""
 
 
 class Blob:
@@ -61,3 +63,19 @@ def teams(weight: npt.NDArray[Any], gates: int, width: int) -> npt.NDArray[Any]:
     hidden = weight.shape[0] // gates
     by_gate = panels(np.swapaxes(weight.reshape(gates, hidden, -1), 1, 2), width)
     return np.swapaxes(by_gate, 0, 1)
+
+
+def int4_words(weight: npt.NDArray[Any], scale: npt.NDArray[Any], axis: int) -> npt.NDArray[np.uint32]:
+    """A weight of int4 with words along `axis`, that of its inputs: for each block the bits of its scale, then eight
+    integers in a word.
+
+    scale  as `weight`, with blocks along `axis`
+
+    The layout of custom_ops/native/nibble_panels.h.
+    """
+    integers, scales = (np.moveaxis(array, axis, -1) for array in (weight.astype(np.int64), scale))
+    *others, blocks = scales.shape
+    eights = (integers + 8).reshape(*others, blocks, -1, EIGHT) << 4 * np.arange(EIGHT)
+    bits = np.ascontiguousarray(scales, np.float32).view(np.uint32)
+    words = np.concatenate([bits[..., None], eights.sum(-1).astype(np.uint32)], -1)
+    return np.moveaxis(words.reshape(*others, -1), -1, axis)

@@ -14,8 +14,8 @@ from temport.exporter.native.tensors import NoForm, Tensor
 if TYPE_CHECKING:
     from temport.exporter.native.plan import Plan
 
-STORED = {np.dtype(np.int8): "int8_t", np.dtype(np.float16): "uint16_t"}
-"""Element types of weights besides float32, which kernels read, in C++."""
+STORED = {np.dtype(np.int8): "int8_t", np.dtype(np.float16): "uint16_t", np.dtype(np.uint32): "Nibbles"}
+"""Element types of weights besides float32, which kernels read, in C++; words hold int4."""
 
 
 def element(weight: npt.NDArray[Any]) -> str:
@@ -72,7 +72,7 @@ class Call:
     def weight(self, array: npt.NDArray[Any]) -> str:
         """A pointer to numbers that go into the blob: to floats, or to what kernels read as it is stored."""
         stored = array if array.dtype in STORED else array.astype(np.float32, copy=False)
-        self.plan.weights[stored.dtype.name] += stored.nbytes
+        self.plan.weights["int4" if stored.dtype == np.uint32 else stored.dtype.name] += stored.nbytes
         return f"weight<{element(stored)}>({self.plan.blob.add(stored)})"
 
     def line(self, *text: str) -> None:

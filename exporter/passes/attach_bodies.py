@@ -62,6 +62,7 @@ def attach_bodies(
         body = OPS[op].body(at)
         body.function.overload = overload
         function = ir.serde.deserialize_function(body.function)
+        _leave_out_what_nobody_gives(function, nodes)
         model.functions[function.identifier()] = function
         for node in nodes:
             node.overload = overload
@@ -73,6 +74,15 @@ def attach_bodies(
     overloaded = any(count > 1 for count in seen.values())
     model.ir_version = max(oldest, FIRST_IR_WITH_OVERLOADS if overloaded else FIRST_IR_WITH_FUNCTIONS)
     return masks
+
+
+def _leave_out_what_nobody_gives(function: ir.Function, nodes: list[ir.Node]) -> None:
+    """Takes the last inputs away that the body does not read and no node has: a library from before there were such
+    inputs refuses a node with more than it knows.
+    """
+    given = max(1 + max(i for i, value in enumerate(node.inputs) if value is not None) for node in nodes)
+    while len(function.inputs) > given and not function.inputs[-1].uses():
+        function.inputs.pop()
 
 
 def _longest(node: ir.Node, declaration: Declaration) -> int | None:

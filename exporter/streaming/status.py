@@ -71,6 +71,7 @@ class Pairs:
 
     axis, keys  the frames that look, and those that are seen
     masked      what stands for entries that have not come is 0, so that a sum over `keys` is one over frames
+    late        the node that makes it later than the frames that come
     """
 
     axis: int
@@ -78,6 +79,7 @@ class Pairs:
     kept: int
     delay: int = 0
     masked: bool = False
+    late: Late | None = None
 
 
 Status = Fixed | OfSizes | Timed | Last | Pairs

@@ -32,6 +32,7 @@ from bits import Digest
 from cases import TABLES
 from one_node import native
 from test_kernels import test_the_kernel_anywhere, wrong
+from test_stored_weights import test_integers_are_the_numbers_that_they_mean
 from temport.custom_ops.library import library_description, library_path
 digest = Digest()
 for op, table in TABLES.items():
@@ -44,6 +45,7 @@ for op, table in TABLES.items():
     if table.op.torch_op is None:  # whose named cases are few
         TABLES[op] = replace(table, examples=table.examples // int(sys.argv[1]))
         test_the_kernel_anywhere(op)
+test_integers_are_the_numbers_that_they_mean()
 print(digest, file=sys.stderr)
 print(library_description(library_path()))
 """

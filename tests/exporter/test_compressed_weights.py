@@ -70,26 +70,33 @@ def test_every_runtime_computes_the_stored_weights(made: Any, kind: str, ops: st
     assert bytes_of["FLOAT"] < 0.25 * 4 * 30_000  # biases, norms, scales, and what was turned
 
 
-def test_a_native_engine_holds_them_as_they_are(tmp_path: Path) -> None:
-    """Of a recurrent layer and of dense ones."""
-    for kind, element, share in (("int8", "int8", 2.5), ("fp16", "float16", 1.8)):
-        done = temport.export(
-            "hybrid",
-            settings=("embed_dim=64", "lstm_hidden=64", "num_heads=1", "head_dim=64"),
-            seq=8,
-            weights_dtype=kind,
-            target="native",
-            out=tmp_path / kind,
-            runtimes=("native_engine", "onnxruntime_native"),
-        )
-        assert done.passed
-        (engine,) = json.loads((done.path / "engine.json").read_text())["engines"]
-        bytes_of = engine["weights"]
-        numbers = sum(w.shape[0] * w.shape[1] for w in done.report.compression.weights)  # type: ignore[union-attr]
-        assert bytes_of[element] > 0.9 * numbers * (
-            1 if kind == "int8" else 2
-        )  # one is turned, and its scales too
-        assert engine["memory"]["weights"] * share < numbers * 4
+@pytest.mark.parametrize(
+    ("kind", "element", "size", "share"),
+    [
+        ("int8", "int8", 1, 2.5),
+        ("int4", "int4", 5 / 8, 4.0),
+        pytest.param("fp16", "float16", 2, 1.8, marks=pytest.mark.thorough),
+    ],
+)
+def test_a_native_engine_holds_them_as_they_are(
+    tmp_path: Path, kind: str, element: str, size: float, share: float
+) -> None:
+    """Of a recurrent layer and of dense ones; int4 with its scales."""
+    done = temport.export(
+        "hybrid",
+        settings=("embed_dim=64", "lstm_hidden=64", "num_heads=1", "head_dim=64"),
+        seq=8,
+        weights_dtype=kind,
+        target="native",
+        out=tmp_path / kind,
+        runtimes=("native_engine", "onnxruntime_native"),
+    )
+    assert done.passed
+    (engine,) = json.loads((done.path / "engine.json").read_text())["engines"]
+    assert done.report.compression is not None
+    numbers = sum(w.shape[0] * w.shape[1] for w in done.report.compression.weights)
+    assert engine["weights"][element] > 0.9 * numbers * size  # one is turned, and its scales too
+    assert engine["memory"]["weights"] * share < numbers * 4
 
 
 def test_a_bundle_is_made_anew_from_its_own_weights(made: Any) -> None:

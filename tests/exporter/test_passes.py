@@ -13,6 +13,7 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
+from temport.custom_ops.table import OPS
 from temport.exporter import build as building
 from temport.exporter import export as exporting
 from temport.exporter.build import rewrite, save
@@ -61,6 +62,16 @@ def test_passes_run_for_their_dialect_and_precision() -> None:
     assert {"to_standard"} == ran(ops="standard") - ran()
     assert {"lower_precision"} == ran(precision="float16") - ran()
     assert "fold_factors" in ran(precision="bfloat16") - ran(precision="float16")
+
+
+@pytest.mark.parametrize(("op", "known"), [("FusedDense", 5), ("FusedLSTM", 6)])
+def test_a_node_has_no_input_that_only_later_files_need(op: str, known: int) -> None:
+    """So many inputs had the first version of the library: it refuses a node with more, absent or not."""
+    declaration, module, _ = declare("hybrid", seq="9")
+    nodes = [node for node in build(module, declaration).model.graph if node.op_type == op]
+    names = [parameter.name for parameter in OPS[op].schema.inputs]
+    assert nodes and names[known:] == [name for name in names if name.endswith("_scale")]
+    assert all(len(node.inputs) <= known for node in nodes)
 
 
 def test_left_out_passes_do_not_run() -> None:

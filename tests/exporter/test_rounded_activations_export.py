@@ -58,8 +58,8 @@ def test_layers_take_integers_and_runtimes_agree(made: temport.Exported) -> None
     assert len(compression.inputs) == 7 and all(layer.scale for layer in compression.inputs)
     model = onnx.load(made.path / "model.onnx")
     constants = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
-    given = [n.input[6] for n in model.graph.node if n.op_type == "FusedDense"]
-    scales = {float(constants[name]) for name in given if name}
+    given = [name for n in model.graph.node if n.op_type == "FusedDense" for name in n.input[6:]]
+    scales = {float(constants[name]) for name in given}
     assert scales == {layer.scale for layer in compression.inputs}
     kinds = [n.op_type for n in model.graph.node]
     assert "Round" not in kinds
@@ -72,7 +72,7 @@ def test_the_bundle_holds_what_it_takes_to_check_and_to_make_it_anew(made: tempo
 
 
 def double_a_scale(model: onnx.ModelProto) -> None:
-    name = next(n.input[6] for n in model.graph.node if n.op_type == "FusedDense" and n.input[6])
+    name = next(n.input[6] for n in model.graph.node if n.op_type == "FusedDense" and n.input[6:])
     tensor = next(t for t in model.graph.initializer if t.name == name)
     tensor.CopyFrom(numpy_helper.from_array(2 * numpy_helper.to_array(tensor), name))
 

@@ -86,3 +86,9 @@ def test_a_parity_stream_outlasts_any_cache() -> None:
     declaration, module, _ = declare("sliding_window", ["window_size=100", "num_layers=1"], seq="100")
     (sequence,) = sequence_declaration(declare_stream(declaration, module)).inputs
     assert sequence.at()[1] == 451
+
+
+def test_of_a_range_of_lengths_the_usual_one_is_the_horizon() -> None:
+    declaration, module = SMALL["mega-softmax"].declare(seq="3:9:20")
+    stream = declare_stream(declaration, module)
+    assert stream.horizon == 9 and any("a window of 9 frames" in note for note in stream.notes)

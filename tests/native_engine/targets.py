@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from temport.exporter.build import save
+from temport.exporter.compress.compressed import compressed
+from temport.exporter.compress.sums import tensors_of
+from temport.exporter.compress.wish import FIRST_OPSET
 from temport.exporter.declare.architectures import declare
 from temport.exporter.declare.declaration import Declaration
+from temport.exporter.graph.quantised import SMALLEST
 from temport.exporter.native.engine import NativeOptions, NativeReport, build_native
 from temport.exporter.native.toolchain import FLAGS
 from temport.exporter.streaming.declare import declare_stream
@@ -27,13 +32,25 @@ SMALL = {
     "lightning": ["embed_dim=20", "hidden_size=40", "num_heads=2", "num_layers=1", "block_size=9"],
 }  # fmt: skip
 """Sizes that are no multiple of any vector, panel or sum."""
+IN_BLOCKS = ["embed_dim=48", "lstm_hidden=80", "num_heads=3", "head_dim=16"]
+"""Of `hybrid`: whole blocks of inputs."""
 
 
 class StepModel:
     """A step model of one stream at `path`, and engines made from it."""
 
     def __init__(self, path: Path, arch: str) -> None:
-        declaration, module, _ = declare(arch, SMALL[arch], batch="1", seq="37")
+        """`arch` may end in `, int4`: how its weights are stored."""
+        arch, _, kind = arch.partition(", ")
+        declaration, module, _ = declare(arch, IN_BLOCKS if kind else SMALL[arch], batch="1", seq="37")
+        if kind:
+            axes = {
+                name: 1
+                for name, tensor in tensors_of(module).items()
+                if tensor.ndim == 2 and tensor.numel() >= SMALLEST
+            }
+            module = compressed(module, axes, dict.fromkeys(axes, kind))
+            declaration = replace(declaration, weights_dtype=kind, opset=FIRST_OPSET)
         self.path = path
         self.declaration: Declaration = declare_stream(declaration, module)
         path.mkdir()

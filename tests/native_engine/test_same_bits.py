@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 
 import numpy as np
 import pytest
@@ -15,20 +14,10 @@ from tests.native_engine.targets import FRAMES, SMALL, StepModel, drive, link
 Model = Callable[[str], StepModel]
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
-    root = tmp_path_factory.mktemp("models")
-    return cache(lambda arch: StepModel(root / arch, arch))
-
-
-@pytest.fixture(scope="module")
-def scalar(model: Model) -> Callable[[str], bytes]:
-    """Outputs of the source without intrinsics, in vectors of four floats as the compiler makes them."""
-    return cache(lambda arch: model(arch).fused())
-
-
-PAIRS = [(arch, isa) for isa in ("avx512", "avx2", "neon") for arch in SMALL]
+INT4 = "hybrid, int4"
+PAIRS = [(arch, isa) for isa in ("avx512", "avx2", "neon") for arch in (*SMALL, INT4)]
 REPEATED = {(arch, isa) for isa in ("avx2", "neon") for arch in ("sliding_window", "lightning")}
+REPEATED |= {(INT4, isa) for isa in ("avx512", "avx2", "neon")}
 """What the others leave to see: kernels that AVX-512 is asked of, in vectors that other kernels are asked of."""
 
 
@@ -43,6 +32,7 @@ def test_the_same_bits(model: Model, scalar: Callable[[str], bytes], arch: str, 
     elif not ISAS[isa].runs_here():
         pytest.skip(f"this processor has no {isa}")
     engine, report = model(arch).engine(isa, engine_isa=isa, cc=compiler)
+    assert (arch == INT4) == (report.weights.get("int4", 0) > 0.9 * report.memory["weights"] / 2)
     assert report.fuses and set(report.undefined) <= {"memcpy", "memset", "_GLOBAL_OFFSET_TABLE_"}
     program = link(compiler.replace("g++", "gcc"), engine, *flags)
     assert drive([*prefix, program], engine, model(arch).frames()) == scalar(arch)

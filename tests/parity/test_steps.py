@@ -12,7 +12,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from temport.exporter.onnx_source.module import OnnxModule
 from temport.exporter.parity.cases import Case
+from temport.exporter.parity.compare import CEILING, judge
 from temport.exporter.parity.oracle import find_truths
+from temport.exporter.parity.result import FAIL, ILL
 from temport.exporter.request import ExportRequest, declared
 from temport.exporter.runtimes.onnxruntime_cpu import OrtSession
 from temport.exporter.runtimes.subject import Subject
@@ -49,6 +51,29 @@ def test_only_what_lies_between_two_integers_is_open(value: float, between: bool
         )  # one step is right, two are too many
     else:
         assert bound.judgeable and bound.allowed is not None and bound.allowed < STEP / 1000
+
+
+@pytest.mark.parametrize("rounds", [True, False])
+def test_a_source_may_be_far_off_only_where_it_rounds_to_integers(rounds: bool, tmp_path: Path) -> None:
+    """By more than a thousandth, with a sum that float32 does not hold; three steps are too many for either."""
+    model = quantised()
+    offset = numpy_helper.from_array(np.array(2.0**17, np.float32), "offset")
+    away = [helper.make_node("Add", ["x", "offset"], ["s"]), helper.make_node("Sub", ["s", "offset"], ["b"])]
+    rest = list(model.graph.node) if rounds else [helper.make_node("Identity", ["x"], ["y"])]
+    rest[0].input[0] = "b"
+    del model.graph.node[:]
+    model.graph.node.extend([*away, *rest])
+    model.graph.initializer.append(offset)
+    onnx.save(model, tmp_path / "m.onnx")
+    declaration, module = declared(ExportRequest(onnx=tmp_path / "m.onnx"))
+    x = np.array([[2.1325, -1.0, 5.5]], np.float32)
+    (truth,) = find_truths(Subject(declaration, tmp_path / "m.onnx", module), [Case("own", "own", {"x": x})])
+    bound, y = truth.bounds["y"], truth.outputs["y"]
+    assert bound.torch_error is not None and bound.scale is not None
+    assert bound.torch_error > CEILING["float32"] * bound.scale
+    assert bound.judgeable is rounds
+    verdict = judge(y + 3 * STEP, y, bound, "float32").verdict
+    assert verdict == (FAIL if rounds else ILL)
 
 
 @pytest.mark.parametrize("kind", [TensorProto.INT8, TensorProto.INT16])

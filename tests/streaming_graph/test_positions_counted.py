@@ -158,4 +158,12 @@ def test_a_learned_table_ends() -> None:
     table = other(40, "drawn")[:, :WIDTH]
     made = stream_of(TABLE, ONE | {"table": table})
     assert made.limits == ((40, AFTER_TABLE),)
-    assert np.array_equal(at(made, 1_000_000), table[-1])
+    assert np.array_equal(at(made, 39), table[-1])
+
+
+def test_a_learned_table_is_taken_to_its_end() -> None:
+    """Longer than any sequence that was looked at."""
+    table = other(64, "drawn")[:, :WIDTH]
+    made = stream_of(TABLE, ONE | {"table": table})
+    assert made.limits == ((64, AFTER_TABLE),)
+    assert np.array_equal(at(made, 63), table[63])

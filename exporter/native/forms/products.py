@@ -8,6 +8,7 @@ from temport.exporter.native.call import Call, Form
 from temport.exporter.native.forms.dense import dense
 from temport.exporter.native.forms.elementwise import write
 from temport.exporter.native.forms.movement import View, move
+from temport.exporter.native.forms.stored import Stored
 from temport.exporter.native.loops import Nest, broadcast, nest
 from temport.exporter.native.sizes import ONE, ZERO, Size, fixed, strides
 from temport.exporter.native.tensors import NoForm, Tensor
@@ -18,7 +19,7 @@ def matmul(call: Call) -> None:
     if call.is_constant(1) and all(size == ONE for size in b.shape[:-2]):
         weight = call.constant(1)
         weight = weight.reshape(-1, 1 if weight.ndim == 1 else weight.shape[-1])
-        return dense(call, weight[None], np.zeros((1, weight.shape[1])))
+        return dense(call, Stored(weight), np.zeros((1, weight.shape[1])))
     batch = y.shape[: len(y.shape) - (len(a.shape) > 1) - (len(b.shape) > 1)]
     left = a.shape if len(a.shape) > 1 else (ONE, *a.shape)
     right = b.shape if len(b.shape) > 1 else (*b.shape, ONE)
@@ -47,7 +48,7 @@ def gemm(call: Call) -> None:
         bias = np.zeros(weight.shape[1])
         if added and call.is_constant(2) and call.constant(2).size in (1, bias.size):
             bias, added = np.broadcast_to(call.constant(2).reshape(-1) * beta, bias.shape), False
-        dense(call, weight[None], bias[None], x=a)
+        dense(call, Stored(weight), bias[None], x=a)
     else:
         _multiply(call, a, call.input(1), y, bool(call.attribute("transB", 0)))
     if added:

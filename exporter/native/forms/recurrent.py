@@ -141,8 +141,8 @@ def _one_way(
     """One direction, forwards over the frames of x; `before` and `after` are pointers to its states."""
     hidden, width, gates = call.attribute("hidden_size"), call.plan.isa.panel, cell.gates
     frames, batch = call.input(0).shape[:2]
-    (w, w_scale), (r, r_scale) = (stored(call, 1 + i, scales + i, 1) for i in range(2))
-    w, r = w[place], r[place]
+    of_w, of_r = (stored(call, 1 + i, scales + i, 2, 1) for i in range(2))
+    w, r = of_w.weight[place], of_r.weight[place]
     bias = call.constant(3)[place] if call.has(3) else np.zeros(2 * gates * hidden, np.float32)
     of_x, of_h = np.split(bias, 2)
     together = np.arange(gates * hidden) < cell.summed * hidden
@@ -158,21 +158,22 @@ def _one_way(
         x,
         packed(w, gates),
         packed(recurrent, recurrent.shape[0] // hidden),
-        *("nullptr" if scale is None else packed(scale[:, None], gates) for scale in (w_scale, r_scale)),
+        *("nullptr" if of.scale is None else packed(of.scale[place], gates) for of in (of_w, of_r)),
         packed(added[:, None], gates),
         "nullptr" if cell.summed == gates else packed(apart[:, None], gates),
         before[0],
         "nullptr",
         "nullptr",
         y,
+        *([f"{of_w.block}", f"{of_r.block}"] if of_w.block or of_r.block else []),
     ]
     sizes = f"{frames}, {batch}, {{{', '.join(arrays)}}}"
     if cell is _RESET_FIRST:
         of_candidate = packed(r[2 * hidden :], 1)
-        call.line(f"gru_reset_first<{w.shape[1]}, {hidden}>({sizes}, {of_candidate}, {scratch});")
+        call.line(f"gru_reset_first<{of_w.inputs(2)}, {hidden}>({sizes}, {of_candidate}, {scratch});")
         return
     state, last = ("nullptr", "nullptr") if cell.kept is None else (before[cell.kept], after[cell.kept])
-    kinds = f"{cell.name}, {element(w)}, {element(r)}, {w.shape[1]}, {hidden}"
+    kinds = f"{cell.name}, {element(w)}, {element(r)}, {of_w.inputs(2)}, {hidden}"
     call.line(f"recurrence<{kinds}>({sizes}, {state}, {last}, {scratch});")
 
 
