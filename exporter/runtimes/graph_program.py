@@ -12,6 +12,8 @@ import onnx
 import torch
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from temport.exporter.runtimes.plain_onnx import widened
+
 
 def save_graph_program(source: Path, path: Path) -> None:
     """Write what `aten_program.save_program` writes of a module, of the ONNX file `source`: operators of ai.onnx, every
@@ -19,7 +21,7 @@ def save_graph_program(source: Path, path: Path) -> None:
     """
     import onnx2fx
 
-    model = onnx.load(source)
+    model = widened(onnx.load(source))  # onnx2fx knows no axis of scales
     inputs = tuple(map(_zeros, model.graph.input))
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
