@@ -31,8 +31,8 @@ from dataclasses import replace
 from bits import Digest
 from cases import TABLES
 from one_node import native
+from test_integer_weights import test_integers_are_the_numbers_that_they_mean
 from test_kernels import test_the_kernel_anywhere, wrong
-from test_stored_weights import test_integers_are_the_numbers_that_they_mean
 from temport.custom_ops.library import library_description, library_path
 digest = Digest()
 for op, table in TABLES.items():
