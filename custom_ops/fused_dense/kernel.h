@@ -87,7 +87,7 @@ inline void run_dense_task(const Problem& p, int64_t row, Size rows, int64_t pan
   }
 }
 
-// The same of rows that round_rows made integers.
+// The same of rows that round_rows made integers; all of a row is NaN where one of its numbers was.
 template <Activation A, typename Way, typename Problem>
 inline void run_integer_task(const Problem& p, int64_t row, int64_t rows, int64_t panel, int64_t end) {
   const int64_t per_group = panels_of(p.outputs), fours = fours_of(p.inputs), stride = p.groups * rounded_fours(p.inputs);
@@ -97,7 +97,11 @@ inline void run_integer_task(const Problem& p, int64_t row, int64_t rows, int64_
     const auto* x = static_cast<const typename Way::Inputs*>(p.integers) + row * stride + group * rounded_fours(p.inputs);
     multiply_integer_panels<Way>(x, rows, stride, w + panel * fours * kFour * kPanel, fours, stop - panel,
                                  p.start == nullptr ? nullptr : p.start + panel * kPanel,
-                                 [&](int64_t first, int64_t some, int64_t q, const float* sums) {
+                                 [&](int64_t first, int64_t some, int64_t q, float* sums) {
+                                   for (int64_t m = 0; m < some; ++m)
+                                     if (const float defect = defect_of(x + (first + m) * stride, p.inputs); defect != 0)
+                                       for (int v = 0; v < kPanel; v += kWidth)
+                                         store(sums + m * kPanel + v, broadcast(defect));
                                    finish_panel<A, Integers>(p, row + first, some, panel + q, sums);
                                  });
     panel = stop;
@@ -121,8 +125,8 @@ inline void round_dense(const DenseProblem& p, int64_t row, int64_t end) {
   const int64_t width = p.groups * p.inputs;
   for (int64_t i = row * width; i < end * width; i += kWidth) {
     const int64_t left = end * width - i;
-    const Int rounded = rounded_byte(load_first(p.x + i, left), p.x_scale);
-    store_first(to + i, __builtin_convertvector(rounded, Float) * p.x_scale, left);
+    const Float x = load_first(p.x + i, left), rounded = __builtin_convertvector(rounded_byte(x, p.x_scale), Float);
+    store_first(to + i, select(x == x, rounded * p.x_scale, x), left);
   }
 }
 

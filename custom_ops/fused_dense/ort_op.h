@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <limits>
 #include <optional>
@@ -55,7 +56,7 @@ class FusedDense {
         : Packed(op, w, b, stored(op, w, s, checked(op, w, b).size()), s.data != nullptr, x_scale_of(op, of_x)) {}
     Packed(const FusedDense& op, const Tensor& w, const Tensor& b, const StoredWeight& as_stored, bool given, float scale_of_x)
         : inputs(w.shape[w.shape.size() - 2]), outputs(w.shape.back()), type(as_stored.type), block(as_stored.block),
-          scaled(given), x_scale(scale_of_x), rounding(rounding_of(op, scale_of_x, type, inputs)),
+          scaled(given), x_scale(scale_of_x), rounding(rounding_of(op, scale_of_x, as_stored, inputs, outputs)),
           columns(op.kernels_.dense_elements(op.groups_, outputs)),
           memory(static_cast<size_t>(plus(3 * columns, floats_of_lines(columns, inputs, as_stored)))) {
       // Elements of four bytes are copied, whatever they are.
@@ -89,10 +90,14 @@ class FusedDense {
         throw NodeError(op.label_ + ": X_scale is " + std::to_string(scale) + "; it must be a number above 0.");
       return scale;
     }
-    // Of weights that are no bytes with a scale per output the products are of floats.
-    static Rounding rounding_of(const FusedDense& op, float scale_of_x, Weight type, int64_t inputs) {
+    // The products are of floats where weights are no bytes with a scale per output, or a product of both scales would be
+    // too large or too small for a float.
+    static Rounding rounding_of(const FusedDense& op, float scale_of_x, const WeightData& w, int64_t inputs, int64_t outputs) {
       if (scale_of_x == 0) return Rounding::kNone;
-      if (type != Weight::kInt8 || inputs > kMostIntegers) return Rounding::kFloats;
+      if (w.type != Weight::kInt8 || inputs > kMostIntegers) return Rounding::kFloats;
+      const bool normal = std::all_of(w.scale, w.scale + op.groups_ * outputs,
+                                      [&](float scale) { return scale == 0 || std::isnormal(scale * scale_of_x); });
+      if (!normal) return Rounding::kFloats;
       return std::strcmp(op.kernels_.isa, "avx512") == 0 && processor_has("vnni") ? Rounding::kFours : Rounding::kPairs;
     }
     // Before memory is asked for: wrong groups would ask for any amount.

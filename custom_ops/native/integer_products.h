@@ -13,7 +13,7 @@ namespace temport::TEMPORT_ISA {
 constexpr int64_t kFour = kDepth<int8_t>;
 constexpr int kByteRows = 4;  // of a tile: its sums, and words made of a weight, stay in registers
 
-// Round to the nearest, ties to even, of numbers that are within a byte; NaN becomes the least.
+// Round to the nearest, ties to even, of numbers that are within a byte; NaN becomes the least, and is told apart elsewhere.
 TEMPORT_INLINE Int rounded_byte(Float x, float scale) {
   const Float bounded = min(max(x / broadcast(scale), broadcast(-128.0f)), broadcast(127.0f));
   constexpr float kShift = 12582912.0f;  // 1.5 * 2^23: the sum has the integer in its low bits
@@ -85,12 +85,38 @@ struct Fours {
 #endif
 
 constexpr int64_t fours_of(int64_t inputs) { return (inputs + kFour - 1) / kFour; }
-constexpr int64_t rounded_fours(int64_t inputs) { return padded(inputs) / kFour; }  // which a rounded row has
+// What a rounded row has: its groups, and at its end a float that is NaN where one of its numbers was, else 0.
+constexpr int64_t rounded_fours(int64_t inputs) { return padded(inputs) / kFour + 1; }
 
-// A row of x / scale as integers, rounded_fours(inputs) groups; what is missing is 0.
+// A row of x / scale as integers; what is missing in the last groups is 0.
 template <typename Way>
 inline void round_row(const float* x, int64_t inputs, float scale, typename Way::Inputs* to) {
-  for (int64_t k = 0; k < inputs; k += kWidth) Way::keep(rounded_byte(load_first(x + k, inputs - k), scale), to + k / kFour);
+  Float defects{};
+  for (int64_t k = 0; k < inputs; k += kWidth, to += kWidth / kFour) {
+    const Float some = load_first(x + k, inputs - k);
+    defects = select(some == some, defects, some);
+    Way::keep(rounded_byte(some, scale), to);
+  }
+  const float defect = sum_of(defects);
+  __builtin_memcpy(to, &defect, sizeof defect);
+}
+// That float of a row whose groups begin at x.
+template <typename Inputs>
+TEMPORT_INLINE float defect_of(const Inputs* x, int64_t inputs) {
+  float defect;
+  __builtin_memcpy(&defect, x + rounded_fours(inputs) - 1, sizeof defect);
+  return defect;
+}
+
+// visit(panel, row, vector, where that vector of sums lies in `[P][R][kPanel]`)
+template <int P, int R, typename Visit>
+TEMPORT_INLINE void for_sums(const Visit& visit) {
+#pragma GCC unroll 8
+  for (int p = 0; p < P; ++p)
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+      for (int v = 0; v < kPanelVectors; ++v) visit(p, r, v, (p * R + r) * kPanel + v * kWidth);
 }
 
 // `sums` of R rows and P panels, or of one row where R is 1: `[P][R][kPanel]`, from `start` on (null: 0).
@@ -98,13 +124,9 @@ template <typename Way, int P, int R>
 TEMPORT_INLINE void multiply_integers(const typename Way::Inputs* x, int64_t x_stride, const int8_t* panels, int64_t fours,
                                       const int32_t* start, float* sums) {
   Int sum[P][R][kPanelVectors];
-#pragma GCC unroll 8
-  for (int p = 0; p < P; ++p)
-#pragma GCC unroll 8
-    for (int r = 0; r < R; ++r)
-#pragma GCC unroll 4
-      for (int v = 0; v < kPanelVectors; ++v)
-        sum[p][r][v] = start == nullptr ? Int{} : load(start + p * kPanel + v * kWidth);
+  for_sums<P, R>([&](int p, int r, int v, int) __attribute__((always_inline)) {
+    sum[p][r][v] = start == nullptr ? Int{} : load(start + p * kPanel + v * kWidth);
+  });
   const int64_t apart = fours * kFour * kPanel;
   for (int64_t k = 0; k < fours; ++k)
 #pragma GCC unroll 8
@@ -117,13 +139,9 @@ TEMPORT_INLINE void multiply_integers(const typename Way::Inputs* x, int64_t x_s
 #pragma GCC unroll 8
         for (int r = 0; r < R; ++r) sum[p][r][v] = Way::plus(sum[p][r][v], words, x[r * x_stride + k]);
       }
-#pragma GCC unroll 8
-  for (int p = 0; p < P; ++p)
-#pragma GCC unroll 8
-    for (int r = 0; r < R; ++r)
-#pragma GCC unroll 4
-      for (int v = 0; v < kPanelVectors; ++v)
-        store(sums + (p * R + r) * kPanel + v * kWidth, __builtin_convertvector(sum[p][r][v], Float));
+  for_sums<P, R>([&](int p, int r, int v, int at) __attribute__((always_inline)) {
+    store(sums + at, __builtin_convertvector(sum[p][r][v], Float));
+  });
 }
 
 // The same of the last `count` <= P panels, or rows.

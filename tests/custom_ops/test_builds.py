@@ -19,8 +19,8 @@ import pytest
 from case import Array, Case, OpCases
 from cases import TABLES
 from one_node import model, native, native_options
+from test_integer_weights import Run, try_integers
 from test_kernels import Kernel, try_anywhere, wrong
-from test_stored_weights import Run, try_integers
 
 from temport.custom_ops.library import library_description, library_path
 from tests.instruction_sets import HERE, LEVELS, Forced

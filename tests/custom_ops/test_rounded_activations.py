@@ -108,6 +108,43 @@ def test_sums_are_exact_and_rounded_a_few_times(case: Case) -> None:
     assert np.array_equal(np.clip(np.rint(exact), -128, 127)[away], integers[away])
 
 
+@pytest.mark.parametrize("how", HOWS)
+@pytest.mark.parametrize("rows", [1, 7])
+def test_nan_stays_in_its_row_and_infinity_is_the_last_integer(how: str, rows: int) -> None:
+    case, _ = rounded_case(how)
+    cut = {n: x[:rows] if n in "XMR" else x for n, x in case.inputs.items()}
+    plain = run_native(Case(cut, case.attributes))
+    x = cut["X"].copy()
+    x[0, 3], x[-1, -1] = np.inf, -np.inf
+    spoilt = Case(cut | {"X": x}, case.attributes)
+    truth = TABLE.truth(spoilt)["Y"]
+    assert np.isfinite(truth).all()
+    np.testing.assert_allclose(run_native(spoilt), truth, rtol=1e-4, atol=1e-4)
+    x[0, 5] = np.nan
+    got = run_native(Case(cut | {"X": x}, case.attributes))
+    assert np.isnan(got[0]).all() and np.isnan(TABLE.truth(spoilt)["Y"][0]).all()
+    np.testing.assert_array_equal(got[1:-1], plain[1:-1])
+    assert np.isfinite(got[1:]).all()
+
+
+@pytest.mark.parametrize(("of_x", "of_w"), [(1e-30, 1e-12), (1e-12, 1e-30), (1e20, 1e-35), (3e-20, 1e-19)])
+def test_scales_whose_product_no_float_holds(of_x: float, of_w: float) -> None:
+    """Or of which a float holds few digits."""
+    rng = np.random.default_rng(0)
+    w, scale = rng.integers(-127, 128, (512, 20)).astype(np.int8), np.float32(of_x).reshape(())
+    x = (np.rint(rng.uniform(-128, 127, (5, 512))) * of_x).astype(np.float32)
+    given = {"X": x, "W": w, "B": np.zeros(20, np.float32), "W_scale": np.full(20, of_w, np.float32)}
+    truth = rounded(x, scale) @ w.astype(np.float64) * of_w * of_x
+    got = run_native(Case(given | {"X_scale": scale}, {}))
+    np.testing.assert_allclose(got, truth, rtol=0, atol=1e-6 * np.abs(truth).max() + 2.0**-148)
+
+
+def test_no_product_of_large_scales_makes_nan_of_nothing() -> None:
+    given = {"X": np.zeros((3, 64), np.float32), "W": np.ones((64, 5), np.int8), "B": np.ones(5, np.float32)}
+    scales = {"W_scale": np.full(5, 1e10, np.float32), "X_scale": np.float32(1e30).reshape(())}
+    assert (run_native(Case(given | scales, {})) == 1).all()
+
+
 def digests(run: Callable[[Case], Array] = run_native) -> list[str]:
     """Of what layers give whose weights are stored in every way, rounded and not, in windows and rows."""
     found = []
@@ -115,6 +152,9 @@ def digests(run: Callable[[Case], Array] = run_native) -> list[str]:
         for scale in (None, 0.013):
             case, _ = rounded_case(how, scale or 1.0)
             kept = {n: x for n, x in case.inputs.items() if scale or n != "X_scale"}
+            if scale:
+                kept["X"] = kept["X"].copy()
+                kept["X"][2, 3] = np.nan
             for rows in (slice(None), slice(1)):
                 cut = {n: x[rows] if n in "XMR" else x for n, x in kept.items()}
                 y = run(Case(cut, {"activation": "none"}))
