@@ -37,4 +37,6 @@ def test_a_small_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert max(fp32, int8, exact) < 1e-5 < 1e-4 < rounded
         assert ours < 0.02  # where float32 and float64 take different integers
         assert all(name.partition(", ")[2] in (tmp_path / "w.svg").read_text() for name in CHEAP[:3])
-        assert all(found[f"ours, {kind}"]["bytes"] < found["ours, fp32"]["bytes"] for kind in ("int8", ROUNDED))
+        assert all(
+            found[f"ours, {kind}"]["bytes"] < found["ours, fp32"]["bytes"] for kind in ("int8", ROUNDED)
+        )
