@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import gc
+import logging
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,11 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     for name in SLOW:
         assert (HERE / name).exists(), f"tests/{name} is not there any more"
+
+
+def pytest_collection_finish() -> None:
+    # pytest listens to each logger that does not propagate, and torch writes whole traces out for whoever listens here
+    logging.getLogger("torch.__trace").propagate = True
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

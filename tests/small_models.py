@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from temport.exporter.declare.architectures import declare
 from temport.exporter.declare.declaration import Declaration
 from temport.exporter.declare.options import as_settings
-from temport.exporter.streaming.declare import declare_stream
 from temport.graphs.architecture import Architecture, Options
 from temport.graphs.registry import ARCHITECTURES
+from tests.traces import declare_stream
 
 
 @dataclass(frozen=True)

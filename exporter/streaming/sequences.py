@@ -117,7 +117,7 @@ _KNOWN: WeakKeyDictionary[nn.Module, tuple[Declaration, str, ir.Model, Traced]] 
 def _traced(module: nn.Module, declaration: Declaration) -> tuple[ir.Model, Traced]:
     if not declaration.axes[TIME].static:  # else these are windows of one length
         module = of_every_frame(module, declaration)
-    key = replace(declaration, outputs=())
+    key = replace(declaration, outputs=(), notes=())
     weights, source = fingerprint(module), own(module)
     known = _KNOWN.get(source)
     if known is None or known[:2] != (key, weights):

@@ -29,8 +29,9 @@ from temport.exporter.trace.close_tanhshrink import close_tanhshrink
 from temport.exporter.trace.composite_ops import composite_ops_looked_up_once
 from temport.exporter.trace.entered_kernels import kernels_entered_without_annotations
 from temport.exporter.trace.no_fourier import refusals
-from temport.exporter.trace.open_sizes import sizes_computed_once, sizes_read_as_they_are
+from temport.exporter.trace.open_sizes import numbers_told_once, sizes_computed_once, sizes_read_as_they_are
 from temport.exporter.trace.pattern_matching import patterns_tried_at_their_operator
+from temport.exporter.trace.promoted_types import types_promoted_without_a_run
 from temport.exporter.trace.recurrent import whole_layers
 from temport.exporter.trace.small_addends import keep_small_addends
 from temport.exporter.trace.torch_translations import translations_read_once
@@ -48,6 +49,8 @@ from temport.exporter.trace.translate_recurrent import (
     translate_lstm_layers,
     translate_one_state,
 )
+from temport.exporter.trace.uncompiled_graphs import graphs_compiled_when_called
+from temport.exporter.trace.untold_stacks import nodes_made_without_stacks
 
 OLDEST_OPSET, NEWEST_OPSET = 18, 24
 _ALONE = threading.Lock()
@@ -112,7 +115,11 @@ def to_onnx(module: nn.Module, declaration: Declaration) -> ir.Model:
         composite_ops_looked_up_once(),
         kernels_entered_without_annotations(),
         sizes_read_as_they_are(),
+        numbers_told_once(),
         sizes_computed_once(),
+        graphs_compiled_when_called(),
+        nodes_made_without_stacks(),
+        types_promoted_without_a_run(),
         patterns_tried_at_their_operator(),
     )
     with own, _ALONE, quiet(), contextlib.ExitStack() as stack:
