@@ -37,7 +37,7 @@ class Timed:
 
     axis    in the sequence graph and in the step graph
     merged  the axis holds the frames of all batch entries; in the step graph the batch is left of it
-    lead    what stands for those entries where they are no zeros, with time of size 1
+    lead    what stands for those entries where they are no zeros: a row for each, or one where all are alike
     newest  every entry depends on the last frame, or on all of them, so only the last entry means anything
     late    the node that makes it later than the frames that come
     """

@@ -13,7 +13,7 @@ from temport.custom_ops.domain import DOMAIN
 from temport.exporter.graph.attention import Attention
 from temport.exporter.streaming.joining import settled, whole_inputs
 from temport.exporter.streaming.rules.aged import over_rings
-from temport.exporter.streaming.rules.along import lead_of
+from temport.exporter.streaming.rules.in_front import among_themselves, rows_in_front
 from temport.exporter.streaming.shapes import axes_of_time, number
 from temport.exporter.streaming.states import kept_until, reshaped
 from temport.exporter.streaming.status import Fixed, Last, Late, OfSizes, Status, Timed
@@ -158,39 +158,14 @@ def _in_standard_operators(
         for row, shape, what in zip(rows, shapes, "qkv", strict=True)
     )
     flag = None if seen.key_mask is None else step.held(seen.key_mask, delay)
-    leads = _leads(step, node, seen, shapes[1:]) if delay < 0 else None
+    front = rows_in_front(step, node, seen, -delay, [size, size, value_size]) if delay < 0 else None
+    leads = None if front is None else (front[1], front[2])
     result = over_rings(step, node, q, k, v, count, delay, seen.scale_for(size), key_mask=flag, leads=leads)
     width = seen.heads * value_size
     result = reshaped(step, result, [step.batch, 1, width], f"{name}/rows")
-    if leads is None:
-        return result, None
-    # what stands in front is of one kind, so attention among it gives its own value
-    lead = step.add("Reshape", [leads[1], step.integers(-1, 1, width)], [], f"{name}/lead")
-    lead.shape = None
-    return result, lead
-
-
-def _leads(step: Step, node: ir.Node, seen: Attention, shapes: list[list[int]]) -> tuple[ir.Value, ir.Value]:
-    """Key and value of what stands in front of the frames, `[..., heads, 1, size]` each."""
-    name = f"{node.outputs[0].name}/front"
-    if seen.packed:
-        front = lead_of(step, seen.q)
-        rows = [
-            step.add(
-                "Slice", [front, step.integers(a), step.integers(b), step.integers(2)], [], f"{name}/{what}"
-            )
-            for what, a, b in zip("kv", seen.edges[1:-1], seen.edges[2:], strict=True)
-        ]
-    else:
-        rows = [lead_of(step, seen.k), lead_of(step, seen.v)]
-    key, value = (
-        step.add("Reshape", [row, step.integers(-1, seen.kv_heads, *shape)], [], f"{name}/{what}_by_head")
-        for row, shape, what in zip(rows, shapes, "kv", strict=True)
+    return result, None if front is None else among_themselves(
+        step, seen, front, -delay, size, f"{name}/lead"
     )
-    for made in (*rows, key, value):
-        if made.producer() is not None:
-            made.shape = None  # it is folded, and may have size 1 anywhere
-    return key, value
 
 
 def _parts(step: Step, node: ir.Node, seen: Attention, delay: int, ahead: int) -> list[ir.Value]:
