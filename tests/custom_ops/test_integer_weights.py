@@ -73,7 +73,7 @@ def layers(draw: st.DrawFn) -> tuple[str, str, Case, Case]:
 
 
 @given(layers())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_integers_are_the_numbers_that_they_mean(drawn: tuple[str, str, Case, Case]) -> None:
     """Those of int4 to the last bit, in every sum; those of int8, whose scale comes after the sum, up to rounding."""
     op, kind, case, numbers = drawn
