@@ -29,21 +29,62 @@ void dense(Rows rows, const DenseArrays& arrays) {
   run_dense_task<A, Element>(p, 0, rows, 0, Groups * panels_of(Outputs));
 }
 
-// Many rows are shared by rows, few by panels.
+// Many rows are shared by rows, few by panels: prepare(row, rows) comes before any task(row, rows, panel, end) of these rows.
+template <int64_t Panels, int Threads, typename Prepare, typename Task>
+TEMPORT_INLINE void share_dense(const Caller<Threads>& caller, int64_t rows, const Prepare& prepare, const Task& task) {
+  const int64_t blocks = (rows + kMaxRows - 1) / kMaxRows;
+  if (blocks >= 2 * Threads) {
+    caller.share(blocks, [&](int64_t, int64_t first, int64_t last) {
+      const int64_t row = first * kMaxRows, some = least(last * kMaxRows, rows) - row;
+      prepare(row, some);
+      task(row, some, 0, Panels);
+    });
+  } else {
+    prepare(0, rows);
+    caller.share(Panels, [&](int64_t, int64_t first, int64_t last) { task(0, rows, first, last); });
+  }
+}
+
 template <int64_t Groups, int64_t Inputs, int64_t Outputs, Activation A, typename Element, int Threads, typename Rows>
 void dense(const Caller<Threads>& caller, Rows rows, const DenseArrays& arrays) {
   const DenseOf<Groups, Inputs, Outputs> p{arrays};
-  constexpr int64_t kPanels = Groups * panels_of(Outputs);
-  const int64_t blocks = (rows + kMaxRows - 1) / kMaxRows;
-  if (blocks >= 2 * Threads)
-    caller.share(blocks, [&](int64_t, int64_t first, int64_t last) {
-      const int64_t row = first * kMaxRows;
-      run_dense_task<A, Element>(p, row, least(last * kMaxRows, rows) - row, 0, kPanels);
-    });
-  else
-    caller.share(kPanels, [&](int64_t, int64_t first, int64_t last) {
-      run_dense_task<A, Element>(p, 0, rows, first, last);
-    });
+  share_dense<Groups * panels_of(Outputs)>(
+      caller, rows, [](int64_t, int64_t) {},
+      [&](int64_t row, int64_t some, int64_t panel, int64_t end) { run_dense_task<A, Element>(p, row, some, panel, end); });
+}
+
+// Layers of bytes whose inputs are rounded to bytes; `scale` of the arrays is the product of both scales. `integers` holds a
+// float for each input, and 16 more for each group of a row.
+template <int64_t Groups, int64_t Inputs, int64_t Outputs>
+struct RoundedDenseOf : DenseOf<Groups, Inputs, Outputs> {
+  static constexpr const int32_t* start = nullptr;
+  float x_scale;
+  void* integers;
+};
+template <int64_t Groups, int64_t Inputs, int64_t Outputs, Activation A, typename Rows>
+void rounded_dense(Rows rows, const DenseArrays& arrays, float x_scale, float* integers) {
+  const RoundedDenseOf<Groups, Inputs, Outputs> p{{arrays}, x_scale, integers};
+  round_rows<Pairs>(p, 0, rows);
+  run_integer_task<A, Pairs>(p, 0, rows, 0, Groups * panels_of(Outputs));
+}
+
+template <int64_t Groups, int64_t Inputs, int64_t Outputs, Activation A, int Threads, typename Rows>
+void rounded_dense(const Caller<Threads>& caller, Rows rows, const DenseArrays& arrays, float x_scale, float* integers) {
+  const RoundedDenseOf<Groups, Inputs, Outputs> p{{arrays}, x_scale, integers};
+  share_dense<Groups * panels_of(Outputs)>(
+      caller, rows, [&](int64_t row, int64_t some) { round_rows<Pairs>(p, row, row + some); },
+      [&](int64_t row, int64_t some, int64_t panel, int64_t end) { run_integer_task<A, Pairs>(p, row, some, panel, end); });
+}
+
+// y[i] = the byte next to x[i] / scale, and back.
+inline void quantise(const float* x, int64_t n, float scale, int8_t* y) {
+  for (int64_t i = 0; i < n; i += kWidth) {
+    const Int rounded = rounded_byte(load_first(x + i, n - i), scale);
+    for (int64_t j = 0; j < least(kWidth, n - i); ++j) y[i + j] = int8_t(rounded[j]);
+  }
+}
+inline void dequantise(const int8_t* x, int64_t n, float scale, float* y) {
+  for (int64_t i = 0; i < n; ++i) y[i] = float(x[i]) * scale;
 }
 
 struct LayerNormArrays {

@@ -116,18 +116,21 @@ inline void round_rows(const Problem& p, int64_t row, int64_t end) {
     round_row<Way>(p.x + part * p.inputs, p.inputs, p.x_scale, to + part * rounded_fours(p.inputs));
 }
 
+// Numbers [begin, end) of x as numbers again.
+inline void round_floats(const float* x, int64_t begin, int64_t end, float scale, float* to) {
+  for (int64_t i = begin; i < end; i += kWidth) {
+    const Float some = load_first(x + i, end - i), rounded = __builtin_convertvector(rounded_byte(some, scale), Float);
+    store_first(to + i, select(some == some, rounded * scale, some), end - i);
+  }
+}
+
 inline void round_dense(const DenseProblem& p, int64_t row, int64_t end) {
 #if defined(__AVX512F__)
   if (p.rounding == Rounding::kFours) return round_rows<Fours>(p, row, end);
 #endif
   if (p.rounding == Rounding::kPairs) return round_rows<Pairs>(p, row, end);
-  auto* to = static_cast<float*>(p.integers);
   const int64_t width = p.groups * p.inputs;
-  for (int64_t i = row * width; i < end * width; i += kWidth) {
-    const int64_t left = end * width - i;
-    const Float x = load_first(p.x + i, left), rounded = __builtin_convertvector(rounded_byte(x, p.x_scale), Float);
-    store_first(to + i, select(x == x, rounded * p.x_scale, x), left);
-  }
+  round_floats(p.x, row * width, end * width, p.x_scale, static_cast<float*>(p.integers));
 }
 
 template <Activation A>

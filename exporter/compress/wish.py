@@ -15,6 +15,8 @@ from temport.exporter.graph.quantised import FLOAT32, WIDER
 
 FIRST_OPSET = 21
 """Of ai.onnx, with `DequantizeLinear` of int4 and of blocks."""
+TARGETS_THAT_ROUND = ("native",)
+"""Those whose engines multiply rounded activations."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ def _check_activations(declaration: Declaration, wish: Wish, target: str | None)
         raise UserError(
             "--activations int8 is for torch modules, whose layers have names; this one is an ONNX file"
         )
-    if target is not None:
+    if target not in (None, *TARGETS_THAT_ROUND):
         raise UserError(
             f"--target {target} cannot hold rounded activations; leave out --activations or --target"
         )

@@ -105,7 +105,7 @@ def try_integers(examples: int, runs: Sequence[Run] = (here,)) -> None:
 
 
 def test_integers_are_the_numbers_that_they_mean() -> None:
-    try_integers(60)
+    try_integers(30)
 
 
 def test_a_session_holds_four_bits_as_four_bits() -> None:

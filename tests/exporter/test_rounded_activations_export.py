@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,18 @@ def test_standard_operators_say_the_same(recording: Path, tmp_path: Path) -> Non
     assert kinds.count("QuantizeLinear") == 7 and not {"Div", "Round"} & set(kinds)
 
 
+def test_a_native_engine_rounds_too(recording: Path, tmp_path: Path) -> None:
+    """And what reads the rounded numbers beside a layer gets them."""
+    done = export(recording, tmp_path / "b", target="native", runtimes=("native_engine",))
+    assert done.passed
+    source = (done.path / "engine" / "model.cc").read_text()
+    nodes = onnx.load(done.path / "model.onnx").graph.node
+    layers = [n for n in nodes if n.op_type == "FusedDense" and n.input[6:]]
+    assert source.count(" rounded_dense<") == len(layers) and source.count(" dequantise(") == 1
+    (engine,) = json.loads((done.path / "engine.json").read_text())["engines"]
+    assert engine["weights"]["int8"] > 30_000
+
+
 @pytest.mark.thorough
 def test_a_stream_rounds_too(recording: Path, tmp_path: Path) -> None:
     assert export(recording, tmp_path / "b", streaming=True).passed
@@ -113,7 +126,7 @@ def test_a_limit_leaves_inputs_as_they_are(recording: Path, tmp_path: Path) -> N
         ({"weights_dtype": None}, "give --weights-dtype int8 as well"),
         ({"calibrate": ()}, "needs --calibrate FILE"),
         ({"activations": None}, "--calibrate is for --activations int8"),
-        ({"target": "native"}, "--target native cannot hold rounded activations"),
+        ({"target": "tensorrt-rtx"}, "--target tensorrt-rtx cannot hold rounded activations"),
     ],
 )
 def test_what_cannot_be_is_one_sentence(

@@ -12,6 +12,7 @@ from temport.exporter.native.forms import (
     normalise,
     picks,
     products,
+    quantise,
     recurrent,
     reduce,
     softmax,
@@ -27,6 +28,7 @@ FORMS: dict[str, Form] = {
     **normalise.FORMS,
     **picks.FORMS,
     **products.FORMS,
+    **quantise.FORMS,
     **recurrent.FORMS,
     **reduce.FORMS,
     **softmax.FORMS,
@@ -36,11 +38,9 @@ FORMS: dict[str, Form] = {
 
 REFUSED = {
     "Constant": "constants are no nodes of a plan",
-    "DequantizeLinear": "its integers are computed, and an engine rounds no activations",
     "Einsum": "it is no product of two operands along one axis",
     "If": "it holds graphs, and an engine runs one",
     "Loop": "it holds a graph, and an engine runs one",
-    "QuantizeLinear": "an engine rounds no activations",
     "Scan": "it holds a graph, and an engine runs one",
 }
 """Standard operators without a form, and why."""
