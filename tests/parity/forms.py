@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
-import torch
 from onnx.reference import ReferenceEvaluator
 
 from temport.exporter.runtimes.environments import Environment
@@ -59,5 +58,7 @@ class Program(Evaluated):
     of_module: bool = True
 
     def load(self, folder: Path, signature: Signature, threads: int) -> Call:
+        import torch  # which the processes of the other forms do without
+
         program = torch.export.load(folder / "model.pt2").module()
         return lambda inputs: [program(*map(torch.from_numpy, inputs)).numpy()]
