@@ -53,7 +53,6 @@ TRIALS = (
     Trial("alibi_linear", (FRAMES + "64",)),
     Trial("asserts_length", (FRAMES + "12",), seq="60"),
     Trial("asserts_length", (FRAMES + "12",), "50", factory="make_polite", refused="expected 60 frames and got 50"),
-    Trial("band_sdpa", (FRAMES + "64",), "dynamic"),
     Trial("bilstm_tokens", ("tokens:int64[0:200]=batch,seq",)),
     Trial("data_dependent", ("frames=batch,seq,8", "valid:bool=batch,seq"), refused="if not valid.all"),
     Trial("dataclass", (FRAMES + "12",)),
@@ -70,7 +69,7 @@ TRIALS = (
     Trial("gru_stateful_layer", (FRAMES + "10",), "60", streaming=True),
     Trial("half_module", ("frames:float16=batch,seq,16",)),
     Trial("informer", ("series=batch,seq,32",), "60"),
-    Trial("mha_weights", (FRAMES + "40",)),
+    Trial("lstm_attention", (FRAMES + "16",)),
     Trial("mlp_policy", ("obs=batch,12",)),
     Trial("own_layers_inside", (FRAMES + "20",)),
     Trial("packed_lengths", ("clips=batch,seq,10", "lengths:int64[1:seq+1]=batch"), refused="torch.gather"),
@@ -81,11 +80,12 @@ TRIALS = (
     Trial("sampling_policy", ("obs=batch,seq,12",), refused="random: .* aten.randn_like .* the mean"),
     Trial("selective_scan", (FRAMES + "16",), "7"),
     Trial("selective_scan", (FRAMES + "16",), "1:6:40", refused="a Python loop over frames"),
-    Trial("tcn_stream", (FRAMES + "12",)),
+    Trial("tcn_stream", (FRAMES + "12",), "dynamic"),
 )  # fmt: skip
 AGAIN = (
-    Trial("lstm_attention", (FRAMES + "16",)),
+    Trial("band_sdpa", (FRAMES + "64",)),
     Trial("encoder_causal", ("obs=batch,seq,24",)),
+    Trial("mha_weights", (FRAMES + "40",)),
     Trial("encoder_causal", ("obs=batch,seq,24",), "60"),
     Trial("sdpa_is_causal", (FRAMES + "64",), "60"),
     Trial("dict_input", ("right=batch,seq,16", "state=batch,7", "left=batch,seq,16"), factory="make_flat"),
@@ -95,7 +95,7 @@ AGAIN = (
     Trial("gru_only", (FRAMES + "20",)),
 )
 """At one length too, or with tensors as arguments; of layers that others above have, in spellings that
-`test_recognise_attention` and tests/streaming_graph/causal_modules have."""
+`test_recognise_attention` has in both dialects."""
 
 
 def load(trial: Trial) -> ModuleType:
