@@ -216,10 +216,11 @@ def quick_isa() -> str:
 
 
 class Cases:
-    """Cases in one engine."""
+    """Cases in one engine; what a group is given does not depend on the groups before it."""
 
-    def __init__(self, cases: Sequence[Case], directory: Path, compiler: str = QUICK) -> None:
-        self.cases = list(cases)
+    def __init__(self, groups: Sequence[Sequence[Case]], directory: Path, compiler: str = QUICK) -> None:
+        self.groups = groups
+        self.cases = [case for group in groups for case in group]
         self._models = [model_of(each, f"c{i}_") for i, each in enumerate(self.cases)]
         self._names = [[value.name for value in model.graph.input] for model in self._models]
         self._engine = Small(merged(self._models), directory, compiler=compiler)
@@ -237,8 +238,10 @@ class Cases:
 
     def wrong(self, sizes: Mapping[str, int], seed: int = 0) -> list[str]:
         """What the cases say that differ, one line each."""
-        rng = np.random.default_rng(seed)
-        feeds = [[g.draw(rng, sizes) for g in each.inputs if isinstance(g, Given)] for each in self.cases]
+        feeds = []
+        for group in self.groups:
+            rng = np.random.default_rng(seed)
+            feeds += [[g.draw(rng, sizes) for g in each.inputs if isinstance(g, Given)] for each in group]
         found = self._engine.run(
             {
                 n: x
