@@ -89,7 +89,7 @@ OPTIONS = [
         "--set hidden_size=", "--set hidden_size=four", "--set hidden_size=-8", "--set hidden_size=0",
         "--set num_layers=0", "--set hidden_size=2.5", "--set =3", "--set dropout=2", "--seed x", "--nothing",
         "--shape x=batch,3", "--axis past=3", "--output-names a", "--drop-output a", "--module own.py:Net",
-        "--streaming --seq dynamic", "--keep-passes own.py", "--out own.py",
+        "--keep-passes own.py", "--out own.py",
         "--out own.py/inside", "--out folder", "extra", "--seed -1", "--seed 99999999999999999999999", "--cc g++",
         "--target native --cc nowhere-g++", "--target native --cc own.py", "--target native --cc folder",
         "--target native --engine-isa x", "--target native --engine-isa ''", "--engine-isa avx2", "--source-only",

@@ -77,7 +77,8 @@ def scorecard(
         made = Row(row.name, row.verdict, row.reason, row.version, row.path, shares[row.name])
         if row.name in found:
             of = found[row.name]
-            made = replace(made, **of.fields, speed=of.speed, untimed=of.untimed)
+            told = {name: value for name, value in of.fields.items() if value != ""}
+            made = replace(made, **told, speed=of.speed, untimed=of.untimed)
         elif row.verdict == FAIL:
             made = replace(made, reason=_why(row), untimed="what is wrong is not timed")
         rows.append(made)

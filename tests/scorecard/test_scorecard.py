@@ -28,7 +28,7 @@ from temport.exporter.scorecard.card import ENOUGH, Scorecard, Speed, of_json, r
 from temport.exporter.scorecard.contenders import Program
 from temport.exporter.scorecard.files import add_to_trend
 from temport.exporter.scorecard.markdown import markdown
-from temport.exporter.scorecard.measure import TURNS, measure
+from temport.exporter.scorecard.measure import TURNS, Found, measure
 from temport.exporter.scorecard.page import page
 from temport.exporter.scorecard.run import scorecard, task_of
 from temport.exporter.scorecard.worker import measured
@@ -93,6 +93,16 @@ def test_what_is_timed_computes_the_right_frame(step: Path, monkeypatch: pytest.
         monkeypatch.setattr(worker, "WARM_FRAMES", 5)
         found = session.prepared(worker.feed_of(bundle.declaration, runtime, session, task))()
     np.testing.assert_allclose(np.asarray(found), truth.outputs["output"][:, 5], atol=1e-4)
+
+
+def test_what_a_process_does_not_say_is_said_by_the_report(
+    window: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a form, which knows no path."""
+    timed = {"onnxruntime_cpu": Found({"path": "", "version": "1.0", "load": 2.0}, Speed.of([1e-3]))}
+    monkeypatch.setattr(run_module, "measure", lambda *_: timed)
+    (row, _) = scorecard(open_bundle(window), (), (), QUIET, seconds=1, keep_verdicts=True).rows
+    assert (row.path, row.version, row.load) == ("function body", "1.0", 2.0)
 
 
 def test_what_is_wrong_is_not_timed(window: Path, monkeypatch: pytest.MonkeyPatch) -> None:
