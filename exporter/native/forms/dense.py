@@ -77,7 +77,11 @@ def dense(
     sizes = f"{groups}, {inputs}, {outputs}, Activation::{_ACTIVATIONS[activation]}"
     if multiplies_integers:
         assert x_scale is not None
-        call.line(f"rounded_dense<{sizes}>({given}, {float(x_scale)!r}f, {room});")
+        way, start = "Pairs", "nullptr"
+        if call.plan.isa.fours:
+            sums = -128 * weight.weight.reshape(groups, inputs, outputs).sum(1, dtype=np.int32)
+            way, start = "Fours", packed(sums.view(np.float32), 1)
+        call.line(f"rounded_dense<{sizes}, {way}>({given}, {{{float(x_scale)!r}f, {start}, {room}}});")
     else:
         call.line(f"dense<{sizes}, {element(weight.weight)}>({given});")
 
