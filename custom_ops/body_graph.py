@@ -49,7 +49,7 @@ class BodyGraph:
 
     def constant(self, value: npt.ArrayLike, dtype: npt.DTypeLike | None = None) -> ir.Value:
         """A Constant node; `dtype` defaults to the computing type."""
-        return self.op("Constant", value=ir.tensor(np.asarray(value, dtype or self.dtype)))
+        return self._constant(np.asarray(value, dtype or self.dtype))
 
     def integers(self, *values: int) -> ir.Value:
         """A Constant node with a list of int64."""
@@ -60,8 +60,12 @@ class BodyGraph:
         name = f"mask_{rule.label}_{T}x{S}"
         if name not in self._mask_values:
             self.masks[name] = (rule, T, S)
-            self._mask_values[name] = self.op("Constant", name=name, value=ir.tensor(rule.array(T, S)))
+            self._mask_values[name] = self._constant(rule.array(T, S), name)
         return self._mask_values[name]
+
+    def _constant(self, array: npt.NDArray[Any], name: str | None = None) -> ir.Value:
+        # ir.tensor and ir.node would ask an array which of many protocols it follows: a quarter of the time of a body
+        return self.op("Constant", name=name, value=ir.AttrTensor("value", ir.Tensor(array)))
 
     def slice(self, x: ir.Value, axis: int, start: int | ir.Value, stop: int | ir.Value) -> ir.Value:
         """x[start:stop] along `axis`; the bounds are integers or int64 values of shape [1]."""

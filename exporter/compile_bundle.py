@@ -36,7 +36,7 @@ def run_compile(
 ) -> bool:
     """Compile the model of a bundle for `target` and put the engine beside it; whether the report still passes.
 
-    source  `path.py:factory` of a bundle that was made of one; only a form of the torch module needs it
+    source  `path.py:factory` of a bundle that was made of one; without it a form of a module is made of the file
 
     `digest` and `strict` are those of `open_bundle`.
 

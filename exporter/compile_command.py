@@ -44,7 +44,7 @@ def compile_bundle(
     module: Annotated[
         str | None,
         typer.Option(
-            help="`path.py:factory` of a bundle that was made of one, for a form of the torch module."
+            help="`path.py:factory` of a bundle that was made of one, for a form of a module. Default: the file."
         ),
     ] = None,
     digest: Digest = None,

@@ -14,6 +14,7 @@ from safetensors.torch import load as tensors_of
 
 from temport.exporter.bundle.directory import Bundle, open_bundle
 from temport.exporter.errors import UserError, did_you_mean
+from temport.exporter.files import write_whole
 from temport.exporter.parity.result import FAIL, ParityReport
 from temport.exporter.parity.serial import read_json
 from temport.exporter.report.aspects import (
@@ -59,7 +60,7 @@ def run_diff(
     """Print what differs; whether nothing of it is worse in an aspect of `fail_on` (None: signature and verdicts).
 
     tolerance  what shares, sizes and times may grow before they are worse
-    times    gives seconds of an inference in two bundles; None: nothing is timed
+    times      gives seconds of an inference in two bundles; None: nothing is timed
     out        a file for the differences as JSON
     """
     console = console or Terminal()
@@ -73,20 +74,24 @@ def run_diff(
     if cards[0] is not None and cards[1] is not None:
         if times is not None:
             raise UserError("--speed runs two bundles; scorecards have their speeds")
+        _held(wanted, (GRAPH, PASSES, WEIGHTS), "a scorecard does not hold it")
         found = list(card_differences(cards[0], cards[1], tolerance, speed=SPEED in wanted))
     elif cards != [None, None]:
         raise UserError("a scorecard is compared with another one, not with a bundle or a report")
-    elif SPEED in wanted and times is None:
-        raise UserError("--fail-on speed has nothing to go by; add --speed")
     else:
-        found = list(differences(_side(before), _side(after), tolerance, times))
+        if times is None:
+            _held(wanted, (SPEED,), "add --speed")
+        sides = _side(before), _side(after)
+        if any(side.bundle is None or side.bundle.file(FILE) is None for side in sides):
+            _held(wanted, (WEIGHTS,), f"give two bundles that have {FILE}")
+        found = list(differences(*sides, tolerance, times))
     for one in found:
         fails = one.worse and one.aspect in wanted
         console.print(f"{one.aspect}: {one.told}", style="red" if fails else None, soft_wrap=True)
     if not found:
         console.print("no difference")
     if out is not None:
-        out.write_text(json.dumps([asdict(one) for one in found], indent=1) + "\n")
+        write_whole(out, json.dumps([asdict(one) for one in found], indent=1) + "\n")
     return not any(one.worse and one.aspect in wanted for one in found)
 
 
@@ -110,6 +115,12 @@ def differences(
     yield from grown(
         SPEED, "an inference, fastest of many samples", seconds, tolerance, lambda s: f"{s * 1e6:.1f} us"
     )
+
+
+def _held(wanted: Sequence[str], missing: Sequence[str], instead: str) -> None:
+    """UserError where somebody goes by what is not there: that could not fail."""
+    if aspect := next((aspect for aspect in wanted if aspect in missing), None):
+        raise UserError(f"--fail-on {aspect} has nothing to go by; {instead}")
 
 
 def _card(path: Path) -> Scorecard | None:
@@ -198,10 +209,7 @@ def _passes(before: ParityReport, after: ParityReport) -> Iterator[Difference]:
 
 
 def _verdicts(before: ParityReport, after: ParityReport, tolerance: float) -> Iterator[Difference]:
-    if before.verdict != after.verdict:
-        yield Difference(
-            VERDICTS, f"parity: {before.verdict} before, {after.verdict} now", after.verdict == FAIL
-        )
+    yield from verdicts("parity", before.verdict, after.verdict, "")
     old, new = ({row.name: (row, cells) for row, cells in matrix(report)} for report in (before, after))
     yield from (Difference(VERDICTS, f"{name} has no row any more") for name in old if name not in new)
     for name, (row, cells) in new.items():

@@ -208,9 +208,10 @@ def _stream(module: nn.Module, declaration: Declaration) -> StreamRow | None:
         return None
     beside = window(module, declaration) if declaration.sequences is not None else ()
     batch = declaration.inputs[0].at()[0]
-    return StreamRow(
+    row = StreamRow(
         tuple(entry["static"]), entry["delay"], entry.get("rate"), entry.get("warm_up"), batch, *beside
     )
+    return replace(row, frames=entry.get("frames"))
 
 
 def _both(*watchers: Keep | None) -> Keep:

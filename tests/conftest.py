@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import gc
+import logging
 from pathlib import Path
 
 import pytest
+import typer.main
 
 HERE = Path(__file__).parent
 SLOW = (
@@ -60,6 +63,8 @@ YOUNG = 50_000
 
 def pytest_configure(config: pytest.Config) -> None:
     gc.set_threshold(YOUNG, 20, 50)
+    # an application makes all its commands anew whenever it is called: once is enough for a process
+    typer.main.get_command = functools.cache(typer.main.get_command)
     config.addinivalue_line("markers", "slow: left out by `tests/run.sh --quick`")
     config.addinivalue_line(
         "markers", "thorough: repeats what others prove; run by `tests/run.sh --thorough`"
@@ -68,7 +73,17 @@ def pytest_configure(config: pytest.Config) -> None:
         assert (HERE / name).exists(), f"tests/{name} is not there any more"
 
 
+def pytest_collection_finish() -> None:
+    # pytest listens to each logger that does not propagate, and torch writes whole traces out for whoever listens here
+    logging.getLogger("torch.__trace").propagate = True
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    slow = {
+        path
+        for path in {item.path for item in items}
+        if any(path.is_relative_to(HERE / name) for name in SLOW)
+    }
     for item in items:
-        if any(item.path.is_relative_to(HERE / name) for name in SLOW):
+        if item.path in slow:
             item.add_marker(pytest.mark.slow)

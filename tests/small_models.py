@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from temport.exporter.declare.architectures import declare
 from temport.exporter.declare.declaration import Declaration
 from temport.exporter.declare.options import as_settings
-from temport.exporter.streaming.declare import declare_stream
 from temport.graphs.architecture import Architecture, Options
 from temport.graphs.registry import ARCHITECTURES
+from tests.traces import declare_stream
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,8 @@ NOT_STREAMING = {
 STREAMING = [name for name in SMALL if name not in NOT_STREAMING]
 FIXED: dict[str, Any] = {"batch": "2", "seq": "41", "memory": "23", "opset": 20}
 """Axes of a model that several files trace, and share the trace (tests/traces.py)."""
+OPEN = {"batch": "1:2:3", "seq": "1:20:61", "memory": "1:13:61"}
+"""Likewise, all of them open."""
 FEW = ("sliding_window", "hybrid", "mega-softmax", "lightning-elu1", "dms-masked")
 """One model of each kind of layer: a window, an LSTM, moving averages, a linear branch, two lengths and a mask."""
 

@@ -95,3 +95,12 @@ def test_it_gates_on_parity_and_speed(tmp_path: Path) -> None:
     }
     assert kept["temport-bundle"]["with"]["path"] == "bundle" and kept["temport-bundle"]["if"]
     assert "--name temport-bundle" in WORKFLOW.read_text()
+
+
+@pytest.mark.parametrize("listed", ["", "echo 17"], ids=["no run", "no artifact any more"])
+def test_a_base_branch_without_a_bundle_is_no_failure(
+    listed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(STUBS, "gh", f'#!/bin/sh\ncase "$2" in list) {listed or ":"};; *) exit 1;; esac\n')
+    assert said(WORKFLOW.read_text(), tmp_path)
+    assert not (tmp_path / "work" / "base" / "bundle").exists()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections import defaultdict
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -22,8 +22,10 @@ def room(path: Path) -> str:
     return "/".join(parts[:2]) if parts[0] == "exporter" else parts[0]
 
 
-def imports(root: Path) -> Iterator[tuple[str, str, Path]]:
+@cache
+def imports(root: Path) -> list[tuple[str, str, Path]]:
     """(room, imported room, file) for every import of our own, whenever it runs."""
+    found = []
     for package in PACKAGES:
         for path in sorted((root / package).rglob("*.py")):
             for node in ast.walk(ast.parse(path.read_text())):
@@ -33,7 +35,8 @@ def imports(root: Path) -> Iterator[tuple[str, str, Path]]:
                         if len(target.parts) > 1:
                             inside = path.relative_to(root)
                             source = room(inside.with_suffix("") if len(inside.parts) == 2 else inside)
-                            yield source, room(target), inside
+                            found.append((source, room(target), inside))
+    return found
 
 
 def circles(arrows: dict[str, set[str]]) -> list[str]:

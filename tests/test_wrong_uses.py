@@ -11,9 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 
 from temport.exporter.cli import app
 from temport.exporter.export import export
+
+COMMAND = typer.main.get_command(app)
+"""Made once: `app(words)` makes all commands of it anew, which takes longer than a refusal."""
 
 OWN = """
 import torch
@@ -229,7 +233,7 @@ def refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     """What the command says; it has to be a sentence, with exit code 2."""
     try:
         with pytest.raises(SystemExit) as ending:
-            app(words, prog_name="temport")
+            COMMAND(words, prog_name="temport")
     finally:
         said = capsys.readouterr()
     assert ending.value.code == 2, said.err + said.out

@@ -52,7 +52,7 @@ def build_cuda(
 def build_emulated(out: Path, extra: tuple[str, ...] = ()) -> Path:
     """Compile the same kernels for the host, blocks and threads emulated."""
     compiler = os.environ.get("CXX") or "g++"
-    flags = ["-std=c++17", "-O2", "-shared", "-fPIC", "-DTEMPORT_EMULATE", "-Wno-unknown-pragmas"]
+    flags = ["-std=c++17", "-O1", "-shared", "-fPIC", "-DTEMPORT_EMULATE", "-Wno-unknown-pragmas"]
     sources = [*map(str, SOURCES), "-x", "none", str(_HERE / "emulate.cc"), *extra]
     _run([compiler, *flags, "-o", str(out), "-x", "c++", *sources])
     return out

@@ -1,6 +1,9 @@
-// Fibers for emulate.h: one ucontext per thread of a block, switched at barriers.
+// Fibers for emulate.h: one stack per thread of a block, switched at barriers. A context of <ucontext.h> enters it once;
+// from then on _setjmp and _longjmp switch, for swapcontext asks the kernel for the signal mask each time.
+#undef _FORTIFY_SOURCE  // whose longjmp takes another stack for a mistake
 #include "emulate.h"
 
+#include <setjmp.h>
 #include <ucontext.h>
 
 #include <cstdio>
@@ -32,7 +35,7 @@ struct Copy {
 };
 
 struct Fiber {
-    ucontext_t context;
+    jmp_buf here;
     std::vector<Copy> copies;
     std::unique_ptr<char[]> stack{new char[kStack]};
     bool done = false;
@@ -46,14 +49,20 @@ struct Block {
     std::vector<Lane> slots;
     Barrier whole;
     std::vector<char> shared;
-    ucontext_t scheduler;
+    jmp_buf scheduler;
     size_t present = 0;
     bool backwards = false;
-    const std::function<void()>* kernel = nullptr;
+    void (*call)(const void*) = nullptr;
+    const void* kernel = nullptr;
 };
 Block* block = nullptr;
 
-void arrive(Barrier& barrier, int members, const std::function<void()>& work) {
+// Back to the scheduler, until it goes on with this fiber.
+void pause() {
+    if (!_setjmp(block->fibers[block->present].here)) _longjmp(block->scheduler, 1);
+}
+
+void arrive(Barrier& barrier, int members, void (*work)()) {
     Fiber& me = block->fibers[block->present];
     if (++barrier.arrived == members) {
         work();
@@ -63,7 +72,7 @@ void arrive(Barrier& barrier, int members, const std::function<void()>& work) {
     }
     me.waiting = &barrier;
     me.round = barrier.round;
-    swapcontext(&me.context, &block->scheduler);
+    pause();
 }
 
 [[noreturn]] void fail(const char* what) {
@@ -71,11 +80,26 @@ void arrive(Barrier& barrier, int members, const std::function<void()>& work) {
     std::abort();
 }
 
-void start() {
-    (*block->kernel)();
-    Fiber& me = block->fibers[block->present];
-    if (!me.copies.empty()) fail("a thread ended before its copies landed");
-    me.done = true;
+// What a fiber does: the kernel, once for each block.
+void live() {
+    for (;;) {
+        pause();
+        block->call(block->kernel);
+        Fiber& me = block->fibers[block->present];
+        if (!me.copies.empty()) fail("a thread ended before its copies landed");
+        me.done = true;
+    }
+}
+
+// Enter the stack of the present fiber, which comes back at once.
+void begin() {
+    ucontext_t context;
+    getcontext(&context);
+    context.uc_stack.ss_sp = block->fibers[block->present].stack.get();
+    context.uc_stack.ss_size = kStack;
+    context.uc_link = nullptr;
+    makecontext(&context, live, 0);
+    if (!_setjmp(block->scheduler)) setcontext(&context);
 }
 
 bool move(Block& b, size_t i) {
@@ -84,7 +108,7 @@ bool move(Block& b, size_t i) {
     fiber.waiting = nullptr;
     b.present = i;
     threadIdx = dim3(unsigned(i), 0, 0);
-    swapcontext(&b.scheduler, &fiber.context);
+    if (!_setjmp(b.scheduler)) _longjmp(fiber.here, 1);
     return true;
 }
 
@@ -100,16 +124,7 @@ bool run_warp(Block& b, size_t warp) {
 }
 
 void run_block(Block& b) {
-    for (size_t i = 0; i < b.fibers.size(); ++i) {
-        Fiber& fiber = b.fibers[i];
-        fiber.done = false;
-        fiber.waiting = nullptr;
-        getcontext(&fiber.context);
-        fiber.context.uc_stack.ss_sp = fiber.stack.get();
-        fiber.context.uc_stack.ss_size = kStack;
-        fiber.context.uc_link = &b.scheduler;
-        makecontext(&fiber.context, start, 0);
-    }
+    for (Fiber& fiber : b.fibers) fiber.done = false;
     for (bool moved = true; moved;) {
         moved = false;
         for (size_t i = 0; i < b.warps.size(); ++i) moved |= run_warp(b, b.backwards ? b.warps.size() - 1 - i : i);
@@ -120,7 +135,7 @@ void run_block(Block& b) {
 }  // namespace
 
 void block_wait() { arrive(block->whole, int(block->fibers.size()), [] {}); }
-void warp_wait(const std::function<void()>& work) { arrive(block->warps[block->present / kWarp], kWarp, work); }
+void warp_wait(void (*work)()) { arrive(block->warps[block->present / kWarp], kWarp, work); }
 Lane* lanes() { return &block->slots[block->present / kWarp * kWarp]; }
 unsigned lane() { return unsigned(block->present % kWarp); }
 char* shared() {
@@ -145,15 +160,17 @@ void must_be_aligned(const void* address) {
     if (reinterpret_cast<uintptr_t>(address) % 16) fail("an address of a 16-byte access is not a multiple of 16");
 }
 
-int run(dim3 grid, int threads, size_t shared_bytes, const std::function<void()>& kernel) {
+int run(dim3 grid, int threads, size_t shared_bytes, void (*call)(const void*), const void* kernel) {
     if (shared_bytes > kMostShared) return kInvalidValue;
     if (!grid.x || !grid.y || !grid.z || grid.y > kWidestGrid || grid.z > kWidestGrid) return kInvalidConfiguration;
     Block b;
     b.fibers = std::vector<Fiber>(size_t(threads));
     b.warps.resize(size_t(threads / kWarp));
     b.slots.resize(size_t(threads));
-    b.kernel = &kernel;
+    b.call = call;
+    b.kernel = kernel;
     block = &b;
+    for (; b.present < b.fibers.size(); ++b.present) begin();
     gridDim = grid;
     blockDim = dim3(unsigned(threads), 1, 1);
     for (unsigned z = 0; z < grid.z; ++z)

@@ -7,16 +7,14 @@
 // accesses must be multiples of 16; a grid or an amount of shared memory that no launch would take is refused.
 #pragma once
 
-#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
-#include <functional>
 
 #define DEVICE inline
 #define HOST_DEVICE inline
 #define KERNEL(threads) void
-using std::min;
+inline int min(int a, int b) { return a < b ? a : b; }
 
 struct dim3 {
     unsigned x = 1, y = 1, z = 1;
@@ -62,7 +60,7 @@ template <class T> inline uint32_t pack2(float low, float high) {
 namespace emulate {
 // Wait until every live thread of the block (or warp) is here; the last one runs `work` first.
 void block_wait();
-void warp_wait(const std::function<void()>& work);
+void warp_wait(void (*work)());
 // Per-lane slots through which the lanes of the present warp show each other their operands.
 struct Lane {
     const void* address;
@@ -77,8 +75,12 @@ char* shared();
 void copy_later(void* to, const void* from, bool present);
 void land_copies();
 void must_be_aligned(const void* address);
-// Returns what cudaLaunchKernel would: 0, or cudaErrorInvalidValue or cudaErrorInvalidConfiguration.
-int run(dim3 grid, int threads, size_t shared_bytes, const std::function<void()>& kernel);
+// `call(kernel)` in every thread. Returns what cudaLaunchKernel would: 0, or cudaErrorInvalidValue or
+// cudaErrorInvalidConfiguration.
+int run(dim3 grid, int threads, size_t shared_bytes, void (*call)(const void*), const void* kernel);
+template <class K> int run(dim3 grid, int threads, size_t shared_bytes, const K& kernel) {
+    return run(grid, threads, shared_bytes, [](const void* k) { (*static_cast<const K*>(k))(); }, &kernel);
+}
 }  // namespace emulate
 
 inline char* shared_memory() { return emulate::shared(); }

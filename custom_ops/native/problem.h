@@ -4,7 +4,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#ifdef TEMPORT_SANITIZED  // a check is compiled once, not wherever its function is called
+#define TEMPORT_INLINE inline
+#else
 #define TEMPORT_INLINE inline __attribute__((always_inline))
+#endif
 
 namespace temport {
 

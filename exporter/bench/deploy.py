@@ -18,11 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from temport.exporter.bench.files import write_whole
 from temport.exporter.bench.session_cost import SessionCost, session_cost
 from temport.exporter.bundle.directory import Bundle
 from temport.exporter.bundle.external_data import MODEL
 from temport.exporter.errors import UserError
+from temport.exporter.files import write_whole
 from temport.exporter.parity.vectors import read_vectors
 from temport.exporter.runtimes.bound import held_in_place
 from temport.exporter.runtimes.contract import Arrays

@@ -10,9 +10,9 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from temport.exporter.bench.drift_chart import chart
-from temport.exporter.bench.files import write_pair
 from temport.exporter.bench.stream_models import MODELS, StreamModel
 from temport.exporter.bench.stream_steps import Array, Push, exact, exported, in_engine, in_onnxruntime
+from temport.exporter.files import write_pair
 from temport.exporter.machine import description
 from temport.exporter.parity.compare import EPS
 

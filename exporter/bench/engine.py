@@ -22,7 +22,6 @@ from temport.exporter.bench.engine_contenders import (
     Subjected,
     absent,
 )
-from temport.exporter.bench.files import write_pair
 from temport.exporter.bench.machine import peak_flops, read_bandwidth
 from temport.exporter.bench.model_contenders import make_inputs
 from temport.exporter.bench.model_stream import TOLERANCE, WINDOW, last_frame, warm, weight_bytes
@@ -30,6 +29,7 @@ from temport.exporter.build import build, save
 from temport.exporter.compilers.targets import REPORT_FILE, enter
 from temport.exporter.declare.architectures import declare
 from temport.exporter.errors import UserError, did_you_mean
+from temport.exporter.files import write_pair
 from temport.exporter.machine import description
 from temport.exporter.native.engine import NativeOptions, build_native
 from temport.exporter.runtimes import runtime_named

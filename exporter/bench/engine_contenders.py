@@ -27,8 +27,8 @@ from temport.exporter.bench.in_c import OnnxRuntime, engine_in_c, repeating
 from temport.exporter.bench.model_contenders import absent as absent_peer
 from temport.exporter.bench.model_stream import TOLERANCE
 from temport.exporter.bench.openvino_peer import openvino_call
-from temport.exporter.bench.quiet import quiet
 from temport.exporter.declare.declaration import Declaration
+from temport.exporter.quiet import quiet
 from temport.exporter.runtimes import runtime_named
 from temport.exporter.runtimes.bound import states_in_place
 from temport.exporter.runtimes.contract import Arrays

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from temport.exporter.bench.files import write_whole
 from temport.exporter.build import build, save
 from temport.exporter.compilers.compile import compile_model
 from temport.exporter.compilers.contract import EngineReport
@@ -21,6 +20,7 @@ from temport.exporter.compress.wish import Wish, declared_so
 from temport.exporter.declare.architectures import architecture, declare
 from temport.exporter.declare.declaration import DYNAMIC_BATCH, DYNAMIC_SEQ, PRECISIONS, Axis
 from temport.exporter.errors import UserError
+from temport.exporter.files import write_whole
 from temport.exporter.graph.quantised import FLOAT32, WIDER
 from temport.exporter.streaming.declare import declare_stream
 from temport.graphs.registry import ARCHITECTURES

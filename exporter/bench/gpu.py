@@ -22,7 +22,6 @@ from typing import Any
 import torch
 
 from temport.exporter.bench import gpu_aot
-from temport.exporter.bench.files import write_whole
 from temport.exporter.bench.gpu_cases import GpuCase, plan, targets
 from temport.exporter.bench.gpu_checks import checks
 from temport.exporter.bench.gpu_contenders import contenders
@@ -31,6 +30,7 @@ from temport.exporter.bench.gpu_kernels import TorchKernels, build, has_compiler
 from temport.exporter.bench.gpu_table import table
 from temport.exporter.bench.watchdog import ends_within
 from temport.exporter.errors import UserError
+from temport.exporter.files import write_whole
 from temport.exporter.parity.result import FAIL
 
 ROUNDS = 15

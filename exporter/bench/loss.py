@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from temport.exporter.bench.files import write_whole
 from temport.exporter.compress.compress import USUAL, compress
 from temport.exporter.compress.wish import Wish, declared_so
 from temport.exporter.declare.architectures import architecture, declare
 from temport.exporter.errors import UserError
+from temport.exporter.files import write_whole
 from temport.exporter.graph.quantised import WIDER
 from temport.exporter.parity.result import Compression
 from temport.exporter.parity.trial import Trial, cases_for

@@ -13,7 +13,6 @@ import torch
 
 from temport.exporter.bench.announce import Say, announced
 from temport.exporter.bench.contest import Row, contest, largest_difference
-from temport.exporter.bench.files import write_pair
 from temport.exporter.bench.machine import peak_flops
 from temport.exporter.bench.model_contenders import COMPILED, CONTENDERS, OURS, Workload, absent, make_inputs
 from temport.exporter.bench.model_profile import profile
@@ -21,6 +20,7 @@ from temport.exporter.bench.model_stream import WINDOW, StreamCase, StreamResult
 from temport.exporter.build import build, save
 from temport.exporter.declare.architectures import declare
 from temport.exporter.errors import UserError
+from temport.exporter.files import write_pair
 from temport.exporter.machine import description
 from temport.exporter.runtimes.libraries import ops_library
 from temport.graphs.registry import ARCHITECTURES

@@ -21,9 +21,9 @@ from temport.custom_ops.library import library_path
 from temport.exporter.bench.contest import Call
 from temport.exporter.bench.model_plain import plain
 from temport.exporter.bench.openvino_peer import openvino_call
-from temport.exporter.bench.quiet import quiet
 from temport.exporter.declare.declaration import Declaration
 from temport.exporter.errors import UserError
+from temport.exporter.quiet import quiet
 from temport.exporter.runtimes import runtime_named
 from temport.exporter.runtimes.aot_inductor import INDUCTOR, compile_package
 from temport.exporter.runtimes.bound import onnxruntime_call

@@ -24,8 +24,6 @@ from torch import nn
 from temport.exporter.asked import fields_of, options_in
 from temport.exporter.bench.announce import Say, announced
 from temport.exporter.bench.contest import Call, contest, largest_difference
-from temport.exporter.bench.files import write_whole
-from temport.exporter.bench.quiet import quiet
 from temport.exporter.build import build, save
 from temport.exporter.compilers.compile import compile_model
 from temport.exporter.compilers.contract import CompileOptions, EngineReport
@@ -34,7 +32,9 @@ from temport.exporter.declare.declaration import Declaration
 from temport.exporter.declare.observe import drawn
 from temport.exporter.errors import UserError, first_line
 from temport.exporter.export import run_export
+from temport.exporter.files import write_whole
 from temport.exporter.machine import description
+from temport.exporter.quiet import quiet
 from temport.exporter.request import ExportRequest, declared
 from temport.exporter.runtimes import runtime_named
 from temport.exporter.runtimes.bound import onnxruntime_call

@@ -27,7 +27,7 @@ from temport.custom_ops.op import Host
 from temport.exporter.bench.contest import Call
 from temport.exporter.bench.op_cases import OpCase
 from temport.exporter.bench.openvino_peer import openvino_call
-from temport.exporter.bench.quiet import quiet
+from temport.exporter.quiet import quiet
 from temport.exporter.runtimes.bound import onnxruntime_call
 from temport.exporter.runtimes.onnxruntime_cpu import session_options
 

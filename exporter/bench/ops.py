@@ -11,11 +11,11 @@ import torch
 from temport.exporter.bench import op_contenders, op_memory
 from temport.exporter.bench.announce import Say, announced
 from temport.exporter.bench.contest import Row, contest, largest_difference
-from temport.exporter.bench.files import write_pair
 from temport.exporter.bench.machine import peak_flops
 from temport.exporter.bench.op_cases import OpCase, cases
 from temport.exporter.bench.op_contenders import CONTENDERS, OURS, absent, as_rows
 from temport.exporter.errors import UserError
+from temport.exporter.files import write_pair
 from temport.exporter.machine import description
 
 TOLERANCE = 1e-3

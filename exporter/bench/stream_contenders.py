@@ -18,10 +18,10 @@ from torch import nn
 
 from temport.exporter.bench.contest import Call
 from temport.exporter.bench.openvino_peer import openvino_call
-from temport.exporter.bench.quiet import quiet
 from temport.exporter.bench.stream_models import FRAMES, KERNEL, WINDOW, Recurrent, Tcn
 from temport.exporter.bench.stream_steps import Array, Exported, Push, in_engine, in_onnxruntime
 from temport.exporter.errors import UserError
+from temport.exporter.quiet import quiet
 from temport.exporter.runtimes import runtime_named
 from temport.exporter.runtimes.bound import onnxruntime_call
 

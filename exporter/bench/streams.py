@@ -9,12 +9,12 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from temport.exporter.bench.files import write_pair, write_whole
 from temport.exporter.bench.model_chart import panels
 from temport.exporter.bench.stream_contenders import CONTENDERS, OURS, WHOLE, Subjected, absent
 from temport.exporter.bench.stream_models import MODELS, WINDOW, StreamModel
 from temport.exporter.bench.stream_steps import Array, Push, exact, exported
 from temport.exporter.bench.timing import Timing, interleaved
+from temport.exporter.files import write_pair, write_whole
 from temport.exporter.machine import description
 
 FEATURES, WIDTH = 24, 64

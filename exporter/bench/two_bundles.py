@@ -10,6 +10,7 @@ import numpy as np
 from temport.exporter.bench.timing import interleaved
 from temport.exporter.errors import UserError
 from temport.session import Session, load
+from temport.stream import EndedStream
 
 SECONDS = 2.0
 
@@ -34,4 +35,12 @@ def _call(session: Session) -> Callable[[], object]:
     except UserError:  # it takes whole sequences
         return lambda: session(inputs)
     frame = {name: np.zeros(shape, session.inputs[name][0]) for name, shape in stream.shapes.items()}
-    return lambda: stream(frame)
+
+    def next_frame() -> object:
+        try:
+            return stream(frame)
+        except EndedStream:
+            stream.reset()
+            return stream(frame)
+
+    return next_frame

@@ -15,7 +15,6 @@ from torch import nn
 
 from temport.exporter.bench.announce import announced
 from temport.exporter.bench.contest import Call
-from temport.exporter.bench.files import write_whole
 from temport.exporter.bench.machine import peak_flops
 from temport.exporter.bench.model_chart import Panel, panels
 from temport.exporter.bench.model_stream import last_frame
@@ -30,6 +29,7 @@ from temport.exporter.compress.sums import sums
 from temport.exporter.compress.wish import FIRST_OPSET
 from temport.exporter.declare.architectures import declare
 from temport.exporter.declare.declaration import BEFORE, DIALECTS, Declaration
+from temport.exporter.files import write_whole
 from temport.exporter.graph.quantised import FLOAT32, WIDER
 from temport.exporter.parity.trial import Trial, cases_for
 from temport.exporter.runtimes.contract import Arrays

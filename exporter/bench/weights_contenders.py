@@ -10,8 +10,8 @@ from typing import Any
 from temport.custom_ops.library import library_path
 from temport.exporter.bench.contest import Call
 from temport.exporter.bench.openvino_peer import openvino_call
-from temport.exporter.bench.quiet import quiet
 from temport.exporter.graph.quantised import FLOAT32
+from temport.exporter.quiet import quiet
 from temport.exporter.runtimes.bound import held_in_place, onnxruntime_call
 from temport.exporter.runtimes.contract import Arrays
 from temport.exporter.runtimes.onnxruntime_cpu import DISABLED_OPTIMIZERS, LEVEL, session_options

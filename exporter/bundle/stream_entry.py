@@ -20,6 +20,7 @@ def stream_entry(declaration: Declaration) -> dict[str, Any] | None:
     warm_up  frames after which it does not matter where the stream began, null where it always does; of streams that
              were made of a graph
     window   frames that every output is computed of, those before the first being zeros, where it is not all so far
+    frames   of a whole stream, where it ends: a reader refuses the frame that comes after them
     """
     if not declaration.streaming:
         return None
@@ -32,4 +33,6 @@ def stream_entry(declaration: Declaration) -> dict[str, Any] | None:
         entry["warm_up"] = told.warm_up
         if told.window:
             entry["window"] = told.window
+        if told.frames:
+            entry["frames"] = told.frames
     return entry

@@ -124,6 +124,7 @@ class Sequences:
     kept             frames that the longest ring holds
     warm_up          frames after which it does not matter where a stream began; None: it always does
     window           frames that every output is computed of, zeros before the first; 0: the frames so far
+    frames           of a whole stream, which ends as the table of its positions does; 0: however many
     """
 
     inputs: tuple[TensorSpec, ...]
@@ -133,6 +134,7 @@ class Sequences:
     kept: int = 0
     warm_up: int | None = None
     window: int = 0
+    frames: int = 0
 
 
 @dataclass(frozen=True)
@@ -199,6 +201,12 @@ class Declaration:
     def window(self) -> int:
         """The attention window, 0 where the architecture has none."""
         return int(self.options.get("window_size", 0))
+
+    @property
+    def numbers(self) -> str:
+        """Element types in words: `float32`, or `float32, weights in int8, inputs of layers in int8`."""
+        weights = f", weights in {self.weights_dtype}" if self.weights_dtype != "float32" else ""
+        return f"{self.precision}{weights}{', inputs of layers in int8' if self.input_scales else ''}"
 
     def to_json(self) -> dict[str, Any]:
         data = asdict(self)

@@ -13,8 +13,9 @@ from temport.exporter.errors import UserError
 from temport.exporter.fleet.attempt import BUNDLE
 from temport.exporter.fleet.job import DONE, Job, Outcome
 from temport.exporter.fleet.store import Store
+from temport.exporter.report.html import kind
 from temport.exporter.report.pages import pages
-from temport.exporter.scorecard.figures import duration
+from temport.exporter.scorecard.figures import amount, duration
 
 TEMPLATE, PAGE, DATA = "index.html.jinja", "index.html", "index.json"
 REPORTS, BUNDLES = "reports", "bundles"
@@ -70,19 +71,18 @@ def page_of(rows: Sequence[Mapping[str, Any]], changes: Sequence[str]) -> str:
     counts: dict[str, int] = {}
     for row in rows:
         counts[row["result"]] = counts.get(row["result"], 0) + 1
-    return (
-        pages(Path(__file__).parent)
-        .get_template(TEMPLATE)
-        .render(
-            rows=rows,
-            runtimes=runtimes,
-            timed=timed,
-            duration=duration,
-            changes=changes,
-            counts=counts,
-            done=DONE,
-            reports=REPORTS,
-        )
+    environment = pages(Path(__file__).parent)
+    environment.filters |= {"kind": kind}
+    return environment.get_template(TEMPLATE).render(
+        rows=rows,
+        runtimes=runtimes,
+        timed=timed,
+        duration=duration,
+        amount=amount,
+        changes=changes,
+        counts=counts,
+        done=DONE,
+        reports=REPORTS,
     )
 
 
@@ -107,7 +107,7 @@ def changed(before: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]
                 told.append(
                     f"{name}: {runtime} took {duration(before_it)} before and takes {duration(seconds)} now"
                 )
-        if _moved(was["bytes"], row["bytes"]):
+        if _moved(was["bytes"] or None, row["bytes"] or None):
             told.append(f"{name}: {was['bytes']} bytes before, {row['bytes']} now")
     return told
 

@@ -71,7 +71,9 @@ def read_fleet(path: Path, store: str | None = None) -> Fleet:
     if not found.get("matrix"):
         raise UserError(f"{path} has no [[matrix]]; one names what is exported, such as arch = ['mega']")
     common, here = found.get("common", {}), versions()
-    builds = [job for matrix in found["matrix"] for job in _builds(path, {**common, **matrix}, here)]
+    builds = _told_apart(
+        [job for matrix in found["matrix"] for job in _builds(path, {**common, **matrix}, here)]
+    )
     checks = [check for table in found.get("check", ()) for check in _checks(path, table, builds, here)]
     place = store or found.get("store") or "fleet-store"
     jobs = {job.key: job for job in (*builds, *checks)}  # what two matrices ask is done once
@@ -163,6 +165,20 @@ def _word(value: Any) -> str:
 def _short(name: str) -> str:
     """Before a value in a name: what would be a bare number without it."""
     return name if name in ("seq", "batch", "opset", "seed", "memory") else ""
+
+
+def _told_apart(builds: Sequence[Job]) -> list[Job]:
+    """Exports of one name with the options in which they differ, as two matrices may say them."""
+    alike: dict[str, list[Job]] = {}
+    for job in builds:
+        alike.setdefault(job.name, []).append(job)
+    named = []
+    for job in builds:
+        asked = [other.options for other in alike[job.name]]
+        differ = [name for name in job.options if any(o.get(name) != job.options[name] for o in asked)]
+        words = [f"{_short(name)}{_word(job.options[name])}" for name in differ if name not in SOURCES]
+        named.append(replace(job, name="-".join((job.name, *words))))
+    return named
 
 
 def _named(jobs: list[Job]) -> tuple[Job, ...]:

@@ -11,7 +11,6 @@ from pathlib import Path
 from rich.console import Console
 
 from temport.exporter.asked import fields_of
-from temport.exporter.bench.quiet import quiet
 from temport.exporter.errors import UserError
 from temport.exporter.export import run_export
 from temport.exporter.fleet.executors import Executor, Processes, Ray
@@ -19,6 +18,7 @@ from temport.exporter.fleet.job import PASS, Job, Limits
 from temport.exporter.fleet.plan import read_fleet
 from temport.exporter.fleet.store import Store
 from temport.exporter.machine import description
+from temport.exporter.quiet import quiet
 from temport.exporter.request import ExportRequest
 
 MODULE = """

@@ -27,7 +27,7 @@ def bench_fleet(
     out: Annotated[Path, typer.Option(help="Where the JSON goes.")] = Path("bench-fleet.json"),
 ) -> None:
     """Jobs a minute of a fleet of small exports, beside a loop in one process."""
-    from temport.exporter.bench.files import write_whole
+    from temport.exporter.files import write_whole
     from temport.exporter.fleet.rate import run
 
     console = Output()

@@ -33,6 +33,9 @@ def _retype_graph(graph: onnx.GraphProto, kind: int) -> None:
     for tensor in graph.initializer:
         _retype_tensor(tensor, kind)
     for node in graph.node:
+        if node.op_type == "ConstantOfShape" and not node.attribute:  # zeros in float32
+            zero = np.zeros(1, helper.tensor_dtype_to_np_dtype(kind))
+            node.attribute.append(helper.make_attribute("value", numpy_helper.from_array(zero)))
         for attribute in node.attribute:
             _retype_attribute(node, attribute, kind)
 

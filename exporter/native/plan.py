@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
 
-import numpy as np
-import numpy.typing as npt
 import onnx_ir as ir
 
 from temport.exporter.declare.declaration import Declaration
@@ -17,69 +13,11 @@ from temport.exporter.errors import UserError
 from temport.exporter.graph import operators
 from temport.exporter.graph.layers import layer_of
 from temport.exporter.native.blob import Blob
+from temport.exporter.native.call import Call, Form
 from temport.exporter.native.isa import Isa
 from temport.exporter.native.memory import Scratch, aligned
 from temport.exporter.native.sizes import Size, fixed, product, size_of
-
-TYPES = {
-    ir.DataType.FLOAT: ("float", 4),
-    ir.DataType.FLOAT16: ("Half", 2),
-    ir.DataType.INT64: ("int64_t", 8),
-    ir.DataType.INT32: ("int32_t", 4),
-    ir.DataType.INT16: ("int16_t", 2),
-    ir.DataType.INT8: ("int8_t", 1),
-    ir.DataType.UINT8: ("uint8_t", 1),
-    ir.DataType.BOOL: ("bool", 1),
-}
-"""Element types of tensors: in C++, and their bytes."""
-_BYTES = dict(TYPES.values())
-
-
-class NoForm(Exception):
-    """A node has no native form, and why."""
-
-
-@dataclass(frozen=True)
-class Tensor:
-    """A tensor as the code of a node sees it.
-
-    place  C++ expression of a pointer to its first element; of a constant what gives one, since a constant that is only
-           read here, or packed, has no place in the blob
-    value  what it holds, where that is known
-    """
-
-    place: str | Callable[[], str]
-    type: str
-    shape: tuple[Size, ...]
-    value: npt.NDArray[Any] | None = None
-
-    @property
-    def code(self) -> str:
-        return self.place if isinstance(self.place, str) else self.place()
-
-    @property
-    def elements(self) -> Size:
-        return product(self.shape)
-
-    @property
-    def bytes(self) -> int:
-        """At most."""
-        return self.elements.most * _BYTES[self.type]
-
-
-@dataclass(frozen=True)
-class State:
-    """What a step model carries from frame to frame, in the memory of an instance.
-
-    name         of the model's input
-    place        C++ expression of where that of the batch's `entry` lies in `memory`
-    load, store  C++ statement that brings it to `place` from the `row` of that entry in the model's tensor, and back
-    """
-
-    name: str
-    place: str
-    load: str
-    store: str
+from temport.exporter.native.tensors import BYTES, TYPES, NoForm, State, Tensor
 
 
 class Plan:
@@ -217,7 +155,7 @@ class Plan:
     def room(self, kind: str, elements: Size) -> str:
         """Scratch memory for the node at hand alone."""
         return (
-            f"at<{kind}>(scratch, {self.scratch.take(elements.most * _BYTES[kind], self._step, self._step)})"
+            f"at<{kind}>(scratch, {self.scratch.take(elements.most * BYTES[kind], self._step, self._step)})"
         )
 
     def constant(self, code: str) -> str:
@@ -267,74 +205,6 @@ class Plan:
         self.lines.append(f"[[maybe_unused]] auto* const {name} = {code.format(sized.type)};")
         self._tensors[value] = Tensor(name, sized.type, sized.shape)
 
-
-STORED = {np.dtype(np.int8): "int8_t", np.dtype(np.float16): "uint16_t", np.dtype(np.uint32): "Nibbles"}
-"""Element types of weights besides float32, which kernels read, in C++; words hold int4."""
-
-
-def element(weight: npt.NDArray[Any]) -> str:
-    """The element type, in C++, of a weight that goes into the blob."""
-    return STORED.get(weight.dtype, "float")
-
-
-class Call:
-    """A node as its form sees it."""
-
-    def __init__(self, plan: Plan, node: ir.Node) -> None:
-        self.plan, self.node = plan, node
-
-    def has(self, index: int) -> bool:
-        return index < len(self.node.inputs) and self.node.inputs[index] is not None
-
-    def input(self, index: int) -> Tensor:
-        value = self.node.inputs[index]
-        assert value is not None, f"{self.node.op_type} has no input {index}"
-        return self.plan.tensor(value)
-
-    def pointer(self, index: int) -> str:
-        """Of an input that may be missing."""
-        return self.input(index).code if self.has(index) else "nullptr"
-
-    def constant(self, index: int) -> npt.NDArray[Any]:
-        """The value of an input that has to be a constant."""
-        value = self.node.inputs[index]
-        if value is None or value.const_value is None:
-            raise NoForm(f"its input {index} is no constant")
-        return value.const_value.numpy()
-
-    def is_constant(self, index: int) -> bool:
-        value = self.node.inputs[index] if self.has(index) else None
-        return value is not None and value.const_value is not None
-
-    def output(self, index: int = 0) -> Tensor:
-        return self.plan.output(self.node.outputs[index])
-
-    def wants(self, index: int) -> bool:
-        """Whether anything reads an output."""
-        if index >= len(self.node.outputs):
-            return False
-        value = self.node.outputs[index]
-        return bool(value.uses()) or value.is_graph_output()
-
-    def attribute(self, name: str, default: Any = None) -> Any:
-        found = self.node.attributes.get(name)
-        return default if found is None else found.value
-
-    def attributes(self) -> dict[str, Any]:
-        return {name: found.value for name, found in self.node.attributes.items()}
-
-    def weight(self, array: npt.NDArray[Any]) -> str:
-        """A pointer to numbers that go into the blob: to floats, or to what kernels read as it is stored."""
-        stored = array if array.dtype in STORED else array.astype(np.float32, copy=False)
-        self.plan.weights["int4" if stored.dtype == np.uint32 else stored.dtype.name] += stored.nbytes
-        return f"weight<{element(stored)}>({self.plan.blob.add(stored)})"
-
-    def line(self, *text: str) -> None:
-        self.plan.lines += text
-
-
-Form = Callable[[Call], None]
-"""Writes the code of a node; `NoForm` where it cannot."""
 
 _EVER = 1 << 30
 _WORTH_SHARING = 1 << 18

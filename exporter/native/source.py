@@ -12,8 +12,9 @@ import onnx_ir as ir
 
 from temport.exporter.declare.declaration import Axis, Declaration, TensorSpec
 from temport.exporter.native.memory import ALIGNMENT
-from temport.exporter.native.plan import TYPES, Plan
+from temport.exporter.native.plan import Plan
 from temport.exporter.native.sizes import axis_code
+from temport.exporter.native.tensors import TYPES
 
 WORK_COMMENT = "temport work bytes: "
 """Before the number in an object's comments that only the compiler knows."""

@@ -12,6 +12,7 @@ import onnx
 
 from temport.exporter.graph import body_domains
 from temport.exporter.parity.compare import CEILING, EPS, FLOOR_ULPS, judge, max_abs
+from temport.exporter.parity.decided import settled
 from temport.exporter.parity.graph_oracle import evaluate, inside_fused_ops
 from temport.exporter.parity.oracle import Truth
 from temport.exporter.parity.result import FAIL, Divergence
@@ -62,11 +63,10 @@ def _wrong(exact: Arrays, truth: Truth) -> list[str]:
 
 
 def _agrees(value: np.ndarray | None, truth: Truth, name: str, allowed: float) -> bool:
-    return (
-        value is not None
-        and value.shape == truth.outputs[name].shape
-        and (max_abs(value, truth.outputs[name]) <= allowed)
-    )
+    if value is None or value.shape != truth.outputs[name].shape:
+        return False
+    settled_value = settled({name: value}, truth.outputs, truth.undecided)[name]
+    return max_abs(settled_value, truth.outputs[name]) <= allowed
 
 
 def _fails(value: np.ndarray, truth: Truth, name: str, subject: Subject) -> bool:
@@ -114,7 +114,7 @@ def _fault_of_file(
     tolerance = CEILING[subject.declaration.precision]
     if subject.module is not None:
         hidden, owners = inside_fused_ops(model, truth.case.inputs)
-        tensors = exact | hidden
+        tensors = {name: value for name, value in exact.items() if value.dtype.kind not in "biu"} | hidden
         for step in trace(subject, truth.case.inputs):
             found, nearest = find(step, tensors, tolerance)
             if found is None and nearest is not None:
@@ -148,12 +148,12 @@ def tensor_errors(
     exact: Arrays, rounded: Arrays, got: Arrays, eps: float
 ) -> Iterator[tuple[str, float, float]]:
     """Name, largest error and what of it is no reason to blame anyone, for each tensor of `got` that is finite in
-    float64, in topological order.
+    float64, in topological order; integers follow from those.
 
     exact, rounded  the graph evaluated in float64 and in its own types
     """
     for name, value in exact.items():
-        if name not in got or not np.isfinite(value).all():
+        if name not in got or value.dtype.kind in "biu" or not np.isfinite(value).all():
             continue
         scale = float(np.abs(value).max(initial=0.0))
         allowed = DOUBT * (max_abs(rounded[name], value) + FLOOR_ULPS * eps * scale)

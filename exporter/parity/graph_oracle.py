@@ -23,7 +23,7 @@ from temport.exporter.runtimes.prepare import inline
 
 
 def evaluate(model: onnx.ModelProto, inputs: Arrays, *, double: bool, bodies: bool = False) -> Arrays:
-    """Every floating-point tensor of the main graph by name, in topological order.
+    """Every floating-point tensor of the main graph by name, in topological order, and its outputs of any type.
 
     double  promote inputs, weights, constants and casts to float64; False keeps the file's own types
     bodies  evaluate custom ops by the function bodies in the file instead of by their references
@@ -36,10 +36,11 @@ def evaluate(model: onnx.ModelProto, inputs: Arrays, *, double: bool, bodies: bo
     with np.errstate(all="ignore"):  # what is not finite shows in the numbers
         # run() is annotated for the list that it gives without `intermediate`
         results = cast(dict[str, Any], evaluator.run(None, inputs, intermediate=True))
+    outputs = {output.name for output in model.graph.output}
     return {
         name: value
         for name, value in results.items()
-        if isinstance(value, np.ndarray) and value.dtype.name in EPS
+        if isinstance(value, np.ndarray) and (value.dtype.name in EPS or name in outputs)
     }
 
 

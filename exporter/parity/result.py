@@ -222,6 +222,7 @@ class StreamRow:
     streams  side by side, where FLOPs are counted
     length   frames of the window that `--seq` says; 0 where there is none to compare with
     window   FLOPs of that window; None where they are not known
+    frames   of a whole stream, where it ends
     """
 
     static: tuple[str, ...]
@@ -231,6 +232,7 @@ class StreamRow:
     streams: int
     length: int = 0
     window: float | None = None
+    frames: int | None = None
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,12 @@ def initial_state(declaration: Declaration, batch: int) -> Arrays:
     }
 
 
+def batch_of(declaration: Declaration) -> int:
+    """Sequences or streams of one run, at the optimum; 1 where no axis is called `batch`."""
+    axis = declaration.axes.get("batch")
+    return 1 if axis is None else axis.opt
+
+
 class StreamSession(Closing):
     """One session of a step model, from zero state through all frames of a case."""
 

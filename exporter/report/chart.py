@@ -36,8 +36,19 @@ def strips(report: ParityReport, case: str, output: str) -> list[Strip]:
     return found
 
 
-def distribution(rows: list[Strip], allowed: float | None, torch_error: float | None) -> Markup:
-    """Box (25 to 75 %), whisker (5 % to the maximum) and median per runtime; red: bound, dotted: the source's error."""
+def distribution(
+    rows: list[Strip],
+    allowed: float | None = None,
+    torch_error: float | None = None,
+    *,
+    of: str = "error",
+    shown: Callable[[float], str] = lambda value: f"1e{round(math.log10(value))}",
+) -> Markup:
+    """Box (25 to 75 %), whisker (5 % to the maximum) and median per runtime; red: bound, dotted: the source's error.
+
+    of     what is drawn, in a word
+    shown  how the axis writes a power of ten
+    """
     low, high = _decades([*(q for r in rows for q in r.quantiles), allowed or 0.0, torch_error or 0.0])
 
     def x(value: float) -> float:
@@ -46,14 +57,14 @@ def distribution(rows: list[Strip], allowed: float | None, torch_error: float | 
         return round(LABEL + share * (WIDTH - LABEL - RIGHT), 1)
 
     height = TOP + ROW * len(rows) + BOTTOM
-    parts = [_grid(low, high, x, height)]
+    parts = [_grid(low, high, x, height, shown)]
     parts += [_strip(row, TOP + ROW * i + ROW // 2, x) for i, row in enumerate(rows)]
     parts += [_line(x(torch_error), height, "torch", "source")] if torch_error else []
     parts += [_line(x(allowed), height, "bound", "bound")] if allowed else []
     body = Markup("").join(parts)
     return Markup(
-        '<svg class="chart" viewBox="0 0 {0} {1}" role="img" aria-label="error distribution">{2}</svg>'
-    ).format(WIDTH, height, body)
+        '<svg class="chart" viewBox="0 0 {0} {1}" role="img" aria-label="{3} distribution">{2}</svg>'
+    ).format(WIDTH, height, body, of)
 
 
 def _decades(values: list[float]) -> tuple[int, int]:
@@ -63,13 +74,13 @@ def _decades(values: list[float]) -> tuple[int, int]:
     return max(math.floor(min(exponents)), high - 12, -320), high
 
 
-def _grid(low: int, high: int, x: Scale, height: int) -> Markup:
+def _grid(low: int, high: int, x: Scale, height: int, shown: Callable[[float], str]) -> Markup:
     step = max(1, (high - low) // 6)
     return Markup("").join(
         Markup(
             '<line class="grid" x1="{0}" x2="{0}" y1="{1}" y2="{2}"/>'
-            '<text class="tick" x="{0}" y="{3}">1e{4}</text>'
-        ).format(x(10.0**decade), TOP - 6, height - BOTTOM + 4, height - 8, decade)
+            '<text class="tick" x="{0}" y="{3}">{4}</text>'
+        ).format(x(10.0**decade), TOP - 6, height - BOTTOM + 4, height - 8, shown(10.0**decade))
         for decade in range(low, high + 1, step)
     )
 

@@ -11,6 +11,8 @@ def told(row: StreamRow, flops: Mapping[str, Mapping[str, float] | None]) -> lis
     """Phrases, as the manifest's key `stream` has them, and the FLOPs of a frame beside those of the window."""
     phrases = [] if row.rate is None else [f"{row.rate:g} frames per second"]
     phrases.append("starts anew where every state is zeros")
+    if row.frames:
+        phrases.append(f"ends after {_frames(row.frames)}, as the table of its positions does")
     if row.delay:
         phrases.append(f"outputs come {_frames(row.delay)} late")
     if row.static:

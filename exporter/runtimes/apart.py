@@ -142,7 +142,8 @@ def _serve(connection: Connection, talk: Callable[..., Talk], arguments: tuple[A
     """The other process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches both; the caller ends this process
     threading.Thread(target=_end_with_caller, daemon=True).start()
-    with contextlib.closing(talk(*arguments)) as talking:
+    closed = contextlib.suppress(ConnectionError)  # by a caller that waits for no answer any more
+    with closed, contextlib.closing(talk(*arguments)) as talking:
         message = None
         while True:
             try:

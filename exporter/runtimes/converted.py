@@ -33,10 +33,12 @@ from temport.exporter.runtimes.converted_files import (
     put,
     target_of,
 )
+from temport.exporter.runtimes.environments import ONNX2FX
 from temport.exporter.runtimes.own_form import Call, Form, Signature
 from temport.exporter.runtimes.subject import Subject
 from temport.plugins import first_line
 
+PROGRAM = "program.pt2"
 CONVERTING = 1800.0
 """Seconds in which a conversion has ended; compilers of whole models take minutes on a loaded machine."""
 
@@ -120,24 +122,23 @@ class Converted:
             Apart(_Apart(self.form, folder, source), opening=CONVERTING).open(subject).close()
 
     def _source(self, subject: Subject, scratch: Path, folder: Path) -> Path:
-        """The file that the form is made of, in `scratch`."""
-        if not self.form.of_module:
-            from temport.exporter.runtimes.plain_onnx import plain_onnx
+        """The file that the form is made of, in `scratch`: a program of torch, or an ONNX file."""
+        if self.form.of_module and subject.module is not None and not subject.declaration.of_onnx:
+            from temport.exporter.runtimes.aten_program import save_program
 
-            model, path = plain_onnx(subject.model_path), scratch / "model.onnx"
-            onnx.save(model, path)
-            Signature.of_model(model).write(folder / SIGNATURE)
+            path = scratch / PROGRAM
+            save_program(subject.module, subject.declaration, path)
+            Signature.of_declaration(subject.declaration).write(folder / SIGNATURE)
             return path
-        from temport.exporter.runtimes.aten_program import save_program
-
-        path = scratch / "program.pt2"
-        if subject.module is None:
-            why = (
-                "which a step model has none of" if subject.declaration.streaming else "which is not at hand"
+        if self.form.of_module and (missing := ONNX2FX.missing()) is not None:
+            raise UserError(
+                f"without a torch module {self.name} is made of the file by onnx2fx, and {missing}"
             )
-            raise UserError(f"{self.name} is made of the torch module, {why}")
-        save_program(subject.module, subject.declaration, path)
-        Signature.of_declaration(subject.declaration).write(folder / SIGNATURE)
+        from temport.exporter.runtimes.plain_onnx import plain_onnx
+
+        model, path = plain_onnx(subject.model_path), scratch / "model.onnx"
+        onnx.save(model, path)
+        Signature.of_model(model).write(folder / SIGNATURE)
         return path
 
 
@@ -179,12 +180,23 @@ class _Apart:
             files = tuple(path for path in self.folder.iterdir() if path.name != SIGNATURE)
             return _Running(self.form.version(), call, signature, files)
         try:
-            self.form.convert(self.source, self.folder)
+            self.form.convert(self._as_taken(self.source), self.folder)
         except UserError:
             raise
         except Exception as error:  # converters have no exception of their own for what they do not take
             raise UserError(f"{self.name} does not take this model: {first_line(error)}") from error
         return _Running(self.form.version(), lambda inputs: [], signature, ())
+
+    def _as_taken(self, source: Path) -> Path:
+        """The source as the form takes it; beside it, where that is another file."""
+        if not self.form.of_module or source.name == PROGRAM:
+            return source
+        ONNX2FX.enter()
+        from temport.exporter.runtimes.graph_program import save_graph_program
+
+        path = source.with_name(PROGRAM)
+        save_graph_program(source, path)
+        return path
 
 
 class _Running(Closing):

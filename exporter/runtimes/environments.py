@@ -151,9 +151,11 @@ LITERT = Environment(
     ),
 )
 MNN = Environment("mnn", ("MNN==3.6.1",))
+ONNX2FX = Environment("onnx2fx", ("onnx2fx==0.0.1",))
+"""No runtime: by it the forms of torch programs are made of ONNX files."""
 TRACT = Environment("tract", ("tract==0.23.9",))
 
-ENVIRONMENTS = {each.name: each for each in (EMX, EXECUTORCH, IREE, LITERT, MNN, TRACT)}
+ENVIRONMENTS = {each.name: each for each in (EMX, EXECUTORCH, IREE, LITERT, MNN, ONNX2FX, TRACT)}
 
 
 def environment_named(name: str) -> Environment:

@@ -18,7 +18,9 @@ FORM = "model.mnn"
 
 
 class Mnn:
-    """Its integers are int32, whatever the file says: a stream in it is right for 2^31 frames."""
+    """Its integers are int32, whatever the file says: a stream in it is right for 2^31 frames. It takes scales along an
+    axis for those of another one, so it gets weights in float32.
+    """
 
     name = "mnn"
     capabilities = replace(
@@ -34,11 +36,17 @@ class Mnn:
         return f"MNN {MNN.version()}"
 
     def convert(self, source: Path, folder: Path) -> None:
+        import onnx
+
+        from temport.exporter.runtimes.plain_onnx import widened
+
+        taken = source.with_name("widened.onnx")
+        onnx.save(widened(onnx.load(source)), taken)
         options = [
             "-f",
             "ONNX",
             "--modelFile",
-            str(source),
+            str(taken),
             "--MNNModel",
             str(folder / FORM),
             "--bizCode",

@@ -87,7 +87,8 @@ class Form(Protocol):
 
     name         of the row, and of the target with `-` for `_`
     environment  packages that it needs beside temport's own; None: no others
-    of_module    made of the torch module (`aten_program`, as `program.pt2`), not of the ONNX file (`plain_onnx`)
+    of_module    made of a program of torch (`program.pt2`): of the module (`aten_program`), or where there is none of
+                 the file (`graph_program`); else of the ONNX file (`plain_onnx`)
     """
 
     name: str

@@ -20,6 +20,25 @@ def plain_onnx(model_path: Path) -> onnx.ModelProto:
     inlined = inline(onnx.load(model_path))
     model = ir.from_proto(onnx.shape_inference.infer_shapes(inlined, data_prop=True))
     optimizer.fold_constants(model, input_size_limit=LIMIT, output_size_limit=LIMIT)
+    _clean(model)
+    model.metadata_props.clear()
+    return ir.to_proto(model)
+
+
+def widened(plain: onnx.ModelProto) -> onnx.ModelProto:
+    """The same with weights in float32 that are stored in fewer bits: for who misreads their scales."""
+    model = ir.from_proto(plain)
+    optimizer.fold_constants(
+        model,
+        input_size_limit=LIMIT,
+        output_size_limit=LIMIT,
+        should_fold=lambda node: node.op_type == "DequantizeLinear",
+    )
+    _clean(model)
+    return ir.to_proto(model)
+
+
+def _clean(model: ir.Model) -> None:
     for step in (
         common.LiftConstantsToInitializersPass(size_limit=0),
         common.RemoveUnusedNodesPass(),
@@ -27,5 +46,3 @@ def plain_onnx(model_path: Path) -> onnx.ModelProto:
         common.RemoveUnusedOpsetsPass(),
     ):
         step(model)
-    model.metadata_props.clear()
-    return ir.to_proto(model)

@@ -134,9 +134,10 @@ class LocalRunner:
 
 def local_runner(text: str) -> LocalRunner:
     """UserError where there is no such program, before anything that takes long."""
-    if shutil.which(text) is None:
+    found = shutil.which(text)
+    if found is None:
         raise UserError(f"the runner {text} cannot be run: there is no such program")
-    return LocalRunner(Path(text))
+    return LocalRunner(Path(found))
 
 
 def replay(runner: Runner, bundle: Path) -> list[dict[str, Any]]:

@@ -27,7 +27,11 @@ MACHINES = {3: "i686", 40: "armv7l", 62: "x86_64", 183: "aarch64", 243: "riscv64
 """Of an ELF header, as `uname -m` says them."""
 BESIDE = {"TEMPORT_ONNXRUNTIME_LIBRARY": "libonnxruntime.so*", "TEMPORT_OPS_LIBRARY": "libtemport_ops.so"}
 """The libraries that a runner opens, by the variables that name them."""
-BEGIN = 'uname -m && d=$(mktemp -d "${TMPDIR:-/tmp}/temport-XXXXXX") && echo "$d" && df -Pk "$d"'
+BEGIN = (
+    'd=$(mktemp -d "${TMPDIR:-/tmp}/temport-XXXXXX") && uname -m && echo "$d" && '
+    '{ df -Pk "$d" || { rmdir "$d"; false; }; }'
+)
+"""Ends with four lines; what a login may print comes before, and is not the folder that is removed."""
 
 
 @contextlib.contextmanager
@@ -56,7 +60,7 @@ class SshRunner:
         """The bundle is copied before its first run. UserError as `runner.run`, and where there is no room."""
         if bundle not in self._bundles:
             place = f"bundle-{len(self._bundles)}"
-            self.copy([bundle], place)
+            self.copy(bundle, place)
             self._bundles[bundle] = place
         words = (f"./{cpp_runner.PROGRAM}", self._bundles[bundle], *options, "--timeout", f"{TIMEOUT:g}")
         done = _ssh(
@@ -64,21 +68,19 @@ class SshRunner:
         )
         return said_by(self.name, done)
 
-    def copy(self, files: Sequence[Path], name: str = "") -> None:
-        """Files or one folder into the directory."""
-        needed = sum(f.stat().st_size for path in files for f in (path, *path.rglob("*")) if f.is_file())
+    def copy(self, source: Path, name: str) -> None:
+        """A file or a folder into the directory, under that name."""
+        needed = sum(f.stat().st_size for f in (source, *source.rglob("*")) if f.is_file())
         if needed > self._room:
             raise UserError(
-                f"{self._host} has {self._room / 2**20:.1f} MiB of room in {self._directory}, and {files[0].name} "
+                f"{self._host} has {self._room / 2**20:.1f} MiB of room in {self._directory}, and {source.name} "
                 f"takes {needed / 2**20:.1f}; make room there, or set TMPDIR for that user"
             )
         self._room -= needed
         target = f"{self._host}:{shlex.quote(f'{self._directory}/{name}')}"
-        done = _run(
-            ("scp", "-q", "-r", *OPTIONS, *(str(file.resolve()) for file in files), target), self._host
-        )
+        done = _run(("scp", "-q", "-r", *OPTIONS, str(source.resolve()), target), self._host)
         if done.returncode:
-            raise UserError(f"{files[0].name} cannot be copied to {self._host}: {_last(done)}")
+            raise UserError(f"{source.name} cannot be copied to {self._host}: {_last(done)}")
 
     def close(self) -> None:
         """Remove everything there; a machine that is gone keeps it."""
@@ -96,11 +98,11 @@ def ssh_runner(host: str, program: str = "") -> Iterator[SshRunner]:
         raise UserError(f"--runner {PREFIX}{host} names no host; it is {PREFIX}HOST or {PREFIX}HOST=PROGRAM")
     chosen, libraries = _with_libraries(program)
     begun = _ssh(host, BEGIN)
-    lines = begun.stdout.splitlines()
-    if begun.returncode or len(lines) < 3:
+    lines = begun.stdout.splitlines()[-4:]
+    if begun.returncode or len(lines) < 4:
         raise UserError(f"{host} cannot be used: {_last(begun)}")
-    machine, directory, room = lines[0], lines[1], 1024 * int(lines[-1].split()[3])
-    runner = SshRunner(host, directory, room)
+    machine, directory, _, disk = lines
+    runner = SshRunner(host, directory, 1024 * int(disk.split()[3]))
     try:
         made_for = processor(chosen)
         if made_for and made_for != machine:
@@ -108,13 +110,15 @@ def ssh_runner(host: str, program: str = "") -> Iterator[SshRunner]:
                 f"{host} is {machine} and {chosen} is for {made_for}; name a runner for it, {PREFIX}{host}=PROGRAM "
                 "(deploy/README.md says how one is built)"
             )
-        runner.copy([chosen])
+        runner.copy(chosen, cpp_runner.PROGRAM)
         for library in libraries.values():
-            runner.copy([library])
-        lines = [f"export {variable}=$PWD/{path.name}" for variable, path in libraries.items()]
-        _ssh(host, f"cd {shlex.quote(directory)} && printf '%s\\n' {shlex.join(['', *lines])} > environment")
-        if chosen.name != cpp_runner.PROGRAM:
-            _ssh(host, f"cd {shlex.quote(directory)} && mv {shlex.quote(chosen.name)} {cpp_runner.PROGRAM}")
+            runner.copy(library, library.name)
+        exports = [
+            f'export {variable}="$PWD"/{shlex.quote(path.name)}' for variable, path in libraries.items()
+        ]
+        _ssh(
+            host, f"cd {shlex.quote(directory)} && printf '%s\\n' {shlex.join(['', *exports])} > environment"
+        )
         yield runner
     finally:
         runner.close()
@@ -171,5 +175,5 @@ def _run(command: Sequence[str], host: str) -> subprocess.CompletedProcess[str]:
 
 
 def _last(done: subprocess.CompletedProcess[str]) -> str:
-    lines = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
+    lines = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
     return lines[-1] if lines else f"exit code {done.returncode}"

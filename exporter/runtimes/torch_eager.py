@@ -118,7 +118,7 @@ class Source:
 
     def open(self, subject: Subject, threads: int = 1) -> TorchSession:
         if subject.module is None:
-            raise UserError("the source of this model is not at hand, so it cannot run")
+            raise UserError("the source of this model is not at hand; --module names it")
         return TorchSession(subject.module, subject.declaration, self.dtype, self.rounded, threads)
 
 

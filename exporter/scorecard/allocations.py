@@ -41,9 +41,11 @@ def preloaded(library: Path | None) -> Iterator[None]:
             os.environ[PRELOAD] = before
 
 
-def per_run(call: Callable[[], object], library: Path) -> float:
-    """Allocations of one run, in a process that was started with the library in front."""
+def per_run(call: Callable[[], object], library: Path) -> float | None:
+    """Allocations of one run, in a process that was started with the library in front; None where it is not."""
     loaded = ctypes.CDLL(str(library))
+    if _place(loaded) != _place(ctypes.CDLL(None)):  # the loader does without what it cannot read
+        return None
     loaded.temport_allocations.restype = ctypes.c_long
     before = loaded.temport_allocations()
     loaded.temport_watch(1)
@@ -51,3 +53,8 @@ def per_run(call: Callable[[], object], library: Path) -> float:
         call()
     loaded.temport_watch(0)
     return float(loaded.temport_allocations() - before) / RUNS
+
+
+def _place(library: ctypes.CDLL) -> int | None:
+    """Where the `malloc` lies that is found there."""
+    return ctypes.cast(library.malloc, ctypes.c_void_p).value

@@ -89,7 +89,8 @@ class Scorecard:
     """Every runtime of one bundle, on one machine.
 
     of       `inference`, or `frame` of a step model
-    batch    sequences or streams that one run takes
+    numbers  element types in words, as `Declaration.numbers`
+    inputs   of one run, by name, as `float32 [1, 60, 24]`
     state    bytes of the states of a step model
     verdict  of the parity report that the rows' verdicts are from, with its `reasons`
     time     when it was made, seconds since 1970
@@ -98,8 +99,8 @@ class Scorecard:
     bundle: str
     digest: str
     of: str
-    precision: str
-    batch: int
+    numbers: str
+    inputs: Mapping[str, str]
     state: int
     verdict: str
     reasons: tuple[str, ...]
@@ -108,6 +109,11 @@ class Scorecard:
     time: float
     rows: tuple[Row, ...] = field(default_factory=tuple)
     format: int = FORMAT
+
+    @property
+    def run(self) -> str:
+        """What is timed, as `one inference of frames float32 [1, 60, 24]`."""
+        return f"one {self.of} of {', '.join(f'{name} {told}' for name, told in self.inputs.items())}"
 
     @property
     def passed(self) -> bool:

@@ -16,25 +16,28 @@ def card_differences(
 ) -> Iterator[Difference]:
     """Verdicts, sizes and times of the runtimes that both have.
 
-    speed  whether somebody goes by the times: then UserError where they are of two machines
+    speed  whether somebody goes by the times: then UserError where they cannot be compared
 
-    Times of two machines say nothing of each other, and are not compared.
+    Times of two machines, or of other inputs, say nothing of each other, and are not compared.
     """
-    for name in ("of", "precision", "batch"):
+    for name in ("run", "numbers"):
         if getattr(before, name) != getattr(after, name):
             yield Difference(SIGNATURE, f"{name}: {getattr(before, name)} before, {getattr(after, name)} now")
     yield from verdicts("parity", before.verdict, after.verdict, "; ".join(after.reasons))
-    same = before.machine == after.machine and before.of == after.of and before.batch == after.batch
+    same = (before.machine, before.run) == (after.machine, after.run)
     if not same:
         told = f"{_where(before)} before, {_where(after)} now"
         if speed:
             raise UserError(
-                f"the times of the two scorecards say nothing of each other ({told}); make both on one machine, or "
-                "leave --fail-on speed out"
+                f"the times of the two scorecards say nothing of each other ({told}); make both on one machine "
+                "and of bundles with the same inputs, or leave --fail-on speed out"
             )
         yield Difference(SPEED, f"not compared: {told}", worse=False)
     old, new = ({row.name: row for row in card.rows} for card in (before, after))
-    yield from (Difference(VERDICTS, f"{name} has no row any more") for name in old if name not in new)
+    for name in (name for name in old if name not in new):
+        yield Difference(VERDICTS, f"{name} has no row any more")
+        if old[name].speed is not None:
+            yield Difference(SPEED, f"{name} has no time any more: its row is gone")
     for name, row in new.items():
         if name in old:
             yield from _row(old[name], row, tolerance, same)
@@ -54,13 +57,16 @@ def _row(before: Row, after: Row, tolerance: float, same: bool) -> Iterator[Diff
         yield from grown(SIZE, f"{name}, {field}", sizes, tolerance, amount)
     counts = before.allocations, after.allocations
     yield from grown(SIZE, f"{name}, allocations of a run", counts, tolerance, lambda n: f"{n:g}")
-    if not same or before.machine != after.machine:
+    if not same:
         return
-    if before.speed is not None and after.speed is not None:
+    if before.machine != after.machine:
+        was, now = before.machine or "this machine", after.machine or "this machine"
+        yield Difference(SPEED, f"{name}: not compared, on {was} before, {now} now")
+    elif before.speed is not None and after.speed is not None:
         yield from grown(SPEED, f"{name}, p50", (before.speed.p50, after.speed.p50), tolerance, duration)
     elif before.speed is not None:
         yield Difference(SPEED, f"{name} has no time any more: {after.untimed or after.reason}")
 
 
 def _where(card: Scorecard) -> str:
-    return f"one {card.of} of batch {card.batch} on {card.machine}"
+    return f"{card.run} on {card.machine}"

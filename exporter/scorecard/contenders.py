@@ -106,11 +106,14 @@ class Program:
         p50, p99_9, longest = (
             1e-6 * statistics.median(taken[name] for taken in self._taken) for name in ("p50", "p99_9", "max")
         )
-        lower, upper = (
+        q5, q25, q75 = (
             1e-6 * statistics.median(_quantile(taken["histogram"], share) for taken in self._taken)
-            for share in (0.05, 0.75)
+            for share in (0.05, 0.25, 0.75)
         )
-        return Speed((lower, p50, p50, upper, p99_9 if runs >= ENOUGH else longest, longest), runs)
+        if runs < ENOUGH:
+            p99_9 = longest
+        # the edge of a bin may lie beyond what is known to be in it
+        return Speed((min(q5, p50), min(q25, p50), p50, min(max(q75, p50), p99_9), p99_9, longest), runs)
 
     def close(self) -> None:
         """It runs no more."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from temport.exporter.bench.tables import milliseconds
 from temport.exporter.parity.result import NOT_RUN
-from temport.exporter.scorecard.card import ENOUGH, Row
+from temport.exporter.scorecard.card import ENOUGH, Row, Scorecard
 
 UNITS = ("B", "KiB", "MiB", "GiB")
 
@@ -22,10 +22,18 @@ def amount(count: float | None) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """`452 us`, `12.3 ms`; empty where nobody knows."""
+    """`452 us`, `12.3 ms`, `6.28 s`; empty where nobody knows."""
     if seconds is None:
         return ""
-    return f"{seconds * 1e6:.3g} us" if seconds < 1e-3 else milliseconds(seconds)
+    if seconds < 1e-3:
+        return f"{seconds * 1e6:.3g} us"
+    return milliseconds(seconds) if seconds < 1 else f"{seconds:#.3g} s"
+
+
+def tick(seconds: float) -> str:
+    """The same on an axis of powers of ten: `100 us`, `1 ms`."""
+    unit, name = (1e-6, "us") if seconds < 0.9e-3 else (1e-3, "ms") if seconds < 0.9 else (1.0, "s")
+    return f"{seconds / unit:g} {name}"
 
 
 COLUMNS: dict[str, Callable[[Row], str]] = {
@@ -42,12 +50,17 @@ COLUMNS: dict[str, Callable[[Row], str]] = {
     "allocations": lambda row: "" if row.allocations is None else f"{row.allocations:g}",
 }
 """Heading -> what it shows of a row."""
-LEGEND = (
-    f"Times of one {{of}} on one thread, all runtimes in turns; p99.9 where at least {ENOUGH} runs were timed. load: "
-    "from the file to a session that can run. libraries: what was mapped for it, on disk. model: what it loads of the "
-    "model. memory: the peak over what the process held before. allocations: of one run, those of the call from Python "
-    "among them."
-)
+
+
+def legend(card: Scorecard) -> str:
+    """What the columns are, and of what."""
+    state = f", with {amount(card.state)} of state," if card.state else ""
+    return (
+        f"Times of {card.run}{state} on one thread, all runtimes in turns; p99.9 where at least {ENOUGH} runs were "
+        "timed. load: from the file to a session that can run. libraries: what was mapped for it, on disk. model: what "
+        "it loads of the model. memory: the peak over what the process held before. allocations: of one run, those of "
+        f"the call from Python among them. An empty cell: nobody can say. {card.machine}."
+    )
 
 
 def why(row: Row) -> str:

@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
+from typing import BinaryIO
 
-from temport.exporter.bench.files import write_whole
 from temport.exporter.errors import UserError
+from temport.exporter.files import write_whole
 from temport.exporter.scorecard.card import Scorecard, to_json
 from temport.exporter.scorecard.markdown import markdown
 from temport.exporter.scorecard.page import page
 
 JSON, HTML, MARKDOWN = "scorecard.json", "scorecard.html", "scorecard.md"
-
-
-def check_folder(folder: Path | None) -> None:
-    """Makes it, before anything that takes long; UserError where that is not possible."""
-    if folder is None:
-        return
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot write to {folder}: {error.strerror}; choose another one") from error
 
 
 def write(card: Scorecard, folder: Path) -> None:
@@ -31,14 +23,22 @@ def write(card: Scorecard, folder: Path) -> None:
     write_whole(folder / HTML, page(card))
 
 
+def _last_byte(file: BinaryIO) -> bytes:
+    file.seek(-1, os.SEEK_END)
+    return file.read(1)
+
+
 def add_to_trend(card: Scorecard, path: Path) -> None:
-    """One line of JSON more: what ran, where, with which versions, and what each runtime came to."""
+    """One line of JSON more: what ran, where, with which versions, and what each runtime came to.
+
+    It is written at once, so that the lines of two runs do not mix, and behind a line that was cut short, not into it.
+    """
     line = {
         "time": card.time,
         "bundle": card.bundle,
         "digest": card.digest,
         "of": card.of,
-        "batch": card.batch,
+        "inputs": dict(card.inputs),
         "machine": card.machine,
         "versions": dict(card.versions),
         "verdict": card.verdict,
@@ -55,7 +55,10 @@ def add_to_trend(card: Scorecard, path: Path) -> None:
         ],
     }
     try:
-        with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        text = f"{json.dumps(line)}\n".encode()
+        with path.open("ab+", buffering=len(text) + 2) as file:
+            if file.tell() and _last_byte(file) != b"\n":
+                text = b"\n" + text
+            file.write(text)
     except OSError as error:
         raise UserError(f"cannot write to {path}: {error.strerror}; choose another --trend") from error

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from temport.exporter.report.markdown import words
 from temport.exporter.scorecard.card import Scorecard
-from temport.exporter.scorecard.figures import COLUMNS, LEGEND, amount, why
+from temport.exporter.scorecard.figures import COLUMNS, legend, why
 from temport.exporter.scorecard.table import ordered
 
 
 def markdown(card: Scorecard) -> str:
     lines = [
-        f"### Scorecard of {words(card.bundle)}, {card.precision}, one {card.of} of batch {card.batch}: "
-        f"**{card.verdict}**",
+        f"### Scorecard of {words(card.bundle)}, {card.numbers}: **{card.verdict}**",
         "",
         *(f"- {words(reason)}" for reason in card.reasons),
         "",
@@ -21,6 +20,5 @@ def markdown(card: Scorecard) -> str:
     for row in ordered(card):
         cells = (show(row) for show in COLUMNS.values())
         lines.append(f"| {words(row.name)} | {' | '.join(cells)} | {words(why(row) or row.version)} |")
-    state = f" State: {amount(card.state)}." if card.state else ""
-    lines += ["", f"{LEGEND.format(of=card.of)}{state} {words(card.machine)}."]
+    lines += ["", words(legend(card))]
     return "\n".join(lines) + "\n"

@@ -10,7 +10,7 @@ from temport.exporter.report.html import kind
 from temport.exporter.report.pages import pages
 from temport.exporter.scorecard.card import Scorecard
 from temport.exporter.scorecard.chart import shares, sizes
-from temport.exporter.scorecard.figures import COLUMNS, LEGEND, amount, why
+from temport.exporter.scorecard.figures import COLUMNS, amount, legend, tick, why
 from temport.exporter.scorecard.table import ordered
 
 TEMPLATE = "scorecard.html.jinja"
@@ -26,8 +26,8 @@ def page(card: Scorecard) -> str:
         card=card,
         rows=rows,
         columns=COLUMNS,
-        legend=LEGEND.format(of=card.of),
-        times=distribution(timed, None, None) if timed else None,
+        legend=legend(card),
+        times=distribution(timed, of="time", shown=tick) if timed else None,
         sizes=sizes(rows),
         shares=shares(rows),
         NOT_RUN=NOT_RUN,

@@ -16,7 +16,7 @@ from temport.exporter.machine import description
 from temport.exporter.parity.gate import gate, merge
 from temport.exporter.parity.result import FAIL, NOT_RUN, ParityReport, RuntimeRow
 from temport.exporter.parity.serial import read_json
-from temport.exporter.parity.stream import initial_state
+from temport.exporter.parity.stream import batch_of, initial_state
 from temport.exporter.parity.trial import Trial
 from temport.exporter.parity.vectors import read_vectors
 from temport.exporter.progress import Progress
@@ -85,8 +85,12 @@ def scorecard(
         bundle=bundle.path.resolve().name,
         digest=bundle.digest,
         of="frame" if declaration.streaming else "inference",
-        precision=declaration.precision,
-        batch=next(iter(task.inputs.values())).shape[0] if task.inputs else 1,
+        numbers=declaration.numbers,
+        inputs={
+            spec.name: f"{spec.dtype} [{', '.join(map(str, spec.at()))}]"
+            for spec in declaration.inputs
+            if spec.name not in task.state
+        },
         state=sum(array.nbytes for array in task.state.values()),
         verdict=report.verdict,
         reasons=report.reasons,
@@ -113,11 +117,12 @@ def _kept(bundle: Bundle, runtimes: Sequence[str]) -> ParityReport:
 
 
 def task_of(bundle: Bundle, source: str | None, counter: Path | None) -> Task:
-    """What is measured, without the runtime's name: the first of the recorded cases."""
+    """What is measured, without the runtime's name: the first of the recorded cases, where open axes are at their
+    optimum.
+    """
     inputs = read_vectors(bundle.path / "vectors.npz")[0].case.inputs
     declaration = bundle.declaration
-    batch = next(iter(inputs.values())).shape[0] if declaration.streaming else 1
-    state = initial_state(declaration, batch) if declaration.streaming else {}
+    state = initial_state(declaration, batch_of(declaration)) if declaration.streaming else {}
     return Task("", bundle.path, bundle.digest, inputs, state, source, counter)
 
 

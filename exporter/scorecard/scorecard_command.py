@@ -42,9 +42,10 @@ def scorecard(
     Each runtime runs on one thread in a process of its own; they take turns, and wait while another runs.
     """
     from temport.exporter.bundle.directory import open_bundle
+    from temport.exporter.files import check_folder
     from temport.exporter.progress import Progress
     from temport.exporter.runtimes.ssh import runners
-    from temport.exporter.scorecard.files import add_to_trend, check_folder, write
+    from temport.exporter.scorecard.files import add_to_trend, write
     from temport.exporter.scorecard.run import scorecard as measured
     from temport.exporter.scorecard.table import print_card
 

@@ -10,7 +10,7 @@ from rich.text import Text
 from temport.exporter.parity.result import NOT_RUN
 from temport.exporter.report.table import MARK, STYLE
 from temport.exporter.scorecard.card import Row, Scorecard
-from temport.exporter.scorecard.figures import COLUMNS, LEGEND, amount, why
+from temport.exporter.scorecard.figures import COLUMNS, legend, why
 
 LEFT_OUT = ("longest", "runs")
 """Columns that a terminal has no room for; the page has them."""
@@ -18,7 +18,7 @@ LEFT_OUT = ("longest", "runs")
 
 def print_card(card: Scorecard, console: Console) -> None:
     shown = {heading: show for heading, show in COLUMNS.items() if heading not in LEFT_OUT}
-    title = f"scorecard of {card.bundle}, {card.precision}, one {card.of} of batch {card.batch}"
+    title = f"scorecard of {card.bundle}, {card.numbers}"
     grid = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     grid.add_column("runtime", no_wrap=True)
     for heading in shown:
@@ -34,9 +34,7 @@ def print_card(card: Scorecard, console: Console) -> None:
             console.print(
                 Text(f"{row.name} {told}" if row.verdict == NOT_RUN else f"{row.name}: {told}", "dim")
             )
-    if card.state:
-        console.print(Text(f"state: {amount(card.state)}", "dim"))
-    console.print(Text(f"{LEGEND.format(of=card.of)} {card.machine}.", "dim"))
+    console.print(Text(legend(card), "dim"))
     for reason in card.reasons:
         console.print(Text(reason, "red"))
     console.print(Text(f"{MARK[card.verdict]} parity {card.verdict}", STYLE[card.verdict]))

@@ -6,13 +6,12 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from temport.exporter.bench.files import write_whole
 from temport.exporter.bundle.directory import Bundle
+from temport.exporter.files import check_folder, write_whole
 from temport.exporter.report.pages import pages
 from temport.exporter.scorecard.figures import amount
-from temport.exporter.scorecard.files import check_folder
 from temport.exporter.show.overlay import check_outside, write_overlay
-from temport.exporter.show.text import COLUMNS, Shown, groups, mega, memory, notes, signature
+from temport.exporter.show.text import COLUMNS, Shown, groups, mega, memory, micro, notes, signature
 
 HTML, JSON, MODEL = "show.html", "show.json", "show.onnx"
 TEMPLATE = "show.html.jinja"
@@ -41,7 +40,7 @@ def write(bundle: Bundle, shown: Shown, folder: Path) -> None:
 def page(shown: Shown) -> str:
     """One file that opens offline; every string in it is escaped."""
     environment = pages(Path(__file__).parent)
-    environment.filters |= {"amount": amount, "mega": mega, "signature": signature}
+    environment.filters |= {"amount": amount, "mega": mega, "micro": micro, "signature": signature}
     return environment.get_template(TEMPLATE).render(
         shown=shown,
         groups=groups(shown.nodes),

@@ -9,11 +9,10 @@ from dataclasses import dataclass, replace
 import onnx_ir as ir
 
 from temport.exporter.bundle.directory import Bundle
-from temport.exporter.declare.declaration import Declaration
 from temport.exporter.graph import body_domains
 from temport.exporter.graph.flops import at_opt, node_flops
 from temport.exporter.native.memory import Scratch
-from temport.exporter.parity.stream import initial_state
+from temport.exporter.parity.stream import batch_of, initial_state
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,7 @@ def nodes_of(bundle: Bundle) -> tuple[list[Node], Memory]:
                 sum(size for size in others if size is not None) if None not in others else None,
             )
         )
-    state = sum(array.nbytes for array in initial_state(declaration, _batch(declaration)).values())
+    state = sum(array.nbytes for array in initial_state(declaration, batch_of(declaration)).values())
     return found, Memory(sum(constants.values()), state, _between(sized, sizes))
 
 
@@ -138,8 +137,3 @@ def _between(model: ir.Model, sizes: Mapping[str | None, int | None]) -> int | N
                 return None
             scratch.take(size, step, last.get(value.name, step))
     return scratch.bytes
-
-
-def _batch(declaration: Declaration) -> int:
-    axis = declaration.axes.get("batch")
-    return 1 if axis is None else axis.opt

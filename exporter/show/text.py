@@ -74,18 +74,25 @@ def mega(flops: float | None) -> str:
     return "?" if flops is None else f"{flops / 1e6:.4g}" if flops else ""
 
 
+def micro(microseconds: float | None) -> str:
+    """Three digits, and all of a whole number; empty where nobody knows."""
+    if microseconds is None:
+        return ""
+    return f"{microseconds:.3g}" if microseconds < 100 else f"{microseconds:.0f}"
+
+
 COLUMNS: Mapping[str, Callable[[Group], str]] = {
     "nodes": lambda g: str(len(g.nodes)),
     "MFLOP": lambda g: mega(g.total("flops")),
     "weights": lambda g: amount(g.total("weights") or None),
     "read and written": lambda g: amount(g.total("moved")) or "?",
-    "us": lambda g: "" if g.total("microseconds") is None else f"{g.total('microseconds'):.3g}",
+    "us": lambda g: micro(g.total("microseconds")),
     "error, %": lambda g: "" if g.share is None else f"{100 * g.share:.0f}",
 }
 
 
 def print_shown(shown: Shown, console: Console) -> None:
-    console.print(Text(f"{shown.name}, {shown.declaration.precision}, digest {shown.digest}"), soft_wrap=True)
+    console.print(Text(f"{shown.name}, {shown.declaration.numbers}, digest {shown.digest}"), soft_wrap=True)
     for side, specs in (("input", shown.declaration.inputs), ("output", shown.declaration.outputs)):
         for spec in specs:
             console.print(Text(f"  {side} {spec.name}: {signature(spec)}"), soft_wrap=True)

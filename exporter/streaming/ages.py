@@ -77,14 +77,14 @@ def attention_by_age(
         ages = None if plain is None or plain.whole else read_ages(plain, declaration)
         if plain is None or ages is None:
             continue
-        own = _between(plain)
+        own = scoring(plain)
         if own is not None:
             found[node] = plain, ages
             inside |= own
     return found, inside
 
 
-def _between(plain: PlainAttention) -> set[ir.Node] | None:
+def scoring(plain: PlainAttention) -> set[ir.Node] | None:
     """The nodes from queries and keys to weights that no other reads; None where others read scores or weights."""
     ends = {plain.q.value, plain.k.value, plain.v.value, *(term.value for term in plain.terms)}
     own: list[ir.Node] = []
@@ -116,8 +116,6 @@ def _added(plain: PlainAttention, sizes: dict[str, int], frames: int) -> tuple[A
     """`[..., frames, frames]`, each row less what is added to its own frame, and the largest number that is added; None
     where these are not known."""
     total = np.zeros((frames, frames))
-    if plain.causal:
-        total[np.triu_indices(frames, 1)] = -np.inf
     for term in plain.terms:
         part = Part(term.value)
         if part.data:

@@ -10,6 +10,7 @@ from temport.exporter.declare.call import EveryFrame
 from temport.exporter.declare.declaration import AFTER, Axis, Declaration, Sequences, TensorSpec
 from temport.exporter.declare.observe import run_or_refuse
 from temport.exporter.errors import UserError
+from temport.exporter.streaming.positions import AFTER_TABLE
 from temport.exporter.streaming.sequences import (
     of_every_frame,
     one_length,
@@ -31,20 +32,13 @@ AGREES = 1e-4
 def declare_stream(declaration: Declaration, module: nn.Module, delay: int = 0) -> Declaration:
     """The step model `(frame..., static input..., state...) -> (output..., state...)`.
 
-    `--seq N` says how many frames attention without a window keeps. UserError says why the model cannot stream.
+    `--seq N` says how many frames attention without a window keeps; of a range, which files and programs have of their
+    own, that is the usual length. UserError says why the model cannot stream.
 
     delay  frames that outputs may come later than theirs
     """
-    if declaration.module is None:  # an architecture
-        seq = declaration.axes[TIME]
-        if not seq.static:
-            raise UserError(
-                f"--seq {seq} is open, and a stream keeps a fixed number of frames; give one, as in --seq 60"
-            )
-        renamed = (
-            tuple(replace(s, name=FRAME) for s in declaration.inputs) if len(declaration.inputs) == 1 else ()
-        )
-        declaration = replace(declaration, inputs=renamed or declaration.inputs)
+    if declaration.module is None and len(declaration.inputs) == 1:  # an architecture
+        declaration = replace(declaration, inputs=(replace(declaration.inputs[0], name=FRAME),))
     _check_last_frame(declaration, module)
     sequences = opened(declaration, module)
     horizon = sequences.axes[TIME].opt
@@ -57,7 +51,8 @@ def declare_stream(declaration: Declaration, module: nn.Module, delay: int = 0) 
     steps = tuple(_step_output(spec) for spec in outputs)
     _check_batch((*frames, *steps))
     after = tuple(replace(state, name=AFTER + state.name.partition(".")[2]) for state in made.states)
-    told = Sequences(sequences.inputs, outputs, made.begins, made.late, made.kept, made.warm_up)
+    ends = min((count for count, then in made.limits if then == AFTER_TABLE), default=0)
+    told = Sequences(sequences.inputs, outputs, made.begins, made.late, made.kept, made.warm_up, frames=ends)
     return replace(
         declaration,
         inputs=(*frames, *made.states),

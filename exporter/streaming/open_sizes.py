@@ -104,22 +104,23 @@ def _named(
     forms: list[str] = []
     if seen[0] == seen[1]:
         slope = (seen[0] - seen[-1]) // max(first - last, 1)
-        forms.append(_sum(slope, TIME, seen[0] - slope * first))
+        forms.append(spelled_sum(slope, TIME, seen[0] - slope * first))
         forms += [
             f"({TIME} + {more}) // {by}"
             for by in range(2, LARGEST_DIVISOR + 1)
             for more in range(-LARGEST_DIVISOR, LARGEST_DIVISOR + 1)
         ]
     elif seen[0] == seen[-2]:
-        forms.append(_sum(seen[0] // rows, batch, 0))
+        forms.append(spelled_sum(seen[0] // rows, batch, 0))
     else:
-        forms.append(_sum(seen[0] // (rows * first), f"{batch}*{TIME}", 0))
+        forms.append(spelled_sum(seen[0] // (rows * first), f"{batch}*{TIME}", 0))
     for text in forms:
         if [size(text, {TIME: frames, batch: rows}) for frames, rows in samples] == seen:
             return ir.SymbolicDim(normal(text))
     return ir.SymbolicDim(None)
 
 
-def _sum(factor: int, name: str, more: int) -> str:
+def spelled_sum(factor: int, name: str, more: int) -> str:
+    """`factor * name + more` as sizes are spelled."""
     product = name if factor == 1 else f"{factor}*{name}"
     return product if not more else f"{product} + {more}" if more > 0 else f"{product} - {-more}"

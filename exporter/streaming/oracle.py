@@ -12,7 +12,6 @@ import copy
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import onnx_ir as ir
 import torch
 from torch import Tensor, nn
@@ -20,17 +19,16 @@ from torch import Tensor, nn
 from temport.exporter.declare.declaration import Declaration
 from temport.exporter.errors import UserError
 from temport.exporter.graph.attention import Attention
-from temport.exporter.graph.edit import initializer, insert, named
-from temport.exporter.graph.plain_attention import PlainAttention
 from temport.exporter.onnx_source.module import OnnxModule
-from temport.exporter.streaming.ages import attention_by_age
+from temport.exporter.streaming.ages import attention_by_age, scoring
 from temport.exporter.streaming.declare import of_time
 from temport.exporter.streaming.limit_masks import limit_masks
 from temport.exporter.streaming.open_sizes import name_open_sizes
-from temport.exporter.streaming.rules.aged import LOWEST
 from temport.exporter.streaming.sequences import of_every_frame, of_sequences, sequence_graph
-from temport.exporter.streaming.shapes import TIME, extra
+from temport.exporter.streaming.shapes import TIME, along_time, extra
 
+AT_END = -1
+"""The offset of queries whose last is the newest key."""
 AGREES = 1e-6
 """How far, in units of their scale, the model and its graph may be from each other in float64."""
 
@@ -146,46 +144,23 @@ def _behind_zeros(x: Tensor, axis: int, count: int) -> Tensor:
 
 
 def limited(model: ir.Model, horizon: int, declaration: Declaration) -> ir.Model:
-    """The graph whose attention over all earlier frames sees the last `horizon` only, in place."""
+    """The graph whose attention over all earlier frames sees the last `horizon` only, in place; what has a window of
+    its own, or sees what has no place in time, stays as it is."""
     name_open_sizes(model, declaration)
-    for plain, ages in attention_by_age(model, declaration)[0].values():
-        if not ages.window:
-            _limit(model.graph, plain, horizon)
+    aged, _ = attention_by_age(model, declaration)
+    apart = {node for plain, ages in aged.values() if ages.window for node in scoring(plain) or ()}
+    limit_masks(model, horizon, declaration, apart)
     for node in model.graph:
         seen = Attention.of(node)
-        if seen is not None and not seen.rule.window:
-            node.attributes["causal"] = ir.AttrInt64("causal", 1)
-            keys = (seen.q if seen.k is None else seen.k).shape
-            in_front = 0 if keys is None else extra(keys[1]) or 0
-            node.attributes["window"] = ir.AttrInt64("window", horizon + in_front)
-    limit_masks(model, horizon, declaration)
+        if seen is None or seen.rule.window:
+            continue
+        keys = (seen.q if seen.k is None else seen.k).shape
+        if keys is None or not along_time(keys[1]):
+            continue
+        if (
+            not seen.rule.causal
+        ):  # of the last frame alone, wherever it was said to stand among keys that it sees all
+            seen.place_queries(AT_END)
+        node.attributes["causal"] = ir.AttrInt64("causal", 1)
+        node.attributes["window"] = ir.AttrInt64("window", horizon + max(extra(keys[1]) or 0, 0))
     return model
-
-
-def _limit(graph: ir.Graph, plain: PlainAttention, horizon: int) -> None:
-    """Scores of keys that are `horizon` frames older than their query, or more, are the lowest."""
-    scores, softmax = plain.scores, plain.softmax
-    assert scores is not None and softmax is not None and scores.dtype is not None
-    users = list(scores.uses())
-    before = min((use.node for use in users), key=list(graph).index)
-
-    def add(op: str, inputs: list[ir.Value], what: str, kind: ir.DataType, **attributes: int) -> ir.Value:
-        value = insert(graph, before, op, inputs, [], named(scores, what), attributes)
-        value.shape, value.type = None, ir.TensorType(kind)
-        return value
-
-    def number(what: str, array: Any) -> ir.Value:
-        return initializer(graph, named(scores, what), np.asarray(array))
-
-    whole = ir.DataType.INT64
-    length = add("Squeeze", [add("Shape", [scores], "lengths", whole, start=-1)], "length", whole)
-    place = add("Range", [number("zero", 0), length, number("one", 1)], "places", whole)
-    rows, columns = (
-        add("Unsqueeze", [place, number(f"axis{axis}", [axis])], f"along{axis}", whole) for axis in (1, 0)
-    )
-    age = add("Sub", [rows, columns], "age", whole)
-    late = add("GreaterOrEqual", [age, number("horizon", horizon)], "too_old", ir.DataType.BOOL)
-    lowest = number("lowest", np.array(LOWEST, scores.dtype.numpy()))
-    seen = add("Where", [late, lowest, scores], "within", scores.dtype)
-    for use in users:
-        use.node.replace_input_with(use.idx, seen)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,9 +22,11 @@ from temport.exporter.streaming.step import Step
 from temport.exporter.streaming.waves import counted_waves
 
 Array = npt.NDArray[Any]
-AFTER_TABLE = "positions stay at the last one"
+AFTER_TABLE = "the stream has ended, as the table of its positions has"
 BEHIND_TABLE = "positions follow the formula that their table has"
 """What happens when a stream is longer than what is known of positions."""
+LARGEST = 2**24
+"""Numbers of a table of positions that are looked at."""
 
 
 def lengths(step: Step) -> list[int]:
@@ -128,6 +131,7 @@ def _in_frame(step: Step, node: ir.Node, value: ir.Value, delay: int) -> ir.Valu
     ):
         row = np.moveaxis(table[:1], 0, axis)
         return step.constant(named(value, "always"), row, row.dtype)
+    table = _to_its_end(step, node, value, table, axis)
     known = read_waves(table.reshape(len(table), -1))
     if known is not None and value.dtype is not None:
         waves, exact = known
@@ -140,6 +144,23 @@ def _in_frame(step: Step, node: ir.Node, value: ir.Value, delay: int) -> ir.Valu
         return _table_first(step, node, value, table, axis, delay, here)
     step.limits.append((len(table), AFTER_TABLE))
     return by_position(step, node, value, table, axis, delay)
+
+
+def _to_its_end(step: Step, node: ir.Node, value: ir.Value, table: Array, axis: int) -> Array:
+    """The table as long as the module has it, longer than the longest sequence that was looked at."""
+
+    def longer(frames: int) -> Array | None:
+        try:
+            found = np.moveaxis(_at(step, node, value, frames), axis, 0)
+        except NotCausal:  # it ends before
+            return None
+        return found if len(found) == frames and np.array_equal(found[: len(table)], table) else None
+
+    most = max(len(table), LARGEST // max(table[0].size, 1))
+    counts = range(len(table) + 1, most + 1)
+    count = bisect.bisect_left(counts, True, key=lambda n: longer(n) is None)
+    whole = longer(len(table) + count) if count < len(counts) else None  # else it is computed, and has no end
+    return table if whole is None else whole
 
 
 def _table_first(

@@ -17,8 +17,10 @@ from temport.exporter.errors import UserError
 from temport.exporter.passes.order import RECOGNISING, Work
 from temport.exporter.streaming.shapes import TIME
 from temport.exporter.streaming.step_graph import StepGraph
+from temport.exporter.streaming.two_lengths import Unequal, lengths_to_compare, of_any_length
 from temport.exporter.streaming.walk import step_graph
 from temport.exporter.streaming.window_step import window_graph
+from temport.exporter.trace.torch_to_onnx import FrozenAxis
 from temport.exporter.trace.trace import Traced, trace
 
 WINDOWS = 4
@@ -115,11 +117,11 @@ _KNOWN: WeakKeyDictionary[nn.Module, tuple[Declaration, str, ir.Model, Traced]] 
 def _traced(module: nn.Module, declaration: Declaration) -> tuple[ir.Model, Traced]:
     if not declaration.axes[TIME].static:  # else these are windows of one length
         module = of_every_frame(module, declaration)
-    key = replace(declaration, outputs=())
+    key = replace(declaration, outputs=(), notes=())
     weights, source = fingerprint(module), own(module)
     known = _KNOWN.get(source)
     if known is None or known[:2] != (key, weights):
-        traced = trace(module, declaration)
+        traced = _trace(module, declaration)
         work = Work(traced.model.clone(), declaration)
         for step in RECOGNISING:
             if step.is_for(declaration):
@@ -127,6 +129,32 @@ def _traced(module: nn.Module, declaration: Declaration) -> tuple[ir.Model, Trac
         known = (key, weights, work.model, traced)
         _KNOWN[source] = known
     return known[2:]
+
+
+def _trace(module: nn.Module, declaration: Declaration) -> Traced:
+    """Also of a module that a trace takes at one length at a time, since it loops over its frames in Python."""
+    try:
+        return trace(module, declaration)
+    except FrozenAxis as error:
+        lengths = lengths_to_compare(declaration.axes[TIME])
+        if error.axis != TIME or len(lengths) < 2:
+            raise
+        try:
+            traced = [trace(module, _of_length(declaration, module, n)) for n in lengths]
+            found = of_any_length(traced, lengths, declaration)
+        except Unequal as why:
+            raise FrozenAxis(TIME, f"{error.told} ({why})") from error
+        except UserError:  # it takes no other length at all
+            raise error from None
+        if found is None:
+            raise
+        return found
+
+
+def _of_length(declaration: Declaration, module: nn.Module, frames: int) -> Declaration:
+    inputs = tuple(with_frames(spec, frames) for spec in declaration.inputs)
+    names = [spec.name for spec in declaration.outputs]
+    return replace(declaration, inputs=inputs, outputs=output_specs(module, inputs, names))
 
 
 def told_outputs(module: nn.Module, declaration: Declaration) -> tuple[TensorSpec, ...]:
@@ -138,7 +166,8 @@ def one_length(told: str, frames: int) -> UserError:
     """What is said of a model that takes one number of frames alone."""
     return UserError(
         f"{told}, and a stream has fewer at its beginning and more later; let it take any number (a Python loop over "
-        f"frames does not), or give --window {frames}, which computes anew over the last {frames} what it cannot keep"
+        f"frames does where all its steps are equal), or give --window {frames}, which computes anew over the last "
+        f"{frames} what it cannot keep"
     )
 
 

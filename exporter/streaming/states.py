@@ -25,7 +25,7 @@ def later(step: Step, value: ir.Value, status: Timed, frames: int) -> ir.Value:
     if status.merged:
         step.refuse(node, "joins batch and frames, and an earlier frame of it is needed")
     lead = status.lead if status.delay < 0 else None
-    together = ring(step, node, here, status.axis, frames, "earlier", 0, lead)
+    together = ring(step, node, here, status.axis, frames, "earlier", min(status.delay, 0), lead)
     return part(step, together, status.axis, 0, 1, f"{value.name}/later_{frames}")
 
 
@@ -42,7 +42,7 @@ def ring(
     """The last `frames` of what is held and this one, oldest first, along `axis`.
 
     delay  of what is held: what comes before entry 0 is not kept
-    lead   what comes before the first that is held; None: zeros
+    lead   entries before the first that is held, `-delay` rows or one for all; None: zeros
     """
     assert here.shape is not None and here.dtype is not None
     step.kept = max(step.kept, frames)
@@ -51,18 +51,9 @@ def ring(
     before, as_kept = stored(step, node, kept_dims, here.dtype, what)
     name = f"{here.name}/{what}"
     if lead is not None:
-        ages = step.integers(*range(frames, 0, -1))
-        early = step.add(
-            "Less", [step.frames(), ages], [step.batch, frames], f"{name}/early", dtype=ir.DataType.BOOL
-        )
-        place = _batch_place(step, kept_dims)
-        if place > axis:
-            early = step.add(
-                "Transpose", [early], [frames, step.batch], f"{name}/early/turned", {"perm": [1, 0]}
-            )
-        sizes = [frames if i == axis else step.batch if i == place else 1 for i in range(len(dims))]
-        early = reshaped(step, early, sizes, f"{name}/early/axes")
-        as_kept = step.add("Where", [early, lead, as_kept], kept_dims, f"{name}/led", dtype=here.dtype)
+        begun = in_front(step, as_kept, 0, 1, f"{name}/early")
+        first = _as_ring(step, lead, axis, len(dims), -delay, frames, f"{name}/first")
+        as_kept = step.add("Where", [begun, first, as_kept], kept_dims, f"{name}/led", dtype=here.dtype)
     together = step.add(
         "Concat",
         [as_kept, here],
@@ -73,6 +64,32 @@ def ring(
     after = part(step, together, axis, 1, TO_THE_END, f"{name}/next")
     store(step, before, after, delay, here, frames)
     return together
+
+
+def _as_ring(
+    step: Step, lead: ir.Value, axis: int, rank: int, count: int, frames: int, name: str
+) -> ir.Value:
+    """What a ring of `frames` holds before the first of them: the newest of `count` rows, zeros in front of these."""
+    rows = rows_of_lead(step, lead, axis, rank, count, name)
+    if frames < count:
+        bounds = [step.integers(n) for n in (count - frames, TO_THE_END, axis)]
+        rows = step.add("Slice", [rows, *bounds], [], f"{name}/newest")
+    elif frames > count:
+        pads = step.integers(*((frames - count if i == axis else 0) for i in range(rank)), *[0] * rank)
+        rows = step.add("Pad", [rows, pads], [], f"{name}/behind_zeros")
+    rows.shape = None
+    return rows
+
+
+def rows_of_lead(step: Step, lead: ir.Value, axis: int, rank: int, count: int, name: str) -> ir.Value:
+    """The first `count` entries in front of the frames, as rows along `axis`."""
+    bounds = [step.integers(n) for n in (0, count, axis)]
+    rows = step.add("Slice", [lead, *bounds], [], f"{name}/first_{count}")
+    rows.shape = None  # it is folded, and may have size 1 anywhere
+    sizes = step.integers(*(count if i == axis else 1 for i in range(rank)))
+    rows = step.add("Expand", [rows, sizes], [], f"{name}/rows_{count}")
+    rows.shape = None
+    return rows
 
 
 def part(step: Step, value: ir.Value, axis: int, start: int, stop: int, name: str) -> ir.Value:

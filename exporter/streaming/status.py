@@ -37,7 +37,7 @@ class Timed:
 
     axis    in the sequence graph and in the step graph
     merged  the axis holds the frames of all batch entries; in the step graph the batch is left of it
-    lead    what stands for those entries where they are no zeros, with time of size 1
+    lead    what stands for those entries where they are no zeros: a row for each, or one where all are alike
     newest  every entry depends on the last frame, or on all of them, so only the last entry means anything
     late    the node that makes it later than the frames that come
     """
@@ -71,6 +71,7 @@ class Pairs:
 
     axis, keys  the frames that look, and those that are seen
     masked      what stands for entries that have not come is 0, so that a sum over `keys` is one over frames
+    late        the node that makes it later than the frames that come
     """
 
     axis: int
@@ -78,6 +79,7 @@ class Pairs:
     kept: int
     delay: int = 0
     masked: bool = False
+    late: Late | None = None
 
 
 Status = Fixed | OfSizes | Timed | Last | Pairs

@@ -20,7 +20,7 @@ def warm_up(nodes: Iterable[ir.Node], states: Sequence[State], outputs: Iterable
     """The least number n of frames such that frame t of every output depends on the frames t-n to t alone.
 
     From frame n on a stream that began late gives what one that never stopped gives. `NEVER` where there is no such
-    number: the counter of frames settles a comparison with a constant, and nothing else.
+    number: the counter of frames settles a comparison with a constant, and the last row of a table, and nothing else.
     """
     kept = {state.before: state for state in states}
     counter = next((state.before for state in states if state.name == FRAMES), None)
@@ -44,7 +44,15 @@ def warm_up(nodes: Iterable[ir.Node], states: Sequence[State], outputs: Iterable
         if node.op_type == "Sub" and first in behind and first is not None:
             behind[node.outputs[0]] = behind[first] + int(_numbers(node.inputs[1])[0])
             continue
-        if node.op_type == "Less" and first in behind and first is not None:
+        if (
+            node.op_type == "Max"
+            and first in behind
+            and first is not None
+            and _numbers(node.inputs[1]) == [0]
+        ):
+            behind[node.outputs[0]] = behind[first]  # so it is from where it settles anything on
+            continue
+        if node.op_type in ("Less", "Min") and first in behind and first is not None:
             found[node.outputs[0]] = behind[first] + max(_numbers(node.inputs[1]))
             continue
         own = node.domain == DOMAIN and node.op_type == RING_OP

@@ -120,12 +120,16 @@ class _Window:
             return self.step.raw(value)
         if value not in self._whole:
             node = value.producer()
-            if node is not None and _only_moves(node):
+            if node is not None and _only_moves(node) and not self._merged(node):
                 self.step.copy(node, [None if v is None else self.whole(v) for v in node.inputs], Fixed())
                 self._whole |= {v: self.step.raw(v) for v in node.outputs}
             else:
                 self._whole[value] = self._of_ring(value)
         return self._whole[value]
+
+    def _merged(self, node: ir.Node) -> bool:
+        """Whether it takes batch and frames on one axis, of which no frames can be kept."""
+        return any(v in self.places and self.places[v].merged for v in node.inputs if v is not None)
 
     def _of_ring(self, value: ir.Value) -> ir.Value:
         node, place = value.producer() or next(iter(value.uses())).node, self.places[value]

@@ -8,11 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import io
-import logging
 import threading
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import onnx_ir as ir
@@ -25,14 +22,16 @@ from temport.exporter.declare.observe import drawn
 from temport.exporter.declare.slow_path import slow_path
 from temport.exporter.errors import UserError, users_code
 from temport.exporter.graph import traced_attention
+from temport.exporter.quiet import quiet
 from temport.exporter.trace.advice import advice
 from temport.exporter.trace.batch_first_attention import batch_first_attention
 from temport.exporter.trace.close_tanhshrink import close_tanhshrink
 from temport.exporter.trace.composite_ops import composite_ops_looked_up_once
 from temport.exporter.trace.entered_kernels import kernels_entered_without_annotations
 from temport.exporter.trace.no_fourier import refusals
-from temport.exporter.trace.open_sizes import sizes_computed_once, sizes_read_as_they_are
+from temport.exporter.trace.open_sizes import numbers_told_once, sizes_computed_once, sizes_read_as_they_are
 from temport.exporter.trace.pattern_matching import patterns_tried_at_their_operator
+from temport.exporter.trace.promoted_types import types_promoted_without_a_run
 from temport.exporter.trace.recurrent import whole_layers
 from temport.exporter.trace.small_addends import keep_small_addends
 from temport.exporter.trace.torch_translations import translations_read_once
@@ -50,6 +49,8 @@ from temport.exporter.trace.translate_recurrent import (
     translate_lstm_layers,
     translate_one_state,
 )
+from temport.exporter.trace.uncompiled_graphs import graphs_compiled_when_called
+from temport.exporter.trace.untold_stacks import nodes_made_without_stacks
 
 OLDEST_OPSET, NEWEST_OPSET = 18, 24
 _ALONE = threading.Lock()
@@ -114,10 +115,14 @@ def to_onnx(module: nn.Module, declaration: Declaration) -> ir.Model:
         composite_ops_looked_up_once(),
         kernels_entered_without_annotations(),
         sizes_read_as_they_are(),
+        numbers_told_once(),
         sizes_computed_once(),
+        graphs_compiled_when_called(),
+        nodes_made_without_stacks(),
+        types_promoted_without_a_run(),
         patterns_tried_at_their_operator(),
     )
-    with own, _ALONE, _quiet(), contextlib.ExitStack() as stack:
+    with own, _ALONE, quiet(), contextlib.ExitStack() as stack:
         for change in (*layers, *quicker):
             stack.enter_context(change)
         program = torch.onnx.export(
@@ -173,7 +178,7 @@ class FrozenAxis(UserError):
             f"{told}; make it independent of the size (a Python loop over frames is not), or export it with a fixed "
             f"--{axis}"
         )
-        self.told = told
+        self.axis, self.told = axis, told
 
 
 def _check_symbolic(model: ir.Model, declaration: Declaration) -> None:
@@ -184,20 +189,3 @@ def _check_symbolic(model: ir.Model, declaration: Declaration) -> None:
         for dim, wanted in zip(value.shape, spec.onnx_shape(), strict=True):
             if isinstance(wanted, str) and isinstance(dim, int):
                 raise FrozenAxis(wanted, f"the module freezes axis {wanted} of {spec.name} to {dim}")
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """The tracer's prints, graphs and notices are not the user's business; what it raises says what is wrong."""
-    disabled = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        with (
-            warnings.catch_warnings(),
-            contextlib.redirect_stdout(io.StringIO()),
-            contextlib.redirect_stderr(io.StringIO()),
-        ):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(disabled)

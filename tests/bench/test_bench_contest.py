@@ -11,10 +11,10 @@ import pytest
 from temport.exporter.bench import model, ops
 from temport.exporter.bench.announce import announced
 from temport.exporter.bench.contest import contest, largest_difference
-from temport.exporter.bench.files import write_whole
 from temport.exporter.bench.model_command import bench_model
 from temport.exporter.bench.ops_command import bench_ops
 from temport.exporter.errors import UserError
+from temport.exporter.files import write_whole
 
 TRUTH = np.arange(3.0)
 

@@ -9,50 +9,26 @@ import re
 import shutil
 import subprocess
 import sys
+from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import onnx
 import pytest
-from bits import digest
+from case import Array, Case, OpCases
 from cases import TABLES
-from one_node import model, native_options
+from one_node import model, native, native_options
+from test_integer_weights import Run, try_integers
+from test_kernels import Kernel, try_anywhere, wrong
 
 from temport.custom_ops.library import library_description, library_path
+from tests.instruction_sets import HERE, LEVELS, Forced
 
 ROOT = Path(__file__).parents[2]
 NATIVE = ROOT / "custom_ops" / "native"
 FUSED = {"avx2", "avx512", "neon"}
 """Those that round once for a product and its sum: they give the same bits."""
-LEVELS = {"sse42": "sse4_2", "avx2": "avx2", "avx512": "avx512f", "neon": "asimd"}
-FORCED = """
-import sys
-from dataclasses import replace
-from bits import Digest
-from cases import TABLES
-from one_node import native
-from test_integer_weights import test_integers_are_the_numbers_that_they_mean
-from test_kernels import test_the_kernel_anywhere, wrong
-from temport.custom_ops.library import library_description, library_path
-digest = Digest()
-for op, table in TABLES.items():
-    for number, case in enumerate(table.cases):
-        for dtype in table.dtypes if number % 3 == 0 else table.dtypes[:1]:
-            outputs = native(table, case, dtype=dtype)
-            off = wrong(table, case, outputs, dtype)
-            assert not off, (op, str(case), dtype, off)
-            digest.add(outputs, dtype)
-    if table.op.torch_op is None:  # whose named cases are few
-        TABLES[op] = replace(table, examples=table.examples // int(sys.argv[1]))
-        test_the_kernel_anywhere(op)
-test_integers_are_the_numbers_that_they_mean()
-print(digest, file=sys.stderr)
-print(library_description(library_path()))
-"""
-"""All cases of all ops in one process, since the instruction set is chosen once in its life.
-
-Of three cases one is run in half types too: what differs there is how numbers are read and written.
-"""
 SAID = """
 import sys
 import onnxruntime
@@ -62,42 +38,65 @@ options.register_custom_ops_library(str(library_path()))
 onnxruntime.InferenceSession(sys.argv[1], options)
 print(library_description(library_path()))
 """
-"""For the level that the library chooses by itself, under which every other test runs the same cases, and for none."""
 
 
-def cpu_flags() -> set[str]:
-    text = Path("/proc/cpuinfo").read_text()
-    line = next(line for line in text.splitlines() if line.startswith(("flags", "Features")))
-    return set(line.split(":")[1].split())
+def of(process: Forced) -> Kernel:
+    """The kernels of another process, called as those of this one."""
+
+    def kernel(table: OpCases, case: Case, threads: int = 1, **options: Any) -> dict[str, Array]:
+        return process.run(model(table, case, **options).SerializeToString(), case.inputs, threads)
+
+    return kernel
 
 
-def run_python(code: str, isa: str, *words: str) -> subprocess.CompletedProcess[str]:
-    paths = os.pathsep.join((str(ROOT / "deploy" / "python"), str(Path(__file__).parent)))
-    environment = os.environ | {"TEMPORT_ISA": isa, "PYTHONPATH": paths}
-    command = [sys.executable, "-c", code, *words]
-    return subprocess.run(command, env=environment, capture_output=True, text=True)
+def running(process: Forced) -> Run:
+    return lambda proto, case: process.run(proto.SerializeToString(), case.inputs)
 
 
 @pytest.mark.parametrize("part", [4, pytest.param(1, marks=pytest.mark.thorough)])
-@pytest.mark.parametrize("isa", LEVELS)
-def test_every_instruction_set_of_this_machine(isa: str, part: int, tmp_path: Path) -> None:
-    """Forced by TEMPORT_ISA, the library says so; one this processor has not is an error that names what it has.
+def test_every_instruction_set_of_this_machine(part: int) -> None:
+    """All cases once more, one in three in half types too: what differs there is how numbers are read and written.
 
-    What the kernels are tried on anywhere is less than at the library's own level: one in `part`.
+    Levels that fuse give the same bits; where the library's own does, every other test finds these bits right. What the
+    kernels are tried on anywhere is less than there: one in `part`, of ops whose named cases are few.
     """
     native_options()
     own = library_description(library_path()).split()[-1]
-    here = LEVELS[isa] in cpu_flags()
-    if here and own != isa:
-        result = run_python(FORCED, isa, str(part))
-    else:
-        table = next(iter(TABLES.values()))
-        onnx.save(model(table, table.cases[0]), tmp_path / "model.onnx")
-        result = run_python(SAID, isa, str(tmp_path / "model.onnx"))
-    if here:
+    with ExitStack() as stack:
+        processes = {isa: stack.enter_context(Forced(isa)) for isa in HERE if isa != own}
+        for isa, process in processes.items():
+            assert process.description == f"{version('temport')}, {isa}"
+        kernels = {isa: of(process) for isa, process in processes.items()}
+        for op, table in TABLES.items():
+            for number, case in enumerate(table.cases):
+                for dtype in table.dtypes if number % 3 == 0 else table.dtypes[:1]:
+                    same_bits = FUSED & {own} and dtype == "float32"
+                    expected = native(table, case) if same_bits else {}
+                    for isa, kernel in kernels.items():
+                        outputs = kernel(table, case, dtype=dtype)
+                        if same_bits and isa in FUSED:
+                            off = {n for n, y in outputs.items() if y.tobytes() != expected[n].tobytes()}
+                        else:
+                            off = wrong(table, case, outputs, dtype).keys()
+                        assert not off, (isa, op, str(case), dtype, off)
+            if table.op.torch_op is None:
+                try_anywhere(table, table.examples // part, kernels.values())
+        try_integers(60 // part, [running(process) for process in processes.values()])
+
+
+@pytest.mark.parametrize("isa", LEVELS)
+def test_an_instruction_set_is_said_or_refused(isa: str, tmp_path: Path) -> None:
+    """Forced by TEMPORT_ISA, the library says so; one this processor has not is an error that names what it has."""
+    table = next(iter(TABLES.values()))
+    onnx.save(model(table, table.cases[0]), tmp_path / "model.onnx")
+    result = subprocess.run(
+        [sys.executable, "-c", SAID, tmp_path / "model.onnx"],
+        env=os.environ | {"TEMPORT_ISA": isa, "PYTHONPATH": str(ROOT / "deploy" / "python")},
+        capture_output=True,
+        text=True,
+    )
+    if isa in HERE:
         assert result.stdout.strip() == f"{version('temport')}, {isa}", result.stderr
-        if own != isa and {own, isa} <= FUSED:
-            assert result.stderr.strip().splitlines()[-1] == str(digest())
     else:
         assert f"TEMPORT_ISA is '{isa}'; on this processor it must be one of" in result.stderr
 

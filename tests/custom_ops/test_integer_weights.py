@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import ml_dtypes
 import numpy as np
 import numpy.typing as npt
+import onnx
 import pytest
 from case import Case
 from cases import TABLES
@@ -72,22 +74,38 @@ def layers(draw: st.DrawFn) -> tuple[str, str, Case, Case]:
     )
 
 
-@given(layers())
-@settings(max_examples=30, deadline=None)
-def test_integers_are_the_numbers_that_they_mean(drawn: tuple[str, str, Case, Case]) -> None:
+Run = Callable[[onnx.ModelProto, Case], dict[str, Array]]
+
+
+def here(proto: onnx.ModelProto, case: Case) -> dict[str, Array]:
+    return run_session(session(proto, native_options()), case)
+
+
+def try_integers(examples: int, runs: Sequence[Run] = (here,)) -> None:
     """Those of int4 to the last bit, in every sum; those of int8, whose scale comes after the sum, up to rounding."""
-    op, kind, case, numbers = drawn
-    table = TABLES[op]
-    got, plain = (run_session(session(graph(table, c), native_options()), alone(c)) for c in (case, numbers))
-    finite = bool(np.isfinite(case.inputs["X"]).all())
-    for name, y in got.items():
-        if kind == "int4":
-            np.testing.assert_array_equal(y, plain[name])
-        elif not finite:
-            np.testing.assert_array_equal(np.isfinite(y), np.isfinite(plain[name]))
-    if finite and np.abs(case.inputs["X"]).max() < 1e20:
-        excess = table.excess(got, numbers, "float32", 2 * table.roundings)
-        assert all(times <= 1 for times in excess.values()), excess
+
+    @settings(max_examples=examples, deadline=None)
+    @given(layers())
+    def check(drawn: tuple[str, str, Case, Case]) -> None:
+        op, kind, case, numbers = drawn
+        table = TABLES[op]
+        finite = bool(np.isfinite(case.inputs["X"]).all())
+        for run in runs:
+            got, plain = (run(graph(table, c), alone(c)) for c in (case, numbers))
+            for name, y in got.items():
+                if kind == "int4":
+                    np.testing.assert_array_equal(y, plain[name])
+                elif not finite:
+                    np.testing.assert_array_equal(np.isfinite(y), np.isfinite(plain[name]))
+            if finite and np.abs(case.inputs["X"]).max() < 1e20:
+                excess = table.excess(got, numbers, "float32", 2 * table.roundings)
+                assert all(times <= 1 for times in excess.values()), excess
+
+    check()
+
+
+def test_integers_are_the_numbers_that_they_mean() -> None:
+    try_integers(30)
 
 
 def test_a_session_holds_four_bits_as_four_bits() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -31,6 +31,7 @@ from temport.custom_ops.domain import VERSION
 
 OPS = pytest.mark.parametrize("op", TABLES)
 CASES = [(op, case) for op, table in TABLES.items() for case in table.cases]
+Kernel = Callable[..., dict[str, Array]]
 
 
 def wrong(table: OpCases, case: Case, got: Mapping[str, Array], dtype: str = "float32") -> dict[str, float]:
@@ -59,11 +60,10 @@ def test_the_kernel_is_the_definition(op: str, case: Case) -> None:
             np.testing.assert_array_equal(other[name], y)
 
 
-@OPS
-def test_the_kernel_anywhere(op: str) -> None:
-    table = TABLES[op]
+def try_anywhere(table: OpCases, examples: int, kernels: Iterable[Kernel] = (native,)) -> None:
+    """Cases of odd shapes, by kernels that are called as `native` is."""
 
-    @settings(max_examples=table.examples, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @settings(max_examples=examples, deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(
         case=table.anywhere,
         dtype=st.sampled_from(table.dtypes),
@@ -72,9 +72,17 @@ def test_the_kernel_anywhere(op: str) -> None:
     )
     def check(case: Case, dtype: str, threads: int, fixed: bool) -> None:
         constants = weights(table, case) if fixed else ()
-        assert not wrong(table, case, native(table, case, threads, dtype=dtype, constants=constants), dtype)
+        for kernel in kernels:
+            assert not wrong(
+                table, case, kernel(table, case, threads, dtype=dtype, constants=constants), dtype
+            )
 
     check()
+
+
+@OPS
+def test_the_kernel_anywhere(op: str) -> None:
+    try_anywhere(TABLES[op], TABLES[op].examples)
 
 
 @OPS

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import subprocess
-import sys
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -19,8 +15,9 @@ from cases import TABLES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from one_node import NODE, body_of, native_options, run_session, session
-from test_builds import LEVELS, cpu_flags
 from test_stored_weights import HOWS, alone, as_the_file_says, cases, graph, stored
+
+from tests.instruction_sets import HERE, Forced
 
 Array = npt.NDArray[Any]
 TABLE = TABLES["FusedDense"]
@@ -41,6 +38,11 @@ def rounded_case(how: str = "int8", scale: float = 0.02) -> tuple[Case, Case]:
 
 def run_native(case: Case) -> Array:
     return run_session(session(graph(TABLE, case), native_options()), alone(case))["Y"]
+
+
+def question(case: Case) -> tuple[bytes, Mapping[str, Array]]:
+    """The same, for a process to run."""
+    return graph(TABLE, case).SerializeToString(), alone(case).inputs
 
 
 def rounded(x: Array, scale: Array) -> Array:
@@ -143,7 +145,7 @@ def test_no_product_of_large_scales_makes_nan_of_nothing() -> None:
     assert (run_native(Case(given | scales, {})) == 1).all()
 
 
-def digests() -> list[str]:
+def digests(run: Callable[[Case], Array] = run_native) -> list[str]:
     """Of what layers give whose weights are stored in every way, rounded and not, in windows and rows."""
     found = []
     for how in HOWS:
@@ -155,7 +157,7 @@ def digests() -> list[str]:
                 kept["X"][2, 3] = np.nan
             for rows in (slice(None), slice(1)):
                 cut = {n: x[rows] if n in "XMR" else x for n, x in kept.items()}
-                y = run_native(Case(cut, {"activation": "none"}))
+                y = run(Case(cut, {"activation": "none"}))
                 found.append(hashlib.sha256(y.tobytes()).hexdigest()[:12])
     return found
 
@@ -163,17 +165,11 @@ def digests() -> list[str]:
 def test_every_instruction_set_gives_the_same_bits() -> None:
     """Those that fuse all, and where integers are multiplied those that do not, but for what is done with the sums."""
     own = digests()
-    paths = os.pathsep.join([*sys.path, str(Path(__file__).parent)])
-    for isa, flag in LEVELS.items():
-        if flag not in cpu_flags() or isa == "sse42":  # which rounds a product before it adds
+    for isa in HERE:
+        if isa == "sse42":  # which rounds a product before it adds
             continue
-        result = subprocess.run(
-            [sys.executable, "-c", "from test_rounded_activations import digests; print(*digests())"],
-            env=os.environ | {"TEMPORT_ISA": isa, "PYTHONPATH": paths},
-            capture_output=True,
-            text=True,
-        )
-        assert result.stdout.split() == own, (isa, result.stderr[-2000:])
+        with Forced(isa) as process:
+            assert digests(lambda case, run=process.run: run(*question(case))["Y"]) == own, isa
     assert len(set(own)) == len(own)  # so a change of the scale, or of the rows, is seen
 
 

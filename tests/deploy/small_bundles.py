@@ -65,15 +65,15 @@ def write_bundle(
     return directory
 
 
-def write_step_bundle(directory: Path, arch: str, batch: str = "1:1:3") -> Path:
-    """Export `arch` as a step model whose caches keep at most 12 frames, with recorded streams."""
+def write_step_bundle(directory: Path, arch: str, batch: str = "1:1:3", streams: int | None = None) -> Path:
+    """Export `arch` as a step model whose caches keep at most 12 frames, with all or the first recorded streams."""
     directory.mkdir(parents=True)
     declaration, module, _ = declare(arch, SMALL[arch], batch=batch, seq="12")
     declaration = declare_stream(declaration, module)
     built = build(module, declaration)
     save(built, directory / "model.onnx", external_data=False)
     trial = Trial.of(declaration, directory / "model.onnx", module)
-    write_vectors(directory / "vectors.npz", to_vectors(trial.truths(cases_for(declaration))))
+    write_vectors(directory / "vectors.npz", to_vectors(trial.truths(cases_for(declaration)[:streams])))
     write_manifest(directory, declaration, built.mask_records(), {})
     return directory
 

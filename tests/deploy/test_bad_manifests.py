@@ -190,6 +190,7 @@ def _bad_streams() -> Iterator[Case]:
         stream(warm_up=-1),
         stream(warm_up=0.5),
         stream(warm_up="never"),
+        stream(frames=-1),
         stream(window=-1),
         stream(more=1),
     ):
@@ -312,7 +313,7 @@ def good() -> Iterator[Case]:
         yield changed(signature, "temport", to="9.9")
     goal = {**STEP, "inputs": [*STEP["inputs"], GOAL]}
     yield changed(goal, "stream", to=stream(static=["goal"], rate=59.94, warm_up=None))
-    yield changed(STEP, "stream", to=stream(delay=2, rate=60, warm_up=12, window=13))
+    yield changed(STEP, "stream", to=stream(delay=2, rate=60, warm_up=12, window=13, frames=1024))
     yield changed(WINDOW, "declaration", "prune", to=False)
     for name, opt in {
         "batch + 1": 3,

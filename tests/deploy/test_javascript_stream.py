@@ -69,8 +69,9 @@ def test_replay_agrees_where_a_step_takes_several_inputs(tmp_path: Path) -> None
     assert done.returncode == 0, done.stderr
 
 
-def test_webgpu_keeps_the_state_on_the_gpu(tmp_path: Path) -> None:
-    bundle = write_step_bundle(tmp_path / "bundle", "mega", batch="1")
+@pytest.mark.parametrize("streams", [2, pytest.param(None, marks=pytest.mark.thorough)])
+def test_webgpu_keeps_the_state_on_the_gpu(tmp_path: Path, streams: int | None) -> None:
+    bundle = write_step_bundle(tmp_path / "bundle", "mega", batch="1", streams=streams)
     done = run("web", bundle, "--replay", **SWIFTSHADER)
     if "no WebGPU adapter" in done.stderr:
         pytest.skip("this Chromium has no WebGPU adapter, not even SwiftShader")

@@ -18,9 +18,8 @@ from temport.exporter.parity.stream import initial_state
 from temport.exporter.parity.trial import Trial, cases_for
 from temport.exporter.runtimes import runtime_named
 from temport.exporter.runtimes.contract import Arrays
-from temport.exporter.streaming.declare import declare_stream
 from tests.small_models import SMALL
-from tests.traces import build
+from tests.traces import build, declare_stream
 
 SEQ = "9"
 FAST = ("onnxruntime_cpu",)

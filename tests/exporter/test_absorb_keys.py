@@ -21,7 +21,7 @@ from temport.exporter.passes.absorb_keys import absorb_keys
 from temport.exporter.passes.spell_dense import spell_dense
 from temport.exporter.runtimes import runtime_named
 from temport.exporter.runtimes.subject import Subject
-from temport.exporter.streaming.declare import declare_stream
+from tests.small_models import SMALL as SMALL_MODELS
 from tests.traces import build
 
 FLOAT = TensorProto.DOUBLE
@@ -175,7 +175,7 @@ def test_a_bias_that_is_spread_is_no_layers_bias() -> None:
 SMALL = ("embed_dim=6", "hidden_size=16", "num_layers=2", "ema_dim=3")
 
 
-@pytest.mark.parametrize("seq", ["23", "1:23:61"])
+@pytest.mark.parametrize("seq", ["23", pytest.param("1:23:61", marks=pytest.mark.thorough)])
 def test_mega_has_one_product_less_in_every_block(seq: str) -> None:
     declaration, module, _ = declare("mega", SMALL, seq=seq)
     built = build(module, replace(declaration, without=("prune",)))
@@ -186,8 +186,8 @@ def test_mega_has_one_product_less_in_every_block(seq: str) -> None:
 
 
 def test_step_models_keep_their_keys() -> None:
-    declaration, module, _ = declare("mega", SMALL, seq="23")
-    built = build(module, declare_stream(declaration, module))
+    declaration, module = SMALL_MODELS["mega-softmax"].declare_stream(batch="1:2:5", seq="9")
+    built = build(module, declaration)
     assert [step.changed for step in built.passes if step.name == "absorb_keys"] == [False]
 
 

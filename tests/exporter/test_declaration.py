@@ -1,5 +1,7 @@
 """Axes and declarations: what is accepted, what is refused, and that JSON keeps everything."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -60,3 +62,10 @@ def test_json_round_trip() -> None:
     again = Declaration.from_json(json.loads(json.dumps(d.to_json())))
     assert again.inputs == d.inputs and again.axes == d.axes
     assert json.dumps(again.to_json(), sort_keys=True) == json.dumps(d.to_json(), sort_keys=True)
+
+
+def test_numbers_in_words() -> None:
+    plain = Declaration("module", {}, (), (), precision="float16")
+    assert plain.numbers == "float16"
+    fewer = replace(plain, precision="float32", weights_dtype="int8", input_scales={"layer": 4.0})
+    assert fewer.numbers == "float32, weights in int8, inputs of layers in int8"

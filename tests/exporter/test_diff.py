@@ -151,6 +151,13 @@ def test_verdicts_that_get_worse(report: ParityReport) -> None:
     ]
 
 
+def test_weights_are_gone_by_where_both_sides_have_them(bundles: dict[str, Path]) -> None:
+    first = bundles["first"]
+    for pair in ((first, first / "report.json"), (first / "report.json", first)):
+        with pytest.raises(UserError, match="--fail-on weights has nothing to go by; give two bundles"):
+            run_diff(*pair, ["weights"], console=QUIET)
+
+
 def test_speed_is_measured_where_it_is_asked_for(bundles: dict[str, Path]) -> None:
     first, again = bundles["first"], bundles["again"]
     assert not run_diff(first, again, ["speed"], times=lambda a, b: (1e-3, 1.2e-3), console=QUIET)

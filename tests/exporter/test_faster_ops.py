@@ -17,8 +17,7 @@ from temport.exporter.declare.architectures import declare
 from temport.exporter.passes.fused_recurrent import fused_recurrent
 from temport.exporter.passes.notes import Notes
 from temport.exporter.runtimes.op_reference import REFERENCE_OPS
-from temport.exporter.streaming.declare import declare_stream
-from tests.traces import build
+from tests.traces import build, declare_stream
 
 FLOAT = onnx.TensorProto.FLOAT
 
@@ -60,7 +59,9 @@ def epilogues(arch: str, settings: list[str], batch: str, seq: str) -> Counter[t
     return Counter((n.attributes["activation"].as_string(), len(n.inputs)) for n in layers)
 
 
-@pytest.mark.parametrize(("arch", "seq"), [("lightning", "8"), ("mega", "dynamic")])
+@pytest.mark.parametrize(
+    ("arch", "seq"), [("lightning", "8"), pytest.param("mega", "dynamic", marks=pytest.mark.thorough)]
+)
 def test_open_axes_cost_no_epilogue(arch: str, seq: str) -> None:
     """Factor and addend are taken where the number of rows is a product with a name, as where it is a number."""
     of_one = epilogues(arch, MEGA, "1", seq)

@@ -21,9 +21,13 @@ from temport.exporter.trace import (
     entered_kernels,
     open_sizes,
     pattern_matching,
+    promoted_types,
     torch_to_onnx,
     torch_translations,
+    uncompiled_graphs,
+    untold_stacks,
 )
+from temport.exporter.trace.clean import clean
 from temport.exporter.trace.pattern_matching import patterns_tried_at_their_operator
 from temport.exporter.trace.replaced import replaced
 
@@ -32,24 +36,32 @@ QUICKER: dict[str, list[tuple[str, str]]] = {
     "composite_ops_looked_up_once": [(composite_ops.MODULE, composite_ops.LOOK_UP)],
     "kernels_entered_without_annotations": [(entered_kernels.MODULE, entered_kernels.ENTER)],
     "sizes_read_as_they_are": [(open_sizes.MODULE, open_sizes.READ)],
+    "numbers_told_once": [(open_sizes.MODULE, open_sizes.NUMBER)],
     "sizes_computed_once": [(open_sizes.MODULE, f"SymNode.{operator}") for operator in open_sizes.OPERATORS],
+    "graphs_compiled_when_called": [(uncompiled_graphs.MODULE, uncompiled_graphs.FLAG)],
+    "nodes_made_without_stacks": [(untold_stacks.MODULE, untold_stacks.STACK)],
+    "types_promoted_without_a_run": [(promoted_types.MODULE, promoted_types.RUN)],
     "patterns_tried_at_their_operator": [(pattern_matching.MODULE, pattern_matching.TRY)],
 }
 """What each replaces."""
 
 
 class Halves(nn.Module):
-    """Of frames whose number is open, and doubled: sizes that are read are numbers, names and terms."""
+    """Of frames whose number is open, and doubled: sizes that are read are numbers, names and terms. Types are mixed in
+    the middle."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = torch.cat([x, x], 1).reshape(-1, 8)
-        return y[:, :4] * torch.sigmoid(y[:, 4:])
+        return y[:, :4] * torch.arange(y.shape[0])[:, None] * torch.sigmoid(y[:, 4:])
 
 
 def traced() -> bytes:
+    """What a file holds of the graph, which is not where in Python its nodes come from."""
     shape, rows = (3, Axis("seq", 1, 5, 9), 8), Axis("6*seq", 6, 30, 54)
     spec = [TensorSpec("x", "float32", shape), TensorSpec("y", "float32", (rows, 4))]
     model = torch_to_onnx.to_onnx(Halves().eval(), Declaration("module", {}, (spec[0],), (spec[1],)))
+    assert "Cast" in {node.op_type for node in model.graph}
+    clean(model)
     return ir.to_proto(model).SerializeToString(deterministic=True)
 
 

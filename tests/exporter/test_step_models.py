@@ -34,16 +34,19 @@ from temport.graphs.registry import ARCHITECTURES
 from tests.small_models import SMALL, STREAMING, thorough_but
 from tests.traces import build
 
+OPEN = "1:2:5"
+"""The batch of most models here, which share their traces so; `test_a_window_of_one_frame` and others have one row."""
+
 
 @pytest.fixture(scope="module")
 def sliding(tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    return export("sliding_window", tmp_path_factory.mktemp("sliding"), batch="1:3:4")
+    return export("sliding_window", tmp_path_factory.mktemp("sliding"), batch=OPEN)
 
 
 @pytest.fixture(scope="module", params=thorough_but(STREAMING))
 def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    """Small models that stream, all with an open batch: `test_a_window_of_one_frame` and others have one row."""
-    return export(request.param, tmp_path_factory.mktemp("step"), batch="1:2:5")
+    """Small models that stream."""
+    return export(request.param, tmp_path_factory.mktemp("step"), batch=OPEN)
 
 
 def test_every_runtime_at_every_position(exported: Exported) -> None:
@@ -71,7 +74,7 @@ def test_a_window_of_one_frame(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("arch", ["hybrid", "lightning-elu1"])
 def test_standard_dialect(arch: str, tmp_path: Path) -> None:
-    exported = export(arch, tmp_path, ops="standard")
+    exported = export(arch, tmp_path, batch=OPEN, ops="standard")
     assert not [n for n in onnx.load(exported.path).graph.node if n.domain not in ("", "ai.onnx")]
     report = exported.parity()
     assert report.passed, report.reasons
@@ -80,7 +83,8 @@ def test_standard_dialect(arch: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("arch", ["mega-softmax", "lightning-elu1"])
 def test_layers_share_what_says_where_a_frame_stands(arch: str, tmp_path: Path) -> None:
     """Inlined, every layer would compute the row of the frame and the filled rows by itself."""
-    counts = Counter(n.op_type for n in onnx.load(export(arch, tmp_path, ops="standard").path).graph.node)
+    path = export(arch, tmp_path, batch=OPEN, ops="standard").path
+    counts = Counter(n.op_type for n in onnx.load(path).graph.node)
     assert counts["Softmax"] == 2
     assert (counts["Mod"], counts["Gather"], counts["Squeeze"]) == (1, 1, 1)
 
@@ -129,7 +133,7 @@ def test_caches_alone_are_in_place(exported: Exported) -> None:
 
 def test_nothing_is_in_place_without_a_cached_node(tmp_path: Path) -> None:
     """The function bodies of the standard dialect and the plain operators of laplace need two buffers."""
-    assert not in_place(export("hybrid", tmp_path, ops="standard"))
+    assert not in_place(export("hybrid", tmp_path, batch=OPEN, ops="standard"))
 
 
 @pytest.mark.parametrize("reader", ["a second node", "the graph itself", "the values' output"])
@@ -302,10 +306,10 @@ def test_a_body_with_the_wrong_rows_is_seen(
 
 def test_a_longer_cache_than_the_window_is_seen(tmp_path: Path) -> None:
     """A step model of window 8 against the sequence form of window 7: wrong from the eighth frame on."""
-    right = export("sliding_window", tmp_path)
+    right = export("sliding_window", tmp_path, batch=OPEN)
     wider = tmp_path / "wider"
     wider.mkdir()
-    wrong = export("sliding_window", wider, "window_size=8")
+    wrong = export("sliding_window", wider, "window_size=8", batch=OPEN)
     for tensor, other in zip(wrong.module.parameters(), right.module.parameters(), strict=True):
         assert torch.equal(tensor, other)
     trial, truths = wrong.trial(), right.truths()
@@ -324,8 +328,7 @@ def test_an_ill_conditioned_linear_branch_is_told(options: tuple[str, ...], told
 
 
 def test_horizon_is_declared_only_where_it_bounds(sliding: Exported) -> None:
-    declaration, module = SMALL["mega-softmax"].declare(seq="9")
-    stream = declare_stream(declaration, module)
+    stream, _ = SMALL["mega-softmax"].declare_stream(batch=OPEN, seq="9")
     assert stream.horizon == 9
     assert {s.shape[1] for s in stream.inputs if s.name.endswith("keys")} == {9}
     assert any("from then on with a window" in note for note in stream.notes)

@@ -1,5 +1,6 @@
 """What streams and what is refused: architectures, a module that says what it gives at every frame."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ from rich.console import Console
 from streams import FAST
 from typer.testing import CliRunner
 
+from temport.exporter.build import traced_source
 from temport.exporter.bundle.directory import open_bundle
 from temport.exporter.cli import app
 from temport.exporter.declare.architectures import declare
@@ -14,7 +16,9 @@ from temport.exporter.declare.streams import sequence_declaration
 from temport.exporter.errors import UserError
 from temport.exporter.export import run_export
 from temport.exporter.request import ExportRequest
+from temport.exporter.streaming import sequences
 from temport.exporter.streaming.declare import declare_stream
+from temport.exporter.trace.trace import trace
 from tests.small_models import NOT_STREAMING, SMALL, thorough_but
 
 
@@ -82,7 +86,19 @@ def test_list_shows_architectures_and_runtimes() -> None:
     assert "onnxruntime_native" in result.output
 
 
-def test_a_parity_stream_outlasts_any_cache() -> None:
+def test_a_parity_stream_outlasts_any_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The declaration and the step graph are of one trace, whatever notes there are."""
+    traces: list[object] = []
+    monkeypatch.setattr(sequences, "trace", lambda *asked: traces.append(asked) or trace(*asked))
     declaration, module, _ = declare("sliding_window", ["window_size=100", "num_layers=1"], seq="100")
-    (sequence,) = sequence_declaration(declare_stream(declaration, module)).inputs
+    stream = declare_stream(replace(declaration, notes=("a note",)), module)
+    assert stream.notes[0] == "a note"
+    (sequence,) = sequence_declaration(stream).inputs
     assert sequence.at()[1] == 451
+    assert traced_source(module, stream).outputs == stream.outputs and len(traces) == 1
+
+
+def test_of_a_range_of_lengths_the_usual_one_is_the_horizon() -> None:
+    declaration, module = SMALL["mega-softmax"].declare(seq="3:9:20")
+    stream = declare_stream(declaration, module)
+    assert stream.horizon == 9 and any("a window of 9 frames" in note for note in stream.notes)

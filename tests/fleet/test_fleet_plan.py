@@ -47,6 +47,17 @@ def test_what_two_matrices_ask_is_done_once(tmp_path: Path) -> None:
     assert len(read_fleet(write(tmp_path, text)).jobs) == 3
 
 
+def test_exports_that_one_matrix_would_not_confuse_are_told_apart(tmp_path: Path) -> None:
+    """And their checks with them."""
+    text = (
+        '[[matrix]]\narch = "mega"\nseq = 8\n[[matrix]]\narch = "mega"\nseq = 8\ntarget = "native"\n'
+        '[[matrix]]\narch = "mega"\nseq = 9\n[[check]]\nruntime = ["onnxruntime_cpu"]\n'
+    )
+    names = [job.name for job in read_fleet(write(tmp_path, text)).jobs]
+    assert names[:3] == ["mega-seq8", "mega-seq8-native", "mega-seq9"]
+    assert names[3:] == [f"{name}-on-any" for name in names[:3]]
+
+
 def test_a_key_is_of_the_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = poisoned(tmp_path, "good")
 

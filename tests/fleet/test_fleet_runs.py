@@ -237,6 +237,9 @@ def test_what_changed_is_told() -> None:
     slow = [row("x", speeds={"a": 2e-3})]
     assert changed([row("x", speeds={"a": 1e-3})], slow) == ["x: a took 1.00 ms before and takes 2.00 ms now"]
     assert changed([row("x", speeds={"a": 1e-3}, host="there")], slow) == changed([row("x")], slow) == []
+    assert changed([row("x")], [row("x", result="to run", worst={}, bytes=0)]) == [
+        "x: pass before, to run now"
+    ]
     assert changed([row("x", worst={"a": 0.0})], [row("x")]) == ["x: a at 0% of its bound before, 50% now"]
     assert changed(
         [row("x"), row("y")], [row("x", result="disagrees", worst={"a": 2.0}, bytes=2000), row("z")]

@@ -6,6 +6,7 @@ Needs what is too large for every test run: `apt-get install --no-install-recomm
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,16 +20,6 @@ MISSING = [program for program in NEEDED if shutil.which(program) is None]
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"{', '.join(MISSING)} is not installed")
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> StepModel:
-    return StepModel(tmp_path_factory.mktemp("cortex") / "model", "hybrid")
-
-
-@pytest.fixture(scope="module")
-def here(model: StepModel) -> bytes:
-    return model.fused()
-
-
 @pytest.mark.parametrize(
     ("processor", "unit", "board"),
     [
@@ -37,8 +28,9 @@ def here(model: StepModel) -> bytes:
     ],
 )
 def test_the_bits_of_a_large_processor(
-    model: StepModel, here: bytes, processor: str, unit: str, board: str
+    model: Callable[[str], StepModel], scalar: Callable[[str], bytes], processor: str, unit: str, board: str
 ) -> None:
+    step = model("hybrid")
     flags = [
         f"-mcpu={processor}",
         "-mthumb",
@@ -47,7 +39,7 @@ def test_the_bits_of_a_large_processor(
         "-ffreestanding",
         "-fno-pic",
     ]
-    engine = model.portable(processor, "arm-none-eabi-g++", *flags)
+    engine = step.portable(processor, "arm-none-eabi-g++", *flags)
     lacking = call("arm-none-eabi-nm", "--undefined-only", "--format=posix", "model.o", cwd=engine).split()[
         ::2
     ]
@@ -59,4 +51,4 @@ def test_the_bits_of_a_large_processor(
     call("arm-none-eabi-gcc", *flags, "-O1", *bare, cwd=engine)
     qemu = ["qemu-system-arm", "-M", board, "-nographic", "-monitor", "none", "-serial", "none"]
     semihosting = ["-semihosting-config", "enable=on,target=native", "-kernel", "driver"]
-    assert drive([*qemu, *semihosting], engine, model.frames()) == here
+    assert drive([*qemu, *semihosting], engine, step.frames()) == scalar("hybrid")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 
 import numpy as np
 import pytest
@@ -13,18 +12,6 @@ from tests.deploy.toolchain import need
 from tests.native_engine.targets import FRAMES, SMALL, StepModel, drive, link
 
 Model = Callable[[str], StepModel]
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
-    root = tmp_path_factory.mktemp("models")
-    return cache(lambda arch: StepModel(root / arch, arch))
-
-
-@pytest.fixture(scope="module")
-def scalar(model: Model) -> Callable[[str], bytes]:
-    """Outputs of the source without intrinsics, in vectors of four floats as the compiler makes them."""
-    return cache(lambda arch: model(arch).fused())
 
 
 INT4 = "hybrid, int4"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -32,13 +33,15 @@ def cross(tmp_path: Path) -> Path:
     )
 
 
-def test_an_engine_of_a_toolchain_file_gives_the_same_bits(cross: Path, tmp_path: Path) -> None:
-    model = StepModel(tmp_path / "model", "sliding_window")
-    engine, report = model.engine("cross", toolchain=cross)
+def test_an_engine_of_a_toolchain_file_gives_the_same_bits(
+    cross: Path, model: Callable[[str], StepModel], scalar: Callable[[str], bytes]
+) -> None:
+    step = model("sliding_window")
+    engine, report = step.engine("cross", toolchain=cross)
     assert (report.isa, report.machine) == ("neon", "aarch64")
     assert report.flags[:2] == ("-mcpu=cortex-a72", "-DNAMED=a b") and report.memory["stack"]
     program = link("aarch64-linux-gnu-gcc", engine, "-static")
-    assert drive([need("qemu-aarch64-static"), program], engine, model.frames()) == model.fused()
+    assert drive([need("qemu-aarch64-static"), program], engine, step.frames()) == scalar("sliding_window")
 
 
 def test_target_and_system_root(tmp_path: Path) -> None:

@@ -25,21 +25,17 @@ from temport.exporter.declare.declaration import AFTER, BEFORE, Axis
 from temport.exporter.graph.retyped import retyped
 from tests.exporter.streams import SEQ, Exported, export, replay
 from tests.native_engine.engine_of_graphs import AS_USERS, QUICK, Small, merged
-from tests.small_models import SMALL
+from tests.small_models import OPEN, SMALL
 from tests.traces import build
 
 Arrays = dict[str, np.ndarray]
 
-AXES = {
-    name: Axis(name, low, opt, high)
-    for name, low, opt, high in (("batch", 1, 2, 3), ("seq", 1, 20, 61), ("memory", 1, 13, 61))
-}
+AXES = {name: Axis(name, *map(int, sizes.split(":"))) for name, sizes in OPEN.items()}
 SIZES = (
     {"batch": 1, "seq": 1, "memory": 1},
     {"batch": 2, "seq": 18, "memory": 40},
     {"batch": 3, "seq": 61, "memory": 61},
 )
-OPEN = {name: f"{axis.min}:{axis.opt}:{axis.max}" for name, axis in AXES.items()}
 CLOSED = {"batch": "2", "seq": "41", "memory": "23"}
 ALIKE = {"attention", "dms-causal", "hybrid_mlp", "lightning-unnormalised", "mega-l1"}
 """Small models that have the layers of others, or operators between them that test_forms has."""

@@ -34,8 +34,8 @@ class Node:
         outputs = OPS[self.op].reference([self.inputs.get(name) for name in names], self.attributes)
         return list(outputs) if isinstance(outputs, tuple) else [outputs]
 
-    def session(self, dtype: str = "float32", threads: int = 1) -> Session:
-        """Casts stand around the node where its type is a half one; the library must be built."""
+    def model(self, dtype: str = "float32") -> bytes:
+        """Casts stand around the node where its type is a half one."""
         schema, half = OPS[self.op].schema, dtype != "float32"
         low = {n: f"{n}_low" if half and x.dtype == np.float32 else n for n, x in self.inputs.items()}
         results = [p.name for p in schema.outputs]
@@ -52,14 +52,17 @@ class Node:
             [helper.make_tensor_value_info(n, TensorProto.FLOAT, None) for n in results],
         )
         opsets = [helper.make_opsetid("", 18), helper.make_opsetid("temport", 1)]
+        return bytes(helper.make_model(graph, opset_imports=opsets, ir_version=9).SerializeToString())
+
+    def session(self, dtype: str = "float32", threads: int = 1) -> Session:
+        """The library must be built."""
         settings = onnxruntime.SessionOptions()
         settings.intra_op_num_threads = threads
         settings.log_severity_level = 4
         path = library_path()
         assert path is not None, "the native op library is not built"
         settings.register_custom_ops_library(str(path))
-        model = helper.make_model(graph, opset_imports=opsets, ir_version=9)
-        return Session(model.SerializeToString(), settings, providers=["CPUExecutionProvider"])
+        return Session(self.model(dtype), settings, providers=["CPUExecutionProvider"])
 
     def run(self, dtype: str = "float32", threads: int = 1) -> list[Array]:
         """The outputs of the native kernel."""

@@ -6,10 +6,9 @@ nothing but -inf, is NaN, as torch.softmax has it. A row that may see no key is 
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import ExitStack
+from functools import lru_cache
 
 import numpy as np
 import pytest
@@ -17,28 +16,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.instruction_sets import HERE, Forced
 from tests.numerics.attention_nodes import NODES, Products, attend
-from tests.numerics.one_node import EPS, Array, Node, Session
+from tests.numerics.one_node import EPS, Array, Node
 
-ROOT = Path(__file__).parents[2]
 SIZES = ((-8, 0), (0, 11), (9, 11), (12, 11), (40, 0), (76, 11))
 """Power and common part of `Products`: scores from 1 to 3e29."""
-FLAGS = {"sse42": "sse4_2", "avx2": "avx2", "avx512": "avx512vl", "neon": "asimd"}
-"""Of an instruction set, in /proc/cpuinfo."""
-ISAS = [isa for isa, flag in FLAGS.items() if flag in Path("/proc/cpuinfo").read_text().split()]
-FORCED = """
-from temport.custom_ops.library import library_description, library_path
-from tests.numerics import test_large_scores as large
-for check in (large.check_exact_scores, large.check_rounded_scores, large.check_infinite_scores):
-    check()
-print(library_description(library_path()))
-"""
-"""In one process, since the instruction set is chosen once in its life."""
 LINEAR = {"feature_map": "elu1", "normalizer": "key_sum", "eps": 1e-8}
 NO_RULE = {"causal": 0, "window": 0, "query_offset": -1}
 
 
-def error(node: Node, dtype: str, session: Session | None = None) -> float:
+def excess(node: Node, dtype: str, y: Array, truth: Array) -> float:
     """The largest error of Y in units of what is allowed; a NaN is infinitely wrong.
 
     Sixteen roundings of float32 for the weights and their sums, and that of the element type where Y is stored, of
@@ -46,21 +34,50 @@ def error(node: Node, dtype: str, session: Session | None = None) -> float:
     """
     size = 2 if "Linear" in node.op else 1
     allowed = size * (16 * EPS["float32"] + (0 if dtype == "float32" else EPS[dtype] / 2))
-    (y, *_) = (session or node.session(dtype)).run(None, dict(node.inputs))
-    off = np.abs(y - node.truth()[0]) / allowed
+    off = np.abs(y - truth) / allowed
     return float(np.where(np.isnan(off), np.inf, off).max())
 
 
-def check_exact_scores() -> None:
+def error(node: Node, dtype: str) -> float:
+    """The same of what this process computes."""
+    return excess(node, dtype, node.run(dtype)[0], node.truth()[0])
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        tuple(isa for isa in HERE if isa != "sse42"),
+        *(pytest.param((isa,), marks=pytest.mark.thorough) for isa in HERE if isa == "sse42"),
+    ],
+    ids="-".join,
+)
+def forced(request: pytest.FixtureRequest) -> Iterator[dict[str, Forced]]:
+    """Every instruction set of this machine; what is right is computed once for all."""
+    with ExitStack() as stack:
+        processes = {isa: stack.enter_context(Forced(isa)) for isa in request.param}
+        for isa, process in processes.items():
+            assert process.description.endswith(f", {isa}")
+        yield processes
+
+
+@lru_cache(maxsize=2)  # of the types that have the same range, and of all instruction sets
+def truth(name: str, products: Products) -> Array:
+    return NODES[name](products).truth()[0]
+
+
+def test_exact_scores(forced: dict[str, Forced]) -> None:
     for name, build in NODES.items():
-        for dtype in EPS:
-            session = build(Products()).session(dtype)
-            for power, common in SIZES:
-                off = error(build(Products.fitting(dtype, power, common)), dtype, session)
-                assert off <= 1, (name, dtype, power, common, off)
+        for power, common in SIZES:
+            for dtype in EPS:
+                products = Products.fitting(dtype, power, common)
+                node = build(products)
+                for isa, process in forced.items():
+                    y = process.run(node.model(dtype), node.inputs)["Y"]
+                    off = excess(node, dtype, y, truth(name, products))
+                    assert off <= 1, (isa, name, dtype, power, common, off)
 
 
-def check_rounded_scores() -> None:
+def test_rounded_scores(forced: dict[str, Forced]) -> None:
     """Which of two near keys is the greater is up to rounding here; that the weights add up to 1 is not."""
     random = np.random.default_rng(0)
     for name, build in NODES.items():
@@ -72,9 +89,11 @@ def check_rounded_scores() -> None:
                 x = node.inputs[given_name]
                 last = x.shape[2] // 3 * 2 if given_name == "QKV" else x.shape[2]  # without its values
                 x[..., :last] = magnitude * random.standard_normal((*x.shape[:2], last))
+            total = node.truth()[0][..., ::16]
             for dtype in ("float32", "bfloat16"):
-                ones, total = (y[0][..., ::16] for y in (node.run(dtype), node.truth()))
-                assert np.abs(ones - total).max() <= 1e-5, (name, dtype, magnitude)
+                for isa, process in forced.items():
+                    ones = process.run(node.model(dtype), node.inputs)["Y"][..., ::16]
+                    assert np.abs(ones - total).max() <= 1e-5, (isa, name, dtype, magnitude)
 
 
 def infinite_scores() -> dict[str, Array]:
@@ -102,7 +121,7 @@ def softmax_in_torch(q: Array, k: Array, v: Array, causal: bool) -> Array:
     return torch.where(weights[..., None] == 0, 0.0, weights[..., None] * values[:, None]).sum(2).numpy()
 
 
-def check_infinite_scores() -> None:
+def test_infinite_scores(forced: dict[str, Forced]) -> None:
     q = np.zeros((1, 3, 4), np.float32)
     q[0, 1, 0], q[0, [0, 2], 1] = 1e25, 1
     v = np.array([[[1, 0, 0.5, 2], [1, 1, 0.25, 4], [1, -1, 0.125, 8]]], np.float32)
@@ -127,19 +146,10 @@ def check_infinite_scores() -> None:
         ]
         for node, expected in cases:
             for dtype in ("float32", "bfloat16"):
-                y = node.run(dtype)[0]
-                near = np.allclose(y, expected, rtol=4 * EPS[dtype], atol=1e-6, equal_nan=True)
-                assert near, (name, node.op, dtype, y, expected)
-
-
-@pytest.mark.parametrize(
-    "isa", [pytest.param(isa, marks=pytest.mark.thorough if isa == "sse42" else ()) for isa in ISAS]
-)
-def test_every_instruction_set_of_this_machine(isa: str) -> None:
-    paths = os.pathsep.join((str(ROOT / "deploy" / "python"), str(ROOT)))
-    environment = os.environ | {"TEMPORT_ISA": isa, "PYTHONPATH": paths}
-    done = subprocess.run([sys.executable, "-c", FORCED], env=environment, capture_output=True, text=True)
-    assert done.stdout.strip().endswith(isa), done.stderr
+                for isa, process in forced.items():
+                    y = process.run(node.model(dtype), node.inputs)["Y"]
+                    near = np.allclose(y, expected, rtol=4 * EPS[dtype], atol=1e-6, equal_nan=True)
+                    assert near, (isa, name, node.op, dtype, y, expected)
 
 
 @settings(max_examples=100, deadline=None)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
+import torch
 from onnx.reference import ReferenceEvaluator
 
 from temport.exporter.runtimes.environments import Environment
@@ -37,7 +38,7 @@ class Evaluated:
         if self.how == "dies":
             os.abort()
         print("chatter that no terminal shows")
-        shutil.copy(source, folder / "model.onnx")
+        shutil.copy(source, folder / f"model{source.suffix}")
 
     def load(self, folder: Path, signature: Signature, threads: int) -> Call:
         model = onnx.load(folder / "model.onnx")
@@ -48,3 +49,15 @@ class Evaluated:
         evaluator = ReferenceEvaluator(model, new_ops=EVALUATOR_OPS)
         names = [tensor.name for tensor in signature.inputs]
         return lambda inputs: list(evaluator.run(None, dict(zip(names, inputs, strict=True))))
+
+
+@dataclass(frozen=True)
+class Program(Evaluated):
+    """Made of a program of torch, which it runs."""
+
+    name: str = "program"
+    of_module: bool = True
+
+    def load(self, folder: Path, signature: Signature, threads: int) -> Call:
+        program = torch.export.load(folder / "model.pt2").module()
+        return lambda inputs: [program(*map(torch.from_numpy, inputs)).numpy()]

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
 import pytest
+import torch
+from onnx import helper
+from onnx.numpy_helper import from_array, to_array
+from torch import nn
 
 from temport.exporter.build import save
 from temport.exporter.compilers.targets import FORMS, REPORT_FILE
+from temport.exporter.declare.declaration import Declaration, TensorSpec
 from temport.exporter.errors import UserError
 from temport.exporter.parity.cases import Case, default_cases
 from temport.exporter.parity.oracle import Truth, find_truths
@@ -25,14 +32,16 @@ from temport.exporter.runtimes import (
     ON_REQUEST,
     RUNTIMES,
     chosen,
+    converted,
     runtime_named,
 )
 from temport.exporter.runtimes.contract import Runtime
 from temport.exporter.runtimes.converted import Converted, keeping
 from temport.exporter.runtimes.converted_files import SIGNATURE
-from temport.exporter.runtimes.environments import ENVIRONMENTS, Environment, environment_named
+from temport.exporter.runtimes.environments import ENVIRONMENTS, ONNX2FX, Environment, environment_named
+from temport.exporter.runtimes.plain_onnx import widened
 from temport.exporter.runtimes.subject import Subject
-from tests.parity.forms import Evaluated
+from tests.parity.forms import Evaluated, Program
 from tests.small_models import SMALL
 from tests.traces import build
 
@@ -141,9 +150,75 @@ def test_a_form_in_a_bundle_is_what_its_hashes_say(
         changed.write_bytes(whole)
 
 
-def test_what_is_made_of_a_module_needs_one(fixed: Subject) -> None:
-    with pytest.raises(UserError, match="evaluated is made of the torch module, which is not at hand"):
-        Converted(Evaluated(of_module=True)).open(replace(fixed, module=None))
+class Reshaped(nn.Module):
+    """As onnx2fx makes it: the new shape is a tensor, which every run reads."""
+
+    def __init__(self, shape: torch.Tensor, factors: torch.Tensor) -> None:
+        super().__init__()
+        self.register_buffer("shape", shape)
+        self.register_buffer("factors", factors)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.reshape(x, self.shape.tolist()) * self.factors
+
+
+def test_without_a_module_a_program_is_made_of_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In this process. The module of an ONNX file is none that torch can trace."""
+    graph = onnx.parser.parse_graph(
+        "g (float[2, 3] x) => (float[3, 2] y)"
+        " <int64[2] shape = {3, 2}, int8[2] stored = {4, 8}, float[2] scale = {0.5, 0.5}>"
+        " { z = Reshape(x, shape)  w = DequantizeLinear <axis = 0> (stored, scale)  y = Mul(z, w) }"
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)]), tmp_path / "model.onnx")
+    declared = [TensorSpec("x", "float32", (2, 3))], [TensorSpec("y", "float32", (3, 2))]
+    declaration = Declaration("onnx", {}, *map(tuple, declared))
+    subject = Subject(declaration, tmp_path / "model.onnx", nn.Identity())
+
+    def convert(model: onnx.ModelProto) -> nn.Module:
+        assert [node.op_type for node in model.graph.node] == ["Reshape", "Mul"], (
+            "weights are as they are used"
+        )
+        tensors = {held.name: torch.from_numpy(to_array(held).copy()) for held in model.graph.initializer}
+        return Reshaped(tensors["shape"], tensors["w"])
+
+    fake = SimpleNamespace(convert=convert)
+    monkeypatch.setitem(sys.modules, "onnx2fx", fake)
+    monkeypatch.setattr(converted, "Apart", lambda runtime, **_: runtime)
+    monkeypatch.setattr(converted, "_silence", lambda: None)
+    monkeypatch.setattr(converted, "ONNX2FX", Environment("onnx2fx", ("onnx==0",)))  # this Python has it
+    x = np.arange(6, dtype=np.float32).reshape(2, 3)
+    with Converted(Program()).open(subject) as session:
+        np.testing.assert_array_equal(session.run({"x": x})["y"], x.reshape(3, 2) * [2, 4])
+    with pytest.raises(UserError, match="program does not take this model: "):
+        monkeypatch.setattr(fake, "convert", lambda model: lambda x: x.nonzero())
+        Converted(Program()).open(subject)
+
+
+def test_weights_in_few_bits_are_widened() -> None:
+    """Along their axis, and however large they are."""
+    rng = np.random.default_rng(0)
+    stored, scale = rng.integers(-127, 127, (600, 900)).astype(np.int8), rng.random(600).astype(np.float32)
+    nodes = [
+        helper.make_node("DequantizeLinear", ["q", "s"], ["w"], axis=0),
+        helper.make_node("MatMul", ["x", "w"], ["y"]),
+    ]
+    values = [helper.make_tensor_value_info(*of) for of in (("x", 1, [2, 600]), ("y", 1, [2, 900]))]
+    held = [from_array(stored, "q"), from_array(scale, "s")]
+    graph = helper.make_graph(nodes, "g", values[:1], values[1:], held)
+    made = widened(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10))
+    assert [node.op_type for node in made.graph.node] == ["MatMul"]
+    np.testing.assert_array_equal(to_array(made.graph.initializer[0]), stored * scale[:, None])
+
+
+def test_without_a_module_onnx2fx_is_asked_for(
+    fixed: Subject, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    told = "made of the file by onnx2fx, and onnx2fx is not installed; temport runtimes install onnx2fx"
+    with pytest.raises(UserError, match=told):
+        Converted(Program()).open(replace(fixed, module=None))
 
 
 def test_packages_are_found_in_their_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,7 +256,7 @@ def test_rows_by_name() -> None:
     assert {row.form.environment for row in map(runtime_named, CONVERTED) if isinstance(row, Converted)} == {
         None,
         *ENVIRONMENTS.values(),
-    }
+    } - {ONNX2FX}
 
 
 every_form = pytest.mark.parametrize(
@@ -239,9 +314,7 @@ def test_a_stream(name: str, tmp_path: Path) -> None:
     cases: tuple[Case, ...] = cases_for(declaration)[:1]
     runtime = usable(name)
     assert isinstance(runtime, Converted)
+    if runtime.form.of_module and (missing := ONNX2FX.missing()) is not None:
+        pytest.skip(missing)
     (row,) = trial.run(cases, [runtime], None, lambda *step: None).runtimes
-    if runtime.form.of_module:
-        why = f"{name} is made of the torch module, which a step model has none of"
-        assert (row.verdict, row.reason) == (NOT_RUN, why)
-    else:
-        assert row.verdict == PASS, row
+    assert row.verdict == PASS, row

@@ -40,12 +40,18 @@ def test_every_architecture_is_here():
 
 IN_HALF = ("sliding_window", "mega")
 """What a half type is does not depend on the architecture: the other ones are judged in float32."""
+ALIKE = ("attention", "hybrid_mlp")
+"""`sliding_window` with other sizes, and `hybrid` with dense layers behind it."""
 
 
 def pairs(precisions: tuple[str, ...]) -> list[ParameterSet]:
     """Architectures by precision."""
     return [
-        pytest.param(arch, p, marks=pytest.mark.thorough if p in HALF and arch not in IN_HALF else ())
+        pytest.param(
+            arch,
+            p,
+            marks=pytest.mark.thorough if arch in ALIKE or (p in HALF and arch not in IN_HALF) else (),
+        )
         for arch in MODELS
         for p in precisions
     ]

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from torch import nn
@@ -26,7 +27,7 @@ from temport.exporter.runtimes import runtime_named
 from temport.exporter.runtimes.subject import Subject
 from temport.exporter.trace.trace import trace
 from tests.parity.small_models import small
-from tests.parity.test_parity_gate import Spoiled
+from tests.parity.test_parity_gate import Spoiled, WrongKernel
 
 SHAPE = (Axis("batch", 2, 2, 2), Axis("seq", 8, 8, 8), 3)
 
@@ -56,6 +57,43 @@ class Affine(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.layer(x)
+
+
+class Decided(Affine):
+    """Scores, and which of them is the largest."""
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        scores = self.layer(x)
+        return scores, scores.argmax(-1)
+
+
+def halved(model: onnx.ModelProto) -> None:
+    weight = max(model.graph.initializer, key=lambda tensor: len(tensor.raw_data))
+    weight.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(weight) / 2, weight.name))
+
+
+def smallest(model: onnx.ModelProto) -> None:
+    next(node for node in model.graph.node if node.op_type == "ArgMax").op_type = "ArgMin"
+
+
+@pytest.mark.parametrize(
+    ("edit", "of_file", "where", "tensor"),
+    [(halved, False, "runtime", "output"), (smallest, True, "file", "best")],
+)
+def test_a_decision_is_blamed_where_it_is_wrong_itself(edit, of_file, where, tensor, tmp_path):
+    """And not where it follows from wrong numbers."""
+    module, path = Decided(), tmp_path / "model.onnx"
+    decision = TensorSpec("best", "int64", SHAPE[:2])
+    declared = replace(declaration(), outputs=(*declaration().outputs, decision))
+    save(rewrite(trace(module.eval(), declared), declared), path, external_data=False)
+    if of_file:
+        model = onnx.load(path)
+        edit(model)
+        onnx.save(model, path)
+    runtime = runtime_named("onnxruntime_cpu") if of_file else WrongKernel(edit)
+    report = Trial.of(declared, path, module).run(inputs(1.0), [runtime], None, lambda *step: None)
+    at = report.runtimes[0].divergence
+    assert (at.where, at.tensor.split("/")[0]) == (where, tensor), at
 
 
 class Constant(Affine):

@@ -46,7 +46,7 @@ def card() -> Scorecard:
         "0" * 64,
         "frame",
         "float32",
-        1,
+        {"frame": "float32 [1, 6]"},
         64,
         PASS,
         (),

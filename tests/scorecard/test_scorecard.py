@@ -23,9 +23,10 @@ from temport.exporter.parity.result import FAIL, NOT_RUN, PASS
 from temport.exporter.progress import Progress
 from temport.exporter.runtimes import runtime_named
 from temport.exporter.scorecard import run as run_module
-from temport.exporter.scorecard.allocations import built
+from temport.exporter.scorecard.allocations import built, per_run
 from temport.exporter.scorecard.card import ENOUGH, Scorecard, Speed, of_json, read_card, to_json
 from temport.exporter.scorecard.contenders import Program
+from temport.exporter.scorecard.files import add_to_trend
 from temport.exporter.scorecard.markdown import markdown
 from temport.exporter.scorecard.measure import TURNS, measure
 from temport.exporter.scorecard.page import page
@@ -49,7 +50,8 @@ def test_a_bundle_becomes_a_card(window: Path, tmp_path: Path) -> None:
     assert "tensorrt not run: " in text and "parity pass" in text
     card = read_card(out / "scorecard.json")
     assert of_json(to_json(card)) == card
-    assert (card.of, card.batch, card.state, card.digest) == ("inference", 1, 0, open_bundle(window).digest)
+    assert card.run == "one inference of state_sequence float32 [1, 9, 6]"
+    assert (card.state, card.digest) == (0, open_bundle(window).digest)
     timed, absent = card.rows
     assert (timed.name, timed.verdict, absent.verdict) == ("onnxruntime_cpu", PASS, NOT_RUN)
     assert timed.speed is not None and timed.speed.runs >= TURNS and absent.speed is None
@@ -195,6 +197,28 @@ def test_a_program_tells_its_own_times(tmp_path: Path) -> None:
     assert speed.quantiles == pytest.approx((2e-4, 2e-4, 2e-4, 3e-4, 3.03e-4, 4e-4)) and speed.p99_9
 
 
+def test_the_quantiles_of_a_program_are_in_order(tmp_path: Path) -> None:
+    """All its times are in one bin, whose edge lies beyond its median and its longest."""
+    latency = {"frames": 2000, "p50": 150.0, "p99_9": 160.0, "max": 170.0}
+    latency["histogram"] = {"edges": [100.0, 200.0], "counts": [2000]}
+    told = {"path": "", "runner": "fake 1", "runtime": "none", "version": "1", "latency": latency}
+    program = Program(lambda *_: told, tmp_path)
+    program.begin()
+    program.sample(0.1)
+    quantiles = program.speed().quantiles
+    assert quantiles == pytest.approx((1.5e-4, 1.5e-4, 1.5e-4, 1.6e-4, 1.6e-4, 1.7e-4))
+
+
+def test_a_line_of_a_trend_is_a_line_of_its_own(card: Scorecard, tmp_path: Path) -> None:
+    """Behind what a run left that was killed while it wrote."""
+    trend = tmp_path / "trend.jsonl"
+    trend.write_text('{"time": 1}\n{"time": 2, "bun')
+    for _ in range(2):
+        add_to_trend(card, trend)
+    lines = trend.read_text().splitlines()
+    assert len(lines) == 4 and [json.loads(line)["bundle"] for line in lines[2:]] == ["bundle", "bundle"]
+
+
 COUNTED = """
 import ctypes, sys
 from pathlib import Path
@@ -208,6 +232,12 @@ def call():
 call()
 print(per_run(call, Path(sys.argv[1])) - per_run(lambda: None, Path(sys.argv[1])))
 """
+
+
+def test_allocations_are_not_known_where_the_library_is_not_in_front(tmp_path: Path) -> None:
+    """The loader of this process was not asked to put it there."""
+    library = built(tmp_path)
+    assert library is not None and per_run(lambda: None, library) is None
 
 
 def test_allocations_are_counted(tmp_path: Path) -> None:

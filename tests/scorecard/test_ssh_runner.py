@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -24,8 +25,9 @@ while [ "${1#-}" != "$1" ]; do shift 2; done
 [ "$1" = board ] || { echo "ssh: Could not resolve hostname $1" >&2; exit 255; }
 shift
 echo "$*" >> "$FAKE/commands"
+[ -z "$FAKE_GREETING" ] || printf 'Welcome\\nto board\\n'
 [ -z "$FAKE_LOST" ] || case "$*" in *replay*) echo "Connection to board closed." >&2; exit 255;; esac
-PATH="$FAKE/bin:$PATH" TMPDIR="$FAKE/home" exec sh -c "$*"
+PATH="$FAKE/bin:$PATH" TMPDIR="$FAKE/a home" exec sh -c "$*"
 """
 SCP = """#!/bin/sh
 while [ "${1#-}" != "$1" ]; do [ "$1" = -o ] && shift; shift; done
@@ -41,18 +43,25 @@ PROGRAM = """#!/bin/sh
 echo '{"runtimes": [{"name": "cpp", "verdict": "pass"}]}'
 """
 
+SHELL = """#!/bin/sh
+NAME="it's \\$(touch told) b\"
+"""
+
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the board keeps its files; `ssh` and `scp` are the fakes, and `temport-run` a script with a library."""
-    for folder in ("path", "bin", "home", "program"):
+    """Where the board keeps its files; `ssh` and `scp` are the fakes, `temport-run` is a script with a library, as
+    builds leave it a link.
+    """
+    for folder in ("path", "bin", "a home", "program"):
         (tmp_path / folder).mkdir()
     for name, text in (("path/ssh", SSH), ("path/scp", SCP), ("program/temport-run", PROGRAM)):
         executable(tmp_path / name, text)
-    (tmp_path / "program/libonnxruntime.so.1").write_bytes(b"library")
+    (tmp_path / "program/real $(touch told)'s").write_bytes(b"library")
+    (tmp_path / "program/libonnxruntime.so.1").symlink_to("real $(touch told)'s")
     monkeypatch.setenv("PATH", f"{tmp_path / 'path'}:{os.environ['PATH']}")
     monkeypatch.setenv("FAKE", str(tmp_path))
-    return tmp_path / "home"
+    return tmp_path / "a home"
 
 
 def executable(path: Path, text: str) -> None:
@@ -77,6 +86,28 @@ def test_the_rows_come_back_and_nothing_stays(home: Path, window: Path) -> None:
         ]
         assert open_bundle(there / "bundle-0").digest == open_bundle(window).digest
     assert list(home.iterdir()) == []
+
+
+def test_names_are_no_words_of_a_shell(home: Path, window: Path, tmp_path: Path) -> None:
+    """Of a program, of a library beside it, and of a bundle; the program is copied under the name that is started."""
+    hostile = "it's $(touch told) b"
+    bundle = Path(shutil.copytree(window, tmp_path / hostile))
+    folder = home.parent / "program"
+    library = (folder / "libonnxruntime.so.1").rename(folder / f"libonnxruntime.so.{hostile}")
+    text = PROGRAM.replace("libonnxruntime.so.1", "libonnxruntime.so.$NAME").replace("#!/bin/sh", SHELL)
+    executable(folder / hostile, text)
+    with runners([f"ssh:board={folder / hostile}"]) as (runner,):
+        assert replay(runner, bundle)
+        (there,) = home.iterdir()
+        names = {path.name for path in there.iterdir()}
+        assert names == {"temport-run", "environment", "bundle-0", library.name}
+    assert not [*home.parent.rglob("told"), *Path().glob("told")]
+
+
+def test_a_program_is_found_on_the_path(home: Path, window: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", f"{home.parent / 'program'}:{os.environ['PATH']}")
+    with runners(["ssh:board=temport-run"]) as (runner,):
+        assert replay(runner, window)
 
 
 def test_without_a_program_it_is_the_one_of_the_row_cpp(
@@ -122,9 +153,14 @@ def little_room(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             lambda home, patch: patch.setenv("FAKE_LOST", "1"),
             "board is not reached by ssh: Connection to board closed",
         ),
+        (
+            "board",
+            lambda home, patch: patch.setenv("FAKE_GREETING", "1"),
+            "the runner ssh:board printed no JSON",
+        ),
         ("-oProxyCommand=x", lambda *_: None, "names no host"),
     ],
-    ids=["not reached", "other processor", "no room", "full", "lost", "an option"],
+    ids=["not reached", "other processor", "no room", "full", "lost", "a greeting", "an option"],
 )
 def test_what_goes_wrong_is_one_sentence_and_leaves_nothing(
     home: Path,

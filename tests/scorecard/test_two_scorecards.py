@@ -63,14 +63,44 @@ def test_rows_that_come_and_go_are_told(card: Scorecard, tmp_path: Path) -> None
     more = replace(card, rows=(*card.rows, Row("new", FAIL, "wrong")))
     assert told(tmp_path, card, more) == (False, "verdicts: new is new: fail")
     assert told(tmp_path, more, card) == (False, "verdicts: new has no row any more")
+    fewer = replace(card, rows=card.rows[1:])
+    gone = "verdicts: fast has no row any more\nspeed: fast has no time any more: its row is gone"
+    assert told(tmp_path, card, fewer, "speed") == (False, gone)
+
+
+def test_a_row_of_another_machine_is_not_compared(card: Scorecard, tmp_path: Path) -> None:
+    """And who goes by the times fails, since nothing else would."""
+    moved = changed(card, "fast", machine="a board", speed=Speed.of([9.0]))
+    sentence = "speed: fast: not compared, on this machine before, a board now"
+    assert told(tmp_path, card, moved) == (True, sentence)
+    assert told(tmp_path, card, moved, "speed") == (False, sentence)
+    assert told(tmp_path, moved, moved, "speed") == (True, "")
+
+
+def test_what_a_scorecard_does_not_hold_is_not_gone_by(card: Scorecard, tmp_path: Path) -> None:
+    for aspect in ("graph", "passes", "weights"):
+        with pytest.raises(UserError, match=f"--fail-on {aspect} has nothing to go by; a scorecard"):
+            told(tmp_path, card, card, aspect)
 
 
 def test_times_of_two_machines_are_not_compared(card: Scorecard, tmp_path: Path) -> None:
     other = replace(changed(card, "fast", speed=Speed.of([9.0])), machine="another one")
     passed, sentence = told(tmp_path, card, other)
-    assert passed and sentence.startswith("speed: not compared: one frame of batch 1 on a machine before")
-    with pytest.raises(UserError, match=r"say nothing of each other .*make both on one machine"):
+    assert passed and sentence.startswith(
+        "speed: not compared: one frame of frame float32 [1, 6] on a machine before"
+    )
+    with pytest.raises(UserError, match=r"say nothing of each other .*make both on one machine and"):
         told(tmp_path, card, other, "speed")
+
+
+def test_times_of_other_inputs_are_not_compared(card: Scorecard, tmp_path: Path) -> None:
+    other = replace(changed(card, "fast", speed=Speed.of([9.0])), inputs={"frame": "float32 [2, 6]"})
+    passed, sentence = told(tmp_path, card, other)
+    assert not passed, "it has another signature"
+    assert sentence.startswith(
+        "signature: run: one frame of frame float32 [1, 6] before, one frame of frame float32 [2, 6] now\n"
+        "speed: not compared: "
+    )
 
 
 def test_a_scorecard_and_a_bundle_are_not_compared(card: Scorecard, window: Path, tmp_path: Path) -> None:

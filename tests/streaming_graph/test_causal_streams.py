@@ -35,6 +35,7 @@ ALIKE = (
     "attention with a bias by place, in a window",
     "attention to wide values",
     "encoder",
+    "encoder behind a learned token",
 )
 """Modules whose rules others of the list go through too."""
 FIRST = ("lstm", "dilated convs with residuals", "sdpa", "multi-head attention", "decay matrix", "weighed pooling",
@@ -108,7 +109,7 @@ def test_a_causal_module_streams(name: str) -> None:
     "name",
     [
         "attention with slopes",
-        "encoder behind a learned token",
+        "encoder behind a prompt",
         pytest.param("attention to frames that are not marked", marks=pytest.mark.thorough),
     ],
 )

@@ -8,14 +8,17 @@ import onnx
 import pytest
 from onnx import TensorProto
 from rich.console import Console
+from streaming_graph.shortened import shorten_rings
 from streaming_graph.step_of import integers, weight
 
 import temport
-from temport.exporter.export import Exported
+from temport.exporter.declare.declaration import BEFORE
+from temport.exporter.declare.options import as_settings
+from temport.exporter.export import Exported, run_export
 from temport.exporter.parity.result import FAIL, PASS
 from temport.exporter.recheck import run_parity_of_bundle
-from temport.exporter.streaming import rules
-from temport.exporter.streaming.states import part
+from temport.exporter.request import ExportRequest
+from tests.small_models import SMALL, STREAMING, thorough_but
 
 
 def exported(folder: Path) -> Exported:
@@ -57,20 +60,34 @@ def test_a_half_precision_stream_passes_its_gate(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("precision", ["fp16", pytest.param("bf16", marks=pytest.mark.thorough)])
+@pytest.mark.parametrize("name", thorough_but(STREAMING, ("hybrid",)))
+def test_an_architecture_passes_its_gate_in_half_precision(name: str, precision: str, tmp_path: Path) -> None:
+    """What it computes is in the half type, and what it carries is not."""
+    small = SMALL[name]
+    request = ExportRequest(
+        arch=small.arch.name,
+        settings=tuple(as_settings(small.options)),
+        seq="9",
+        streaming=True,
+        precision=precision,
+        runtimes=("onnxruntime_cpu",),
+        out=tmp_path / "bundle",
+    )
+    made = run_export(request, Console(quiet=True))
+    assert made.passed, made.report.reasons
+    graph = onnx.shape_inference.infer_shapes(onnx.load(made.path / "model.onnx")).graph
+    carried = {v.type.tensor_type.elem_type for v in graph.input if v.name.startswith(BEFORE)}
+    assert carried <= {TensorProto.FLOAT, TensorProto.INT64}
+    half = TensorProto.FLOAT16 if precision == "fp16" else TensorProto.BFLOAT16
+    assert half in {v.type.tensor_type.elem_type for v in graph.value_info}
+
+
 def test_a_ring_that_is_wrong_fails_in_half_precision_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A check without a runtime sees it, where no rounding hides it."""
-    right = rules.receptive.__globals__["ring"]
-
-    def short(step, node, here, axis, frames, what, delay, lead=None):
-        together = right(step, node, here, axis, frames, what, delay, lead)
-        late = part(step, together, axis, 1, frames + 1, f"{together.name}/without_the_oldest")
-        return step.add(
-            "Concat", [late, here], list(together.shape), f"{together.name}/short", {"axis": axis}
-        )
-
-    monkeypatch.setitem(rules.receptive.__globals__, "ring", short)
+    shorten_rings(monkeypatch)
     made = exported(tmp_path)
     assert not made.passed
     assert {row.name: row.verdict for row in made.report.checks}["graph"] == FAIL

@@ -73,6 +73,10 @@ def other(rows: int, change: str) -> np.ndarray:
             table = vaswani(rows, 16, 10000.7).numpy()
         case "two columns change places":
             table = table[:, [2, 1, 0, *range(3, 16)]]
+        case "trained, but for the first row":
+            table[1:] += np.random.default_rng(0).normal(0, 1e-5, table[1:].shape).astype(np.float32)
+        case "other sines from row 600 on":
+            table[600:] = table[599::-1][: rows - 600]
         case "from position 1 on":
             table = table[1:]
         case "drawn":
@@ -85,6 +89,8 @@ def other(rows: int, change: str) -> np.ndarray:
     [
         "one number",
         "trained",
+        "trained, but for the first row",
+        "other sines from row 600 on",
         "a base that is nowhere said",
         "two columns change places",
         "from position 1 on",
@@ -146,11 +152,11 @@ def test_a_table_goes_on_where_it_ends() -> None:
     assert np.abs(at(exact, 1_000_000) - np.sin(1_000_000 * SPEED)).max() < 1e-6
     # speeds that are rounded, as float32 rounds them for wide tables
     speed, phase = 10000.0 ** -(np.arange(WIDTH) // 2 / 2), np.arange(WIDTH) % 2 * np.pi / 2
-    table = Waves(speed * (1 + 4e-7), phase).at(np.arange(40)).astype(np.float32)
+    table = Waves(speed * (1 + 4e-7), phase).at(np.arange(64)).astype(np.float32)
     rounded = stream_of(TABLE, ONE | {"table": table})
-    assert rounded.limits == ((40, BEHIND_TABLE), (COUNTED_FRAMES, AGAIN))
-    assert np.array_equal(at(rounded, 39), table[39])
-    for position in (40, 1_000_000):
+    assert rounded.limits == ((64, BEHIND_TABLE), (COUNTED_FRAMES, AGAIN))
+    assert np.array_equal(at(rounded, 63), table[63])
+    for position in (64, 1_000_000):
         assert np.abs(at(rounded, position) - np.sin(position * speed + phase)).max() < 1e-6
 
 
@@ -158,4 +164,12 @@ def test_a_learned_table_ends() -> None:
     table = other(40, "drawn")[:, :WIDTH]
     made = stream_of(TABLE, ONE | {"table": table})
     assert made.limits == ((40, AFTER_TABLE),)
-    assert np.array_equal(at(made, 1_000_000), table[-1])
+    assert np.array_equal(at(made, 39), table[-1])
+
+
+def test_a_learned_table_is_taken_to_its_end() -> None:
+    """Longer than any sequence that was looked at."""
+    table = other(64, "drawn")[:, :WIDTH]
+    made = stream_of(TABLE, ONE | {"table": table})
+    assert made.limits == ((64, AFTER_TABLE),)
+    assert np.array_equal(at(made, 63), table[63])

@@ -34,6 +34,14 @@ CAUSAL = {
         "f (float[batch, 4, seq] x) => (float[batch, 4, seq] y) {u = Pad (x, p) v = Sigmoid (u) y = Conv (v, w)}",
         {**KERNEL, "p": integers(0, 0, 2, 0, 0, 0)},
     ),
+    "conv after three rows of its own, turned": (
+        X
+        + EVERY
+        + "{s = Shape <start = 0, end = 1> (x) n = Concat <axis = 0> (s, sizes) r = Expand (rows, n) "
+        "a = Concat <axis = 1> (r, x) b = Slice (a, one, end, one) t = Transpose <perm = [0, 2, 1]> (b) "
+        "v = Sigmoid (t) u = Conv (v, w)" + BACK + "}",
+        {**KERNEL, **ONE, "rows": weight(1, 3, 4), "sizes": integers(3, 4), "end": END},
+    ),
     "conv after frames of ones, turned": (
         X + EVERY + "{a = Pad (x, p, o) " + SEQ_LAST.replace("(x)", "(a)") + "u = Conv (t, w)" + BACK + "}",
         {**KERNEL, "p": integers(0, 2, 0, 0, 0, 0), "o": np.array(1, np.float32)},

@@ -11,6 +11,7 @@ import pytest
 import torch
 from rich.console import Console
 from streaming_graph import strangers
+from streaming_graph.shortened import shorten_rings
 from streaming_graph.step_of import integers, weight
 from typer.testing import CliRunner
 
@@ -25,8 +26,6 @@ from temport.exporter.recheck import run_parity_of_bundle
 from temport.exporter.report.html import render
 from temport.exporter.report.table import print_table
 from temport.exporter.request import ExportRequest
-from temport.exporter.streaming import rules
-from temport.exporter.streaming.states import part
 from temport.exporter.verify import run_verify
 
 SOURCE = Path(strangers.__file__)
@@ -142,7 +141,9 @@ def test_a_horizon_and_a_table_are_told(detector: Path) -> None:
     assert declaration.horizon == 6
     (note,) = (n for n in declaration.notes if n.startswith("streaming is"))
     assert "exact for the first 6 frames; from then on with a window of 6 frames" in note
-    assert "after 30 frames positions stay at the last one" in note
+    assert "after 30 frames the stream has ended, as the table of its positions has" in note
+    assert open_bundle(detector).manifest["stream"]["frames"] == 30
+    assert "ends after 30 frames" in table_of(read_json(detector / "report.json"))
 
 
 def test_a_bundle_is_made_and_proved_again(detector: Path) -> None:
@@ -154,16 +155,7 @@ def test_a_bundle_is_made_and_proved_again(detector: Path) -> None:
 
 def test_a_ring_that_is_wrong_fails_the_gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The report names the output and the first wrong frame."""
-    right = rules.receptive.__globals__["ring"]
-
-    def short(step, node, here, axis, frames, what, delay, lead=None):
-        together = right(step, node, here, axis, frames, what, delay, lead)
-        late = part(step, together, axis, 1, frames + 1, f"{together.name}/without_the_oldest")
-        return step.add(
-            "Concat", [late, here], list(together.shape), f"{together.name}/short", {"axis": axis}
-        )
-
-    monkeypatch.setitem(rules.receptive.__globals__, "ring", short)
+    shorten_rings(monkeypatch)
     request = ExportRequest(
         onnx=written(tmp_path), streaming=True, runtimes=FAST, out=tmp_path / "wrong", seq="5"
     )

@@ -21,7 +21,7 @@ TURNED = "t = Transpose <perm = [0, 2, 1]> (x) "
 BACK = " y = Transpose <perm = [0, 2, 1]> (c)"
 ATTENDS = "temport.OnlineSoftmaxAttention <num_heads = 2, causal = 1, window = 4>"
 PACKED = {"p": weight(4, 12), "q": weight(4, 12, seed=2)}
-LATE, FRAMES = 3, 24
+LATE, FRAMES, HORIZON = 3, 44, 5
 
 FORGET = {
     "two convolutions": (
@@ -38,6 +38,18 @@ FORGET = {
     "the frame before the last two": (
         X + LAST + "{a = Slice (x, from, to, one) y = Squeeze (a, one)}",
         {"from": integers(-3), "to": integers(-2), "one": integers(1)}, 2,
+    ),
+    "a table that ends, under a kernel": (
+        X + EVERY + "{s = Shape <start = 1, end = 2> (x) p = Slice (table, zero, s, zero) a = Add (x, p) "
+        + TURNED.replace("(x)", "(a)") + "c = Conv <pads = [2, 0]> (t, w)" + BACK + "}",
+        {"table": weight(40, 4), "zero": integers(0), "w": weight(4, 4, 3)}, 41,
+    ),
+    "scores of the frames of the horizon": (
+        X + EVERY + "{k = Transpose <perm = [0, 2, 1]> (x) q = MatMul (x, k) v = Softplus (q) "
+        "s = Shape <start = 1, end = 2> (x) n = Squeeze (s) r = Range (zero, n, one) i = Unsqueeze (r, at) "
+        "j = Unsqueeze (r, front) m = LessOrEqual (j, i) w = Where (m, v, no) y = MatMul (w, x)}",
+        {"zero": np.array(0), "one": np.array(1), "at": integers(1), "front": integers(0),
+         "no": np.array(0, np.float32)}, 4,
     ),
 }  # fmt: skip
 REMEMBER = {
@@ -68,7 +80,7 @@ def differs(made: StepGraph) -> list[bool]:
 
 
 def made(text: str, weights: dict[str, np.ndarray]) -> StepGraph:
-    return step_graph(*graph(text, weights, least=3), 40)
+    return step_graph(*graph(text, weights, least=3), HORIZON)
 
 
 @pytest.mark.parametrize("name", FORGET)

@@ -74,9 +74,22 @@ class Pictures(nn.Module):
         return self.mix(x.transpose(1, 2)).amax(2)
 
 
+class Rows(nn.Module):
+    """Batch and frames on one axis, apart again just before what mixes them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dense, self.mix = nn.Linear(3, 4), nn.LSTM(4, 2, batch_first=True)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        rows = torch.tanh(self.dense(frames.flatten(0, 1)))
+        return self.mix(rows.unflatten(0, (frames.shape[0], WINDOW)))[0]
+
+
 MODULES: dict[str, tuple[Callable[[], nn.Module], tuple[str, ...], tuple[str, ...]]] = {
     "encoder": (Encoder, ("frames=batch,seq,3",), ("embed.2",)),
     "flat": (Flat, ("frames=batch,seq,3", "goal=batch,2"), ("Relu",)),
+    "rows": (Rows, ("frames=batch,seq,3",), ("",)),
     "pictures": (Pictures, ("pictures=batch,seq,5,5", "tokens:int64[0:7]=batch,seq"), ("Add",)),
 }
 """What is to be kept of each stands behind it."""

@@ -45,7 +45,7 @@ TRIAL_ANSWERS = (
     TrialAnswer("lstm_attention", (FRAMES + "16",)),
     TrialAnswer("rotary_lazy", (FRAMES + "64",)),
     TrialAnswer("sdpa_is_causal", (FRAMES + "64",)),
-    TrialAnswer("selective_scan", (FRAMES + "16",), seq=12, missing="a Python loop over frames"),
+    TrialAnswer("selective_scan", (FRAMES + "16",), seq=12),
     TrialAnswer("tcn_stream", (FRAMES + "12",)),
     TrialAnswer(
         "decision_transformer",

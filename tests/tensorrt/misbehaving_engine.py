@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from temport.exporter.declare.declaration import Declaration, TensorSpec
+from temport.exporter.runtimes.apart import Talk
 from temport.exporter.runtimes.contract import Arrays, Closing
 from temport.exporter.runtimes.subject import Subject
 from temport.exporter.runtimes.tensorrt_engine import CAPABILITIES, NotForThisGpu
@@ -38,6 +39,12 @@ def misbehave(how: str) -> None:
         raise NotForThisGpu("is for compute capability 80")
     if how == "unportable":
         raise Unportable(lambda: None)
+
+
+def answering() -> Talk:
+    """What `apart.OtherProcess` runs: the same answer to every message."""
+    while True:
+        yield 1
 
 
 @dataclass(frozen=True)

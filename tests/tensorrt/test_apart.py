@@ -17,10 +17,10 @@ from temport.exporter.parity.cases import Case
 from temport.exporter.parity.oracle import Truth
 from temport.exporter.parity.result import FAIL, NOT_RUN, PASS, Bound, RuntimeRow
 from temport.exporter.parity.run import run_runtime
-from temport.exporter.runtimes import runtime_named
-from temport.exporter.runtimes.apart import Apart
+from temport.exporter.runtimes import apart, runtime_named
+from temport.exporter.runtimes.apart import Apart, OtherProcess
 from temport.exporter.runtimes.tensorrt_engine import NotForThisGpu
-from tests.tensorrt.misbehaving_engine import INPUTS, SUBJECT, StandIn
+from tests.tensorrt.misbehaving_engine import INPUTS, SUBJECT, StandIn, answering
 
 
 def row(load: str = "", second_run: str = "", **limits: float) -> RuntimeRow:
@@ -54,13 +54,13 @@ def test_arrays_come_back_and_the_process_goes() -> None:
 @pytest.mark.parametrize(
     ("how", "sentence"),
     [
-        ("hang", "TimeoutError: it did not run within 3 seconds, and its process was ended"),
+        ("hang", "TimeoutError: it did not run within 1.5 seconds, and its process was ended"),
         ("abort", "RuntimeError: its process died of signal SIGABRT"),
         ("exit", "RuntimeError: its process died of exit status 7"),
     ],
 )
 def test_a_run_that_does_not_come_back_fails_it_and_all_after_it(how: str, sentence: str) -> None:
-    found = row(second_run=how, running=3.0)
+    found = row(second_run=how, running=1.5)
     assert found.verdict == FAIL
     assert [result.verdict for result in found.results] == [PASS, FAIL, FAIL]
     assert {r.outputs["y"].reason for r in found.results[1:]} == {f"the run fails: {sentence}"}
@@ -75,13 +75,13 @@ def test_a_run_that_raises_leaves_the_others() -> None:
 @pytest.mark.parametrize(
     ("how", "verdict", "reason"),
     [
-        ("hang", FAIL, "the model does not load: TimeoutError: it did not load within 2 seconds, and"),
+        ("hang", FAIL, "the model does not load: TimeoutError: it did not load within 0.5 seconds, and"),
         ("abort", FAIL, "the model does not load: RuntimeError: its process died of signal SIGABRT"),
         ("refuse", NOT_RUN, "is for compute capability 80"),
     ],
 )
 def test_an_engine_that_does_not_load(how: str, verdict: str, reason: str) -> None:
-    limits = {"opening": 2.0} if how == "hang" else {}
+    limits = {"opening": 0.5} if how == "hang" else {}
     found = row(load=how, **limits)
     assert found.verdict == verdict and found.reason.startswith(reason)
 
@@ -104,6 +104,18 @@ def test_a_hung_process_ends_with_a_caller_that_is_killed() -> None:
     while hung.is_dir() and time.monotonic() < until:
         time.sleep(0.05)
     assert not hung.is_dir()
+
+
+@pytest.mark.parametrize("answered", [False, True], ids=["before its answer", "after it"])
+def test_a_process_whose_caller_closed_ends_in_silence(
+    answered: bool, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(apart, "CLOSING", 60.0)
+    other = OtherProcess(answering)
+    while answered and not other._connection.poll(1):
+        pass
+    other.close()
+    assert other._process.exitcode == 0 and capfd.readouterr().err == ""
 
 
 def test_the_kind_of_a_refusal_is_kept() -> None:

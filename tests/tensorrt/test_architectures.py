@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import onnx
 import pytest
@@ -13,6 +14,7 @@ from temport.exporter.compilers.compile import compile_model
 from temport.exporter.compilers.contract import EngineReport
 from temport.exporter.declare.architectures import declare
 from temport.exporter.graph.attention import Attention
+from tests.small_models import FEW, FIXED, OPEN, SMALL
 from tests.tensorrt.test_precision import SEQ, SETTINGS, models
 from tests.traces import build
 
@@ -42,28 +44,28 @@ def test_half_types_are_fused(arch: str, precision: str, tmp_path: Path) -> None
     assert report.precision["Half" if precision == "float16" else "BFloat16"] > report.precision["Float"] / 4
 
 
-STATIC, DYNAMIC = ("1", "20"), ("1:2:8", "3:20:40")
-
-
 @pytest.mark.parametrize(
-    ("arch", "batch", "seq"),
+    ("name", "axes"),
     [
         pytest.param(
-            arch,
-            *sizes,
-            marks=pytest.mark.thorough if sizes == STATIC and arch not in ("sliding_window", "dms") else (),
+            name,
+            axes,
+            marks=pytest.mark.thorough
+            if axes is FIXED and name not in ("sliding_window", "dms-masked")
+            else (),
+            id=f"{name}-{'fixed' if axes is FIXED else 'open'}",
         )
-        for arch in SETTINGS
-        for sizes in (STATIC, DYNAMIC)
+        for name in FEW
+        for axes in (FIXED, OPEN)
     ],
 )
-def test_exported_float32_model_becomes_an_engine(arch: str, batch: str, seq: str, tmp_path: Path) -> None:
-    declaration, module, _ = declare(arch, SETTINGS[arch], batch=batch, seq=seq)
+def test_exported_float32_model_becomes_an_engine(name: str, axes: dict[str, Any], tmp_path: Path) -> None:
+    declaration, module = SMALL[name].declare(**axes)
     save(build(module, declaration), tmp_path / "model.onnx", external_data=False)
     report = compile_model("tensorrt-rtx", tmp_path / "model.onnx", declaration, tmp_path)
     assert set(report.precision) <= {"Float", "Bool", "Int32", "Int64"}
     shortest = (
-        {} if batch == "1" else {s.name: list(s.at(batch=1, seq=3, memory=3)) for s in declaration.inputs}
+        {} if axes is FIXED else {s.name: list(s.at(batch=1, seq=1, memory=1)) for s in declaration.inputs}
     )
     assert {name: shapes["min"] for name, shapes in report.profiles.items()} == shortest
     assert (tmp_path / report.file).stat().st_size == report.bytes

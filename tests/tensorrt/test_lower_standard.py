@@ -16,9 +16,8 @@ from temport.exporter.build import save
 from temport.exporter.compilers.compile import compile_model, lower
 from temport.exporter.compilers.contract import CompileError
 from temport.exporter.compilers.tensorrt_rtx import BACKEND
-from temport.exporter.declare.architectures import declare
 from temport.exporter.declare.declaration import Declaration, TensorSpec
-from tests.tensorrt.test_precision import SETTINGS
+from tests.small_models import OPEN, SMALL
 from tests.traces import build
 
 MASK = MaskRule(window=7).array(20, 20)
@@ -135,9 +134,7 @@ def test_engine(element_type: int, outcome: str, masked: bool, tmp_path: Path) -
 
 @pytest.mark.parametrize("opset", [20, 23])
 def test_exported_standard_dialect(opset: int, tmp_path: Path) -> None:
-    declaration, module, _ = declare(
-        "sliding_window", SETTINGS["sliding_window"], batch="1:2:4", seq="20", opset=opset, ops="standard"
-    )
+    declaration, module = SMALL["sliding_window"].declare(**OPEN, opset=opset, ops="standard")
     save(build(module, declaration), tmp_path / "model.onnx", external_data=False)
     report = compile_model("tensorrt-rtx", tmp_path / "model.onnx", declaration, tmp_path)
     assert len(report.attention) == (2 if opset == 23 else 0)

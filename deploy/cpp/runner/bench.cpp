@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstring>
 #include <optional>
+#include <type_traits>
 
 #include "host_noise.h"
 #include "inference.h"
@@ -80,8 +81,15 @@ Result<Samples> measure(const Opened& opened, Runnable& runnable, bool moving, i
   for (int frame = -kWarmUp; frame < frames; ++frame) {
     for (const auto& feed : feeds)
       if (moving) fill(feed, static_cast<size_t>(frame + kWarmUp) * feed.buffer.bytes);
-    const auto before = Clock::now();
-    if (auto done = runnable.run(); !done) return done.error();
+    auto before = Clock::now();
+    auto done = runnable.run();
+    if constexpr (std::is_same_v<Runnable, Stream>)
+      if (!done && done.error().code == TEMPORT_ENDED) {
+        runnable.reset();
+        before = Clock::now();
+        done = runnable.run();
+      }
+    if (!done) return done.error();
     const double took = std::chrono::duration<double, std::micro>(Clock::now() - before).count();
     (frame < 0 ? warm_up : samples.inferences).push_back(took);
     if (arithmetic) samples.arithmetic.push_back(arithmetic->time());

@@ -142,10 +142,12 @@ Result<Manifest> read_manifest(std::string_view text) {
   if (const Json* stream = member(*json, "stream"))
     if (auto checked = check_stream(*stream, *signature); !checked) return checked.error();
   const Json& declaration = json->at("declaration");
-  Manifest manifest{"", false, TEMPORT_FLOAT32, *std::move(signature), json->at("signature"), {}};
+  Manifest manifest{"", false, TEMPORT_FLOAT32, *std::move(signature), json->at("signature"), {}, 0};
   manifest.architecture = text_of(declaration, "arch");
   manifest.custom_ops = text_of(declaration, "ops") == "custom";
   manifest.precision = dtype_from_name(text_of(declaration, "precision")).value_or(TEMPORT_FLOAT32);
+  if (const Json* stream = member(*json, "stream"))
+    if (const Json* frames = member(*stream, "frames")) manifest.frames = whole_number(*frames);
   for (const auto& [name, entry] : json->at("files").items())
     manifest.files[name] = {text_of(entry, "sha256"), static_cast<uint64_t>(whole_number(entry.at("bytes")))};
   return manifest;

@@ -23,6 +23,7 @@ struct Manifest {
   Signature signature;
   Json signature_as_written;  // the model carries the same
   std::map<std::string, FileEntry> files;
+  int64_t frames;  // of a whole stream, which ends then; 0: however many
 };
 
 constexpr const char* kModelFile = "model.onnx";

@@ -47,6 +47,7 @@ Result<std::shared_ptr<const LoadedModel>> load(const BundleDirectory& bundle, c
   loaded->signature = bundle.manifest().signature;
   loaded->identity = identity(bundle.manifest());
   loaded->model = *std::move(model);
+  loaded->frames = bundle.manifest().frames;
   return std::shared_ptr<const LoadedModel>(std::move(loaded));
 }
 

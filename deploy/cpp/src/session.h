@@ -16,6 +16,7 @@ struct LoadedModel {
   Signature signature;
   Digest identity;  // of model.onnx and the weights beside it, by the manifest's hashes
   std::unique_ptr<Model> model;
+  int64_t frames;  // of a whole stream, which ends then; 0: however many
 };
 
 Result<std::shared_ptr<const LoadedModel>> load(const BundleDirectory& bundle, const SessionConfig& config);

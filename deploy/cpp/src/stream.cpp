@@ -6,6 +6,12 @@
 #include "nonfinite.h"
 
 namespace temport::internal {
+namespace {
+
+// The state that says how many frames a stream has had.
+constexpr const char* kCounter = "state.frames";
+
+}  // namespace
 
 Result<std::unique_ptr<StreamBuffers>> StreamBuffers::create(std::shared_ptr<const LoadedModel> model,
                                                              const AxisSizes& sizes,
@@ -29,6 +35,7 @@ Result<std::unique_ptr<StreamBuffers>> StreamBuffers::create(std::shared_ptr<con
   if (!steps) return steps.error();
   stream->steps_ = *std::move(steps);
   stream->state_bytes_ = state_size(stream->rows(0));
+  if (stream->model_->frames > 0) stream->seen_.resize(stream->entries());
   return stream;
 }
 
@@ -42,7 +49,11 @@ Result<const Binding*> StreamBuffers::tensor(const std::string& name) const {
 Result<void> StreamBuffers::run() {
   if (on_nonfinite_ != TEMPORT_PASS_NONFINITE)
     if (auto finite = check_finite(); !finite) return finite;
-  return steps_->run();
+  if (auto open = check_end(); !open) return open;
+  auto done = steps_->run();
+  if (done)
+    for (auto& frames : seen_) ++frames;
+  return done;
 }
 
 size_t StreamBuffers::entries() const { return static_cast<size_t>(inputs_[0].binding.shape[0]); }
@@ -50,12 +61,14 @@ size_t StreamBuffers::entries() const { return static_cast<size_t>(inputs_[0].bi
 void StreamBuffers::reset() {
   for (const auto& buffer : steps_->state()) std::memset(buffer.binding.data, 0, buffer.binding.bytes);
   steps_->take();
+  std::fill(seen_.begin(), seen_.end(), 0);
 }
 
 Result<void> StreamBuffers::reset(size_t entry) {
   if (auto known = check_entry(entry); !known) return known;
   for (const auto& row : rows(entry)) std::memset(row.data, 0, row.bytes);
   steps_->take();
+  if (!seen_.empty()) seen_[entry] = 0;
   return {};
 }
 
@@ -87,6 +100,7 @@ Result<void> StreamBuffers::restore(size_t entry, const uint8_t* bytes, size_t s
   if (auto known = check_entry(entry); !known) return known;
   auto done = read_state(model_->identity, bytes, bytes ? size : 0, rows(entry));
   if (done) steps_->take();
+  if (done && !seen_.empty()) seen_[entry] = counted(entry);
   return done;
 }
 
@@ -105,6 +119,24 @@ Result<void> StreamBuffers::check_finite() const {
                                         " of the batch; the state is as it was"};
   }
   return {};
+}
+
+Result<void> StreamBuffers::check_end() const {
+  const auto most = std::max_element(seen_.begin(), seen_.end());
+  if (most == seen_.end() || *most < model_->frames) return {};
+  return Error{TEMPORT_ENDED, "the frame is refused: stream " + std::to_string(most - seen_.begin()) +
+                                  " of the batch has had " + std::to_string(model_->frames) +
+                                  " frames, and the model has positions for no more; reset starts it anew"};
+}
+
+int64_t StreamBuffers::counted(size_t entry) const {
+  const Signature& signature = model_->signature;
+  const auto state = rows(entry);
+  int64_t frames = 0;
+  for (size_t i = 0; i < state.size(); ++i)
+    if (signature.inputs[signature.states[i].input].name == kCounter && state[i].bytes == sizeof frames)
+      std::memcpy(&frames, state[i].data, sizeof frames);
+  return frames;
 }
 
 std::vector<StateRow> StreamBuffers::rows(size_t entry) const {

@@ -19,7 +19,8 @@ class StreamBuffers {
   // What is no state: the frame and the output, which keep their place.
   Result<const Binding*> tensor(const std::string& name) const;
 
-  // One frame. After a failure the state is the one before this frame; a refused one never reaches the runtime.
+  // One frame. After a failure the state is the one before this frame; a refused one never reaches the runtime, as one
+  // after the last that the model has a position for.
   Result<void> run();
 
   // How many independent streams there are: the size of the first axis.
@@ -39,12 +40,16 @@ class StreamBuffers {
  private:
   Result<void> check_entry(size_t entry) const;
   Result<void> check_finite() const;
+  Result<void> check_end() const;
+  // How many frames a stream has had, as its state says.
+  int64_t counted(size_t entry) const;
   // The rows of one stream in the state that the next frame reads.
   std::vector<StateRow> rows(size_t entry) const;
 
   std::shared_ptr<const LoadedModel> model_;
   std::vector<Buffer> inputs_, outputs_;  // without the states, in the order of the signature
   std::unique_ptr<Steps> steps_;
+  std::vector<int64_t> seen_;  // frames that each stream has had; empty where no stream ends
   size_t state_bytes_ = 0;
   temport_on_nonfinite on_nonfinite_ = TEMPORT_REFUSE_NONFINITE;
 };

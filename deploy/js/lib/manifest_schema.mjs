@@ -119,7 +119,8 @@ export default {
         "delay": {"$ref": "#/$defs/count"},
         "rate": {"$ref": "#/$defs/rate"},
         "warm_up": {"$ref": "#/$defs/count_or_never"},
-        "window": {"$ref": "#/$defs/count"}
+        "window": {"$ref": "#/$defs/count"},
+        "frames": {"$ref": "#/$defs/count"}
       },
       "required": ["reset", "static", "delay"],
       "additionalProperties": false
@@ -133,7 +134,8 @@ export default {
         "delay": {"$ref": "#/$defs/count"},
         "kept": {"$ref": "#/$defs/count"},
         "warm_up": {"$ref": "#/$defs/count_or_never"},
-        "window": {"$ref": "#/$defs/count"}
+        "window": {"$ref": "#/$defs/count"},
+        "frames": {"$ref": "#/$defs/count"}
       },
       "required": ["inputs", "outputs", "begins", "delay", "kept"],
       "additionalProperties": false

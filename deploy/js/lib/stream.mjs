@@ -7,6 +7,11 @@ import { identityOf, readState, writeState } from './state_bytes.mjs';
 /** A frame that holds NaN or infinity: the stream never saw it and goes on with the next one. */
 export class RefusedFrame extends Error {}
 
+/** A frame after the last that the model has a position for: the stream never saw it, and `reset` starts it anew. */
+export class EndedStream extends Error {}
+
+const COUNTER = 'state.frames';  // the state that says how many frames a stream has had
+
 /**
  * `batch` independent streams. The tensors that a frame leaves are the next frame's input as they are, nothing is
  * copied between; in WebGPU they never leave the GPU. A frame that fails leaves the state as it was.
@@ -14,7 +19,7 @@ export class RefusedFrame extends Error {}
  *   in the state, and in most architectures every later output of that stream is NaN
  */
 export class Stream {
-  #ort; #session; #manifest; #signature; #batch; #inputs; #state; #passes; #busy = false;
+  #ort; #session; #manifest; #signature; #batch; #inputs; #state; #passes; #end; #seen; #busy = false;
 
   constructor(ort, session, { signature, manifest }, batch = 1, { onNonfinite = 'refuse' } = {}) {
     checkStep(signature);
@@ -26,6 +31,7 @@ export class Stream {
     this.#passes = onNonfinite === 'pass';
     [this.#ort, this.#session, this.#signature, this.#manifest] = [ort, session, signature, manifest];
     this.#batch = batch;
+    this.#end = manifest.stream?.frames ?? 0;
     this.#inputs = stepInputs(signature).map(({ name, dtype, shape: [, ...rest] }) => ({ name, dtype, dims: [batch, ...rest] }));
     this.reset();
   }
@@ -40,6 +46,7 @@ export class Stream {
       return [input, new this.#ort.Tensor(dtype, elements(zeros(dtype, dims)), dims)];
     };
     this.#state = Object.fromEntries(states.map(zero));
+    this.#seen = new Array(this.#batch).fill(0);
   }
 
   /** The stream at `entry` starts anew, the others go on. */
@@ -50,7 +57,7 @@ export class Stream {
   /**
    * One frame of every stream, `values` of [batch, ...]: of a model with several inputs, static ones too, an object of them
    * by name. Gives the output tensor [batch, ...], and of a model with several outputs an object of them by name. Rejects
-   * with RefusedFrame.
+   * with RefusedFrame, and with EndedStream where the model has positions for as many frames as came.
    */
   async push(values) {
     const outputs = await this.pushForAll(values), tensors = Object.values(outputs);
@@ -62,9 +69,11 @@ export class Stream {
     const { states } = this.#signature;
     return this.#alone(async () => {
       const frame = this.#feeds(values), before = this.#state;
+      this.#checkEnd();
       const after = await this.#session.run({ ...frame, ...before });
       this.#state = Object.fromEntries(states.map(({ input, output: next }) => [input, after[next]]));
       for (const tensor of Object.values(before)) tensor.dispose();
+      this.#seen = this.#seen.map((frames) => frames + 1);
       return Object.fromEntries(stepOutputs(this.#signature).map(({ name: output }) => [output, after[output]]));
     });
   }
@@ -123,6 +132,10 @@ export class Stream {
       return [tensor.name, new this.#ort.Tensor(tensor.dtype, elements(tensor), tensor.shape)];
     }));
     for (const tensor of before) tensor.dispose();
+    if (this.#end) {
+      const counter = tensors.find(({ name }) => name === COUNTER);
+      this.#seen[entry] = Number(elements({ ...counter, bytes: this.#row(counter, entry).slice(), shape: [1] })[0]);
+    }
   }
 
   // Copies of all state tensors in the order of the signature, wherever they are.
@@ -151,6 +164,13 @@ export class Stream {
     } finally {
       this.#busy = false;
     }
+  }
+
+  #checkEnd() {
+    const entry = this.#end ? this.#seen.findIndex((frames) => frames >= this.#end) : -1;
+    if (entry >= 0)
+      throw new EndedStream(`the frame is refused: stream ${entry} of the batch has had ${this.#end} frames, and the model has `
+        + 'positions for no more; reset starts it anew');
   }
 
   #checkIdle() {

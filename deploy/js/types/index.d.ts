@@ -81,6 +81,9 @@ export function toFeeds(ort: Ort, bundle: Bundle, inputs: Map<string, NamedArray
 /** A frame that holds NaN or infinity: the stream never saw it and goes on with the next one. */
 export class RefusedFrame extends Error {}
 
+/** A frame after the last that the model has a position for: the stream never saw it, and `reset` starts it anew. */
+export class EndedStream extends Error {}
+
 /** The elements of one input, in a typed array of its type; half floats as 16-bit patterns. */
 export type Frame = ArrayBufferView & ArrayLike<number | bigint>;
 
@@ -95,7 +98,7 @@ export class Stream {
   );
   /**
    * One frame of every stream, `values` of [batch, ...], or of several inputs by name, static ones too: the output, or several
-   * by name. Rejects with RefusedFrame.
+   * by name. Rejects with RefusedFrame, and with EndedStream after the last frame that the model has a position for.
    */
   push(values: Frame | Record<string, Frame>): Promise<OrtTensor | Record<string, OrtTensor>>;
   /** The same, always by name. */

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     __version__ = version()
 
 _HOME = {
+    "EndedStream": "temport.stream",
     "RefusedFrame": "temport.stream",
     "Session": "temport.session",
     "Stream": "temport.stream",
@@ -26,7 +27,16 @@ _HOME = {
     "load": "temport.session",
 }
 
-__all__ = ["RefusedFrame", "Session", "Stream", "__version__", "export", "get_library_path", "load"]
+__all__ = [
+    "EndedStream",
+    "RefusedFrame",
+    "Session",
+    "Stream",
+    "__version__",
+    "export",
+    "get_library_path",
+    "load",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -12,12 +12,18 @@ from temport.exporter.errors import UserError
 from temport.state_bytes import identity, read_state, write_state
 
 Array = npt.NDArray[Any]
+COUNTER = "state.frames"
+"""The state that says how many frames a stream has had."""
 Policy = Literal["refuse", "pass"]
 Run = Callable[[dict[str, Array]], dict[str, Array]]
 
 
 class RefusedFrame(UserError):
     """A frame that holds NaN or infinity: the stream never saw it and goes on with the next one."""
+
+
+class EndedStream(UserError):
+    """A frame after the last that the model has a position for: the stream never saw it, and `reset` starts it anew."""
 
 
 class Steps(Protocol):
@@ -89,6 +95,8 @@ class Stream:
             for name in following
         }
         self._model = identity(manifest["files"])
+        self._end = (manifest.get("stream") or {}).get("frames", 0)
+        self._seen = np.zeros(self.entries, np.int64)
         axis = frame["shape"][0]
         self._steps: Steps
         if steps is not None:
@@ -105,7 +113,8 @@ class Stream:
 
         RefusedFrame where it holds NaN or infinity, unless the stream was made to pass them: one that is passed ends
         up in the state, and in most architectures every later output of that stream is NaN. UserError where shape or
-        dtype are others; nothing is converted unseen. After an error the state is the one before this frame.
+        dtype are others; nothing is converted unseen. EndedStream where the model has positions for as many frames as
+        came. After an error the state is the one before this frame.
         """
         given = frame if isinstance(frame, Mapping) else {self._frame: frame}
         if given.keys() != self.shapes.keys():
@@ -114,7 +123,9 @@ class Stream:
         if not self._passes:
             for name, array in arrays.items():
                 self._check(name, array)
+        self._check_end()
         result = self._steps.run(arrays)
+        self._seen += 1
         outputs = {name: result[name] for name in self._outputs}
         return outputs if len(outputs) > 1 else result[self._outputs[0]]
 
@@ -122,6 +133,7 @@ class Stream:
         """Every stream, or the one at `entry`, starts anew."""
         if entry is None:
             self._steps.state = dict(self._zeros)
+            self._seen[:] = 0
         else:
             self._replace(entry, [row[self._known(entry)] for row in self._zeros.values()])
 
@@ -150,6 +162,8 @@ class Stream:
         for tensor, row in zip(state.values(), rows, strict=True):
             tensor[entry] = row
         self._steps.state = state
+        if self._end:
+            self._seen[entry] = state[COUNTER][entry, 0]
 
     def _known(self, entry: int) -> int:
         if not 0 <= entry < self.entries:
@@ -163,6 +177,13 @@ class Stream:
             what = "a frame" if len(self.shapes) == 1 else name
             raise UserError(f"{what} is {dtype} {list(shape)}; given was {array.dtype} {list(array.shape)}")
         return np.ascontiguousarray(array.reshape(shape))
+
+    def _check_end(self) -> None:
+        if self._end and (self._seen >= self._end).any():
+            raise EndedStream(
+                f"the frame is refused: stream {int(self._seen.argmax())} of the batch has had {self._end} frames, "
+                "and the model has positions for no more; reset starts it anew"
+            )
 
     def _check(self, name: str, frame: Array) -> None:
         finite = np.isfinite(frame)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from temport.exporter.native.call import Form
 from temport.exporter.native.forms import (
     attention,
     dense,
@@ -17,7 +18,6 @@ from temport.exporter.native.forms import (
     softmax,
     windows,
 )
-from temport.exporter.native.plan import Form
 
 FORMS: dict[str, Form] = {
     **attention.FORMS,

@@ -11,8 +11,9 @@ from temport.custom_ops.block_linear_attention.attributes import BlockLinearAttr
 from temport.custom_ops.cached_attention.attributes import CachedAttentionAttributes
 from temport.custom_ops.cached_block_linear_attention.attributes import CachedBlockLinearAttributes
 from temport.custom_ops.online_softmax_attention.attributes import OnlineSoftmaxAttributes
-from temport.exporter.native.plan import Call, Form, NoForm
+from temport.exporter.native.call import Call, Form
 from temport.exporter.native.sizes import Size
+from temport.exporter.native.tensors import NoForm
 
 _FAR = 1 << 40
 """Positions are summed in 64 bits."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from temport.exporter.native.blob import panels
+from temport.exporter.native.call import Call, Form, element
 from temport.exporter.native.forms.stored import Stored, stored
-from temport.exporter.native.plan import Call, Form, Tensor, element
 from temport.exporter.native.sizes import fixed, product
+from temport.exporter.native.tensors import Tensor
 
 _WIDEST = 16
 """Floats of a vector."""

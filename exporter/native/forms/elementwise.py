@@ -14,9 +14,10 @@ import onnx
 from temport.exporter.graph import operators
 from temport.exporter.graph.elementwise import ELEMENTWISE
 from temport.exporter.graph.operator_row import Native
+from temport.exporter.native.call import Call, Form
 from temport.exporter.native.loops import broadcast, nest
-from temport.exporter.native.plan import Call, Form, NoForm, Tensor
 from temport.exporter.native.sizes import ONE, ZERO, strides
+from temport.exporter.native.tensors import NoForm, Tensor
 
 _POWERS = {-1.0: "1.0f / a", 0.5: "sqrt(a)", 1.0: "a", 2.0: "a * a", 3.0: "a * a * a"}
 """Powers of floats with these exponents."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from temport.exporter.native.call import Call, Form
 from temport.exporter.native.forms.ranks import axis_of, parted
 from temport.exporter.native.loops import broadcast, nest
-from temport.exporter.native.plan import Call, Form
 from temport.exporter.native.sizes import ONE, ZERO, Size, fixed, product, strides
 
 

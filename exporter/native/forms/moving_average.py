@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from temport.exporter.native.plan import Call, Form
+from temport.exporter.native.call import Call, Form
 
 
 def moving_average(call: Call) -> None:

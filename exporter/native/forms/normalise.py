@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from temport.exporter.native.call import Call, Form
 from temport.exporter.native.forms.elementwise import write
 from temport.exporter.native.forms.ranks import axis_of
-from temport.exporter.native.plan import Call, Form, NoForm, Tensor
 from temport.exporter.native.sizes import ONE, Size, fixed, product
+from temport.exporter.native.tensors import NoForm, Tensor
 
 
 def residual_layer_norm(call: Call) -> None:

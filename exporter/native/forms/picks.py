@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from temport.exporter.native.call import Call, Form
 from temport.exporter.native.forms.ranks import axis_of, parted
 from temport.exporter.native.loops import nest
-from temport.exporter.native.plan import Call, Form, NoForm, Tensor
 from temport.exporter.native.sizes import ZERO, product, strides
+from temport.exporter.native.tensors import NoForm, Tensor
 
 _KINDS = {"none": "Put", "add": "Sums", "mul": "Products", "max": "Greatest", "min": "Least"}
 

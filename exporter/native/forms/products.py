@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from temport.exporter.native.call import Call, Form
 from temport.exporter.native.forms.dense import dense
 from temport.exporter.native.forms.elementwise import write
 from temport.exporter.native.forms.movement import View, move
 from temport.exporter.native.forms.stored import Stored
 from temport.exporter.native.loops import Nest, broadcast, nest
-from temport.exporter.native.plan import Call, Form, NoForm, Tensor
 from temport.exporter.native.sizes import ONE, ZERO, Size, fixed, strides
+from temport.exporter.native.tensors import NoForm, Tensor
 
 
 def matmul(call: Call) -> None:

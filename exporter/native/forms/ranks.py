@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from temport.exporter.native.plan import Call
+from temport.exporter.native.call import Call
 from temport.exporter.native.sizes import Size, product
 
 

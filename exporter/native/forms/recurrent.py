@@ -11,9 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from temport.exporter.native.blob import teams
+from temport.exporter.native.call import Call, Form, element
 from temport.exporter.native.forms.stored import stored
-from temport.exporter.native.plan import Call, Form, NoForm, element
 from temport.exporter.native.sizes import Size, fixed
+from temport.exporter.native.tensors import NoForm
 
 
 @dataclass(frozen=True)

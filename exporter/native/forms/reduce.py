@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from temport.exporter.native.call import Call, Form
 from temport.exporter.native.forms.elementwise import write
 from temport.exporter.native.forms.movement import View, move
 from temport.exporter.native.forms.ranks import axis_of, parted
-from temport.exporter.native.plan import Call, Form, NoForm, Tensor
 from temport.exporter.native.sizes import ONE, product, strides
+from temport.exporter.native.tensors import NoForm, Tensor
 
 _KINDS = {
     "ReduceL1": "Magnitudes",

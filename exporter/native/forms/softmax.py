@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from temport.exporter.native.call import Call, Form
 from temport.exporter.native.forms.ranks import axis_of, parted
-from temport.exporter.native.plan import Call, Form
 from temport.exporter.native.sizes import fixed
 
 _WIDEST = 16

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from temport.custom_ops.stored_weight import numbers, scaled_axis
 from temport.exporter.native.blob import EIGHT, int4_words
-from temport.exporter.native.plan import STORED, Call
+from temport.exporter.native.call import STORED, Call
 
 Array = npt.NDArray[Any]
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from temport.exporter.native.blob import panels
-from temport.exporter.native.plan import Call, Form, NoForm, Tensor
+from temport.exporter.native.call import Call, Form
 from temport.exporter.native.sizes import ONE, Size, fixed, product
+from temport.exporter.native.tensors import NoForm, Tensor
 
 _FEW = 4
 """Outputs of a group for which a panel is not worth its emptiness."""

@@ -13,11 +13,11 @@ from temport.custom_ops.domain import DOMAIN
 from temport.exporter.graph.attention import Attention
 from temport.exporter.streaming.joining import settled, whole_inputs
 from temport.exporter.streaming.rules.aged import over_rings
-from temport.exporter.streaming.rules.along import lead_of
+from temport.exporter.streaming.rules.in_front import among_themselves, rows_in_front
 from temport.exporter.streaming.shapes import axes_of_time, number
 from temport.exporter.streaming.states import kept_until, reshaped
 from temport.exporter.streaming.status import Fixed, Last, Late, OfSizes, Status, Timed
-from temport.exporter.streaming.step import Step
+from temport.exporter.streaming.step import Step, joined_late
 
 
 def attention(step: Step, node: ir.Node) -> None:
@@ -47,29 +47,35 @@ def attention(step: Step, node: ir.Node) -> None:
         step.refuse(node, "places queries elsewhere than at their own frames")
     if not one_query and not seen.rule.causal and not seen.rule.window:
         step.refuse(node, "sees all frames, later ones too, since it is not causal")
-    timed = [s for s in (query, *keys) if isinstance(s, Timed)]
+    mask = None if seen.key_mask is None else step.status(seen.key_mask)
+    if not (mask is None or isinstance(mask, Timed)):
+        step.refuse(node, "takes a mask of keys that is not one of frames")
+    timed = [s for s in (query, *keys, mask) if isinstance(s, Timed)]
     if any(s.newest or s.merged or s.axis != 1 for s in timed):
         step.refuse(node, "attends to what changes with every frame")
-    in_front = {s.delay for s in timed}
-    led = len(in_front) == 1 and min(in_front) < 0 and seen.heads == seen.kv_heads
-    if led and not (one_query or ahead or seen.key_mask):
-        _in_standard_operators(step, node, seen, min(in_front), timed[0])
+    delays = {s.delay for s in timed}
+    if one_query:
+        delays = {max(_with_the_last(step, node, seen), *delays)}
+    led = len(delays) == 1 and min(delays) < 0 and seen.heads == seen.kv_heads
+    if led and not (ahead or mask):
+        result, lead = _in_standard_operators(step, node, seen, min(delays), 0)
+        step.give(node.outputs[0], result, Last() if one_query else replace(timed[0], lead=lead))
         return
-    delay = max(0, *(s.delay for s in timed))
-    mask = None if seen.key_mask is None else step.status(seen.key_mask)
+    if one_query and min(delays) < 0:
+        step.refuse(node, "attends to what stands in front of the frames, under a mask or by groups of heads")
+    delay = max(0, *delays)
+    given: Status = Last(delay)
+    if not one_query:
+        late = Late(node, f"sees {ahead} frames that come after") if ahead else joined_late(timed)
+        given = replace(settled(timed[0]), delay=delay + ahead, late=late)
     if mask is not None or _widths_differ(seen):
-        if one_query or ahead or not (mask is None or isinstance(mask, Timed)):
-            step.refuse(node, "takes a mask of keys where no cache keeps one")
-        _in_standard_operators(
-            step, node, seen, max(delay, mask.delay if isinstance(mask, Timed) else 0), timed[0]
-        )
+        step.give(node.outputs[0], _in_standard_operators(step, node, seen, delay, ahead)[0], given)
         return
     packed = _packed(step, node, seen, delay, ahead)
     assert packed.shape is not None and packed.dtype is not None
     width = number(packed.shape[2]) // 3
-    capacity = seen.rule.window or step.horizon
+    capacity = _capacity(step, node, seen)
     step.kept = max(step.kept, capacity)
-    step.uses_horizon |= not seen.rule.window
     shapes = [[capacity, width]] * 2
     states = [
         step.state(node, what, shape, packed.dtype)
@@ -90,10 +96,28 @@ def attention(step: Step, node: ir.Node) -> None:
     )
     for state, value in zip(states, after, strict=True):
         step.carry(state, value, packed, capacity - 1)
-    given = replace(settled(timed[0]), delay=delay + ahead)
-    if ahead:
-        given = replace(given, late=Late(node, f"sees {ahead} frames that come after"))
-    step.give(node.outputs[0], output, Last(delay) if one_query else given)
+    step.give(node.outputs[0], output, given)
+
+
+def _with_the_last(step: Step, node: ir.Node, seen: Attention) -> int:
+    """The delay with which the last of all keys is held at the last frame; refused where it comes later."""
+    delays = []
+    for value in (seen.k, seen.v, seen.key_mask):
+        if value is not None and isinstance(status := step.status(value), Timed):
+            delays.append(-step.extra(node, value))
+            if status.delay > delays[-1]:
+                late = status.late or Late(node, "sees keys of frames that come after")
+                step.refuse(late.node, late.needs)
+    return max(delays)
+
+
+def _capacity(step: Step, node: ir.Node, seen: Attention) -> int:
+    """Keys that a query sees: its window, else the horizon and what stands in front of the frames."""
+    if seen.rule.window:
+        return seen.rule.window
+    in_front = max(step.extra(node, seen.q if seen.k is None else seen.k), 0)
+    step.uses_horizon, step.in_front = True, max(step.in_front, in_front)
+    return step.horizon + in_front
 
 
 def _is_static(step: Step, value: ir.Value) -> bool:
@@ -117,13 +141,15 @@ def _widths_differ(seen: Attention) -> bool:
     return sizes is not None and sizes.head_dim != sizes.value_dim
 
 
-def _in_standard_operators(step: Step, node: ir.Node, seen: Attention, delay: int, status: Timed) -> None:
-    """What the op's caches do not do: a mask of keys, or values of another width."""
-    count = seen.rule.window or step.horizon + max(-delay, 0)
-    if not seen.rule.window:
-        step.uses_horizon, step.in_front = True, max(step.in_front, -delay)
+def _in_standard_operators(
+    step: Step, node: ir.Node, seen: Attention, delay: int, ahead: int
+) -> tuple[ir.Value, ir.Value | None]:
+    """What the op's caches do not do: a mask of keys, values of another width, or what stands in front of the frames.
+    The second is what stands in front of the result then.
+    """
+    count = _capacity(step, node, seen)
     name, group = node.outputs[0].name or "attended", seen.heads // seen.kv_heads
-    rows = _parts(step, node, seen, delay, 0)
+    rows = _parts(step, node, seen, delay, ahead)
     widths = [number(row.shape[2]) for row in rows if row.shape is not None]
     size, value_size = widths[0] // seen.heads, widths[2] // seen.kv_heads
     shapes = [[group, size], [1, size], [1, value_size]]
@@ -132,40 +158,14 @@ def _in_standard_operators(step: Step, node: ir.Node, seen: Attention, delay: in
         for row, shape, what in zip(rows, shapes, "qkv", strict=True)
     )
     flag = None if seen.key_mask is None else step.held(seen.key_mask, delay)
-    leads = _leads(step, node, seen, shapes[1:]) if delay < 0 else None
+    front = rows_in_front(step, node, seen, -delay, [size, size, value_size]) if delay < 0 else None
+    leads = None if front is None else (front[1], front[2])
     result = over_rings(step, node, q, k, v, count, delay, seen.scale_for(size), key_mask=flag, leads=leads)
     width = seen.heads * value_size
     result = reshaped(step, result, [step.batch, 1, width], f"{name}/rows")
-    if leads is None:
-        step.give(node.outputs[0], result, replace(settled(status), delay=delay))
-        return
-    # what stands in front is of one kind, so attention among it gives its own value
-    lead = step.add("Reshape", [leads[1], step.integers(-1, 1, width)], [], f"{name}/lead")
-    lead.shape = None
-    step.give(node.outputs[0], result, replace(status, lead=lead))
-
-
-def _leads(step: Step, node: ir.Node, seen: Attention, shapes: list[list[int]]) -> tuple[ir.Value, ir.Value]:
-    """Key and value of what stands in front of the frames, `[..., heads, 1, size]` each."""
-    name = f"{node.outputs[0].name}/front"
-    if seen.packed:
-        front = lead_of(step, seen.q)
-        rows = [
-            step.add(
-                "Slice", [front, step.integers(a), step.integers(b), step.integers(2)], [], f"{name}/{what}"
-            )
-            for what, a, b in zip("kv", seen.edges[1:-1], seen.edges[2:], strict=True)
-        ]
-    else:
-        rows = [lead_of(step, seen.k), lead_of(step, seen.v)]
-    key, value = (
-        step.add("Reshape", [row, step.integers(-1, seen.kv_heads, *shape)], [], f"{name}/{what}_by_head")
-        for row, shape, what in zip(rows, shapes, "kv", strict=True)
+    return result, None if front is None else among_themselves(
+        step, seen, front, -delay, size, f"{name}/lead"
     )
-    for made in (*rows, key, value):
-        if made.producer() is not None:
-            made.shape = None  # it is folded, and may have size 1 anywhere
-    return key, value
 
 
 def _parts(step: Step, node: ir.Node, seen: Attention, delay: int, ahead: int) -> list[ir.Value]:

@@ -128,10 +128,10 @@ def _concat(step: Step, node: ir.Node) -> None:
     late = Late(node, BEHIND) if place + 1 < len(values) else status.late
     delay = status.delay - left
     zeros = all(_is_zero(step, node, v) for v in before)
-    if delay < 0 and left == 1 and not zeros:
-        here = step.held(data, status.delay)
-        (lead,) = _rows(step, node, before)
-        status = replace(status, lead=lead)
+    rows = _joined(step, node, _rows(step, node, before) if left and not zeros else [], axis)
+    if status.delay == 0 and len(rows) == 1:
+        here = step.held(data, 0)
+        status = replace(status, lead=rows[0])
     elif not (zeros and delay < 0) and left:
         delay = max(delay, 0)
         here = _behind(step, node, before, step.held(data, delay + left), status.axis, delay, left)
@@ -169,6 +169,17 @@ def _rows(step: Step, node: ir.Node, before: list[ir.Value]) -> list[ir.Value]:
         else:
             parts.append(step.raw(value))
     return parts
+
+
+def _joined(step: Step, node: ir.Node, rows: list[ir.Value], axis: int) -> list[ir.Value]:
+    """As one value, where their other axes are the same."""
+    shapes = [[str(d) for i, d in enumerate(row.shape or ()) if i != axis] for row in rows]
+    if len(rows) < 2 or any(shape != shapes[0] for shape in shapes):
+        return rows
+    name = f"{node.outputs[0].name}/in_front"
+    value = step.add("Concat", rows, [], name, {"axis": axis})
+    value.shape = None  # it is folded, and may have size 1 anywhere
+    return [value]
 
 
 def _behind(

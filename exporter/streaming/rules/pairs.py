@@ -17,12 +17,11 @@ import onnx_ir as ir
 
 from temport.exporter.graph import operators
 from temport.exporter.graph.edit import named
-from temport.exporter.streaming.joining import settled
 from temport.exporter.streaming.positions import always, by_position, in_frame, matrix, row_at, table_of
 from temport.exporter.streaming.shapes import Size, axes_of_time, times_batch
 from temport.exporter.streaming.states import reshaped, ring
 from temport.exporter.streaming.status import Fixed, OfSizes, Pairs, Timed
-from temport.exporter.streaming.step import Step
+from temport.exporter.streaming.step import Step, joined_late
 
 Array = npt.NDArray[Any]
 PAIRS = "compares each frame with each other"
@@ -36,7 +35,7 @@ def scores(step: Step, node: ir.Node) -> None:
     (output,) = node.outputs
     assert left is not None and right is not None and output.shape is not None
     statuses = [s for v in (left, right) if isinstance(s := step.status(v), Timed)]
-    alike = not any(s.merged or s.newest or s.late for s in statuses) and not any(
+    alike = not any(s.merged or s.newest for s in statuses) and not any(
         step.extra(node, v) for v in (left, right)
     )
     axis = len(output.shape) - 2
@@ -46,7 +45,7 @@ def scores(step: Step, node: ir.Node) -> None:
     delay, kept = max(0, *(s.delay for s in statuses)), step.horizon
     step.uses_horizon, step.kept = True, max(step.kept, kept)
     seen = _kept(step, node, right, axis + 1, kept, "keys", delay)
-    found = Pairs(axis, axis + 1, kept, delay)
+    found = Pairs(axis, axis + 1, kept, delay, late=joined_late(statuses))
     dims = _dims(output, found)
     here = step.add("MatMul", [step.held(left, delay), seen], dims, output.name or "scores")
     step.give(output, here, found)
@@ -69,7 +68,7 @@ def _each(step: Step, node: ir.Node, found: Pairs) -> None:
     (output,) = node.outputs
     assert output.shape is not None
     others = [s for v in node.inputs if v is not None and isinstance(s := step.status(v), Pairs)]
-    if any(replace(s, masked=found.masked) != found for s in others):
+    if any(replace(s, masked=found.masked, late=found.late) != found for s in others):
         step.refuse(node, PAIRS)
     here = [None if v is None else _operand(step, node, v, found) for v in node.inputs]
     attributes = {key: a.value for key, a in node.attributes.items()}
@@ -182,7 +181,7 @@ def _summed(step: Step, node: ir.Node, found: Pairs) -> None:
     ]:
         step.refuse(node, PAIRS)
     given = step.raw(node.inputs[0])
-    step.copy(node, [given, step.raw(axes)], Timed(found.axis, found.delay))
+    step.copy(node, [given, step.raw(axes)], Timed(found.axis, found.delay, late=found.late))
 
 
 def _weighed(step: Step, node: ir.Node, found: Pairs) -> None:
@@ -198,7 +197,7 @@ def _weighed(step: Step, node: ir.Node, found: Pairs) -> None:
     if status.merged or status.newest or status.delay > found.delay or step.extra(node, values):
         step.refuse(node, PAIRS)
     here = _kept(step, node, values, place, found.kept, "values", found.delay)
-    step.copy(node, [step.raw(weights), here], replace(settled(status), axis=rank - 2, delay=found.delay))
+    step.copy(node, [step.raw(weights), here], Timed(rank - 2, found.delay, late=found.late))
 
 
 def _kept(

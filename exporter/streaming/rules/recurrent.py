@@ -71,7 +71,8 @@ def begun(step: Step, node: ir.Node, held: ir.Value, start: ir.Value | None, del
     status = step.status(start)
     if isinstance(status, Timed) or changes(status, delay):
         step.refuse(node, "begins with what the model computes of the frames")
-    array = always(step, node, start) if isinstance(step.status(start), OfSizes) else None
+    known = isinstance(status, OfSizes) or start.const_value is not None
+    array = always(step, node, start) if known else None
     if array is not None and not np.any(array):
         return held
     first = in_front(step, held, delay, 1, f"{held.name}/begun")

@@ -114,8 +114,14 @@ def _frames_from_to(
     if along_time(output.shape[status.axis]):
         if first[0]:
             step.refuse(node, "takes frames from the end on, as many as there are frames")
-        delay = status.delay + first[1]
-        step.give(output, step.raw(data), replace(status, delay=delay, late=_late(node, status, first[1])))
+        delay, lead = status.delay + first[1], status.lead
+        if lead is not None and first[1]:
+            left = step.integers(min(delay, -1))
+            bounds = [left, step.integers(BEYOND), step.integers(status.axis)]
+            lead = step.add("Slice", [lead, *bounds], [], f"{output.name}/lead")
+            lead.shape = None  # it is folded, and may have size 1 anywhere
+        late = _late(node, status, first[1])
+        step.give(output, step.raw(data), replace(status, delay=delay, late=late, lead=lead))
         return
     behind = _from_the_start(stop, more)
     if not first[0] and not behind[0] and behind[1] - first[1] == 1:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from temport.exporter.graph.evaluate_part import Part, UnknownPart
-from temport.exporter.streaming.positions import by_position, lengths
+from temport.exporter.streaming.positions import AFTER_TABLE, by_position, lengths
 from temport.exporter.streaming.rules.running import added
 from temport.exporter.streaming.shapes import TIME, axes_of_time
 from temport.exporter.streaming.states import ring, store, stored
@@ -112,7 +112,7 @@ def weighed_frames(step: Step, node: ir.Node) -> None:
         rows = np.moveaxis(found.scale, -1, 0)[..., None].astype(np.float32)
         axis = rows.ndim - (2 if on_left else 1)
         sizes = [*rows.shape[1:-1], *((TIMES, 1) if on_left else (1, TIMES))]
-        step.limits.append((len(rows), AFTER_WEIGHTS))
+        step.limits.append((len(rows), AFTER_TABLE))
         like = ir.Value(name=f"{output.name}/scale", shape=ir.Shape(sizes))
         scale = by_position(step, node, like, rows, axis, delay)
         value = step.add("Mul", [value, scale], dims, f"{output.name}/scaled")

@@ -213,11 +213,13 @@ class Memory(nn.Module):
 
 
 class Token(nn.Module):
-    """A learned token in front of the frames, which all of them see; not causal: no mask."""
+    """Learned tokens in front of the frames, which all of them see; not causal: no mask."""
+
+    count = 1
 
     def __init__(self, causal: bool) -> None:
         super().__init__()
-        self.causal, self.token = causal, nn.Parameter(torch.randn(1, 1, WIDTH))
+        self.causal, self.token = causal, nn.Parameter(torch.randn(1, self.count, WIDTH))
         options: dict[str, Any] = {"dim_feedforward": WIDTH, "batch_first": True, "norm_first": True}
         self.layers = nn.ModuleList(nn.TransformerEncoderLayer(WIDTH, HEADS, **options) for _ in range(2))
 
@@ -225,7 +227,13 @@ class Token(nn.Module):
         x = torch.cat([self.token.expand(x.shape[0], -1, -1), x], 1)
         for layer in self.layers:
             x = layer(x, src_mask=causal_mask(x) if self.causal else None)
-        return x[:, 1:]
+        return x[:, self.count :]
+
+
+class Prompt(Token):
+    """Three of them, each of its own."""
+
+    count = 3
 
 
 def _alone(
@@ -249,6 +257,7 @@ CASES = {
     "multi-head attention": _alone(MultiHead, ".attend"),
     "attention to learned rows": _alone(Memory, ".attend", horizon=False),
     "encoder behind a learned token": _alone(Token, ".layers.0.self_attn"),
+    "encoder behind a prompt": _alone(Prompt, ".layers.0.self_attn"),
     "encoder layers": _alone(Encoder, ".layers.1.self_attn"),
     "encoder": _alone(WholeEncoder, ".stack.layers.0.self_attn"),
     "attention of the last frame": CausalCase(Readout, "below.attend", horizon=True, last=True),

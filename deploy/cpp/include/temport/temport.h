@@ -32,7 +32,8 @@ typedef enum temport_code {
   TEMPORT_INVALID_ARGUMENT = 3, /* the caller asked for something the model does not have */
   TEMPORT_FAILED = 4,           /* the runtime reported a failure */
   TEMPORT_UNSUPPORTED = 5,      /* the runtime has no kernel for this model: an operator or element type is not in it */
-  TEMPORT_NONFINITE = 6         /* a stream refused a frame with NaN or infinity; it goes on with the next one */
+  TEMPORT_NONFINITE = 6,        /* a stream refused a frame with NaN or infinity; it goes on with the next one */
+  TEMPORT_ENDED = 7             /* a stream refused a frame after the last that the model has a position for; reset it */
 } temport_code;
 
 typedef struct temport_error {

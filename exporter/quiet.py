@@ -1,4 +1,4 @@
-"""Compilers without their chatter."""
+"""Tracers and compilers without their chatter."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Compilers print progress and warn of their own internals; errors still raise."""
+    """Their prints, graphs and notices are not the user's business; what they raise says what is wrong."""
     level = logging.root.manager.disable
-    logging.disable(logging.WARNING)
+    logging.disable(logging.CRITICAL)
     try:
         with (
             warnings.catch_warnings(),

@@ -1,4 +1,4 @@
-"""The files of a measurement, whole at any moment: an interrupted run keeps what it had."""
+"""Files that are whole at any moment: an interrupted run keeps what it had."""
 
 from __future__ import annotations
 
@@ -8,6 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from temport.exporter.errors import UserError
+
+
+def check_folder(folder: Path | None) -> None:
+    """Makes it, before anything that takes long; UserError where that is not possible."""
+    if folder is None:
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write to {folder}: {error.strerror}; choose another one") from error
 
 
 def write_whole(path: Path, text: str) -> None:
