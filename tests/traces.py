@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
 from torch import nn
 
+from temport.exporter import export as exporting
 from temport.exporter.build import Built, rewrite, traced_source
 from temport.exporter.declare.declaration import Declaration
 from temport.exporter.declare.weights import fingerprint
@@ -26,6 +28,14 @@ def build(module: nn.Module, declaration: Declaration) -> Built:
 def traced(module: nn.Module, declaration: Declaration) -> Traced:
     """The trace of a module, kept where the declaration says all of it."""
     return _once("whole", traced_source, module, declaration)
+
+
+@contextmanager
+def exports_traced_once() -> Iterator[None]:
+    """While it lasts, exports of this process share their traces."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(exporting, "traced_source", traced)
+        yield
 
 
 def declare_stream(declaration: Declaration, module: nn.Module) -> Declaration:
