@@ -167,6 +167,15 @@ QUICK, AS_USERS = "clang++ -O0", "g++ -O1"
 """Compilers, with their optimisation: the second is nearer to what an engine is made by, and of the tier `thorough`."""
 
 
+def compiler_script(directory: Path, compiler: str) -> Path:
+    """What compiles with a level of its own: the last one of a command counts."""
+    name, level = compiler.split()
+    script = directory / "compiler"
+    script.write_text(f'#!/bin/sh\nexec {need(name)} "$@" {level}\n')
+    script.chmod(script.stat().st_mode | stat.S_IXUSR)
+    return script
+
+
 class Small:
     """A model as an engine that was compiled in `directory` by `compiler`, with its optimisation.
 
@@ -190,10 +199,7 @@ class Small:
         whole.graph.input.insert(0, helper.make_tensor_value_info(first.name, TensorProto.BOOL, list(axes)))
         directory.mkdir(parents=True, exist_ok=True)
         onnx.save(whole, directory / "model.onnx")
-        name, level = compiler.split()
-        script = directory / "compiler"  # the last level is the one that counts
-        script.write_text(f'#!/bin/sh\nexec {need(name)} "$@" {level}\n')
-        script.chmod(script.stat().st_mode | stat.S_IXUSR)
+        script = compiler_script(directory, compiler)
         report = build_native(
             directory,
             "small",
