@@ -318,3 +318,29 @@ def test_a_stream(name: str, tmp_path: Path) -> None:
         pytest.skip(missing)
     (row,) = trial.run(cases, [runtime], None, lambda *step: None).runtimes
     assert row.verdict == PASS, row
+
+
+@every_form
+def test_weights_in_few_bits(name: str, tmp_path: Path) -> None:
+    """With scales along an axis in the middle, as recurrent layers have them."""
+    rng = np.random.default_rng(0)
+    stored, scale = rng.integers(-127, 127, (1, 16, 16)).astype(np.int8), rng.random(16).astype(np.float32)
+    graph = onnx.parser.parse_graph(
+        "g (float[2, 16] x) => (float[2, 16] y) <int64[1] first = {0}>"
+        " { w = DequantizeLinear <axis = 1> (q, s)  m = Squeeze(w, first)  y = MatMul(x, m) }"
+    )
+    graph.initializer.extend([from_array(stored, "q"), from_array(scale, "s")])
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10),
+        tmp_path / "model.onnx",
+    )
+    specs = (TensorSpec("x", "float32", (2, 16)),), (TensorSpec("y", "float32", (2, 16)),)
+    subject = Subject(Declaration("onnx", {}, *specs, opset=21, ops="standard"), tmp_path / "model.onnx")
+    x = rng.standard_normal((2, 16)).astype(np.float32)
+    runtime = usable(name)
+    assert isinstance(runtime, Converted)
+    if runtime.form.of_module and (missing := ONNX2FX.missing()) is not None:
+        pytest.skip(missing)
+    with runtime.open(subject) as session:
+        found = session.run({"x": x})["y"]
+    np.testing.assert_allclose(found, x @ (stored[0] * scale[:, None]), rtol=1e-4, atol=1e-2)
