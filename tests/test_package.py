@@ -58,24 +58,6 @@ def test_the_face() -> None:
         temport.expert  # noqa: B018  the attribute is what is tested
 
 
-@pytest.mark.parametrize("first", [0, pytest.param(1, marks=pytest.mark.thorough)])
-def test_a_users_own_names_change_nothing(bundle: Path, tmp_path: Path, first: int) -> None:
-    """Modules and packages by turns."""
-    for i, name in enumerate(USERS_OWN, first):
-        file = tmp_path / name / "__init__.py" if i % 2 else tmp_path / f"{name}.py"
-        file.parent.mkdir(exist_ok=True)
-        file.write_text("MINE = 1\n")
-    code = (
-        f"import {', '.join(USERS_OWN)}\n"
-        "import temport, numpy\n"
-        "import temport.exporter.cli, temport.exporter.parity.trial, temport.graphs\n"
-        f"loaded = temport.load({str(bundle)!r})\n"
-        "print(loaded({'state_sequence': numpy.zeros((1, 9, 6), numpy.float32)})['output'].shape)\n"
-        f"print(all(module.MINE for module in ({', '.join(USERS_OWN)})))\n"
-    )
-    assert run_python(code, tmp_path).splitlines() == ["(1, 8)", "True"]
-
-
 def test_loading_imports_no_torch(bundle: Path, tmp_path: Path) -> None:
     code = (
         "import sys, temport\n"
@@ -229,12 +211,13 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return found
 
 
-def isolated(code: str, *folders: Path) -> str:
+def isolated(code: str, *folders: Path, cwd: Path | None = None) -> str:
     """Of a program that finds `temport` in `folders` alone: -S keeps an editable install out of the way."""
     before = f"import sys; sys.path[:0] = {list(map(str, folders))!r}\n"
     site = os.pathsep.join(path for path in sys.path if path.endswith("site-packages"))
     done = subprocess.run(
         [sys.executable, "-S", "-c", before + code],
+        cwd=cwd,
         env=os.environ | {"PYTHONPATH": site},
         capture_output=True,
         text=True,
@@ -261,22 +244,45 @@ def test_the_light_half_stands_alone(light: Path, bundle: Path) -> None:
     assert {Path(file).relative_to(light).as_posix() for file in files} | data == set(RUNTIME)
 
 
-def test_two_distributions_are_one_package(wheel: Path, light: Path, bundle: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def installed(wheel: Path, light: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Both distributions in one folder."""
+    out = tmp_path_factory.mktemp("installed")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(out)
+    shutil.copytree(light, out, dirs_exist_ok=True)
+    return out
+
+
+def test_two_distributions_are_one_package(wheel: Path) -> None:
     assert wheel.name.startswith("temport-") and wheel.name.endswith("-py3-none-any.whl")
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
-        archive.extractall(tmp_path / "installed")
     assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"temport"}
     assert not set(names) & set(RUNTIME)
     for needed in ("temport/exporter/cli.py", "temport/graphs/mega.py", "temport/custom_ops/table.py"):
         assert needed in names
-    shutil.copytree(light, tmp_path / "installed", dirs_exist_ok=True)
+
+
+@pytest.mark.parametrize("first", [0, pytest.param(1, marks=pytest.mark.thorough)])
+def test_it_is_whole_and_a_users_own_names_change_nothing(
+    bundle: Path, installed: Path, tmp_path: Path, first: int
+) -> None:
+    """In a directory with modules and packages by turns that are called as our rooms are."""
+    for i, name in enumerate(USERS_OWN, first):
+        file = tmp_path / name / "__init__.py" if i % 2 else tmp_path / f"{name}.py"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text("MINE = 1\n")
     code = (
-        "import temport, temport.exporter.cli, temport.exporter.export\n"
-        f"assert temport.__file__.startswith({str(tmp_path)!r}), temport.__file__\n"
-        f"print(temport.load({str(bundle)!r}).path.name)\n"
+        f"import {', '.join(USERS_OWN)}\n"
+        "import temport, numpy\n"
+        "import temport.exporter.cli, temport.exporter.export, temport.exporter.parity.trial, temport.graphs\n"
+        f"assert temport.__file__.startswith({str(installed)!r}), temport.__file__\n"
+        f"loaded = temport.load({str(bundle)!r})\n"
+        "print(loaded({'state_sequence': numpy.zeros((1, 9, 6), numpy.float32)})['output'].shape)\n"
+        f"print(all(module.MINE for module in ({', '.join(USERS_OWN)})))\n"
     )
-    assert isolated(code, tmp_path / "installed") == "mega\n"
+    assert isolated(code, installed, cwd=tmp_path).splitlines() == ["(1, 8)", "True"]
 
 
 def test_both_distributions_have_one_version() -> None:

@@ -53,27 +53,30 @@ void dense(const Caller<Threads>& caller, Rows rows, const DenseArrays& arrays) 
       [&](int64_t row, int64_t some, int64_t panel, int64_t end) { run_dense_task<A, Element>(p, row, some, panel, end); });
 }
 
-// Layers of bytes whose inputs are rounded to bytes; `scale` of the arrays is the product of both scales. `integers` holds a
-// float for each input, and 16 more for each group of a row.
-template <int64_t Groups, int64_t Inputs, int64_t Outputs>
-struct RoundedDenseOf : DenseOf<Groups, Inputs, Outputs> {
-  static constexpr const int32_t* start = nullptr;
+// Layers of bytes whose inputs are rounded to bytes and multiplied by a way of integer_products.h; `scale` of the arrays is the
+// product of both scales. `integers` holds a float for each input, and 16 more for each group of a row.
+struct Roundings {
   float x_scale;
+  const float* start_bits;  // of Fours: `start` of a DenseProblem, which lies among floats
   void* integers;
 };
-template <int64_t Groups, int64_t Inputs, int64_t Outputs, Activation A, typename Rows>
-void rounded_dense(Rows rows, const DenseArrays& arrays, float x_scale, float* integers) {
-  const RoundedDenseOf<Groups, Inputs, Outputs> p{{arrays}, x_scale, integers};
-  round_rows<Pairs>(p, 0, rows);
-  run_integer_task<A, Pairs>(p, 0, rows, 0, Groups * panels_of(Outputs));
+template <int64_t Groups, int64_t Inputs, int64_t Outputs>
+struct RoundedDenseOf : DenseOf<Groups, Inputs, Outputs>, Roundings {
+  const int32_t* start = reinterpret_cast<const int32_t*>(start_bits);
+};
+template <int64_t Groups, int64_t Inputs, int64_t Outputs, Activation A, typename Way, typename Rows>
+void rounded_dense(Rows rows, const DenseArrays& arrays, const Roundings& roundings) {
+  const RoundedDenseOf<Groups, Inputs, Outputs> p{{arrays}, roundings};
+  round_rows<Way>(p, 0, rows);
+  run_integer_task<A, Way>(p, 0, rows, 0, Groups * panels_of(Outputs));
 }
 
-template <int64_t Groups, int64_t Inputs, int64_t Outputs, Activation A, int Threads, typename Rows>
-void rounded_dense(const Caller<Threads>& caller, Rows rows, const DenseArrays& arrays, float x_scale, float* integers) {
-  const RoundedDenseOf<Groups, Inputs, Outputs> p{{arrays}, x_scale, integers};
+template <int64_t Groups, int64_t Inputs, int64_t Outputs, Activation A, typename Way, int Threads, typename Rows>
+void rounded_dense(const Caller<Threads>& caller, Rows rows, const DenseArrays& arrays, const Roundings& roundings) {
+  const RoundedDenseOf<Groups, Inputs, Outputs> p{{arrays}, roundings};
   share_dense<Groups * panels_of(Outputs)>(
-      caller, rows, [&](int64_t row, int64_t some) { round_rows<Pairs>(p, row, row + some); },
-      [&](int64_t row, int64_t some, int64_t panel, int64_t end) { run_integer_task<A, Pairs>(p, row, some, panel, end); });
+      caller, rows, [&](int64_t row, int64_t some) { round_rows<Way>(p, row, row + some); },
+      [&](int64_t row, int64_t some, int64_t panel, int64_t end) { run_integer_task<A, Way>(p, row, some, panel, end); });
 }
 
 // y[i] = the byte next to x[i] / scale, and back.

@@ -42,7 +42,8 @@ def ring(
     """The last `frames` of what is held and this one, oldest first, along `axis`.
 
     delay  of what is held: what comes before entry 0 is not kept
-    lead   entries before the first that is held, `-delay` rows or one for all; None: zeros
+    lead   entries before the first that is held, `-delay` rows or one for all; one for all that there are where the
+           delay is not negative; None: zeros
     """
     assert here.shape is not None and here.dtype is not None
     step.kept = max(step.kept, frames)
@@ -52,7 +53,9 @@ def ring(
     name = f"{here.name}/{what}"
     if lead is not None:
         begun = in_front(step, as_kept, 0, 1, f"{name}/early")
-        first = _as_ring(step, lead, axis, len(dims), -delay, frames, f"{name}/first")
+        first = _as_ring(
+            step, lead, axis, len(dims), -delay if delay < 0 else frames, frames, f"{name}/first"
+        )
         as_kept = step.add("Where", [begun, first, as_kept], kept_dims, f"{name}/led", dtype=here.dtype)
     together = step.add(
         "Concat",

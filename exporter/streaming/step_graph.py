@@ -7,6 +7,10 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from temport.exporter.declare.declaration import AFTER, Axis, Declaration, TensorSpec
+from temport.exporter.graph.edit import initializer, named
+from temport.exporter.graph.edit import replace as replace_node
+from temport.exporter.graph.evaluate_part import Part, UnknownPart
+from temport.exporter.graph.standard_operator import is_standard
 from temport.exporter.streaming.shapes import TIME, number
 from temport.exporter.streaming.step import Step
 from temport.exporter.streaming.warm_up import warm_up
@@ -70,6 +74,7 @@ def finished(
         kept.name = AFTER + state.name
         step.graph.outputs.append(kept)
     made = ir.Model(step.graph, ir_version=ir_version)
+    _evaluate_norms(step.graph)
     fold_constants(made)
     clean(made)
     return StepGraph(
@@ -84,6 +89,24 @@ def finished(
         remembers,
         told,
     )
+
+
+def _evaluate_norms(graph: ir.Graph) -> None:
+    """What stands in front of the frames is the same in all, also behind a norm, which folding leaves as it is."""
+    for node in list(graph):
+        (value, *others) = node.outputs
+        part = (
+            Part(value)
+            if is_standard(node, "LayerNormalization", "RMSNormalization") and not others
+            else None
+        )
+        if part is None or part.data:
+            continue
+        try:
+            array = part.at({})
+        except UnknownPart:
+            continue
+        replace_node(graph, node, initializer(graph, named(value, "evaluated"), array))
 
 
 def _rename(step: Step, value: ir.Value, name: str) -> None:

@@ -50,7 +50,7 @@ from temport.exporter.trace.translate_recurrent import (
     translate_one_state,
 )
 from temport.exporter.trace.uncompiled_graphs import graphs_compiled_when_called
-from temport.exporter.trace.untold_stacks import nodes_made_without_stacks
+from temport.exporter.trace.untold_nodes import nodes_made_without_layouts, nodes_made_without_stacks
 
 OLDEST_OPSET, NEWEST_OPSET = 18, 24
 _ALONE = threading.Lock()
@@ -119,6 +119,7 @@ def to_onnx(module: nn.Module, declaration: Declaration) -> ir.Model:
         sizes_computed_once(),
         graphs_compiled_when_called(),
         nodes_made_without_stacks(),
+        nodes_made_without_layouts(),
         types_promoted_without_a_run(),
         patterns_tried_at_their_operator(),
     )

@@ -9,24 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import pytest
-from rich.console import Console
-from small_bundles import SMALL, lose_a_channel, resign
+from small_bundles import lose_a_channel, resign
 from toolchain import CPP, build_runner, call, run
 
 from temport.custom_ops.library import library_path
 from temport.exporter.bundle.directory import open_bundle
-from temport.exporter.export import run_export
 from temport.exporter.parity.gate import gate
 from temport.exporter.parity.serial import runtime_row
 from temport.exporter.parity.stream import Streamed
 from temport.exporter.parity.vectors import read_vectors
-from temport.exporter.recheck import run_parity_of_bundle
-from temport.exporter.request import ExportRequest
 from temport.exporter.runtimes import runtime_named
 from temport.exporter.runtimes.libraries import onnxruntime_library
-from temport.exporter.runtimes.runner import LocalRunner
 from temport.exporter.runtimes.subject import Subject
 
 Stepped = Callable[[str], Path]
@@ -99,36 +93,6 @@ def test_a_library_that_does_not_swap_fails_the_replay(stepped: Stepped, tmp_pat
     )
     divergence = failed_row(program, stepped("mega"))["divergence"]
     assert isinstance(divergence, dict) and divergence["explanation"].startswith("frame 1 of")
-
-
-def test_its_rows_join_the_parity_report(
-    runner: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As `cpp` among the runtimes of an export, and as the row of a named runner, which finds our own libraries."""
-    monkeypatch.setenv("TEMPORT_RUN", str(runner))
-    monkeypatch.delenv("TEMPORT_ONNXRUNTIME_LIBRARY", raising=False)
-    monkeypatch.delenv("TEMPORT_OPS_LIBRARY", raising=False)
-    request = ExportRequest(
-        arch="mega",
-        settings=tuple(SMALL["mega"]),
-        seq="12",
-        streaming=True,
-        runtimes=("onnxruntime_cpu", "cpp"),
-        out=tmp_path / "bundle",
-    )
-    quiet = Console(quiet=True)
-    assert run_export(request, quiet).passed
-    assert run_parity_of_bundle(
-        request.out or tmp_path, ("onnxruntime_cpu",), (), tmp_path / "report", (LocalRunner(runner),), quiet
-    )
-    exported = json.loads((tmp_path / "bundle" / "report.json").read_text())
-    repeated = json.loads((tmp_path / "report" / "report.json").read_text())
-    own = next(row for row in exported["runtimes"] if row["name"] == "cpp")
-    named = next(row for row in repeated["runtimes"] if row["name"] == "cpp-x86_64")
-    assert own["verdict"] == named["verdict"] == "pass"
-    assert own["path"] == named["path"] and "/" not in own["path"]
-    assert own["version"] == named["version"]
-    assert own["version"].endswith(f"onnxruntime {onnxruntime.__version__} from {onnxruntime_library().name}")
 
 
 def test_a_stream_from_file_to_file(runner: Path, stepped: Stepped, tmp_path: Path) -> None:

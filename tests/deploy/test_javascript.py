@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -39,8 +40,14 @@ def test_readers() -> None:
     call("node", "--test", node.JS / "test")
 
 
-@pytest.mark.parametrize("arch", ["mega", "dms"])
-@pytest.mark.parametrize("where", PROGRAMS)
+@pytest.mark.parametrize(
+    ("where", "arch"),
+    [
+        *(("node", arch) for arch in ("mega", "dms")),
+        ("web", "dms"),
+        pytest.param("web", "mega", marks=pytest.mark.thorough),
+    ],
+)
 def test_replay_agrees_with_the_oracle(exported: Exported, where: str, arch: str) -> None:
     done = run(where, exported(arch), "--replay")
     assert done.returncode == 0, done.stderr
@@ -111,11 +118,25 @@ def test_damage_is_refused(bundle: Path) -> None:
     assert "model.onnx cannot be read" in refusal("web", bundle)
 
 
+def assert_every_inference_counts(latency: dict[str, Any], frames: int) -> None:
+    """A bench of so many frames."""
+    assert latency["unit"] == "us" and latency["frames"] == frames
+    quantiles = [latency[name] for name in ("min", "p50", "p90", "p99", "p99_9", "max")]
+    assert quantiles == sorted(quantiles) and quantiles[0] > 0
+    assert latency["min"] <= latency["p50_first_tenth"] <= latency["max"]
+    edges, counts = latency["histogram"]["edges"], latency["histogram"]["counts"]
+    assert sum(counts) == frames and len(edges) == len(counts) + 1 and edges == sorted(edges)
+    assert edges[0] <= latency["min"] * (1 + 1e-9) and latency["max"] <= edges[-1] * (1 + 1e-9)
+
+
 @pytest.mark.parametrize("where", PROGRAMS)
-def test_a_bundle_that_is_not_the_expected_one(bundle: Path, where: str) -> None:
+def test_a_bench_of_the_expected_bundle_and_of_no_other(bundle: Path, where: str) -> None:
     digest = open_bundle(bundle).digest
-    done = run(where, bundle, "--digest", digest, "--strict", "--bench", "--frames", "2")
-    assert done.returncode == 0 and json.loads(done.stdout)["digest"] == digest
+    done = run(where, bundle, "--digest", digest, "--strict", "--bench", "--frames", "200")
+    assert done.returncode == 0, done.stderr
+    printed = json.loads(done.stdout)
+    assert printed["digest"] == digest
+    assert_every_inference_counts(printed["latency"], 200)
     assert f"its digest is {digest}, expected was 00" in refusal(where, bundle, "--digest", "00")
     (bundle / "engine").mkdir()
     (bundle / "engine" / "more").write_text("")
@@ -205,18 +226,6 @@ def test_a_precision_without_kernels_is_not_run(tmp_path: Path) -> None:
     assert (row.verdict, row.reason) == ("not run", "ONNX Runtime's cpu kernels do not compute in bfloat16")
     assert done.returncode == 1, "nothing was judged"
     assert "do not compute in bfloat16" in refusal("node", bundle, "--bench")
-
-
-@pytest.mark.parametrize("where", PROGRAMS)
-def test_bench_counts_every_inference(exported: Exported, where: str) -> None:
-    latency = json.loads(run(where, exported("mega"), "--bench", "--frames", "200").stdout)["latency"]
-    assert latency["unit"] == "us" and latency["frames"] == 200
-    quantiles = [latency[name] for name in ("min", "p50", "p90", "p99", "p99_9", "max")]
-    assert quantiles == sorted(quantiles) and quantiles[0] > 0
-    assert latency["min"] <= latency["p50_first_tenth"] <= latency["max"]
-    edges, counts = latency["histogram"]["edges"], latency["histogram"]["counts"]
-    assert sum(counts) == 200 and len(edges) == len(counts) + 1 and edges == sorted(edges)
-    assert edges[0] <= latency["min"] * (1 + 1e-9) and latency["max"] <= edges[-1] * (1 + 1e-9)
 
 
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGKILL])

@@ -18,6 +18,7 @@ from temport.custom_ops.library import library_path
 PLACES = ("cpp", "node", "web")
 HANDED_ON = (*zip(PLACES, (*PLACES[1:], PLACES[0]), strict=True), ("python", "cpp"), ("cpp", "python"))
 """Each reads what another wrote."""
+NO_BROWSER = (("cpp", "node"), ("node", "cpp"), ("python", "cpp"), ("cpp", "python"))
 OTHERWISE = (*zip((*PLACES[1:], PLACES[0]), PLACES, strict=True), ("node", "python"))
 CUT, FRAMES = 23, 40
 
@@ -56,12 +57,16 @@ def in_python(bundle: Path, frames: np.ndarray, files: dict[str | Path, str | Pa
 
 
 # sliding_window has rings of keys and values, lightning sums of three axes, and both count frames (int64)
-@pytest.mark.parametrize("arch", ["sliding_window", "lightning"])
 @pytest.mark.parametrize(
-    "handed_on",
+    ("arch", "handed_on"),
     [
-        pytest.param(HANDED_ON, id="each way once"),
-        pytest.param(OTHERWISE, id="otherwise", marks=pytest.mark.thorough),
+        pytest.param("sliding_window", HANDED_ON, id="sliding_window"),
+        pytest.param("lightning", NO_BROWSER, id="lightning"),
+        pytest.param("lightning", HANDED_ON, id="lightning in a browser", marks=pytest.mark.thorough),
+        *(
+            pytest.param(arch, OTHERWISE, id=f"{arch} otherwise", marks=pytest.mark.thorough)
+            for arch in ("sliding_window", "lightning")
+        ),
     ],
 )
 def test_a_state_goes_on_elsewhere(
@@ -75,7 +80,7 @@ def test_a_state_goes_on_elsewhere(
     frames = np.random.default_rng(5).standard_normal((1, FRAMES, 8)).astype(np.float32)
     whole = fed("cpp", bundle, frames)
     fresh = fed("cpp", bundle, frames[:, CUT:])
-    states = {where: tmp_path / f"{where}.state" for where in (*PLACES, "python")}
+    states = {where: tmp_path / f"{where}.state" for where in ("cpp", "python", *dict(handed_on))}
     for where, state in states.items():
         fed(where, bundle, frames[:, :CUT], "--save", state)
     assert len({state.stat().st_size for state in states.values()}) == 1

@@ -17,6 +17,7 @@ from safetensors import safe_open
 
 import temport
 from temport.exporter.bundle.directory import write_manifest
+from temport.exporter.compilers.contract import CompileOptions
 from temport.exporter.compress.mixture import mixture
 from temport.exporter.declare.declaration import Declaration
 from temport.exporter.errors import UserError
@@ -26,13 +27,16 @@ from temport.exporter.recheck import run_parity_of_bundle
 from temport.exporter.request import ExportRequest
 from temport.exporter.runtimes import onnxruntime_cpu, openvino
 from temport.exporter.verify import run_verify
+from tests.native_engine.engine_of_graphs import QUICK, compiler_script, quick_isa
+from tests.traces import shared_by_exports
 
 SMALL = ("embed_dim=32", "num_heads=2", "head_dim=32", "num_layers=2", "window_size=8", "ffn_dim=64")
 WEIGHTS = {"fp16": "FLOAT16", "int8": "INT8", "int4": "INT4"}
 
 
 def export(out: Path, **asked: Any) -> temport.Exported:
-    return temport.export("sliding_window", **{"settings": SMALL, "seq": 16, "out": out} | asked)
+    with shared_by_exports():  # both dialects of the same weights
+        return temport.export("sliding_window", **{"settings": SMALL, "seq": 16, "out": out} | asked)
 
 
 @pytest.fixture(scope="module")
@@ -82,12 +86,14 @@ def test_a_native_engine_holds_them_as_they_are(
     tmp_path: Path, kind: str, element: str, size: float, share: float
 ) -> None:
     """Of a recurrent layer and of dense ones; int4 with its scales."""
+    compiler = str(compiler_script(tmp_path, QUICK))
     done = temport.export(
         "hybrid",
         settings=("embed_dim=64", "lstm_hidden=64", "num_heads=1", "head_dim=64"),
         seq=8,
         weights_dtype=kind,
         target="native",
+        compile=CompileOptions(cc=compiler, engine_isa=quick_isa()),
         out=tmp_path / kind,
         runtimes=("native_engine", "onnxruntime_native"),
     )

@@ -26,6 +26,7 @@ from temport.exporter.report.aspects import Difference
 from temport.exporter.report.junit import junit
 from temport.exporter.report.markdown import markdown
 from temport.exporter.request import ExportRequest
+from tests.traces import shared_by_exports
 
 SMALL = ("embed_dim=6", "hidden_size=8", "num_layers=1")
 QUIET = Console(quiet=True)
@@ -40,12 +41,13 @@ def exported(out: Path, **asked: object) -> Path:
 @pytest.fixture(scope="module")
 def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("diff")
-    return {
-        "first": exported(root / "first", seq="9"),
-        "again": exported(root / "again", seq="9"),
-        "seeded": exported(root / "seeded", seq="9", seed=1, without=("prune",)),
-        "longer": exported(root / "longer", seq="12"),
-    }
+    with shared_by_exports():
+        return {
+            "first": exported(root / "first", seq="9"),
+            "again": exported(root / "again", seq="9"),
+            "seeded": exported(root / "seeded", seq="9", seed=1, without=("prune",)),
+            "longer": exported(root / "longer", seq="12"),
+        }
 
 
 @pytest.fixture

@@ -214,7 +214,7 @@ def test_layers_are_traced_whole(name: str, ops: dict[str, int], form: str) -> N
     assert {op: traced.get(op, 0) for op in ops} == ops
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", thorough_but(SMALL, FIRST["fixed"]))
 def test_a_bundle_gives_its_model_back(tmp_path: Path, name: str) -> None:
     declaration, module = declared(name, "fixed")
     built = build(module, declaration)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from temport.exporter.export import run_export
 from temport.exporter.parity.serial import read_json
 from temport.exporter.passes.order import PASSES, Pass, Work, check_order, left_out
 from temport.exporter.request import ExportRequest
-from tests.traces import build, traced
+from tests.traces import build, shared_by_exports, traced
 
 SMALL = ("embed_dim=6", "window_size=4", "num_heads=2", "head_dim=4", "num_layers=2", "ffn_dim=8")
 
@@ -164,9 +164,9 @@ def double_a_weight(work: Work) -> None:
 
 
 @pytest.fixture
-def traced_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Exports of this process share their traces."""
-    monkeypatch.setattr(exporting, "traced_source", traced)
+def traced_once() -> Iterator[None]:
+    with shared_by_exports():
+        yield
 
 
 def failed_export(out: Path, **asked: object) -> tuple[str, ...]:

@@ -25,7 +25,7 @@ from temport.exporter.trace import (
     torch_to_onnx,
     torch_translations,
     uncompiled_graphs,
-    untold_stacks,
+    untold_nodes,
 )
 from temport.exporter.trace.clean import clean
 from temport.exporter.trace.pattern_matching import patterns_tried_at_their_operator
@@ -39,7 +39,8 @@ QUICKER: dict[str, list[tuple[str, str]]] = {
     "numbers_told_once": [(open_sizes.MODULE, open_sizes.NUMBER)],
     "sizes_computed_once": [(open_sizes.MODULE, f"SymNode.{operator}") for operator in open_sizes.OPERATORS],
     "graphs_compiled_when_called": [(uncompiled_graphs.MODULE, uncompiled_graphs.FLAG)],
-    "nodes_made_without_stacks": [(untold_stacks.MODULE, untold_stacks.STACK)],
+    "nodes_made_without_stacks": [untold_nodes.STACK],
+    "nodes_made_without_layouts": [untold_nodes.LAYOUT],
     "types_promoted_without_a_run": [(promoted_types.MODULE, promoted_types.RUN)],
     "patterns_tried_at_their_operator": [(pattern_matching.MODULE, pattern_matching.TRY)],
 }

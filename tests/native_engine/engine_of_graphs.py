@@ -167,6 +167,15 @@ QUICK, AS_USERS = "clang++ -O0", "g++ -O1"
 """Compilers, with their optimisation: the second is nearer to what an engine is made by, and of the tier `thorough`."""
 
 
+def compiler_script(directory: Path, compiler: str) -> Path:
+    """What compiles with a level of its own: the last one of a command counts."""
+    name, level = compiler.split()
+    script = directory / "compiler"
+    script.write_text(f'#!/bin/sh\nexec {need(name)} "$@" {level}\n')
+    script.chmod(script.stat().st_mode | stat.S_IXUSR)
+    return script
+
+
 class Small:
     """A model as an engine that was compiled in `directory` by `compiler`, with its optimisation.
 
@@ -190,10 +199,7 @@ class Small:
         whole.graph.input.insert(0, helper.make_tensor_value_info(first.name, TensorProto.BOOL, list(axes)))
         directory.mkdir(parents=True, exist_ok=True)
         onnx.save(whole, directory / "model.onnx")
-        name, level = compiler.split()
-        script = directory / "compiler"  # the last level is the one that counts
-        script.write_text(f'#!/bin/sh\nexec {need(name)} "$@" {level}\n')
-        script.chmod(script.stat().st_mode | stat.S_IXUSR)
+        script = compiler_script(directory, compiler)
         report = build_native(
             directory,
             "small",
@@ -216,10 +222,11 @@ def quick_isa() -> str:
 
 
 class Cases:
-    """Cases in one engine."""
+    """Cases in one engine; what a group is given does not depend on the groups before it."""
 
-    def __init__(self, cases: Sequence[Case], directory: Path, compiler: str = QUICK) -> None:
-        self.cases = list(cases)
+    def __init__(self, groups: Sequence[Sequence[Case]], directory: Path, compiler: str = QUICK) -> None:
+        self.groups = groups
+        self.cases = [case for group in groups for case in group]
         self._models = [model_of(each, f"c{i}_") for i, each in enumerate(self.cases)]
         self._names = [[value.name for value in model.graph.input] for model in self._models]
         self._engine = Small(merged(self._models), directory, compiler=compiler)
@@ -237,8 +244,10 @@ class Cases:
 
     def wrong(self, sizes: Mapping[str, int], seed: int = 0) -> list[str]:
         """What the cases say that differ, one line each."""
-        rng = np.random.default_rng(seed)
-        feeds = [[g.draw(rng, sizes) for g in each.inputs if isinstance(g, Given)] for each in self.cases]
+        feeds = []
+        for group in self.groups:
+            rng = np.random.default_rng(seed)
+            feeds += [[g.draw(rng, sizes) for g in each.inputs if isinstance(g, Given)] for each in group]
         found = self._engine.run(
             {
                 n: x

@@ -71,7 +71,7 @@ def test_an_engine_that_breaks_a_condition_is_told(change: str, failing: list[st
         text=True,
         check=True,
     )
-    measured = measure(ROOT / "engine", library, 2000, 5000.0, None, None)
+    measured = measure(ROOT / "engine", library, 2000, 20000.0, None, None)
     found = checks(measured, 1.0, 1.0)
     assert [check.name for check in found if not check.holds] == failing, found
     assert set(measured.times) == set(CONDITIONS)

@@ -17,11 +17,11 @@ from temport.exporter.errors import UserError
 from temport.exporter.native import plan
 from temport.exporter.native.engine import NativeOptions, build_native, check_native
 from tests.native_engine.engine_of_graphs import QUICK, Small
-from tests.small_models import SMALL
+from tests.small_models import OPEN, SMALL
 from tests.traces import build
 
 THREADS = 3
-AXES = {name: Axis(name, 1, 2, most) for name, most in (("batch", 2), ("seq", 61))}
+AXES = {name: Axis(name, *map(int, OPEN[name].split(":"))) for name in ("batch", "seq")}
 SIZES = ({"batch": 1, "seq": 1}, {"batch": 2, "seq": 61})
 MODELS = ("lightning-elu1", pytest.param("sliding_window", marks=pytest.mark.thorough))
 Part = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_uint32)
@@ -65,8 +65,7 @@ def without_the_last(parts: int, part: Callable[[int], None]) -> None:
 def engines(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Small, Small]:
     """A model's engine of one thread, and of several, where every layer is worth sharing."""
     folder = tmp_path_factory.mktemp(request.param)
-    asked = {name: f"{axis.min}:{axis.opt}:{axis.max}" for name, axis in AXES.items()}
-    declaration, module = SMALL[request.param].declare(**asked)
+    declaration, module = SMALL[request.param].declare(**OPEN)
     save(build(module, declaration), folder / "made.onnx", external_data=False)
     model = onnx.load(folder / "made.onnx")
     del model.functions[:]  # our ops have kernels

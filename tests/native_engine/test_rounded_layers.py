@@ -101,7 +101,8 @@ def test_a_layer_is_the_definition(engine: Small, sizes: dict[str, int]) -> None
 
 
 @pytest.mark.parametrize(
-    ("isa", "threads"), [("avx2", 3), pytest.param("avx512", 1, marks=pytest.mark.thorough)]
+    ("isa", "threads"),
+    [("avx2", 3), ("avx512vnni", 1), pytest.param("avx512", 1, marks=pytest.mark.thorough)],
 )
 def test_the_same_bits(engine: Small, isa: str, threads: int, tmp_path: Path) -> None:
     if not ISAS[isa].runs_here():

@@ -37,8 +37,8 @@ SIZES = (
     {"batch": 3, "seq": 61, "memory": 61},
 )
 CLOSED = {"batch": "2", "seq": "41", "memory": "23"}
-ALIKE = {"attention", "dms-causal", "hybrid_mlp", "lightning-unnormalised", "mega-l1"}
-"""Small models that have the layers of others, or operators between them that test_forms has."""
+ALIKE = {"attention", "dms-causal", "hybrid_mlp", "lightning-unnormalised", "mega-l1", "mega-laplace"}
+"""Small models that have the layers of others, or operators between them that test_forms or a stream here has."""
 OPENED = {f"{name}, open": (name, OPEN) for name in SMALL}
 WINDOWS = {
     **{name: asked for name, asked in OPENED.items() if asked[0] not in ALIKE},

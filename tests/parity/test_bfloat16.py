@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,24 +10,21 @@ import pytest
 from onnx import TensorProto, numpy_helper
 
 from temport.exporter.build import rewrite, save
-from temport.exporter.declare.architectures import declare
 from temport.exporter.parity.before_rounding import BeforeRounding
 from temport.exporter.parity.result import FAIL, PASS, ParityReport
 from temport.exporter.parity.trial import Trial, cases_for
 from temport.exporter.runtimes import runtime_named
-from temport.exporter.trace.trace import trace
+from tests.parity.small_models import MODELS, small
 from tests.small_models import thorough_but
-from tests.tensorrt.test_precision import SETTINGS
 
 RUNTIMES = ("onnx_reference", "op_reference")
 
 
 def parity(arch: str, path: Path, spoil: float = 0.0) -> ParityReport:
     """Parity of a small model, with every bfloat16 weight of its file multiplied by `1 + spoil`."""
-    declaration, module, _ = declare(arch, SETTINGS[arch], seq="20")
-    declaration = replace(declaration, precision="bfloat16")
+    right = small(arch, precision="bfloat16")
     before = BeforeRounding()
-    save(rewrite(trace(module, declaration), declaration, before), path, external_data=False)
+    save(rewrite(right.traced, right.declaration, before), path, external_data=False)
     model = onnx.load(path)
     weights = [t for t in model.graph.initializer if t.data_type == TensorProto.BFLOAT16]
     assert weights
@@ -38,11 +34,13 @@ def parity(arch: str, path: Path, spoil: float = 0.0) -> ParityReport:
             numpy_helper.from_array((array * np.float32(1 + spoil)).astype(array.dtype), tensor.name)
         )
     onnx.save(model, path)
-    trial = Trial.of(declaration, path, module, before)
-    return trial.run(cases_for(declaration, ()), [runtime_named(n) for n in RUNTIMES], None, lambda *a: None)
+    trial = Trial.of(right.declaration, path, right.module, before)
+    return trial.run(
+        cases_for(right.declaration, ()), [runtime_named(n) for n in RUNTIMES], None, lambda *a: None
+    )
 
 
-@pytest.mark.parametrize("arch", thorough_but(SETTINGS, ("mega", "hybrid")))
+@pytest.mark.parametrize("arch", thorough_but(MODELS, ("mega", "hybrid")))
 def test_every_architecture_is_judged(arch: str, tmp_path: Path) -> None:
     report = parity(arch, tmp_path / "model.onnx")
     assert report.passed, report.reasons

@@ -36,6 +36,7 @@ ALIKE = (
     "attention to wide values",
     "encoder",
     "encoder behind a learned token",
+    "encoder layers",
 )
 """Modules whose rules others of the list go through too."""
 FIRST = ("lstm", "dilated convs with residuals", "sdpa", "multi-head attention", "decay matrix", "weighed pooling",
@@ -116,15 +117,7 @@ def test_a_causal_module_streams(name: str) -> None:
 def test_behind_its_horizon_a_stream_is_the_graph_with_that_window(name: str) -> None:
     """Of attention in standard operators, whose graph is limited by what its scores are."""
     horizon = 5
-
-    def build() -> torch.nn.Module:
-        torch.manual_seed(0)
-        return CASES[name].build(True)
-
-    declaration, module = declare_factory(
-        build, "m.py:make", CASES[name].shapes, batch=str(BATCH), seq="1:9:64"
-    )
-    whole = sequence_graph(module, declaration)
+    declaration, _, whole = traced(name, causal=True)
     step = step_graph(whole, declaration, horizon)
     one = Float64Graph(ir.to_proto(step.model))
     frames = np.random.default_rng(0).standard_normal((BATCH, FRAMES, 3))
@@ -137,7 +130,9 @@ def test_behind_its_horizon_a_stream_is_the_graph_with_that_window(name: str) ->
     found = np.stack(rows, 1)
     (free,) = Float64Graph(ir.to_proto(whole)).run({"frames": frames}).values()
     (right,) = (
-        Float64Graph(ir.to_proto(limited(whole, horizon, declaration))).run({"frames": frames}).values()
+        Float64Graph(ir.to_proto(limited(whole.clone(), horizon, declaration)))
+        .run({"frames": frames})
+        .values()
     )
     np.testing.assert_allclose(found, right, atol=1e-6)
     np.testing.assert_allclose(found[:, :horizon], free[:, :horizon], atol=1e-6)

@@ -5,9 +5,11 @@ import { join } from 'node:path';
 import { arch } from 'node:process';
 
 const ABI = 2, PASS_NONFINITE = 1;
+const AVX512 = ['x64', 'avx512f', 'avx512bw', 'avx512dq', 'avx512vl', 'avx2', 'fma', 'f16c'];
 // By instruction set: the processors that may have it, and the flags of /proc/cpuinfo that one of them needs.
 const NEEDS = {
-  avx512: ['x64', 'avx512f', 'avx512bw', 'avx512dq', 'avx512vl', 'avx2', 'fma', 'f16c'],
+  avx512: AVX512,
+  avx512vnni: [...AVX512, 'avx512_vnni'],
   avx2: ['x64', 'avx2', 'fma', 'f16c'],
   sse42: ['x64', 'sse4_2'],
   neon: ['arm64'],

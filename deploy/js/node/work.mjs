@@ -22,9 +22,9 @@ async function loadOnnxRuntime() {
 
 async function main(words) {
   const options = parseArguments(words);
-  const onnxruntime = options.runtime === 'native' ? null : await loadOnnxRuntime();
   const bundle = await openBundle((name) => readBundleFile(options.bundle, name), await expectedOf(options));
-  const { ort, ...runtime } = onnxruntime ?? (await loadNative(bundle, loadEngine));
+  const native = options.runtime === 'native';
+  const { ort, ...runtime } = native ? await loadNative(bundle, loadEngine) : await loadOnnxRuntime();
   const place = { name: 'node', provider: 'cpu', halfFloats: true, runner: `node ${version}`, machine: arch, ...runtime };
   const files = { read: async (file) => new Uint8Array(await readFile(file)), write: writeOutput };
   const report = await perform(ort, bundle, place, options, files);

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from temport.exporter.native.blob import panels
@@ -19,15 +21,13 @@ _ACTIVATIONS = {"none": "kNone", "relu": "kRelu", "gelu": "kGelu", "sigmoid": "k
 
 def fused_dense(call: Call) -> None:
     rank = call.constant(1).ndim
-    dense(
-        call,
-        stored(call, 1, 5, rank - 2, rank - 1),
-        call.constant(2).reshape(call.attribute("groups", 1), -1),
-        call.attribute("activation", "none"),
-        call.pointer(3),
-        call.pointer(4),
-        x_scale=np.float32(call.constant(6)) if call.has(6) else None,
-    )
+    weight = stored(call, 1, 5, rank - 2, rank - 1)
+    bias = call.constant(2).reshape(call.attribute("groups", 1), -1)
+    epilogue = call.attribute("activation", "none"), call.pointer(3), call.pointer(4)
+    if call.has(6):
+        _rounded(call, weight, bias, np.float32(call.constant(6)), *epilogue)
+    else:
+        dense(call, weight, bias, *epilogue)
 
 
 def dense(
@@ -38,59 +38,77 @@ def dense(
     factor: str = "nullptr",
     addend: str = "nullptr",
     x: Tensor | None = None,
-    x_scale: np.float32 | None = None,
 ) -> None:
     """weight `[groups, inputs, outputs]`, of one group without that axis too, bias `[groups, outputs]`; `x` in place of
-    the node's first input, which is rounded to int8 times `x_scale` where there is one
+    the node's first input
     """
+    sizes, given = _layer(call, weight, bias, activation, factor, addend, x or call.input(0))
+    call.line(f"dense<{sizes}, {element(weight.weight)}>({given});")
+
+
+def _rounded(
+    call: Call,
+    weight: Stored,
+    bias: np.ndarray,
+    x_scale: np.float32,
+    activation: str,
+    factor: str,
+    addend: str,
+) -> None:
+    """The same of an input that is rounded to int8 times `x_scale`."""
+    x, groups, inputs, step = call.input(0), len(bias), weight.inputs(-2), f"{float(x_scale)!r}f"
+    rows = product(x.shape[:-1])
+    room = call.plan.room("float", rows * fixed(groups * (inputs + _WIDEST)))
+    scales = _scales_in_one(weight, inputs, x_scale)
+    if scales is None:
+        call.line(f"round_floats({x.code}, 0, {rows * fixed(groups * inputs)}, {step}, {room});")
+        return dense(call, weight, bias, activation, factor, addend, replace(x, place=room))
+    sizes, given = _layer(call, replace(weight, scale=scales), bias, activation, factor, addend, x)
+    way, start = "Pairs", "nullptr"
+    if call.plan.isa.fours:
+        sums = -128 * weight.weight.reshape(groups, inputs, -1).sum(1, dtype=np.int32)
+        way, start = "Fours", _packed(call, sums.view(np.float32)[:, None])
+    call.line(f"rounded_dense<{sizes}, {way}>({given}, {{{step}, {start}, {room}}});")
+
+
+def _layer(
+    call: Call, weight: Stored, bias: np.ndarray, activation: str, factor: str, addend: str, x: Tensor
+) -> tuple[str, str]:
+    """Arguments of a layer's template but for the last, and of its function."""
     groups, outputs = bias.shape
-    inputs, width = weight.inputs(-2), call.plan.isa.panel
-    x, y = x or call.input(0), call.output()
-    rows, scale, source = product(x.shape[:-1]), weight.scale, x.code
-    multiplies_integers = False
-    if x_scale is not None:
-        room = call.plan.room("float", rows * fixed(groups * (inputs + _WIDEST)))
-        multiplies_integers = _in_range(weight, inputs, x_scale)
-        if multiplies_integers:
-            assert scale is not None
-            scale = scale * x_scale
-        else:
-            call.line(
-                f"round_floats({source}, 0, {rows.code} * {groups * inputs}, {float(x_scale)!r}f, {room});"
-            )
-            source = room
-
-    def packed(array: np.ndarray, rows: int) -> str:
-        return call.weight(panels(array.reshape(groups, rows, outputs), width))
-
+    inputs, rows = weight.inputs(-2), product(x.shape[:-1])
     arrays = [
-        source,
-        packed(weight.weight, weight.weight.shape[-2]),
-        packed(bias, 1),
-        "nullptr" if scale is None else packed(scale, 1),
+        x.code,
+        _packed(call, weight.weight.reshape(groups, -1, outputs)),
+        _packed(call, bias[:, None]),
+        "nullptr" if weight.scale is None else _packed(call, weight.scale.reshape(groups, 1, outputs)),
         factor,
         addend,
-        y.code,
+        call.output().code,
         *([str(weight.block)] if weight.block else []),
     ]
     caller = call.plan.caller(rows.most * groups * inputs * outputs)
-    given = f"{caller}{rows.code}, {{{', '.join(arrays)}}}"
-    sizes = f"{groups}, {inputs}, {outputs}, Activation::{_ACTIVATIONS[activation]}"
-    if multiplies_integers:
-        assert x_scale is not None
-        call.line(f"rounded_dense<{sizes}>({given}, {float(x_scale)!r}f, {room});")
-    else:
-        call.line(f"dense<{sizes}, {element(weight.weight)}>({given});")
+    return (
+        f"{groups}, {inputs}, {outputs}, Activation::{_ACTIVATIONS[activation]}",
+        f"{caller}{rows.code}, {{{', '.join(arrays)}}}",
+    )
 
 
-def _in_range(weight: Stored, inputs: int, x_scale: np.float32) -> bool:
-    """Whether rounded inputs are multiplied as integers, by the rule of custom_ops/fused_dense/ort_op.h."""
+def _packed(call: Call, array: np.ndarray) -> str:
+    return call.weight(panels(array, call.plan.isa.panel))
+
+
+def _scales_in_one(weight: Stored, inputs: int, x_scale: np.float32) -> np.ndarray | None:
+    """The products of both scales where rounded inputs are multiplied as integers, by the rule of
+    custom_ops/fused_dense/ort_op.h; None where as floats.
+    """
     if weight.weight.dtype != np.int8 or weight.scale is None or inputs > _MOST_INTEGERS:
-        return False
+        return None
     with np.errstate(over="ignore", under="ignore"):
-        size = np.abs(weight.scale * x_scale)
-    limits = np.finfo(np.float32)
-    return bool(np.all((weight.scale == 0) | ((size >= limits.tiny) & (size <= limits.max))))
+        products = weight.scale * x_scale
+    size, limits = np.abs(products), np.finfo(np.float32)
+    normal = (weight.scale == 0) | ((size >= limits.tiny) & (size <= limits.max))
+    return products if normal.all() else None
 
 
 FORMS: dict[str, Form] = {"FusedDense": fused_dense}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from temport.exporter.native.plan import Call, Form, NoForm
+from temport.exporter.native.call import Call, Form
+from temport.exporter.native.tensors import NoForm
 
 
 def quantise(call: Call) -> None:

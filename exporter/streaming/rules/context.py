@@ -128,7 +128,7 @@ def _concat(step: Step, node: ir.Node) -> None:
     late = Late(node, BEHIND) if place + 1 < len(values) else status.late
     delay = status.delay - left
     zeros = all(_is_zero(step, node, v) for v in before)
-    rows = _joined(step, node, _rows(step, node, before) if left and not zeros else [], axis)
+    rows = _joined(step, node, _rows(step, node, before, axis) if left and not zeros else [], axis)
     if status.delay == 0 and len(rows) == 1:
         here = step.held(data, 0)
         status = replace(status, lead=rows[0])
@@ -157,7 +157,7 @@ def _is_zero(step: Step, node: ir.Node, value: ir.Value) -> bool:
     return array is not None and not np.any(array)
 
 
-def _rows(step: Step, node: ir.Node, before: list[ir.Value]) -> list[ir.Value]:
+def _rows(step: Step, node: ir.Node, before: list[ir.Value], axis: int) -> list[ir.Value]:
     """What stands for the values of a context."""
     parts = []
     for value in before:
@@ -167,8 +167,17 @@ def _rows(step: Step, node: ir.Node, before: list[ir.Value]) -> list[ir.Value]:
                 step.refuse(node, "puts a context in front that follows the number of frames")
             parts.append(step.constant(f"{value.name}/always", array, array.dtype))
         else:
-            parts.append(step.raw(value))
+            parts.append(_once(step.raw(value), axis))
     return parts
+
+
+def _once(value: ir.Value, axis: int) -> ir.Value:
+    """Without its repetition for every entry of the batch: it broadcasts, and what is made of a constant is one."""
+    node = value.producer()
+    first = node.inputs[0] if node is not None and node.op_type == "Expand" else None
+    if first is None or first.shape is None or value.shape is None or len(first.shape) != len(value.shape):
+        return value
+    return first if first.shape[axis] == value.shape[axis] else value
 
 
 def _joined(step: Step, node: ir.Node, rows: list[ir.Value], axis: int) -> list[ir.Value]:
@@ -188,7 +197,7 @@ def _behind(
     """The context for the first `left` entries, where entry `t - delay` is held."""
     assert here.shape is not None
     name = f"{node.outputs[0].name}/context"
-    parts = _rows(step, node, before)
+    parts = _rows(step, node, before, axis)
     found = here
     at = left
     for value in reversed(parts):
