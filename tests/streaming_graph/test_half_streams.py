@@ -14,6 +14,7 @@ from streaming_graph.step_of import integers, weight
 import temport
 from temport.exporter.declare.declaration import BEFORE
 from temport.exporter.declare.options import as_settings
+from temport.exporter.errors import UserError
 from temport.exporter.export import Exported, run_export
 from temport.exporter.parity.result import FAIL, PASS
 from temport.exporter.recheck import run_parity_of_bundle
@@ -60,27 +61,40 @@ def test_a_half_precision_stream_passes_its_gate(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("precision", ["fp16", pytest.param("bf16", marks=pytest.mark.thorough)])
-@pytest.mark.parametrize("name", thorough_but(STREAMING, ("hybrid",)))
-def test_an_architecture_passes_its_gate_in_half_precision(name: str, precision: str, tmp_path: Path) -> None:
-    """What it computes is in the half type, and what it carries is not."""
+NOT_YET = {"mega-laplace": "the graph that was traced differs from the model by"}
+"""Architectures whose streams in half precision are refused, with what is said of their truth behind the horizon."""
+
+
+def exported_in_half(name: str, folder: Path) -> Exported:
     small = SMALL[name]
     request = ExportRequest(
         arch=small.arch.name,
         settings=tuple(as_settings(small.options)),
         seq="9",
         streaming=True,
-        precision=precision,
+        precision="fp16",
         runtimes=("onnxruntime_cpu",),
-        out=tmp_path / "bundle",
+        out=folder / "bundle",
     )
-    made = run_export(request, Console(quiet=True))
+    return run_export(request, Console(quiet=True))
+
+
+@pytest.mark.parametrize("name", thorough_but([n for n in STREAMING if n not in NOT_YET], ("hybrid",)))
+def test_an_architecture_passes_its_gate_in_half_precision(name: str, tmp_path: Path) -> None:
+    """What it computes is in the half type, and what it carries is not."""
+    made = exported_in_half(name, tmp_path)
     assert made.passed, made.report.reasons
     graph = onnx.shape_inference.infer_shapes(onnx.load(made.path / "model.onnx")).graph
     carried = {v.type.tensor_type.elem_type for v in graph.input if v.name.startswith(BEFORE)}
     assert carried <= {TensorProto.FLOAT, TensorProto.INT64}
-    half = TensorProto.FLOAT16 if precision == "fp16" else TensorProto.BFLOAT16
-    assert half in {v.type.tensor_type.elem_type for v in graph.value_info}
+    assert TensorProto.FLOAT16 in {v.type.tensor_type.elem_type for v in graph.value_info}
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("name", NOT_YET)
+def test_what_is_refused_in_half_precision_still_is(name: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=NOT_YET[name]):
+        exported_in_half(name, tmp_path)
 
 
 def test_a_ring_that_is_wrong_fails_in_half_precision_too(
