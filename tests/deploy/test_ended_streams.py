@@ -80,7 +80,7 @@ def test_other_readers_refuse_it_too(runner: Path, where: str, bundle: Path, tmp
         assert done.returncode != 0 and SAID in done.stderr
 
 
-@pytest.mark.parametrize("where", ["cpp", "node"])
+@pytest.mark.parametrize("where", ["cpp", pytest.param("node", marks=pytest.mark.thorough)])
 def test_a_benchmark_begins_anew_at_the_end(runner: Path, where: str, bundle: Path) -> None:
     run = javascript.run if where == "node" else toolchain.run
     words = ("--bench", "--frames", "100")
