@@ -9,7 +9,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from temport.exporter.declare.declaration import BEFORE, FRAMES
 from temport.exporter.declare.sizes import size
+
+COUNTER = BEFORE + FRAMES
+"""The state that says how many frames a stream has had: int64 `[batch, 1]`."""
 
 MOST_ELEMENTS = 1 << 40
 
@@ -57,6 +61,12 @@ def check_stream(entry: dict[str, Any], signature: dict[str, Any]) -> None:
         frames.remove(name)
     if not frames:
         raise ValueError("its stream has no input that is a frame")
+    if entry.get("frames") and not any(
+        (spec["name"], spec["dtype"], spec["shape"][1:]) == (COUNTER, "int64", [1])
+        for spec in signature["inputs"]
+        if spec["name"] in carried
+    ):
+        raise ValueError(f"its stream ends, and it has no state {COUNTER} that counts to there")
 
 
 def _check_states(

@@ -21,6 +21,7 @@ from temport.exporter.streaming.sequences import (
 )
 from temport.exporter.streaming.shapes import TIME
 from temport.exporter.streaming.step_graph import StepGraph
+from temport.exporter.streaming.warm_up import NEVER
 from temport.exporter.trace.torch_to_onnx import FrozenAxis
 
 FRAME = "frame"
@@ -52,7 +53,10 @@ def declare_stream(declaration: Declaration, module: nn.Module, delay: int = 0) 
     _check_batch((*frames, *steps))
     after = tuple(replace(state, name=AFTER + state.name.partition(".")[2]) for state in made.states)
     ends = min((count for count, then in made.limits if then == AFTER_TABLE), default=0)
-    told = Sequences(sequences.inputs, outputs, made.begins, made.late, made.kept, made.warm_up, frames=ends)
+    warm_up = made.warm_up
+    if warm_up is not NEVER and 0 < ends <= warm_up:
+        warm_up = NEVER  # it ends before it forgets where it began
+    told = Sequences(sequences.inputs, outputs, made.begins, made.late, made.kept, warm_up, frames=ends)
     return replace(
         declaration,
         inputs=(*frames, *made.states),

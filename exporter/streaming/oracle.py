@@ -157,9 +157,7 @@ def limited(model: ir.Model, horizon: int, declaration: Declaration) -> ir.Model
         keys = (seen.q if seen.k is None else seen.k).shape
         if keys is None or not along_time(keys[1]):
             continue
-        if (
-            not seen.rule.causal
-        ):  # of the last frame alone, wherever it was said to stand among keys that it sees all
+        if not seen.rule.causal:  # of the last frame alone, wherever among the keys it was said to stand
             seen.place_queries(AT_END)
         node.attributes["causal"] = ir.AttrInt64("causal", 1)
         node.attributes["window"] = ir.AttrInt64("window", horizon + max(extra(keys[1]) or 0, 0))

@@ -48,11 +48,6 @@ def of_one_frame(dim: Size) -> Size:
     return ir.SymbolicDim(others[0] if count == 1 else normal(f"{count}*{others[0]}"))
 
 
-def merges(dim: Size) -> bool:
-    """Whether an axis holds the frames of several entries of another axis."""
-    return along_time(dim) and extra(dim) is None
-
-
 def times_batch(dim: Size, batch: Size) -> int | None:
     """How many rows an axis has for each entry of the batch; None where it is no multiple of it."""
     if isinstance(batch, int):

@@ -13,7 +13,7 @@ import onnx_ir as ir
 from temport.exporter.declare.declaration import AFTER, BEFORE, FRAMES, Declaration
 from temport.exporter.graph.edit import initializer
 from temport.exporter.streaming.refusal import NotCausal, layer_name
-from temport.exporter.streaming.shapes import TIME, Size, axes_of_time, extra, of_one_frame
+from temport.exporter.streaming.shapes import TIME, Size, extra, of_one_frame
 from temport.exporter.streaming.status import Fixed, Last, Late, Status, Timed
 
 
@@ -280,12 +280,6 @@ def joined_last(statuses: Sequence[Status]) -> Status:
 def changes(status: Status, delay: int) -> bool:
     """Whether an entry that is held with `delay` becomes another with the frames that come, beside this value."""
     return isinstance(status, Last) and not (status.kept and status.begins <= delay)
-
-
-def frames_axis(value: ir.Value) -> int | None:
-    """The one axis of a value that moves with the number of frames."""
-    axes = [] if value.shape is None else axes_of_time(list(value.shape))
-    return axes[0] if len(axes) == 1 else None
 
 
 def _attribute(name: str, value: Any) -> ir.Attr:

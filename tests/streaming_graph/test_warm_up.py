@@ -7,11 +7,16 @@ from dataclasses import replace
 import numpy as np
 import onnx_ir as ir
 import pytest
+import torch
 from streaming_graph.step_of import graph, integers, weight
+from torch import nn
+from torch.nn import functional
 
 from temport.exporter.declare.declaration import AFTER, BEFORE
+from temport.exporter.declare.modules import declare_factory
 from temport.exporter.parity.graph_oracle import Float64Graph
 from temport.exporter.streaming import step_graph as step_graphs
+from temport.exporter.streaming.declare import declare_stream
 from temport.exporter.streaming.step_graph import StepGraph
 from temport.exporter.streaming.walk import step_graph
 
@@ -109,3 +114,23 @@ def test_a_ring_that_is_told_shorter_is_seen(monkeypatch: pytest.MonkeyPatch) ->
     step = made(text, weights)
     assert step.warm_up is not None
     assert differs(step) != [t < step.warm_up for t in range(FRAMES)]
+
+
+class Placed(nn.Module):
+    """Frames and their learned positions, under a kernel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows = nn.Parameter(torch.randn(40, 3))
+        self.conv = nn.Conv1d(3, 2, 3)
+
+    def forward(self, frames: torch.Tensor) -> torch.Tensor:
+        placed = (frames + self.rows[: frames.shape[1]]).transpose(1, 2)
+        return self.conv(functional.pad(placed, (2, 0))).transpose(1, 2)
+
+
+def test_a_stream_that_ends_before_it_forgets_has_no_warm_up() -> None:
+    """Of the frames behind the table all have its last row, but none of them is taken."""
+    declared = declare_factory(Placed, "m.py:Placed", ("frames=batch,seq,3",), batch="1", seq="1:9:32")
+    told = declare_stream(*declared).sequences
+    assert told is not None and (told.frames, told.warm_up) == (40, None)

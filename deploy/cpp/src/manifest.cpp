@@ -122,6 +122,13 @@ Result<void> check_stream(const Json& stream, const Signature& signature) {
     if (!frames.erase(name.get<std::string>()))
       return refused("its stream has the static input " + name.get<std::string>() + ", which is no input beside the states");
   if (frames.empty()) return refused("its stream has no input that is a frame");
+  const Json* end = member(stream, "frames");
+  if (end && whole_number(*end) > 0 && std::none_of(signature.states.begin(), signature.states.end(), [&](const StateSpec& state) {
+        const TensorSpec& spec = signature.inputs[state.input];
+        return spec.name == kCounter && spec.dtype == TEMPORT_INT64 && spec.axes.size() == 2 && spec.axes[1].name.empty() &&
+               spec.axes[1].opt == 1;
+      }))
+    return refused(std::string("its stream ends, and it has no state ") + kCounter + " that counts to there");
   return {};
 }
 

@@ -26,6 +26,8 @@ struct Manifest {
   int64_t frames;  // of a whole stream, which ends then; 0: however many
 };
 
+// The state that says how many frames a stream has had: int64 [batch, 1].
+constexpr const char* kCounter = "state.frames";
 constexpr const char* kModelFile = "model.onnx";
 // External data lie beside the model, in files that begin with its name and a dot.
 bool is_weights(std::string_view file);

@@ -3,15 +3,10 @@
 #include <algorithm>
 #include <cstring>
 
+#include "manifest.h"
 #include "nonfinite.h"
 
 namespace temport::internal {
-namespace {
-
-// The state that says how many frames a stream has had.
-constexpr const char* kCounter = "state.frames";
-
-}  // namespace
 
 Result<std::unique_ptr<StreamBuffers>> StreamBuffers::create(std::shared_ptr<const LoadedModel> model,
                                                              const AxisSizes& sizes,

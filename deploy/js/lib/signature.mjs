@@ -47,6 +47,9 @@ function checkStates(states, inputs, outputs, refuse) {
     if (!shape.length || canonical(shape[0]) !== first) throw refuse(`gives ${name} another first axis than its states have`);
 }
 
+/** The state that says how many frames a stream has had: int64 [batch, 1]. */
+export const COUNTER = 'state.frames';
+
 /**
  * Throws where the manifest's `stream` does not fit its signature. The same rules stand in exporter/bundle/signature_rules.py
  * and deploy/cpp/src/manifest.cpp.
@@ -59,6 +62,9 @@ export function checkStream(stream, { inputs, states }) {
   for (const name of stream.static)
     if (!frames.delete(name)) throw refuse(`has the static input ${name}, which is no input beside the states`);
   if (!frames.size) throw refuse('has no input that is a frame');
+  const counts = ({ name, dtype, shape }) => name === COUNTER && dtype === 'int64' && shape.length === 2 && shape[1] === 1;
+  if (stream.frames && !inputs.some((spec) => counts(spec) && states.some(({ input }) => input === COUNTER)))
+    throw refuse(`ends, and it has no state ${COUNTER} that counts to there`);
 }
 
 const isNamed = (axis) => typeof axis !== 'number';

@@ -1,7 +1,7 @@
 // A step model running frame by frame, its state kept inside.
 import { firstNonFinite } from './nonfinite.mjs';
 import { elements, sizeOf, zeros } from './npy.mjs';
-import { checkStep, stepInputs, stepOutputs } from './signature.mjs';
+import { checkStep, COUNTER, stepInputs, stepOutputs } from './signature.mjs';
 import { identityOf, readState, writeState } from './state_bytes.mjs';
 
 /** A frame that holds NaN or infinity: the stream never saw it and goes on with the next one. */
@@ -9,8 +9,6 @@ export class RefusedFrame extends Error {}
 
 /** A frame after the last that the model has a position for: the stream never saw it, and `reset` starts it anew. */
 export class EndedStream extends Error {}
-
-const COUNTER = 'state.frames';  // the state that says how many frames a stream has had
 
 /**
  * `batch` independent streams. The tensors that a frame leaves are the next frame's input as they are, nothing is

@@ -8,12 +8,11 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from temport.exporter.bundle.signature_rules import COUNTER
 from temport.exporter.errors import UserError
 from temport.state_bytes import identity, read_state, write_state
 
 Array = npt.NDArray[Any]
-COUNTER = "state.frames"
-"""The state that says how many frames a stream has had."""
 Policy = Literal["refuse", "pass"]
 Run = Callable[[dict[str, Array]], dict[str, Array]]
 
