@@ -206,12 +206,9 @@ def _stream(module: nn.Module, declaration: Declaration) -> StreamRow | None:
     entry = stream_entry(declaration)
     if entry is None:
         return None
-    beside = window(module, declaration) if declaration.sequences is not None else ()
-    batch = declaration.inputs[0].at()[0]
-    row = StreamRow(
-        tuple(entry["static"]), entry["delay"], entry.get("rate"), entry.get("warm_up"), batch, *beside
-    )
-    return replace(row, frames=entry.get("frames"))
+    length, flops = window(module, declaration) if declaration.sequences is not None else (0, None)
+    told = tuple(entry["static"]), entry["delay"], entry.get("rate"), entry.get("warm_up")
+    return StreamRow(*told, declaration.inputs[0].at()[0], length, flops, entry.get("frames"))
 
 
 def _both(*watchers: Keep | None) -> Keep:
