@@ -26,7 +26,7 @@ install() {
 tier=(-m "not thorough")
 case "${1:-}" in
   --quick) shift; tier=(-m "not slow and not thorough"); [ -x .venv/bin/pytest ] || install dev ;;
-  --thorough) shift; tier=(); install thorough; .venv/bin/temport runtimes install emx executorch iree litert mnn tract ;;
+  --thorough) shift; tier=(); install thorough; .venv/bin/temport runtimes install emx executorch iree litert mnn onnx2fx tract ;;
   *) install dev ;;
 esac
 .venv/bin/ruff format --check .

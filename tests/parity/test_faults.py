@@ -18,6 +18,7 @@ from temport.graphs.registry import ARCHITECTURES
 from tests.parity.fault_table import PRECISIONS, Judge
 from tests.parity.faults import FAULTS, STEP_FAULTS
 from tests.parity.small_models import MODELS, STEP_MODELS
+from tests.small_models import thorough_but
 
 KINDS = ("normal", "impulse")
 """Two cases show every fault; the table has all."""
@@ -68,9 +69,7 @@ def test_structural_faults_are_caught(judge, arch, precision):
         assert min(shares[place] for place in exactly) > 100, (name, shares)
 
 
-@pytest.mark.parametrize(
-    "arch", [pytest.param(a, marks=pytest.mark.thorough if i % 2 else ()) for i, a in enumerate(STEP_MODELS)]
-)
+@pytest.mark.parametrize("arch", thorough_but(STEP_MODELS, [a for a in STEP_MODELS if a not in ALIKE]))
 def test_structural_faults_of_step_models_are_caught(judge, arch):
     of = judge(arch, "float32", streaming=True)
     found = {name: shares for name, fault in STEP_FAULTS.items() if (shares := of.shares(fault)) is not None}
