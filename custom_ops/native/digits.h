@@ -32,8 +32,14 @@ template <typename Way, int64_t Most>
 struct DigitRow {
   static constexpr int64_t kRoom = (Most + kSums - 1) / kSums * kSums, kApart = kRoom / kFour;
 
-  // False where a number is not finite: such products are made of floats.
-  TEMPORT_INLINE bool read(const float* x, int64_t inputs) {
+  // Of the upper and of the lower 16 bits of integers.
+  struct Sums {
+    int32_t upper, lower;
+  };
+
+  // False where a number is not finite: such products are made of floats. `block`: inputs that share a scale, whole groups of
+  // kEight where there are several.
+  TEMPORT_INLINE bool read(const float* x, int64_t inputs, int64_t block) {
     constexpr int32_t kInfinity = 0x7f800000, kLeast = 31 << 23;  // from 2^-96 up `factor` is a float
     Int sizes{};
     for (int64_t k = 0; k < inputs; k += kWidth) {
@@ -52,17 +58,19 @@ struct DigitRow {
       __builtin_memcpy(integers + k, &whole, sizeof whole);
       for_digits<Way>(whole, [&](int nth, Int digit) __attribute__((always_inline)) { Way::keep(digit, digits[nth] + k / kFour); });
     }
+    for (int64_t k = 0; k < inputs; k += block) of_blocks[k / block] = sums(k, least(block, (inputs - k + kEight - 1) / kEight * kEight));
     return true;
   }
 
-  // The sums of the upper and of the lower 16 bits of the integers [k, end), whole groups of kEight.
-  struct Sums {
-    int32_t upper, lower;
-  };
-  TEMPORT_INLINE Sums sums(int64_t k, int64_t end) const {
+  alignas(64) typename Way::Inputs digits[Way::kDigits][kApart];
+  Sums of_blocks[kRoom / kEight];
+  float unit;  // what the last bit of an integer counts
+
+ private:
+  TEMPORT_INLINE Sums sums(int64_t k, int64_t count) const {
     using Eight = VectorOf<kEight>::Int;
     Eight uppers{}, lowers{};
-    for (; k < end; k += kEight) {
+    for (const int64_t end = k + count; k < end; k += kEight) {
       Eight some;
       __builtin_memcpy(&some, integers + k, sizeof some);
       const Eight upper = (some + 0x8000) >> 16;
@@ -73,18 +81,14 @@ struct DigitRow {
     for (int i = 0; i < kEight; ++i) sums.upper += uppers[i], sums.lower += lowers[i];
     return sums;
   }
-
-  alignas(64) int32_t integers[kRoom];
-  alignas(64) typename Way::Inputs digits[Way::kDigits][kApart];
-  float unit;  // what the last bit of an integer counts
-
- private:
   TEMPORT_INLINE static float power_of_two(int32_t exponent) {
     const int32_t as_bits = (exponent + 127) << 23;
     float power;
     __builtin_memcpy(&power, &as_bits, sizeof power);
     return power;
   }
+
+  alignas(64) int32_t integers[kRoom];
 };
 
 // Panels that a row meets at once: their sums stay in registers.
@@ -112,7 +116,7 @@ TEMPORT_INLINE void multiply_digits(const Row& row, const int8_t* panels, int64_
       for (int i = 0; i < 2; ++i) totals[p][v][i] += __builtin_convertvector(halves[i], Doubles) * base;
     });
   }
-  const auto of_row = row.sums(0, (inputs + kEight - 1) / kEight * kEight);
+  const auto of_row = row.of_blocks[0];
   const double bias = kByteBias * (double(of_row.upper) * 0x1p16 + double(of_row.lower));
   for_sums<P, 1>([&](int p, int, int v, int) __attribute__((always_inline)) {
     VectorOf<kHalf>::Float halves[2];
@@ -143,7 +147,7 @@ TEMPORT_INLINE void multiply_digits(const Row& row, const Nibbles* panels, int64
             sum[p][d][v] = Way::plus(sum[p][d][v], second, row.digits[d][four + 1]);
           }
         }
-    const auto of_block = row.sums(k, k + inputs.block);
+    const auto of_block = row.of_blocks[k / inputs.block];
     for_sums<P, 1>([&](int p, int, int v, int) __attribute__((always_inline)) {
       constexpr int kEach = Way::kDigits / 2;
       Int lower = sum[p][0][v], upper = sum[p][kEach][v];
@@ -171,29 +175,31 @@ TEMPORT_INLINE void multiply_some_digits(int64_t count, const Row& row, const El
   multiply_digits<Way, P>(row, panels, apart, inputs, sums);
   for_sums<P, 1>([&](int p, int, int v, int at) __attribute__((always_inline)) { store(to + at, sums[p][v]); });
 }
-// The same in floats, of a row with infinity or NaN: one function for all sizes, as it is hardly ever called.
+// The same in floats, of a row with infinity or NaN, or of blocks that are too long: one function for all sizes.
 template <int P, typename Element>
-__attribute__((noinline)) void multiply_not_finite(int64_t count, const float* x, const Element* panels, int64_t apart,
-                                                   RunTimeInputs<Element> inputs, float* to) {
+__attribute__((noinline)) void multiply_in_floats(int64_t count, const float* x, const Element* panels, int64_t apart,
+                                                  RunTimeInputs<Element> inputs, float* to) {
   multiply_some<P>(count, x, 0, panels, apart, inputs, to);
 }
 
-TEMPORT_INLINE constexpr bool in_digits(int64_t inputs) { return inputs <= kMostDigits; }
-TEMPORT_INLINE constexpr bool in_digits(InBlocks inputs) { return inputs <= kMostDigits && inputs.block <= kMostBlock; }
+// The block of a weight whose sums fit, else 0.
+TEMPORT_INLINE constexpr int64_t digit_block(int64_t inputs) { return inputs; }
+TEMPORT_INLINE constexpr int64_t digit_block(InBlocks inputs) { return inputs.block <= kMostBlock ? inputs.block : 0; }
 
 template <typename Way, typename Element, typename Size, typename Finish>
 inline void multiply_row_in_digits(const float* x, const Element* panels, Size inputs, int64_t columns, const Finish& finish) {
   constexpr int64_t kAtOnce = kDigitPanels<Way>;
   DigitRow<Way, least(kMost<Size>, kMostDigits)> row;
-  const bool finite = row.read(x, inputs);
+  const int64_t block = digit_block(inputs);
+  const bool whole = block > 0 && row.read(x, inputs, block);
   alignas(64) float sums[kAtOnce * kPanel];
   const int64_t count = panels_of(columns), apart = column_elements<Element>(inputs) * kPanel;
   for (int64_t p = 0; p < count; p += kAtOnce) {
     const int64_t some = least(kAtOnce, count - p);
-    if (finite)
+    if (whole)
       multiply_some_digits<Way, kAtOnce>(some, row, panels + p * apart, apart, inputs, sums);
     else
-      multiply_not_finite<kAtOnce>(some, x, panels + p * apart, apart, inputs, sums);
+      multiply_in_floats<kAtOnce>(some, x, panels + p * apart, apart, inputs, sums);
     for (int64_t i = 0; i < some; ++i) finish(0, 1, p + i, sums + i * kPanel);
   }
 }
@@ -203,7 +209,7 @@ template <typename Way, int P = kRowPanels, typename Element, typename Rows, typ
 inline void multiply_weight(const float* x, Rows rows, int64_t x_stride, const Element* panels, Size inputs, int64_t columns,
                             const Finish& finish) {
   if constexpr (kOfIntegers<Element>)
-    if (rows == 1 && in_digits(inputs)) return multiply_row_in_digits<Way>(x, panels, inputs, columns, finish);
+    if (rows == 1 && inputs <= kMostDigits) return multiply_row_in_digits<Way>(x, panels, inputs, columns, finish);
   multiply_panels<P>(x, rows, x_stride, panels, inputs, columns, finish);
 }
 
