@@ -76,7 +76,8 @@ def attention(step: Step, node: ir.Node) -> None:
     given: Status = Last(delay)
     if not one_query:
         wait = -(-ahead // rows)
-        late = Late(node, f"sees {ahead} frames that come after") if ahead else joined_late(timed)
+        what = "frames" if rows == 1 else "of the entries"
+        late = Late(node, f"sees {ahead} {what} that come after") if ahead else joined_late(timed)
         given = replace(settled(timed[0]), delay=delay + wait, late=late)
     if mask is not None or rows > 1 or _widths_differ(seen):
         step.give(node.outputs[0], _in_standard_operators(step, node, seen, delay, ahead)[0], given)

@@ -98,7 +98,7 @@ def _some_of_each(
     (output,), rows = node.outputs, status.rows // stride
     assert output.shape is not None
     slope, first = start
-    even = extra(output.shape[status.axis], rows) == step.more(node, data) == 0
+    even = extra(output.shape[status.axis], rows) == step.extra(node, data) * rows
     if slope or not 0 <= first < stride or not even:
         step.refuse(node, "leaves out entries in another way in some frames than in others")
     bounds = [step.integers(n) for n in (first, BEYOND, status.axis, stride)]
