@@ -31,12 +31,18 @@ def body(at: RingNode) -> Body:
     frames = g.inputs["Frames"]
     ring = RingBody(g, at.capacity, frames)
     query, key, value = ring.parts(g.inputs["QKV"])
-    next_keys = ring.written(g.inputs["Keys"], key, "NextKeys")
-    next_values = ring.written(g.inputs["Values"], value, "NextValues")
+    given = (("Keys", key), ("Values", value))
+    if at.halves:
+        both = [ring.written_halves(g.inputs[name], row, f"Next{name}") for name, row in given]
+        (next_keys, next_values), held = zip(*both, strict=True)
+    else:
+        held = next_keys, next_values = [
+            ring.written(g.inputs[name], row, f"Next{name}") for name, row in given
+        ]
     attention = AttentionBody(
         g,
         OnlineSoftmaxAttributes(a.num_heads),
-        [query, next_keys, next_values],
+        [query, *held],
         ring.filled_since(frames),
         float(np.float32(a.scale or 0)),
         Lengths(1, at.capacity),
