@@ -31,14 +31,13 @@ def body(at: RingNode) -> Body:
     frames = g.inputs["Frames"]
     ring = RingBody(g, at.capacity, frames)
     query, key, value = ring.parts(g.inputs["QKV"])
-    given = (("Keys", key), ("Values", value))
+    rows = (("Keys", key), ("Values", value))
     if at.halves:
-        both = [ring.written_halves(g.inputs[name], row, f"Next{name}") for name, row in given]
-        (next_keys, next_values), held = zip(*both, strict=True)
+        after, held = zip(
+            *(ring.written_halves(g.inputs[name], row, f"Next{name}") for name, row in rows), strict=True
+        )
     else:
-        held = next_keys, next_values = [
-            ring.written(g.inputs[name], row, f"Next{name}") for name, row in given
-        ]
+        after = held = tuple(ring.written(g.inputs[name], row, f"Next{name}") for name, row in rows)
     attention = AttentionBody(
         g,
         OnlineSoftmaxAttributes(a.num_heads),
@@ -50,4 +49,4 @@ def body(at: RingNode) -> Body:
     y = attention.attention() if at.host.form == "attention" else attention.dense()
     if at.row:
         y = g.reshape(y, 0, -1)
-    return Body(g.function(y, next_keys, next_values, like=g.inputs["QKV"]), g.masks)
+    return Body(g.function(y, *after, like=g.inputs["QKV"]), g.masks)

@@ -18,6 +18,7 @@ from temport.custom_ops.table import OPS
 from temport.exporter.declare.values import INTEGERS
 from temport.exporter.errors import UserError
 from temport.exporter.graph import body_domains
+from temport.exporter.graph.half_rows import HalfRows
 from temport.exporter.graph.traced_attention import TracedAttention
 from temport.exporter.runtimes.contract import Capabilities
 from temport.exporter.runtimes.evaluator_ops import EVALUATOR_OPS
@@ -53,7 +54,12 @@ def _reference_op(name: str) -> type[OpRun]:
     return type(name, (OpRun,), {"op_domain": OPS[name].domain, "_run": run})
 
 
-REFERENCE_OPS: list[type[OpRun]] = [*(_reference_op(name) for name in OPS), TracedAttention, *EVALUATOR_OPS]
+REFERENCE_OPS: list[type[OpRun]] = [
+    *(_reference_op(name) for name in OPS),
+    TracedAttention,
+    HalfRows,
+    *EVALUATOR_OPS,
+]
 """Evaluator classes of what is no operator of ONNX, and of what ONNX's evaluator has otherwise than ONNX."""
 
 
