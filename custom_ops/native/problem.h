@@ -44,6 +44,7 @@ struct Operand {
 // The part that both attention ops share. The output is dense `[batch, length, heads * value_dim]`.
 struct AttentionProblem {
   DType dtype = DType::kFloat32;
+  DType ring = DType::kFloat32;  // of k and v where they are the rings of a stream; elsewhere they have `dtype`
   Operand q, k, v;
   const uint8_t* key_mask = nullptr;  // [batch, keys], 0: left out, and bytes out of a file may be anything else
   void* y = nullptr;
@@ -227,6 +228,8 @@ struct Kernels {
   // Heads [first, first + heads) of the only row of the only batch entry.
   size_t (*single_row_floats)(const AttentionProblem&, int64_t heads);  // of scratch
   void (*run_single_row)(const AttentionProblem&, int64_t first, int64_t heads, float* scratch);
+  // to[0, n) = x, rounded to the nearest half, of two the even one.
+  void (*round_to_halves)(const float* x, int64_t n, uint16_t* to);
   void (*plan_block_linear)(BlockLinearProblem&);
   // Tasks have to be STARTED in the order of their index: a task waits for earlier ones of the same head.
   void (*run_block_linear)(const BlockLinearProblem&, int64_t task, float* scratch);

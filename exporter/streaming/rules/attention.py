@@ -87,11 +87,8 @@ def attention(step: Step, node: ir.Node) -> None:
     width = number(packed.shape[2]) // 3
     capacity = _capacity(step, node, seen)
     step.kept = max(step.kept, capacity)
-    shapes = [[capacity, width]] * 2
-    states = [
-        step.state(node, what, shape, packed.dtype)
-        for what, shape in zip(("keys", "values"), shapes, strict=True)
-    ]
+    kept = step.ring_type(node, packed.dtype)
+    states = [step.state(node, what, [capacity, width], kept) for what in ("keys", "values")]
     attributes: dict[str, int | float] = {"num_heads": seen.heads}
     if seen.scale is not None:
         attributes["scale"] = seen.scale
@@ -106,6 +103,7 @@ def attention(step: Step, node: ir.Node) -> None:
         attributes,
     )
     for state, value in zip(states, after, strict=True):
+        value.type = state.type
         step.carry(state, value, packed, capacity - 1)
     step.give(node.outputs[0], output, given)
 
@@ -276,6 +274,7 @@ def blocks(step: Step, node: ir.Node) -> None:
     step.told.append(
         f"past {seen.block_size} frames linear attention over the blocks before is at work, whatever --seq is"
     )
+    step.keeps_floats(node, "they are of blocks, whose sums take them as they come")
     rows, sums = [seen.block_size, width], [seen.num_heads, size, size + 1]
     kept = {"keys": rows, "values": rows, "earlier": sums, "block": sums, "lost": sums}
     states = [step.state(node, what, shape, packed.dtype) for what, shape in kept.items()]
