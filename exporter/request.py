@@ -162,7 +162,7 @@ def declared(request: ExportRequest) -> tuple[Declaration, nn.Module]:
         declaration, weights=source, without=request.without, precision=precision, rate=rate or 0.0
     )
     if request.weights_dtype is not None:
-        declaration = declared_so(declaration, wished(request), request.opset, request.target)
+        declaration = declared_so(declaration, wished(request), request.opset)
     elif request.activations is not None or request.calibrate:
         raise UserError(
             "--activations int8 is for layers whose weights are int8 too; give --weights-dtype int8 as well, and "

@@ -84,7 +84,7 @@ def _of(arch: str, seq: int, streaming: bool) -> list[LossRow]:
     rows = []
     for kind in KINDS:
         wish = Wish(kind)
-        declared = declared_so(declaration, wish, None, None)
+        declared = declared_so(declaration, wish, None)
         source = Trial.of(declared, Path(), module).source
         cases = [case for case in cases_for(declared) if case.kind == USUAL]
         rows.append(_row(arch, streaming, kind, compress(module, source, cases, 0, wish)[1]))

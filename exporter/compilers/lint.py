@@ -15,7 +15,7 @@ from temport.exporter.compilers.contract import Backend
 from temport.exporter.declare.declaration import Declaration
 from temport.exporter.graph.standard_operator import is_standard
 
-_LACKS = {"BFLOAT16": ("75",), "INT4": ("75",), "FLOAT8E4M3FN": ("80", "86")}
+_LACKS = {"BFLOAT16": ("75",), "INT4": ("75",), "FLOAT8E4M3FN": ("75", "80", "86")}
 """Element types, and the compute capabilities that have none of them."""
 _LOOPS = {"Loop", "Scan", "LSTM", "GRU", "RNN"}
 

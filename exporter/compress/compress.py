@@ -103,7 +103,7 @@ def _rounding(
     scales = calibrated(source, recorded, list(layers))
     if not scales:
         raise UserError(
-            f"--activations {wish.activations} finds no nn.Linear with int8 weights that takes anything but 0 in "
-            "the recordings; leave it out"
+            f"--activations {wish.activations} finds no dense layer (nn.Linear; MatMul or Gemm of a file) with "
+            "int8 weights that takes anything but 0 in the recordings; leave it out"
         )
     return layers, scales

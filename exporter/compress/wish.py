@@ -15,8 +15,6 @@ from temport.exporter.graph.quantised import FLOAT32, WIDER
 
 FIRST_OPSET = 21
 """Of ai.onnx, with `DequantizeLinear` of int4 and of blocks."""
-TARGETS_THAT_ROUND = ("native",)
-"""Those whose engines multiply rounded activations."""
 
 
 @dataclass(frozen=True)
@@ -37,11 +35,10 @@ class Wish:
     recordings: tuple[Path, ...] = ()
 
 
-def declared_so(declaration: Declaration, wish: Wish, opset: int | None, target: str | None) -> Declaration:
+def declared_so(declaration: Declaration, wish: Wish, opset: int | None) -> Declaration:
     """The declaration with compressed weights.
 
-    opset   that was asked for
-    target  that an engine is to be made for
+    opset  that was asked for
 
     UserError for a type that there is not, and for what cannot be together with it.
     """
@@ -67,7 +64,7 @@ def declared_so(declaration: Declaration, wish: Wish, opset: int | None, target:
         raise UserError(
             "--max-loss bounds outputs of floats, and this model has none; leave it out, or give --metric"
         )
-    _check_activations(declaration, wish, target)
+    _check_activations(wish)
     oldest = declaration.opset if wish.kind == "fp16" else max(FIRST_OPSET, declaration.opset)
     if opset is not None and opset < oldest:
         raise UserError(
@@ -77,7 +74,7 @@ def declared_so(declaration: Declaration, wish: Wish, opset: int | None, target:
     return replace(declaration, opset=oldest, weights_dtype=wish.kind)
 
 
-def _check_activations(declaration: Declaration, wish: Wish, target: str | None) -> None:
+def _check_activations(wish: Wish) -> None:
     """UserError for rounded activations that cannot be."""
     if wish.activations is None:
         if wish.recordings:
@@ -93,12 +90,4 @@ def _check_activations(declaration: Declaration, wish: Wish, target: str | None)
     if not wish.recordings:
         raise UserError(
             "--activations int8 needs --calibrate FILE, a recording of the model's inputs: .npz, .npy or .csv"
-        )
-    if declaration.of_onnx:
-        raise UserError(
-            "--activations int8 is for torch modules, whose layers have names; this one is an ONNX file"
-        )
-    if target not in (None, *TARGETS_THAT_ROUND):
-        raise UserError(
-            f"--target {target} cannot hold rounded activations; leave out --activations or --target"
         )

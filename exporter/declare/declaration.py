@@ -148,7 +148,8 @@ class Declaration:
     ops            `custom` (nodes of domain `temport` with their function bodies) or `standard` (ai.onnx only)
     precision      element type that matrix products and attention compute in
     weights_dtype  what weights of dense and recurrent layers are stored in: `float32`, `fp16`, `int8` or `int4`
-    input_scales   layers of a torch module, by name, whose input is rounded to int8 times this number
+    input_scales   dense layers, by name (in a file that of what they give), whose input is rounded to int8 times this
+                   number
     without        passes of the export that are left out
     seed           seeds the initial weights (when no file is given) and the parity inputs
     weights        where the weights came from: `seed`, or the file's sha256

@@ -8,13 +8,13 @@ that changes is no error of a runtime.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
+from onnx.reference.ops.op_round import Round
 from torch import nn
 
-from temport.exporter.declare.call import own
 from temport.exporter.onnx_source.module import OnnxModule
 from temport.exporter.parity.compare import EPS, FLOOR_ULPS
 from temport.exporter.parity.rounded_inputs import leaning
@@ -28,22 +28,24 @@ FACTOR = 2
 
 def quantises(module: nn.Module) -> bool:
     """Whether the source is a graph that makes integers of floats by a scale."""
-    source = own(module)
-    return isinstance(source, OnnxModule) and source.quantises
+    return any(graph.quantises for graph in _graphs(module))
 
 
 @contextmanager
 def decided_otherwise(module: nn.Module, draw: int) -> Iterator[None]:
-    """For a while a source that rounds to integers decides as float32 might: what a graph quantises is moved, and in a
-    module a number next to a border goes to either side.
+    """For a while a source that rounds to integers decides as float32 might: what a graph quantises is moved, and of
+    what a layer takes a number next to a border goes to either side.
     """
-    source = own(module)
-    if not isinstance(source, OnnxModule):
-        with leaning(module, draw):
-            yield
-        return
-    with source.operators(_moving(np.random.default_rng(draw))):
+    random = np.random.default_rng(draw)
+    with ExitStack() as stack:
+        stack.enter_context(leaning(module, draw))
+        for graph in _graphs(module):
+            stack.enter_context(graph.operators(_moving(random), _leaning(random, graph.byte_roundings)))
         yield
+
+
+def _graphs(module: nn.Module) -> Iterator[OnnxModule]:
+    return (part for part in module.modules() if isinstance(part, OnnxModule))
 
 
 def _moving(random: np.random.Generator) -> type[QuantizeLinear]:
@@ -55,3 +57,19 @@ def _moving(random: np.random.Generator) -> type[QuantizeLinear]:
 
     Moving.__name__ = QuantizeLinear.__name__  # the evaluator goes by it
     return Moving
+
+
+def _leaning(random: np.random.Generator, roundings: frozenset[str]) -> type[Round]:
+    """The same as `leaning` does in a module, of the nodes that give these."""
+
+    class Leaning(Round):
+        op_domain = ""
+
+        def _run(self, x: Any) -> Any:
+            reach = FLOOR_ULPS * EPS["float32"] * np.abs(x).max(initial=0.0)
+            if self.onnx_node.output[0] in roundings and np.isfinite(reach):
+                x = np.asarray(x + random.choice((-1, 1), x.shape) * reach, x.dtype)
+            return super()._run(x)
+
+    Leaning.__name__ = Round.__name__
+    return Leaning

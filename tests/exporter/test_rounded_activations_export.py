@@ -126,7 +126,6 @@ def test_a_limit_leaves_inputs_as_they_are(recording: Path, tmp_path: Path) -> N
         ({"weights_dtype": None}, "give --weights-dtype int8 as well"),
         ({"calibrate": ()}, "needs --calibrate FILE"),
         ({"activations": None}, "--calibrate is for --activations int8"),
-        ({"target": "tensorrt-rtx"}, "--target tensorrt-rtx cannot hold rounded activations"),
     ],
 )
 def test_what_cannot_be_is_one_sentence(

@@ -24,8 +24,9 @@ from temport.exporter.errors import UserError
 SMALL = ("embed_dim=32", "num_heads=2", "head_dim=32", "num_layers=1", "window_size=8", "ffn_dim=64")
 
 
+@pytest.mark.thorough
 def test_an_engine_holds_integers_as_the_file_does(tmp_path: Path) -> None:
-    """Two heads side by side among them."""
+    """Two heads side by side among them; with rounded activations `test_rounded_engines.py` asks it in each run."""
     done = temport.export(
         "sliding_window",
         settings=SMALL,
@@ -42,6 +43,9 @@ def test_an_engine_holds_integers_as_the_file_does(tmp_path: Path) -> None:
     assert engine["constants"]["Int8"] == stored > 8000
     constants = [c for layer in engine["layers"] for c in layer["constants"]]
     assert any(c["element_type"] == "Int8" for c in constants)
+    assert {(p["input"], p["held"], p["computes_in"]) for p in engine["products"]} == {
+        ("float32", "int8", "float32")
+    }
 
 
 def test_halves_are_widened_and_that_is_said(tmp_path: Path) -> None:

@@ -1,0 +1,69 @@
+"""Inputs of dense layers that are rounded to bytes, as pairs of `QuantizeLinear` and `DequantizeLinear`.
+
+The body of `FusedDense` spells the rounding out, and of what it spells TensorRT makes products in float32; of pairs in
+front of both factors it makes products of integers. A product gets the name of its layer, by which an engine is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import onnx_ir as ir
+from onnx_ir.passes import common
+
+from temport.custom_ops.domain import DOMAIN
+from temport.custom_ops.fused_dense.schema import OP_NAME
+from temport.exporter.graph.edit import initializer, put
+from temport.exporter.graph.rounding import both_ways, rounded
+from temport.exporter.graph.standard_operator import is_standard
+
+PRODUCTS = ("MatMul", "Gemm")
+
+
+def layers_by_weight(model: ir.Model) -> dict[ir.Value, str]:
+    """The weight of each dense layer of ours -> the layer's name. Ask before its body takes its place."""
+    found: dict[ir.Value, str] = {}
+    for node in model.graph:
+        if node.domain == DOMAIN and node.op_type == OP_NAME and node.inputs[1] is not None and node.name:
+            found.setdefault(node.inputs[1], node.name)
+    return found
+
+
+def lower_rounded_inputs(model: ir.Model, layers: Mapping[ir.Value, str]) -> None:
+    """In place. Run it where no function is left."""
+    graph = model.graph
+    taken = {node.name for node in graph}
+    for node in graph:
+        weight = weight_of(node)
+        name = None if weight is None else layers.get(weight)
+        if name is not None and name not in taken:
+            node.name = name
+            taken.add(name)
+    if not any(is_standard(node, "Round") for node in graph):
+        return
+    common.ShapeInferencePass()(model)
+    for node in list(graph):
+        if is_standard(node, "CastLike") and (number := _same_type(node)) is not None:
+            held = initializer(graph, f"{node.name}/number", number.numpy())
+            node.outputs[0].replace_all_uses_with(held)
+    for node in list(graph):
+        if (rounds := rounded(node)) is not None:
+            put(node.outputs[0], both_ways(graph, node, *rounds, node.outputs[0]))
+    common.RemoveUnusedNodesPass()(model)
+
+
+def _same_type(node: ir.Node) -> ir.TensorProtocol | None:
+    """The constant that a `CastLike` leaves as it is."""
+    number, like = node.inputs
+    if number is None or like is None or number.dtype != like.dtype:
+        return None
+    return ir.convenience.get_const_tensor(number)
+
+
+def weight_of(node: ir.Node) -> ir.Value | None:
+    """The constant that a product's second factor is made of; None of any other node."""
+    value = node.inputs[1] if is_standard(node, *PRODUCTS) else None
+    maker = None if value is None else value.producer()
+    if maker is not None and is_standard(maker, "DequantizeLinear", "Cast", "CastLike"):
+        value = maker.inputs[0]
+    return value if value is not None and value.const_value is not None else None

@@ -1,0 +1,96 @@
+"""Inputs of dense layers rounded to int8 times a scale, in the graph of an ONNX file, spelled as torch spells it.
+
+A layer is a `MatMul` or a `Gemm`, and its name that of what it gives: nodes may have none, or share one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from temport.exporter.errors import UserError
+from temport.exporter.graph.standard_operator import is_standard
+from temport.exporter.onnx_source.module import OnnxModule
+from temport.exporter.onnx_source.reading import opset_of
+from temport.exporter.parity.rounded_inputs import LEAST, MOST
+
+FIRST_OPSET = 11
+"""With `Round`, and with a `Clip` whose ends are inputs."""
+_ENDS = {"least": float(LEAST), "most": float(MOST)}
+_STEPS = (("Div", ("scale",)), ("Round", ()), ("Clip", ("least", "most")), ("Mul", ("scale",)))
+"""Operators, and what they take besides the value."""
+
+
+def layers_of(module: OnnxModule, weights: Sequence[str]) -> dict[str, str]:
+    """Each layer whose weight is one of these and whose input is computed -> the name of its weight.
+
+    UserError for a file of an opset that cannot say how they round.
+    """
+    constants = {*dict(module.named_buffers()), *(t.name for t in module.model.graph.initializer)}
+    found = {
+        node.output[0]: node.input[1]
+        for node in module.model.graph.node
+        if is_standard(node, "MatMul", "Gemm") and node.input[1] in weights and node.input[0] not in constants
+    }
+    if found and (opset := opset_of(module.model)) < FIRST_OPSET:
+        raise UserError(
+            f"--activations int8 needs a file of opset {FIRST_OPSET} or newer, and this one has {opset}; export it "
+            "again from where it came, or leave --activations out"
+        )
+    return found
+
+
+def inputs_of(module: OnnxModule, layers: Sequence[str]) -> dict[str, str]:
+    """What each layer takes, by the layer."""
+    return {n.output[0]: n.input[0] for n in module.model.graph.node if n.output[0] in layers}
+
+
+@contextmanager
+def giving(module: OnnxModule, values: Sequence[str]) -> Iterator[None]:
+    """The module gives these values of its graph as well, for a while."""
+    model = onnx.ModelProto()
+    model.CopyFrom(module.model)
+    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in dict.fromkeys(values))
+    with module.computing(model):
+        yield
+
+
+def rounding_inputs(model: onnx.ModelProto, scales: Mapping[str, float]) -> onnx.ModelProto:
+    """A copy of the graph whose layers round what they take. UserError for a layer that it has not."""
+    made = onnx.ModelProto()
+    made.CopyFrom(model)
+    graph = made.graph
+    if missing := scales.keys() - {name for node in graph.node for name in node.output}:
+        raise UserError(f"the bundle rounds the input of {min(missing)}, a layer that the file has not")
+    taken = {name for node in model.graph.node for name in (*node.input, *node.output)}
+
+    def fresh(layer: str, what: str) -> str:
+        name = f"{layer}/{what}"
+        while name in taken:
+            name += "_"
+        taken.add(name)
+        return name
+
+    del graph.node[:]
+    for node in model.graph.node:
+        layer = node.output[0]
+        if layer not in scales:
+            graph.node.append(node)
+            continue
+        numbers = {"scale": scales[layer], **_ENDS}
+        constants = {what: fresh(layer, what) for what in numbers}
+        graph.initializer.extend(
+            numpy_helper.from_array(np.array(number, np.float32), constants[what])
+            for what, number in numbers.items()
+        )
+        value = node.input[0]
+        for operator, others in _STEPS:
+            given, value = [value, *(constants[what] for what in others)], fresh(layer, operator)
+            graph.node.append(helper.make_node(operator, given, [value], value))
+        graph.node.append(node)
+        graph.node[-1].input[0] = value
+    return made
