@@ -6,9 +6,11 @@ for number.
 
 from __future__ import annotations
 
+import numpy as np
 import onnx_ir as ir
+from onnx_ir.passes import common
 
-from temport.exporter.graph.edit import insert, named
+from temport.exporter.graph.edit import initializer, insert, named, put
 from temport.exporter.graph.standard_operator import is_standard
 
 LEAST, MOST = -128.0, 127.0
@@ -54,3 +56,33 @@ def _number(value: ir.Value | None) -> float | None:
     """A constant without axes."""
     constant = None if value is None else value.const_value
     return float(constant.numpy()) if constant is not None and constant.numpy().ndim == 0 else None
+
+
+def spell_roundings(model: ir.Model) -> None:
+    """Every such pair of operators as torch spells it, in place: for who computes pairs otherwise."""
+    graph = model.graph
+    for node in list(graph):
+        integers = _only(node.inputs[0], "QuantizeLinear") if is_standard(node, "DequantizeLinear") else None
+        if integers is None or not _of_bytes(integers) or not _of_bytes(node):
+            continue
+        (x, scale), result = integers.inputs[:2], node.outputs[0]
+        if x is None or scale is None or not (number := _number(scale)) or number != _number(node.inputs[1]):
+            continue
+        ends = [initializer(graph, f"bytes/{end:g}", np.array(end, np.float32)) for end in (LEAST, MOST)]
+        value, shape = x, list(result.shape or ())
+        for operator, others in (("Div", [scale]), ("Round", []), ("Clip", ends), ("Mul", [scale])):
+            name = named(result, operator)
+            value = insert(graph, node, operator, [value, *others], shape, name)
+        put(result, value)
+    common.RemoveUnusedNodesPass()(model)
+
+
+def _of_bytes(node: ir.Node) -> bool:
+    """Whether a node makes int8 of floats or floats of int8, with 0 as it is."""
+    zero = node.inputs[2] if len(node.inputs) > 2 else None
+    if zero is not None:
+        held = None if zero.const_value is None else zero.const_value.numpy()
+        return held is not None and held.dtype == np.int8 and not held.any()
+    if node.op_type == "DequantizeLinear":
+        return node.inputs[0] is not None and node.inputs[0].dtype in (ir.DataType.INT8, None)
+    return node.attributes.get_int("output_dtype", 0) == ir.DataType.INT8.value

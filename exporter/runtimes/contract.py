@@ -40,6 +40,7 @@ class Capabilities:
     exact           outputs for the same inputs are the same bytes wherever its file runs
     threads         kernels of ours divide their work among as many threads as a session is opened with
     source          it runs the subject's torch module, and not its file
+    rounds          rounds to the nearest integer as ONNX says it, a half to the even one
     """
 
     custom_domain: bool
@@ -53,6 +54,7 @@ class Capabilities:
     threads: bool = False
     exact: bool = False
     source: bool = False
+    rounds: bool = True
 
     def refusal(self, declaration: Declaration) -> str | None:
         """Why a model with this declaration cannot run here, or None."""
@@ -67,6 +69,8 @@ class Capabilities:
         moving = [axis.name for axis in declaration.axes.values() if not axis.static]
         if moving and not self.dynamic_axes:
             return f"its shapes are fixed and the model leaves {', '.join(moving)} open"
+        if declaration.input_scales and not self.rounds:
+            return "it rounds halves away from 0, and inputs of layers are rounded to the even integer"
         return None
 
 

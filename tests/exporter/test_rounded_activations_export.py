@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,15 @@ from test_compressed_weights import SMALL, spoil
 from torch import nn
 
 import temport
+from temport.exporter.bundle.directory import open_bundle
 from temport.exporter.compress.activations import best_scale, with_rounded_inputs
 from temport.exporter.errors import UserError
+from temport.exporter.graph.rounding import spell_roundings
 from temport.exporter.parity.compare import EPS, FLOOR_ULPS
 from temport.exporter.parity.rounded_inputs import leaning, rounded
 from temport.exporter.passes.round_activations import round_activations
 from temport.exporter.recheck import run_parity_of_bundle
+from temport.exporter.runtimes import runtime_named
 from temport.exporter.verify import run_verify
 
 RUNTIMES = ("onnxruntime_cpu", "onnxruntime_native")
@@ -182,6 +186,17 @@ def test_only_rounding_to_bytes_is_taken_for_it(scale: float, back: float, least
     assert ("QuantizeLinear" in {node.op_type for node in model.graph}) is found
     (after,) = ReferenceEvaluator(ir.to_proto(model)).run(None, {"x": x})
     np.testing.assert_array_equal(before, after)
+    spell_roundings(model)  # and back
+    assert "QuantizeLinear" not in {node.op_type for node in model.graph}
+    (after,) = ReferenceEvaluator(ir.to_proto(model)).run(None, {"x": x})
+    np.testing.assert_array_equal(before, after)
+
+
+def test_who_rounds_halves_otherwise_is_not_asked(made: temport.Exported) -> None:
+    declaration = open_bundle(made.path).declaration
+    mnn = runtime_named("mnn").capabilities
+    assert (told := mnn.refusal(declaration)) is not None and "halves away from 0" in told
+    assert mnn.refusal(replace(declaration, input_scales={})) is None
 
 
 def test_a_layer_that_takes_nothing_has_no_scale() -> None:
