@@ -97,7 +97,13 @@ def compile_model(
         engine.unlink()
         raise
     products = products_table(model, layers)
-    told = (verify.widened_weights(model, layers), widened_products(products), lost_roundings(model, layers))
+    named = _targets(target, engine)
+    told = (
+        verify.widened_weights(model, layers),
+        widened_products(products),
+        lost_roundings(model, layers),
+        lint.unfit_targets(model, named),
+    )
     report = EngineReport(
         target=target,
         file=engine.name,
@@ -106,7 +112,7 @@ def compile_model(
         model_sha256=_sha256(model_path),
         build_seconds=round(built.seconds, 3),
         versions={table.module: built.version, "onnx": onnx.__version__},
-        compute_capabilities=_targets(target, engine),
+        compute_capabilities=named,
         profiles=bounds,
         options={k: str(v) if isinstance(v, Path) else v for k, v in options.__dict__.items()},
         attention=outcomes,

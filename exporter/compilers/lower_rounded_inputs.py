@@ -24,8 +24,9 @@ def layers_by_weight(model: ir.Model) -> dict[ir.Value, str]:
     """The weight of each dense layer of ours -> the layer's name. Ask before its body takes its place."""
     found: dict[ir.Value, str] = {}
     for node in model.graph:
-        if node.domain == DOMAIN and node.op_type == OP_NAME and node.inputs[1] is not None and node.name:
-            found.setdefault(node.inputs[1], node.name)
+        ours = node.domain == DOMAIN and node.op_type == OP_NAME
+        if ours and node.name and (weight := _stored(node.inputs[1])) is not None:
+            found.setdefault(weight, node.name)
     return found
 
 
@@ -62,7 +63,10 @@ def _same_type(node: ir.Node) -> ir.TensorProtocol | None:
 
 def weight_of(node: ir.Node) -> ir.Value | None:
     """The constant that a product's second factor is made of; None of any other node."""
-    value = node.inputs[1] if is_standard(node, *PRODUCTS) else None
+    return _stored(node.inputs[1]) if is_standard(node, *PRODUCTS) else None
+
+
+def _stored(value: ir.Value | None) -> ir.Value | None:
     maker = None if value is None else value.producer()
     if maker is not None and is_standard(maker, "DequantizeLinear", "Cast", "CastLike"):
         value = maker.inputs[0]

@@ -1,4 +1,4 @@
-"""Inputs of dense layers rounded to int8 times a scale, in the module itself: where, by which scales, and how.
+"""Inputs of dense layers rounded to int8 or fp8 times a scale, in the module itself: where, by which scales, and how.
 
 The module then computes what the file says, in any type: it is the oracle, and its trace has the rounding in it.
 """
@@ -18,10 +18,10 @@ from temport.exporter.compress.rounded_graph import giving, inputs_of, layers_of
 from temport.exporter.compress.sums import tensors_of
 from temport.exporter.declare.call import own
 from temport.exporter.errors import UserError
-from temport.exporter.graph.quantised import short
+from temport.exporter.graph.quantised import nearest, short
 from temport.exporter.onnx_source.module import OnnxModule
 from temport.exporter.parity.cases import Case
-from temport.exporter.parity.rounded_inputs import LEAST, MOST, Rounding
+from temport.exporter.parity.rounded_inputs import ENDS, Rounding
 from temport.exporter.runtimes.subject import Subject
 from temport.exporter.runtimes.torch_eager import FLOAT64
 from temport.exporter.streaming.oracle import WholeStream
@@ -34,14 +34,15 @@ _CLIPS = np.geomspace(1.0, 0.02, 60)
 """Shares of the largest number that are tried as the largest representable one."""
 
 
-def dense_layers(module: nn.Module, weights: Sequence[str]) -> dict[str, str]:
+def dense_layers(module: nn.Module, weights: Sequence[str], kind: str) -> dict[str, str]:
     """Name of each dense layer of the source whose weight is one of these -> the name of its weight.
 
-    A layer is an `nn.Linear`; of an ONNX file a `MatMul` or a `Gemm`, called as what it gives.
+    A layer is an `nn.Linear`; of an ONNX file a `MatMul` or a `Gemm`, called as what it gives. UserError for a file
+    that cannot round to `kind`.
     """
     source = _source(module)
     if isinstance(source, OnnxModule):
-        return layers_of(source, weights)
+        return layers_of(source, weights, kind)
     names = {id(tensor): name for name, tensor in tensors_of(module).items() if name in weights}
     return {
         name: names[id(part.weight)]
@@ -50,31 +51,34 @@ def dense_layers(module: nn.Module, weights: Sequence[str]) -> dict[str, str]:
     }
 
 
-def with_rounded_inputs(module: nn.Module, scales: Mapping[str, float]) -> nn.Module:
-    """A copy of `module` whose layers, by name, round what they take. UserError for a layer that it has not."""
+def with_rounded_inputs(module: nn.Module, scales: Mapping[str, float], kind: str) -> nn.Module:
+    """A copy of `module` whose layers, by name, round what they take. UserError for a layer that it has not.
+
+    kind  `int8` or `fp8`
+    """
     made = copy.deepcopy(module)
     source = _source(made)
     if isinstance(source, OnnxModule):
-        source.model = rounding_inputs(source.model, scales)
+        source.model = rounding_inputs(source.model, scales, kind)
         return made
     parts = dict(source.named_modules())
     for name, scale in scales.items():
         if name not in parts:
             raise UserError(f"the bundle rounds the input of {name}, a layer that the module has not")
-        parts[name].register_forward_pre_hook(Rounding(scale))
+        parts[name].register_forward_pre_hook(Rounding(scale, kind))
     return made
 
 
 @contextmanager
-def rounding(module: nn.Module, scales: Mapping[str, float]) -> Iterator[None]:
+def rounding(module: nn.Module, scales: Mapping[str, float], kind: str) -> Iterator[None]:
     """The layers of `module` itself round what they take, for a while."""
     source = _source(module)
     if isinstance(source, OnnxModule):
-        with source.computing(rounding_inputs(source.model, scales)):
+        with source.computing(rounding_inputs(source.model, scales, kind)):
             yield
         return
     parts = dict(source.named_modules())
-    handles = [parts[name].register_forward_pre_hook(Rounding(scale)) for name, scale in scales.items()]
+    handles = [parts[name].register_forward_pre_hook(Rounding(scale, kind)) for name, scale in scales.items()]
     try:
         yield
     finally:
@@ -82,7 +86,7 @@ def rounding(module: nn.Module, scales: Mapping[str, float]) -> Iterator[None]:
             handle.remove()
 
 
-def calibrated(subject: Subject, cases: Sequence[Case], layers: Sequence[str]) -> dict[str, float]:
+def calibrated(subject: Subject, cases: Sequence[Case], layers: Sequence[str], kind: str) -> dict[str, float]:
     """The scale of each layer's input over all cases, by name; of a layer that is not called, or takes nothing but 0,
     none.
 
@@ -93,7 +97,7 @@ def calibrated(subject: Subject, cases: Sequence[Case], layers: Sequence[str]) -
     with _seeing(_source(session.module), layers, seen):
         for case in cases:
             session.run(case.inputs)
-    found = {name: best_scale(np.concatenate(seen[name])) for name in layers if name in seen}
+    found = {name: best_scale(np.concatenate(seen[name]), kind) for name in layers if name in seen}
     return {name: scale for name, scale in found.items() if scale > 0}
 
 
@@ -126,16 +130,16 @@ def _seeing(source: nn.Module, layers: Sequence[str], seen: dict[str, list[Array
             handle.remove()
 
 
-def best_scale(numbers: Array) -> float:
+def best_scale(numbers: Array, kind: str) -> float:
     """The scale of the least squared error, so the largest numbers may be clipped; 0 where all are 0.
 
-    It has 16 significant bits: an integer times it is a float32 without rounding.
+    It has 16 significant bits: a number of the type times it is a float32 without rounding.
     """
     largest = float(np.abs(numbers).max(initial=0.0))
     few = numbers[:: 1 + len(numbers) // MOST_KEPT]
-    scales = [float(short(np.array(largest * clip / MOST))) for clip in _CLIPS]
+    scales = [float(short(np.array(largest * clip / ENDS[kind][1]))) for clip in _CLIPS]
     errors = {
-        scale: float(np.square(few - np.clip(np.rint(few / scale), LEAST, MOST) * scale).sum())
+        scale: float(np.square(few - nearest(few / scale, kind) * scale).sum())
         for scale in scales
         if scale > 0
     }

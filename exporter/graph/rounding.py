@@ -1,7 +1,7 @@
-"""Rounding to bytes as torch spells it: how it is found, and the two operators of ONNX that say the same.
+"""Rounding to int8 or fp8 as torch spells it: how it is found, and the two operators of ONNX that say the same.
 
 Division by a scale, `Round`, `Clip` and the product with the scale are `QuantizeLinear` and `DequantizeLinear`, number
-for number.
+for number; so they are with conversions to fp8 and back behind `Clip`.
 """
 
 from __future__ import annotations
@@ -13,37 +13,52 @@ from onnx_ir.passes import common
 from temport.exporter.graph.edit import initializer, insert, named, put
 from temport.exporter.graph.standard_operator import is_standard
 
-LEAST, MOST = -128.0, 127.0
+LEAST, MOST, MOST_FP8 = -128.0, 127.0, 448.0
 
 
-def both_ways(graph: ir.Graph, before: ir.Node, x: ir.Value, scale: ir.Value, result: ir.Value) -> ir.Value:
+def both_ways(
+    graph: ir.Graph,
+    before: ir.Node,
+    x: ir.Value,
+    scale: ir.Value,
+    narrow: ir.DataType,
+    result: ir.Value,
+) -> ir.Value:
     """What `QuantizeLinear` and `DequantizeLinear` make of x.
 
     Without a zero point: beside one ONNX Runtime 1.31 puts a type of its own, and then refuses the file.
     """
     assert result.shape is not None
-    shape, kind = list(result.shape), {"output_dtype": ir.DataType.INT8.value}
-    integers = insert(graph, before, "QuantizeLinear", [x, scale], shape, named(result, "int8"), kind)
-    integers.type = ir.TensorType(ir.DataType.INT8)
+    shape, kind = list(result.shape), {"output_dtype": narrow.value}
+    integers = insert(
+        graph, before, "QuantizeLinear", [x, scale], shape, named(result, narrow.name.lower()), kind
+    )
+    integers.type = ir.TensorType(narrow)
     numbers = insert(graph, before, "DequantizeLinear", [integers, scale], shape, named(result, "numbers"))
     numbers.type = ir.TensorType(ir.DataType.FLOAT)
     return numbers
 
 
-def rounded(node: ir.Node) -> tuple[ir.Value, ir.Value] | None:
-    """What is rounded, and the scale, where `node` is the end of it."""
+def rounded(node: ir.Node) -> tuple[ir.Value, ir.Value, ir.DataType] | None:
+    """What is rounded, the scale, and to which type, where `node` is the end of it."""
     if not is_standard(node, "Mul"):
         return None
-    clipped, scale = node.inputs
-    clip = _only(clipped, "Clip")
-    if clip is None or len(clip.inputs) != 3 or [_number(v) for v in clip.inputs[1:]] != [LEAST, MOST]:
+    value, scale = node.inputs
+    narrow, ends = ir.DataType.INT8, [LEAST, MOST]
+    if (wide := _only(value, "Cast")) is not None:
+        cast = _only(wide.inputs[0], "Cast")
+        if cast is None or cast.outputs[0].dtype != ir.DataType.FLOAT8E4M3FN:
+            return None
+        value, narrow, ends = cast.inputs[0], ir.DataType.FLOAT8E4M3FN, [-MOST_FP8, MOST_FP8]
+    clip = _only(value, "Clip")
+    if clip is None or len(clip.inputs) != 3 or [_number(v) for v in clip.inputs[1:]] != ends:
         return None
-    rounds = _only(clip.inputs[0], "Round")
+    rounds = _only(clip.inputs[0], "Round") if narrow == ir.DataType.INT8 else clip
     quotient = None if rounds is None else _only(rounds.inputs[0], "Div")
     if quotient is None or scale is None or not (number := _number(scale)) or number <= 0:
         return None
     x, divisor = quotient.inputs
-    return (x, scale) if x is not None and _number(divisor) == number else None
+    return (x, scale, narrow) if x is not None and _number(divisor) == number else None
 
 
 def _only(value: ir.Value | None, operator: str) -> ir.Node | None:

@@ -32,10 +32,6 @@ BUFFERS = ("float32", "float64", "bool", "int8", "uint8", "int16", "int32", "int
 """Types of initializers that are buffers; others, which no weights file holds, stay in the graph."""
 
 
-BYTE = [-128.0, 127.0]
-"""The least and the most of its integers."""
-
-
 class OnnxModule(nn.Module):
     """Inputs of the graph in their order -> outputs by name.
 
@@ -105,20 +101,6 @@ class OnnxModule(nn.Module):
     def quantises(self) -> bool:
         """Whether a node of the graph makes integers of floats by a scale."""
         return any(node.op_type == "QuantizeLinear" for node in self.model.graph.node)
-
-    @property
-    def byte_roundings(self) -> frozenset[str]:
-        """What the `Round` nodes give whose integers are then clipped to those of a byte."""
-        held = {t.name: numpy_helper.to_array(t) for t in self.model.graph.initializer}
-        held |= {name: _array(tensor) for name, tensor in self._buffers.items() if tensor is not None}
-        numbers = {name: float(array) for name, array in held.items() if array.ndim == 0}
-        nodes = self.model.graph.node
-        clipped = {
-            node.input[0]
-            for node in nodes
-            if node.op_type == "Clip" and [numbers.get(name) for name in node.input[1:]] == BYTE
-        }
-        return frozenset(n.output[0] for n in nodes if n.op_type == "Round" and n.output[0] in clipped)
 
     def with_weights(self) -> onnx.ModelProto:
         """The model as a file would hold it."""

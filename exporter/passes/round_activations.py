@@ -1,6 +1,6 @@
-"""Inputs of layers that are rounded to bytes, as torch spells it, become `QuantizeLinear` and `DequantizeLinear`.
+"""Inputs of layers that are rounded, as torch spells it, become `QuantizeLinear` and `DequantizeLinear`.
 
-`FusedDense` takes the scale itself, and what is rounded.
+Of what is rounded to bytes `FusedDense` takes the scale itself.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ def round_activations(model: ir.Model) -> bool:
         if rounds is None:
             continue
         found = True
-        x, scale = rounds
+        x, scale, narrow = rounds
         result = node.outputs[0]
-        for user, place in list(result.uses()):
+        for user, place in list(result.uses()) if narrow == ir.DataType.INT8 else ():
             layers = _layers(user, place)
             if layers:
                 user.replace_input_with(0, x)
@@ -36,7 +36,7 @@ def round_activations(model: ir.Model) -> bool:
                 layer.resize_inputs(_SCALE + 1)
                 layer.replace_input_with(_SCALE, scale)
         if result.uses() or result.is_graph_output():
-            put(result, both_ways(graph, node, x, scale, result))
+            put(result, both_ways(graph, node, x, scale, narrow, result))
     common.RemoveUnusedNodesPass()(model)
     return found
 

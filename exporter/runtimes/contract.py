@@ -40,7 +40,8 @@ class Capabilities:
     exact           outputs for the same inputs are the same bytes wherever its file runs
     threads         kernels of ours divide their work among as many threads as a session is opened with
     source          it runs the subject's torch module, and not its file
-    rounds          rounds to the nearest integer as ONNX says it, a half to the even one
+    fp8             takes weights in fp8
+    rounds          types that it rounds inputs of layers to as ONNX says it, a half to the even number
     """
 
     custom_domain: bool
@@ -54,7 +55,8 @@ class Capabilities:
     threads: bool = False
     exact: bool = False
     source: bool = False
-    rounds: bool = True
+    fp8: bool = False
+    rounds: frozenset[str] = frozenset({"int8"})
 
     def refusal(self, declaration: Declaration) -> str | None:
         """Why a model with this declaration cannot run here, or None."""
@@ -69,9 +71,15 @@ class Capabilities:
         moving = [axis.name for axis in declaration.axes.values() if not axis.static]
         if moving and not self.dynamic_axes:
             return f"its shapes are fixed and the model leaves {', '.join(moving)} open"
-        if declaration.input_scales and not self.rounds:
-            return "it rounds halves away from 0, and inputs of layers are rounded to the even integer"
+        if declaration.weights_dtype == "fp8" and not self.fp8:
+            return "it has no fp8"
+        if declaration.input_scales and declaration.rounded_to not in self.rounds:
+            return f"it rounds to {declaration.rounded_to} otherwise than ONNX says it"
         return None
+
+
+TYPES_OF_INPUTS = frozenset({"int8", "fp8"})
+"""All that inputs of layers are rounded to."""
 
 
 class Session(Protocol):

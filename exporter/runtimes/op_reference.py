@@ -19,7 +19,7 @@ from temport.exporter.declare.values import INTEGERS
 from temport.exporter.errors import UserError
 from temport.exporter.graph import body_domains
 from temport.exporter.graph.traced_attention import TracedAttention
-from temport.exporter.runtimes.contract import Capabilities
+from temport.exporter.runtimes.contract import TYPES_OF_INPUTS, Capabilities
 from temport.exporter.runtimes.evaluator_ops import EVALUATOR_OPS
 from temport.exporter.runtimes.onnx_reference import ReferenceSession
 from temport.exporter.runtimes.subject import Subject
@@ -63,6 +63,8 @@ class OpReference:
         dtypes=frozenset({"bool", "float16", "bfloat16", "float32", "float64", *INTEGERS}),
         dynamic_axes=True,
         intermediates=True,
+        fp8=True,
+        rounds=TYPES_OF_INPUTS,
     )
 
     def unavailable(self) -> str | None:

@@ -62,6 +62,7 @@ class OpenVino:
         dtypes=frozenset({"bool", "float16", "float32", *INTEGERS}),
         dynamic_axes=True,
         intermediates=True,
+        fp8=True,
     )
 
     def unavailable(self) -> str | None:

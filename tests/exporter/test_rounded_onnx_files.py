@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
+from safetensors.numpy import load_file
 from test_compressed_weights import spoil
 from test_rounded_activations_export import double_a_scale
 
@@ -61,10 +63,10 @@ def file(opset: int) -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
 
 
-def export(folder: Path, out: Path, **asked: Any) -> temport.Exported:
+def export(folder: Path, out: Path, name: str = "dense.onnx", **asked: Any) -> temport.Exported:
     usual = {"seq": FRAMES, "runtimes": ("onnxruntime_cpu", "onnxruntime_native"), "weights_dtype": "int8"}
     usual |= {"activations": "int8", "calibrate": str(folder / "own.npy")}
-    return temport.export(onnx=folder / "dense.onnx", out=out, **usual | asked)
+    return temport.export(onnx=folder / name, out=out, **usual | asked)
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +91,39 @@ def test_layers_round_and_the_oracle_is_what_numpy_says(made: temport.Exported) 
         layer = np.clip(np.rint(x / scale), -128, 127) * scale @ weight + bias
         x = np.maximum(layer, 0)
     np.testing.assert_allclose(vectors[f"{case}/output/y"], np.tanh(layer.cumsum(1)), rtol=1e-12)
+
+
+def test_fp8_is_the_number_of_that_type(folder: Path, tmp_path: Path) -> None:
+    """And what the file says otherwise is seen."""
+    onnx.save(file(19), folder / "newer.onnx")
+    asked = {"weights_dtype": "fp8", "activations": "fp8", "ops": "standard"}
+    done = export(folder, tmp_path / "b", "newer.onnx", **asked)
+    compression = done.report.compression
+    assert done.passed and compression is not None
+    first, second = (layer.scale for layer in compression.inputs)
+    assert first is not None and second is not None
+    model = onnx.load(done.path / "model.onnx")
+    kinds = [node.op_type for node in model.graph.node]
+    assert kinds.count("QuantizeLinear") == 2 and kinds.count("DequantizeLinear") == 4 and "Cast" not in kinds
+    weights = [
+        numpy_helper.to_array(t) for t in model.graph.initializer if t.data_type == TensorProto.FLOAT8E4M3FN
+    ]
+    assert sorted(weight.size for weight in weights) == [2048, 2048]
+    vectors, case = np.load(done.path / "vectors.npz"), f"normal-seq{FRAMES}"
+    stored = load_file(done.path / "weights.safetensors")
+    x = vectors[f"{case}/input/x"].astype(np.float64)
+    for scale, name, bias in ((first, "w1", stored["b1"]), (second, "w2", 0.0)):
+        held = np.clip(x / scale, -448, 448).astype(ml_dtypes.float8_e4m3fn).astype(np.float64) * scale
+        layer = held @ stored[name].astype(np.float64) + bias
+        x = np.maximum(layer, 0)
+    np.testing.assert_allclose(vectors[f"{case}/output/y"], np.tanh(layer.cumsum(1)), rtol=1e-9, atol=1e-12)
+
+    def double(model: onnx.ModelProto) -> None:
+        name = next(n.input[1] for n in model.graph.node if n.op_type == "QuantizeLinear")
+        tensor = next(t for t in model.graph.initializer if t.name == name)
+        tensor.CopyFrom(numpy_helper.from_array(2 * numpy_helper.to_array(tensor), name))
+
+    assert not run_parity_of_bundle(spoil(done.path, double, tmp_path / "wrong"), ("onnxruntime_cpu",))
 
 
 def test_the_bundle_is_made_anew_and_checked_of_the_file(made: temport.Exported, folder: Path) -> None:
@@ -121,18 +156,18 @@ def test_a_limit_leaves_an_input_as_it_is(made: temport.Exported, folder: Path, 
 
 def test_an_old_file_is_refused() -> None:
     with pytest.raises(UserError, match="needs a file of opset 11 or newer, and this one has 10"):
-        dense_layers(OnnxModule(file(10)), ["w1", "w2"])
+        dense_layers(OnnxModule(file(10)), ["w1", "w2"], "int8")
 
 
 def test_a_layer_that_a_file_has_not_is_refused() -> None:
     with pytest.raises(UserError, match="rounds the input of third, a layer that the file has not"):
-        with_rounded_inputs(OnnxModule(file(17)), {"third": 1.0})
+        with_rounded_inputs(OnnxModule(file(17)), {"third": 1.0}, "int8")
 
 
 def test_only_what_lies_next_to_a_border_may_be_decided_otherwise() -> None:
     model, scale = file(17), 0.125
     model.graph.initializer[0].CopyFrom(numpy_helper.from_array(np.eye(32, 64, dtype=np.float32), "w1"))
-    module = with_rounded_inputs(OnnxModule(model), {"first": scale}).double()
+    module = with_rounded_inputs(OnnxModule(model), {"first": scale}, "int8").double()
     off = FLOOR_ULPS * EPS["float32"]
     x = torch.zeros(1, 1, 32, dtype=torch.float64)
     x[..., :4] = torch.tensor([1.0, 0.3, 0.3125 + off / 2, 0.3125 + 2 * off])

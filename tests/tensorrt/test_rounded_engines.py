@@ -19,6 +19,7 @@ from temport.custom_ops.fused_dense.reference import reference
 from temport.custom_ops.op import Host
 from temport.custom_ops.table import OPS
 from temport.exporter.compilers.compile import compile_model, lower
+from temport.exporter.compilers.contract import CompileOptions
 from temport.exporter.compilers.layers import EngineLayer, LayerTensor
 from temport.exporter.compilers.products import lost_roundings, products_table, widened_products
 from temport.exporter.compilers.tensorrt_rtx import BACKEND
@@ -34,8 +35,16 @@ SMALL = {
 }
 
 
+FP8 = {
+    "weights_dtype": "fp8",
+    "activations": "fp8",
+    "compile": CompileOptions(compute_capabilities=("89", "120")),
+}
+NAMES = {"Int8": "int8", "FP8": "float8e4m3fn"}
+
+
 def engine_of(arch: str, folder: Path, **asked: Any) -> dict[str, Any]:
-    """The entry of engine.json of an export with int8 weights and activations that passed, and holds the file's."""
+    """The entry of engine.json of an export with narrow weights and activations that passed, and holds the file's."""
     width = int(SMALL[arch][0].partition("=")[2])
     np.save(folder / "own.npy", np.random.default_rng(1).standard_normal((1, 16, width)).astype(np.float32))
     usual = {"seq": 16, "weights_dtype": "int8", "activations": "int8", "calibrate": folder / "own.npy"}
@@ -44,8 +53,9 @@ def engine_of(arch: str, folder: Path, **asked: Any) -> dict[str, Any]:
     assert done.passed and done.report.compression is not None
     (engine,) = json.loads((done.path / "engine.json").read_text())["engines"]
     held = onnx.load(done.path / "model.onnx").graph.initializer
-    stored = sum(len(tensor.raw_data) for tensor in held if tensor.data_type == TensorProto.INT8)
-    assert engine["constants"]["Int8"] == stored > 8000
+    narrow = (TensorProto.INT8, TensorProto.FLOAT8E4M3FN)
+    stored = sum(len(tensor.raw_data) for tensor in held if tensor.data_type in narrow)
+    assert sum(engine["constants"].get(name, 0) for name in NAMES) == stored > 8000
     told = [text for text in done.report.warnings if "no layer of the engine rounds" in text]
     assert not told and engine["warnings"] == [w for w in done.report.warnings if w in engine["warnings"]]
     found: dict[str, Any] = engine
@@ -58,6 +68,8 @@ def engine_of(arch: str, folder: Path, **asked: Any) -> dict[str, Any]:
         ("sliding_window", {}, 4, 0),
         pytest.param("sliding_window", {"ops": "standard"}, 4, 0, marks=pytest.mark.thorough),
         pytest.param("sliding_window", {"streaming": True}, 4, 0, marks=pytest.mark.thorough),
+        pytest.param("sliding_window", FP8, 4, 0, marks=pytest.mark.thorough),
+        pytest.param("sliding_window", FP8 | {"streaming": True}, 4, 0, marks=pytest.mark.thorough),
         pytest.param("hybrid", {}, 3, 0, marks=pytest.mark.thorough),
         pytest.param("mega", {}, 17, 1, marks=pytest.mark.thorough),
     ],
@@ -69,9 +81,11 @@ def test_rounded_layers_become_products_of_integers(
     multiplies in float32, which is told.
     """
     engine = engine_of(arch, tmp_path, **asked)
-    rounded = [p for p in engine["products"] if p["input"] == "int8"]
-    assert len(rounded) == products and {p["held"] for p in engine["products"]} == {"int8"}
-    assert sum(p["computes_in"] == "float32" for p in rounded) == wide
+    (kind,) = {p["held"] for p in engine["products"]}
+    rounded = [p for p in engine["products"] if p["input"] == kind]
+    assert kind == ("float8e4m3fn" if "activations" in asked else "int8") and len(rounded) == products
+    assert [p["computes_in"] for p in rounded].count("float32") == wide
+    assert {p["computes_in"] for p in rounded} <= {kind, "float32"}
     assert {p["computes_in"] for p in engine["products"] if p not in rounded} <= {"float32"}
     assert sum("both factors in int8" in text for text in engine["warnings"]) == bool(wide)
 
