@@ -22,6 +22,7 @@ from temport.exporter.onnx_source.module import OnnxModule
 from temport.exporter.parity.compare import EPS, FLOOR_ULPS
 from temport.exporter.parity.steps import decided_otherwise
 from temport.exporter.recheck import run_parity_of_bundle
+from temport.exporter.runtimes.onnxruntime_cpu import OrtSession
 from temport.exporter.verify import run_verify
 
 LAYERS = ("first", "second")
@@ -117,6 +118,11 @@ def test_fp8_is_the_number_of_that_type(folder: Path, tmp_path: Path) -> None:
         layer = held @ stored[name].astype(np.float64) + bias
         x = np.maximum(layer, 0)
     np.testing.assert_allclose(vectors[f"{case}/output/y"], np.tanh(layer.cumsum(1)), rtol=1e-9, atol=1e-12)
+
+    loaded = temport.load(done.path)({"x": vectors[f"{case}/input/x"]})["y"]
+    np.testing.assert_allclose(loaded, np.tanh(layer.cumsum(1)), atol=1e-2)
+    with pytest.raises(Exception, match="MatMulIntegerToFloat"):  # of int8, which ONNX Runtime makes untold
+        OrtSession(done.path / "model.onnx", "", 1)
 
     def double(model: onnx.ModelProto) -> None:
         name = next(n.input[1] for n in model.graph.node if n.op_type == "QuantizeLinear")
