@@ -86,6 +86,7 @@ def test_another_rounding_is_seen(made: temport.Exported, tmp_path: Path) -> Non
     assert not run_parity_of_bundle(spoil(made.path, double_a_scale, tmp_path / "b"), ("onnxruntime_native",))
 
 
+@pytest.mark.thorough
 def test_standard_operators_say_the_same(recording: Path, tmp_path: Path) -> None:
     done = export(recording, tmp_path / "b", ops="standard", runtimes=("onnxruntime_cpu",))
     assert done.passed
