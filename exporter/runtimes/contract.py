@@ -41,7 +41,7 @@ class Capabilities:
     threads         kernels of ours divide their work among as many threads as a session is opened with
     source          it runs the subject's torch module, and not its file
     fp8             takes weights in fp8
-    rounds          types that it rounds inputs of layers to as ONNX says it, a half to the even number
+    rounds          types that it rounds to as ONNX says it, where a file in float32 does so on the way
     """
 
     custom_domain: bool
@@ -56,7 +56,7 @@ class Capabilities:
     exact: bool = False
     source: bool = False
     fp8: bool = False
-    rounds: frozenset[str] = frozenset({"int8"})
+    rounds: frozenset[str] = frozenset({"fp16", "int8"})
 
     def refusal(self, declaration: Declaration) -> str | None:
         """Why a model with this declaration cannot run here, or None."""
@@ -68,6 +68,10 @@ class Capabilities:
         }
         if unknown := sorted(needed - self.dtypes):
             return f"it does not compute in {', '.join(unknown)}"
+        if declaration.kv_dtype not in ("float32", *self.rounds):
+            return (
+                "it has float16 in float32, so it reads the newest key and value as they were before rounding"
+            )
         moving = [axis.name for axis in declaration.axes.values() if not axis.static]
         if moving and not self.dynamic_axes:
             return f"its shapes are fixed and the model leaves {', '.join(moving)} open"
@@ -78,8 +82,8 @@ class Capabilities:
         return None
 
 
-TYPES_OF_INPUTS = frozenset({"int8", "fp8"})
-"""All that inputs of layers are rounded to."""
+EVERY_ROUNDING = frozenset({"fp16", "int8", "fp8"})
+"""All types that there are to round to on the way."""
 
 
 class Session(Protocol):

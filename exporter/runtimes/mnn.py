@@ -26,7 +26,7 @@ class Mnn:
     capabilities = replace(
         OF_FILE,
         intermediates=False,  # a tensor inside that is read is in a layout of its own
-        rounds=frozenset(),
+        rounds=frozenset({"fp16"}),
     )
     environment = MNN
     of_module = False

@@ -11,7 +11,7 @@ import onnx
 
 from temport.exporter.declare.values import INTEGERS
 from temport.exporter.runtimes.bound import held_in_place, onnxruntime_call
-from temport.exporter.runtimes.contract import TYPES_OF_INPUTS, Arrays, Call, Capabilities, Closing, named
+from temport.exporter.runtimes.contract import EVERY_ROUNDING, Arrays, Call, Capabilities, Closing, named
 from temport.exporter.runtimes.external_values import external_values
 from temport.exporter.runtimes.prepare import custom_path
 from temport.exporter.runtimes.subject import Subject
@@ -24,7 +24,7 @@ CAPABILITIES = Capabilities(
     dynamic_axes=True,
     intermediates=True,
     fp8=True,
-    rounds=TYPES_OF_INPUTS,
+    rounds=EVERY_ROUNDING,
 )
 DISABLED_OPTIMIZERS = ["SkipLayerNormFusion"]
 """ORT's fused residual + LayerNorm CPU kernel is about ten times slower than LayerNormalization alone."""

@@ -63,6 +63,7 @@ class OpenVino:
         dynamic_axes=True,
         intermediates=True,
         fp8=True,
+        rounds=frozenset({"int8"}),
     )
 
     def unavailable(self) -> str | None:

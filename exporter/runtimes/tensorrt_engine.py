@@ -20,7 +20,7 @@ import numpy as np
 from temport.exporter.compilers.targets import REPORT_FILE, backend
 from temport.exporter.compilers.tensorrt import cuda_device_count
 from temport.exporter.errors import UserError
-from temport.exporter.runtimes.contract import TYPES_OF_INPUTS, Arrays, Capabilities, Closing
+from temport.exporter.runtimes.contract import EVERY_ROUNDING, Arrays, Capabilities, Closing
 from temport.exporter.runtimes.cuda_memory import Driver
 from temport.exporter.runtimes.subject import Subject
 
@@ -32,7 +32,7 @@ CAPABILITIES = Capabilities(
     dynamic_axes=True,
     intermediates=False,
     fp8=True,
-    rounds=TYPES_OF_INPUTS,
+    rounds=EVERY_ROUNDING,
 )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from temport.exporter.declare.declaration import HALF, Declaration
 from temport.exporter.declare.values import INTEGERS
 from temport.exporter.errors import UserError, users_code
-from temport.exporter.runtimes.contract import TYPES_OF_INPUTS, Arrays, Call, Capabilities, Closing
+from temport.exporter.runtimes.contract import EVERY_ROUNDING, Arrays, Call, Capabilities, Closing
 from temport.exporter.runtimes.subject import Subject
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ class Source:
         dynamic_axes=True,
         intermediates=False,
         fp8=True,
-        rounds=TYPES_OF_INPUTS,
+        rounds=EVERY_ROUNDING,
         source=True,
     )
 

@@ -12,7 +12,8 @@ import onnx_ir as ir
 
 from temport.exporter.declare.declaration import AFTER, BEFORE, FRAMES, Declaration
 from temport.exporter.graph.edit import initializer
-from temport.exporter.streaming.refusal import NotCausal, layer_name
+from temport.exporter.streaming.half_rings import HALF
+from temport.exporter.streaming.refusal import NotCausal, described, layer_name
 from temport.exporter.streaming.shapes import TIME, Size, extra, of_one_frame
 from temport.exporter.streaming.status import Fixed, Last, Late, Status, Timed
 
@@ -52,6 +53,8 @@ class Step:
         """Frames of the longest ring."""
         self.limits: list[tuple[int, str]] = []
         """For how many frames a stream gives what the model gives, and what happens then."""
+        self.halves: list[str] = []
+        """Attention, by its output in the graph of sequences, whose rings are float16."""
         self.told: list[str] = []
         """What else there is to say of the stream."""
         self._values: dict[ir.Value, ir.Value] = {}
@@ -73,13 +76,30 @@ class Step:
         return [v for v in node.inputs if v is not None and isinstance(self.status(v), Timed)]
 
     def extra(self, node: ir.Node, value: ir.Value) -> int:
-        """How many more entries than frames a value of status `Timed` has."""
+        """How many more entries than frames a value of status `Timed` has; of several for each frame, whole frames."""
         status = self.status(value)
         assert isinstance(status, Timed) and value.shape is not None
-        found = 0 if status.merged else extra(value.shape[status.axis])
+        found = self.more(node, value)
+        if found % status.rows:
+            self.refuse(
+                node, f"has {value.shape[status.axis]} entries along time, not {status.rows} for each frame"
+            )
+        return found // status.rows
+
+    def more(self, node: ir.Node, value: ir.Value) -> int:
+        """How many entries of a value of status `Timed` are no frame's."""
+        status = self.status(value)
+        assert isinstance(status, Timed) and value.shape is not None
+        found = 0 if status.merged else extra(value.shape[status.axis], status.rows)
         if found is None:
             self.refuse(node, f"has {value.shape[status.axis]} entries along time, not one for each frame")
         return found
+
+    def one_each(self, node: ir.Node) -> None:
+        """Refuse a node that takes several entries of each frame."""
+        rows = max((s.rows for v in self.timed(node) if isinstance(s := self.status(v), Timed)), default=1)
+        if rows > 1:
+            self.refuse(node, f"takes {rows} entries for each frame, and of it only a rule for one is known")
 
     def begins(self, values: Sequence[ir.Value | None]) -> int:
         """How many frames come before all of these mean something."""
@@ -133,7 +153,7 @@ class Step:
         dims = list(value.shape)
         if isinstance(status, Timed):
             return [
-                1 if i == status.axis and not status.merged else of_one_frame(dim)
+                status.rows if i == status.axis and not status.merged else of_one_frame(dim)
                 for i, dim in enumerate(dims)
             ]
         return dims
@@ -221,6 +241,18 @@ class Step:
         return name
 
     # what is carried
+
+    def ring_type(self, node: ir.Node, dtype: ir.DataType) -> ir.DataType:
+        """Of the rings of keys and values of attention that computes in `dtype`."""
+        if self.declaration.kv_dtype != HALF or dtype != ir.DataType.FLOAT:
+            return dtype
+        self.halves.append(node.outputs[0].name or "")
+        return ir.DataType.FLOAT16
+
+    def keeps_floats(self, node: ir.Node, why: str) -> None:
+        """Says so where halves were asked for."""
+        if self.declaration.kv_dtype == HALF:
+            self.told.append(f"keys and values of {described(node)} stay in float32: {why}")
 
     def state(self, node: ir.Node, what: str, shape: Sequence[Size], dtype: ir.DataType) -> ir.Value:
         """A new state `[batch, *shape]` as it is before the frame, named by the layer of the node; `carry` ends it."""
