@@ -12,20 +12,22 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 
 from temport.custom_ops.domain import DOMAIN
-from temport.custom_ops.fused_dense.schema import OP_NAME
 from temport.exporter.graph.edit import initializer, put
 from temport.exporter.graph.rounding import both_ways, rounded
 from temport.exporter.graph.standard_operator import is_standard
 
-PRODUCTS = ("MatMul", "Gemm")
+PRODUCTS = {"MatMul": (1,), "Gemm": (1,), "LSTM": (1, 2), "GRU": (1, 2), "RNN": (1, 2)}
+"""Operators, and the places of their weights."""
+_OURS = ("FusedDense", "FusedLSTM", "FusedGRU")
+"""Those of ours, whose first weight is in the same place."""
 
 
 def layers_by_weight(model: ir.Model) -> dict[ir.Value, str]:
-    """The weight of each dense layer of ours -> the layer's name. Ask before its body takes its place."""
+    """The weight of each dense and recurrent layer of ours -> its name. Ask before its body takes its place."""
     found: dict[ir.Value, str] = {}
     for node in model.graph:
-        ours = node.domain == DOMAIN and node.op_type == OP_NAME
-        if ours and node.name and (weight := _stored(node.inputs[1])) is not None:
+        ours = node.domain == DOMAIN and node.op_type in _OURS
+        if ours and node.name and (weight := stored_in(node.inputs[1])) is not None:
             found.setdefault(weight, node.name)
     return found
 
@@ -35,8 +37,8 @@ def lower_rounded_inputs(model: ir.Model, layers: Mapping[ir.Value, str]) -> Non
     graph = model.graph
     taken = {node.name for node in graph}
     for node in graph:
-        weight = weight_of(node)
-        name = None if weight is None else layers.get(weight)
+        weights = weights_of(node)
+        name = layers.get(weights[0][1]) if weights else None
         if name is not None and name not in taken:
             node.name = name
             taken.add(name)
@@ -61,12 +63,15 @@ def _same_type(node: ir.Node) -> ir.TensorProtocol | None:
     return ir.convenience.get_const_tensor(number)
 
 
-def weight_of(node: ir.Node) -> ir.Value | None:
-    """The constant that a product's second factor is made of; None of any other node."""
-    return _stored(node.inputs[1]) if is_standard(node, *PRODUCTS) else None
+def weights_of(node: ir.Node) -> list[tuple[int, ir.Value]]:
+    """Places of a node's factors, and the constants that they are made of."""
+    places = PRODUCTS.get(node.op_type, ()) if is_standard(node, *PRODUCTS) else ()
+    held = ((place, stored_in(node.inputs[place])) for place in places)
+    return [(place, weight) for place, weight in held if weight is not None]
 
 
-def _stored(value: ir.Value | None) -> ir.Value | None:
+def stored_in(value: ir.Value | None) -> ir.Value | None:
+    """The constant that numbers are made of, or are."""
     maker = None if value is None else value.producer()
     if maker is not None and is_standard(maker, "DequantizeLinear", "Cast", "CastLike"):
         value = maker.inputs[0]

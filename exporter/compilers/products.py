@@ -14,7 +14,7 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 
 from temport.exporter.compilers.layers import EngineLayer, LayerTensor
-from temport.exporter.compilers.lower_rounded_inputs import weight_of
+from temport.exporter.compilers.lower_rounded_inputs import weights_of
 from temport.exporter.graph import operators
 from temport.exporter.graph.standard_operator import is_standard
 
@@ -32,16 +32,19 @@ _NARROW = {ir.DataType.INT8: "int8", ir.DataType.FLOAT8E4M3FN: "float8e4m3fn"}
 
 
 def products_table(model: ir.Model, layers: Sequence[EngineLayer]) -> list[dict[str, Any]]:
-    """Per `MatMul` and `Gemm` with a constant weight of the lowered model.
+    """Per constant weight of a `MatMul`, a `Gemm` or a recurrent layer of the lowered model.
 
     layer        its name
+    weight_name  what the file calls the weight
     input        what it takes: `int8` where that is rounded, else what the graph computes in
     weight       what the file holds of its weight
     held         what the engine holds of it; None where the layer table does not say
     computes_in  what it multiplies; None where the layer table names no layer of it
     """
     common.ShapeInferencePass()(model)  # what came out of a function has no type
-    return [_product(node, weight, layers) for node, weight in _products(model)]
+    return [
+        _product(node, place, weight, layers) for node in model.graph for place, weight in weights_of(node)
+    ]
 
 
 def widened_products(table: Sequence[dict[str, Any]]) -> Iterator[str]:
@@ -79,19 +82,15 @@ def lost_roundings(model: ir.Model, layers: Sequence[EngineLayer]) -> Iterator[s
             )
 
 
-def _products(model: ir.Model) -> Iterator[tuple[ir.Node, ir.Value]]:
-    for node in model.graph:
-        if (weight := weight_of(node)) is not None:
-            yield node, weight
-
-
-def _product(node: ir.Node, weight: ir.Value, layers: Sequence[EngineLayer]) -> dict[str, Any]:
-    stored = None if node.inputs[1] is None else node.inputs[1].producer()
+def _product(node: ir.Node, place: int, weight: ir.Value, layers: Sequence[EngineLayer]) -> dict[str, Any]:
+    factor = node.inputs[place]
+    stored = None if factor is None else factor.producer()
     made = [layer for layer in layers if node.name in layer.onnx_nodes]
     widen = [layer for layer in layers if stored is not None and stored.name in layer.onnx_nodes]
     assert weight.const_value is not None
     return {
         "layer": node.name,
+        "weight_name": weight.name,
         "input": _input(node),
         "weight": _told(weight.dtype),
         "held": _held([*made, *widen], weight.const_value.size),

@@ -87,6 +87,8 @@ def test_rounded_layers_become_products_of_integers(
     assert [p["computes_in"] for p in rounded].count("float32") == wide
     assert {p["computes_in"] for p in rounded} <= {kind, "float32"}
     assert {p["computes_in"] for p in engine["products"] if p not in rounded} <= {"float32"}
+    recurrent = [p["layer"] for p in engine["products"] if p["layer"].startswith("node_lstm")]
+    assert len(recurrent) == (2 if arch == "hybrid" else 0)  # its two weights, held in few bits too
     assert sum("both factors in int8" in text for text in engine["warnings"]) == bool(wide)
 
 
@@ -158,7 +160,14 @@ def test_what_a_builder_changes_is_told(tmp_path: Path) -> None:
     onnx.save(ir.to_proto(model), tmp_path / "m.onnx")
     spec = Declaration("module", {}, (TensorSpec("x", "float32", (8, 32)),), ())
     report = compile_model("tensorrt-rtx", tmp_path / "m.onnx", spec, tmp_path)
-    told = {"layer": "product", "input": "int8", "weight": "int8", "held": "int8", "computes_in": "int8"}
+    told = {
+        "layer": "product",
+        "weight_name": "w",
+        "input": "int8",
+        "weight": "int8",
+        "held": "int8",
+        "computes_in": "int8",
+    }
     assert report.products == [told] and not report.warnings
 
     x, weight, y = (LayerTensor(n, (32, 32), k) for n, k in (("x", "Int8"), ("w", "Int8"), ("y", "Float")))
