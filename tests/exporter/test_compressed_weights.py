@@ -259,7 +259,9 @@ def test_a_limit_holds_for_the_users_inputs(tmp_path: Path) -> None:
     assert {"int4"} < {weight.dtype for weight in held_to.weights}
 
 
+@pytest.mark.thorough
 def test_weights_of_an_onnx_file(tmp_path: Path) -> None:
+    """One with an attention; in each run `test_rounded_onnx_files.py` has a smaller one."""
     plain = export(tmp_path / "plain", ops="standard", runtimes=("onnxruntime_cpu",))
     done = temport.export(
         onnx=plain.path / "model.onnx",
