@@ -14,6 +14,9 @@ from test_compressed_weights import spoil
 from torch import Tensor, nn
 
 import temport
+from temport.exporter.add_target import add_target
+from temport.exporter.bundle.directory import open_bundle
+from temport.exporter.compilers.contract import CompileOptions
 from temport.exporter.declare.declaration import Declaration
 from temport.exporter.declare.live import input_specs, source_of
 from temport.exporter.declare.modules import declare_live
@@ -21,10 +24,13 @@ from temport.exporter.errors import UserError
 from temport.exporter.parity.cases import Case
 from temport.exporter.parity.oracle import find_truths
 from temport.exporter.parity.trial import Trial
+from temport.exporter.progress import Progress
 from temport.exporter.recheck import run_parity_of_bundle
+from temport.exporter.runtimes.subject import Subject
 from temport.exporter.runtimes.torch_eager import FLOAT64
 from temport.exporter.streaming.declare import declare_stream
 from temport.exporter.streaming.half_rings import declared_halves
+from temport.exporter.terminal import Terminal
 from temport.exporter.verify import run_verify
 
 HORIZON, WIDTH = 6, 8
@@ -182,7 +188,6 @@ REFUSED = [
     (Causal, {"streaming": False}, "what the rings of a stream hold; give --streaming too"),
     (Causal, {"window": HORIZON, "ranges": None}, "which --window computes anew"),
     (Causal, {"precision": "fp16"}, "this one computes in float16; give --precision fp32"),
-    (Causal, {"target": "native", "ops": "standard"}, "rings of float16 for our own ops alone"),
     (Sum, {}, "finds no attention whose keys and values a ring keeps"),
     (Loud, {}, "keys or values reach beyond 65504 in case normal"),
 ]
@@ -196,6 +201,21 @@ def test_what_is_refused(module: type[nn.Module], asked: dict[str, object], why:
     assert not (tmp_path / "b").exists()
 
 
-def test_a_target_that_has_no_such_rings_is_refused() -> None:
-    with pytest.raises(UserError, match="--target tensorrt cannot hold keys and values in float16"):
-        declared_halves(streamed(Causal())[0], "fp16", streaming=True, window=None, target="tensorrt")
+@pytest.mark.parametrize(
+    ("target", "ops", "why"),
+    [
+        ("tensorrt", "custom", "--target tensorrt cannot hold keys and values in float16"),
+        ("native", "standard", "rings of float16 for our own ops alone"),
+    ],
+)
+def test_a_target_that_would_not_hold_them_is_refused(
+    made: temport.Exported, target: str, ops: str, why: str
+) -> None:
+    """Of an export and of a bundle that is there."""
+    with pytest.raises(UserError, match=why):
+        declared_halves(
+            Declaration("module", {}, (), (), ops=ops), "fp16", streaming=True, window=None, target=target
+        )
+    subject = Subject(replace(open_bundle(made.path).declaration, ops=ops), made.path / "model.onnx")
+    with pytest.raises(UserError, match=why):
+        add_target(target, CompileOptions(), subject, "b", Progress(Terminal(quiet=True)))
