@@ -130,8 +130,8 @@ struct WeightData {
 enum class Activation : int { kNone, kRelu, kGelu, kSigmoid, kSilu };
 
 // What becomes of x before it is multiplied: nothing; x_scale times the nearest integer of a byte, as a float; or these
-// integers, four in a word or in two pairs of 16 bits.
-enum class Rounding : int { kNone, kFloats, kPairs, kFours };
+// integers.
+enum class Rounding : int { kNone, kFloats, kIntegers };
 // Integers whose sums of products with bytes 32 bits hold, whichever way they are multiplied.
 constexpr int64_t kMostIntegers = 65536;
 
@@ -150,9 +150,9 @@ struct DenseProblem {
   Weight weight = Weight::kFloat32;
   int64_t block = 0;  // inputs that share a scale of 4 bits
   Rounding rounding = Rounding::kNone;
-  float x_scale = 1;               // with another rounding; of integers `scale` is the product of both scales
-  void* integers = nullptr;        // what round_dense makes of x, 4 bytes for each input and whole vectors of a group
-  const int32_t* start = nullptr;  // packed as bias: what sums of kFours begin with, -128 times the sum of the weights
+  float x_scale = 1;         // with another rounding; of integers `scale` is the product of both scales
+  void* integers = nullptr;  // what round_dense makes of x, 4 bytes for each input and whole vectors of a group
+  bool fours = false;        // whether the processor multiplies four integers at a time
   int64_t workers = 1;
 
   // Filled by plan(): a task has some rows and some panels, where one of the two may be all.
@@ -175,6 +175,7 @@ struct RecurrentProblem {
   int64_t frames = 0, batch = 0, inputs = 0, hidden = 0;
   Weight w_type = Weight::kFloat32, r_type = Weight::kFloat32;
   int64_t w_block = 0, r_block = 0;  // inputs that share a scale of 4 bits
+  bool fours = false;                // as in DenseProblem
   int64_t workers = 1;
 
   // Filled by plan().

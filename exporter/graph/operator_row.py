@@ -48,6 +48,8 @@ class Time(Enum):
     """This frame, in a shape that other values say."""
     SELECTED = auto()
     """One of the frames, or all from one on."""
+    PLACED = auto()
+    """This frame, with others in the place of some of its entries."""
     CONTEXT = auto()
     """This frame, and what stands in front of the first."""
     PRODUCT = auto()

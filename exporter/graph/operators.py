@@ -40,7 +40,7 @@ STANDARD: dict[str, Operator] = {
     "Pad": Operator(time=Time.CONTEXT, half=Half.FOLLOWS, moves=True),
     "Reshape": _RENAMES,
     "ScatterElements": Operator(),
-    "ScatterND": Operator(),
+    "ScatterND": Operator(time=Time.PLACED),
     "Slice": Operator(along=Along.CUT, time=Time.SELECTED, half=Half.FOLLOWS, moves=True),
     "SpaceToDepth": Operator(),
     "Split": Operator(along=Along.ACROSS_AXIS, half=Half.FOLLOWS, moves=True),

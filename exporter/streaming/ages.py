@@ -17,7 +17,7 @@ from temport.exporter.declare.declaration import Declaration
 from temport.exporter.graph.evaluate_part import Part, UnknownPart
 from temport.exporter.graph.plain_attention import Operand, PlainAttention, Says
 from temport.exporter.graph.prove_mask import FAR_BELOW
-from temport.exporter.streaming.shapes import TIME, along_time, axes_of_time, extra
+from temport.exporter.streaming.shapes import TIME, axes_of_time, entries, extra
 
 Array = npt.NDArray[Any]
 CLOSE = 1e-6
@@ -26,43 +26,57 @@ CLOSE = 1e-6
 
 @dataclass(frozen=True)
 class Ages:
-    """To the score of a key `age` frames older than its query `added[..., age + ahead]` is added, -inf: it is not seen.
+    """To the score of key `entry` of a frame `age` frames older than that of its query, which is `query` of its own,
+    `added[..., age + ahead, query, entry]` is added, -inf: it is not seen.
 
     ahead   frames after its own that a query sees
-    window  keys that a query sees, its own and later ones included; 0: all before it
+    window  frames that a query sees, its own and later ones included; 0: all before it
     """
 
     added: Array
     ahead: int
     window: int
 
+    def of_kept(self, count: int, most: int) -> Array:
+        """`[..., queries, count]`: what is added to the scores of the newest `count` entries, oldest first, where no
+        query sees a key that is `most` or more entries older."""
+        rows = self.added.shape[-1]
+        age, entry = np.divmod(np.arange(count)[::-1], rows)
+        entry = rows - 1 - entry
+        known = np.minimum(age, self.added.shape[-3] - 1)
+        table = np.moveaxis(self.added[..., known, :, entry], 0, -1)
+        older = (age - self.ahead) * rows + np.arange(rows)[:, None] - entry
+        return np.where((age < self.added.shape[-3]) & (older < most), table, -np.inf)
+
 
 def read_ages(plain: PlainAttention, declaration: Declaration) -> Ages | None:
     """The rule of an attention of frames to frames; None where it has another, or where inputs have a part in it."""
-    if not all(_is_of_frames(operand) for operand in (plain.q, plain.k, plain.v)):
+    each = {_entries(operand) for operand in (plain.q, plain.k, plain.v)}
+    rows = next(iter(each))
+    if len(each) > 1 or rows is None:
         return None
     axis = declaration.axes[TIME]
     wanted = sorted({axis.min + 2, axis.opt, axis.max} & set(range(axis.min, axis.max + 1)))
     others = {name: a.opt for name, a in declaration.axes.items()}
     try:
-        read = [_added(plain, others | {TIME: n}, n) for n in wanted]
+        read = [_added(plain, others | {TIME: n}, n, rows) for n in wanted]
     except UnknownPart:
         return None
     tables = [table for table, _ in filter(None, read)]
     if len(tables) < len(read):
         return None
     longest, largest = tables[-1], max(number for _, number in filter(None, read))
-    frames = longest.shape[-1]
+    frames = longest.shape[-2]
     age = np.arange(frames)[:, None] - np.arange(frames)
-    seen = (longest > -np.inf).reshape(-1, frames, frames).any(0)
+    seen = (longest > -np.inf).any((-3, -1)).reshape(-1, frames, frames).any(0)
     ahead, oldest = int(-age[seen].min()), int(age[seen].max())
     if 2 * ahead >= frames - 1 or (ahead and oldest == frames - 1):
         return None
-    by_age = np.stack([_of_age(longest, at) for at in range(-ahead, oldest + 1)], -1)
+    by_age = np.stack([_of_age(longest, at) for at in range(-ahead, oldest + 1)], -3)
     if not all(_follows(table, by_age, ahead, CLOSE * largest) for table in tables):
         return None
     unlimited = oldest == frames - 1
-    return Ages(by_age, ahead, 0 if unlimited else by_age.shape[-1])
+    return Ages(by_age, ahead, 0 if unlimited else by_age.shape[-3])
 
 
 def attention_by_age(
@@ -103,19 +117,22 @@ def scoring(plain: PlainAttention) -> set[ir.Node] | None:
     return inside - {plain.node} if inside.issuperset(tables) else None
 
 
-def _is_of_frames(operand: Operand) -> bool:
-    """Whether its length, the last axis but one, is that of the frames."""
+def _entries(operand: Operand) -> int | None:
+    """How many rows each frame has of it, along the last axis but one; None where that is no axis of frames alone."""
     shape = operand.value.shape
     if shape is None or len(shape) < 3:
-        return False
-    order = operand.perm or tuple(range(len(shape)))
-    return along_time(shape[order[-2]]) and extra(shape[order[-2]]) == 0
+        return None
+    length = shape[(operand.perm or tuple(range(len(shape))))[-2]]
+    rows = entries(length)
+    return rows if rows is not None and extra(length, rows) == 0 else None
 
 
-def _added(plain: PlainAttention, sizes: dict[str, int], frames: int) -> tuple[Array, float] | None:
-    """`[..., frames, frames]`, each row less what is added to its own frame, and the largest number that is added; None
-    where these are not known."""
-    total = np.zeros((frames, frames))
+def _added(
+    plain: PlainAttention, sizes: dict[str, int], frames: int, rows: int
+) -> tuple[Array, float] | None:
+    """`[..., frames, rows, frames, rows]`, each row less what is added to its own entry, and the largest number that is
+    added; None where these are not known."""
+    total = np.zeros((frames * rows, frames * rows))
     for term in plain.terms:
         part = Part(term.value)
         if part.data:
@@ -132,21 +149,23 @@ def _added(plain: PlainAttention, sizes: dict[str, int], frames: int) -> tuple[A
     own = np.diagonal(total, axis1=-2, axis2=-1)
     if not np.isfinite(own).all():
         return None
-    return total - own[..., None], float(np.abs(total[np.isfinite(total)]).max(initial=0))
+    by_frame = (total - own[..., None]).reshape(*total.shape[:-2], frames, rows, frames, rows)
+    return by_frame, float(np.abs(total[np.isfinite(total)]).max(initial=0))
 
 
 def _of_age(table: Array, age: int) -> Array:
-    """`[...]`: of a key that is so old, in the last row that has one."""
-    row = table.shape[-1] - 1 + min(age, 0)
-    found: Array = table[..., row, row - age]
+    """`[..., rows, rows]`: of a frame that is so old, by the last frame that has one."""
+    frame = table.shape[-2] - 1 + min(age, 0)
+    found: Array = table[..., frame, :, frame - age, :]
     return found
 
 
 def _follows(table: Array, by_age: Array, ahead: int, close: float) -> bool:
-    frames = table.shape[-1]
+    frames = table.shape[-2]
     index = np.arange(frames)[:, None] - np.arange(frames) + ahead
-    inside = (index >= 0) & (index < by_age.shape[-1])
-    rule = np.where(inside, by_age[..., np.clip(index, 0, by_age.shape[-1] - 1)], -np.inf)
+    inside = (index >= 0) & (index < by_age.shape[-3])
+    rule = by_age[..., np.clip(index, 0, by_age.shape[-3] - 1), :, :]
+    rule = np.swapaxes(np.where(inside[:, :, None, None], rule, -np.inf), -3, -2)
     seen = np.isfinite(rule)
     off = np.abs(np.where(seen, table, 0) - np.where(seen, rule, 0))
     return bool((np.isfinite(table) == seen).all() and (off <= close).all())

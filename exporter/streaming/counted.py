@@ -13,7 +13,7 @@ import onnx_ir as ir
 from temport.exporter.graph import operators
 from temport.exporter.graph.edit import named
 from temport.exporter.graph.standard_operator import is_standard
-from temport.exporter.streaming.shapes import Size, along_time, axes_of_time
+from temport.exporter.streaming.shapes import Size, axes_of_time, entries, frame_size
 from temport.exporter.streaming.states import reshaped
 from temport.exporter.streaming.step import Step
 from temport.exporter.streaming.waves import Waves, counted_waves
@@ -67,10 +67,16 @@ class Counting:
         first, by = self.always(start), self.always(delta)
         if first is None or by is None:
             return None
+        assert value.shape is not None
+        rows = entries(value.shape[0]) or 1
         shape, name = [self.step.batch, 1], named(value, "counted")
         here = self.step.frames(self.delay)
         if self.delay > 0:
             here = self.step.add("Max", [here, self.step.integers(0)], shape, f"{name}/from_0")
+        if rows > 1:
+            here = self.step.add("Mul", [here, self.step.integers(rows)], shape, f"{name}/times_{rows}")
+            shape = [self.step.batch, rows]
+            here = self.step.add("Add", [here, self.step.integers(*range(rows))], shape, f"{name}/of_{rows}")
         if value.dtype != ir.DataType.INT64:
             here = self.step.add(
                 "Cast", [here], shape, f"{name}/cast", {"to": int(value.dtype)}, dtype=value.dtype
@@ -86,7 +92,7 @@ class Counting:
         angle = self._angle(node.inputs[0])
         if angle is None or value.shape is None or value.dtype is None:
             return None
-        sizes: list[Size] = [1 if along_time(d) else d for d in value.shape]
+        sizes: list[Size] = [frame_size(d) for d in value.shape]
         dims = [d for d in sizes if isinstance(d, int)]
         if dims != sizes:
             return None
@@ -97,13 +103,16 @@ class Counting:
         return reshaped(self.step, here, [self.step.batch, *dims], f"{name}/axes")
 
     def _angle(self, value: ir.Value | None) -> tuple[np.ndarray, np.ndarray] | None:
-        """float64 `(speed, offset)` where a value is `speed * position + offset`, time of size 1 in both."""
+        """float64 `(speed, offset)` where a value is `speed * frame + offset`, time of size 1 or as in one frame."""
         node = None if value is None else value.producer()
         if value is None or node is None or not is_standard(node) or node.op_type not in ANGLES:
             return None
         if node.op_type == "Range":
             first, by = (None if v is None else self.always(v) for v in (node.inputs[0], node.inputs[2]))
-            return None if first is None or by is None else (by.reshape(1), first.reshape(1))
+            if first is None or by is None or value.shape is None:
+                return None
+            rows = entries(value.shape[0]) or 1
+            return by.reshape(1) * rows, first.reshape(1) + by.reshape(1) * np.arange(rows)
         given = [self._angle(v) for v in node.inputs]
         constants = [None if v is None else self.always(v) for v in node.inputs]
         if given[0] is None and node.op_type in ("Mul", "Add"):
@@ -123,6 +132,9 @@ class Counting:
         match node.op_type:
             case "Mul":
                 return speed * other, offset * other
+            case "Div" if value.dtype is None or not value.dtype.is_floating_point():
+                # of whole numbers the quotient is one, and grows by the same only where nothing is left over
+                return None if (speed % other).any() else (speed // other, offset // other)
             case "Div":
                 return speed / other, offset / other
             case "Add":
@@ -138,7 +150,7 @@ class Counting:
             if given is not None and here is None:
                 return None
             inputs.append(here)
-        shape = [self.step.batch, *(1 if along_time(d) else d for d in value.shape)]
+        shape = [self.step.batch, *map(frame_size, value.shape)]
         attributes = {key: a.value for key, a in node.attributes.items()}
         return self.step.add(
             node.op_type, inputs, shape, named(value, "counted"), attributes, dtype=value.dtype
@@ -161,7 +173,7 @@ class Counting:
         here = None if given is None else self.counted(given)
         if here is None or value.shape is None:
             return None
-        sizes = [self.step.batch, *(1 if along_time(d) else d for d in value.shape)]
+        sizes = [self.step.batch, *map(frame_size, value.shape)]
         return reshaped(self.step, here, sizes, named(value, "counted"))
 
     def _joined(self, node: ir.Node, value: ir.Value) -> ir.Value | None:
@@ -172,5 +184,5 @@ class Counting:
         inputs = [None if given is None else self.counted(given) for given in node.inputs]
         if any(here is None for here in inputs):
             return None
-        shape = [self.step.batch, *(1 if along_time(d) else d for d in value.shape)]
+        shape = [self.step.batch, *map(frame_size, value.shape)]
         return self.step.add("Concat", inputs, shape, named(value, "counted"), {"axis": axis + 1})

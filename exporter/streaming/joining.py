@@ -8,7 +8,7 @@ from dataclasses import replace
 import onnx_ir as ir
 
 from temport.exporter.streaming.positions import in_frame, so_far
-from temport.exporter.streaming.shapes import Size, along_time, times_batch
+from temport.exporter.streaming.shapes import Size, along_time, entries, frame_size, times_batch
 from temport.exporter.streaming.status import Last, OfSizes, Status, Timed
 from temport.exporter.streaming.step import Step, changes, joined_last, joined_late
 
@@ -24,12 +24,14 @@ def join(step: Step, node: ir.Node, rank: int, values: Sequence[ir.Value | None]
         if by_position and last:
             step.refuse(node, "joins the last frame with every position")
         if by_position:
-            return Timed(rank - len(by_position[0].shape or ()) + (_frames(by_position[0]) or 0))
+            (value, *_), place = by_position, _frames(by_position[0]) or 0
+            shape = list(value.shape or ())
+            return Timed(rank - len(shape) + place, rows=entries(shape[place]) or 1)
         return joined_last(last)
     axes = {rank - len(v.shape or ()) + s.axis for v, s in timed.items()}
     if len(axes) > 1:
         step.refuse(node, "compares each frame with each other")
-    lengths = {step.extra(node, v) for v in timed}
+    lengths = {(step.extra(node, v), s.rows) for v, s in timed.items()}
     if len(lengths) > 1:
         step.refuse(node, "joins sequences of different lengths")
     delay = max([0, *(s.delay for s in timed.values())])
@@ -37,6 +39,7 @@ def join(step: Step, node: ir.Node, rank: int, values: Sequence[ir.Value | None]
         axes.pop(),
         delay,
         merged=any(s.merged for s in timed.values()),
+        rows=next(iter(timed.values())).rows,
         newest=any(changes(s, delay) for s in last) or any(s.newest for s in timed.values()),
         late=joined_late(list(statuses.values())),
     )
@@ -72,7 +75,7 @@ def whole_inputs(
     for value in values:
         if value is not None and isinstance(step.status(value), OfSizes):
             here = in_frame(step, node, value, delay)
-            dims = [1 if along_time(d) else d for d in value.shape or ()]
+            dims = [frame_size(d) for d in value.shape or ()]
             if list(here.shape or ()) != dims:
                 here = step.add(
                     "Expand", [here, sizes(step, dims)], dims, f"{here.name}/whole", dtype=here.dtype

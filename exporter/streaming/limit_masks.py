@@ -10,7 +10,7 @@ import onnx_ir as ir
 from temport.exporter.declare.declaration import Declaration
 from temport.exporter.graph.edit import initializer, named
 from temport.exporter.graph.evaluate_part import Part
-from temport.exporter.streaming.shapes import TIME, axes_of_time
+from temport.exporter.streaming.shapes import TIME, axes_of_time, entries
 
 
 def limit_masks(
@@ -19,14 +19,18 @@ def limit_masks(
     """Let every square of positions that a score goes with have for frames `horizon` or more before what it has for
     later ones, in place.
 
+    Where several entries come with each frame, `horizon` frames are so many times as many entries.
+
     apart  nodes that have a window of their own: they read the square as it is, also through what is made of it
     """
     sizes = {name: axis.opt for name, axis in declaration.axes.items()} | {TIME: declaration.axes[TIME].max}
     data = _data(model)
     for mask in _masks(model, data, apart):
-        later = Part(mask).at(sizes).reshape(-1, sizes[TIME])[0, -1]
+        assert mask.shape is not None
+        rows = entries(mask.shape[axes_of_time(list(mask.shape))[-1]]) or 1
+        later = Part(mask).at(sizes).reshape(-1, rows * sizes[TIME])[0, -1]
         users = [(use.node, use.idx) for use in mask.uses() if not _only_for(apart, use.node, data)]
-        _limit(model.graph, mask, horizon, np.asarray(later), users)
+        _limit(model.graph, mask, rows * horizon, np.asarray(later), users)
 
 
 def _data(model: ir.Model) -> set[ir.Value]:

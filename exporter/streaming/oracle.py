@@ -31,7 +31,7 @@ from temport.exporter.streaming.half_rings import HALF
 from temport.exporter.streaming.limit_masks import limit_masks
 from temport.exporter.streaming.open_sizes import name_open_sizes
 from temport.exporter.streaming.sequences import of_every_frame, of_sequences, sequence_graph, step_of
-from temport.exporter.streaming.shapes import TIME, along_time, extra
+from temport.exporter.streaming.shapes import TIME, along_time, entries, extra
 
 AT_END = -1
 """The offset of queries whose last is the newest key."""
@@ -175,7 +175,8 @@ def _behind_zeros(x: Tensor, axis: int, count: int) -> Tensor:
 
 def limited(model: ir.Model, horizon: int, declaration: Declaration) -> ir.Model:
     """The graph whose attention over all earlier frames sees the last `horizon` only, in place; what has a window of
-    its own, or sees what has no place in time, stays as it is."""
+    its own, or sees what has no place in time, stays as it is. Where k entries come with each frame, each of them sees
+    the last `k * horizon` entries, its own included."""
     name_open_sizes(model, declaration)
     aged, _ = attention_by_age(model, declaration)
     apart = {node for plain, ages in aged.values() if ages.window for node in scoring(plain) or ()}
@@ -190,5 +191,7 @@ def limited(model: ir.Model, horizon: int, declaration: Declaration) -> ir.Model
         if not seen.rule.causal:  # of the last frame alone, wherever among the keys it was said to stand
             seen.place_queries(AT_END)
         node.attributes["causal"] = ir.AttrInt64("causal", 1)
-        node.attributes["window"] = ir.AttrInt64("window", horizon + max(extra(keys[1]) or 0, 0))
+        rows = entries(keys[1]) or 1
+        window = horizon * rows + max(extra(keys[1], rows) or 0, 0)
+        node.attributes["window"] = ir.AttrInt64("window", window)
     return model

@@ -16,7 +16,15 @@ from temport.exporter.graph.evaluate_part import Part, UnknownPart
 from temport.exporter.streaming.counted import Counting
 from temport.exporter.streaming.read_waves import read_waves
 from temport.exporter.streaming.refusal import NotCausal
-from temport.exporter.streaming.shapes import TIME, Size, along_time, axes_of_time, times_batch
+from temport.exporter.streaming.shapes import (
+    TIME,
+    Size,
+    along_time,
+    axes_of_time,
+    entries,
+    frame_size,
+    times_batch,
+)
 from temport.exporter.streaming.states import beside, in_front, reshaped
 from temport.exporter.streaming.step import Step
 from temport.exporter.streaming.waves import counted_waves
@@ -129,7 +137,7 @@ def _in_frame(step: Step, node: ir.Node, value: ir.Value, delay: int) -> ir.Valu
         all(np.array_equal(table[:1], table[i : i + 1]) for i in (1, len(table) // 2, len(table) - 1))
         and (table == table[:1]).all()
     ):
-        row = np.moveaxis(table[:1], 0, axis)
+        row = table[0]
         return step.constant(named(value, "always"), row, row.dtype)
     table = _to_its_end(step, node, value, table, axis)
     known = read_waves(table.reshape(len(table), -1))
@@ -151,7 +159,7 @@ def _to_its_end(step: Step, node: ir.Node, value: ir.Value, table: Array, axis: 
 
     def longer(frames: int) -> Array | None:
         try:
-            found = np.moveaxis(_at(step, node, value, frames), axis, 0)
+            found = _by_frame(_at(step, node, value, frames), value, axis)
         except NotCausal:  # it ends before
             return None
         return found if len(found) == frames and np.array_equal(found[: len(table)], table) else None
@@ -175,12 +183,21 @@ def _table_first(
 
 
 def table_of(step: Step, node: ir.Node, value: ir.Value, axis: int) -> Array:
-    """The rows by position, time in front, as many as there can be; refused where a shorter one is not their start."""
-    *shorter, longest = (np.moveaxis(_at(step, node, value, n), axis, 0) for n in lengths(step))
+    """The rows by position, `[positions, *shape]` with time as it is in one frame, as many as there can be; refused
+    where a shorter one is not their start."""
+    *shorter, longest = (_by_frame(_at(step, node, value, n), value, axis) for n in lengths(step))
     for table in shorter:
         if not np.array_equal(table, longest[: len(table)]):
             step.refuse(node, "takes positions that are counted from the last frame")
     return longest
+
+
+def _by_frame(array: Array, value: ir.Value, axis: int) -> Array:
+    """`[positions, *shape]`: what is of one frame together, its entries along `axis`."""
+    assert value.shape is not None
+    rows = entries(value.shape[axis]) or 1
+    apart = array.reshape(*array.shape[:axis], -1, rows, *array.shape[axis + 1 :])
+    return np.moveaxis(apart, axis, 0)
 
 
 def by_position(step: Step, node: ir.Node, value: ir.Value, table: Array, axis: int, delay: int) -> ir.Value:
@@ -223,7 +240,7 @@ def _placed(step: Step, node: ir.Node, value: ir.Value, row: ir.Value, axis: int
     rank, own = len(output.shape), len(value.shape)
     sizes: list[Size] = [
         *[1] * (rank - own),
-        *(1 if i == axis or not isinstance(d, int) else d for i, d in enumerate(value.shape)),
+        *(frame_size(d) if i == axis else d if isinstance(d, int) else 1 for i, d in enumerate(value.shape)),
     ]
     place = next(
         (

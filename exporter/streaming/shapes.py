@@ -27,12 +27,22 @@ def along_time(dim: Size) -> bool:
     return not isinstance(dim, int) and dim.value is not None and TIME in _names(dim)
 
 
-def extra(dim: Size) -> int | None:
-    """How many more entries than frames an axis has; None where it does not have one entry for each frame."""
-    if isinstance(dim, int) or not along_time(dim):
+def entries(dim: Size) -> int | None:
+    """How many entries of an axis come with each frame: 3 of `3*seq`; None where they do not come frame by frame."""
+    if isinstance(dim, int) or not along_time(dim) or _names(dim) != {TIME}:
         return None
-    first, second = _at(dim, 1000), _at(dim, 1001)
-    return first - 1000 if second - first == 1 else None
+    first, second, third = (_at(dim, 1000 + more) for more in range(3))
+    return second - first if third - second == second - first > 0 else None
+
+
+def extra(dim: Size, rows: int = 1) -> int | None:
+    """How many more entries than `rows` for each frame an axis has; None where other than that many come with each."""
+    return _at(dim, 1000) - 1000 * rows if entries(dim) == rows and not isinstance(dim, int) else None
+
+
+def frame_size(dim: Size) -> Size:
+    """The size of an axis in one frame: of `3*seq`, and of `3*seq + 6`, 3."""
+    return entries(dim) or 1 if along_time(dim) else dim
 
 
 def of_one_frame(dim: Size) -> Size:

@@ -8,7 +8,7 @@ import onnx_ir as ir
 
 from temport.exporter.graph import operators
 from temport.exporter.graph.edit import TO_THE_END
-from temport.exporter.streaming.shapes import Size, times_batch
+from temport.exporter.streaming.shapes import Size, number, times_batch
 from temport.exporter.streaming.status import Timed
 from temport.exporter.streaming.step import Step
 
@@ -25,8 +25,9 @@ def later(step: Step, value: ir.Value, status: Timed, frames: int) -> ir.Value:
     if status.merged:
         step.refuse(node, "joins batch and frames, and an earlier frame of it is needed")
     lead = status.lead if status.delay < 0 else None
-    together = ring(step, node, here, status.axis, frames, "earlier", min(status.delay, 0), lead)
-    return part(step, together, status.axis, 0, 1, f"{value.name}/later_{frames}")
+    rows = status.rows
+    together = ring(step, node, here, status.axis, frames * rows, "earlier", min(status.delay, 0), lead)
+    return part(step, together, status.axis, 0, rows, f"{value.name}/later_{frames}")
 
 
 def ring(
@@ -34,37 +35,37 @@ def ring(
     node: ir.Node,
     here: ir.Value,
     axis: int,
-    frames: int,
+    count: int,
     what: str,
     delay: int,
     lead: ir.Value | None = None,
 ) -> ir.Value:
-    """The last `frames` of what is held and this one, oldest first, along `axis`.
+    """The last `count` entries of what is held and those of this frame, oldest first, along `axis`.
 
     delay  of what is held: what comes before entry 0 is not kept
     lead   entries before the first that is held, `-delay` rows or one for all; one for all that there are where the
            delay is not negative; None: zeros
     """
     assert here.shape is not None and here.dtype is not None
-    step.kept = max(step.kept, frames)
     dims = list(here.shape)
-    kept_dims: list[Size] = [frames if i == axis else dim for i, dim in enumerate(dims)]
+    rows = number(dims[axis])
+    frames = -(-count // rows)
+    step.kept = max(step.kept, frames)
+    kept_dims: list[Size] = [count if i == axis else dim for i, dim in enumerate(dims)]
     before, as_kept = stored(step, node, kept_dims, here.dtype, what)
     name = f"{here.name}/{what}"
     if lead is not None:
         begun = in_front(step, as_kept, 0, 1, f"{name}/early")
-        first = _as_ring(
-            step, lead, axis, len(dims), -delay if delay < 0 else frames, frames, f"{name}/first"
-        )
+        first = _as_ring(step, lead, axis, len(dims), -delay if delay < 0 else count, count, f"{name}/first")
         as_kept = step.add("Where", [begun, first, as_kept], kept_dims, f"{name}/led", dtype=here.dtype)
     together = step.add(
         "Concat",
         [as_kept, here],
-        [frames + 1 if i == axis else d for i, d in enumerate(dims)],
+        [count + rows if i == axis else d for i, d in enumerate(dims)],
         name,
         {"axis": axis},
     )
-    after = part(step, together, axis, 1, TO_THE_END, f"{name}/next")
+    after = part(step, together, axis, rows, TO_THE_END, f"{name}/next")
     store(step, before, after, delay, here, frames)
     return together
 

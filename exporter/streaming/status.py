@@ -32,11 +32,15 @@ class OfSizes:
 class Timed:
     """It has an axis of frames. In the step graph, at frame t, that axis has size 1 and holds entry `t - delay`.
 
+    Several entries may come with each frame, as tokens of three kinds in turn: then the axis has their number there,
+    and what is said of an entry here is meant of all of a frame.
+
     Before entry 0 comes, what is held means nothing: a state that must not see it is kept as it is (`states.carry`).
     A negative delay says that entries 0 to -delay-1 are zeros in front of the frames: frame t is entry `t - delay`.
 
     axis    in the sequence graph and in the step graph
     merged  the axis holds the frames of all batch entries; in the step graph the batch is left of it
+    rows    entries of each frame, side by side in their order
     lead    what stands for those entries where they are no zeros: a row for each, or one where all are alike
     newest  every entry depends on the last frame, or on all of them, so only the last entry means anything
     late    the node that makes it later than the frames that come
@@ -48,6 +52,7 @@ class Timed:
     newest: bool = False
     late: Late | None = None
     lead: ir.Value | None = None
+    rows: int = 1
 
 
 @dataclass(frozen=True)

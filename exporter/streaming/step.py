@@ -76,13 +76,30 @@ class Step:
         return [v for v in node.inputs if v is not None and isinstance(self.status(v), Timed)]
 
     def extra(self, node: ir.Node, value: ir.Value) -> int:
-        """How many more entries than frames a value of status `Timed` has."""
+        """How many more entries than frames a value of status `Timed` has; of several for each frame, whole frames."""
         status = self.status(value)
         assert isinstance(status, Timed) and value.shape is not None
-        found = 0 if status.merged else extra(value.shape[status.axis])
+        found = self.more(node, value)
+        if found % status.rows:
+            self.refuse(
+                node, f"has {value.shape[status.axis]} entries along time, not {status.rows} for each frame"
+            )
+        return found // status.rows
+
+    def more(self, node: ir.Node, value: ir.Value) -> int:
+        """How many entries of a value of status `Timed` are no frame's."""
+        status = self.status(value)
+        assert isinstance(status, Timed) and value.shape is not None
+        found = 0 if status.merged else extra(value.shape[status.axis], status.rows)
         if found is None:
             self.refuse(node, f"has {value.shape[status.axis]} entries along time, not one for each frame")
         return found
+
+    def one_each(self, node: ir.Node) -> None:
+        """Refuse a node that takes several entries of each frame."""
+        rows = max((s.rows for v in self.timed(node) if isinstance(s := self.status(v), Timed)), default=1)
+        if rows > 1:
+            self.refuse(node, f"takes {rows} entries for each frame, and of it only a rule for one is known")
 
     def begins(self, values: Sequence[ir.Value | None]) -> int:
         """How many frames come before all of these mean something."""
@@ -136,7 +153,7 @@ class Step:
         dims = list(value.shape)
         if isinstance(status, Timed):
             return [
-                1 if i == status.axis and not status.merged else of_one_frame(dim)
+                status.rows if i == status.axis and not status.merged else of_one_frame(dim)
                 for i, dim in enumerate(dims)
             ]
         return dims

@@ -11,7 +11,7 @@ from temport.exporter.errors import UserError
 from temport.exporter.streaming.ages import attention_by_age
 from temport.exporter.streaming.open_sizes import name_open_sizes
 from temport.exporter.streaming.refusal import described
-from temport.exporter.streaming.rules import rule_of
+from temport.exporter.streaming.rules import follow
 from temport.exporter.streaming.rules.aged import aged_attention
 from temport.exporter.streaming.rules.pairs import PAIRS, pairs
 from temport.exporter.streaming.shapes import TIME
@@ -88,7 +88,7 @@ def _visit(step: Step, node: ir.Node) -> None:
     elif any(isinstance(s, Pairs) for s in given):
         pairs(step, node)
     elif any(isinstance(s, Timed | OfSizes) for s in given):
-        rule_of(node)(step, node)
+        follow(step, node)
     else:
         step.copy(node, [None if v is None else step.raw(v) for v in node.inputs], joined_last(given))
 
@@ -142,6 +142,11 @@ def _lateness(step: Step, value: ir.Value, allowed: int) -> int:
     assert maker is not None
     if status.newest and status.late is not None:
         step.refuse(status.late.node, status.late.needs)
+    if status.rows > 1:
+        step.refuse(
+            maker,
+            f"gives {status.rows} entries for each frame, and an output has one; give each its own output",
+        )
     if status.merged or status.newest:
         step.refuse(maker, "gives every frame something that depends on the last one")
     late = status.delay + step.extra(maker, value)

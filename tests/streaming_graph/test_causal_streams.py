@@ -37,6 +37,13 @@ ALIKE = (
     "encoder",
     "encoder behind a learned token",
     "encoder layers",
+    "conv over tokens",
+    "last of the tokens",
+    "tokens in turn, by strides",
+    "tokens in turn, kinds in front",
+    "tokens in turn, put in their places",
+    "tokens that see their frame",
+    "tokens with slopes",
 )
 """Modules whose rules others of the list go through too."""
 FIRST = ("lstm", "dilated convs with residuals", "sdpa", "multi-head attention", "decay matrix", "weighed pooling",
@@ -112,6 +119,7 @@ def test_a_causal_module_streams(name: str) -> None:
         "attention with slopes",
         "encoder behind a prompt",
         pytest.param("attention to frames that are not marked", marks=pytest.mark.thorough),
+        pytest.param("tokens with slopes", marks=pytest.mark.thorough),
     ],
 )
 def test_behind_its_horizon_a_stream_is_the_graph_with_that_window(name: str) -> None:

@@ -51,7 +51,6 @@ TRIAL_ANSWERS = (
         "decision_transformer",
         ("states=batch,seq,17", "actions=batch,seq,6", "returns=batch,seq,1", "timesteps:int64[0:200]=batch,seq",
          "valid:bool[prefix]=batch,seq"),
-        missing="parts the axis of frames",
     ),
     TrialAnswer("bilstm_floats", (FRAMES + "12",), "lstm"),
     TrialAnswer("bilstm_tokens", ("tokens:int64[0:200]=batch,seq",), "lstm"),

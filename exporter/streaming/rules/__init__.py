@@ -18,6 +18,7 @@ from temport.exporter.streaming.rules.attention import attention, blocks
 from temport.exporter.streaming.rules.carried import carried
 from temport.exporter.streaming.rules.context import context
 from temport.exporter.streaming.rules.filled import filled
+from temport.exporter.streaming.rules.placed import placed
 from temport.exporter.streaming.rules.product import product
 from temport.exporter.streaming.rules.receptive import receptive
 from temport.exporter.streaming.rules.recurrent import recurrent
@@ -31,6 +32,7 @@ RULES: dict[Time, Rule] = {
     Time.ALONG: along,
     Time.FILLED: filled,
     Time.SELECTED: selected,
+    Time.PLACED: placed,
     Time.CONTEXT: context,
     Time.PRODUCT: product,
     Time.CHANNELS: channels,
@@ -43,6 +45,25 @@ RULES: dict[Time, Rule] = {
     Time.BLOCKS: blocks,
 }
 
+SEVERAL = frozenset(
+    {
+        Time.ALONG,
+        Time.FILLED,
+        Time.SELECTED,
+        Time.PLACED,
+        Time.CONTEXT,
+        Time.PRODUCT,
+        Time.CHANNELS,
+        Time.RECEPTIVE,
+    }
+    | {Time.RECURRENT, Time.SUM, Time.ATTENTION}
+)
+"""Rules that know of several entries for each frame."""
 
-def rule_of(node: ir.Node) -> Rule:
-    return RULES[operators.of(node).time]
+
+def follow(step: Step, node: ir.Node) -> None:
+    """Let the rule of a node make its step."""
+    time = operators.of(node).time
+    if time not in SEVERAL:
+        step.one_each(node)
+    RULES[time](step, node)

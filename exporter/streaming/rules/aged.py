@@ -28,10 +28,14 @@ def aged_attention(step: Step, plain: PlainAttention, ages: Ages) -> None:
     found = [(operand, step.status(operand.value)) for operand in operands]
     timed = [status for _, status in found if isinstance(status, Timed)]
     places = [_order(operand)[-2] for operand in operands]
-    if [s.axis for s in timed] != places or any(s.newest or s.merged for s in timed):
+    if [s.axis for s in timed] != places or any(
+        s.newest or s.merged or s.rows != timed[0].rows for s in timed
+    ):
         step.refuse(node, "attends to something else than the frames as they come")
     delay = max(0, *(s.delay for s in timed))
-    count = ages.window or step.horizon
+    rows = timed[0].rows
+    most = rows * (ages.window or step.horizon)
+    count = most if ages.window else most + rows - 1
     step.uses_horizon |= not ages.window
     name = node.outputs[0].name or "attended"
     q, k, v = (
@@ -40,8 +44,8 @@ def aged_attention(step: Step, plain: PlainAttention, ages: Ages) -> None:
     )
     assert q.shape is not None
     scale = number(q.shape[-1]) ** -0.5 if plain.scale is None else plain.scale
-    added = ages.added[..., count - 1 :: -1] if count < ages.added.shape[-1] else ages.added[..., ::-1]
-    result = over_rings(step, node, q, k, v, count, delay, scale, added[..., None, :])
+    added = ages.of_kept(count, most)
+    result = over_rings(step, node, q, k, v, count, delay, scale, added)
     if plain.perm is not None:
         dims = [list(result.shape or ())[axis] for axis in plain.perm]
         result = step.add("Transpose", [result], dims, f"{name}/turned", {"perm": list(plain.perm)})
@@ -65,21 +69,21 @@ def over_rings(
     key_mask: ir.Value | None = None,
     leads: tuple[ir.Value, ir.Value] | None = None,
 ) -> ir.Value:
-    """`softmax(scale * q K^T + added) V` over the last `count` frames, oldest first; a query that sees none gives 0.
+    """`softmax(scale * q K^T + added) V` over the last `count` keys, oldest first; a query that sees none gives 0.
 
-    q, k, v   of this frame, `[..., rows, D]`, `[..., 1, D]`, `[..., 1, Dv]`, held with `delay`
-    added     `[..., 1, count]`, -inf for what is not seen
-    key_mask  `[batch, 1]`, whether this frame is seen
+    q, k, v   of this frame, `[..., queries, D]`, `[..., rows, D]`, `[..., rows, Dv]`, held with `delay`
+    added     `[..., queries, count]`, or 1 in place of queries, -inf for what is not seen
+    key_mask  `[batch, rows]`, whether these are seen
     leads     key and value of what stands in front of the frames, as often as `delay` is below 0
     """
     assert q.shape is not None and k.shape is not None and v.shape is not None and q.dtype is not None
     step.keeps_floats(node, "they stand by age, in standard operators")
     name, kind, rank = node.outputs[0].name or "attended", q.dtype.numpy(), len(q.shape)
-    keys, values = k, v
-    if count > 1:
+    keys, values, rows = k, v, number(k.shape[-2])
+    if count > rows:
         in_front = leads or (None, None)
-        keys = ring(step, node, k, rank - 2, count - 1, "keys", delay, in_front[0])
-        values = ring(step, node, v, rank - 2, count - 1, "values", delay, in_front[1])
+        keys = ring(step, node, k, rank - 2, count - rows, "keys", delay, in_front[0])
+        values = ring(step, node, v, rank - 2, count - rows, "values", delay, in_front[1])
     assert keys.shape is not None
     turned_dims = [*keys.shape[:-2], keys.shape[-1], keys.shape[-2]]
     perm = [*range(rank - 2), rank - 1, rank - 2]
@@ -88,18 +92,27 @@ def over_rings(
     scaled = step.add("Mul", [q, factor], list(q.shape), f"{name}/scaled")
     dims: list[Size] = [*q.shape[:-1], count]
     scores = step.add("MatMul", [scaled, turned], dims, f"{name}/scores")
+    never = None if added is None or key_mask is None else np.isneginf(added)
+    if added is not None and never is not None:
+        # where a query sees no key at all, what its place hides must not stand in
+        added = np.where(never, 0, added)
     if added is not None and np.any(added):
         table = step.constant(f"{name}/by_age", np.maximum(added, LOWEST), kind)
         scores = step.add("Add", [scores, table], dims, f"{name}/aged")
-    ages = step.integers(*range(count - 1, -1, -1))
+    ages = step.integers(*(place // rows for place in range(count - 1, -1, -1)))
     blocked = step.add(
         "Less", [step.frames(delay), ages], [step.batch, count], f"{name}/empty", dtype=ir.DataType.BOOL
     )
     if key_mask is not None:
-        flags = ring(step, node, key_mask, 1, count - 1, "seen", delay) if count > 1 else key_mask
+        flags = ring(step, node, key_mask, 1, count - rows, "seen", delay) if count > rows else key_mask
         unseen = step.add("Not", [flags], [step.batch, count], f"{name}/unseen")
         blocked = step.add("Or", [blocked, unseen], [step.batch, count], f"{name}/blocked")
     blocked = beside_last(step, blocked, dims, f"{name}/blocked/axes")
+    if never is not None and never.any():
+        assert blocked.shape is not None
+        hidden = step.constant(f"{name}/never", never, bool)
+        own = [*blocked.shape[:-2], never.shape[-2], count]
+        blocked = step.add("Or", [blocked, hidden], own, f"{name}/hidden")
     lowest = step.constant(f"{name}/lowest", LOWEST, kind)
     scores = step.add("Where", [blocked, lowest, scores], dims, f"{name}/seen", dtype=q.dtype)
     weights = step.add("Softmax", [scores], dims, f"{name}/weights", {"axis": -1})

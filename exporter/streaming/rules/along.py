@@ -181,15 +181,15 @@ def reduced_axes(step: Step, node: ir.Node) -> list[int]:
 
 
 def renamed(step: Step, node: ir.Node) -> None:
-    """Elements in their order under other axes: frames stay an axis of their own, or stay one with the batch."""
+    """Elements in their order under other axes: frames stay an axis of their own, become one with what is of each frame
+    behind them, whose entries come side by side then, or are one with the batch."""
     first, (output,) = node.inputs[0], node.outputs
     assert first is not None and first.shape is not None and output.shape is not None
     status = step.status(first)
     if isinstance(status, OfSizes):
         step.refuse(node, "is computed from positions together with something else")
     if isinstance(status, Timed):
-        axis, merged = _renamed_axis(step, node, status)
-        status = replace(settled(status), axis=axis, merged=merged)
+        status = _renamed_axis(step, node, settled(status))
     dims = step.shape(output, status)
     here = step.held(first)
     new = had_before(here, dims)
@@ -201,8 +201,8 @@ def renamed(step: Step, node: ir.Node) -> None:
     step.give(output, new or reshaped(step, here, dims, output.name or "renamed"), status)
 
 
-def _renamed_axis(step: Step, node: ir.Node, status: Timed) -> tuple[int, bool]:
-    """Where the frames are in the output, and whether the batch is there too."""
+def _renamed_axis(step: Step, node: ir.Node, status: Timed) -> Timed:
+    """Where the frames are in the output, how many entries each has there, and whether the batch is there too."""
     first, (output,) = node.inputs[0], node.outputs
     assert first is not None and first.shape is not None and output.shape is not None
     places = [i for i, d in enumerate(output.shape) if along_time(d)]
@@ -211,13 +211,21 @@ def _renamed_axis(step: Step, node: ir.Node, status: Timed) -> tuple[int, bool]:
     (place,) = places
     before, after = list(first.shape), list(output.shape)
     alone = [_product(dims[:at]) for dims, at in ((before, status.axis), (after, place))]
-    if not status.merged and before[status.axis] == after[place] and alone[0] == alone[1]:
-        return place, False
-    inner = [_product(dims[at + 1 :]) for dims, at in ((before, status.axis), (after, place))]
-    joined = before[status.axis] if status.merged else after[place]
-    joins_batch = inner[0] == inner[1] and times_batch(of_one_frame(joined), step.batch) is not None
-    if joins_batch and _product(before[: status.axis + 1]) == _product(after[: place + 1]):
-        return place, extra(after[place]) is None
+    # what lies between a frame and the next says how many entries it has beside what is behind the axis
+    inner = [_product([status.rows, *before[status.axis + 1 :]]), _product(after[place + 1 :])]
+    rows, left = divmod(int(inner[0][0]), max(int(inner[1][0]), 1))
+    if rows and not left and inner[0][1:] == inner[1][1:]:
+        found = replace(status, axis=place, merged=False, rows=rows)
+        if not status.merged and alone[0] == alone[1]:
+            same = rows == status.rows and before[status.axis] == after[place]
+            if same or extra(after[place], rows) == step.extra(node, first) * rows:
+                return found
+        joined = before[status.axis] if status.merged else after[place]
+        joins_batch = times_batch(of_one_frame(joined), step.batch) is not None
+        if joins_batch and _product([rows, *before[: status.axis + 1]]) == _product(
+            [status.rows, *after[: place + 1]]
+        ):
+            return replace(found, merged=extra(after[place], rows) is None)
     step.refuse(node, "parts the axis of frames or joins it with others")
 
 

@@ -11,7 +11,7 @@ import onnx_ir as ir
 from temport.custom_ops.block_linear_attention.attributes import BlockLinearAttributes
 from temport.custom_ops.domain import DOMAIN
 from temport.exporter.graph.attention import Attention
-from temport.exporter.streaming.joining import settled, whole_inputs
+from temport.exporter.streaming.joining import join, settled, whole_inputs
 from temport.exporter.streaming.rules.aged import over_rings
 from temport.exporter.streaming.rules.in_front import among_themselves, rows_in_front
 from temport.exporter.streaming.shapes import axes_of_time, number
@@ -35,6 +35,12 @@ def attention(step: Step, node: ir.Node) -> None:
     if others and all(_is_static(step, v) for v in others):
         _to_static(step, node, seen, query)
         return
+    within = [step.status(v) for v in node.inputs if v is not None]
+    if all(isinstance(s, Timed) and s.axis == 0 and not s.newest for s in within):
+        # each frame is an entry of the batch
+        joined = join(step, node, 3, values)
+        step.copy(node, whole_inputs(step, node, joined, list(node.inputs)), joined)
+        return
     if not all(isinstance(s, Timed) for s in keys) or not isinstance(query, Timed | Last):
         step.refuse(node, "attends to something else than frames")
     one_query = isinstance(query, Last) and seen.q.shape is not None and seen.q.shape[1] == 1
@@ -53,11 +59,14 @@ def attention(step: Step, node: ir.Node) -> None:
     timed = [s for s in (query, *keys, mask) if isinstance(s, Timed)]
     if any(s.newest or s.merged or s.axis != 1 for s in timed):
         step.refuse(node, "attends to what changes with every frame")
+    rows = timed[-1].rows
+    if any(s.rows != rows for s in timed):
+        step.refuse(node, "attends from some of a frame's entries to others")
     delays = {s.delay for s in timed}
     if one_query:
         delays = {max(_with_the_last(step, node, seen), *delays)}
     led = len(delays) == 1 and min(delays) < 0 and seen.heads == seen.kv_heads
-    if led and not (ahead or mask):
+    if led and not (ahead or mask or rows > 1):
         result, lead = _in_standard_operators(step, node, seen, min(delays), 0)
         step.give(node.outputs[0], result, Last() if one_query else replace(timed[0], lead=lead))
         return
@@ -66,9 +75,11 @@ def attention(step: Step, node: ir.Node) -> None:
     delay = max(0, *delays)
     given: Status = Last(delay)
     if not one_query:
-        late = Late(node, f"sees {ahead} frames that come after") if ahead else joined_late(timed)
-        given = replace(settled(timed[0]), delay=delay + ahead, late=late)
-    if mask is not None or _widths_differ(seen):
+        wait = -(-ahead // rows)
+        what = "frames" if rows == 1 else "of the entries"
+        late = Late(node, f"sees {ahead} {what} that come after") if ahead else joined_late(timed)
+        given = replace(settled(timed[0]), delay=delay + wait, late=late)
+    if mask is not None or rows > 1 or _widths_differ(seen):
         step.give(node.outputs[0], _in_standard_operators(step, node, seen, delay, ahead)[0], given)
         return
     packed = _packed(step, node, seen, delay, ahead)
@@ -110,12 +121,19 @@ def _with_the_last(step: Step, node: ir.Node, seen: Attention) -> int:
 
 
 def _capacity(step: Step, node: ir.Node, seen: Attention) -> int:
-    """Keys that a query sees: its window, else the horizon and what stands in front of the frames."""
+    """Keys that a query sees: its window, else those of the horizon and what stands in front of the frames."""
     if seen.rule.window:
         return seen.rule.window
-    in_front = max(step.extra(node, seen.q if seen.k is None else seen.k), 0)
+    keys = seen.q if seen.k is None else seen.k
+    in_front = max(step.extra(node, keys), 0)
     step.uses_horizon, step.in_front = True, max(step.in_front, in_front)
-    return step.horizon + in_front
+    return (step.horizon + in_front) * _rows(step, keys)
+
+
+def _rows(step: Step, value: ir.Value) -> int:
+    """Entries of each frame; 1 of the last frame alone."""
+    status = step.status(value)
+    return status.rows if isinstance(status, Timed) else 1
 
 
 def _is_static(step: Step, value: ir.Value) -> bool:
@@ -145,38 +163,68 @@ def _in_standard_operators(
     """What the op's caches do not do: a mask of keys, values of another width, or what stands in front of the frames.
     The second is what stands in front of the result then.
     """
-    count = _capacity(step, node, seen)
+    keys = seen.q if seen.k is None else seen.k
+    each, most = _rows(step, keys), _capacity(step, node, seen)
+    wait = -(-ahead // each)
+    # where the queries stand among the keys of this frame
+    places = np.arange(each)[-_rows(step, seen.q) :] + ahead - wait * each
+    count = each + max(0, most - 1 - int(places[0]))
+    older = places[:, None] - np.arange(each - count, each)
     name, group = node.outputs[0].name or "attended", seen.heads // seen.kv_heads
-    rows = _parts(step, node, seen, delay, ahead)
+    rows = _parts(step, node, seen, delay, wait)
     widths = [number(row.shape[2]) for row in rows if row.shape is not None]
     size, value_size = widths[0] // seen.heads, widths[2] // seen.kv_heads
-    shapes = [[group, size], [1, size], [1, value_size]]
+    shapes = [(group, size), (1, size), (1, value_size)]
     q, k, v = (
-        reshaped(step, row, [step.batch, seen.kv_heads, *shape], f"{name}/{what}")
+        _by_head(step, row, seen.kv_heads, *shape, f"{name}/{what}")
         for row, shape, what in zip(rows, shapes, "qkv", strict=True)
     )
+    added = np.where((older >= 0) & (older < most), 0, -np.inf).repeat(group, 0)
     flag = None if seen.key_mask is None else step.held(seen.key_mask, delay)
     front = rows_in_front(step, node, seen, -delay, [size, size, value_size]) if delay < 0 else None
     leads = None if front is None else (front[1], front[2])
-    result = over_rings(step, node, q, k, v, count, delay, seen.scale_for(size), key_mask=flag, leads=leads)
-    width = seen.heads * value_size
-    result = reshaped(step, result, [step.batch, 1, width], f"{name}/rows")
+    scale = seen.scale_for(size)
+    result = over_rings(step, node, q, k, v, count, delay, scale, added, key_mask=flag, leads=leads)
+    result = _by_row(step, result, len(places), f"{name}/rows")
     return result, None if front is None else among_themselves(
         step, seen, front, -delay, size, f"{name}/lead"
     )
 
 
+def _by_head(step: Step, row: ir.Value, heads: int, group: int, size: int, name: str) -> ir.Value:
+    """`[batch, rows, heads*group*size]` as `[batch, heads, rows*group, size]`."""
+    assert row.shape is not None
+    rows = number(row.shape[1])
+    if rows > 1:
+        apart = reshaped(step, row, [step.batch, rows, heads, group * size], f"{name}/apart")
+        dims = [step.batch, heads, rows, group * size]
+        row = step.add("Transpose", [apart], dims, f"{name}/by_head", {"perm": [0, 2, 1, 3]})
+    return reshaped(step, row, [step.batch, heads, rows * group, size], name)
+
+
+def _by_row(step: Step, result: ir.Value, rows: int, name: str) -> ir.Value:
+    """`[batch, heads, rows*group, size]` as `[batch, rows, heads*group*size]`."""
+    assert result.shape is not None
+    heads, width = number(result.shape[1]), number(result.shape[2]) // rows * number(result.shape[3])
+    if rows > 1:
+        apart = reshaped(step, result, [step.batch, heads, rows, width], f"{name}/apart")
+        dims = [step.batch, rows, heads, width]
+        result = step.add("Transpose", [apart], dims, f"{name}/by_row", {"perm": [0, 2, 1, 3]})
+    return reshaped(step, result, [step.batch, rows, heads * width], name)
+
+
 def _parts(step: Step, node: ir.Node, seen: Attention, delay: int, ahead: int) -> list[ir.Value]:
-    """The query of the frame `ahead` frames before, key and value of the frame, `[batch, 1, width]` each."""
+    """The query of the frame `ahead` frames before, key and value of the frame, `[batch, rows, width]` each."""
     if not seen.packed:
         assert seen.k is not None and seen.v is not None
         return [step.held(seen.q, delay + ahead), step.held(seen.k, delay), step.held(seen.v, delay)]
     here, edges = [step.held(seen.q, delay + late) for late in (ahead, 0, 0)], seen.edges
+    rows = _rows(step, seen.q)
     return [
         step.add(
             "Slice",
             [each, step.integers(a), step.integers(b), step.integers(2)],
-            [step.batch, 1, b - a],
+            [step.batch, rows, b - a],
             f"{node.outputs[0].name}/packed/{what}",
         )
         for what, each, a, b in zip("qkv", here, edges[:-1], edges[1:], strict=True)

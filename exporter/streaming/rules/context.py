@@ -50,6 +50,8 @@ def _pad(step: Step, node: ir.Node) -> None:
     if status.lead is not None:
         status = settled(status)
     left, right = front.pop(status.axis, 0), behind.pop(status.axis, 0)
+    if left or right:
+        step.one_each(node)
     fill = 0.0 if value is None else _number(step, node, value)
     mode = node.attributes["mode"].as_string() if "mode" in node.attributes else "constant"
     if mode != "constant" and (left or right):
@@ -109,6 +111,7 @@ def _concat(step: Step, node: ir.Node) -> None:
     if not any(_axis_of(step.status(v)) == axis for v in timed):
         across(step, node)
         return
+    step.one_each(node)
     if len(timed) != 1 or any(
         s is None or not isinstance(s[axis], int)
         for s, v in zip(shapes, values, strict=True)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import onnx_ir as ir
 
-from temport.exporter.streaming.joining import sizes
+from temport.exporter.streaming.joining import settled, sizes
 from temport.exporter.streaming.positions import in_frame
-from temport.exporter.streaming.shapes import axes_of_time
+from temport.exporter.streaming.shapes import axes_of_time, entries
 from temport.exporter.streaming.status import OfSizes, Timed
 from temport.exporter.streaming.step import Step, changes, joined_late
 
@@ -19,11 +21,12 @@ def filled(step: Step, node: ir.Node) -> None:
     if isinstance(status, Timed):
         if axes != [status.axis + added]:
             step.refuse(node, "repeats frames along another axis")
-        status = Timed(axes[0], max(status.delay, 0), status.merged, status.newest, status.late)
+        status = replace(settled(status), axis=axes[0])
     elif axes:
         if len(axes) > 1:
             step.refuse(node, "compares each frame with each other")
-        status = Timed(axes[0], newest=changes(status, 0), late=joined_late([status]))
+        rows = entries(output.shape[axes[0]]) or 1
+        status = Timed(axes[0], newest=changes(status, 0), late=joined_late([status]), rows=rows)
     dims = step.shape(output, status)
     delay = status.delay if isinstance(status, Timed) else 0
     of_sizes = isinstance(step.status(first), OfSizes)

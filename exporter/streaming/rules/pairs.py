@@ -31,6 +31,7 @@ ZERO_FROM_ZERO = ("Abs", "Cast", "Identity", "Neg", "Relu", "Sqrt")
 
 def scores(step: Step, node: ir.Node) -> None:
     """A product of frames with frames, the second along its last axis."""
+    step.one_each(node)
     left, right = node.inputs
     (output,) = node.outputs
     assert left is not None and right is not None and output.shape is not None
@@ -86,6 +87,7 @@ def _operand(step: Step, node: ir.Node, value: ir.Value, found: Pairs) -> ir.Val
     if isinstance(status, Pairs | Fixed):
         return step.raw(value)
     if isinstance(status, Timed) and looks == [found.axis] and not (status.merged or status.newest):
+        step.one_each(node)
         if status.delay > found.delay or step.extra(node, value):
             step.refuse(node, PAIRS)
         return step.held(value, found.delay)
@@ -194,6 +196,7 @@ def _weighed(step: Step, node: ir.Node, found: Pairs) -> None:
     fits = isinstance(step.status(weights), Pairs) and (found.axis, found.keys) == (rank - 2, rank - 1)
     if not (fits and isinstance(status, Timed) and status.axis == place):
         step.refuse(node, PAIRS)
+    step.one_each(node)
     if status.merged or status.newest or status.delay > found.delay or step.extra(node, values):
         step.refuse(node, PAIRS)
     here = _kept(step, node, values, place, found.kept, "values", found.delay)

@@ -23,6 +23,7 @@ def product(step: Step, node: ir.Node) -> None:
     if any(axes_of_time(list(v.shape or ())) or always(step, node, v) is None for v in of_sizes):
         if node.op_type == "Einsum":
             step.refuse(node, "multiplies with a table of positions")
+        step.one_each(node)
         weighed_frames(step, node)
         return
     if not step.timed(node):
@@ -95,7 +96,7 @@ def _einsum(step: Step, node: ir.Node) -> None:
 def _together(step: Step, node: ir.Node, axis: int) -> Status:
     """Both are of one frame, which is on this axis of the product."""
     timed = [s for v in step.timed(node) if isinstance(s := step.status(v), Timed)]
-    lengths = {step.extra(node, v) for v in step.timed(node)}
+    lengths = {(step.extra(node, v), s.rows) for v, s in zip(step.timed(node), timed, strict=True)}
     if len(lengths) > 1:
         step.refuse(node, "joins sequences of different lengths")
     latest = max(timed, key=lambda s: s.delay)

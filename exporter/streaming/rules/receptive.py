@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import onnx_ir as ir
 
 from temport.exporter.streaming.joining import settled
 from temport.exporter.streaming.shapes import number
-from temport.exporter.streaming.states import ring
+from temport.exporter.streaming.states import part, ring
 from temport.exporter.streaming.status import Late, OfSizes, Timed
 from temport.exporter.streaming.step import Step
 
@@ -40,6 +41,9 @@ def receptive(step: Step, node: ir.Node) -> None:
     if node.op_type in POOLS and (pads[place] or pads[place + spatial]) and not _counts_padding(node):
         step.refuse(node, "takes fewer frames at the ends of the sequence")
     span, left = (kernel[place] - 1) * dilations[place], pads[place]
+    if status.rows > 1:
+        _over_entries(step, node, others, left, span, _unpadded(pads, place, kernel))
+        return
     # entry o takes the entries o - left to o - left + span of its input
     held = replace(status, delay=max(status.delay, left - span if status.lead is None or not left else 0))
     here = step.held(data, held.delay)
@@ -57,12 +61,39 @@ def receptive(step: Step, node: ir.Node) -> None:
         if late
         else status.late,
     )
-    own = {
-        "pads": [0 if i % spatial == place else n for i, n in enumerate(pads)],
+    step.copy(node, [here, *others], becomes, _unpadded(pads, place, kernel))
+
+
+def _unpadded(pads: list[int], place: int, kernel: list[int]) -> dict[str, Any]:
+    """Attributes of the node without zeros around the frames."""
+    return {
+        "pads": [0 if i % (len(pads) // 2) == place else n for i, n in enumerate(pads)],
         "auto_pad": "NOTSET",
         "kernel_shape": kernel,
     }
-    step.copy(node, [here, *others], becomes, own)
+
+
+def _over_entries(
+    step: Step, node: ir.Node, others: list[ir.Value | None], left: int, span: int, own: dict[str, Any]
+) -> None:
+    """Of several entries for each frame: those under the kernel, for each of a frame's. What needs later ones waits for
+    the frame that they come with."""
+    data = node.inputs[0]
+    assert data is not None
+    status = step.status(data)
+    assert isinstance(status, Timed)
+    if status.merged or status.newest or left > span:
+        step.one_each(node)
+    rows, waits = status.rows, -(-(span - left) // status.rows)
+    spare = waits * rows - (span - left)
+    held = settled(status)
+    here = step.held(data)
+    if span + spare:
+        here = ring(step, node, here, status.axis, span + spare, "frames", held.delay)
+    if spare:
+        here = part(step, here, status.axis, 0, rows + span, f"{node.outputs[0].name}/under_kernel")
+    late = Late(node, f"needs {span - left} of the entries that come after") if waits else status.late
+    step.copy(node, [here, *others], replace(held, delay=held.delay + waits, late=late), own)
 
 
 def _kernel(node: ir.Node) -> list[int]:

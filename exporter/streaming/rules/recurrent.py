@@ -52,7 +52,8 @@ def recurrent(step: Step, node: ir.Node) -> None:
     inputs = [here, *weights, None, *initial]
     if given[2] is not None:
         inputs += [*[None] * (7 - len(inputs)), step.raw(given[2])]
-    frame: list[int | ir.SymbolicDim] = [1, 1, batch, width] if layout == 0 else [batch, 1, 1, width]
+    rows = status.rows
+    frame: list[int | ir.SymbolicDim] = [rows, 1, batch, width] if layout == 0 else [batch, rows, 1, width]
     attributes = {key: ir.Attr(a.name, a.type, a.value) for key, a in node.attributes.items()}
     outputs = step.add_of(
         "", node.op_type, inputs, [frame, *[with_direction] * len(initial)], name, attributes

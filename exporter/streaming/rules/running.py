@@ -32,9 +32,27 @@ def running_sum(step: Step, node: ir.Node) -> None:
     here, delay = step.held(data), max(status.delay, 0)
     assert here.shape is not None and here.dtype is not None
     (output,) = node.outputs
+    if status.rows > 1:
+        _sums_within(step, node, here, replace(status, delay=delay))
+        return
     sums, after = added(step, node, here, delay)
     exclusive = "exclusive" in node.attributes and node.attributes["exclusive"].as_int()
     step.give(output, sums if exclusive else after, replace(status, delay=delay))
+
+
+def _sums_within(step: Step, node: ir.Node, here: ir.Value, status: Timed) -> None:
+    """Of several entries for each frame: their own sums, on the sum of the frames before."""
+    assert here.shape is not None
+    (output,), dims = node.outputs, list(here.shape)
+    axis = step.integers(status.axis)
+    one = [1 if i == status.axis else d for i, d in enumerate(dims)]
+    name = output.name or "sum"
+    frame = step.add("ReduceSum", [here, axis], one, f"{name}/frame", {"keepdims": 1})
+    sums, _ = added(step, node, frame, status.delay)
+    attributes = {key: a.value for key, a in node.attributes.items()}
+    along = step.constant(f"{name}/along", status.axis)
+    within = step.add("CumSum", [here, along], dims, f"{name}/within", attributes)
+    step.give(output, step.add("Add", [sums, within], dims, f"{name}/so_far"), status)
 
 
 def added(step: Step, node: ir.Node, here: ir.Value, delay: int) -> tuple[ir.Value, ir.Value]:

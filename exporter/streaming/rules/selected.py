@@ -1,4 +1,5 @@
-"""Slice and Gather along time: the last frame, one before it, all from one on, or those up to one."""
+"""Slice and Gather along time: the last frame, one before it, all from one on, or those up to one; of several entries
+for each frame, some of each, or some of the last frames."""
 
 from __future__ import annotations
 
@@ -6,9 +7,10 @@ from dataclasses import replace
 
 import onnx_ir as ir
 
+from temport.exporter.streaming.joining import settled
 from temport.exporter.streaming.positions import always, linear
-from temport.exporter.streaming.shapes import along_time
-from temport.exporter.streaming.states import in_front, ring, store, stored
+from temport.exporter.streaming.shapes import along_time, extra
+from temport.exporter.streaming.states import in_front, part, ring, store, stored
 from temport.exporter.streaming.status import Last, Late, OfSizes, Timed
 from temport.exporter.streaming.step import Step, joined_last
 
@@ -35,8 +37,8 @@ def _gather(step: Step, node: ir.Node) -> None:
         places = linear(step, node, index)
         if len(places) != 1:
             step.refuse(node, "picks several frames")
-        keeps = [axis] if len(index.shape) == 1 else []
-        _one_frame(step, node, data, status, places[0], keeps)
+        found = _one_entry(step, node, data, status, places[0])
+        _give_last(step, node, found, None if len(index.shape) == 1 else axis)
         return
     if isinstance(of_index, OfSizes):
         numbers = always(step, node, index)
@@ -80,11 +82,27 @@ def _slice(step: Step, node: ir.Node) -> None:
         return
     if count > 1:
         step.refuse(node, "cuts frames and something else at once")
-    if strides != [1]:
-        needs = "turns the order of frames" if strides[0] < 0 else "leaves out frames"
-        step.refuse(node, needs)
     (start,), (stop,) = linear(step, node, starts), linear(step, node, ends)
-    _frames_from_to(step, node, data, status, start, stop)
+    if strides == [1]:
+        _frames_from_to(step, node, data, status, start, stop)
+    elif strides[0] > 1 and status.rows % strides[0] == 0 and not status.merged:
+        _some_of_each(step, node, data, status, start, strides[0])
+    else:
+        step.refuse(node, "turns the order of frames" if strides[0] < 0 else "leaves out frames")
+
+
+def _some_of_each(
+    step: Step, node: ir.Node, data: ir.Value, status: Timed, start: tuple[int, int], stride: int
+) -> None:
+    """Of several entries for each frame the same ones of all: each `stride`-th from `start` on."""
+    (output,), rows = node.outputs, status.rows // stride
+    assert output.shape is not None
+    slope, first = start
+    even = extra(output.shape[status.axis], rows) == step.extra(node, data) * rows
+    if slope or not 0 <= first < stride or not even:
+        step.refuse(node, "leaves out entries in another way in some frames than in others")
+    bounds = [step.integers(n) for n in (first, BEYOND, status.axis, stride)]
+    step.copy(node, [step.held(data), *bounds], replace(settled(status), rows=rows))
 
 
 def _plain(step: Step, node: ir.Node, value: ir.Value) -> list[tuple[int]]:
@@ -109,61 +127,101 @@ def _frames_from_to(
     """Frames `start` to `stop`, each `(a, b)` for `a * frames + b`."""
     (output,) = node.outputs
     assert output.shape is not None
-    more = step.extra(node, data)
-    first = _from_the_start(start, more)
+    rows = status.rows
+    first = _from_the_start(step, node, data, start)
     if along_time(output.shape[status.axis]):
         if first[0]:
             step.refuse(node, "takes frames from the end on, as many as there are frames")
-        delay, lead = status.delay + first[1], status.lead
+        if first[1] % rows:
+            step.refuse(
+                node, "leaves out some of a frame's entries, so that those of a frame are no longer together"
+            )
+        delay, lead = status.delay + first[1] // rows, status.lead
         if lead is not None and first[1]:
             left = step.integers(min(delay, -1))
             bounds = [left, step.integers(BEYOND), step.integers(status.axis)]
             lead = step.add("Slice", [lead, *bounds], [], f"{output.name}/lead")
             lead.shape = None  # it is folded, and may have size 1 anywhere
-        late = _late(node, status, first[1])
+        late = _late(node, status, first[1] // rows)
         step.give(output, step.raw(data), replace(status, delay=delay, late=late, lead=lead))
         return
-    behind = _from_the_start(stop, more)
-    if not first[0] and not behind[0] and behind[1] - first[1] == 1:
-        _kept_frame(step, node, data, status, first[1], [status.axis])
+    behind = _from_the_start(step, node, data, stop)
+    if not first[0] and not behind[0] and first[1] // rows == (behind[1] - 1) // rows:
+        found = _kept_frame(step, node, data, status, first[1] // rows)
+        entry = first[1] % rows
+        _give_last(step, node, _cut(step, node, found, status, entry, entry + behind[1] - first[1]))
         return
     if not first[0] or not behind[0]:
         step.refuse(node, "takes the first frames, however many come after them")
-    # the last `count` frames up to that many before the end
-    count = behind[1] - first[1] if behind[1] <= more else more - first[1]
-    _last_frames(step, node, data, status, count, more - min(behind[1], more), [status.axis])
+    stop_at = min(behind[1], step.more(node, data))
+    _give_last(step, node, _last_entries(step, node, data, status, first[1], stop_at))
 
 
-def _from_the_start(place: tuple[int, int], more: int) -> tuple[int, int]:
-    """A place along an axis of `frames + more`, counted from its start as `a * frames + b`."""
-    slope, offset = place
+def _from_the_start(step: Step, node: ir.Node, data: ir.Value, place: tuple[int, int]) -> tuple[int, int]:
+    """A place along the axis of frames, counted from its start as `a * frames + b` in entries."""
+    (slope, offset), status = place, step.status(data)
+    assert isinstance(status, Timed)
+    rows, more = status.rows, step.more(node, data)
     if slope == 0 and offset >= BEYOND:
-        return 1, more
-    return (1, offset + more) if slope == 0 and offset < 0 else place
+        return rows, more
+    if slope == 0 and offset < 0:
+        return rows, offset + more
+    if slope not in (0, rows):
+        step.refuse(node, "takes places that follow the number of frames in another way than one by one")
+    return place
 
 
 def _late(node: ir.Node, status: Timed, frames: int) -> Late | None:
     return Late(node, FOLLOWING) if frames > 0 else status.late
 
 
-def _one_frame(
-    step: Step, node: ir.Node, data: ir.Value, status: Timed, place: tuple[int, int], keeps: list[int]
-) -> None:
-    more = step.extra(node, data)
-    slope, offset = _from_the_start(place, more)
-    if not slope:
-        _kept_frame(step, node, data, status, offset, keeps)
-        return
-    _last_frames(step, node, data, status, 1, more - 1 - offset, keeps)
+def _one_entry(
+    step: Step, node: ir.Node, data: ir.Value, status: Timed, place: tuple[int, int]
+) -> tuple[ir.Value, Last]:
+    slope, offset = _from_the_start(step, node, data, place)
+    if slope:
+        return _last_entries(step, node, data, status, offset, offset + 1)
+    frame, entry = divmod(offset, status.rows)
+    found = _kept_frame(step, node, data, status, frame)
+    return _cut(step, node, found, status, entry, entry + 1)
+
+
+def _last_entries(
+    step: Step, node: ir.Node, data: ir.Value, status: Timed, first: int, behind: int
+) -> tuple[ir.Value, Last]:
+    """Entries `first` to `behind`, both counted from entry `rows * frames` on."""
+    rows = status.rows
+    oldest, newest = first // rows, (behind - 1) // rows
+    found = _last_frames(step, node, data, status, newest - oldest + 1, -1 - newest)
+    return _cut(step, node, found, status, first - oldest * rows, behind - oldest * rows)
+
+
+def _cut(
+    step: Step, node: ir.Node, found: tuple[ir.Value, Last], status: Timed, start: int, stop: int
+) -> tuple[ir.Value, Last]:
+    """Some of the entries of frames."""
+    value, last = found
+    assert value.shape is not None
+    if stop - start == value.shape[status.axis]:
+        return found
+    return part(step, value, status.axis, start, stop, f"{node.outputs[0].name}/entries"), last
+
+
+def _give_last(step: Step, node: ir.Node, found: tuple[ir.Value, Last], squeezed: int | None = None) -> None:
+    """The output, without the axis that is squeezed."""
+    (output,), (value, last) = node.outputs, found
+    if squeezed is not None:
+        dims = [d for i, d in enumerate(value.shape or ()) if i != squeezed]
+        value = step.add("Squeeze", [value, step.integers(squeezed)], dims, output.name or "last")
+    step.give(output, value, last)
 
 
 def _last_frames(
-    step: Step, node: ir.Node, data: ir.Value, status: Timed, count: int, back: int, keeps: list[int]
-) -> None:
-    """`count` frames, the newest of them `back` before the end of the sequence."""
-    (output,) = node.outputs
-    # the end is entry frames + more - 1; held, at the last frame, is entry frames - 1 - delay
-    waits = back - step.extra(node, data) - status.delay
+    step: Step, node: ir.Node, data: ir.Value, status: Timed, count: int, back: int
+) -> tuple[ir.Value, Last]:
+    """`count` frames, the newest of them `back` before the last that comes."""
+    # at the last frame, frames - 1, entry frames - 1 - delay is held
+    waits = back - status.delay
     if waits < 0:
         late = status.late or Late(node, FOLLOWING)
         step.refuse(late.node, late.needs)
@@ -173,17 +231,13 @@ def _last_frames(
         step.refuse(node, "takes the last frame where batch and frames are one axis")
     newest = step.held(data, status.delay + waits)
     if count > 1:
-        newest = ring(step, node, newest, status.axis, count - 1, "last", 0)
-    last = Last(max(status.delay + waits, 0) + count - 1)
-    if not keeps:
-        dims = [d for i, d in enumerate(newest.shape or ()) if i != status.axis]
-        newest = step.add("Squeeze", [newest, step.integers(status.axis)], dims, output.name or "last")
-    step.give(output, newest, last)
+        newest = ring(step, node, newest, status.axis, (count - 1) * status.rows, "last", 0)
+    return newest, Last(max(status.delay + waits, 0) + count - 1)
 
 
 def _kept_frame(
-    step: Step, node: ir.Node, data: ir.Value, status: Timed, place: int, keeps: list[int]
-) -> None:
+    step: Step, node: ir.Node, data: ir.Value, status: Timed, place: int
+) -> tuple[ir.Value, Last]:
     """One frame counted from the first, kept for ever."""
     (output,) = node.outputs
     if status.newest or status.merged:
@@ -195,7 +249,4 @@ def _kept_frame(
     first = in_front(step, here, delay, place + 1, output.name or "kept")
     after = step.add("Where", [first, here, kept], list(here.shape), f"{output.name}/kept", dtype=here.dtype)
     store(step, before, after, 0)
-    if not keeps:
-        dims = [d for i, d in enumerate(after.shape or ()) if i != status.axis]
-        after = step.add("Squeeze", [after, step.integers(status.axis)], dims, output.name or "kept")
-    step.give(output, after, Last(delay + place, kept=True))
+    return after, Last(delay + place, kept=True)

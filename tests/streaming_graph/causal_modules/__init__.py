@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from tests.streaming_graph.causal_modules import attention, averages, convolutions, policies, recurrences
+from tests.streaming_graph.causal_modules import (
+    attention,
+    averages,
+    convolutions,
+    policies,
+    recurrences,
+    tokens,
+)
 from tests.streaming_graph.causal_modules.case import CausalCase
 
 CASES: dict[str, CausalCase] = {
@@ -11,4 +18,5 @@ CASES: dict[str, CausalCase] = {
     **attention.CASES,
     **averages.CASES,
     **policies.CASES,
+    **tokens.CASES,
 }
