@@ -104,6 +104,7 @@ CAUSAL = {
     "b = Slice (t, zero, minus_three, one) c = Sub (a, b) y = Slice (c, one, end, one, three)}",
     "batch and entries as one axis": X + EVERY + "{a = Reshape (x, flat) b = Relu (a) c = Shape (x) "
     "d = Slice (c, zero, one) g = Concat <axis = 0> (d, rest) t = Reshape (b, g) u = CumSum (t, k)" + PICK,
+    "all of them": X + "(float[batch, entries, 4] y) " + TURN + "y = CumSum (t, k)}",
     "parted again": X + EVERY + TURN + "u = CumSum (t, k) p = Reshape (u, parted) y = Gather <axis = 2> (p, k)}",
 }  # fmt: skip
 MORE = {
@@ -169,8 +170,6 @@ REFUSED = {
         X + "(float[batch, half, 4] y) " + TURN + "y = Slice (t, zero, end, one, two)}", "leaves out frames", None),
     "scores of a kernel": (
         X + EVERY + TURN + BY_ROW + "a = MatMul (t, s) b = Relu (a) u = MatMul (b, t)" + PICK, "3 entries", None),
-    "entries as an output": (
-        X + "(float[batch, entries, 4] y) " + TURN + "y = CumSum (t, k)}", "3 entries for each frame", None),
 }  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from temport.exporter.graph.plain_attention import Operand, PlainAttention
 from temport.exporter.streaming.ages import Ages
 from temport.exporter.streaming.joining import settled
 from temport.exporter.streaming.shapes import Size, number
-from temport.exporter.streaming.states import beside_last, ring
+from temport.exporter.streaming.states import beside_last, empty_rows, ring
 from temport.exporter.streaming.status import Late, Timed
 from temport.exporter.streaming.step import Step
 
@@ -66,14 +66,12 @@ def over_rings(
     delay: int,
     scale: float,
     added: npt.NDArray[Any] | None = None,
-    key_mask: ir.Value | None = None,
     leads: tuple[ir.Value, ir.Value] | None = None,
 ) -> ir.Value:
-    """`softmax(scale * q K^T + added) V` over the last `count` keys, oldest first; a query that sees none gives 0.
+    """`softmax(scale * q K^T + added) V` over the last `count` keys, oldest first.
 
     q, k, v   of this frame, `[..., queries, D]`, `[..., rows, D]`, `[..., rows, Dv]`, held with `delay`
     added     `[..., queries, count]`, or 1 in place of queries, -inf for what is not seen
-    key_mask  `[batch, rows]`, whether these are seen
     leads     key and value of what stands in front of the frames, as often as `delay` is below 0
     """
     assert q.shape is not None and k.shape is not None and v.shape is not None and q.dtype is not None
@@ -91,33 +89,13 @@ def over_rings(
     scaled = step.add("Mul", [q, factor], list(q.shape), f"{name}/scaled")
     dims: list[Size] = [*q.shape[:-1], count]
     scores = step.add("MatMul", [scaled, turned], dims, f"{name}/scores")
-    never = None if added is None or key_mask is None else np.isneginf(added)
-    if added is not None and never is not None:
-        # where a query sees no key at all, what its place hides must not stand in
-        added = np.where(never, 0, added)
     if added is not None and np.any(added):
         table = step.constant(f"{name}/by_age", np.maximum(added, LOWEST), kind)
         scores = step.add("Add", [scores, table], dims, f"{name}/aged")
-    ages = step.integers(*(place // rows for place in range(count - 1, -1, -1)))
-    blocked = step.add(
-        "Less", [step.frames(delay), ages], [step.batch, count], f"{name}/empty", dtype=ir.DataType.BOOL
-    )
-    if key_mask is not None:
-        flags = ring(step, node, key_mask, 1, count - rows, "seen", delay) if count > rows else key_mask
-        unseen = step.add("Not", [flags], [step.batch, count], f"{name}/unseen")
-        blocked = step.add("Or", [blocked, unseen], [step.batch, count], f"{name}/blocked")
-    blocked = beside_last(step, blocked, dims, f"{name}/blocked/axes")
-    if never is not None and never.any():
-        assert blocked.shape is not None
-        hidden = step.constant(f"{name}/never", never, bool)
-        own = [*blocked.shape[:-2], never.shape[-2], count]
-        blocked = step.add("Or", [blocked, hidden], own, f"{name}/hidden")
+    blocked = beside_last(step, empty_rows(step, count, rows, delay), dims, f"{name}/blocked/axes")
     lowest = step.constant(f"{name}/lowest", LOWEST, kind)
     scores = step.add("Where", [blocked, lowest, scores], dims, f"{name}/seen", dtype=q.dtype)
     weights = step.add("Softmax", [scores], dims, f"{name}/weights", {"axis": -1})
-    if key_mask is not None:
-        zero = step.constant(f"{name}/zero", 0, kind)
-        weights = step.add("Where", [blocked, zero, weights], dims, f"{name}/guarded", dtype=q.dtype)
     return step.add("MatMul", [weights, values], [*q.shape[:-1], v.shape[-1]], f"{name}/product")
 
 
