@@ -21,6 +21,7 @@ class RingNode:
 
     attributes   every attribute of the node, by name
     row          QKV is `[batch, 3*width]`: the one frame has no axis of its own
+    halves       the caches are float16, and QKV is not
     host         the model around it
     """
 
@@ -28,6 +29,7 @@ class RingNode:
     capacity: int
     width: int
     row: bool
+    halves: bool
     host: Host
 
     @classmethod
@@ -37,7 +39,9 @@ class RingNode:
         _, capacity, width = read.shape(given["Keys"])
         if capacity is None or width is None:
             raise ValueError(f"{schema.name}: the caches must have a fixed number of rows and of columns.")
-        return cls(read.attributes(node, schema), capacity, width, len(read.shape(given["QKV"])) == 2, host)
+        qkv, keys = given["QKV"], given["Keys"]
+        halves = keys.dtype == ir.DataType.FLOAT16 and qkv.dtype != keys.dtype
+        return cls(read.attributes(node, schema), capacity, width, len(read.shape(qkv)) == 2, halves, host)
 
 
 class RingBody:
@@ -58,6 +62,17 @@ class RingBody:
     def written(self, cache: ir.Value, newest: ir.Value, name: str) -> ir.Value:
         """The cache `[B, capacity, C]` with `newest` `[B, 1, C]` in its row, as the output `name`."""
         return self.graph.op("Where", self._newest, newest, cache, name=name)
+
+    def written_halves(self, cache: ir.Value, newest: ir.Value, name: str) -> tuple[ir.Value, ir.Value]:
+        """The same of a cache in float16, and a row that is rounded to it: the output `name`, its numbers in float32.
+
+        The row is put in its place in float32, which every runtime can: around a `Where` of halves ONNX Runtime has
+        casts of its own, and takes them away together with the one that rounds.
+        """
+        g, half, wide = self.graph, ir.DataType.FLOAT16.value, ir.DataType.FLOAT.value
+        rounded = g.op("Cast", g.op("Cast", newest, to=half), to=wide)
+        held = g.op("Where", self._newest, rounded, g.op("Cast", cache, to=wide))
+        return g.op("Cast", held, to=half, name=name), held
 
     def filled_since(self, frames: ir.Value) -> ir.Value:
         """Which rows hold a frame where `frames` `[B, 1]` others came before the newest, bool `[B, capacity]`.

@@ -70,8 +70,10 @@ def infer_from_shapes(
     op: str,
     ranks: Sequence[int | None],
     shapes: Callable[..., list[list[Any]]],
+    like: Sequence[int] = (),
 ) -> None:
-    """Set each output to the element type of input 0 and to what `shapes` makes of the input shapes.
+    """Set each output to the element type of an input, for each output as `like` says, else of input 0, and to what
+    `shapes` makes of the input shapes.
 
     Sizes are numbers, symbols, or None where unknown; an absent input is an empty list. ValueError where one of the
     first inputs has another number of axes than `ranks` says; None stands for any number from 1.
@@ -91,7 +93,8 @@ def infer_from_shapes(
             wanted = "1 or more" if rank is None else rank
             raise ValueError(f"{op}: input {index} has {len(shape)} axes; it must have {wanted}.")
     for index, shape in enumerate(shapes(*read)[: context.get_num_outputs()]):
-        context.set_output_type(index, onnx.helper.make_tensor_type_proto(given[0].elem_type, shape))
+        source = given[like[index] if index < len(like) else 0]
+        context.set_output_type(index, onnx.helper.make_tensor_type_proto(source.elem_type, shape))
 
 
 def read_shapes(op: str, shapes: list[list[Any] | None], *, num_heads: int, kv_num_heads: int) -> Layout:

@@ -19,6 +19,7 @@ from temport.exporter.bench.loss_command import bench_loss
 from temport.exporter.bench.model_command import bench_model
 from temport.exporter.bench.modules_command import bench_modules
 from temport.exporter.bench.ops_command import bench_ops
+from temport.exporter.bench.rings_command import bench_rings
 from temport.exporter.bench.streams_command import bench_streams
 from temport.exporter.bench.weights_command import bench_weights
 from temport.exporter.bundle.options import Digest, Strict
@@ -62,6 +63,7 @@ bench.command("streams")(bench_streams)
 bench.command("drift")(bench_drift)
 bench.command("weights")(bench_weights)
 bench.command("loss")(bench_loss)
+bench.command("rings")(bench_rings)
 app.command("certify")(certify)
 
 

@@ -18,7 +18,8 @@ from temport.exporter.build import Built, Keep, rewrite, save, traced_source
 from temport.exporter.bundle.directory import sha256, versions, write_manifest, write_vectors
 from temport.exporter.bundle.staging import staged
 from temport.exporter.bundle.stream_entry import stream_entry
-from temport.exporter.compress.compress import compress
+from temport.exporter.compress.compress import compress, judged_cases
+from temport.exporter.compress.rings import as_trained, rings_alone, with_rings
 from temport.exporter.declare import weights
 from temport.exporter.declare.declaration import HALF, Declaration
 from temport.exporter.declare.live import Range, input_specs
@@ -140,15 +141,21 @@ def run_export(request: ExportRequest, console: Console | None = None) -> Export
         declaration, module = declared(request)
         check_taken(request.target, declaration)
         cases = cases_for(declaration, request.inputs)
-        compression = None
+        compression, trained = None, module
+        beyond: tuple[str, ...] = ()
         if request.weights_dtype is not None:
             progress.step("compressing weights")
-            source = Trial.of(declaration, Path(), module).source
+            source = Trial.of(as_trained(declaration), Path(), module).source
             recorded = own_cases(declaration, request.calibrate)
             module, compression, scales = compress(
                 module, source, cases, len(request.inputs), wished(request), recorded
             )
             declaration = replace(declaration, input_scales=scales)
+        if request.kv_dtype is not None:
+            progress.step("rounding keys and values")
+            account = compression or rings_alone(judged_cases(cases, len(request.inputs)))
+            wish = None if request.weights_dtype is None else wished(request)
+            compression, beyond = with_rings(account, trained, module, declaration, cases, wish)
         out = (request.out or default_out(declaration)).absolute()
         with staged(out) as work, kept_passes(request.keep_passes) as keep:
             Trial.of(declaration, work / "model.onnx", module).attempt(cases[0])
@@ -160,7 +167,7 @@ def run_export(request: ExportRequest, console: Console | None = None) -> Export
             declaration = built.declaration
             save(built, work / "model.onnx", request.external_data)
             (work / "weights.safetensors").write_bytes(weights.serialise(module, request.weights_dtype))
-            told = _overflows(built, cases)
+            told = (*beyond, *_overflows(built, cases))
             trial = Trial.of(declaration, work / "model.onnx", module, before)
             progress.step("float64 oracle")
             truths = trial.truths(cases)

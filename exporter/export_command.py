@@ -163,6 +163,13 @@ def export(
         list[Path] | None,
         typer.Option(help="Recorded inputs that --activations is fitted to: .npz, .npy or .csv; repeatable."),
     ] = None,
+    kv_dtype: Annotated[
+        str | None,
+        typer.Option(
+            help="Of --streaming: fp16 keeps keys and values of attention in float16, half the bytes to read at every "
+            "frame. Default: float32."
+        ),
+    ] = None,
     target: Annotated[str | None, typer.Option(help=f"Also compile an engine: {TARGETS}")] = None,
     compute_capability: ComputeCapability = None,
     optimization_level: OptimizationLevel = None,

@@ -30,6 +30,7 @@ from temport.exporter.streaming.declare import (
     declare_stream,
     declare_window_stream,
 )
+from temport.exporter.streaming.half_rings import declared_halves
 from temport.exporter.streaming.sequences import with_frames
 
 USUAL: dict[str, Any] = {"batch": "1", "seq": "60", "opset": 20}
@@ -89,6 +90,7 @@ class ExportRequest:
     metric: str | Function | None = None
     activations: str | None = None
     calibrate: tuple[Path, ...] = ()
+    kv_dtype: str | None = None
     target: str | None = None
     compile: CompileOptions = field(default_factory=CompileOptions)
 
@@ -171,6 +173,14 @@ def declared(request: ExportRequest) -> tuple[Declaration, nn.Module]:
     elif request.max_loss is not None or request.metric is not None:
         option = "--metric" if request.max_loss is None else "--max-loss"
         raise UserError(f"{option} says how much --weights-dtype may cost, and no --weights-dtype was given")
+    if request.kv_dtype is not None:
+        declaration = declared_halves(
+            declaration,
+            request.kv_dtype,
+            streaming=request.streaming,
+            window=request.window,
+            target=request.target,
+        )
     if request.delay < 0 or (request.delay and not request.streaming):
         raise UserError(f"--delay {request.delay} is not a number of frames of --streaming")
     if request.window is not None:

@@ -60,20 +60,28 @@ inline void attend_single_row(const AttentionProblem& p, int64_t first, int64_t 
     store_row(t.o + h * t.width, 1.0f, p.dim, p.dtype, p.y, (first + h) * p.dim);
 }
 
+// Rows of the heads of an operand, in elements that are read where they lie.
+template <typename Element>
+inline auto plain_rows(const Operand& x, int64_t dim) {
+  return [data = static_cast<const Element*>(x.data), dim, stride = x.row_stride](int64_t head) {
+    return PlainRows<Element>{data + head * dim, stride};
+  };
+}
+
 // Heads [first, first + heads) of a problem with one batch entry and one row.
 inline void run_single_row(const AttentionProblem& p, int64_t first, int64_t heads, float* base) {
   const SingleRowScratch t(p, p.rule.keys, heads, base);
-  if (p.dtype == DType::kFloat32 && t.width == p.dim) {
-    const auto plain = [&](const Operand& x) {
-      const float* data = static_cast<const float*>(x.data);
-      return [data, dim = p.dim, stride = x.row_stride](int64_t head) { return PlainRows{data + head * dim, stride}; };
-    };
-    return attend_single_row(p, first, heads, t, plain(p.k), plain(p.v));
-  }
+  const bool whole = t.width == p.dim;
+  if (whole && p.ring == DType::kFloat32)
+    return attend_single_row(p, first, heads, t, plain_rows<float>(p.k, p.dim), plain_rows<float>(p.v, p.dim));
+  if (whole && p.ring == DType::kFloat16)
+    return attend_single_row(p, first, heads, t, plain_rows<uint16_t>(p.k, p.dim), plain_rows<uint16_t>(p.v, p.dim));
   const auto converted = [&](const Operand& x) {
-    return [&](int64_t head) { return RowReader(x, p.dtype, head * p.dim, p.dim, t.rows); };
+    return [&](int64_t head) { return RowReader(x, p.ring, head * p.dim, p.dim, t.rows); };
   };
   attend_single_row(p, first, heads, t, converted(p.k), converted(p.v));
 }
+
+inline void round_to_halves(const float* x, int64_t n, uint16_t* to) { store_row(x, 1.0f, n, DType::kFloat16, to, 0); }
 
 }  // namespace temport::TEMPORT_ISA

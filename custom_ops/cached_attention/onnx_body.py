@@ -31,12 +31,17 @@ def body(at: RingNode) -> Body:
     frames = g.inputs["Frames"]
     ring = RingBody(g, at.capacity, frames)
     query, key, value = ring.parts(g.inputs["QKV"])
-    next_keys = ring.written(g.inputs["Keys"], key, "NextKeys")
-    next_values = ring.written(g.inputs["Values"], value, "NextValues")
+    rows = (("Keys", key), ("Values", value))
+    if at.halves:
+        after, held = zip(
+            *(ring.written_halves(g.inputs[name], row, f"Next{name}") for name, row in rows), strict=True
+        )
+    else:
+        after = held = tuple(ring.written(g.inputs[name], row, f"Next{name}") for name, row in rows)
     attention = AttentionBody(
         g,
         OnlineSoftmaxAttributes(a.num_heads),
-        [query, next_keys, next_values],
+        [query, *held],
         ring.filled_since(frames),
         float(np.float32(a.scale or 0)),
         Lengths(1, at.capacity),
@@ -44,4 +49,4 @@ def body(at: RingNode) -> Body:
     y = attention.attention() if at.host.form == "attention" else attention.dense()
     if at.row:
         y = g.reshape(y, 0, -1)
-    return Body(g.function(y, next_keys, next_values, like=g.inputs["QKV"]), g.masks)
+    return Body(g.function(y, *after, like=g.inputs["QKV"]), g.masks)

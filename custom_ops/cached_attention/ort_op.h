@@ -27,7 +27,7 @@ class CachedAttention {
     AttentionProblem p = fixed_;
     const RingCache ring(label_, call, 3, p);
     if (default_scale_) p.scale = float(1.0 / std::sqrt(double(p.dim)));
-    ring.write_newest(call);
+    ring.write_newest(call, kernels_);
     const int64_t touched = 2 * ring.rows() * p.dim;
     share_heads(call, ring.batch(), p.heads, touched, [&](int64_t entry, int64_t first, int64_t heads) {
       const int64_t filled = std::max<int64_t>(std::min(ring.frames(entry), ring.rows() - 1) + 1, 0);

@@ -4,19 +4,21 @@
 #pragma once
 
 #include "../native/column_panels.h"
+#include "../native/convert.h"
 #include "../native/softmax_row.h"
 
 namespace temport::TEMPORT_ISA {
 
-// The ring of one batch entry: `heads` heads of `dim` floats, for the newest `slots` frames.
-template <int64_t Heads, int64_t Dim, int64_t Slots>
+// The ring of one batch entry: `heads` heads of `dim` numbers, for the newest `slots` frames. They are floats, or halves
+// (uint16_t), which a frame is rounded to before it is read.
+template <int64_t Heads, int64_t Dim, int64_t Slots, typename Element = float>
 struct PanelRing {
   static constexpr int64_t kKeyPanels = (Slots + kPanel - 1) / kPanel, kValuePanels = (Dim + kPanel - 1) / kPanel;
   static constexpr int64_t kScores = kKeyPanels * kPanel;
-  static constexpr int64_t kKeyFloats = Heads * kKeyPanels * Dim * kPanel;        // [heads, panels, dim, kPanel]
-  static constexpr int64_t kValueFloats = Heads * kValuePanels * Slots * kPanel;  // [heads, panels, slots, kPanel]
+  static constexpr int64_t kKeys = Heads * kKeyPanels * Dim * kPanel;        // [heads, panels, dim, kPanel]
+  static constexpr int64_t kValues = Heads * kValuePanels * Slots * kPanel;  // [heads, panels, slots, kPanel]
 
-  float *keys, *values;
+  Element *keys, *values;
 
   TEMPORT_INLINE static int64_t key_at(int64_t head, int64_t slot) {
     return (head * kKeyPanels + slot / kPanel) * Dim * kPanel + slot % kPanel;
@@ -37,36 +39,36 @@ struct PanelRing {
   void step(int64_t batch, const float* qkv, const int64_t* frames, float scale, float* y) const {
     constexpr int64_t kWide = Heads * Dim;
     for (int64_t b = 0; b < batch; ++b) {
-      const PanelRing ring{keys + b * kKeyFloats, values + b * kValueFloats};
+      const PanelRing ring{keys + b * kKeys, values + b * kValues};
       const float* row = qkv + b * 3 * kWide;
       const int64_t frame = frames[b], slot = slot_of(frame);
       put(row + kWide, ring.keys + slot / kPanel * Dim * kPanel + slot % kPanel, kKeyPanels * Dim * kPanel, kPanel);
       for (int64_t d = 0; d < Dim; d += kPanel)
         for (int64_t h = 0; h < Heads; ++h)
-          copy_floats(row + 2 * kWide + h * Dim + d, least(kPanel, Dim - d), ring.values + value_at(h, slot) + d * Slots);
+          hold(row + 2 * kWide + h * Dim + d, least(kPanel, Dim - d), ring.values + value_at(h, slot) + d * Slots);
       ring.attend(row, (InBlocks ? slot : least(frame, Slots - 1)) + 1, scale, y + b * kWide);
     }
   }
 
-  // Between rings and caches in the layout of the op, `[batch, slots, heads * dim]`.
-  static void load_keys(const float* cache, int64_t batch, float* keys) {
+  // Between rings and caches in the layout of the op, `[batch, slots, heads * dim]`, of the same elements.
+  static void load_keys(const Element* cache, int64_t batch, Element* keys) {
     each(batch, [&](int64_t b, int64_t slot, int64_t h, int64_t d, int64_t at) {
-      keys[b * kKeyFloats + key_at(h, slot) + d * kPanel] = cache[at];
+      keys[b * kKeys + key_at(h, slot) + d * kPanel] = cache[at];
     });
   }
-  static void store_keys(const float* keys, int64_t batch, float* cache) {
+  static void store_keys(const Element* keys, int64_t batch, Element* cache) {
     each(batch, [&](int64_t b, int64_t slot, int64_t h, int64_t d, int64_t at) {
-      cache[at] = keys[b * kKeyFloats + key_at(h, slot) + d * kPanel];
+      cache[at] = keys[b * kKeys + key_at(h, slot) + d * kPanel];
     });
   }
-  static void load_values(const float* cache, int64_t batch, float* values) {
+  static void load_values(const Element* cache, int64_t batch, Element* values) {
     each(batch, [&](int64_t b, int64_t slot, int64_t h, int64_t d, int64_t at) {
-      values[b * kValueFloats + value_at(h, slot) + d / kPanel * Slots * kPanel + d % kPanel] = cache[at];
+      values[b * kValues + value_at(h, slot) + d / kPanel * Slots * kPanel + d % kPanel] = cache[at];
     });
   }
-  static void store_values(const float* values, int64_t batch, float* cache) {
+  static void store_values(const Element* values, int64_t batch, Element* cache) {
     each(batch, [&](int64_t b, int64_t slot, int64_t h, int64_t d, int64_t at) {
-      cache[at] = values[b * kValueFloats + value_at(h, slot) + d / kPanel * Slots * kPanel + d % kPanel];
+      cache[at] = values[b * kValues + value_at(h, slot) + d / kPanel * Slots * kPanel + d % kPanel];
     });
   }
 
@@ -111,9 +113,16 @@ struct PanelRing {
           for (int64_t d = 0; d < Dim; ++d, ++at) visit(b, slot, h, d, at);
   }
   // The row of all heads as one column of their panels.
-  TEMPORT_INLINE static void put(const float* row, float* column, int64_t head_apart, int64_t apart) {
+  TEMPORT_INLINE static void put(const float* row, Element* column, int64_t head_apart, int64_t apart) {
+    alignas(64) Element held[Heads * Dim];
+    hold(row, Heads * Dim, held);
     for (int64_t h = 0; h < Heads; ++h)
-      for (int64_t d = 0; d < Dim; ++d) column[h * head_apart + d * apart] = row[h * Dim + d];
+      for (int64_t d = 0; d < Dim; ++d) column[h * head_apart + d * apart] = held[h * Dim + d];
+  }
+  // to[0, n) = from, as the ring has it.
+  TEMPORT_INLINE static void hold(const float* from, int64_t n, float* to) { copy_floats(from, n, to); }
+  TEMPORT_INLINE static void hold(const float* from, int64_t n, uint16_t* to) {
+    store_row(from, 1.0f, n, DType::kFloat16, to, 0);
   }
   TEMPORT_INLINE static void copy_floats(const float* from, int64_t n, float* to) {
     __builtin_memcpy(to, from, static_cast<size_t>(n) * sizeof(float));

@@ -20,7 +20,7 @@ def reference(
     """The newest frame's key and value take row Frames mod N; its query attends to the rows filled so far.
 
     inputs    QKV `[B, 1, 3*C]` or `[B, 3*C]`, Keys and Values `[B, N, C]`, Frames int64 `[B, 1]`: the frames before
-              this one
+              this one. The frame's key and value are rounded to the type of the caches
     returns   Y, of QKV's axes with C in place of 3*C, NextKeys and NextValues `[B, N, C]`, float64
     Rows 0..min(Frames, N-1) are filled; with negative Frames none is, and Y is 0. Raises ValueError for
     attributes or shapes that do not fit.
@@ -33,6 +33,8 @@ def reference(
     queries, newest_keys, newest_values = np.split(
         qkv.reshape(ring.batch, 3 * ring.width).astype(np.float64), 3, axis=1
     )
+    with np.errstate(over="ignore"):
+        newest_keys, newest_values = newest_keys.astype(keys.dtype), newest_values.astype(values.dtype)
     next_keys, next_values = keys.astype(np.float64), values.astype(np.float64)
     output = np.zeros((ring.batch, ring.width))
     head_dim = ring.width // a.num_heads

@@ -45,9 +45,9 @@ class CachedBlockLinearAttention {
     bind_sums(call, 5, "Lost", sums, p.lost, p.next_lost);
     need_apart(label_,
                {{"Earlier", p.earlier, p.next_earlier}, {"Block", p.block, p.next_block}, {"Lost", p.lost, p.next_lost}},
-               elements(sums) * ring.element_bytes(), false);
+               elements(sums) * bytes_of(a.dtype), false);
 
-    ring.write_newest(call);
+    ring.write_newest(call, kernels_);
     const size_t step_floats = kernels_.linear_step_floats(a.dim);
     const int64_t touched = 2 * ring.rows() * a.dim + 6 * a.dim * (a.dim + 1);
     share_heads(call, ring.batch(), a.heads, touched, [&](int64_t entry, int64_t first, int64_t heads) {

@@ -7,7 +7,7 @@
 namespace temport::TEMPORT_ISA {
 
 constexpr int kHalf = kWidth / 2;
-typedef double Double __attribute__((vector_size(kHalf * 8)));
+using Double = VectorOf<kHalf>::Double;
 typedef int64_t Long __attribute__((vector_size(kHalf * 8)));
 
 // f of double vectors, which takes a vector of each x.

@@ -14,6 +14,8 @@ struct Half {
 };
 template <>
 constexpr bool kFloating<Half> = true;
+inline uint16_t* bits_of(Half* x) { return &x->bits; }
+inline const uint16_t* bits_of(const Half* x) { return &x->bits; }
 
 // Whether n numbers are all finite: the exponent of one that is not is all ones.
 inline bool all_finite(const Half* x, int64_t n) {

@@ -23,10 +23,10 @@ struct DenseOf : DenseArrays {
   static constexpr int64_t groups = Groups, outputs = Outputs;
   static constexpr Fixed<Inputs> inputs{};
 };
-template <int64_t Groups, int64_t Inputs, int64_t Outputs, Activation A, typename Element, typename Rows>
+template <int64_t Groups, int64_t Inputs, int64_t Outputs, Activation A, typename Element, typename Way, typename Rows>
 void dense(Rows rows, const DenseArrays& arrays) {
   const DenseOf<Groups, Inputs, Outputs> p{arrays};
-  run_dense_task<A, Element>(p, 0, rows, 0, Groups * panels_of(Outputs));
+  run_dense_task<A, Way, Element>(p, 0, rows, 0, Groups * panels_of(Outputs));
 }
 
 // Many rows are shared by rows, few by panels: prepare(row, rows) comes before any task(row, rows, panel, end) of these rows.
@@ -45,25 +45,24 @@ TEMPORT_INLINE void share_dense(const Caller<Threads>& caller, int64_t rows, con
   }
 }
 
-template <int64_t Groups, int64_t Inputs, int64_t Outputs, Activation A, typename Element, int Threads, typename Rows>
+template <int64_t Groups, int64_t Inputs, int64_t Outputs, Activation A, typename Element, typename Way, int Threads, typename Rows>
 void dense(const Caller<Threads>& caller, Rows rows, const DenseArrays& arrays) {
   const DenseOf<Groups, Inputs, Outputs> p{arrays};
   share_dense<Groups * panels_of(Outputs)>(
       caller, rows, [](int64_t, int64_t) {},
-      [&](int64_t row, int64_t some, int64_t panel, int64_t end) { run_dense_task<A, Element>(p, row, some, panel, end); });
+      [&](int64_t row, int64_t some, int64_t panel, int64_t end) {
+        run_dense_task<A, Way, Element>(p, row, some, panel, end);
+      });
 }
 
 // Layers of bytes whose inputs are rounded to bytes and multiplied by a way of integer_products.h; `scale` of the arrays is the
 // product of both scales. `integers` holds a float for each input, and 16 more for each group of a row.
 struct Roundings {
   float x_scale;
-  const float* start_bits;  // of Fours: `start` of a DenseProblem, which lies among floats
   void* integers;
 };
 template <int64_t Groups, int64_t Inputs, int64_t Outputs>
-struct RoundedDenseOf : DenseOf<Groups, Inputs, Outputs>, Roundings {
-  const int32_t* start = reinterpret_cast<const int32_t*>(start_bits);
-};
+struct RoundedDenseOf : DenseOf<Groups, Inputs, Outputs>, Roundings {};
 template <int64_t Groups, int64_t Inputs, int64_t Outputs, Activation A, typename Way, typename Rows>
 void rounded_dense(Rows rows, const DenseArrays& arrays, const Roundings& roundings) {
   const RoundedDenseOf<Groups, Inputs, Outputs> p{{arrays}, roundings};
@@ -165,7 +164,7 @@ using ReluCell = SimpleCell<OfRelu>;
 
 // `state`: where the state lies that the cell keeps apart from y, `[batch, Hidden]`, before the first frame (null: zero);
 // `last` takes it after the last one (null: nobody asks). `scratch` holds (frames * gate + gate + state floats) * batch.
-template <typename Cell, typename OfInput, typename OfState, int64_t Inputs, int64_t Hidden>
+template <typename Cell, typename OfInput, typename OfState, typename Way, int64_t Inputs, int64_t Hidden>
 void recurrence(int64_t frames, int64_t batch, RecurrentArrays arrays, const float* state, float* last, float* scratch) {
   RecurrentOf<Cell, Inputs, Hidden> p{arrays, frames, batch};
   p.gates = scratch;
@@ -174,8 +173,8 @@ void recurrence(int64_t frames, int64_t batch, RecurrentArrays arrays, const flo
   __builtin_memset(p.state, 0, size_t(batch * p.state_floats) * sizeof(float));
   for (int64_t b = 0; b < batch && state != nullptr; ++b)
     __builtin_memcpy(p.state + b * p.state_floats, state + b * Hidden, Hidden * sizeof(float));
-  project_frames<Cell, OfInput>(p, 0);
-  for (int64_t frame = 0; frame < frames; ++frame) step_recurrence<Cell, OfState>(p, frame, 0, sums);
+  project_frames<Cell, Way, OfInput>(p, 0);
+  for (int64_t frame = 0; frame < frames; ++frame) step_recurrence<Cell, Way, OfState>(p, frame, 0, sums);
   for (int64_t b = 0; b < batch && last != nullptr; ++b)
     __builtin_memcpy(last + b * Hidden, p.state + b * p.state_floats, Hidden * sizeof(float));
 }
@@ -188,7 +187,7 @@ void gru_reset_first(int64_t frames, int64_t batch, RecurrentArrays arrays, cons
   RecurrentOf<GruCell, Inputs, Hidden> p{arrays, frames, batch};
   p.gates = scratch;
   float* reset = p.gates + frames * batch * p.gate_floats;  // r h, `[batch, Hidden]`
-  project_frames<GruCell, float>(p, 0);
+  project_frames<GruCell, Pairs, float>(p, 0);
   const auto add_product = [&](const float* x, const float* weights, int64_t gates, float* to) {
     multiply_panels<2>(x, batch, Hidden, weights, Fixed<Hidden>{}, gates * kPanel,
                        [&](int64_t first, int64_t rows, int64_t q, const float* sums) {

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "../native/activations.h"
-#include "../native/integer_products.h"
+#include "../native/digits.h"
 
 namespace temport::TEMPORT_ISA {
 
@@ -70,7 +70,7 @@ TEMPORT_INLINE void finish_panel(const Problem& p, int64_t row, int64_t rows, in
 
 // Rows and panels of one task, where panels count through all groups. `Problem` is a DenseProblem, or has its members
 // with sizes that are known when it is compiled.
-template <Activation A, typename Element, typename Problem, typename Size>
+template <Activation A, typename Way, typename Element, typename Problem, typename Size>
 inline void run_dense_task(const Problem& p, int64_t row, Size rows, int64_t panel, int64_t end) {
   const int64_t per_group = panels_of(p.outputs);
   const auto inputs = packed_inputs<Element>(p.inputs, p.block);
@@ -78,16 +78,16 @@ inline void run_dense_task(const Problem& p, int64_t row, Size rows, int64_t pan
   while (panel < end) {
     const int64_t group = panel / per_group, stop = least(end, (group + 1) * per_group);
     const float* x = p.x + row * p.groups * p.inputs + group * p.inputs;
-    multiply_panels(x, rows, p.groups * p.inputs, w + panel * column_elements<Element>(inputs) * kPanel, inputs,
-                    least((stop - panel) * kPanel, p.outputs - (panel - group * per_group) * kPanel),
-                    [&](int64_t first, int64_t some, int64_t q, const float* sums) {
-                      finish_panel<A, Element>(p, row + first, some, panel + q, sums);
-                    });
+    multiply_weight<Way>(x, rows, p.groups * p.inputs, w + panel * column_elements<Element>(inputs) * kPanel, inputs,
+                         least((stop - panel) * kPanel, p.outputs - (panel - group * per_group) * kPanel),
+                         [&](int64_t first, int64_t some, int64_t q, const float* sums) {
+                           finish_panel<A, Element>(p, row + first, some, panel + q, sums);
+                         });
     panel = stop;
   }
 }
 
-// The same of rows that round_rows made integers; all of a row is NaN where one of its numbers was.
+// The same of rows that round_rows made integers.
 template <Activation A, typename Way, typename Problem>
 inline void run_integer_task(const Problem& p, int64_t row, int64_t rows, int64_t panel, int64_t end) {
   const int64_t per_group = panels_of(p.outputs), fours = fours_of(p.inputs), stride = p.groups * rounded_fours(p.inputs);
@@ -95,13 +95,8 @@ inline void run_integer_task(const Problem& p, int64_t row, int64_t rows, int64_
   while (panel < end) {
     const int64_t group = panel / per_group, stop = least(end, (group + 1) * per_group);
     const auto* x = static_cast<const typename Way::Inputs*>(p.integers) + row * stride + group * rounded_fours(p.inputs);
-    multiply_integer_panels<Way>(x, rows, stride, w + panel * fours * kFour * kPanel, fours, stop - panel,
-                                 p.start == nullptr ? nullptr : p.start + panel * kPanel,
-                                 [&](int64_t first, int64_t some, int64_t q, float* sums) {
-                                   for (int64_t m = 0; m < some; ++m)
-                                     if (const float defect = defect_of(x + (first + m) * stride, p.inputs); defect != 0)
-                                       for (int v = 0; v < kPanel; v += kWidth)
-                                         store(sums + m * kPanel + v, broadcast(defect));
+    multiply_integer_panels<Way>(x, rows, stride, w + panel * fours * kFour * kPanel, p.inputs, stop - panel,
+                                 [&](int64_t first, int64_t some, int64_t q, const float* sums) {
                                    finish_panel<A, Integers>(p, row + first, some, panel + q, sums);
                                  });
     panel = stop;
@@ -125,10 +120,8 @@ inline void round_floats(const float* x, int64_t begin, int64_t end, float scale
 }
 
 inline void round_dense(const DenseProblem& p, int64_t row, int64_t end) {
-#if defined(__AVX512F__)
-  if (p.rounding == Rounding::kFours) return round_rows<Fours>(p, row, end);
-#endif
-  if (p.rounding == Rounding::kPairs) return round_rows<Pairs>(p, row, end);
+  if (p.rounding == Rounding::kIntegers)
+    return with_way(p, [&](auto way) { round_rows<decltype(way)>(p, row, end); });
   const int64_t width = p.groups * p.inputs;
   round_floats(p.x, row * width, end * width, p.x_scale, static_cast<float*>(p.integers));
 }
@@ -153,11 +146,11 @@ inline void run_dense(const DenseProblem& p, int64_t task) {
   };
   with_activation([&](auto activation) __attribute__((always_inline)) {
     constexpr Activation kA = decltype(activation)::kIs;
-#if defined(__AVX512F__)
-    if (p.rounding == Rounding::kFours) return run_integer_task<kA, Fours>(p, row, rows, panel, end);
-#endif
-    if (p.rounding == Rounding::kPairs) return run_integer_task<kA, Pairs>(p, row, rows, panel, end);
-    with_element(p.weight, [&](auto element) { run_dense_task<kA, decltype(element)>(p, row, rows, panel, end); });
+    if (p.rounding == Rounding::kIntegers)
+      return with_way(p, [&](auto way) { run_integer_task<kA, decltype(way)>(p, row, rows, panel, end); });
+    with_stored(p, p.weight, [&](auto element, auto way) {
+      run_dense_task<kA, decltype(way), decltype(element)>(p, row, rows, panel, end);
+    });
   });
 }
 

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <limits>
 #include <optional>
 #include <thread>
@@ -35,7 +34,8 @@ class FusedDense {
     return node.set_output(0, y);
   }
 
-  FusedDense(const NodeInfo& node, DType, const Kernels& kernels) : label_(node.label()), kernels_(kernels) {
+  FusedDense(const NodeInfo& node, DType, const Kernels& kernels)
+      : label_(node.label()), kernels_(kernels), fours_(multiplies_fours(kernels.isa)) {
     groups_ = node.integer("groups", 1, 1, kMostCount);
     activation_ = Activation(node.choice("activation", {"none", "relu", "gelu", "sigmoid", "silu"}));
     workers_ = std::max(1u, std::thread::hardware_concurrency());
@@ -50,7 +50,7 @@ class FusedDense {
   }
 
  private:
-  // Bias and, of integers, scales and what sums begin with, then the weight.
+  // Bias and, of bytes, scales, then the weight.
   struct Packed {
     Packed(const FusedDense& op, const Tensor& w, const Tensor& b, const Tensor& s, const Tensor& of_x)
         : Packed(op, w, b, stored(op, w, s, checked(op, w, b).size()), s.data != nullptr, x_scale_of(op, of_x)) {}
@@ -58,7 +58,7 @@ class FusedDense {
         : inputs(w.shape[w.shape.size() - 2]), outputs(w.shape.back()), type(as_stored.type), block(as_stored.block),
           scaled(given), x_scale(scale_of_x), rounding(rounding_of(op, scale_of_x, as_stored, inputs, outputs)),
           columns(op.kernels_.dense_elements(op.groups_, outputs)),
-          memory(static_cast<size_t>(plus(3 * columns, floats_of_lines(columns, inputs, as_stored)))) {
+          memory(static_cast<size_t>(plus(2 * columns, floats_of_lines(columns, inputs, as_stored)))) {
       // Elements of four bytes are copied, whatever they are.
       const auto pack = [&](const void* from, void* to) {
         op.kernels_.pack_dense({Weight::kFloat32, from}, op.groups_, 1, outputs, to);
@@ -66,16 +66,9 @@ class FusedDense {
       pack(b.data, bias());
       if (type == Weight::kInt8) {
         std::vector<float> scales(as_stored.scale, as_stored.scale + op.groups_ * outputs);
-        if (rounding == Rounding::kPairs || rounding == Rounding::kFours)
+        if (rounding == Rounding::kIntegers)
           for (float& value : scales) value *= x_scale;
         pack(scales.data(), scale());
-      }
-      if (rounding == Rounding::kFours) {
-        std::vector<int32_t> first(static_cast<size_t>(op.groups_ * outputs));
-        const auto* bytes = static_cast<const int8_t*>(as_stored.data);
-        for (int64_t row = 0; row < op.groups_ * inputs; ++row)
-          for (int64_t n = 0; n < outputs; ++n) first[size_t(row / inputs * outputs + n)] -= 128 * *bytes++;
-        pack(first.data(), start());
       }
       op.kernels_.pack_dense(as_stored, op.groups_, inputs, outputs, w_packed());
     }
@@ -98,7 +91,7 @@ class FusedDense {
       const bool normal = std::all_of(w.scale, w.scale + op.groups_ * outputs,
                                       [&](float scale) { return scale == 0 || std::isnormal(scale * scale_of_x); });
       if (!normal) return Rounding::kFloats;
-      return std::strcmp(op.kernels_.isa, "avx512") == 0 && processor_has("vnni") ? Rounding::kFours : Rounding::kPairs;
+      return Rounding::kIntegers;
     }
     // Before memory is asked for: wrong groups would ask for any amount.
     static const std::vector<int64_t>& checked(const FusedDense& op, const Tensor& w, const Tensor& b) {
@@ -111,8 +104,7 @@ class FusedDense {
     }
     float* bias() const { return memory.data(); }
     float* scale() const { return bias() + columns; }
-    int32_t* start() const { return reinterpret_cast<int32_t*>(scale() + columns); }
-    void* w_packed() const { return scale() + 2 * columns; }
+    void* w_packed() const { return scale() + columns; }
 
     const int64_t inputs, outputs;
     const Weight type;
@@ -151,7 +143,7 @@ class FusedDense {
     if (p.rows == 0 || p.outputs == 0) return;
     p.rounding = weight.rounding;
     p.x_scale = weight.x_scale;
-    p.start = weight.rounding == Rounding::kFours ? weight.start() : nullptr;
+    p.fours = fours_;
     constexpr int64_t kWidest = 16;  // floats of a vector
     const int64_t room = weight.rounds() ? times(times(p.rows, p.groups), plus(p.inputs, kWidest)) : 0;
     std::optional<ScratchPool::Loan> integers;
@@ -166,6 +158,7 @@ class FusedDense {
 
   const std::string label_;
   const Kernels& kernels_;
+  const bool fours_;
   int64_t groups_, workers_;
   Activation activation_;
   std::unique_ptr<const Packed> constant_;

@@ -102,8 +102,8 @@ void check_dense(const Kernels& kernels, Bytes& bytes) {
   const Drawn weight(p.groups, p.inputs, p.outputs, random, bytes);
   const bool rounds = p.rounding != Rounding::kNone;
   p.x_scale = rounds ? 1.0f / 100 : 1.0f;
-  if (rounds && weight.type == Weight::kInt8)
-    p.rounding = std::strcmp(kernels.isa, "avx512") == 0 && processor_has("vnni") ? Rounding::kFours : Rounding::kPairs;
+  if (rounds && weight.type == Weight::kInt8) p.rounding = Rounding::kIntegers;
+  p.fours = multiplies_fours(kernels.isa);
   const std::vector<float> factor = draw(p.rows * width, random, -1), addend = draw(p.rows * width, random, -1);
   const Room packed(floats, weight);
   std::vector<float> bias(static_cast<size_t>(floats)), scale(bias);
@@ -111,7 +111,7 @@ void check_dense(const Kernels& kernels, Bytes& bytes) {
   const auto pack = [&](const WeightData& w, int64_t inputs, void* to) { kernels.pack_dense(w, p.groups, inputs, p.outputs, to); };
   pack(weight, p.inputs, packed.data());
   std::vector<float> of_sums = weight.scales;
-  if (p.rounding == Rounding::kPairs || p.rounding == Rounding::kFours)
+  if (p.rounding == Rounding::kIntegers)
     for (float& s : of_sums) s *= p.x_scale;
   if (weight.type == Weight::kInt8) pack(of_floats(of_sums), 1, scale.data());
   pack(of_floats(b), 1, bias.data());
@@ -126,17 +126,12 @@ void check_dense(const Kernels& kernels, Bytes& bytes) {
   p.y = y.data();
   constexpr int64_t kWidest = 16;
   std::vector<float> integers(size_t(rounds ? p.rows * p.groups * (p.inputs + kWidest) : 0));
-  std::vector<int32_t> start(static_cast<size_t>(floats));
   if (rounds) {
     p.integers = integers.data();
     kernels.round_dense(p, 0, p.rows / 2);
     kernels.round_dense(p, p.rows / 2, p.rows);
     for (float& v : x) v = std::nearbyint(v / p.x_scale) * p.x_scale;
     if (p.rounding == Rounding::kFloats) p.x = integers.data();
-  }
-  if (p.rounding == Rounding::kFours) {
-    pack({Weight::kFloat32, weight.starts().data()}, 1, start.data());
-    p.start = start.data();
   }
   kernels.plan_dense(p);
   run(p.tasks, 0, threads, [&](int64_t task, float*) { kernels.run_dense(p, task); });
@@ -195,6 +190,7 @@ void check_recurrence(const Kernels& kernels, Bytes& bytes) {
   p.r_type = of_r.type;
   p.w_block = of_w.block;
   p.r_block = of_r.block;
+  p.fours = multiplies_fours(kernels.isa);
   p.w_scale = w_scale.data();
   p.r_scale = r_scale.data();
   p.bias = bias.data();

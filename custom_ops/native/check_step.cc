@@ -20,6 +20,20 @@ void compare(const char* what, const std::vector<float>& got, const std::vector<
     if (!(std::fabs(double(got[i]) - truth[i]) <= 1e-5 * scale)) fail(what, int64_t(i), double(got[i]), truth[i]);
 }
 
+// The rows in halves; the numbers become what these hold.
+std::vector<uint16_t> in_halves(const Kernels& kernels, std::vector<float>& rows) {
+  std::vector<uint16_t> halves(rows.size());
+  kernels.round_to_halves(rows.data(), int64_t(rows.size()), halves.data());
+  for (size_t i = 0; i < rows.size(); ++i) {
+    const int exponent = halves[i] >> 10 & 31, mantissa = halves[i] & 1023;
+    const double size = std::ldexp(exponent == 0 ? mantissa : mantissa + 1024, (exponent == 0 ? 1 : exponent) - 25);
+    const double number = halves[i] >> 15 != 0 ? -size : size;
+    if (exponent < 31 && !(std::fabs(number - double(rows[i])) <= std::ldexp(1, -12))) fail("half", int64_t(i), number, double(rows[i]));
+    rows[i] = exponent < 31 ? float(number) : __builtin_nanf("");
+  }
+  return halves;
+}
+
 // Rows from `filled` on are NaN.
 void check_filled_rows(const Kernels& kernels, Bytes& bytes) {
   AttentionProblem p;
@@ -30,13 +44,20 @@ void check_filled_rows(const Kernels& kernels, Bytes& bytes) {
   std::mt19937 random(static_cast<unsigned>(bytes.below(65536)));
   std::vector<float> q = draw(width, random, -1);
   std::vector<float> k = draw(rows * width, random, -1), v = draw(rows * width, random, -1);
-  draw_products(bytes, random, q, k);
+  const bool halves = bytes.below(2) == 1;
+  if (!halves) draw_products(bytes, random, q, k);
   for (size_t i = size_t(filled * width); i < k.size(); ++i) k[i] = v[i] = __builtin_nanf("");
   std::vector<float> y(q.size(), __builtin_nanf(""));
   p.rule.keys = rows;
   p.q = {q.data(), width, width};
   p.k = {k.data(), width, rows * width};
   p.v = {v.data(), width, rows * width};
+  std::vector<uint16_t> held[2];
+  if (halves) {
+    p.ring = DType::kFloat16;
+    p.k.data = (held[0] = in_halves(kernels, k)).data();
+    p.v.data = (held[1] = in_halves(kernels, v)).data();
+  }
   p.y = y.data();
   const int64_t first = bytes.below(p.heads);  // of two parts
   const size_t floats = kernels.single_row_floats(p, p.heads);

@@ -2,11 +2,11 @@
 // panel kPanel floats for every input, so that a product reads the weight from front to back.
 //
 // A weight is of floats, of halves, of bytes that a scale per output turns into numbers, or of 4 bits (nibble_panels.h). Sums
-// are of float products in any case; those of bytes are multiplied with the scale when they are complete. Four inputs of an
-// output are the bytes of a word, so that one load serves four vectors of sums, and so that products of integers take them as
-// they lie.
+// here are of float products in any case (digits.h has others); those of bytes are multiplied with the scale when they are
+// complete. Four inputs of an output are the bytes of a word, each 128 more than it is, so that one load serves four vectors of
+// sums, and so that products of integers take them as they lie.
 //
-// Every sum is made in the order of its inputs, so that it does not depend on the instruction set, on how many rows there
+// Every sum here is made in the order of its inputs, so that it does not depend on the instruction set, on how many rows there
 // are, or on which thread made it.
 #pragma once
 
@@ -20,21 +20,32 @@ constexpr int kDepth = 1;
 template <>
 inline constexpr int kDepth<int8_t> = int(depth_of(Weight::kInt8));
 
+// An element as a panel has it.
+template <typename Element>
+TEMPORT_INLINE Element as_packed(Element x) {
+  return x;
+}
+TEMPORT_INLINE int8_t as_packed(int8_t x) { return int8_t(x ^ -128); }
+
 template <typename Element>
 constexpr bool kInBlocks = false;
 template <>
 inline constexpr bool kInBlocks<Nibbles> = true;
+template <typename Element>
+constexpr bool kOfIntegers = kInBlocks<Element> || kDepth<Element> > 1;
 
 // The inputs of a weight as its panels have them; `block` is of 4 bits.
 template <typename Element, typename Size>
 constexpr auto packed_inputs(Size inputs, int64_t block) {
   if constexpr (kInBlocks<Element>)
-    return InBlocks{inputs, block};
+    return InBlocksOf<Size>{{inputs, block}};
   else
     return inputs;
 }
+TEMPORT_INLINE constexpr int64_t run_time(int64_t inputs) { return inputs; }
+TEMPORT_INLINE constexpr InBlocks run_time(InBlocks inputs) { return inputs; }
 template <typename Element>
-using RunTimeInputs = decltype(packed_inputs<Element>(int64_t{}, int64_t{}));
+using RunTimeInputs = decltype(run_time(packed_inputs<Element>(int64_t{}, int64_t{})));
 // Elements of each column of a panel.
 template <typename Element, typename Size>
 constexpr int64_t column_elements(Size inputs) {
@@ -49,6 +60,7 @@ constexpr int64_t column_elements(Size inputs) {
 // A byte becomes a number as the uppermost of a word, with zeros below: kUnit times what it says, which the sums carry to
 // their end; float32 holds them up to 2^104. A load that begins some bytes earlier has it there: shuffles, or to extend signs,
 // would keep the unit waiting that makes floats of integers. So kBefore bytes before a packed weight have to be readable.
+constexpr int kByteBias = 128;
 constexpr int64_t kBefore = 3;
 constexpr float kUnit = 0x1p24f;
 template <int Nth>
@@ -63,7 +75,7 @@ template <int Nth>
 TEMPORT_INLINE Float numbers_at(const int8_t* p) {
   Int words;
   __builtin_memcpy(&words, p + Nth - kBefore, sizeof words);
-  return __builtin_convertvector(words & int32_t(0xff000000), Float);
+  return __builtin_convertvector((words & int32_t(0xff000000)) ^ INT32_MIN, Float);
 }
 
 // Of a product of integers with integers, whose sums are what they are.
@@ -116,7 +128,7 @@ inline void pack_columns(const Element* w, int64_t inputs, int64_t stride, int64
     for (int64_t c = 0; c < kPanel; ++c) {
       const int64_t column = column_of(p, c, inputs);
       for (int64_t k = 0; k < whole; ++k)
-        to[(k / kD * kPanel + c) * kD + k % kD] = column < 0 || k >= inputs ? Element{} : w[column + k * stride];
+        to[(k / kD * kPanel + c) * kD + k % kD] = as_packed(column < 0 || k >= inputs ? Element{} : w[column + k * stride]);
     }
 }
 

@@ -41,12 +41,6 @@ struct Drawn : WeightData {
     }
   }
   Drawn(const Drawn&) = delete;
-  // -128 times the sum of each output's integers.
-  std::vector<int32_t> starts() const {
-    std::vector<int32_t> sums(scales.size());
-    for (size_t i = 0; i < integers.size(); ++i) sums[size_t(scale_of(int64_t(i)))] -= 128 * integers[i];
-    return sums;
-  }
   int64_t scale_of(int64_t i) const {
     const int64_t k = i / behind % inputs, size = block > 0 ? block : inputs;
     return (i / (behind * inputs) * (inputs / size) + k / size) * behind + i % behind;

@@ -181,6 +181,7 @@ void check(const uint8_t* data, size_t size) {
   const Row* row = std::find_if(std::begin(kRows), std::end(kRows), [&](const Row& r) { return !std::strcmp(r.op, op->GetName(op)); });
   if (row == std::end(kRows)) fail("no row of written_nodes.h", op->GetName(op));
   n.outputs.resize(op->GetOutputTypeCount(op));
+  for (size_t i = 0; i < n.outputs.size(); ++i) n.outputs[i].type = op->GetOutputType(op, i);
   row->write(n, n.draw);
   spoil(n);
   hold(n, op);

@@ -3,7 +3,8 @@
 //
 // A way to multiply says what it makes of four inputs of a row (`Inputs`) and of four inputs of kWidth outputs (`Words`), and
 // adds their products to sums. Four bytes at once are what newer processors multiply; the others take pairs of 16 bits, whose
-// products no sum of two can leave.
+// products no sum of two can leave. A weight has its bytes as a panel does, 128 more than they are, so the sums are as many
+// times that of the row too large.
 #pragma once
 
 #include "column_panels.h"
@@ -22,6 +23,9 @@ TEMPORT_INLINE Int rounded_byte(Float x, float scale) {
 
 // Inputs of a row as 16 bits, in the order 0, 2, 1, 3.
 struct Pairs {
+  static constexpr int kDigits = 2, kDigitBits = 16;  // of an input of 32 bits
+  static constexpr int64_t kMostOfDigits = 256;       // inputs whose sum of products with a digit 32 bits hold
+
   struct Inputs {
     int32_t even, odd;
   };
@@ -37,75 +41,72 @@ struct Pairs {
       __builtin_memcpy(to + i, &four, sizeof four);
     }
   }
-#if defined(__SSE4_2__)
-  TEMPORT_INLINE static Words words(Int w) {
-#if defined(__AVX512BW__)
-    return {(Int)_mm512_srai_epi16(_mm512_slli_epi16((__m512i)w, 8), 8), (Int)_mm512_srai_epi16((__m512i)w, 8)};
-#elif defined(__AVX2__)
-    return {(Int)_mm256_srai_epi16(_mm256_slli_epi16((__m256i)w, 8), 8), (Int)_mm256_srai_epi16((__m256i)w, 8)};
-#else
-    return {(Int)_mm_srai_epi16(_mm_slli_epi16((__m128i)w, 8), 8), (Int)_mm_srai_epi16((__m128i)w, 8)};
-#endif
-  }
+  TEMPORT_INLINE static Words words(Int w) { return {w & 0x00ff00ff, w >> 8 & 0x00ff00ff}; }
   TEMPORT_INLINE static Int product(Int w, int32_t x) {
 #if defined(__AVX512BW__)
     return (Int)_mm512_madd_epi16((__m512i)w, _mm512_set1_epi32(x));
 #elif defined(__AVX2__)
     return (Int)_mm256_madd_epi16((__m256i)w, _mm256_set1_epi32(x));
-#else
+#elif defined(__SSE4_2__)
     return (Int)_mm_madd_epi16((__m128i)w, _mm_set1_epi32(x));
-#endif
-  }
 #else
-  TEMPORT_INLINE static Words words(Int w) { return {w << 8, w}; }  // the upper byte of each half
-  TEMPORT_INLINE static Int product(Int w, int32_t x) {
-    return (w >> 24) * (x >> 16) + ((w << 16) >> 24) * int32_t(int16_t(x));
-  }
+    return (w >> 16) * (x >> 16) + (w & 0xffff) * int32_t(int16_t(x));
 #endif
+  }
   TEMPORT_INLINE static Int plus(Int sum, const Words& w, const Inputs& x) {
     return sum + product(w.even, x.even) + product(w.odd, x.odd);
   }
 };
 
 #if defined(__AVX512F__)
-// Inputs of a row as bytes from 0 to 255: 128 more than they are, which sums begin without. The instruction is asked for at
-// run time; flags of the compiler would ask for it everywhere.
+// Inputs of a row as bytes. The instruction is asked for at run time; flags of the compiler would ask for it everywhere.
 struct Fours {
+  static constexpr int kDigits = 4, kDigitBits = 8;
+  static constexpr int64_t kMostOfDigits = 65536;
+
   using Inputs = int32_t;
   using Words = Int;
   TEMPORT_INLINE static void keep(Int x, Inputs* to) {
-    _mm_storeu_si128((__m128i*)to, _mm512_cvtepi32_epi8((__m512i)(x + 128)));
+    _mm_storeu_si128((__m128i*)to, _mm512_cvtepi32_epi8((__m512i)x));
   }
   TEMPORT_INLINE static Words words(Int w) { return w; }
   TEMPORT_INLINE static Int plus(Int sum, Words w, Inputs x) {
-    asm("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(_mm512_set1_epi32(x)), "v"(w));
+    asm("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(w), "v"(_mm512_set1_epi32(x)));
     return sum;
   }
 };
 #endif
 
 constexpr int64_t fours_of(int64_t inputs) { return (inputs + kFour - 1) / kFour; }
-// What a rounded row has: its groups, and at its end a float that is NaN where one of its numbers was, else 0.
-constexpr int64_t rounded_fours(int64_t inputs) { return padded(inputs) / kFour + 1; }
+// What a rounded row has: its groups, and at its end what its products with bytes are too large by, and a float that is NaN
+// where one of its numbers was, else 0.
+constexpr int64_t rounded_fours(int64_t inputs) { return padded(inputs) / kFour + 2; }
+struct RowEnd {
+  int32_t bias;
+  float defect;
+};
+template <typename Inputs>
+TEMPORT_INLINE RowEnd row_end(const Inputs* x, int64_t inputs) {
+  RowEnd end;
+  __builtin_memcpy(&end, x + padded(inputs) / kFour, sizeof end);
+  return end;
+}
 
 // A row of x / scale as integers; what is missing in the last groups is 0.
 template <typename Way>
 inline void round_row(const float* x, int64_t inputs, float scale, typename Way::Inputs* to) {
   Float defects{};
+  Int sums{};
   for (int64_t k = 0; k < inputs; k += kWidth, to += kWidth / kFour) {
     const Float some = load_first(x + k, inputs - k);
     defects = select(some == some, defects, some);
-    Way::keep(rounded_byte(some, scale), to);
+    const Int integers = rounded_byte(some, scale);
+    sums += integers;
+    Way::keep(integers, to);
   }
-  const float defect = sum_of(defects);
-  __builtin_memcpy(to, &defect, sizeof defect);
-}
-// That float of a row whose groups begin at x.
-template <typename Inputs>
-TEMPORT_INLINE float defect_of(const Inputs* x, int64_t inputs) {
-  float defect;
-  __builtin_memcpy(&defect, x + rounded_fours(inputs) - 1, sizeof defect);
-  return defect;
+  RowEnd end{0, sum_of(defects)};
+  for (int i = 0; i < kWidth; ++i) end.bias += kByteBias * sums[i];
+  __builtin_memcpy(to, &end, sizeof end);
 }
 
 // visit(panel, row, vector, where that vector of sums lies in `[P][R][kPanel]`)
@@ -119,15 +120,10 @@ TEMPORT_INLINE void for_sums(const Visit& visit) {
       for (int v = 0; v < kPanelVectors; ++v) visit(p, r, v, (p * R + r) * kPanel + v * kWidth);
 }
 
-// `sums` of R rows and P panels, or of one row where R is 1: `[P][R][kPanel]`, from `start` on (null: 0).
+// Adds the products of R rows with P panels to their sums.
 template <typename Way, int P, int R>
-TEMPORT_INLINE void multiply_integers(const typename Way::Inputs* x, int64_t x_stride, const int8_t* panels, int64_t fours,
-                                      const int32_t* start, float* sums) {
-  Int sum[P][R][kPanelVectors];
-  for_sums<P, R>([&](int p, int r, int v, int) __attribute__((always_inline)) {
-    sum[p][r][v] = start == nullptr ? Int{} : load(start + p * kPanel + v * kWidth);
-  });
-  const int64_t apart = fours * kFour * kPanel;
+TEMPORT_INLINE void add_integers(const typename Way::Inputs* x, int64_t x_stride, const int8_t* panels, int64_t apart, int64_t fours,
+                                 Int (&sum)[P][R][kPanelVectors]) {
   for (int64_t k = 0; k < fours; ++k)
 #pragma GCC unroll 8
     for (int p = 0; p < P; ++p)
@@ -139,34 +135,42 @@ TEMPORT_INLINE void multiply_integers(const typename Way::Inputs* x, int64_t x_s
 #pragma GCC unroll 8
         for (int r = 0; r < R; ++r) sum[p][r][v] = Way::plus(sum[p][r][v], words, x[r * x_stride + k]);
       }
+}
+
+// Sums of R rounded rows with P panels, `[P][R][kPanel]`.
+template <typename Way, int P, int R>
+TEMPORT_INLINE void multiply_integers(const typename Way::Inputs* x, int64_t x_stride, const int8_t* panels, int64_t inputs,
+                                      float* sums) {
+  const int64_t fours = fours_of(inputs);
+  Int sum[P][R][kPanelVectors] = {};
+  add_integers<Way>(x, x_stride, panels, fours * kFour * kPanel, fours, sum);
   for_sums<P, R>([&](int p, int r, int v, int at) __attribute__((always_inline)) {
-    store(sums + at, __builtin_convertvector(sum[p][r][v], Float));
+    const RowEnd end = row_end(x + r * x_stride, inputs);
+    store(sums + at, __builtin_convertvector(sum[p][r][v] - end.bias, Float) + end.defect);
   });
 }
 
 // The same of the last `count` <= P panels, or rows.
 template <typename Way, int P, int R>
 TEMPORT_INLINE void multiply_some_integers(int64_t count, const typename Way::Inputs* x, int64_t x_stride,
-                                           const int8_t* panels, int64_t fours, const int32_t* start, float* sums) {
-  if ((P == 1 && R == 1) || count == P * R)
-    return multiply_integers<Way, P, R>(x, x_stride, panels, fours, start, sums);
+                                           const int8_t* panels, int64_t inputs, float* sums) {
+  if ((P == 1 && R == 1) || count == P * R) return multiply_integers<Way, P, R>(x, x_stride, panels, inputs, sums);
   if constexpr (P > 1)
-    multiply_some_integers<Way, P - 1, R>(count, x, x_stride, panels, fours, start, sums);
+    multiply_some_integers<Way, P - 1, R>(count, x, x_stride, panels, inputs, sums);
   else if constexpr (R > 1)
-    multiply_some_integers<Way, P, R - 1>(count, x, x_stride, panels, fours, start, sums);
+    multiply_some_integers<Way, P, R - 1>(count, x, x_stride, panels, inputs, sums);
 }
 
-// As multiply_panels, of rows of integers; finish(first row, rows, panel, sums `[rows, kPanel]`).
+// As multiply_panels, of rounded rows; all sums of one are NaN where one of its numbers was.
 template <typename Way, typename Finish>
 inline void multiply_integer_panels(const typename Way::Inputs* x, int64_t rows, int64_t x_stride, const int8_t* panels,
-                                    int64_t fours, int64_t count, const int32_t* start, const Finish& finish) {
+                                    int64_t inputs, int64_t count, const Finish& finish) {
   alignas(64) float sums[most(kRowPanels, kByteRows) * kPanel];
-  const int64_t apart = fours * kFour * kPanel;
+  const int64_t apart = fours_of(inputs) * kFour * kPanel;
   if (rows == 1) {
     for (int64_t p = 0; p < count; p += kRowPanels) {
       const int64_t some = least(kRowPanels, count - p);
-      multiply_some_integers<Way, kRowPanels, 1>(some, x, 0, panels + p * apart, fours,
-                                                 start == nullptr ? nullptr : start + p * kPanel, sums);
+      multiply_some_integers<Way, kRowPanels, 1>(some, x, 0, panels + p * apart, inputs, sums);
       for (int64_t i = 0; i < some; ++i) finish(0, 1, p + i, sums + i * kPanel);
     }
     return;
@@ -174,10 +178,28 @@ inline void multiply_integer_panels(const typename Way::Inputs* x, int64_t rows,
   for (int64_t q = 0; q < count; ++q)
     for (int64_t m = 0; m < rows; m += kByteRows) {
       const int64_t some = least(kByteRows, rows - m);
-      multiply_some_integers<Way, 1, kByteRows>(some, x + m * x_stride, x_stride, panels + q * apart, fours,
-                                                start == nullptr ? nullptr : start + q * kPanel, sums);
+      multiply_some_integers<Way, 1, kByteRows>(some, x + m * x_stride, x_stride, panels + q * apart, inputs, sums);
       finish(m, some, q, sums);
     }
+}
+
+// body(a way that a problem's processor multiplies by)
+template <typename Problem, typename Body>
+TEMPORT_INLINE void with_way([[maybe_unused]] const Problem& p, const Body& body) {
+#if defined(__AVX512F__)
+  if (p.fours) return body(Fours{});
+#endif
+  body(Pairs{});
+}
+// body(an element of that type, a way): what is not of integers has one way.
+template <typename Problem, typename Body>
+TEMPORT_INLINE void with_stored(const Problem& p, Weight type, const Body& body) {
+  with_element(type, [&](auto element) __attribute__((always_inline)) {
+    if constexpr (kOfIntegers<decltype(element)>)
+      with_way(p, [&](auto way) __attribute__((always_inline)) { body(element, way); });
+    else
+      body(element, Pairs{});
+  });
 }
 
 }  // namespace temport::TEMPORT_ISA

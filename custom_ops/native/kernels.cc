@@ -22,6 +22,7 @@ const Kernels kKernels = {
     run_attention<AttentionProblem>,
     single_row_floats,
     run_single_row,
+    round_to_halves,
     plan_block_linear,
     run_block_linear<BlockLinearProblem>,
     linear_step_floats,

@@ -34,18 +34,26 @@ bool can_infer_shapes(const char* version) {
 // An op: in how many domains it has kernels, since a file holds the bodies of an op in as many, temport, temport.2,
 // temport.3 and so on, and for which element types. Every session pays for each domain of each op, with about 35
 // microseconds and 15 KiB, so an op has as many domains as models have bodies of it, and no more.
+using MakeEntry = const ort::CustomOp* (*)(const ort::Api&, DType, bool infers_shapes);
 struct OpRow {
   const char* name;
   int domains;
   std::vector<DType> types;
-  const ort::CustomOp* (*make)(const ort::Api&, DType, bool infers_shapes);
+  MakeEntry make;
+  MakeEntry make_half_ring = nullptr;  // over rings of float16 beside float32
 };
 
+template <template <typename> typename Entry, typename Op>
+const ort::CustomOp* make_entry(const ort::Api& api, DType dtype, bool infers_shapes) {
+  return new Entry<Op>(api, dtype, infers_shapes);
+}
 template <typename Op>
 OpRow row(int domains, std::vector<DType> types) {
-  return {Op::kName, domains, std::move(types), [](const ort::Api& api, DType dtype, bool infers_shapes) {
-            return static_cast<const ort::CustomOp*>(new OpEntry<Op>(api, dtype, infers_shapes));
-          }};
+  return {Op::kName, domains, std::move(types), make_entry<OpEntry, Op>};
+}
+template <typename Op>
+OpRow ring_row(int domains, std::vector<DType> types) {
+  return {Op::kName, domains, std::move(types), make_entry<OpEntry, Op>, make_entry<HalfRingEntry, Op>};
 }
 
 const std::vector<OpRow>& op_table() {
@@ -53,7 +61,7 @@ const std::vector<OpRow>& op_table() {
   static const std::vector<DType> every = {DType::kFloat32, DType::kFloat16, DType::kBFloat16};
   static const auto& table = *new std::vector<OpRow>{
       row<OnlineSoftmaxAttention>(8, every), row<BlockLinearAttention>(4, every),
-      row<CachedAttention>(4, every),        row<CachedBlockLinearAttention>(4, every),
+      ring_row<CachedAttention>(4, every),   row<CachedBlockLinearAttention>(4, every),
       row<FusedDense>(16, single),           row<FusedGru>(1, single),
       row<FusedLstm>(1, single),             row<MovingAverage>(2, single),
       row<ResidualLayerNorm>(2, single),
@@ -64,17 +72,19 @@ const std::vector<OpRow>& op_table() {
 // Domains and ops have to outlive every session, so they live as long as the process, once per runtime in it.
 ort::Status* make_domains(const ort::Api& api, bool infers_shapes, std::vector<ort::CustomOpDomain*>& domains) {
   ort::Status* status = nullptr;
-  for (const OpRow& op : op_table())
-    for (const DType dtype : op.types) {
-      const ort::CustomOp* entry = op.make(api, dtype, infers_shapes);
-      for (size_t i = 0; i < size_t(op.domains) && status == nullptr; ++i) {
-        if (i == domains.size()) {
-          const std::string name = i == 0 ? "temport" : "temport." + std::to_string(i + 1);
-          status = ort::CreateCustomOpDomain::call(api, name.c_str(), &domains.emplace_back());
-        }
-        if (status == nullptr) status = ort::CustomOpDomain_Add::call(api, domains[i], entry);
+  const auto add = [&](const OpRow& op, const ort::CustomOp* entry) {
+    for (size_t i = 0; i < size_t(op.domains) && status == nullptr; ++i) {
+      if (i == domains.size()) {
+        const std::string name = i == 0 ? "temport" : "temport." + std::to_string(i + 1);
+        status = ort::CreateCustomOpDomain::call(api, name.c_str(), &domains.emplace_back());
       }
+      if (status == nullptr) status = ort::CustomOpDomain_Add::call(api, domains[i], entry);
     }
+  };
+  for (const OpRow& op : op_table()) {
+    for (const DType dtype : op.types) add(op, op.make(api, dtype, infers_shapes));
+    if (op.make_half_ring != nullptr) add(op, op.make_half_ring(api, DType::kFloat32, infers_shapes));
+  }
   return status;
 }
 

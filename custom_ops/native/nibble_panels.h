@@ -10,11 +10,15 @@
 
 namespace temport::TEMPORT_ISA {
 
-// Eight integers, the first in the lowest bits, each 8 more than it is; or, in front of a block, the bits of a scale.
+// Eight integers, each 8 more than it is: the first four in the lower halves of the bytes, the others in the upper ones. Or, in
+// front of a block, the bits of a scale.
 struct Nibbles {
   uint32_t word;
 };
 constexpr int kEight = int(depth_of(Weight::kInt4));
+constexpr int kNibbleBias = 8;
+// The lowest bit of the Nth of eight.
+constexpr int nibble_at(int nth) { return nth % 4 * 8 + nth / 4 * 4; }
 
 // The inputs of an output, in blocks of `block`; whole groups of kEight.
 struct InBlocks {
@@ -24,13 +28,19 @@ struct InBlocks {
   constexpr int64_t words_before(int64_t k) const { return k / kEight + k / block; }
 };
 
+// The same of inputs that may be known when the kernel is compiled.
+template <typename Size>
+struct InBlocksOf : InBlocks {};
+template <typename Size>
+constexpr int64_t kMost<InBlocksOf<Size>> = kMost<Size>;
+
 // The Nth integers of kWidth words. One becomes a float as the lowest bits of a number whose last bit counts 1.
 template <int Nth>
 TEMPORT_INLINE Float integers_at(Int words) {
-  constexpr int kAt = Nth % 4 * 4;
+  constexpr int kAt = nibble_at(Nth) % 16;
   constexpr float kFirst = float(1 << (23 - kAt));
-  if (Nth >= 4) words >>= 16;
-  return from_bits((words & (15 << kAt)) | bits(broadcast(kFirst))) - (kFirst + 8);
+  if (nibble_at(Nth) >= 16) words >>= 16;
+  return from_bits((words & (15 << kAt)) | bits(broadcast(kFirst))) - (kFirst + kNibbleBias);
 }
 TEMPORT_INLINE Int load_words(const Nibbles* p) {
   Int words;
@@ -47,8 +57,8 @@ TEMPORT_INLINE void for_eight(Int words, Float scales, const Visit& visit) {
 }
 
 // The products of one row with P panels, added to their sums in the order of the inputs.
-template <int P>
-TEMPORT_INLINE void add_row(const float* x, int64_t x_apart, const Nibbles* panels, int64_t apart, InBlocks inputs,
+template <int P, typename Inputs>
+TEMPORT_INLINE void add_row(const float* x, int64_t x_apart, const Nibbles* panels, int64_t apart, Inputs inputs,
                             Float (&sum)[P][kPanelVectors]) {
   for (int64_t k = 0; k < inputs;) {
     const Nibbles* scales = panels;
@@ -85,7 +95,7 @@ template <typename ColumnOf>
 inline void pack_blocks(const WeightData& w, int64_t inputs, int64_t stride, int64_t panels, const ColumnOf& column_of,
                         Nibbles* to) {
   const int64_t blocks = inputs / w.block;
-  const auto biased = [&](int64_t at) { return uint32_t(static_cast<const uint8_t*>(w.data)[at / 2] >> at % 2 * 4 & 15) ^ 8; };
+  const auto biased = [&](int64_t at) { return uint32_t(static_cast<const uint8_t*>(w.data)[at / 2] >> at % 2 * 4 & 15) ^ kNibbleBias; };
   for (int64_t p = 0; p < panels; ++p, to += InBlocks{inputs, w.block}.words_before(inputs) * kPanel)
     for (int64_t c = 0; c < kPanel; ++c) {
       const int64_t integers = column_of(p, c, inputs), scales = column_of(p, c, blocks);
@@ -97,7 +107,7 @@ inline void pack_blocks(const WeightData& w, int64_t inputs, int64_t stride, int
         for (int64_t k = b * w.block; k < (b + 1) * w.block; k += kEight, at += kPanel) {
           at->word = 0;
           for (int64_t n = 0; n < kEight; ++n)
-            at->word |= (integers < 0 ? 8 : biased(integers + (k + n) * stride)) << 4 * n;
+            at->word |= (integers < 0 ? kNibbleBias : biased(integers + (k + n) * stride)) << nibble_at(int(n));
         }
       }
     }

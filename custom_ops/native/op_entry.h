@@ -97,4 +97,19 @@ class OpEntry : public ort::CustomOp {
   DType dtype_;
 };
 
+// The same in float32 with rings of keys and values, inputs and outputs 1 and 2, of float16.
+template <typename Op>
+class HalfRingEntry : public OpEntry<Op> {
+ public:
+  HalfRingEntry(const ort::Api& api, DType dtype, bool infers_shapes) : OpEntry<Op>(api, dtype, infers_shapes) {
+    this->GetInputType = [](const ort::CustomOp*, size_t i) {
+      return is_ring(i) ? ort::kFloat16 : i == Op::kOtherInput.index ? Op::kOtherInput.type : ort::kFloat;
+    };
+    this->GetOutputType = [](const ort::CustomOp*, size_t i) { return is_ring(i) ? ort::kFloat16 : ort::kFloat; };
+  }
+
+ private:
+  static bool is_ring(size_t i) { return i == 1 || i == 2; }
+};
+
 }  // namespace temport

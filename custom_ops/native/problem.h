@@ -44,6 +44,7 @@ struct Operand {
 // The part that both attention ops share. The output is dense `[batch, length, heads * value_dim]`.
 struct AttentionProblem {
   DType dtype = DType::kFloat32;
+  DType ring = DType::kFloat32;  // of k and v where they are the rings of a stream; elsewhere they have `dtype`
   Operand q, k, v;
   const uint8_t* key_mask = nullptr;  // [batch, keys], 0: left out, and bytes out of a file may be anything else
   void* y = nullptr;
@@ -129,8 +130,8 @@ struct WeightData {
 enum class Activation : int { kNone, kRelu, kGelu, kSigmoid, kSilu };
 
 // What becomes of x before it is multiplied: nothing; x_scale times the nearest integer of a byte, as a float; or these
-// integers, four in a word or in two pairs of 16 bits.
-enum class Rounding : int { kNone, kFloats, kPairs, kFours };
+// integers.
+enum class Rounding : int { kNone, kFloats, kIntegers };
 // Integers whose sums of products with bytes 32 bits hold, whichever way they are multiplied.
 constexpr int64_t kMostIntegers = 65536;
 
@@ -149,9 +150,9 @@ struct DenseProblem {
   Weight weight = Weight::kFloat32;
   int64_t block = 0;  // inputs that share a scale of 4 bits
   Rounding rounding = Rounding::kNone;
-  float x_scale = 1;               // with another rounding; of integers `scale` is the product of both scales
-  void* integers = nullptr;        // what round_dense makes of x, 4 bytes for each input and whole vectors of a group
-  const int32_t* start = nullptr;  // packed as bias: what sums of kFours begin with, -128 times the sum of the weights
+  float x_scale = 1;         // with another rounding; of integers `scale` is the product of both scales
+  void* integers = nullptr;  // what round_dense makes of x, 4 bytes for each input and whole vectors of a group
+  bool fours = false;        // whether the processor multiplies four integers at a time
   int64_t workers = 1;
 
   // Filled by plan(): a task has some rows and some panels, where one of the two may be all.
@@ -174,6 +175,7 @@ struct RecurrentProblem {
   int64_t frames = 0, batch = 0, inputs = 0, hidden = 0;
   Weight w_type = Weight::kFloat32, r_type = Weight::kFloat32;
   int64_t w_block = 0, r_block = 0;  // inputs that share a scale of 4 bits
+  bool fours = false;                // as in DenseProblem
   int64_t workers = 1;
 
   // Filled by plan().
@@ -226,6 +228,8 @@ struct Kernels {
   // Heads [first, first + heads) of the only row of the only batch entry.
   size_t (*single_row_floats)(const AttentionProblem&, int64_t heads);  // of scratch
   void (*run_single_row)(const AttentionProblem&, int64_t first, int64_t heads, float* scratch);
+  // to[0, n) = x, rounded to the nearest half, of two the even one.
+  void (*round_to_halves)(const float* x, int64_t n, uint16_t* to);
   void (*plan_block_linear)(BlockLinearProblem&);
   // Tasks have to be STARTED in the order of their index: a task waits for earlier ones of the same head.
   void (*run_block_linear)(const BlockLinearProblem&, int64_t task, float* scratch);

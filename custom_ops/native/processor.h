@@ -45,6 +45,9 @@ inline bool processor_has(const char* isa) {
   return asked("portable");
 }
 
+// Whether kernels of an instruction set may multiply four integers at a time here.
+inline bool multiplies_fours(const char* isa) { return std::strcmp(isa, "avx512") == 0 && processor_has("vnni"); }
+
 // Two names of one kind of processor: a compiler's target says `arm` of what calls itself armv7l, and i486 of an i686.
 inline bool same_machine(const char* a, const char* b) {
   const auto arm = [](const char* name) { return !std::strncmp(name, "arm", 3) && std::strcmp(name, "arm64") != 0; };

@@ -7,7 +7,7 @@
 #pragma once
 
 #include "activations.h"
-#include "column_panels.h"
+#include "digits.h"
 
 namespace temport::TEMPORT_ISA {
 
@@ -55,11 +55,11 @@ TEMPORT_INLINE void add_columns(const float* sums, const float* scale, const flo
 
 // gates = X W^T scale + bias for all frames, the teams of one task. `Problem` is a RecurrentProblem, or has its members with
 // sizes that are known when it is compiled.
-template <typename Cell, typename Element, typename Problem>
+template <typename Cell, typename Way, typename Element, typename Problem>
 inline void project_frames(const Problem& p, int64_t task) {
   const int64_t begin = task * p.task_teams * Cell::kGates, end = end_of_task(p, task) * Cell::kGates;
   const auto inputs = packed_inputs<Element>(p.inputs, p.w_block);
-  multiply_panels<Cell::kCellPanels>(
+  multiply_weight<Way, Cell::kCellPanels>(
       p.x, p.frames * p.batch, p.inputs, static_cast<const Element*>(p.w) + begin * column_elements<Element>(inputs) * kPanel,
       inputs, (end - begin) * kPanel,
       [&](int64_t first, int64_t rows, int64_t q, const float* sums) {
@@ -71,7 +71,7 @@ inline void project_frames(const Problem& p, int64_t task) {
 }
 
 // One frame for the teams of one task.
-template <typename Cell, typename Element, typename Problem>
+template <typename Cell, typename Way, typename Element, typename Problem>
 inline void step_recurrence(const Problem& p, int64_t frame, int64_t task, float* scratch) {
   const int64_t H = p.hidden, begin = task * p.task_teams, end = end_of_task(p, task);
   const auto units = packed_inputs<Element>(H, p.r_block);
@@ -83,7 +83,7 @@ inline void step_recurrence(const Problem& p, int64_t frame, int64_t task, float
     const float* projected = p.gates + frame * p.batch * p.gate_floats + i * kTeam<Cell>;
     const float* recurrent_bias = p.recurrent_bias == nullptr ? nullptr : p.recurrent_bias + i * kTeam<Cell>;
     if (before != nullptr)
-      multiply_panels<Cell::kCellPanels>(
+      multiply_weight<Way, Cell::kCellPanels>(
           before, p.batch, H, static_cast<const Element*>(p.r) + i * column_elements<Element>(units) * kTeam<Cell>, units, kTeam<Cell>,
           [&](int64_t first, int64_t rows, int64_t q, const float* sums) {
             const float* scale = kScaled<Element> ? p.r_scale + i * kTeam<Cell> + q * kPanel : sums;
@@ -104,11 +104,13 @@ inline void step_recurrence(const Problem& p, int64_t frame, int64_t task, float
 
 template <typename Cell>
 inline void project(const RecurrentProblem& p, int64_t task) {
-  with_element(p.w_type, [&](auto element) { project_frames<Cell, decltype(element)>(p, task); });
+  with_stored(p, p.w_type, [&](auto element, auto way) { project_frames<Cell, decltype(way), decltype(element)>(p, task); });
 }
 template <typename Cell>
 inline void step(const RecurrentProblem& p, int64_t frame, int64_t task, float* scratch) {
-  with_element(p.r_type, [&](auto element) { step_recurrence<Cell, decltype(element)>(p, frame, task, scratch); });
+  with_stored(p, p.r_type, [&](auto element, auto way) {
+    step_recurrence<Cell, decltype(way), decltype(element)>(p, frame, task, scratch);
+  });
 }
 template <typename Cell>
 constexpr RecurrentKernels kRecurrence = {recurrent_elements<Cell>, pack_recurrent<Cell>, plan_recurrence<Cell>,

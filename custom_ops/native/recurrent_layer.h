@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "node.h"
+#include "processor.h"
 #include "scratch.h"
 #include "shape_inference.h"
 #include "step_turns.h"
@@ -43,7 +44,7 @@ class RecurrentLayer {
   }
 
   RecurrentLayer(const NodeInfo& node, DType, const Kernels& kernels)
-      : label_(node.label()), kernels_(kernels.*Layer::kKernels) {
+      : label_(node.label()), kernels_(kernels.*Layer::kKernels), fours_(multiplies_fours(kernels.isa)) {
     hidden_ = node.required_count("hidden_size");
     workers_ = std::max(1u, std::thread::hardware_concurrency());
     const Tensor w = node.constant(1), r = node.constant(2), b = node.constant(3);
@@ -136,6 +137,7 @@ class RecurrentLayer {
     p.r_type = weights.r_type;
     p.w_block = weights.w_block;
     p.r_block = weights.r_block;
+    p.fours = fours_;
     p.w_scale = weights.w_scale();
     p.r_scale = weights.r_scale();
     p.bias = weights.bias();
@@ -197,6 +199,7 @@ class RecurrentLayer {
 
   const std::string label_;
   const RecurrentKernels& kernels_;
+  const bool fours_;
   int64_t hidden_, workers_;
   std::unique_ptr<const Weights> constant_;
   ScratchPool shared_, scratch_;

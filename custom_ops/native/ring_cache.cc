@@ -31,7 +31,8 @@ RingCache::RingCache(const std::string& label, const NodeCall& call, size_t fram
   rows_ = keys.shape[1];
   width_ = keys.shape[2];
   p.dim = p.value_dim = head_dim(label, "Keys", width_, p.heads, "num_heads");
-  element_ = p.dtype == DType::kFloat32 ? 4 : 2;
+  dtype_ = p.dtype;
+  p.ring = ring_ = DType(keys.type);
   keys_ = keys.data;
   const Tensor qkv = call.input(0);
   const bool flat = qkv.shape.size() == 2;
@@ -47,7 +48,7 @@ RingCache::RingCache(const std::string& label, const NodeCall& call, size_t fram
   if (next_keys_ == nullptr || next_values_ == nullptr)
     throw NodeError(label + ": outputs NextKeys and NextValues must be given; the attention reads them.");
   need_apart(label, {{"Keys", keys_, next_keys_}, {"Values", values_, next_values_}},
-             elements(keys.shape) * element_, true);
+             elements(keys.shape) * bytes_of(ring_), true);
 
   p.batch = p.length = 1;
   p.rule.keys = rows_;
@@ -57,15 +58,20 @@ RingCache::RingCache(const std::string& label, const NodeCall& call, size_t fram
   p.y = y_;
 }
 
-void RingCache::write_newest(const NodeCall& call) const {
+void RingCache::write_newest(const NodeCall& call, const Kernels& kernels) const {
   const int64_t cache = rows_ * width_;
-  const size_t row_bytes = static_cast<size_t>(width_ * element_);
+  const size_t row_bytes = static_cast<size_t>(width_ * bytes_of(ring_));
   const bool copies = next_keys_ != keys_ || next_values_ != values_;
   share(call, batch_, copies ? 2 * cache : 2 * width_, [&](int64_t b) {
     const auto write = [&](const void* before, void* after, int64_t chunk) {
-      char* to = const_cast<char*>(part(after, b * cache));
-      if (after != before) std::memcpy(to, part(before, b * cache), static_cast<size_t>(rows_) * row_bytes);
-      std::memcpy(to + slot(b) * width_ * element_, part(qkv_, (3 * b + chunk) * width_), row_bytes);
+      char* to = const_cast<char*>(element_at(after, ring_, b * cache));
+      if (after != before) std::memcpy(to, element_at(before, ring_, b * cache), static_cast<size_t>(rows_) * row_bytes);
+      to += slot(b) * width_ * bytes_of(ring_);
+      const char* newest = element_at(qkv_, dtype_, (3 * b + chunk) * width_);
+      if (ring_ == dtype_)
+        std::memcpy(to, newest, row_bytes);
+      else
+        kernels.round_to_halves(reinterpret_cast<const float*>(newest), width_, reinterpret_cast<uint16_t*>(to));
     };
     write(keys_, next_keys_, 1);
     write(values_, next_values_, 2);
@@ -75,10 +81,10 @@ void RingCache::write_newest(const NodeCall& call) const {
 AttentionProblem RingCache::entry(const AttentionProblem& p, int64_t entry, int64_t filled) const {
   AttentionProblem own = p;
   own.rule.keys = filled;
-  own.q.data = part(p.q.data, entry * p.q.batch_stride);
-  own.k.data = part(p.k.data, entry * p.k.batch_stride);
-  own.v.data = part(p.v.data, entry * p.v.batch_stride);
-  own.y = const_cast<char*>(part(p.y, entry * width_));
+  own.q.data = element_at(p.q.data, dtype_, entry * p.q.batch_stride);
+  own.k.data = element_at(p.k.data, ring_, entry * p.k.batch_stride);
+  own.v.data = element_at(p.v.data, ring_, entry * p.v.batch_stride);
+  own.y = const_cast<char*>(element_at(p.y, dtype_, entry * width_));
   return own;
 }
 
@@ -97,7 +103,7 @@ ort::Status* infer_ring_shapes(const ShapeInference& node) {
   ort::Status* status = nullptr;
   if (node.input(0, qkv)) {
     Shape y;
-    y.element_type = keys.element_type;
+    y.element_type = qkv.element_type;
     y.append(keys, 0);
     if (!qkv.has_rank(2)) y.append(1);
     y.append(keys, 2);

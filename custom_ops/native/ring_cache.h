@@ -14,12 +14,12 @@ class RingCache {
  public:
   // Reads the inputs QKV `[batch, 1, 3*C]` or `[batch, 3*C]`, Keys and Values `[batch, N, C]` (0 to 2) and Frames
   // `[batch, 1]`, asks for the outputs Y, of QKV's axes, NextKeys and NextValues (0 to 2), and makes `p`, whose dtype and
-  // heads are set, the problem of one query row over N keys. Throws NodeError where shapes do not fit each other.
+  // heads are set, the problem of one query row over N keys. Keys and Values have its dtype, or are float16 beside float32.
+  // Throws NodeError where shapes do not fit each other.
   RingCache(const std::string& label, const NodeCall& call, size_t frames_input, AttentionProblem& p);
 
   int64_t batch() const { return batch_; }
   int64_t rows() const { return rows_; }
-  int64_t element_bytes() const { return element_; }
   int64_t frames(int64_t entry) const { return frames_[entry]; }
   int64_t slot(int64_t entry) const {
     const int64_t rest = frames_[entry] % rows_;
@@ -27,21 +27,24 @@ class RingCache {
   }
 
   // NextKeys and NextValues: Keys and Values, copied unless they lie in the same memory, and the newest rows.
-  void write_newest(const NodeCall& call) const;
+  void write_newest(const NodeCall& call, const Kernels& kernels) const;
 
   // The problem `p` for one batch entry, over the first `filled` rows.
   AttentionProblem entry(const AttentionProblem& p, int64_t entry, int64_t filled) const;
 
  private:
-  const char* part(const void* data, int64_t elements) const {
-    return static_cast<const char*>(data) + elements * element_;
-  }
-
-  int64_t batch_ = 0, rows_ = 0, width_ = 0, element_ = 4;
+  int64_t batch_ = 0, rows_ = 0, width_ = 0;
+  DType dtype_ = DType::kFloat32, ring_ = DType::kFloat32;
   const void *qkv_ = nullptr, *keys_ = nullptr, *values_ = nullptr;
   const int64_t* frames_ = nullptr;
   void *y_ = nullptr, *next_keys_ = nullptr, *next_values_ = nullptr;
 };
+
+inline int64_t bytes_of(DType dtype) { return dtype == DType::kFloat32 ? 4 : 2; }
+// Element `index`.
+inline const char* element_at(const void* data, DType dtype, int64_t index) {
+  return static_cast<const char*>(data) + index * bytes_of(dtype);
+}
 
 // A state of the node: input `name` and output Next`name`.
 struct State {

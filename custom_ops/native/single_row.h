@@ -38,18 +38,21 @@ class RowReader {
   bool in_place_;
 };
 
-// Rows that are in float32 and whole vectors, known beforehand: with short rows asking every time is dear.
+// Rows of floats or of halves in whole vectors, known beforehand: with short rows asking every time is dear.
+template <typename Element>
 struct PlainRows {
-  const float* data;  // row 0
+  const Element* data;  // row 0
   int64_t stride;
 
-  const float* row(int64_t j, int) const { return data + j * stride; }
+  const Element* row(int64_t j, int) const { return data + j * stride; }
 };
+TEMPORT_INLINE Float numbers_of(const float* p) { return load(p); }
+TEMPORT_INLINE Float numbers_of(const uint16_t* p) { return load_halves(p); }
 
 // s[j] = q . key j for N keys from `key` on; q and keys have `width` floats, whole vectors.
 template <int N, typename Rows>
 inline void dot_rows(const float* q, const Rows& keys, int64_t key, int64_t width, float* s) {
-  const float* row[N];
+  decltype(keys.row(key, 0)) row[N];
   for (int n = 0; n < N; ++n) row[n] = keys.row(key + n, n);
   Float sum[N][kSumVectors] = {};
   for (int64_t d = 0; d < width; d += kSums)
@@ -58,7 +61,7 @@ inline void dot_rows(const float* q, const Rows& keys, int64_t key, int64_t widt
       if (const int64_t at = d + v * kWidth; at < width) {
         const Float x = load(q + at);
 #pragma GCC unroll 4
-        for (int n = 0; n < N; ++n) sum[n][v] = fused(x, load(row[n] + at), sum[n][v]);
+        for (int n = 0; n < N; ++n) sum[n][v] = fused(x, numbers_of(row[n] + at), sum[n][v]);
       }
   for (int n = 0; n < N; ++n) s[n] = sum_of(sum[n]);
 }
@@ -66,12 +69,12 @@ inline void dot_rows(const float* q, const Rows& keys, int64_t key, int64_t widt
 // o += sum of weight[n] * value n for N values from `key` on.
 template <int N, typename Rows>
 inline void add_rows(const float* weight, const Rows& values, int64_t key, int64_t width, float* o) {
-  const float* row[N];
+  decltype(values.row(key, 0)) row[N];
   for (int n = 0; n < N; ++n) row[n] = values.row(key + n, n);
   for (int64_t d = 0; d < width; d += kWidth) {
     Float sum = load(o + d);
 #pragma GCC unroll 4
-    for (int n = 0; n < N; ++n) sum = fused(broadcast(weight[n]), load(row[n] + d), sum);
+    for (int n = 0; n < N; ++n) sum = fused(broadcast(weight[n]), numbers_of(row[n] + d), sum);
     store(o + d, sum);
   }
 }

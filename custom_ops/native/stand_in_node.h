@@ -59,6 +59,7 @@ struct Node {
   };
   struct Output {
     ort::Value value;
+    ort::ElementType type = ort::kUndefined;  // that it is made with
     ort::TensorInfo inferred;
     bool wanted = true;
     bool written_over = false;  // its memory was another tensor's
@@ -128,7 +129,7 @@ inline Status* get_output(KernelContext* context, size_t index, const int64_t* s
   for (const int64_t size : shape)
     if (size < 0 || __builtin_mul_overflow(count, size, &count)) return error("no such shape");
   if (count > kMostGiven) return error("no memory");
-  const ElementType type = node.inputs[0].value.type;
+  const ElementType type = output.type;
   if (node.in_place && index < node.inputs.size() && node.inputs[index].given &&
       node.inputs[index].value.type == type && node.inputs[index].value.shape == shape) {
     output.value.type = type;

@@ -71,7 +71,7 @@ def in_engine(step: Exported) -> tuple[Push, int]:
     """The native engine, and the bytes of its state."""
     engine = Engine.beside(step.folder)
     frame = np.zeros(step.declaration.inputs[0].at(), np.float32)
-    call = engine.instance().bound({FRAMES: frame})
+    call = engine.instance().bound({step.declaration.inputs[0].name: frame})
     (name,) = engine.outputs
 
     def push(new: Array) -> Array:

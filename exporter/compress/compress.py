@@ -50,7 +50,7 @@ def compress(
         )
     weights = {name: tensors_of(module)[name].detach().numpy() for name in axes}
     types = {name: tuple(kinds_from(weight, axes[name], wish.kind)) for name, weight in weights.items()}
-    judged = cases[len(cases) - own :] if own else [case for case in cases if case.kind == USUAL]
+    judged = judged_cases(cases, own)
     layers, scales = _rounding(module, source, types, wish, recorded)
     types |= {_input_of(layer): (INT8, FLOAT32) for layer in scales}
 
@@ -83,6 +83,11 @@ def compress(
         ),
         rounds,
     )
+
+
+def judged_cases(cases: Sequence[Case], own: int) -> Sequence[Case]:
+    """The last `own` cases, which are the user's; where there are none the usual ones."""
+    return cases[len(cases) - own :] if own else [case for case in cases if case.kind == USUAL]
 
 
 def _input_of(layer: str) -> str:

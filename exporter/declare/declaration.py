@@ -149,6 +149,7 @@ class Declaration:
     precision      element type that matrix products and attention compute in
     weights_dtype  what weights of dense and recurrent layers are stored in: `float32`, `fp16`, `int8` or `int4`
     input_scales   layers of a torch module, by name, whose input is rounded to int8 times this number
+    kv_dtype       what the rings of keys and values of a stream hold: `float32` or `fp16`
     without        passes of the export that are left out
     seed           seeds the initial weights (when no file is given) and the parity inputs
     weights        where the weights came from: `seed`, or the file's sha256
@@ -169,6 +170,7 @@ class Declaration:
     precision: str = "float32"
     weights_dtype: str = "float32"
     input_scales: dict[str, float] = field(default_factory=dict)
+    kv_dtype: str = "float32"
     without: tuple[str, ...] = ()
     seed: int = 0
     weights: str = "seed"
@@ -206,13 +208,17 @@ class Declaration:
     def numbers(self) -> str:
         """Element types in words: `float32`, or `float32, weights in int8, inputs of layers in int8`."""
         weights = f", weights in {self.weights_dtype}" if self.weights_dtype != "float32" else ""
-        return f"{self.precision}{weights}{', inputs of layers in int8' if self.input_scales else ''}"
+        inputs = ", inputs of layers in int8" if self.input_scales else ""
+        rings = f", keys and values in {self.kv_dtype}" if self.kv_dtype != "float32" else ""
+        return f"{self.precision}{weights}{inputs}{rings}"
 
     def to_json(self) -> dict[str, Any]:
         data = asdict(self)
         for key in ("sequences", "rate", "input_scales"):
             if not data[key]:
                 del data[key]
+        if self.kv_dtype == "float32":
+            del data["kv_dtype"]
         return data
 
     @classmethod

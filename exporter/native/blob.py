@@ -40,7 +40,7 @@ class Blob:
 
 def panels(weight: npt.NDArray[Any], width: int) -> npt.NDArray[Any]:
     """`[..., inputs, outputs]` as panels of `width` outputs, `[..., panels, inputs, width]`, or where several inputs
-    lie together `[..., panels, groups, width, DEPTH]`; what is missing is 0.
+    lie together `[..., panels, groups, width, DEPTH]`; what is missing is 0. Bytes are 128 more than they are.
 
     The layout of custom_ops/native/column_panels.h.
     """
@@ -49,6 +49,8 @@ def panels(weight: npt.NDArray[Any], width: int) -> npt.NDArray[Any]:
     groups = -(-inputs // depth)
     padded = np.zeros((*leading, groups * depth, count * width), weight.dtype)
     padded[..., :inputs, :outputs] = weight
+    if depth > 1:
+        padded ^= np.array(-128, weight.dtype)
     if depth == 1:
         return np.moveaxis(padded.reshape(*leading, inputs, count, width), -2, -3)
     by_group = padded.reshape(*leading, groups, depth, count, width)
@@ -75,7 +77,8 @@ def int4_words(weight: npt.NDArray[Any], scale: npt.NDArray[Any], axis: int) -> 
     """
     integers, scales = (np.moveaxis(array, axis, -1) for array in (weight.astype(np.int64), scale))
     *others, blocks = scales.shape
-    eights = (integers + 8).reshape(*others, blocks, -1, EIGHT) << 4 * np.arange(EIGHT)
+    nth = np.arange(EIGHT)
+    eights = (integers + 8).reshape(*others, blocks, -1, EIGHT) << nth % 4 * 8 + nth // 4 * 4
     bits = np.ascontiguousarray(scales, np.float32).view(np.uint32)
     words = np.concatenate([bits[..., None], eights.sum(-1).astype(np.uint32)], -1)
     return np.moveaxis(words.reshape(*others, -1), -1, axis)

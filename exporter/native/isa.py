@@ -22,7 +22,7 @@ class Isa:
     machine  `platform.machine()` where it is found; empty: any
     needs    flags of /proc/cpuinfo that a processor must have
     fuses    whether it has fused multiply-adds: outputs of all that do are the same bits
-    fours    whether it multiplies rounded activations four at a time, elsewhere two
+    fours    whether it multiplies integers four at a time, elsewhere two
     compiler  that makes it on any machine
     """
 
@@ -35,6 +35,11 @@ class Isa:
     fuses: bool = False
     compiler: str | None = None
     fours: bool = False
+
+    @property
+    def way(self) -> str:
+        """Of custom_ops/native/integer_products.h."""
+        return "Fours" if self.fours else "Pairs"
 
     def runs_here(self) -> bool:
         return self.machine in ("", platform.machine()) and self.needs <= _cpu_flags()

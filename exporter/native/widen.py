@@ -1,7 +1,8 @@
 """Tensors of half precision held in float32: what the kernels of an engine compute in.
 
 Weights keep the values that they were rounded to. What a file rounds to half precision on the way is not rounded here:
-the numbers of the engine are at least as exact as the file's, and what overflows there need not overflow here.
+the numbers of the engine are at least as exact as the file's, and what overflows there need not overflow here. Rings of
+keys and values in float16 beside a model in float32 stay what they are: there rounding is what the file means.
 """
 
 from __future__ import annotations
@@ -17,16 +18,18 @@ _FLOAT = ir.TensorType(ir.DataType.FLOAT)
 
 def widen(graph: ir.Graph) -> list[str]:
     """Makes every half type inside `graph` float32, in place; inputs and outputs of half types are cast. Says so."""
-    found = {value.dtype for value in _values(graph) if value.dtype in _HALVES}
+    rings = _rings(graph)
+    halves = {value for value in _values(graph) if value.dtype in _HALVES and value not in rings}
+    found = {value.dtype for value in halves}
     for value in list(graph.inputs):
-        if value.dtype in _HALVES:
+        if value in halves:
             _cast_input(graph, value)
     for index, value in enumerate(graph.outputs):
-        if value.dtype in _HALVES:
+        if value in halves:
             graph.outputs[index] = _cast_output(graph, value)
-    ends = {*graph.inputs, *graph.outputs}
+    kept = {*graph.inputs, *graph.outputs} | rings
     for value in _values(graph):
-        if value.dtype in _HALVES and value not in ends:
+        if value.dtype in _HALVES and value not in kept:
             if value.const_value is not None:
                 value.const_value = ir.tensor(value.const_value.numpy().astype(np.float32), name=value.name)
             value.type = _FLOAT
@@ -61,6 +64,18 @@ def _is_stored(value: ir.Value) -> bool:
         and node.inputs[0].dtype == ir.DataType.FLOAT
         for node, index in value.uses()
     )
+
+
+def _rings(graph: ir.Graph) -> set[ir.Value]:
+    """Keys and values of attention that computes in float32."""
+    return {
+        value
+        for node in graph
+        if node.domain == DOMAIN and node.op_type == "CachedAttention"
+        if node.inputs[0] is not None and node.inputs[0].dtype == ir.DataType.FLOAT
+        for value in (*node.inputs[1:3], *node.outputs[1:3])
+        if value is not None
+    }
 
 
 def _same(node: ir.Node) -> bool:

@@ -88,9 +88,13 @@ class OnnxModule(nn.Module):
             self._operators, self._evaluators = (), before
 
     @property
-    def quantises(self) -> bool:
-        """Whether a node of the graph makes integers of floats by a scale."""
-        return any(node.op_type == "QuantizeLinear" for node in self.model.graph.node)
+    def replaced(self) -> bool:
+        """Whether this is such a while."""
+        return bool(self._operators)
+
+    def holds(self, *names: str) -> bool:
+        """Whether the graph has one of these operators."""
+        return any(node.op_type in names for node in self.model.graph.node)
 
     def with_weights(self) -> onnx.ModelProto:
         """The model as a file would hold it."""

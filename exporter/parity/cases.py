@@ -26,8 +26,9 @@ RAW = (1e5, 1e7)
 """Magnitudes of sensors whose numbers nobody scaled: pascals, metres of a map, 24-bit audio."""
 OFFSET, SPIKE = 100.0, 30.0
 """Where a sensor stays, and how far an impulse leaves it, in units of its noise."""
-UNFIT = {"float16": ("raw", "peaked"), "bfloat16": ("peaked",)}
-"""Not for a half type: float16 ends at 65504, and both round scores of a thousand by more than a key's lead."""
+UNFIT = {"float16": ("raw", "peaked"), "bfloat16": ("peaked",), "fp16": ("raw",)}
+"""Not for a half type: float16 ends at 65504, and both round scores of a thousand by more than a key's lead. The last
+is of keys and values alone."""
 PATTERNS, PEAK = 4, 30.0
 """How many different frames there are where scores are peaked, and how large they are."""
 
@@ -56,7 +57,7 @@ def default_cases(declaration: Declaration) -> tuple[Case, ...]:
     cases = [
         _case(declaration, kind, "random", _sizes(declaration, turn))
         for turn, kind in enumerate(DISTRIBUTIONS)
-        if kind not in UNFIT.get(declaration.precision, ())
+        if kind not in {*UNFIT.get(declaration.precision, ()), *UNFIT.get(declaration.kv_dtype, ())}
     ]
     if any(not axis.static for axis in declaration.axes.values() if axis.name != "batch"):
         cases.append(_case(declaration, "normal", "random", _longest(declaration)))

@@ -36,7 +36,7 @@ from temport.exporter.parity.decided import exact_outputs, undecided
 from temport.exporter.parity.other_roundings import costs_of_roundings
 from temport.exporter.parity.result import Bound
 from temport.exporter.parity.rounding_noise import Limits, Noise
-from temport.exporter.parity.steps import DRAWS, decided_otherwise, quantises
+from temport.exporter.parity.steps import DRAWS, decided_otherwise, rounds
 from temport.exporter.parity.summed import scales
 from temport.exporter.runtimes import ORACLE, resolve
 from temport.exporter.runtimes.contract import Arrays, Session
@@ -94,7 +94,7 @@ def find_truths(
         resolve(ORACLE).open(subject, threads) as oracle,
         Source(own_type).open(subject, threads) as torch,
     ):
-        steps = quantises(subject.module) or bool(subject.declaration.input_scales)
+        steps = rounds(subject.module) or bool(subject.declaration.input_scales)
         truths = tuple(find_truth(case, oracle, torch, own_type, steps) for case in cases)
     for truth in truths:
         check_shapes(subject.declaration, truth)
@@ -114,8 +114,8 @@ def find_truth(case: Case, oracle: Session, torch: Session, precision: str, step
     In a half type more copies say how torch's errors are spread, and the truth has limits made of that. float32 needs
     none: there the least of structural faults is a hundred times the largest error allowed.
 
-    steps  the source rounds activations to integers. Where float32 may take another integer than float64, what comes
-           of it is an error of the source too
+    steps  the source rounds what it computes with to integers, or to halves. Where float32 may take another one than
+           float64, what comes of it is an error of the source too
     """
     truth = {name: np.asarray(output, order="C") for name, output in oracle.run(case.inputs).items()}
     noise = {name: Noise(output.shape) for name, output in truth.items()}

@@ -183,11 +183,13 @@ class Loss:
 
 @dataclass(frozen=True)
 class Compression:
-    """Weights in fewer bits: what was asked, what became of each weight and of the inputs of layers, and the cost.
+    """Weights and rings in fewer bits: what was asked, what became of each weight and of inputs of layers, the cost.
 
+    dtype     that weights were asked in; float32: they are as trained
     judged    the cases that `max_loss` holds for
     metric    the user's function that `max_loss` bounds; None: the largest error of an output
     measured  what it says of each judged case
+    rings     what the rings of keys and values of a stream hold
     """
 
     dtype: str
@@ -198,6 +200,7 @@ class Compression:
     metric: str | None = None
     measured: dict[str, float] = field(default_factory=dict)
     inputs: tuple[RoundedInput, ...] = ()
+    rings: str = "float32"
 
 
 @dataclass(frozen=True)
@@ -247,7 +250,7 @@ class ParityReport:
     found      what the passes recognised, such as an attention written in plain torch
     reasons    why the verdict is `fail`
     checks     half precision: the file itself, in float64 and without any runtime
-    compression  what became of weights that take fewer bits; None where all are as they were trained
+    compression  what became of weights and rings that take fewer bits; None where all are as they were trained
     stream     of a step model: how it begins, what it takes, and what the window would cost
     digest     of the bundle; empty in the report that lies in it, which is hashed before there is one
     """

@@ -89,6 +89,7 @@ def _compression(data: dict[str, Any] | None) -> Compression | None:
         data.get("metric"),
         data.get("measured", {}),
         tuple(RoundedInput(**row) for row in data.get("inputs", ())),
+        data.get("rings", "float32"),
     )
 
 

@@ -1,20 +1,21 @@
-"""What the roundings of a quantised graph could decide otherwise: values next to the middle between two integers.
+"""What the roundings of a graph could decide otherwise: values next to the middle between two integers, or two halves.
 
 `QuantizeLinear` makes a step of an error of the last digit where a value lies there, in a right runtime as in a wrong
-one. So the graph is run with what it quantises moved at random by a few units in the last place of the largest: what
-that changes is no error of a runtime.
+one, and so does a ring of float16. So the graph is run with what it rounds moved at random by a few units in the last
+place of the largest: what that changes is no error of a runtime.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
+from onnx.reference.op_run import OpRun
 from torch import nn
 
-from temport.exporter.declare.call import own
+from temport.exporter.graph.half_rows import HalfRows
 from temport.exporter.onnx_source.module import OnnxModule
 from temport.exporter.parity.compare import EPS, FLOOR_ULPS
 from temport.exporter.parity.rounded_inputs import leaning
@@ -24,34 +25,35 @@ DRAWS = 12
 """A value next to a middle falls to the other side in half of them."""
 FACTOR = 2
 """Of the fixed part of the bound: a value inside the graph has the errors of the float32 source too."""
+ROUNDS: tuple[type[OpRun], ...] = (QuantizeLinear, HalfRows)
+"""Operators of a graph that make a step of a small difference, in the evaluator."""
 
 
-def quantises(module: nn.Module) -> bool:
-    """Whether the source is a graph that makes integers of floats by a scale."""
-    source = own(module)
-    return isinstance(source, OnnxModule) and source.quantises
+def rounds(module: nn.Module) -> bool:
+    """Whether the source is a graph, or asks one, that has such an operator."""
+    return any(graph.holds(*(step.__name__ for step in ROUNDS)) for graph in _graphs(module))
 
 
 @contextmanager
 def decided_otherwise(module: nn.Module, draw: int) -> Iterator[None]:
-    """For a while a source that rounds to integers decides as float32 might: what a graph quantises is moved, and in a
-    module a number next to a border goes to either side.
+    """For a while a source that rounds decides as float32 might: what a graph rounds is moved, and in a module a number
+    next to a border goes to either side.
     """
-    source = own(module)
-    if not isinstance(source, OnnxModule):
-        with leaning(module, draw):
-            yield
-        return
-    with source.operators(_moving(np.random.default_rng(draw))):
+    random = np.random.default_rng(draw)
+    with ExitStack() as stack, leaning(module, draw):
+        for graph in _graphs(module):
+            stack.enter_context(graph.operators(*(_moving(step, random) for step in ROUNDS)))
         yield
 
 
-def _moving(random: np.random.Generator) -> type[QuantizeLinear]:
-    class Moving(QuantizeLinear):
-        def _run(self, x: Any, *given: Any, **attributes: Any) -> Any:  # type: ignore[override]
-            reach = FACTOR * FLOOR_ULPS * EPS["float32"] * np.abs(x).max(initial=0.0)
-            moved = x + random.uniform(-1, 1, x.shape) * reach if np.isfinite(reach) else x
-            return super()._run(np.asarray(moved, x.dtype), *given, **attributes)
+def _graphs(module: nn.Module) -> list[OnnxModule]:
+    return [part for part in module.modules() if isinstance(part, OnnxModule)]
 
-    Moving.__name__ = QuantizeLinear.__name__  # the evaluator goes by it
-    return Moving
+
+def _moving(step: type[OpRun], random: np.random.Generator) -> type[OpRun]:
+    def run(self: OpRun, x: Any, *given: Any, **attributes: Any) -> Any:
+        reach = FACTOR * FLOOR_ULPS * EPS["float32"] * np.abs(x).max(initial=0.0)
+        moved = x + random.uniform(-1, 1, x.shape) * reach if np.isfinite(reach) else x
+        return step._run(self, np.asarray(moved, x.dtype), *given, **attributes)
+
+    return type(step.__name__, (step,), {"_run": run})  # the evaluator goes by the name

@@ -40,6 +40,7 @@ class Capabilities:
     exact           outputs for the same inputs are the same bytes wherever its file runs
     threads         kernels of ours divide their work among as many threads as a session is opened with
     source          it runs the subject's torch module, and not its file
+    rounds          it rounds to float16 where a file in float32 does so on the way
     """
 
     custom_domain: bool
@@ -53,6 +54,7 @@ class Capabilities:
     threads: bool = False
     exact: bool = False
     source: bool = False
+    rounds: bool = True
 
     def refusal(self, declaration: Declaration) -> str | None:
         """Why a model with this declaration cannot run here, or None."""
@@ -64,6 +66,10 @@ class Capabilities:
         }
         if unknown := sorted(needed - self.dtypes):
             return f"it does not compute in {', '.join(unknown)}"
+        if declaration.kv_dtype != "float32" and not self.rounds:
+            return (
+                "it has float16 in float32, so it reads the newest key and value as they were before rounding"
+            )
         moving = [axis.name for axis in declaration.axes.values() if not axis.static]
         if moving and not self.dynamic_axes:
             return f"its shapes are fixed and the model leaves {', '.join(moving)} open"

@@ -18,6 +18,7 @@ from temport.custom_ops.table import OPS
 from temport.exporter.declare.values import INTEGERS
 from temport.exporter.errors import UserError
 from temport.exporter.graph import body_domains
+from temport.exporter.graph.half_rows import HalfRows
 from temport.exporter.graph.traced_attention import TracedAttention
 from temport.exporter.runtimes.contract import Capabilities
 from temport.exporter.runtimes.evaluator_ops import EVALUATOR_OPS
@@ -39,18 +40,26 @@ def without_bodies(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _reference_op(name: str) -> type[OpRun]:
-    """An evaluator op that computes `OPS[name].reference` and answers in the type of its first input."""
+    """An evaluator op that computes `OPS[name].reference` and answers in the types that the schema says."""
+    schema = OPS[name].schema
+    types = [parameter.type_str for parameter in schema.inputs]
+    like = [types.index(output.type_str) for output in schema.outputs]
 
     def run(self: OpRun, *inputs: Any, **attributes: Any) -> tuple[Any, ...]:
         plain = {k: v.item() if isinstance(v, np.generic) else v for k, v in attributes.items()}
         outputs = OPS[name].reference(inputs, plain)
         several = outputs if isinstance(outputs, tuple) else (outputs,)
-        return tuple(output.astype(inputs[0].dtype) for output in several)
+        return tuple(output.astype(inputs[at].dtype) for output, at in zip(several, like, strict=False))
 
     return type(name, (OpRun,), {"op_domain": OPS[name].domain, "_run": run})
 
 
-REFERENCE_OPS: list[type[OpRun]] = [*(_reference_op(name) for name in OPS), TracedAttention, *EVALUATOR_OPS]
+REFERENCE_OPS: list[type[OpRun]] = [
+    *(_reference_op(name) for name in OPS),
+    TracedAttention,
+    HalfRows,
+    *EVALUATOR_OPS,
+]
 """Evaluator classes of what is no operator of ONNX, and of what ONNX's evaluator has otherwise than ONNX."""
 
 

@@ -62,6 +62,7 @@ class OpenVino:
         dtypes=frozenset({"bool", "float16", "float32", *INTEGERS}),
         dynamic_axes=True,
         intermediates=True,
+        rounds=False,
     )
 
     def unavailable(self) -> str | None:

@@ -11,6 +11,7 @@ from temport.exporter.declare.call import EveryFrame
 from temport.exporter.declare.declaration import AFTER, Axis, Declaration, Sequences, TensorSpec
 from temport.exporter.declare.observe import run_or_refuse
 from temport.exporter.errors import UserError
+from temport.exporter.streaming.half_rings import check_found
 from temport.exporter.streaming.positions import AFTER_TABLE
 from temport.exporter.streaming.sequences import (
     of_every_frame,
@@ -48,6 +49,7 @@ def declare_stream(declaration: Declaration, module: nn.Module, delay: int = 0) 
         made = stream_graph(module, sequences, horizon, delay)
     except FrozenAxis as error:
         raise one_length(error.told, horizon) from error
+    check_found(declaration, made.halves)
     outputs = told_outputs(module, sequences)
     frames = tuple(_frame(spec) for spec in sequences.inputs)
     steps = tuple(_step_output(spec) for spec in outputs)

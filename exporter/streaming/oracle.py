@@ -4,6 +4,9 @@ An output that has every frame is that frame of one run. One that has the last f
 for the frames so far, at each of them; that of a window is what it gives for the last frames. Where attention has no
 window, the stream is the model for the first `horizon` frames; what it is from then on, the graph of sequences says,
 with that window in its attention. Both have to agree on the first frames.
+
+Where rings are float16 the graph of sequences says it all, its keys and values rounded; without that rounding it has to
+agree with the model.
 """
 
 from __future__ import annotations
@@ -19,12 +22,15 @@ from torch import Tensor, nn
 from temport.exporter.declare.declaration import Declaration
 from temport.exporter.errors import UserError
 from temport.exporter.graph.attention import Attention
+from temport.exporter.graph.half_rows import PlainRows, round_rows
 from temport.exporter.onnx_source.module import OnnxModule
+from temport.exporter.passes.round_activations import round_activations
 from temport.exporter.streaming.ages import attention_by_age, scoring
 from temport.exporter.streaming.declare import entries_of
+from temport.exporter.streaming.half_rings import HALF
 from temport.exporter.streaming.limit_masks import limit_masks
 from temport.exporter.streaming.open_sizes import name_open_sizes
-from temport.exporter.streaming.sequences import of_every_frame, of_sequences, sequence_graph
+from temport.exporter.streaming.sequences import of_every_frame, of_sequences, sequence_graph, step_of
 from temport.exporter.streaming.shapes import TIME, along_time, entries, extra
 
 AT_END = -1
@@ -42,9 +48,20 @@ class WholeStream(nn.Module):
         sequences, self.limited = of_sequences(declaration), None
         streamed = module if self.told and self.told.window else of_every_frame(module, sequences)
         self.model = copy.deepcopy(streamed)
+        self.rounded = None
         if self.horizon:
             graph = limited(sequence_graph(module, sequences), self.horizon, sequences)
             self.limited = OnnxModule(ir.to_proto(graph))
+        if declaration.kv_dtype == HALF:
+            graph = sequence_graph(module, sequences)
+            if self.horizon:
+                limited(graph, self.horizon, sequences)
+            round_rows(graph, step_of(module, declaration).halves)
+            if declaration.input_scales:
+                round_activations(
+                    graph
+                )  # as the operator that is moved to show what rounding may decide otherwise
+            self.rounded = OnnxModule(ir.to_proto(graph))
         self.train(module.training)
 
     def forward(self, *streams: Tensor) -> tuple[Tensor, ...]:
@@ -52,6 +69,11 @@ class WholeStream(nn.Module):
         inputs = self._sequences(streams)
         if self.told is not None and self.told.window:
             return self._windows(inputs, frames, self.told.window)
+        if self.rounded is not None:
+            if streams[0].dtype == torch.float64 and not self.rounded.replaced:
+                with self.rounded.operators(PlainRows):
+                    self._check_graph(self.rounded, inputs, frames)
+            return self._run(self.rounded, inputs, range(frames))
         if self.limited is None or frames <= self.horizon:
             return self._run(self.model, inputs, range(frames))
         first = self._run(self.model, inputs, range(self.horizon))
@@ -121,6 +143,14 @@ class WholeStream(nn.Module):
         cut = [x if axis is None else x.narrow(axis, 0, frames) for x, axis in inputs]
         return _tensors(model(*cut))
 
+    def _check_graph(
+        self, graph: nn.Module, inputs: Sequence[tuple[Tensor, int | None]], frames: int
+    ) -> None:
+        first = range(min(frames, self.horizon or frames))
+        sides = [self._run(model, inputs, first) for model in (self.model, graph)]
+        for own, other in zip(*sides, strict=True):
+            self._check(own, other)
+
     def _check(self, own: Tensor, other: Tensor) -> None:
         """The graph says what the model says, where both can be asked."""
         if own.dtype != torch.float64:
@@ -130,7 +160,7 @@ class WholeStream(nn.Module):
         if bool((off[off.isfinite()] > AGREES * max(scale, 1e-12)).any()):
             raise UserError(
                 f"the graph that was traced differs from the model by {float(off.amax()):.2g} in the first "
-                f"{self.horizon} frames, so what a stream with that horizon gives is not known; please report it"
+                f"{own.shape[1]} frames, so what a stream of it gives is not known; please report it"
             )
 
 

@@ -92,17 +92,20 @@ def window_stream(module: nn.Module, declaration: Declaration, frames: int) -> S
     return window_graph(sequence_graph(module, declaration), declaration, frames)
 
 
-def traced_step(module: nn.Module, declaration: Declaration) -> Traced:
-    """The step graph of a declared step model, as if it had been traced."""
+def step_of(module: nn.Module, declaration: Declaration) -> StepGraph:
+    """The step graph of a declared step model."""
     told = declaration.sequences
     assert told is not None, "the step model was made of no graph"
-    axis = next(a for spec in told.inputs for a in spec.axes() if a.name == TIME)
     sequences = of_sequences(declaration)
-    made = (
-        window_stream(module, sequences, told.window)
-        if told.window
-        else stream_graph(module, sequences, declaration.horizon or axis.opt, told.delay)
-    )
+    if told.window:
+        return window_stream(module, sequences, told.window)
+    axis = next(a for spec in told.inputs for a in spec.axes() if a.name == TIME)
+    return stream_graph(module, sequences, declaration.horizon or axis.opt, told.delay)
+
+
+def traced_step(module: nn.Module, declaration: Declaration) -> Traced:
+    """That graph, as if it had been traced."""
+    made = step_of(module, declaration)
     for value, spec in zip(made.model.graph.outputs, declaration.outputs, strict=True):
         value.shape = ir.Shape(spec.onnx_shape())
     for value, spec in zip(made.model.graph.inputs, declaration.inputs, strict=True):
@@ -117,7 +120,7 @@ _KNOWN: WeakKeyDictionary[nn.Module, tuple[Declaration, str, ir.Model, Traced]] 
 def _traced(module: nn.Module, declaration: Declaration) -> tuple[ir.Model, Traced]:
     if not declaration.axes[TIME].static:  # else these are windows of one length
         module = of_every_frame(module, declaration)
-    key = replace(declaration, outputs=(), notes=())
+    key = replace(declaration, outputs=(), notes=(), kv_dtype="float32")  # which no trace depends on
     weights, source = fingerprint(module), own(module)
     known = _KNOWN.get(source)
     if known is None or known[:2] != (key, weights):

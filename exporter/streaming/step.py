@@ -12,7 +12,8 @@ import onnx_ir as ir
 
 from temport.exporter.declare.declaration import AFTER, BEFORE, FRAMES, Declaration
 from temport.exporter.graph.edit import initializer
-from temport.exporter.streaming.refusal import NotCausal, layer_name
+from temport.exporter.streaming.half_rings import HALF
+from temport.exporter.streaming.refusal import NotCausal, described, layer_name
 from temport.exporter.streaming.shapes import TIME, Size, extra, of_one_frame
 from temport.exporter.streaming.status import Fixed, Last, Late, Status, Timed
 
@@ -52,6 +53,8 @@ class Step:
         """Frames of the longest ring."""
         self.limits: list[tuple[int, str]] = []
         """For how many frames a stream gives what the model gives, and what happens then."""
+        self.halves: list[str] = []
+        """Attention, by its output in the graph of sequences, whose rings are float16."""
         self.told: list[str] = []
         """What else there is to say of the stream."""
         self._values: dict[ir.Value, ir.Value] = {}
@@ -238,6 +241,18 @@ class Step:
         return name
 
     # what is carried
+
+    def ring_type(self, node: ir.Node, dtype: ir.DataType) -> ir.DataType:
+        """Of the rings of keys and values of attention that computes in `dtype`."""
+        if self.declaration.kv_dtype != HALF or dtype != ir.DataType.FLOAT:
+            return dtype
+        self.halves.append(node.outputs[0].name or "")
+        return ir.DataType.FLOAT16
+
+    def keeps_floats(self, node: ir.Node, why: str) -> None:
+        """Says so where halves were asked for."""
+        if self.declaration.kv_dtype == HALF:
+            self.told.append(f"keys and values of {described(node)} stay in float32: {why}")
 
     def state(self, node: ir.Node, what: str, shape: Sequence[Size], dtype: ir.DataType) -> ir.Value:
         """A new state `[batch, *shape]` as it is before the frame, named by the layer of the node; `carry` ends it."""

@@ -31,6 +31,7 @@ class StepGraph:
     kept          frames that the longest ring holds
     warm_up       frames after which it does not matter where a stream began; None: it always does
     told          what else there is to say of it
+    halves        attention, by its output in the graph of sequences, whose rings are float16
     """
 
     model: ir.Model
@@ -43,6 +44,7 @@ class StepGraph:
     kept: int
     warm_up: int | None
     told: tuple[str, ...] = ()
+    halves: tuple[str, ...] = ()
 
 
 def give_output(step: Step, here: ir.Value, name: str) -> None:
@@ -88,6 +90,7 @@ def finished(
         step.kept,
         remembers,
         told,
+        tuple(step.halves),
     )
 
 

@@ -159,6 +159,7 @@ def _bad_signatures() -> Iterator[Case]:
         [STEP["states"][0], {**STEP["states"][0], "output": "output"}],
     ):
         yield changed(STEP, "signature", "states", to=value)
+    yield changed(STEP, "declaration", "kv_dtype", to="float16")
     state = ("signature", "states", 0)
     for key, value in {"input": "none", "output": "none", "in_place": 1, "more": 1}.items():
         yield changed(STEP, *state, key, to=value)
@@ -322,6 +323,7 @@ def good() -> Iterator[Case]:
     yield changed(STEP, "stream", to=stream(delay=2, rate=60, warm_up=12, window=13, frames=0))
     yield changed(counted("int64", [BATCH, 1]), "stream", to=stream(frames=1024))
     yield changed(WINDOW, "declaration", "prune", to=False)
+    yield changed(STEP, "declaration", "kv_dtype", to="fp16")
     for name, opt in {
         "batch + 1": 3,
         "(batch + 5) // 3 % 4": 2,

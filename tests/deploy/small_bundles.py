@@ -65,11 +65,17 @@ def write_bundle(
     return directory
 
 
-def write_step_bundle(directory: Path, arch: str, batch: str = "1:1:3", streams: int | None = None) -> Path:
+def write_step_bundle(
+    directory: Path,
+    arch: str,
+    batch: str = "1:1:3",
+    streams: int | None = None,
+    kv_dtype: str = "float32",
+) -> Path:
     """Export `arch` as a step model whose caches keep at most 12 frames, with all or the first recorded streams."""
     directory.mkdir(parents=True)
     declaration, module, _ = declare(arch, SMALL[arch], batch=batch, seq="12")
-    declaration = declare_stream(declaration, module)
+    declaration = declare_stream(replace(declaration, kv_dtype=kv_dtype), module)
     built = build(module, declaration)
     save(built, directory / "model.onnx", external_data=False)
     trial = Trial.of(declaration, directory / "model.onnx", module)

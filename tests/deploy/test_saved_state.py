@@ -14,6 +14,7 @@ from small_bundles import write_step_bundle
 
 import temport
 from temport.custom_ops.library import library_path
+from temport.exporter.bundle.directory import open_bundle
 
 PLACES = ("cpp", "node", "web")
 HANDED_ON = (*zip(PLACES, (*PLACES[1:], PLACES[0]), strict=True), ("python", "cpp"), ("cpp", "python"))
@@ -91,6 +92,28 @@ def test_a_state_goes_on_elsewhere(
         np.testing.assert_allclose(rest, whole[:, CUT:], rtol=0, atol=16 * 2.0**-23 * np.abs(whole).max())
         assert again.stat().st_size == states[saved].stat().st_size
     assert np.abs(fresh - whole[:, CUT:]).max() > 1e-3, "without its state the stream is another one"
+
+
+def test_rings_of_halves_go_on_elsewhere(
+    fed: Callable[..., np.ndarray], stepped: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """Two bytes a number in every place; a key next to the border of two halves may be either in another runtime."""
+    plain, bundle = (
+        stepped("sliding_window"),
+        write_step_bundle(tmp_path / "b", "sliding_window", "1", 0, "fp16"),
+    )
+    frames = np.random.default_rng(5).standard_normal((1, FRAMES, 8)).astype(np.float32)
+    whole = fed("cpp", bundle, frames)
+    assert 1e-6 < np.abs(whole - fed("cpp", plain, frames)).max() < 1e-2, "rounded, and to the nearest"
+    for saved, restored in NO_BROWSER:
+        state, again = tmp_path / "state", tmp_path / "again"
+        fed(saved, bundle, frames[:, :CUT], "--save", state)
+        rest = fed(restored, bundle, frames[:, CUT:], "--restore", state, "--save", again)
+        np.testing.assert_allclose(rest, whole[:, CUT:], rtol=0, atol=1e-3)
+        rings = sum(
+            np.prod(s.at(batch=1)) for s in open_bundle(bundle).declaration.inputs if s.dtype == "float16"
+        )
+        assert state.stat().st_size == again.stat().st_size == 8 + 32 + 8 + 2 * rings + 32
 
 
 @pytest.mark.parametrize("where", ["cpp", "node"])

@@ -69,3 +69,7 @@ def test_numbers_in_words() -> None:
     assert plain.numbers == "float16"
     fewer = replace(plain, precision="float32", weights_dtype="int8", input_scales={"layer": 4.0})
     assert fewer.numbers == "float32, weights in int8, inputs of layers in int8"
+    assert replace(fewer, kv_dtype="fp16").numbers == f"{fewer.numbers}, keys and values in fp16"
+    assert (
+        replace(plain, kv_dtype="fp16").to_json()["kv_dtype"] == "fp16" and "kv_dtype" not in plain.to_json()
+    )

@@ -54,7 +54,7 @@ static void end(int code, File output) {
 #endif
 
 static size_t bytes_of(const temport_engine_tensor* tensor) {
-  size_t bytes = tensor->dtype == 7 ? 8 : tensor->dtype == 1 || tensor->dtype == 6 ? 4 : 1;
+  size_t bytes = tensor->dtype == 7 ? 8 : tensor->dtype == 1 || tensor->dtype == 6 ? 4 : tensor->dtype == 10 ? 2 : 1;
   for (int32_t i = 0; i < tensor->rank; ++i) bytes *= (size_t)tensor->shape[i];
   return (bytes + 7) / 8 * 8;
 }

@@ -152,6 +152,7 @@ export default {
         "precision": {"enum": ["float32", "float16", "bfloat16"]},
         "weights_dtype": {"enum": ["float32", "fp16", "int8", "int4"]},
         "input_scales": {"type": "object", "additionalProperties": {"type": "number"}},
+        "kv_dtype": {"enum": ["float32", "fp16"]},
         "prune": {"type": "boolean"},
         "without": {"type": "array", "items": {"$ref": "#/$defs/text"}},
         "seed": {"type": "integer", "minimum": -9223372036854775808, "maximum": 18446744073709551615},

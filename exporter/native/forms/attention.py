@@ -101,7 +101,7 @@ def cached_block_linear_attention(call: Call) -> None:
 
 
 class _Ring:
-    """Keys and values of a stream, kept in panels; `place` is the PanelRing."""
+    """Keys and values of a stream, kept in panels, of floats or of halves; `place` is the PanelRing."""
 
     def __init__(self, call: Call, heads: int, frames: int) -> None:
         keys, values = call.node.inputs[1], call.node.inputs[2]
@@ -111,23 +111,26 @@ class _Ring:
             raise NoForm("the size of its cache is open")
         self.dim = width.most // heads
         self.qkv, self.frames = call.input(0).code, call.input(frames).code
-        ring, panel = f"PanelRing<{heads}, {self.dim}, {slots}>", call.plan.isa.panel
-        key_floats = heads * -(-slots.most // panel) * self.dim * panel
-        value_floats = heads * -(-self.dim // panel) * slots.most * panel
+        halves = keys.dtype == ir.DataType.FLOAT16
+        element, size = ("uint16_t", 2) if halves else ("float", 4)
+        row, place = ("bits_of(row)", "bits_of(place)") if halves else ("row", "place")
+        ring, panel = f"PanelRing<{heads}, {self.dim}, {slots}, {element}>", call.plan.isa.panel
+        key_elements = heads * -(-slots.most // panel) * self.dim * panel
+        value_elements = heads * -(-self.dim // panel) * slots.most * panel
 
-        def kept(before: ir.Value, after: ir.Value, what: str, floats: int) -> str:
+        def kept(before: ir.Value, after: ir.Value, what: str, elements: int) -> str:
             offset = call.plan.keep(
                 before,
                 after,
-                entry=floats * 4,
-                load=f"{ring}::load_{what}(row, 1, place);",
-                store=f"{ring}::store_{what}(place, 1, row);",
+                entry=elements * size,
+                load=f"{ring}::load_{what}({row}, 1, {place});",
+                store=f"{ring}::store_{what}({place}, 1, {row});",
             )
-            return f"at<float>(memory, {offset})"
+            return f"at<{element}>(memory, {offset})"
 
         places = [
-            kept(keys, call.node.outputs[1], "keys", key_floats),
-            kept(values, call.node.outputs[2], "values", value_floats),
+            kept(keys, call.node.outputs[1], "keys", key_elements),
+            kept(values, call.node.outputs[2], "values", value_elements),
         ]
         self.place = f"{ring}{{{', '.join(places)}}}"
 

@@ -43,7 +43,7 @@ def dense(
     the node's first input
     """
     sizes, given = _layer(call, weight, bias, activation, factor, addend, x or call.input(0))
-    call.line(f"dense<{sizes}, {element(weight.weight)}>({given});")
+    call.line(f"dense<{sizes}, {element(weight.weight)}, {call.plan.isa.way}>({given});")
 
 
 def _rounded(
@@ -64,11 +64,7 @@ def _rounded(
         call.line(f"round_floats({x.code}, 0, {rows * fixed(groups * inputs)}, {step}, {room});")
         return dense(call, weight, bias, activation, factor, addend, replace(x, place=room))
     sizes, given = _layer(call, replace(weight, scale=scales), bias, activation, factor, addend, x)
-    way, start = "Pairs", "nullptr"
-    if call.plan.isa.fours:
-        sums = -128 * weight.weight.reshape(groups, inputs, -1).sum(1, dtype=np.int32)
-        way, start = "Fours", _packed(call, sums.view(np.float32)[:, None])
-    call.line(f"rounded_dense<{sizes}, {way}>({given}, {{{step}, {start}, {room}}});")
+    call.line(f"rounded_dense<{sizes}, {call.plan.isa.way}>({given}, {{{step}, {room}}});")
 
 
 def _layer(

@@ -173,7 +173,7 @@ def _one_way(
         call.line(f"gru_reset_first<{of_w.inputs(2)}, {hidden}>({sizes}, {of_candidate}, {scratch});")
         return
     state, last = ("nullptr", "nullptr") if cell.kept is None else (before[cell.kept], after[cell.kept])
-    kinds = f"{cell.name}, {element(w)}, {element(r)}, {of_w.inputs(2)}, {hidden}"
+    kinds = f"{cell.name}, {element(w)}, {element(r)}, {call.plan.isa.way}, {of_w.inputs(2)}, {hidden}"
     call.line(f"recurrence<{kinds}>({sizes}, {state}, {last}, {scratch});")
 
 

@@ -75,6 +75,7 @@ def over_rings(
     leads     key and value of what stands in front of the frames, as often as `delay` is below 0
     """
     assert q.shape is not None and k.shape is not None and v.shape is not None and q.dtype is not None
+    step.keeps_floats(node, "they stand by age, in standard operators")
     name, kind, rank = node.outputs[0].name or "attended", q.dtype.numpy(), len(q.shape)
     keys, values, rows = k, v, number(k.shape[-2])
     if count > rows:

@@ -87,11 +87,8 @@ def attention(step: Step, node: ir.Node) -> None:
     width = number(packed.shape[2]) // 3
     capacity = _capacity(step, node, seen)
     step.kept = max(step.kept, capacity)
-    shapes = [[capacity, width]] * 2
-    states = [
-        step.state(node, what, shape, packed.dtype)
-        for what, shape in zip(("keys", "values"), shapes, strict=True)
-    ]
+    kept = step.ring_type(node, packed.dtype)
+    states = [step.state(node, what, [capacity, width], kept) for what in ("keys", "values")]
     attributes: dict[str, int | float] = {"num_heads": seen.heads}
     if seen.scale is not None:
         attributes["scale"] = seen.scale
@@ -106,6 +103,7 @@ def attention(step: Step, node: ir.Node) -> None:
         attributes,
     )
     for state, value in zip(states, after, strict=True):
+        value.type = state.type
         step.carry(state, value, packed, capacity - 1)
     step.give(node.outputs[0], output, given)
 
@@ -193,6 +191,7 @@ def _over_kept(step: Step, node: ir.Node, seen: Attention, delay: int, ahead: in
     # where the first query stands among the keys of this frame
     place = rows - 1 if isinstance(step.status(seen.q), Last) else ahead - wait * rows
     count = rows + max(0, most - 1 - place)
+    step.keeps_floats(node, "several queries of a frame, or a mask of keys, read them as they are")
     q, k, v = _parts(step, node, seen, delay, wait)
     if count > rows:
         k, v = (
@@ -275,6 +274,7 @@ def blocks(step: Step, node: ir.Node) -> None:
     step.told.append(
         f"past {seen.block_size} frames linear attention over the blocks before is at work, whatever --seq is"
     )
+    step.keeps_floats(node, "they are of blocks, whose sums take them as they come")
     rows, sums = [seen.block_size, width], [seen.num_heads, size, size + 1]
     kept = {"keys": rows, "values": rows, "earlier": sums, "block": sums, "lost": sums}
     states = [step.state(node, what, shape, packed.dtype) for what, shape in kept.items()]
