@@ -58,6 +58,8 @@ CAUSAL = {
     + ", window = 5> (t)" + PICK,
     "attention in a window of less than a frame": WIDE + EVERY + "{t = Reshape (x, wide) u = " + ATTEND
     + ", window = 2> (t)" + PICK,
+    "attention of two entries": WIDE + "(float[batch, seq, 6] y) {t = Reshape (x, half) u = "
+    "temport.OnlineSoftmaxAttention <num_heads = 3, causal = 1> (t) y = Slice (u, one, end, one, two)}",
     "attention under a mask of keys": f"f (float[batch, seq, {ROWS * 12}] x, bool[batch, seq] seen) => " + EVERY
     + "{t = Reshape (x, wide) a = Unsqueeze (seen, two) b = Expand (a, a_row) c = Reshape (b, flags) u = "
     + ATTEND + "> (t, , , c)" + THIRD,
@@ -110,6 +112,7 @@ CAUSAL = {
 MORE = {
     "back": integers(ROWS, 4),
     "cut": integers(-2),
+    "half": integers(0, -1, 18),
     "four": integers(4),
     "whole": np.array(ROWS, np.int64),
     "low": np.array(-np.inf, np.float32),

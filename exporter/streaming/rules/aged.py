@@ -1,4 +1,5 @@
-"""Attention in standard operators over rings whose rows stand by age: masks of keys, and what is added by distance."""
+"""Attention in standard operators over rings whose rows stand by age: what is added by distance, and what stands in
+front of the frames."""
 
 from __future__ import annotations
 
