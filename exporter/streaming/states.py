@@ -166,6 +166,17 @@ def in_front(step: Step, here: ir.Value, delay: int, count: int, name: str) -> i
     return beside(step, first, list(here.shape), f"{name}/first/axes")
 
 
+def within_horizon(step: Step, rows: int, in_front: int = 0) -> int:
+    """Entries that attention without a window sees, where `rows` come with each frame."""
+    step.uses_horizon = True
+    if rows > 1:
+        seen = rows * step.horizon
+        step.told.append(
+            f"where {rows} tokens come with each frame, one sees the last {seen} then, its own included"
+        )
+    return rows * (step.horizon + in_front)
+
+
 def empty_rows(step: Step, count: int, rows: int, delay: int) -> ir.Value:
     """Which of the newest `count` entries, oldest first, have not come with the frame that is held, bool
     `[batch, count]`; `rows` come with each."""

@@ -147,6 +147,7 @@ def test_the_horizon_is_as_many_entries_as_its_frames_have(name: str, horizon: i
     short = limited(model.clone(), horizon, declaration)
     (attended,) = (node for node in short.graph if node.op_type == "OnlineSoftmaxAttention")
     assert attended.attributes["window"].as_int() == ROWS * horizon
+    assert any(f"sees the last {ROWS * horizon} then" in told for told in step.told)
     assert max(differences(short, declaration, step).values()) < 1e-6
     assert max(differences(model, declaration, step).values()) > 1e-3
 

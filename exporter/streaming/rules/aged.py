@@ -14,7 +14,7 @@ from temport.exporter.graph.plain_attention import Operand, PlainAttention
 from temport.exporter.streaming.ages import Ages
 from temport.exporter.streaming.joining import settled
 from temport.exporter.streaming.shapes import Size, number
-from temport.exporter.streaming.states import beside_last, empty_rows, ring
+from temport.exporter.streaming.states import beside_last, empty_rows, ring, within_horizon
 from temport.exporter.streaming.status import Late, Timed
 from temport.exporter.streaming.step import Step
 
@@ -35,9 +35,8 @@ def aged_attention(step: Step, plain: PlainAttention, ages: Ages) -> None:
         step.refuse(node, "attends to something else than the frames as they come")
     delay = max(0, *(s.delay for s in timed))
     rows = timed[0].rows
-    most = rows * (ages.window or step.horizon)
+    most = rows * ages.window if ages.window else within_horizon(step, rows)
     count = most if ages.window else most + rows - 1
-    step.uses_horizon |= not ages.window
     name = node.outputs[0].name or "attended"
     q, k, v = (
         _turned(step, step.held(operand.value, delay + late), operand, f"{name}/{what}")

@@ -15,7 +15,7 @@ from temport.exporter.streaming.joining import join, settled, whole_inputs
 from temport.exporter.streaming.rules.aged import over_rings
 from temport.exporter.streaming.rules.in_front import among_themselves, rows_in_front
 from temport.exporter.streaming.shapes import axes_of_time, number
-from temport.exporter.streaming.states import empty_rows, kept_until, reshaped, ring
+from temport.exporter.streaming.states import empty_rows, kept_until, reshaped, ring, within_horizon
 from temport.exporter.streaming.status import Fixed, Last, Late, OfSizes, Status, Timed
 from temport.exporter.streaming.step import Step, joined_late
 
@@ -126,8 +126,8 @@ def _capacity(step: Step, node: ir.Node, seen: Attention) -> int:
         return seen.rule.window
     keys = seen.q if seen.k is None else seen.k
     in_front = max(step.extra(node, keys), 0)
-    step.uses_horizon, step.in_front = True, max(step.in_front, in_front)
-    return (step.horizon + in_front) * _rows(step, keys)
+    step.in_front = max(step.in_front, in_front)
+    return within_horizon(step, _rows(step, keys), in_front)
 
 
 def _rows(step: Step, value: ir.Value) -> int:
@@ -204,9 +204,14 @@ def _over_kept(step: Step, node: ir.Node, seen: Attention, delay: int, ahead: in
         if count > rows:
             flags = ring(step, node, flags, 1, count - rows, "seen", delay)
         mask = step.add("And", [mask, flags], [step.batch, count], f"{name}/seen")
-    attributes = {key: a.value for key, a in node.attributes.items()}
-    attributes |= {"causal": 1, "window": most, "query_offset": place + count - rows}
     assert q.shape is not None and v.shape is not None
+    attributes = {key: a.value for key, a in node.attributes.items()}
+    alone = q.shape[1] == 1 and count == most  # one query sees all that is kept
+    attributes |= {
+        "causal": int(not alone),
+        "window": 0 if alone else most,
+        "query_offset": place + count - rows,
+    }
     width = number(v.shape[2]) // seen.kv_heads * seen.heads
     dims = [step.batch, q.shape[1], width]
     (output,) = step.add_of(DOMAIN, node.op_type, [q, k, v, mask], [dims], name, attributes)
