@@ -16,10 +16,12 @@ from torch import nn
 
 from temport.exporter.compress.sums import tensors_of
 from temport.exporter.declare.call import own
+from temport.exporter.declare.declaration import Declaration
 from temport.exporter.errors import UserError
 from temport.exporter.graph.quantised import short
 from temport.exporter.parity.cases import Case
 from temport.exporter.parity.rounded_inputs import LEAST, MOST, Rounding
+from temport.exporter.runtimes.contract import Arrays
 from temport.exporter.runtimes.subject import Subject
 from temport.exporter.runtimes.torch_eager import FLOAT64
 from temport.exporter.streaming.oracle import WholeStream
@@ -84,12 +86,24 @@ def calibrated(subject: Subject, cases: Sequence[Case], layers: Sequence[str]) -
     handles = [parts[name].register_forward_pre_hook(keep(name)) for name in layers]
     try:
         for case in cases:
-            session.run(case.inputs)
+            for part in _parts(case.inputs, subject.declaration):
+                session.run(part)
     finally:
         for handle in handles:
             handle.remove()
     found = {name: best_scale(np.concatenate(seen[name])) for name in layers if name in seen}
     return {name: scale for name, scale in found.items() if scale > 0}
+
+
+def _parts(inputs: Arrays, declaration: Declaration) -> Iterator[Arrays]:
+    """A recording; of a stream that keeps a horizon of frames, parts of so many, on more of which no module is run."""
+    kept = declaration.horizon if declaration.sequences else 0
+    frames = max(array.shape[1] for array in inputs.values()) if kept else 0
+    if frames <= kept:
+        yield inputs
+        return
+    for start in (*range(0, frames - kept, kept), frames - kept):
+        yield {name: stream[:, start : start + kept] for name, stream in inputs.items()}
 
 
 def best_scale(numbers: Array) -> float:

@@ -8,7 +8,7 @@ that changes is no error of a runtime.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from temport.exporter.onnx_source.module import OnnxModule
 from temport.exporter.parity.compare import EPS, FLOOR_ULPS
 from temport.exporter.parity.rounded_inputs import leaning
 from temport.exporter.runtimes.quantise import QuantizeLinear
+from temport.exporter.streaming.oracle import WholeStream
 
 DRAWS = 12
 """A value next to a middle falls to the other side in half of them."""
@@ -28,7 +29,7 @@ FACTOR = 2
 
 def quantises(module: nn.Module) -> bool:
     """Whether the source is a graph that makes integers of floats by a scale."""
-    source = own(module)
+    source = _source(module)
     return isinstance(source, OnnxModule) and source.quantises
 
 
@@ -37,13 +38,18 @@ def decided_otherwise(module: nn.Module, draw: int) -> Iterator[None]:
     """For a while a source that rounds to integers decides as float32 might: what a graph quantises is moved, and in a
     module a number next to a border goes to either side.
     """
-    source = own(module)
-    if not isinstance(source, OnnxModule):
-        with leaning(module, draw):
-            yield
-        return
-    with source.operators(_moving(np.random.default_rng(draw))):
+    source, moving = _source(module), _moving(np.random.default_rng(draw))
+    with ExitStack() as stack:
+        stack.enter_context(
+            source.operators(moving) if isinstance(source, OnnxModule) else leaning(source, draw)
+        )
+        if isinstance(module, WholeStream) and module.behind is not None:
+            stack.enter_context(module.behind.leant(moving))
         yield
+
+
+def _source(module: nn.Module) -> nn.Module:
+    return own(module.model if isinstance(module, WholeStream) else module)
 
 
 def _moving(random: np.random.Generator) -> type[QuantizeLinear]:
