@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from temport.exporter.parity.cases import Case
 from temport.exporter.parity.oracle import find_truths
 from temport.exporter.parity.steps import decided_otherwise, quantises
 from temport.exporter.parity.trial import Trial
-from temport.exporter.runtimes.torch_eager import FLOAT64, TorchSession
+from temport.exporter.runtimes.torch_eager import FLOAT64, Source, TorchSession
 from temport.exporter.streaming import behind
 from temport.exporter.streaming.agreement import allowed, apart
 from temport.exporter.streaming.declare import declare_stream
@@ -53,16 +54,13 @@ class Attending(nn.Module):
         return self.attended(frames)
 
 
-class WithNumbers(Attending):
+class WithPlaces(Attending):
+    """A number of its code and one of a parameter, times positions in a type that it names."""
+
     def forward(self, frames: Tensor) -> Tensor:
         places = torch.arange(frames.shape[1], dtype=self.kind)
-        return self.attended(frames) + torch.tanh(torch.sin(places * 171.3))[:, None]
-
-
-class WithSpeeds(Attending):
-    def forward(self, frames: Tensor) -> Tensor:
-        places = torch.arange(frames.shape[1]).to(self.kind)
-        return self.attended(frames + torch.sin(places[:, None] * torch.exp(self.speeds).to(self.kind)))
+        turned = torch.sin(places[:, None] * torch.exp(self.speeds).to(self.kind))
+        return self.attended(frames + turned) + torch.tanh(torch.sin(places * 171.3))[:, None]
 
 
 class WithHalves(Attending):
@@ -70,6 +68,7 @@ class WithHalves(Attending):
         return self.attended(frames).half().to(self.kind) * 2
 
 
+@cache
 def stream_of(build: Callable[[], nn.Module]) -> tuple[Declaration, nn.Module]:
     def seeded() -> nn.Module:
         torch.manual_seed(0)
@@ -91,9 +90,11 @@ def source(stream: tuple[Declaration, nn.Module], precision: str = "float32") ->
     return Trial.of(replace(declaration, precision=precision), Path(), module).source
 
 
-@pytest.mark.parametrize("build", [WithNumbers, WithSpeeds, WithHalves])
+@pytest.mark.parametrize("build", [WithPlaces, WithHalves])
 def test_a_stream_is_the_module_with_a_window(build: type[Attending]) -> None:
-    """Also of one whose graph of float32 holds rounded numbers, which positions make much of."""
+    """Also of one whose graph of float32 holds rounded numbers, of which positions make much; and rounding to a half
+    type stays what it is.
+    """
     session = FLOAT64.open(source(stream_of(build)))
     found = session.run(case().inputs)["output"]
     torch.manual_seed(0)
@@ -119,9 +120,15 @@ def another_weight(graph: ir.Model) -> None:
     weights[0].const_value = ir.tensor(value.numpy() * np.float32(1.0001))
 
 
-@pytest.mark.parametrize("precision", ["float32", "float16"])
-@pytest.mark.parametrize("spoil", [shifted, another_weight])
-@pytest.mark.parametrize("build", [Attending, WithNumbers])
+@pytest.mark.parametrize(
+    ("build", "spoil", "precision"),
+    [
+        (Attending, shifted, "float16"),
+        (Attending, another_weight, "float32"),
+        (WithPlaces, shifted, "float32"),
+        pytest.param(WithPlaces, another_weight, "float16", marks=pytest.mark.thorough),
+    ],
+)
 def test_a_graph_that_differs_is_refused(
     build: type[Attending],
     spoil: Callable[[ir.Model], None],
@@ -129,7 +136,7 @@ def test_a_graph_that_differs_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Whichever of the two graphs is taken, and in the types that are checked by their float64 source."""
-    stream, limited = KEPT.setdefault(build, stream_of(build)), behind.limited
+    limited = behind.limited
 
     def spoilt(*given: Any) -> ir.Model:
         graph = limited(*given)
@@ -140,10 +147,7 @@ def test_a_graph_that_differs_is_refused(
     with pytest.raises(
         UserError, match=r"the graph that was traced differs from the model by .* in output output"
     ):
-        find_truths(source(stream, precision), [case()])
-
-
-KEPT: dict[type[Attending], tuple[Declaration, nn.Module]] = {}
+        find_truths(source(stream_of(build), precision), [case()])
 
 
 def test_what_float64_decides_is_no_difference_and_what_is_not_finite_is() -> None:
@@ -157,6 +161,14 @@ def test_what_float64_decides_is_no_difference_and_what_is_not_finite_is() -> No
     assert apart(signs, -signs) > allowed(signs, 1e-6, [signs]) and apart(signs, -signs) < allowed(
         signs, 1e-6, [torch.ones(2)]
     )
+
+
+def test_rounded_weights_are_not_held_against_the_graph() -> None:
+    """It holds numbers that were computed of the weights, rounded where the model rounds the weights themselves."""
+    subject = source(stream_of(WithPlaces), "float16")
+    rounded = Source("float64", rounded="float16").open(subject).run(case().inputs)["output"]
+    told = FLOAT64.open(subject).run(case().inputs)["output"]
+    assert 1e-4 < np.abs(rounded - told).max() < 2
 
 
 class Dense(Attending):
@@ -183,8 +195,6 @@ def test_rounded_inputs_lean_behind_the_horizon_too() -> None:
         leant = session.run({"frames": halves})["output"]
     moved = np.abs(leant - told).max(axis=(0, 2))
     assert moved[:HORIZON].max() > 1e-4 and moved[HORIZON:].max() > 1e-4
-    (truth,) = find_truths(subject, [case()])
-    assert truth.bounds["output"].judgeable
     np.testing.assert_array_equal(session.run({"frames": halves})["output"], told)
 
 
