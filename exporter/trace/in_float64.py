@@ -15,8 +15,8 @@ from temport.exporter.declare.call import own
 from temport.exporter.declare.copied import copied
 from temport.exporter.declare.declaration import Declaration
 from temport.exporter.declare.own_type import OwnType
+from temport.exporter.declare.values import INTEGERS
 from temport.exporter.onnx_source.module import OnnxModule
-from temport.exporter.parity.cases import FLOATS
 
 FLOAT64 = torch.float64
 
@@ -44,6 +44,7 @@ def in_float64(module: nn.Module, declaration: Declaration) -> tuple[nn.Module, 
     """A copy of the module to be traced, with the declaration of what it takes then."""
     made = copied(module, FLOAT64)
     inputs = tuple(
-        replace(spec, dtype="float64") if spec.dtype in FLOATS else spec for spec in declaration.inputs
+        spec if spec.dtype in ("bool", *INTEGERS) else replace(spec, dtype="float64")
+        for spec in declaration.inputs
     )
     return made if isinstance(own(made), OnnxModule) else InFloat64(made), replace(declaration, inputs=inputs)
