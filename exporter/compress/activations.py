@@ -17,11 +17,13 @@ from torch import Tensor, nn
 from temport.exporter.compress.rounded_graph import giving, inputs_of, layers_of, rounding_inputs
 from temport.exporter.compress.sums import tensors_of
 from temport.exporter.declare.call import own
+from temport.exporter.declare.declaration import Declaration
 from temport.exporter.errors import UserError
 from temport.exporter.graph.quantised import nearest, short
 from temport.exporter.onnx_source.module import OnnxModule
 from temport.exporter.parity.cases import Case
 from temport.exporter.parity.rounded_inputs import ENDS, Rounding
+from temport.exporter.runtimes.contract import Arrays
 from temport.exporter.runtimes.subject import Subject
 from temport.exporter.runtimes.torch_eager import FLOAT64
 from temport.exporter.streaming.oracle import WholeStream
@@ -96,9 +98,21 @@ def calibrated(subject: Subject, cases: Sequence[Case], layers: Sequence[str], k
     seen: dict[str, list[Array]] = {}
     with _seeing(_source(session.module), layers, seen):
         for case in cases:
-            session.run(case.inputs)
+            for part in _parts(case.inputs, subject.declaration):
+                session.run(part)
     found = {name: best_scale(np.concatenate(seen[name]), kind) for name in layers if name in seen}
     return {name: scale for name, scale in found.items() if scale > 0}
+
+
+def _parts(inputs: Arrays, declaration: Declaration) -> Iterator[Arrays]:
+    """A recording; of a stream that keeps a horizon of frames, parts of so many, on more of which no module is run."""
+    kept = declaration.horizon if declaration.sequences else 0
+    frames = max(array.shape[1] for array in inputs.values()) if kept else 0
+    if frames <= kept:
+        yield inputs
+        return
+    for start in (*range(0, frames - kept, kept), frames - kept):
+        yield {name: stream[:, start : start + kept] for name, stream in inputs.items()}
 
 
 @contextmanager

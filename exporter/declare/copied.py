@@ -41,6 +41,17 @@ def copied(module: Module, *types: torch.dtype) -> Module:
     return made
 
 
+def moved(module: nn.Module, eps: float, draw: int) -> nn.Module:
+    """A float64 copy with each weight off by up to half a unit in the last place of a type with that `eps`."""
+    generator = torch.Generator().manual_seed(draw)
+    made = copied(module, torch.float64)
+    for tensor in (*made.parameters(), *made.buffers()):
+        if tensor.is_floating_point():
+            error = torch.rand(tensor.shape, generator=generator, dtype=tensor.dtype) - 0.5
+            tensor.data = tensor.data * (1 + eps * error)
+    return made
+
+
 def held(module: nn.Module) -> dict[str, Tensor]:
     """Parameters and buffers by name, those among them that no file of weights holds."""
     return {**dict(module.named_parameters()), **dict(module.named_buffers())}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,7 +16,7 @@ from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 from torch import Tensor, nn
 
-from temport.exporter.graph.retyped import retyped
+from temport.exporter.graph.retyped import FLOATS, retyped
 from temport.exporter.onnx_source.old_operators import old_operators
 from temport.exporter.onnx_source.reading import opset_of
 from temport.exporter.runtimes.op_reference import REFERENCE_OPS
@@ -38,10 +38,13 @@ class OnnxModule(nn.Module):
     The initializers are its buffers, under the names that the file gives them. The floating-point type of the module is
     that of the graph: converted to float64, every float32 of the graph is a float64; in float32, the graph is as it is.
     Operators of ours are their definitions, all others ONNX's reference evaluator.
+
+    floats  types of the graph that follow that of the module; where it rounds to a half type on purpose, it still does
     """
 
-    def __init__(self, model: onnx.ModelProto) -> None:
+    def __init__(self, model: onnx.ModelProto, floats: Collection[int] = FLOATS) -> None:
         super().__init__()
+        self.floats = floats
         self.model = onnx.ModelProto()
         self.model.CopyFrom(model)
         del self.model.graph.initializer[:]
@@ -71,7 +74,7 @@ class OnnxModule(nn.Module):
     def evaluator(self, kind: int = TensorProto.FLOAT) -> ReferenceEvaluator:
         """What computes the graph in a floating-point type."""
         if kind not in self._evaluators:
-            model = self.model if kind == TensorProto.FLOAT else retyped(self.model, kind)
+            model = self.model if kind == TensorProto.FLOAT else retyped(self.model, kind, self.floats)
             own = [*old_operators(opset_of(self.model)), *self._operators]  # in place of those of now
             replaced = {operator.__name__ for operator in own}
             operators = [*(op for op in REFERENCE_OPS if op.__name__ not in replaced), *own]
@@ -107,9 +110,11 @@ class OnnxModule(nn.Module):
         return any(node.op_type in names for node in self.model.graph.node)
 
     def with_weights(self) -> onnx.ModelProto:
-        """The model as a file would hold it."""
-        model = onnx.ModelProto()
-        model.CopyFrom(self.model)
+        """The model as a file would hold it, in the floating-point type that the module was converted to."""
+        kind = KINDS[self.kind.like.dtype]
+        model = retyped(self.model, kind, self.floats) if kind != TensorProto.FLOAT else onnx.ModelProto()
+        if kind == TensorProto.FLOAT:
+            model.CopyFrom(self.model)
         model.graph.initializer.extend(
             numpy_helper.from_array(_array(tensor), name)
             for name, tensor in self._buffers.items()

@@ -11,10 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-import torch
-from torch import nn
-
-from temport.exporter.declare.copied import copied
+from temport.exporter.declare.copied import moved
 from temport.exporter.parity.cases import Case
 from temport.exporter.parity.compare import EPS, max_abs
 from temport.exporter.runtimes import ORACLE, resolve
@@ -35,21 +32,10 @@ def costs_of_roundings(
     costs = {name: dict.fromkeys(outputs, 0.0) for name, (_, outputs) in expected.items()}
     assert subject.module is not None
     for draw in range(ROUNDINGS):
-        moved = replace(subject, module=_moved(subject.module, EPS[subject.declaration.precision], draw))
-        with resolve(ORACLE).open(moved, threads) as source:
+        module = moved(subject.module, EPS[subject.declaration.precision], draw)
+        with resolve(ORACLE).open(replace(subject, module=module), threads) as source:
             for name, (case, outputs) in expected.items():
                 found = source.run(case.inputs)
                 for output, right in outputs.items():
                     costs[name][output] = max(costs[name][output], max_abs(found[output], right))
     return costs
-
-
-def _moved(module: nn.Module, eps: float, draw: int) -> nn.Module:
-    """A float64 copy with each weight off by up to half a unit in the last place of a type with that `eps`."""
-    generator = torch.Generator().manual_seed(draw)
-    moved = copied(module, torch.float64)
-    for tensor in (*moved.parameters(), *moved.buffers()):
-        if tensor.is_floating_point():
-            error = torch.rand(tensor.shape, generator=generator, dtype=tensor.dtype) - 0.5
-            tensor.data = tensor.data * (1 + eps * error)
-    return moved

@@ -22,6 +22,7 @@ from temport.exporter.onnx_source.module import OnnxModule
 from temport.exporter.parity.compare import EPS, FLOOR_ULPS
 from temport.exporter.parity.rounded_inputs import ENDS, leaning
 from temport.exporter.runtimes.quantise import QuantizeLinear
+from temport.exporter.streaming.oracle import WholeStream
 
 DRAWS = 12
 """A value next to a middle falls to the other side in half of them."""
@@ -46,11 +47,15 @@ def decided_otherwise(module: nn.Module, draw: int) -> Iterator[None]:
         for graph in _graphs(module):
             moving = (_moving(step, random) for step in ROUNDS)
             stack.enter_context(graph.operators(*moving, _leaning(random, _quotients(graph))))
+        if isinstance(module, WholeStream) and module.behind is not None:
+            stack.enter_context(module.behind.leant())
         yield
 
 
 def _graphs(module: nn.Module) -> list[OnnxModule]:
-    return [part for part in module.modules() if isinstance(part, OnnxModule)]
+    parts = [part for part in module.modules() if isinstance(part, OnnxModule)]
+    behind = module.behind if isinstance(module, WholeStream) else None
+    return parts if behind is None or behind.exact.graph is None else [*parts, behind.exact.graph]
 
 
 def _moving(step: type[OpRun], random: np.random.Generator) -> type[OpRun]:

@@ -49,6 +49,7 @@ from temport.exporter.trace.translate_recurrent import (
     translate_lstm_layers,
     translate_one_state,
 )
+from temport.exporter.trace.translate_scalar import translate_scalar
 from temport.exporter.trace.uncompiled_graphs import graphs_compiled_when_called
 from temport.exporter.trace.untold_nodes import nodes_made_without_layouts, nodes_made_without_stacks
 
@@ -84,6 +85,7 @@ def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
         torch.ops.aten.index.Tensor: translate_index,
         torch.ops.aten.log_sigmoid.default: translate_log_sigmoid,
         torch.ops.aten.rrelu_with_noise_functional.default: translate_rrelu,
+        torch.ops.aten.scalar_tensor.default: translate_scalar,
         torch.ops.aten.scaled_dot_product_attention.default: translate_attention,
     }
 

@@ -16,7 +16,7 @@ from temport.exporter.declare.call import own
 from temport.exporter.declare.declaration import AFTER, Axis, Declaration
 from temport.exporter.declare.modules import declare_factory
 from temport.exporter.parity.graph_oracle import Float64Graph
-from temport.exporter.streaming.oracle import limited
+from temport.exporter.streaming.limited import limited
 from temport.exporter.streaming.refusal import NotCausal
 from temport.exporter.streaming.sequences import sequence_graph
 from temport.exporter.streaming.walk import StepGraph, step_graph

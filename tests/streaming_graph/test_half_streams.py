@@ -14,7 +14,6 @@ from streaming_graph.step_of import integers, weight
 import temport
 from temport.exporter.declare.declaration import BEFORE
 from temport.exporter.declare.options import as_settings
-from temport.exporter.errors import UserError
 from temport.exporter.export import Exported, run_export
 from temport.exporter.parity.result import FAIL, PASS
 from temport.exporter.recheck import run_parity_of_bundle
@@ -61,10 +60,6 @@ def test_a_half_precision_stream_passes_its_gate(tmp_path: Path) -> None:
     )
 
 
-NOT_YET = {"mega-laplace": "the graph that was traced differs from the model by"}
-"""Architectures whose streams in half precision are refused, with what is said of their truth behind the horizon."""
-
-
 def exported_in_half(name: str, folder: Path) -> Exported:
     small = SMALL[name]
     request = ExportRequest(
@@ -79,7 +74,7 @@ def exported_in_half(name: str, folder: Path) -> Exported:
     return run_export(request, Console(quiet=True))
 
 
-@pytest.mark.parametrize("name", thorough_but([n for n in STREAMING if n not in NOT_YET], ("hybrid",)))
+@pytest.mark.parametrize("name", thorough_but(STREAMING, ("hybrid",)))
 def test_an_architecture_passes_its_gate_in_half_precision(name: str, tmp_path: Path) -> None:
     """What it computes is in the half type, and what it carries is not."""
     made = exported_in_half(name, tmp_path)
@@ -88,13 +83,6 @@ def test_an_architecture_passes_its_gate_in_half_precision(name: str, tmp_path: 
     carried = {v.type.tensor_type.elem_type for v in graph.input if v.name.startswith(BEFORE)}
     assert carried <= {TensorProto.FLOAT, TensorProto.INT64}
     assert TensorProto.FLOAT16 in {v.type.tensor_type.elem_type for v in graph.value_info}
-
-
-@pytest.mark.thorough
-@pytest.mark.parametrize("name", NOT_YET)
-def test_what_is_refused_in_half_precision_still_is(name: str, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=NOT_YET[name]):
-        exported_in_half(name, tmp_path)
 
 
 def test_a_ring_that_is_wrong_fails_in_half_precision_too(

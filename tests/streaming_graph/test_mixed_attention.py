@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention, softplus
 
 from temport.exporter.parity.graph_oracle import Float64Graph
-from temport.exporter.streaming.oracle import limited
+from temport.exporter.streaming.limited import limited
 from temport.exporter.streaming.refusal import NotCausal
 from temport.exporter.streaming.walk import step_graph
 

@@ -1,0 +1,38 @@
+"""How far two computations of the same outputs are from each other, and how far rounding alone may take them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+DRAWS = 8
+"""Copies of a model that say how far rounding takes it: a tie falls to the other side in half of them."""
+ROUNDINGS = 16
+"""So much of what a unit in the last place of inputs and weights makes may come of sums in another order."""
+
+
+def apart(own: Tensor, other: Tensor) -> float:
+    """The largest difference; infinite where one is NaN or infinite and the other is not the same."""
+    a, b = own.double(), other.double()
+    same = (a == b) | (a.isnan() & b.isnan())
+    off = torch.where(same, 0.0, (a - b).abs()).nan_to_num(nan=torch.inf, posinf=torch.inf)
+    return float(off.amax()) if off.numel() else 0.0
+
+
+def size(own: Tensor) -> float:
+    """What differences are relative to: the largest number. Integers have no scale: they are equal or not."""
+    if not own.is_floating_point() or not own.numel():
+        return 0.0
+    return float(own.abs().nan_to_num(nan=0.0, posinf=0.0).amax())
+
+
+def allowed(own: Tensor, relative: float, moved: Iterable[Tensor] = ()) -> float:
+    """How far another computation may be from `own`.
+
+    relative  in units of its size
+    moved     the same outputs for inputs and weights that are off by a rounding each. A sign of what cancels to 0, or
+              an index among equals, is what rounding makes of it: no other computation can be held to it
+    """
+    return max(relative * size(own), *(ROUNDINGS * apart(own, m) for m in moved), 0.0)
