@@ -141,7 +141,9 @@ class _Mask:
         if not (blocked | (numbers == 0)).all():
             least = float(numbers[~blocked].min())
             what = (
-                f"{least:g}, which scores can exceed" if least <= FILLED else "other numbers than 0 and -inf"
+                f"{least:g}, which scores can exceed; fill in -torch.inf"
+                if least <= FILLED
+                else "other numbers than 0 and -inf"
             )
             raise Unproved(f"its mask adds {what}")
         self._note_finite(numbers[blocked])

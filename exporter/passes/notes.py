@@ -38,6 +38,10 @@ class Notes:
         """What passes recognised."""
         return tuple(_told(self._recognised))
 
+    def reasons(self, rewrite: str) -> list[str]:
+        """Why the pass gave something up, each reason once."""
+        return list(dict.fromkeys(why for name, _, why in self._nodes if name == rewrite))
+
     def __len__(self) -> int:
         return len(self._nodes)
 

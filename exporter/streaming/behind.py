@@ -74,21 +74,20 @@ class Behind(nn.Module):
         """
         if first is None:
             return run(self.graph)
-        graph = self.exact.graph or self.graph
         if self.leaning:  # the model leans to other sides
-            return run(graph)
-        with graph.operators(PlainRows) if self.halves else nullcontext():
-            whole = run(graph)
+            return run(self.exact.graph or self.graph)
+        with self.graph.operators(PlainRows) if self.halves else nullcontext():
+            whole = run(self.graph)
+        # asked of each stream anew, so that its truth does not depend on what was run before
         if (
-            graph is self.graph
-            and not self.halves  # whose names are those of this graph
+            not self.halves  # whose names are those of this graph
             and not self._agree(first, whole, ROUNDED)
             and (exact := self.exact.traced())
         ):
             whole = run(exact)
         if not self._agree(first, whole, AGREES):
             self._check(first, whole, [moved(draw) for draw in range(DRAWS)])
-        return run(graph) if self.halves else whole
+        return run(self.graph) if self.halves else whole
 
     @contextmanager
     def leant(self) -> Iterator[None]:
@@ -131,6 +130,8 @@ class _Float64:
 
     def traced(self) -> OnnxModule | None:
         """None where the module cannot be traced in float64."""
+        if self.graph is not None:
+            return self.graph
         every = of_every_frame(self.module, self.sequences)
         try:
             self.graph = _graph(*in_float64(every, self.sequences), self.horizon).double()

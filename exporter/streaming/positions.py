@@ -165,9 +165,11 @@ def _to_its_end(step: Step, node: ir.Node, value: ir.Value, table: Array, axis: 
         return found if len(found) == frames and np.array_equal(found[: len(table)], table) else None
 
     most = max(len(table), LARGEST // max(table[0].size, 1))
+    if longer(most) is not None:  # it is computed, and has no end
+        return table
     counts = range(len(table) + 1, most + 1)
     count = bisect.bisect_left(counts, True, key=lambda n: longer(n) is None)
-    whole = longer(len(table) + count) if count < len(counts) else None  # else it is computed, and has no end
+    whole = longer(len(table) + count)
     return table if whole is None else whole
 
 

@@ -14,7 +14,11 @@ from temport.exporter.declare.fitted import fitted
 from temport.exporter.declare.observe import output_specs, run
 from temport.exporter.declare.weights import fingerprint
 from temport.exporter.errors import UserError
+from temport.exporter.passes.notes import Notes
 from temport.exporter.passes.order import RECOGNISING, Work
+from temport.exporter.passes.recognise_attention import recognise_attention
+from temport.exporter.streaming.refusal import NotCausal
+from temport.exporter.streaming.rules.pairs import PAIRS
 from temport.exporter.streaming.shapes import TIME
 from temport.exporter.streaming.step_graph import StepGraph
 from temport.exporter.streaming.two_lengths import Unequal, lengths_to_compare, of_any_length
@@ -26,7 +30,8 @@ from temport.exporter.trace.trace import Traced, trace
 WINDOWS = 4
 """A parity stream is so many times as long as the longest ring, and half of one more; so is the longest sequence."""
 
-
+MASK = "its mask "
+"""How what is said of the mask of an attention begins."""
 NO_TIME = (
     f"no input has the axis {TIME}, and --streaming has to know which axis is time; name it, as in --shape "
     f"frames=batch,{TIME},24"
@@ -81,8 +86,19 @@ def sequence_graph(module: nn.Module, declaration: Declaration) -> ir.Model:
 
 
 def stream_graph(module: nn.Module, declaration: Declaration, horizon: int, delay: int = 0) -> StepGraph:
-    """The step graph of a module, which `declaration` says of sequences."""
-    return step_graph(sequence_graph(module, declaration), declaration, horizon, delay)
+    """The step graph of a module, which `declaration` says of sequences.
+
+    Where attention is in the way, the refusal says what its mask lacks.
+    """
+    model, _, notes = _traced(module, declaration)
+    try:
+        return step_graph(model.clone(), declaration, horizon, delay)
+    except NotCausal as error:
+        masks = [why.partition(MASK) for why in notes.reasons(recognise_attention.__name__) if MASK in why]
+        if error.needs != PAIRS or error.node.op_type != "Softmax" or len(masks) != 1:
+            raise
+        ((_, mask, lacks),) = masks
+        raise NotCausal(error.node, f"{PAIRS}, as {mask}{lacks}", error.delay) from error
 
 
 def window_stream(module: nn.Module, declaration: Declaration, frames: int) -> StepGraph:
@@ -113,11 +129,11 @@ def traced_step(module: nn.Module, declaration: Declaration) -> Traced:
     return Traced(made.model, (), fingerprint(module), declaration.outputs)
 
 
-_KNOWN: WeakKeyDictionary[nn.Module, tuple[Declaration, str, ir.Model, Traced]] = WeakKeyDictionary()
+_KNOWN: WeakKeyDictionary[nn.Module, tuple[Declaration, str, ir.Model, Traced, Notes]] = WeakKeyDictionary()
 """One trace serves a declaration, its step model and its truth: that of a module with the weights it had."""
 
 
-def _traced(module: nn.Module, declaration: Declaration) -> tuple[ir.Model, Traced]:
+def _traced(module: nn.Module, declaration: Declaration) -> tuple[ir.Model, Traced, Notes]:
     if not declaration.axes[TIME].static:  # else these are windows of one length
         module = of_every_frame(module, declaration)
     key = replace(declaration, outputs=(), notes=(), kv_dtype="float32")  # which no trace depends on
@@ -129,7 +145,7 @@ def _traced(module: nn.Module, declaration: Declaration) -> tuple[ir.Model, Trac
         for step in RECOGNISING:
             if step.is_for(declaration):
                 step.run(work)
-        known = (key, weights, work.model, traced)
+        known = (key, weights, work.model, traced, work.notes)
         _KNOWN[source] = known
     return known[2:]
 

@@ -150,6 +150,21 @@ def test_a_graph_that_differs_is_refused(
         find_truths(source(stream_of(build), precision), [case()])
 
 
+class Weakly(Attending):
+    """Its mask adds a finite number to the scores of later frames."""
+
+    def forward(self, frames: Tensor) -> Tensor:
+        later = torch.ones(frames.shape[1], frames.shape[1]).triu(1)
+        scores = self.queries(frames) @ self.keys(frames).transpose(1, 2) + later * -1e9
+        return scores.softmax(-1) @ frames
+
+
+def test_a_mask_that_hides_too_little_is_told() -> None:
+    said = r"compares each frame with each other, as its mask adds -1e\+09, .*; fill in -torch\.inf; no delay"
+    with pytest.raises(UserError, match=said):
+        stream_of(Weakly)
+
+
 def test_what_float64_decides_is_no_difference_and_what_is_not_finite_is() -> None:
     own = torch.tensor([1.0, torch.nan, -torch.inf, 3.0], dtype=torch.float64)
     assert apart(own, own.clone()) == 0 and allowed(own, 1e-6) == 3e-6
