@@ -1,6 +1,6 @@
 """Weights in fewer bits, as numbers that float32 holds exactly: made, and found again in what passes made of them.
 
-Quantisation is symmetric. int8 and fp8 (E4M3, without infinity) have one scale per output, int4 one per block of 32
+Quantisation is symmetric. int8 and fp8 (E4M3, without infinity) have one scale per output, int4 one per block of 64
 inputs of an output; float16 is the rounded number itself. A scale has 16 significant bits, so that a number of the type
 times its scale is a float32 without rounding: the numbers of the file are those of the source in every runtime, and a
 weight says what it is made of.
@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 
-BLOCKS = (32, 16)
+BLOCKS = (64, 32, 16)
 """Inputs that share a scale in int4: the first of these by which there can be divided."""
 FLOAT32 = "float32"
 INT8, FP8 = "int8", "fp8"
@@ -98,7 +98,7 @@ def quantised(weight: Array, axis: int, kind: str) -> Array:
             raise ValueError(f"it reaches {np.abs(weight).max():.3g}, which float16 cannot hold")
         return rounded
     kind, largest = fitting(weight.shape[axis], kind), _LARGEST[fitting(weight.shape[axis], kind)]
-    blocks = _blocks(weight.astype(np.float64), axis, kind)
+    blocks = _blocks(weight.astype(np.float64), axis, _block_sizes(weight.shape[axis], kind)[0])
     peak = np.abs(blocks).max(-1, keepdims=True)
     best, least = np.zeros_like(blocks), np.full_like(peak, np.inf)
     for clip in _CLIPS:
@@ -130,15 +130,16 @@ def found_again(weight: Array, axes: Sequence[int], kind: str) -> Quantised | No
         if kind == "fp16":
             half = _half(weight)
             return Quantised(half) if np.array_equal(half.astype(np.float32), weight) else None
-        for axis in axes:
-            if fitting(weight.shape[axis], kind) == kind and (found := _of_scales(weight, axis, kind)):
-                return found
+        for axis in axes:  # a pass may have put together what has smaller blocks
+            for block in _block_sizes(weight.shape[axis], kind):
+                if found := _of_scales(weight, axis, kind, block):
+                    return found
         kind = WIDER[kind]
     return None
 
 
-def _of_scales(weight: Array, axis: int, kind: str) -> Quantised | None:
-    largest, blocks = _LARGEST[kind], _blocks(weight.astype(np.float64), axis, kind)
+def _of_scales(weight: Array, axis: int, kind: str, block: int) -> Quantised | None:
+    largest, blocks = _LARGEST[kind], _blocks(weight.astype(np.float64), axis, block)
     peak = np.abs(blocks).max(-1, keepdims=True)
     scale = np.ones_like(peak)
     left = peak[..., 0] > 0
@@ -177,11 +178,15 @@ def _as_onnx(values: Array, scale: Array, axis: int) -> Quantised:
     return Quantised(values, scale, axis, values.shape[axis] // scale.shape[axis])
 
 
-def _blocks(weight: Array, axis: int, kind: str) -> Array:
+def _block_sizes(inputs: int, kind: str) -> list[int]:
+    """How many inputs may share a scale, the most first."""
+    return [block for block in BLOCKS if inputs % block == 0] if kind == "int4" else [inputs]
+
+
+def _blocks(weight: Array, axis: int, block: int) -> Array:
     """`[others..., blocks, numbers of a block]`"""
     moved = np.moveaxis(weight, axis, -1)
     size = moved.shape[-1]
-    block = next(block for block in BLOCKS if size % block == 0) if kind == "int4" else size
     return moved.reshape(*moved.shape[:-1], size // block, block)
 
 

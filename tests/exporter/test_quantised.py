@@ -89,7 +89,9 @@ def test_no_number_moves_further_than_rounding_and_clipping(drawn: tuple[Array, 
     if kind == "fp16":
         assert np.array_equal(stored, weight.astype(np.float16).astype(np.float32))
         return
-    block = (32 if weight.shape[axis] % 32 == 0 else 16) if kind == "int4" else weight.shape[axis]
+    block = (
+        next(b for b in (64, 32, 16) if weight.shape[axis] % b == 0) if kind == "int4" else weight.shape[axis]
+    )
     blocks, moved = (np.moveaxis(w, axis, -1).reshape(-1, block).astype(float) for w in (weight, stored))
     step = np.abs(blocks).max(-1, keepdims=True) / LARGEST[kind]
     plain = nearest(blocks / np.where(step, step, 1), kind) * step
