@@ -28,6 +28,7 @@ from temport.exporter.compilers.lower_grouped_dense import lower_grouped_dense
 from temport.exporter.compilers.lower_rounded_inputs import layers_by_weight, lower_rounded_inputs
 from temport.exporter.compilers.lower_standard import adopt_standard
 from temport.exporter.compilers.part_recurrent_casts import part_recurrent_casts
+from temport.exporter.compilers.part_rounded_products import part_rounded_products
 from temport.exporter.compilers.plugin.lower_to_aot_plugin import lower_to_aot_plugin
 from temport.exporter.compilers.plugin.lower_to_plugin import lower_to_plugin
 from temport.exporter.compilers.products import lost_roundings, products_table, widened_products
@@ -166,6 +167,7 @@ def lower(model: ir.Model, declaration: Declaration, table: Backend, kernels: st
         attention += lower_block_linear(model, table)
     _flatten(model, keep=frozenset())
     lower_rounded_inputs(model, layers)
+    part_rounded_products(model)
     lower_biases(model)
     part_recurrent_casts(model)
     written = any(node.op_type == "Attention" for node in model.graph)

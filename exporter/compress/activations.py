@@ -20,9 +20,10 @@ from temport.exporter.declare.call import own
 from temport.exporter.declare.declaration import Declaration
 from temport.exporter.errors import UserError
 from temport.exporter.graph.quantised import nearest, short
+from temport.exporter.graph.rounding import ENDS
 from temport.exporter.onnx_source.module import OnnxModule
 from temport.exporter.parity.cases import Case
-from temport.exporter.parity.rounded_inputs import ENDS, Rounding
+from temport.exporter.parity.rounded_inputs import Rounding
 from temport.exporter.runtimes.contract import Arrays
 from temport.exporter.runtimes.subject import Subject
 from temport.exporter.runtimes.torch_eager import FLOAT64

@@ -13,10 +13,10 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from temport.exporter.errors import UserError
+from temport.exporter.graph.rounding import ENDS
 from temport.exporter.graph.standard_operator import is_standard
 from temport.exporter.onnx_source.module import OnnxModule
 from temport.exporter.onnx_source.reading import opset_of
-from temport.exporter.parity.rounded_inputs import ENDS
 
 FIRST_OPSETS = {"int8": 11, "fp8": 19}
 """With `Round`, and with a `Clip` whose ends are inputs; with `Cast` to fp8."""

@@ -12,7 +12,7 @@ from temport.exporter.compress.metric import Function
 from temport.exporter.declare.declaration import Declaration
 from temport.exporter.errors import UserError
 from temport.exporter.graph.quantised import FLOAT32, WIDER
-from temport.exporter.parity.rounded_inputs import ENDS
+from temport.exporter.graph.rounding import ENDS
 
 FIRST_OPSET = 21
 """Of ai.onnx, with `DequantizeLinear` of int4 and of blocks."""

@@ -13,7 +13,8 @@ from onnx_ir.passes import common
 from temport.exporter.graph.edit import initializer, insert, named, put
 from temport.exporter.graph.standard_operator import is_standard
 
-LEAST, MOST, MOST_FP8 = -128.0, 127.0, 448.0
+ENDS = {"int8": (-128.0, 127.0), "fp8": (-448.0, 448.0)}
+"""The least and the most of a type."""
 
 
 def both_ways(
@@ -44,14 +45,14 @@ def rounded(node: ir.Node) -> tuple[ir.Value, ir.Value, ir.DataType] | None:
     if not is_standard(node, "Mul"):
         return None
     value, scale = node.inputs
-    narrow, ends = ir.DataType.INT8, [LEAST, MOST]
+    narrow, ends = ir.DataType.INT8, ENDS["int8"]
     if (wide := _only(value, "Cast")) is not None:
         cast = _only(wide.inputs[0], "Cast")
         if cast is None or cast.outputs[0].dtype != ir.DataType.FLOAT8E4M3FN:
             return None
-        value, narrow, ends = cast.inputs[0], ir.DataType.FLOAT8E4M3FN, [-MOST_FP8, MOST_FP8]
+        value, narrow, ends = cast.inputs[0], ir.DataType.FLOAT8E4M3FN, ENDS["fp8"]
     clip = _only(value, "Clip")
-    if clip is None or len(clip.inputs) != 3 or [_number(v) for v in clip.inputs[1:]] != ends:
+    if clip is None or len(clip.inputs) != 3 or tuple(map(_number, clip.inputs[1:])) != ends:
         return None
     rounds = _only(clip.inputs[0], "Round") if narrow == ir.DataType.INT8 else clip
     quotient = None if rounds is None else _only(rounds.inputs[0], "Div")
@@ -83,7 +84,7 @@ def spell_roundings(model: ir.Model) -> None:
         (x, scale), result = integers.inputs[:2], node.outputs[0]
         if x is None or scale is None or not (number := _number(scale)) or number != _number(node.inputs[1]):
             continue
-        ends = [initializer(graph, f"bytes/{end:g}", np.array(end, np.float32)) for end in (LEAST, MOST)]
+        ends = [initializer(graph, f"bytes/{end:g}", np.array(end, np.float32)) for end in ENDS["int8"]]
         value, shape = x, list(result.shape or ())
         for operator, others in (("Div", [scale]), ("Round", []), ("Clip", ends), ("Mul", [scale])):
             name = named(result, operator)

@@ -9,10 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from temport.exporter.graph.rounding import ENDS
 from temport.exporter.parity.compare import EPS, FLOOR_ULPS
-
-ENDS = {"int8": (-128.0, 127.0), "fp8": (-448.0, 448.0)}
-"""The least and the most of a type."""
 
 
 def rounded(x: Tensor, scale: float, kind: str = "int8") -> Tensor:

@@ -18,9 +18,10 @@ from onnx.reference.ops.op_div import Div
 from torch import nn
 
 from temport.exporter.graph.half_rows import HalfRows
+from temport.exporter.graph.rounding import ENDS
 from temport.exporter.onnx_source.module import OnnxModule
 from temport.exporter.parity.compare import EPS, FLOOR_ULPS
-from temport.exporter.parity.rounded_inputs import ENDS, leaning
+from temport.exporter.parity.rounded_inputs import leaning
 from temport.exporter.runtimes.quantise import QuantizeLinear
 from temport.exporter.streaming.oracle import WholeStream
 

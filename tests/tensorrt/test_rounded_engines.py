@@ -21,6 +21,7 @@ from temport.custom_ops.table import OPS
 from temport.exporter.compilers.compile import compile_model, lower
 from temport.exporter.compilers.contract import CompileOptions
 from temport.exporter.compilers.layers import EngineLayer, LayerTensor
+from temport.exporter.compilers.part_rounded_products import part_rounded_products
 from temport.exporter.compilers.products import lost_roundings, products_table, widened_products
 from temport.exporter.compilers.tensorrt_rtx import BACKEND
 from temport.exporter.declare.declaration import Declaration, TensorSpec
@@ -63,33 +64,30 @@ def engine_of(arch: str, folder: Path, **asked: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("arch", "asked", "products", "wide"),
+    ("arch", "asked", "products"),
     [
-        ("sliding_window", {}, 4, 0),
-        pytest.param("sliding_window", {"ops": "standard"}, 4, 0, marks=pytest.mark.thorough),
-        pytest.param("sliding_window", {"streaming": True}, 4, 0, marks=pytest.mark.thorough),
-        pytest.param("sliding_window", FP8, 4, 0, marks=pytest.mark.thorough),
-        pytest.param("sliding_window", FP8 | {"streaming": True}, 4, 0, marks=pytest.mark.thorough),
-        pytest.param("hybrid", {}, 3, 0, marks=pytest.mark.thorough),
-        pytest.param("mega", {}, 17, 1, marks=pytest.mark.thorough),
+        ("sliding_window", {}, 4),
+        pytest.param("sliding_window", {"ops": "standard"}, 4, marks=pytest.mark.thorough),
+        pytest.param("sliding_window", {"streaming": True}, 4, marks=pytest.mark.thorough),
+        pytest.param("sliding_window", FP8, 4, marks=pytest.mark.thorough),
+        pytest.param("sliding_window", FP8 | {"streaming": True}, 4, marks=pytest.mark.thorough),
+        pytest.param("hybrid", {}, 3, marks=pytest.mark.thorough),
+        pytest.param("mega", {}, 19, marks=pytest.mark.thorough),
+        pytest.param("mega", {"batch": "dynamic"}, 19, marks=pytest.mark.thorough),
     ],
 )
 def test_rounded_layers_become_products_of_integers(
-    tmp_path: Path, arch: str, asked: dict[str, Any], products: int, wide: int
+    tmp_path: Path, arch: str, asked: dict[str, Any], products: int
 ) -> None:
-    """But for the products of mega whose columns are taken apart behind them: the builder takes the weight apart, and
-    multiplies in float32, which is told.
-    """
     engine = engine_of(arch, tmp_path, **asked)
     (kind,) = {p["held"] for p in engine["products"]}
     rounded = [p for p in engine["products"] if p["input"] == kind]
     assert kind == ("float8e4m3fn" if "activations" in asked else "int8") and len(rounded) == products
-    assert [p["computes_in"] for p in rounded].count("float32") == wide
-    assert {p["computes_in"] for p in rounded} <= {kind, "float32"}
+    assert {p["computes_in"] for p in rounded} == {kind}
     assert {p["computes_in"] for p in engine["products"] if p not in rounded} <= {"float32"}
     recurrent = [p["layer"] for p in engine["products"] if p["layer"].startswith("node_lstm")]
     assert len(recurrent) == (2 if arch == "hybrid" else 0)  # its two weights, held in few bits too
-    assert sum("both factors in int8" in text for text in engine["warnings"]) == bool(wide)
+    assert not any("have both factors in" in text for text in engine["warnings"])
 
 
 def dense(groups: int) -> tuple[onnx.ModelProto, list[np.ndarray]]:
@@ -132,6 +130,53 @@ def test_lowered_rounding_is_the_definition(groups: int) -> None:
     x = np.random.default_rng(0).integers(-300, 300, (5, groups * 32)).astype(np.float32) / 64
     (y,) = ReferenceEvaluator(ir.to_proto(model)).run(None, {"x": x})
     np.testing.assert_allclose(y, reference([x, *given], {"groups": groups}), rtol=1e-5, atol=1e-5)
+
+
+def taken_apart(shape: list[int], read_twice: bool = False) -> ir.Model:
+    """Two rows of five numbers, rounded, through a layer whose columns go to two readers, after a reshape."""
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "xs"], ["q"], "rounds", output_dtype=TensorProto.INT8),
+        helper.make_node("DequantizeLinear", ["q", "xs"], ["d"], "numbers"),
+        helper.make_node("DequantizeLinear", ["w", "ws"], ["n"], "widens", axis=1),
+        helper.make_node("MatMul", ["d", "n"], ["p"], "product"),
+        helper.make_node("Add", ["p", "b"], ["s"], "bias"),
+        helper.make_node("Reshape", ["s", "axes"], ["r"], "axes"),
+        helper.make_node("Split", ["r", "sizes"], ["first", "second"], "split", axis=-1),
+    ]
+    random = np.random.default_rng(0)
+    constants = {
+        "xs": np.array(0.25, np.float32),
+        "w": random.integers(-127, 128, (5, 7)).astype(np.int8),
+        "ws": random.random(7).astype(np.float32),
+        "b": random.standard_normal(7).astype(np.float32),
+        "axes": np.array(shape),
+        "sizes": np.array([3, 4]),
+    }
+    outputs = [("first", [1, 2, 3]), ("second", [1, 2, 4]), *([("s", [2, 7])] if read_twice else [])]
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [2, 5])],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, sizes) for name, sizes in outputs],
+        [numpy_helper.from_array(a, name) for name, a in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+    return ir.from_proto(onnx.shape_inference.infer_shapes(model))
+
+
+@pytest.mark.parametrize("shape", [[1, 2, 7], [1, -1, 7], [1, 2, -1]])
+def test_columns_that_are_taken_apart_are_products_of_their_own(shape: list[int]) -> None:
+    """Of the same numbers; a product that somebody reads whole stays one."""
+    x = {"x": np.random.default_rng(1).standard_normal((2, 5)).astype(np.float32) * 9}
+    for read_twice, products in ((False, 2), (True, 1)):
+        model = taken_apart(shape, read_twice)
+        before = ReferenceEvaluator(ir.to_proto(model)).run(None, x)
+        part_rounded_products(model)
+        kinds = [node.op_type for node in model.graph]
+        assert kinds.count("MatMul") == products and kinds.count("QuantizeLinear") == 1
+        after = ReferenceEvaluator(ir.to_proto(model)).run(None, x)
+        assert [a.shape for a in before] == [a.shape for a in after]
+        assert all(np.allclose(a, b, rtol=1e-6, atol=1e-6) for a, b in zip(before, after, strict=True))
 
 
 def product() -> ir.Model:
