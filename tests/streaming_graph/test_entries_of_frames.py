@@ -111,6 +111,7 @@ CAUSAL = {
 }  # fmt: skip
 MORE = {
     "back": integers(ROWS, 4),
+    "by_kind": integers(0, ROWS, -1, 4),
     "cut": integers(-2),
     "half": integers(0, -1, 18),
     "four": integers(4),
@@ -152,6 +153,7 @@ def test_the_horizon_is_as_many_entries_as_its_frames_have(name: str, horizon: i
     assert max(differences(model, declaration, step).values()) > 1e-3
 
 
+ONE_STREAM = "f (float[1, seq, 12] x) => (float[1, seq, 4] y) "
 REFUSED = {
     "a conv that is centred": (X + EVERY + TURN + BY_ROW + "v = Conv <pads = [1, 1]> (s, w)" + BACK + PICK, "Conv", 1),
     "an LSTM that runs backwards": (
@@ -167,6 +169,13 @@ REFUSED = {
     "all of one kind in front of all of the next": (
         X + EVERY + "{p = Reshape (x, parted) q = Transpose <perm = [0, 2, 1, 3]> (p) t = Reshape (q, joined) "
         "u = CumSum (t, k)" + PICK, "parts the axis of frames", None),
+    "one kind behind the other, in a batch of one": (
+        ONE_STREAM + "{p = Reshape (x, parted) q = Transpose <perm = [0, 2, 1, 3]> (p) t = Reshape (q, joined) "
+        "s = Transpose <perm = [1, 0, 2]> (t) a = LSTM <hidden_size = 4> (s, lstm_w, lstm_r) "
+        "v = Squeeze (a, one) u = Transpose <perm = [1, 0, 2]> (v)" + PICK, "as they come", None),
+    "parted into kinds that do not lie so": (
+        ONE_STREAM + TURN + "u = CumSum (t, k) p = Reshape (u, by_kind) y = Gather <axis = 1> (p, k)}",
+        "parts the axis of frames", None),
     "a cut within a frame": (
         X + "(float[batch, less, 4] y) " + TURN + "a = Slice (t, one, end, one) u = CumSum (a, k)" + PICK,
         "some of a frame's entries", None),
