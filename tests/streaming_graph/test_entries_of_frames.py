@@ -9,7 +9,8 @@ import onnx_ir as ir
 import pytest
 from streaming_graph.step_of import differences, graph, integers, weight
 
-from temport.exporter.declare.declaration import Declaration
+from temport.exporter.declare.declaration import AFTER, BEFORE, Declaration
+from temport.exporter.parity.graph_oracle import Float64Graph
 from temport.exporter.streaming.oracle import limited
 from temport.exporter.streaming.refusal import NotCausal
 from temport.exporter.streaming.walk import step_graph
@@ -151,6 +152,29 @@ def test_the_horizon_is_as_many_entries_as_its_frames_have(name: str, horizon: i
     assert any(f"sees the last {ROWS * horizon} then" in told for told in step.told)
     assert max(differences(short, declaration, step).values()) < 1e-6
     assert max(differences(model, declaration, step).values()) > 1e-3
+
+
+def test_a_stream_forgets_after_as_many_frames_as_its_warm_up_says() -> None:
+    """Five tokens are the own frame's and those of two frames before, of the second in part."""
+    model, declaration = made(CAUSAL["attention in a window of more than a frame"])
+    step = step_graph(model, declaration, 20)
+    assert step.warm_up == 2
+    one, frames = (
+        Float64Graph(ir.to_proto(step.model)),
+        np.random.default_rng(0).standard_normal((1, 9, ROWS * 12)),
+    )
+
+    def outputs(first: int) -> list[np.ndarray]:
+        state = {spec.name: np.zeros(spec.at(batch=1), spec.dtype) for spec in step.states}
+        found = []
+        for t in range(first, 9):
+            now = one.run({"x": frames[:, t : t + 1], **state})
+            state = {name: now[AFTER + name.removeprefix(BEFORE)] for name in state}
+            found.append(now["y"])
+        return found
+
+    off = [np.abs(a - b).max() for a, b in zip(outputs(0)[4:], outputs(4), strict=True)]
+    assert off[1] > 1e-6 and max(off[2:]) < 1e-12
 
 
 ONE_STREAM = "f (float[1, seq, 12] x) => (float[1, seq, 4] y) "
