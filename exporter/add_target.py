@@ -16,6 +16,7 @@ from temport.exporter.runtimes import every, runtime_named
 from temport.exporter.runtimes.contract import Runtime
 from temport.exporter.runtimes.converted import Converted
 from temport.exporter.runtimes.subject import Subject
+from temport.exporter.streaming.half_rings import check_held
 
 
 def check_target(target: str | None, options: CompileOptions) -> None:
@@ -42,6 +43,7 @@ def add_target(
 
     name  of the bundle
     """
+    check_held(subject.declaration, target)
     form = _form(target)
     if form is None:
         directory = subject.model_path.parent

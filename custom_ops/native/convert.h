@@ -52,9 +52,12 @@ TEMPORT_INLINE Float load_halves(const uint16_t* p) {
 #elif defined(__aarch64__)
   return (Float)vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p)));
 #else
-  Float x{};
-  for (int i = 0; i < kWidth; ++i) x[i] = half_to_float(p[i]);
-  return x;
+  VectorOf<kWidth>::Short halves;  // as half_to_float
+  __builtin_memcpy(&halves, p, sizeof halves);
+  const Int h = __builtin_convertvector(halves, Int), magnitude = h & 0x7fff;
+  const Int subnormal = bits(__builtin_convertvector(magnitude, Float) * 0x1p-24f);
+  const Int number = magnitude < 0x400 ? subnormal : (magnitude << 13) + 0x38000000;
+  return from_bits(number | ((magnitude >= 0x7c00) & 0x7f800000) | (h & int32_t(0x80000000)));
 #endif
 }
 

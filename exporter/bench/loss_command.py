@@ -13,8 +13,8 @@ def bench_loss(
     seq: Annotated[int, typer.Option(help="Length of a window, and horizon of a stream.")] = 60,
     out: Annotated[Path | None, typer.Option(help="Also write the numbers as JSON.")] = None,
 ) -> None:
-    """What weights in fewer bits cost every architecture with seeded weights, in float64: its outputs against those of
-    the same model with its weights as they were.
+    """What weights in fewer bits, and rings of float16, cost every architecture with seeded weights, in float64: its
+    outputs against those of the same model as it was.
     """
     from temport.exporter.bench.loss import run
 

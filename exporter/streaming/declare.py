@@ -49,7 +49,7 @@ def declare_stream(declaration: Declaration, module: nn.Module, delay: int = 0) 
         made = stream_graph(module, sequences, horizon, delay)
     except FrozenAxis as error:
         raise one_length(error.told, horizon) from error
-    check_found(declaration, made.halves)
+    check_found(declaration, made.halves, made.told)
     outputs = told_outputs(module, sequences)
     frames = tuple(_frame(spec) for spec in sequences.inputs)
     steps = tuple(_step_output(spec) for spec in outputs)

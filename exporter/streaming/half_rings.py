@@ -10,6 +10,8 @@ from temport.exporter.errors import UserError
 HALF = "fp16"
 """As it is asked for, and as a declaration says it."""
 FLOAT32 = "float32"
+STAY = "keys and values of "
+"""So begins what is said of a layer that keeps floats."""
 TARGETS_THAT_HOLD = ("native",)
 """Those whose engines read such rings as they are."""
 
@@ -37,20 +39,30 @@ def declared_halves(
             f"--kv-dtype {kind} is for a model that computes in float32, and this one computes in "
             f"{declaration.precision}; give --precision fp32"
         )
-    if target not in (None, *TARGETS_THAT_HOLD):
-        raise UserError(
-            f"--target {target} cannot hold keys and values in float16; leave out --kv-dtype or --target"
-        )
-    if target is not None and declaration.ops == "standard":
-        raise UserError(
-            f"--target {target} keeps rings of float16 for our own ops alone; leave out --kv-dtype or --ops standard"
-        )
-    return replace(declaration, kv_dtype=kind)
+    made = replace(declaration, kv_dtype=kind)
+    check_held(made, target)
+    return made
 
 
-def check_found(declaration: Declaration, layers: tuple[str, ...]) -> None:
-    """UserError where halves were asked for, and no layer keeps any."""
+def check_held(declaration: Declaration, target: str | None) -> None:
+    """UserError where the model keeps rings of float16, and an engine for `target` would not."""
+    if declaration.kv_dtype != HALF or target is None:
+        return
+    if target not in TARGETS_THAT_HOLD:
+        raise UserError(
+            f"--target {target} cannot hold keys and values in float16; leave --kv-dtype out for it"
+        )
+    if declaration.ops == "standard":
+        raise UserError(
+            f"--target {target} keeps rings of float16 for our own ops alone; leave --kv-dtype out for it, or "
+            "--ops standard"
+        )
+
+
+def check_found(declaration: Declaration, layers: tuple[str, ...], told: tuple[str, ...]) -> None:
+    """UserError where halves were asked for, and no layer keeps any; `told` says why some do not."""
     if declaration.kv_dtype == HALF and not layers:
+        why = next((f" ({reason})" for reason in told if reason.startswith(STAY)), "")
         raise UserError(
-            "--kv-dtype fp16 finds no attention whose keys and values a ring keeps in float16; leave it out"
+            f"--kv-dtype {HALF} finds no attention whose keys and values a ring keeps in float16{why}; leave it out"
         )

@@ -12,7 +12,7 @@ import onnx_ir as ir
 
 from temport.exporter.declare.declaration import AFTER, BEFORE, FRAMES, Declaration
 from temport.exporter.graph.edit import initializer
-from temport.exporter.streaming.half_rings import HALF
+from temport.exporter.streaming.half_rings import HALF, STAY
 from temport.exporter.streaming.refusal import NotCausal, described, layer_name
 from temport.exporter.streaming.shapes import TIME, Size, extra, of_one_frame
 from temport.exporter.streaming.status import Fixed, Last, Late, Status, Timed
@@ -252,7 +252,7 @@ class Step:
     def keeps_floats(self, node: ir.Node, why: str) -> None:
         """Says so where halves were asked for."""
         if self.declaration.kv_dtype == HALF:
-            self.told.append(f"keys and values of {described(node)} stay in float32: {why}")
+            self.told.append(f"{STAY}{described(node)} stay in float32: {why}")
 
     def state(self, node: ir.Node, what: str, shape: Sequence[Size], dtype: ir.DataType) -> ir.Value:
         """A new state `[batch, *shape]` as it is before the frame, named by the layer of the node; `carry` ends it."""

@@ -54,12 +54,15 @@ def model(
         if half
     ]
     types = {p.name: p.type_str for p in (*table.op.schema.inputs, *table.op.schema.outputs)}
-    like = {types[name]: kind for name, kind in reversed(kinds.items())}  # the first input of a type
+    like = {types[name]: kind for name, kind in kinds.items()}
+    like["T"] = (
+        TensorProto.DOUBLE if any(x.dtype == np.float64 for x in case.inputs.values()) else TensorProto.FLOAT
+    )
     graph = helper.make_graph(
         [*casts, node, *back],
         "one_node",
         [helper.make_tensor_value_info(n, kinds[n], sizes[n]) for n in case.inputs if n not in constants],
-        [helper.make_tensor_value_info(n, like[types[n]], None) for n in outputs],
+        [helper.make_tensor_value_info(n, like.get(types[n], like["T"]), None) for n in outputs],
         [numpy_helper.from_array(x, n) for n, x in case.inputs.items() if n in constants],
         value_info=[
             helper.make_tensor_value_info(m, ONNX[dtype], sizes[n]) for n, m in inner.items() if n != m

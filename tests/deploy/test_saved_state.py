@@ -126,7 +126,7 @@ def test_what_is_refused(
     where: str,
 ) -> None:
     frames = np.ones((1, 3, 8), np.float32)
-    other = write_step_bundle(tmp_path / "other", "hybrid", batch="1:1:2")
+    other = write_step_bundle(tmp_path / "other", "hybrid", batch="1:1:2", streams=0)
     fed(where, stepped("hybrid"), frames, "--save", tmp_path / "state")
     fed(where, other, frames, "--save", tmp_path / "foreign")
     state = (tmp_path / "state").read_bytes()

@@ -14,16 +14,23 @@ from test_compressed_weights import spoil
 from torch import Tensor, nn
 
 import temport
+from temport.exporter.add_target import add_target
+from temport.exporter.bundle.directory import open_bundle
+from temport.exporter.compilers.contract import CompileOptions
 from temport.exporter.declare.declaration import Declaration
 from temport.exporter.declare.live import input_specs, source_of
 from temport.exporter.declare.modules import declare_live
 from temport.exporter.errors import UserError
 from temport.exporter.parity.cases import Case
-from temport.exporter.parity.oracle import Truth, find_truths
+from temport.exporter.parity.oracle import find_truths
 from temport.exporter.parity.trial import Trial
+from temport.exporter.progress import Progress
 from temport.exporter.recheck import run_parity_of_bundle
+from temport.exporter.runtimes.subject import Subject
+from temport.exporter.runtimes.torch_eager import FLOAT64
 from temport.exporter.streaming.declare import declare_stream
 from temport.exporter.streaming.half_rings import declared_halves
+from temport.exporter.terminal import Terminal
 from temport.exporter.verify import run_verify
 
 HORIZON, WIDTH = 6, 8
@@ -66,27 +73,27 @@ def streamed(module: nn.Module, kv_dtype: str = "fp16") -> tuple[Declaration, nn
     return declare_stream(replace(declaration, kv_dtype=kv_dtype), called), called
 
 
-def truth_of(stream: tuple[Declaration, nn.Module], frames: Tensor) -> Truth:
-    source = Trial.of(stream[0], Path(), stream[1]).source
-    (truth,) = find_truths(source, [Case("own", "own", {"frames": frames.numpy()})])
-    return truth
-
-
 def test_the_truth_is_the_model_with_its_keys_and_values_rounded() -> None:
     module = Causal()
     stream = streamed(module)
     states = {s.name: s.dtype for s in stream[0].inputs if s.name.startswith("state.")}
     assert sorted(states.values()) == ["float16", "float16", "int64"]
     frames = torch.randn(1, 4 * HORIZON, WIDTH)
-    truth = truth_of(stream, frames)
+    with FLOAT64.open(Trial.of(stream[0], Path(), stream[1]).source) as oracle:
+        (output,) = oracle.run({"frames": frames.numpy()}).values()
     exact = module.double()
     right, plain = (exact.by_hand(frames.double(), halves).detach().numpy() for halves in (True, False))
-    (output,) = truth.outputs.values()
     np.testing.assert_allclose(output, right, rtol=0, atol=1e-12)
     assert np.abs(right - plain).max() > 1e-5, "which is another stream"
 
 
-@pytest.mark.parametrize(("key", "near"), [(1 + 2**-11, True), (1 + 2**-10, False)], ids=["border", "half"])
+@pytest.mark.parametrize(
+    ("key", "near"),
+    [
+        pytest.param(1 + 2**-11, True, id="between two halves"),
+        pytest.param(1 + 2**-10, False, id="a half", marks=pytest.mark.thorough),
+    ],
+)
 def test_the_bound_has_what_rounding_may_decide_otherwise(key: float, near: bool) -> None:
     """Of a key between two halves either may be right; where none lies so, the bound is what it is without rounding."""
     module = Causal()
@@ -94,8 +101,12 @@ def test_the_bound_has_what_rounding_may_decide_otherwise(key: float, near: bool
         module.layer.weight.copy_(torch.eye(WIDTH).repeat(3, 1))
         module.layer.bias.zero_()
     frames = key * torch.randint(0, 2, (1, 4 * HORIZON, WIDTH)).float() * 2 - key
-    bounds = [truth_of(streamed(module, kind), frames).bounds for kind in ("fp16", "float32")]
-    (bound,), (plain,) = (found.values() for found in bounds)
+    case, found = Case("own", "own", {"frames": frames.numpy()}), []
+    for kind in ("fp16", "float32"):
+        declaration, called = streamed(module, kind)
+        (truth,) = find_truths(Trial.of(declaration, Path(), called).source, [case])
+        found += truth.bounds.values()
+    bound, plain = found
     assert bound.judgeable and plain.judgeable
     assert (bound.allowed > 50 * plain.allowed) == near, (bound, plain)
     assert bound.allowed <= plain.allowed * 1.5 or near
@@ -140,6 +151,7 @@ def test_a_stream_whose_rows_come_late_fails(made: temport.Exported, tmp_path: P
     assert not run_parity_of_bundle(spoil(made.path, late, tmp_path / "b"), ("onnxruntime_native",))
 
 
+@pytest.mark.thorough
 def test_weights_and_rings_are_one_account(tmp_path: Path) -> None:
     """What both lose together is bounded, also where the weights alone lose less."""
     wide = {"frames": torch.zeros(1, HORIZON, 24)}
@@ -176,7 +188,6 @@ REFUSED = [
     (Causal, {"streaming": False}, "what the rings of a stream hold; give --streaming too"),
     (Causal, {"window": HORIZON, "ranges": None}, "which --window computes anew"),
     (Causal, {"precision": "fp16"}, "this one computes in float16; give --precision fp32"),
-    (Causal, {"target": "native", "ops": "standard"}, "rings of float16 for our own ops alone"),
     (Sum, {}, "finds no attention whose keys and values a ring keeps"),
     (Loud, {}, "keys or values reach beyond 65504 in case normal"),
 ]
@@ -190,6 +201,21 @@ def test_what_is_refused(module: type[nn.Module], asked: dict[str, object], why:
     assert not (tmp_path / "b").exists()
 
 
-def test_a_target_that_has_no_such_rings_is_refused() -> None:
-    with pytest.raises(UserError, match="--target tensorrt cannot hold keys and values in float16"):
-        declared_halves(streamed(Causal())[0], "fp16", streaming=True, window=None, target="tensorrt")
+@pytest.mark.parametrize(
+    ("target", "ops", "why"),
+    [
+        ("tensorrt", "custom", "--target tensorrt cannot hold keys and values in float16"),
+        ("native", "standard", "rings of float16 for our own ops alone"),
+    ],
+)
+def test_a_target_that_would_not_hold_them_is_refused(
+    made: temport.Exported, target: str, ops: str, why: str
+) -> None:
+    """Of an export and of a bundle that is there."""
+    with pytest.raises(UserError, match=why):
+        declared_halves(
+            Declaration("module", {}, (), (), ops=ops), "fp16", streaming=True, window=None, target=target
+        )
+    subject = Subject(replace(open_bundle(made.path).declaration, ops=ops), made.path / "model.onnx")
+    with pytest.raises(UserError, match=why):
+        add_target(target, CompileOptions(), subject, "b", Progress(Terminal(quiet=True)))
