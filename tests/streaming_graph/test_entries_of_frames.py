@@ -155,8 +155,9 @@ def test_the_horizon_is_as_many_entries_as_its_frames_have(name: str, horizon: i
 
 
 def test_a_stream_forgets_after_as_many_frames_as_its_warm_up_says() -> None:
-    """Five tokens are the own frame's and those of two frames before, of the second in part."""
-    model, declaration = made(CAUSAL["attention in a window of more than a frame"])
+    """Five tokens are, of a frame's first, its own, those of the frame before and one of the frame before that."""
+    first_entry = CAUSAL["attention in a window of more than a frame"].replace(" one, end,", " zero, end,")
+    model, declaration = made(first_entry)
     step = step_graph(model, declaration, 20)
     assert step.warm_up == 2
     one, frames = (
