@@ -9,7 +9,8 @@ import onnx_ir as ir
 import pytest
 from streaming_graph.step_of import differences, graph, integers, weight
 
-from temport.exporter.declare.declaration import Declaration
+from temport.exporter.declare.declaration import AFTER, BEFORE, Declaration
+from temport.exporter.parity.graph_oracle import Float64Graph
 from temport.exporter.streaming.oracle import limited
 from temport.exporter.streaming.refusal import NotCausal
 from temport.exporter.streaming.walk import step_graph
@@ -111,6 +112,7 @@ CAUSAL = {
 }  # fmt: skip
 MORE = {
     "back": integers(ROWS, 4),
+    "by_kind": integers(0, ROWS, -1, 4),
     "cut": integers(-2),
     "half": integers(0, -1, 18),
     "four": integers(4),
@@ -152,6 +154,31 @@ def test_the_horizon_is_as_many_entries_as_its_frames_have(name: str, horizon: i
     assert max(differences(model, declaration, step).values()) > 1e-3
 
 
+def test_a_stream_forgets_after_as_many_frames_as_its_warm_up_says() -> None:
+    """Five tokens are, of a frame's first, its own, those of the frame before and one of the frame before that."""
+    first_entry = CAUSAL["attention in a window of more than a frame"].replace(" one, end,", " zero, end,")
+    model, declaration = made(first_entry)
+    step = step_graph(model, declaration, 20)
+    assert step.warm_up == 2
+    one, frames = (
+        Float64Graph(ir.to_proto(step.model)),
+        np.random.default_rng(0).standard_normal((1, 9, ROWS * 12)),
+    )
+
+    def outputs(first: int) -> list[np.ndarray]:
+        state = {spec.name: np.zeros(spec.at(batch=1), spec.dtype) for spec in step.states}
+        found = []
+        for t in range(first, 9):
+            now = one.run({"x": frames[:, t : t + 1], **state})
+            state = {name: now[AFTER + name.removeprefix(BEFORE)] for name in state}
+            found.append(now["y"])
+        return found
+
+    off = [np.abs(a - b).max() for a, b in zip(outputs(0)[4:], outputs(4), strict=True)]
+    assert off[1] > 1e-6 and max(off[2:]) < 1e-12
+
+
+ONE_STREAM = "f (float[1, seq, 12] x) => (float[1, seq, 4] y) "
 REFUSED = {
     "a conv that is centred": (X + EVERY + TURN + BY_ROW + "v = Conv <pads = [1, 1]> (s, w)" + BACK + PICK, "Conv", 1),
     "an LSTM that runs backwards": (
@@ -167,6 +194,13 @@ REFUSED = {
     "all of one kind in front of all of the next": (
         X + EVERY + "{p = Reshape (x, parted) q = Transpose <perm = [0, 2, 1, 3]> (p) t = Reshape (q, joined) "
         "u = CumSum (t, k)" + PICK, "parts the axis of frames", None),
+    "one kind behind the other, in a batch of one": (
+        ONE_STREAM + "{p = Reshape (x, parted) q = Transpose <perm = [0, 2, 1, 3]> (p) t = Reshape (q, joined) "
+        "s = Transpose <perm = [1, 0, 2]> (t) a = LSTM <hidden_size = 4> (s, lstm_w, lstm_r) "
+        "v = Squeeze (a, one) u = Transpose <perm = [1, 0, 2]> (v)" + PICK, "as they come", None),
+    "parted into kinds that do not lie so": (
+        ONE_STREAM + TURN + "u = CumSum (t, k) p = Reshape (u, by_kind) y = Gather <axis = 1> (p, k)}",
+        "parts the axis of frames", None),
     "a cut within a frame": (
         X + "(float[batch, less, 4] y) " + TURN + "a = Slice (t, one, end, one) u = CumSum (a, k)" + PICK,
         "some of a frame's entries", None),

@@ -222,8 +222,11 @@ def _renamed_axis(step: Step, node: ir.Node, status: Timed) -> Timed:
                 return found
         joined = before[status.axis] if status.merged else after[place]
         joins_batch = times_batch(of_one_frame(joined), step.batch) is not None
-        if joins_batch and _product([rows, *before[: status.axis + 1]]) == _product(
-            [status.rows, *after[: place + 1]]
+        together = int(_product([of_one_frame(after[place])])[0]) % rows == 0
+        if (
+            joins_batch
+            and together
+            and _product([rows, *before[: status.axis + 1]]) == _product([status.rows, *after[: place + 1]])
         ):
             return replace(found, merged=extra(after[place], rows) is None)
     step.refuse(node, "parts the axis of frames or joins it with others")

@@ -48,7 +48,7 @@ def receptive(step: Step, node: ir.Node) -> None:
     held = replace(status, delay=max(status.delay, left - span if status.lead is None or not left else 0))
     here = step.held(data, held.delay)
     lead = status.lead if held.delay < 0 else None
-    if held.newest and span:
+    if (held.newest or held.merged) and span:
         step.refuse(node, "takes earlier frames of what changes with every frame")
     if span:
         here = ring(step, node, here, status.axis, span, "frames", held.delay, lead)

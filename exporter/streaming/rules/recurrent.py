@@ -33,7 +33,7 @@ def recurrent(step: Step, node: ir.Node) -> None:
         isinstance(step.status(v), Timed | OfSizes) for v in (weight, recurrence, bias, given[2]) if v
     ):
         step.refuse(node, "takes lengths or weights that change with the frames")
-    if status.axis != layout or status.newest:
+    if status.axis != layout or status.newest or status.merged:
         step.refuse(node, "does not run over the frames as they come")
     delay = max(status.delay, 0)
     here = step.held(data, delay)

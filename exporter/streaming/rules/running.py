@@ -81,7 +81,7 @@ def average(step: Step, node: ir.Node) -> None:
     status = step.status(data)
     if not isinstance(status, Timed):
         step.refuse(node, "averages something else than frames")
-    if near.const_value is None or far.const_value is None or status.newest:
+    if near.const_value is None or far.const_value is None or status.newest or status.merged:
         step.refuse(node, "averages with weights that change")
     weights = _decay(near.const_value.numpy(), far.const_value.numpy())
     if weights is None:

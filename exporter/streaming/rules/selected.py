@@ -127,6 +127,9 @@ def _frames_from_to(
     """Frames `start` to `stop`, each `(a, b)` for `a * frames + b`."""
     (output,) = node.outputs
     assert output.shape is not None
+    assert data.shape is not None
+    if status.merged and list(output.shape) != list(data.shape):
+        step.refuse(node, "takes some of the frames where batch and frames are one axis")
     rows = status.rows
     first = _from_the_start(step, node, data, start)
     if along_time(output.shape[status.axis]):
