@@ -24,6 +24,7 @@ LOWEST = float(np.finfo(np.float32).min)
 def aged_attention(step: Step, plain: PlainAttention, ages: Ages) -> None:
     """Attention that torch code writes out, of frames to frames."""
     node = plain.node
+    step.keeps_floats(node, "the module writes this attention out")
     operands = (plain.q, plain.k, plain.v)
     found = [(operand, step.status(operand.value)) for operand in operands]
     timed = [status for _, status in found if isinstance(status, Timed)]
@@ -68,6 +69,7 @@ def over_rings(
     added: npt.NDArray[Any] | None = None,
     key_mask: ir.Value | None = None,
     leads: tuple[ir.Value, ir.Value] | None = None,
+    halves: bool = False,
 ) -> ir.Value:
     """`softmax(scale * q K^T + added) V` over the last `count` keys, oldest first; a query that sees none gives 0.
 
@@ -75,15 +77,19 @@ def over_rings(
     added     `[..., queries, count]`, or 1 in place of queries, -inf for what is not seen
     key_mask  `[batch, rows]`, whether these are seen
     leads     key and value of what stands in front of the frames, as often as `delay` is below 0
+    halves    keys and values are rounded to float16, and kept so
     """
     assert q.shape is not None and k.shape is not None and v.shape is not None and q.dtype is not None
-    step.keeps_floats(node, "they stand by age, in standard operators")
     name, kind, rank = node.outputs[0].name or "attended", q.dtype.numpy(), len(q.shape)
     keys, values, rows = k, v, number(k.shape[-2])
+    if halves:
+        keys, values = (_as_type(step, x, ir.DataType.FLOAT16) for x in (keys, values))
     if count > rows:
         in_front = leads or (None, None)
-        keys = ring(step, node, k, rank - 2, count - rows, "keys", delay, in_front[0])
-        values = ring(step, node, v, rank - 2, count - rows, "values", delay, in_front[1])
+        keys = ring(step, node, keys, rank - 2, count - rows, "keys", delay, in_front[0])
+        values = ring(step, node, values, rank - 2, count - rows, "values", delay, in_front[1])
+    if halves:
+        keys, values = (_as_type(step, x, ir.DataType.FLOAT) for x in (keys, values))
     assert keys.shape is not None
     turned_dims = [*keys.shape[:-2], keys.shape[-1], keys.shape[-2]]
     perm = [*range(rank - 2), rank - 1, rank - 2]
@@ -120,6 +126,11 @@ def over_rings(
         zero = step.constant(f"{name}/zero", 0, kind)
         weights = step.add("Where", [blocked, zero, weights], dims, f"{name}/guarded", dtype=q.dtype)
     return step.add("MatMul", [weights, values], [*q.shape[:-1], v.shape[-1]], f"{name}/product")
+
+
+def _as_type(step: Step, value: ir.Value, dtype: ir.DataType) -> ir.Value:
+    name = f"{value.name}/{dtype.name.lower()}"
+    return step.add("Cast", [value], list(value.shape or ()), name, {"to": dtype.value}, dtype=dtype)
 
 
 def _order(operand: Operand) -> tuple[int, ...]:

@@ -183,8 +183,12 @@ def _in_standard_operators(
     flag = None if seen.key_mask is None else step.held(seen.key_mask, delay)
     front = rows_in_front(step, node, seen, -delay, [size, size, value_size]) if delay < 0 else None
     leads = None if front is None else (front[1], front[2])
-    scale = seen.scale_for(size)
-    result = over_rings(step, node, q, k, v, count, delay, scale, added, key_mask=flag, leads=leads)
+    scale, halves = seen.scale_for(size), False
+    if leads is not None:
+        step.keeps_floats(node, "they begin with what stands in front of the frames")
+    elif count > each and k.dtype is not None:
+        halves = step.ring_type(node, k.dtype) == ir.DataType.FLOAT16
+    result = over_rings(step, node, q, k, v, count, delay, scale, added, flag, leads, halves)
     result = _by_row(step, result, len(places), f"{name}/rows")
     return result, None if front is None else among_themselves(
         step, seen, front, -delay, size, f"{name}/lead"
