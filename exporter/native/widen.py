@@ -1,8 +1,7 @@
 """Tensors of half precision held in float32: what the kernels of an engine compute in.
 
 Weights keep the values that they were rounded to. What a file rounds to half precision on the way is not rounded here:
-the numbers of the engine are at least as exact as the file's, and what overflows there need not overflow here. Rings of
-keys and values in float16 beside a model in float32 stay what they are: there rounding is what the file means.
+the numbers of the engine are at least as exact as the file's, and what overflows there need not overflow here.
 """
 
 from __future__ import annotations
@@ -18,18 +17,16 @@ _FLOAT = ir.TensorType(ir.DataType.FLOAT)
 
 def widen(graph: ir.Graph) -> list[str]:
     """Makes every half type inside `graph` float32, in place; inputs and outputs of half types are cast. Says so."""
-    rings = _rings(graph)
-    halves = {value for value in _values(graph) if value.dtype in _HALVES and value not in rings}
-    found = {value.dtype for value in halves}
+    found = {value.dtype for value in _values(graph) if value.dtype in _HALVES}
     for value in list(graph.inputs):
-        if value in halves:
+        if value.dtype in _HALVES:
             _cast_input(graph, value)
     for index, value in enumerate(graph.outputs):
-        if value in halves:
+        if value.dtype in _HALVES:
             graph.outputs[index] = _cast_output(graph, value)
-    kept = {*graph.inputs, *graph.outputs} | rings
+    ends = {*graph.inputs, *graph.outputs}
     for value in _values(graph):
-        if value.dtype in _HALVES and value not in kept:
+        if value.dtype in _HALVES and value not in ends:
             if value.const_value is not None:
                 value.const_value = ir.tensor(value.const_value.numpy().astype(np.float32), name=value.name)
             value.type = _FLOAT
@@ -64,18 +61,6 @@ def _is_stored(value: ir.Value) -> bool:
         and node.inputs[0].dtype == ir.DataType.FLOAT
         for node, index in value.uses()
     )
-
-
-def _rings(graph: ir.Graph) -> set[ir.Value]:
-    """Keys and values of attention that computes in float32."""
-    return {
-        value
-        for node in graph
-        if node.domain == DOMAIN and node.op_type == "CachedAttention"
-        if node.inputs[0] is not None and node.inputs[0].dtype == ir.DataType.FLOAT
-        for value in (*node.inputs[1:3], *node.outputs[1:3])
-        if value is not None
-    }
 
 
 def _same(node: ir.Node) -> bool:

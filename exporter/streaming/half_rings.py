@@ -52,11 +52,6 @@ def check_held(declaration: Declaration, target: str | None) -> None:
         raise UserError(
             f"--target {target} cannot hold keys and values in float16; leave --kv-dtype out for it"
         )
-    if declaration.ops == "standard":
-        raise UserError(
-            f"--target {target} keeps rings of float16 for our own ops alone; leave --kv-dtype out for it, or "
-            "--ops standard"
-        )
 
 
 def check_found(declaration: Declaration, layers: tuple[str, ...], told: tuple[str, ...]) -> None:

@@ -25,6 +25,7 @@ LOWEST = float(np.finfo(np.float32).min)
 def aged_attention(step: Step, plain: PlainAttention, ages: Ages) -> None:
     """Attention that torch code writes out, of frames to frames."""
     node = plain.node
+    step.keeps_floats(node, "the module writes this attention out")
     operands = (plain.q, plain.k, plain.v)
     found = [(operand, step.status(operand.value)) for operand in operands]
     timed = [status for _, status in found if isinstance(status, Timed)]
@@ -75,13 +76,12 @@ def over_rings(
     leads     key and value of what stands in front of the frames, as often as `delay` is below 0
     """
     assert q.shape is not None and k.shape is not None and v.shape is not None and q.dtype is not None
-    step.keeps_floats(node, "they stand by age, in standard operators")
     name, kind, rank = node.outputs[0].name or "attended", q.dtype.numpy(), len(q.shape)
     keys, values, rows = k, v, number(k.shape[-2])
     if count > rows:
         in_front = leads or (None, None)
-        keys = ring(step, node, k, rank - 2, count - rows, "keys", delay, in_front[0])
-        values = ring(step, node, v, rank - 2, count - rows, "values", delay, in_front[1])
+        keys = ring(step, node, keys, rank - 2, count - rows, "keys", delay, in_front[0])
+        values = ring(step, node, values, rank - 2, count - rows, "values", delay, in_front[1])
     assert keys.shape is not None
     turned_dims = [*keys.shape[:-2], keys.shape[-1], keys.shape[-2]]
     perm = [*range(rank - 2), rank - 1, rank - 2]

@@ -174,6 +174,8 @@ def _in_standard_operators(
     )
     front = rows_in_front(step, node, seen, -delay, [size, size, value_size]) if delay < 0 else None
     leads = None if front is None else (front[1], front[2])
+    if leads is not None:
+        step.keeps_floats(node, "they begin with what stands in front of the frames")
     result = over_rings(step, node, q, k, v, count, delay, seen.scale_for(size), leads=leads)
     width = seen.heads * value_size
     result = reshaped(step, result, [step.batch, 1, width], f"{name}/rows")
@@ -191,11 +193,12 @@ def _over_kept(step: Step, node: ir.Node, seen: Attention, delay: int, ahead: in
     # where the first query stands among the keys of this frame
     place = rows - 1 if isinstance(step.status(seen.q), Last) else ahead - wait * rows
     count = rows + max(0, most - 1 - place)
-    step.keeps_floats(node, "several queries of a frame, or a mask of keys, read them as they are")
     q, k, v = _parts(step, node, seen, delay, wait)
     if count > rows:
+        assert k.dtype is not None
+        held = step.ring_type(node, k.dtype)
         k, v = (
-            ring(step, node, each, 1, count - rows, what, delay)
+            _kept(step, node, each, count - rows, what, delay, held)
             for each, what in ((k, "keys"), (v, "values"))
         )
     mask = step.add("Not", [empty_rows(step, count, rows, delay)], [step.batch, count], f"{name}/filled")
@@ -216,6 +219,22 @@ def _over_kept(step: Step, node: ir.Node, seen: Attention, delay: int, ahead: in
     dims = [step.batch, q.shape[1], width]
     (output,) = step.add_of(DOMAIN, node.op_type, [q, k, v, mask], [dims], name, attributes)
     return output
+
+
+def _kept(
+    step: Step, node: ir.Node, value: ir.Value, rows: int, what: str, delay: int, held: ir.DataType
+) -> ir.Value:
+    """The last rows of keys or values in front of those of this frame; a ring of float16 rounds all of them."""
+    assert value.dtype is not None
+    if held == value.dtype:
+        return ring(step, node, value, 1, rows, what, delay)
+    kept = ring(step, node, _as_type(step, value, held), 1, rows, what, delay)
+    return _as_type(step, kept, value.dtype)
+
+
+def _as_type(step: Step, value: ir.Value, dtype: ir.DataType) -> ir.Value:
+    name = f"{value.name}/{dtype.name.lower()}"
+    return step.add("Cast", [value], list(value.shape or ()), name, {"to": dtype.value}, dtype=dtype)
 
 
 def _parts(step: Step, node: ir.Node, seen: Attention, delay: int, ahead: int) -> list[ir.Value]:
