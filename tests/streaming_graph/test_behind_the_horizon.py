@@ -23,7 +23,7 @@ from temport.exporter.errors import UserError
 from temport.exporter.onnx_source.module import OnnxModule
 from temport.exporter.parity.cases import Case
 from temport.exporter.parity.oracle import find_truths
-from temport.exporter.parity.steps import decided_otherwise, quantises
+from temport.exporter.parity.steps import decided_otherwise, rounds
 from temport.exporter.parity.trial import Trial
 from temport.exporter.runtimes.torch_eager import FLOAT64, Source, TorchSession
 from temport.exporter.streaming import behind
@@ -219,9 +219,9 @@ def test_a_stream_of_a_file_that_rounds_is_known() -> None:
     model = onnx.parser.parse_model(text)
     model.graph.initializer.append(onnx.numpy_helper.from_array(np.zeros((), np.int8), "z"))
     declaration, _ = stream_of(Attending)
-    assert quantises(WholeStream(OnnxModule(model), replace(declaration, horizon=0)))
+    assert rounds(WholeStream(OnnxModule(model), replace(declaration, horizon=0)))
     model.graph.node[1].op_type = "Identity"
-    assert not quantises(WholeStream(OnnxModule(model), replace(declaration, horizon=0)))
+    assert not rounds(WholeStream(OnnxModule(model), replace(declaration, horizon=0)))
 
 
 def test_a_recording_is_calibrated_on_as_a_whole() -> None:
