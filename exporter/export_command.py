@@ -136,7 +136,8 @@ def export(
     weights_dtype: Annotated[
         str | None,
         typer.Option(
-            help="fp16, int8 or int4: what weights of dense and recurrent layers are stored in. Default: as they are."
+            help="fp16, int8, int4 or fp8: what weights of dense and recurrent layers are stored in. Default: as they "
+            "are."
         ),
     ] = None,
     max_loss: Annotated[
@@ -156,7 +157,7 @@ def export(
     activations: Annotated[
         str | None,
         typer.Option(
-            help="int8: inputs of dense layers with int8 weights are rounded too. Default: they are not."
+            help="int8 or fp8: inputs of dense layers with such weights are rounded too. Default: they are not."
         ),
     ] = None,
     calibrate: Annotated[

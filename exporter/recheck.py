@@ -153,7 +153,9 @@ def rebuilt_module(bundle: Bundle, source: str | None = None) -> nn.Module | Non
         behind = declaration if declaration.sequences is None else of_sequences(declaration)
         module = called_as(module, behind)
     weights.fill(module, bundle.path / "weights.safetensors", "own", declaration.arch, None)
-    return with_rounded_inputs(module, declaration.input_scales) if declaration.input_scales else module
+    if not declaration.input_scales:
+        return module
+    return with_rounded_inputs(module, declaration.input_scales, declaration.rounded_to)
 
 
 def _changed_source(bundle: Bundle, source: str | None) -> tuple[str, ...]:

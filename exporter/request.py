@@ -164,11 +164,11 @@ def declared(request: ExportRequest) -> tuple[Declaration, nn.Module]:
         declaration, weights=source, without=request.without, precision=precision, rate=rate or 0.0
     )
     if request.weights_dtype is not None:
-        declaration = declared_so(declaration, wished(request), request.opset, request.target)
+        declaration = declared_so(declaration, wished(request), request.opset)
     elif request.activations is not None or request.calibrate:
         raise UserError(
-            "--activations int8 is for layers whose weights are int8 too; give --weights-dtype int8 as well, and "
-            "--calibrate with a recording of the model's inputs"
+            "--activations int8 is for layers whose weights are int8 too (fp8 likewise); give --weights-dtype int8 as "
+            "well, and --calibrate with a recording of the model's inputs"
         )
     elif request.max_loss is not None or request.metric is not None:
         option = "--metric" if request.max_loss is None else "--max-loss"

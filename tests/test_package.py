@@ -150,7 +150,7 @@ def test_what_is_loaded_is_what_was_hashed(
         return
     inputs = {"state_sequence": np.ones((1, 9, 6), np.float32)}
     expected = temport.load(beside)(inputs)["output"]
-    monkeypatch.setattr("temport.session.OrtSession", lambda *a: (exchange(), OrtSession(*a))[1])
+    monkeypatch.setattr("temport.session.OrtSession", lambda *a, **k: (exchange(), OrtSession(*a, **k))[1])
     assert np.array_equal(temport.load(taken)(inputs)["output"], expected)
 
 

@@ -104,7 +104,7 @@ def measure(case: EngineCase, target: str) -> EngineRow:
         if case.streaming:
             declaration = declare_stream(declaration, module)
         if case.weights != FLOAT32:
-            declaration = declared_so(declaration, Wish(case.weights), None, None)
+            declaration = declared_so(declaration, Wish(case.weights), None)
             module = in_one_type(module, declaration, case.weights)
         with tempfile.TemporaryDirectory(prefix="temport-engines-") as directory:
             path = Path(directory) / "model.onnx"

@@ -19,7 +19,9 @@ def bench_engines(
     ] = None,
     weights_dtype: Annotated[
         list[str] | None,
-        typer.Option(help="Of float32 models with stored weights: float32, fp16, int8 or int4; repeatable."),
+        typer.Option(
+            help="Of float32 models with stored weights: float32, fp16, int8, int4 or fp8; repeatable."
+        ),
     ] = None,
     streaming: Annotated[bool, typer.Option("--streaming", help="Step models instead of windows.")] = False,
     target: Annotated[str, typer.Option(help="tensorrt-rtx (no GPU needed) or tensorrt.")] = "tensorrt-rtx",

@@ -13,14 +13,14 @@ from temport.exporter.compress.wish import Wish, declared_so
 from temport.exporter.declare.architectures import architecture, declare
 from temport.exporter.errors import UserError
 from temport.exporter.files import write_whole
-from temport.exporter.graph.quantised import WIDER
+from temport.exporter.graph.quantised import FP8, WIDER
 from temport.exporter.parity.result import Compression
 from temport.exporter.parity.trial import Trial, cases_for
 from temport.exporter.streaming.declare import declare_stream
 from temport.exporter.streaming.half_rings import HALF
 from temport.graphs.registry import ARCHITECTURES
 
-KINDS = tuple(reversed(WIDER))
+KINDS = tuple(kind for kind in reversed(WIDER) if kind != FP8)
 RINGS = f"keys and values in {HALF}"
 """Of a stream that keeps some, its weights as they were seeded."""
 
@@ -90,7 +90,7 @@ def _of(arch: str, seq: int, streaming: bool) -> list[LossRow]:
     rows = []
     for kind in KINDS:
         wish = Wish(kind)
-        declared = declared_so(declaration, wish, None, None)
+        declared = declared_so(declaration, wish, None)
         source = Trial.of(declared, Path(), module).source
         cases = [case for case in cases_for(declared) if case.kind == USUAL]
         rows.append(_row(arch, streaming, kind, compress(module, source, cases, 0, wish)[1]))

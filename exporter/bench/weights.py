@@ -23,21 +23,20 @@ from temport.exporter.bench.timing import Timing, interleaved
 from temport.exporter.bench.weights_contenders import CONTENDERS, ROUNDED, Contender, Files
 from temport.exporter.build import rewrite, save, traced_source
 from temport.exporter.compress.activations import calibrated, dense_layers, with_rounded_inputs
-from temport.exporter.compress.compress import INT8
 from temport.exporter.compress.compressed import compressed
 from temport.exporter.compress.sums import sums
 from temport.exporter.compress.wish import FIRST_OPSET
 from temport.exporter.declare.architectures import declare
 from temport.exporter.declare.declaration import BEFORE, DIALECTS, Declaration
 from temport.exporter.files import write_whole
-from temport.exporter.graph.quantised import FLOAT32, WIDER
+from temport.exporter.graph.quantised import FLOAT32, FP8, INT8, WIDER
 from temport.exporter.parity.trial import Trial, cases_for
 from temport.exporter.runtimes.contract import Arrays
 from temport.exporter.runtimes.subject import Subject
 from temport.exporter.runtimes.torch_eager import FLOAT64
 from temport.exporter.streaming.declare import declare_stream
 
-KINDS = (FLOAT32, *reversed(WIDER), ROUNDED)
+KINDS = (FLOAT32, *(kind for kind in reversed(WIDER) if kind != FP8), ROUNDED)
 
 
 @dataclass(frozen=True)
@@ -151,8 +150,8 @@ def _stored(module: nn.Module, declaration: Declaration, kind: str) -> tuple[nn.
     made = compressed(module, axes, dict.fromkeys(axes, INT8 if kind == ROUNDED else kind))
     if kind != ROUNDED:
         return made, {}
-    scales = calibrated(source, [noise], list(dense_layers(module, list(axes))))
-    return with_rounded_inputs(made, scales), scales
+    scales = calibrated(source, [noise], list(dense_layers(module, list(axes), INT8)), INT8)
+    return with_rounded_inputs(made, scales, INT8), scales
 
 
 def _feed(declaration: Declaration) -> Arrays:

@@ -7,6 +7,7 @@ import importlib
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,12 @@ from temport.exporter.compilers.lower_attention import LoweredAttention, MaskCon
 from temport.exporter.compilers.lower_biases import lower_biases
 from temport.exporter.compilers.lower_block_linear import lower_block_linear
 from temport.exporter.compilers.lower_grouped_dense import lower_grouped_dense
+from temport.exporter.compilers.lower_rounded_inputs import layers_by_weight, lower_rounded_inputs
 from temport.exporter.compilers.lower_standard import adopt_standard
 from temport.exporter.compilers.part_recurrent_casts import part_recurrent_casts
 from temport.exporter.compilers.plugin.lower_to_aot_plugin import lower_to_aot_plugin
 from temport.exporter.compilers.plugin.lower_to_plugin import lower_to_plugin
+from temport.exporter.compilers.products import lost_roundings, products_table, widened_products
 from temport.exporter.compilers.profiles import profile
 from temport.exporter.compilers.targets import COMPILERS, ENGINE_FILE, REPORT_FILE, enter, ready_backend
 from temport.exporter.declare.declaration import Declaration
@@ -93,6 +96,14 @@ def compile_model(
     except CompileError:
         engine.unlink()
         raise
+    products = products_table(model, layers)
+    named = _targets(target, engine)
+    told = (
+        verify.widened_weights(model, layers),
+        widened_products(products),
+        lost_roundings(model, layers),
+        lint.unfit_targets(model, named),
+    )
     report = EngineReport(
         target=target,
         file=engine.name,
@@ -101,7 +112,7 @@ def compile_model(
         model_sha256=_sha256(model_path),
         build_seconds=round(built.seconds, 3),
         versions={table.module: built.version, "onnx": onnx.__version__},
-        compute_capabilities=_targets(target, engine),
+        compute_capabilities=named,
         profiles=bounds,
         options={k: str(v) if isinstance(v, Path) else v for k, v in options.__dict__.items()},
         attention=outcomes,
@@ -109,7 +120,8 @@ def compile_model(
         layers=[_describe(layer) for layer in layers],
         precision=verify.precision_table(layers),
         constants=verify.constants_table(layers),
-        warnings=[*lint.remarks(model), *verify.widened_weights(model, layers)],
+        products=products,
+        warnings=[*lint.remarks(model), *chain(*told)],
     )
     enter(out / REPORT_FILE, report.to_json())
     return report
@@ -137,6 +149,7 @@ def lower(model: ir.Model, declaration: Declaration, table: Backend, kernels: st
     longest = max((axis.max for name, axis in declaration.axes.items() if name != "batch"), default=None)
     masks: list[MaskConstant] = []
     aot_plugin = None
+    layers = layers_by_weight(model)
     lower_grouped_dense(model)
     _flatten(model, keep=_OURS)
     attention = adopt_standard(model, table)
@@ -152,6 +165,7 @@ def lower(model: ir.Model, declaration: Declaration, table: Backend, kernels: st
         attention += lowered
         attention += lower_block_linear(model, table)
     _flatten(model, keep=frozenset())
+    lower_rounded_inputs(model, layers)
     lower_biases(model)
     part_recurrent_casts(model)
     written = any(node.op_type == "Attention" for node in model.graph)

@@ -154,6 +154,8 @@ class EngineReport:
     layers      the engine's layers: name, type, element types, ONNX nodes, constants
     precision   element type -> number of layers that compute in it
     constants   element type -> bytes of the constants that layers read, which weights are
+    products    per product with a weight: type of its input and of its weight in the file, what the engine holds of
+                the weight, and what it multiplies
     """
 
     target: str
@@ -171,6 +173,7 @@ class EngineReport:
     layers: list[dict[str, Any]]
     precision: dict[str, int]
     constants: dict[str, int]
+    products: list[dict[str, Any]]
     warnings: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:

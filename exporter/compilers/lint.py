@@ -5,7 +5,7 @@ Every finding is one sentence: what is there, what TensorRT would do with it, wh
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator, Sequence
 
 import onnx_ir as ir
 
@@ -15,7 +15,7 @@ from temport.exporter.compilers.contract import Backend
 from temport.exporter.declare.declaration import Declaration
 from temport.exporter.graph.standard_operator import is_standard
 
-_LACKS = {"BFLOAT16": ("75",), "INT4": ("75",), "FLOAT8E4M3FN": ("80", "86")}
+_LACKS = {"BFLOAT16": ("75",), "INT4": ("75",), "FLOAT8E4M3FN": ("75", "80", "86")}
 """Element types, and the compute capabilities that have none of them."""
 _LOOPS = {"Loop", "Scan", "LSTM", "GRU", "RNN"}
 
@@ -69,13 +69,33 @@ def _types(model: ir.Model, backend: Backend, targets: tuple[str, ...]) -> Itera
     for element_type, name in found.items():
         if element_type not in backend.element_types and element_type not in ("STRING", "UNDEFINED"):
             yield f"tensor {name} is {element_type.lower()}, which {backend.name} does not take"
+    for element_type, lacking in _lacking(found, targets):
+        yield (
+            f"tensor {found[element_type]} is {element_type.lower()}, which compute capability {_numbers(lacking)} "
+            f"lacks; leave {', '.join(lacking)} out of --compute-capability, or use another type"
+        )
+
+
+def unfit_targets(model: ir.Model, targets: tuple[str, ...]) -> Iterator[str]:
+    """A sentence on the compute capabilities that an engine names, though a type in it is one that they lack."""
+    types = {kind.name for _, kind in _element_types(model)}
+    for element_type, lacking in _lacking(types, targets):
+        yield (
+            f"the engine names compute capability {_numbers(lacking)}, which has no {element_type.lower()}; for an "
+            "engine of those alone that have it give --compute-capability"
+        )
+
+
+def _lacking(types: Container[str], targets: tuple[str, ...]) -> Iterator[tuple[str, list[str]]]:
+    """Each of the types that some of the targets lack, and those targets."""
     for element_type, without in _LACKS.items():
-        if element_type in found and (lacking := [target for target in targets if target in without]):
-            told = ", ".join(f"{target[:-1]}.{target[-1]}" for target in lacking)
-            yield (
-                f"tensor {found[element_type]} is {element_type.lower()}, which compute capability {told} lacks; "
-                f"leave {', '.join(lacking)} out of --compute-capability, or use another type"
-            )
+        if element_type in types and (lacking := [target for target in targets if target in without]):
+            yield element_type, lacking
+
+
+def _numbers(targets: Sequence[str]) -> str:
+    """`86, 89` as `8.6, 8.9`."""
+    return ", ".join(f"{target[:-1]}.{target[-1]}" for target in targets)
 
 
 def _element_types(model: ir.Model) -> Iterator[tuple[str, ir.DataType]]:

@@ -15,7 +15,7 @@ from temport.custom_ops.node import inputs
 from temport.custom_ops.stored_weight import stored
 from temport.exporter.compilers.graph_edit import GraphEdit
 
-_TAKEN = {"X", "W", "B", "W_scale"}
+_TAKEN = {"X", "W", "B", "W_scale", "X_scale"}
 """Inputs that the product is made of; a node with others keeps its body."""
 
 
@@ -41,12 +41,21 @@ def _lower(graph: ir.Graph, node: ir.Node) -> None:
     assert weight.shape is not None
     groups, depth, width = weight.shape.numpy()
     edit = GraphEdit(graph, node)
+    x = _rounded(edit, x, given.get("X_scale"))
     split = edit.op("Reshape", [x, edit.constant(np.array([0, groups, depth]), "by_group")])
     product = edit.op("MatMul", [_swapped(edit, split), _numbers(edit, weight, scale, x)])
     joined = edit.op(
         "Reshape", [_swapped(edit, product), edit.constant(np.array([0, groups * width]), "side_by_side")]
     )
     edit.replace(node, joined if _is_zero(bias) else edit.op("Add", [joined, bias]))
+
+
+def _rounded(edit: GraphEdit, x: ir.Value, scale: ir.Value | None) -> ir.Value:
+    """What the product takes, of an input that is rounded to bytes."""
+    if scale is None:
+        return x
+    integers = edit.op("QuantizeLinear", [x, scale], {"output_dtype": ir.DataType.INT8})
+    return edit.op("DequantizeLinear", [integers, scale])
 
 
 def _numbers(edit: GraphEdit, weight: ir.Value, scale: ir.Value | None, like: ir.Value) -> ir.Value:

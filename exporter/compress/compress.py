@@ -19,7 +19,6 @@ from temport.exporter.parity.cases import Case
 from temport.exporter.parity.result import Compression, RoundedInput, StoredWeight
 from temport.exporter.runtimes.subject import Subject
 
-INT8 = "int8"
 USUAL = "normal"
 """The kind of generated cases that `--max-loss` holds for, where a user gives no inputs."""
 
@@ -52,14 +51,15 @@ def compress(
     types = {name: tuple(kinds_from(weight, axes[name], wish.kind)) for name, weight in weights.items()}
     judged = judged_cases(cases, own)
     layers, scales = _rounding(module, source, types, wish, recorded)
-    types |= {_input_of(layer): (INT8, FLOAT32) for layer in scales}
+    narrow = source.declaration.rounded_to
+    types |= {_input_of(layer): (narrow, FLOAT32) for layer in scales}
 
     def split(kinds: Mapping[str, str]) -> tuple[dict[str, str], dict[str, float]]:
-        """Types of weights, and scales of layers, whose weights are of bytes or not known to be others."""
+        """Types of weights, and scales of layers, whose weights are as narrow or not known to be others."""
         return {name: kind for name, kind in kinds.items() if name in weights and kind != FLOAT32}, {
             layer: scale
             for layer, scale in scales.items()
-            if kinds.get(_input_of(layer)) == INT8 and kinds.get(layers[layer], INT8) == INT8
+            if kinds.get(_input_of(layer)) == narrow and kinds.get(layers[layer], narrow) == narrow
         }
 
     kinds = {name: own[0] for name, own in types.items()}
@@ -70,7 +70,7 @@ def compress(
     stored, rounds = split(kinds)
     made = compressed(module, axes, stored)
     return (
-        with_rounded_inputs(made, rounds) if rounds else made,
+        with_rounded_inputs(made, rounds, narrow) if rounds else made,
         Compression(
             wish.kind,
             wish.max_loss,
@@ -104,11 +104,12 @@ def _rounding(
     """Layers that may round what they take with the names of their weights, and their scales."""
     if wish.activations is None:
         return {}, {}
-    layers = dense_layers(module, [name for name, own in types.items() if own[0] == INT8])
-    scales = calibrated(source, recorded, list(layers))
+    kind = wish.activations
+    layers = dense_layers(module, [name for name, own in types.items() if own[0] == kind], kind)
+    scales = calibrated(source, recorded, list(layers), kind)
     if not scales:
         raise UserError(
-            f"--activations {wish.activations} finds no nn.Linear with int8 weights that takes anything but 0 in "
-            "the recordings; leave it out"
+            f"--activations {kind} finds no dense layer (nn.Linear; MatMul or Gemm of a file) with "
+            f"{kind} weights that takes anything but 0 in the recordings; leave it out"
         )
     return layers, scales

@@ -41,6 +41,7 @@ class Cost:
     ) -> None:
         self.cases, self.axes, self.metric = cases, axes, metric
         declaration = subject.declaration
+        self._rounded_to = declaration.rounded_to
         self._frames = declaration.horizon if declaration.sequences and declaration.horizon else None
         self._session = FLOAT64.open(subject)
         tensors = tensors_of(self._session.module)
@@ -82,7 +83,7 @@ class Cost:
                     else trained
                 )
                 tensor.copy_(stored)
-        with rounding(self._session.module, scales or {}):
+        with rounding(self._session.module, scales or {}, self._rounded_to):
             yield
 
     def _run(self, case: Case) -> Arrays:

@@ -12,11 +12,10 @@ from temport.exporter.compress.metric import Function
 from temport.exporter.declare.declaration import Declaration
 from temport.exporter.errors import UserError
 from temport.exporter.graph.quantised import FLOAT32, WIDER
+from temport.exporter.parity.rounded_inputs import ENDS
 
 FIRST_OPSET = 21
 """Of ai.onnx, with `DequantizeLinear` of int4 and of blocks."""
-TARGETS_THAT_ROUND = ("native",)
-"""Those whose engines multiply rounded activations."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +25,7 @@ class Wish:
     kind         of the weights
     max_loss     how much the model may lose by it; None: whatever it loses
     metric       a function, or its name, that says how much that is; None: the largest error of an output
-    activations  what the inputs of dense layers are rounded to: `int8`, or None
+    activations  what the inputs of dense layers are rounded to: `int8` or `fp8`, or None
     recordings   files of the model's inputs, which say how large these are
     """
 
@@ -37,11 +36,10 @@ class Wish:
     recordings: tuple[Path, ...] = ()
 
 
-def declared_so(declaration: Declaration, wish: Wish, opset: int | None, target: str | None) -> Declaration:
+def declared_so(declaration: Declaration, wish: Wish, opset: int | None) -> Declaration:
     """The declaration with compressed weights.
 
-    opset   that was asked for
-    target  that an engine is to be made for
+    opset  that was asked for
 
     UserError for a type that there is not, and for what cannot be together with it.
     """
@@ -67,7 +65,7 @@ def declared_so(declaration: Declaration, wish: Wish, opset: int | None, target:
         raise UserError(
             "--max-loss bounds outputs of floats, and this model has none; leave it out, or give --metric"
         )
-    _check_activations(declaration, wish, target)
+    _check_activations(wish)
     oldest = declaration.opset if wish.kind == "fp16" else max(FIRST_OPSET, declaration.opset)
     if opset is not None and opset < oldest:
         raise UserError(
@@ -77,28 +75,21 @@ def declared_so(declaration: Declaration, wish: Wish, opset: int | None, target:
     return replace(declaration, opset=oldest, weights_dtype=wish.kind)
 
 
-def _check_activations(declaration: Declaration, wish: Wish, target: str | None) -> None:
+def _check_activations(wish: Wish) -> None:
     """UserError for rounded activations that cannot be."""
     if wish.activations is None:
         if wish.recordings:
-            raise UserError("--calibrate is for --activations int8; give that too, or leave --calibrate out")
+            raise UserError("--calibrate is for --activations; give that too, or leave --calibrate out")
         return
-    if wish.activations != "int8":
-        raise UserError(f"--activations {wish.activations!r} is unknown; give int8")
-    if wish.kind != "int8":
+    kind = wish.activations
+    if kind not in ENDS:
+        raise UserError(f"--activations {kind!r} is unknown; give {' or '.join(ENDS)}")
+    if wish.kind != kind:
         raise UserError(
-            "--activations int8 is for layers whose weights are int8 too; give --weights-dtype int8 in place of "
+            f"--activations {kind} is for layers whose weights are {kind} too; give --weights-dtype {kind} in place of "
             f"{wish.kind}"
         )
     if not wish.recordings:
         raise UserError(
-            "--activations int8 needs --calibrate FILE, a recording of the model's inputs: .npz, .npy or .csv"
-        )
-    if declaration.of_onnx:
-        raise UserError(
-            "--activations int8 is for torch modules, whose layers have names; this one is an ONNX file"
-        )
-    if target not in (None, *TARGETS_THAT_ROUND):
-        raise UserError(
-            f"--target {target} cannot hold rounded activations; leave out --activations or --target"
+            f"--activations {kind} needs --calibrate FILE, a recording of the model's inputs: .npz, .npy or .csv"
         )

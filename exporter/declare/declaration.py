@@ -147,8 +147,9 @@ class Declaration:
     opset          ai.onnx opset of the file
     ops            `custom` (nodes of domain `temport` with their function bodies) or `standard` (ai.onnx only)
     precision      element type that matrix products and attention compute in
-    weights_dtype  what weights of dense and recurrent layers are stored in: `float32`, `fp16`, `int8` or `int4`
-    input_scales   layers of a torch module, by name, whose input is rounded to int8 times this number
+    weights_dtype  what weights of dense and recurrent layers are stored in: `float32`, `fp16`, `int8`, `int4` or `fp8`
+    input_scales   dense layers, by name (in a file that of what they give), whose input is rounded to int8, with
+                   weights in fp8 to that, times this number
     kv_dtype       what the rings of keys and values of a stream hold: `float32` or `fp16`
     without        passes of the export that are left out
     seed           seeds the initial weights (when no file is given) and the parity inputs
@@ -205,10 +206,15 @@ class Declaration:
         return int(self.options.get("window_size", 0))
 
     @property
+    def rounded_to(self) -> str:
+        """What inputs of layers are rounded to: the type of their weights."""
+        return "fp8" if self.weights_dtype == "fp8" else "int8"
+
+    @property
     def numbers(self) -> str:
         """Element types in words: `float32`, or `float32, weights in int8, inputs of layers in int8`."""
         weights = f", weights in {self.weights_dtype}" if self.weights_dtype != "float32" else ""
-        inputs = ", inputs of layers in int8" if self.input_scales else ""
+        inputs = f", inputs of layers in {self.rounded_to}" if self.input_scales else ""
         rings = f", keys and values in {self.kv_dtype}" if self.kv_dtype != "float32" else ""
         return f"{self.precision}{weights}{inputs}{rings}"
 

@@ -1,8 +1,9 @@
 """Weights in fewer bits, as numbers that float32 holds exactly: made, and found again in what passes made of them.
 
-Quantisation is symmetric. int8 has one scale per output, int4 one per block of 32 inputs of an output; float16 is the
-rounded number itself. A scale has 16 significant bits, so that an integer times its scale is a float32 without
-rounding: the numbers of the file are those of the source in every runtime, and a weight says what it is made of.
+Quantisation is symmetric. int8 and fp8 (E4M3, without infinity) have one scale per output, int4 one per block of 64
+inputs of an output; float16 is the rounded number itself. A scale has 16 significant bits, so that a number of the type
+times its scale is a float32 without rounding: the numbers of the file are those of the source in every runtime, and a
+weight says what it is made of.
 """
 
 from __future__ import annotations
@@ -17,15 +18,19 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 
-BLOCKS = (32, 16)
+BLOCKS = (64, 32, 16)
 """Inputs that share a scale in int4: the first of these by which there can be divided."""
 FLOAT32 = "float32"
-WIDER = {"int4": "int8", "int8": "fp16", "fp16": FLOAT32}
+INT8, FP8 = "int8", "fp8"
+WIDER = {FP8: "fp16", "int4": INT8, INT8: "fp16", "fp16": FLOAT32}
 """Each type of weights, and the next one with more bits."""
 SMALLEST = 1024
 """Numbers that a weight must have: with fewer, nothing is gained."""
-_LARGEST = {"int8": 127, "int4": 7}
-_TYPES = {"int8": np.dtype(np.int8), "int4": np.dtype(ml_dtypes.int4), "fp16": np.dtype(np.float16)}
+FP8_NUMBERS = np.dtype(ml_dtypes.float8_e4m3fn)
+_LARGEST = {INT8: 127, "int4": 7, FP8: 448}
+_TYPES = {INT8: np.dtype(np.int8), "int4": np.dtype(ml_dtypes.int4), FP8: FP8_NUMBERS}
+_FP8_VALUES = np.arange(0x7E, 0, -1, dtype=np.uint8).view(ml_dtypes.float8_e4m3fn).astype(np.float64)
+"""All above 0, the largest first."""
 _CLIPS = np.linspace(1.0, 0.6, 9)
 """Shares of the largest number that are tried as the largest representable one."""
 _LEAST_SCALE = 2.0**-100
@@ -36,7 +41,7 @@ _LEAST_SCALE = 2.0**-100
 class Quantised:
     """What a weight is made of, in the form that `DequantizeLinear` of opset 21 takes.
 
-    values  int8, int4 or float16, in the weight's shape
+    values  int8, int4, float8_e4m3fn or float16, in the weight's shape
     scale   float32: `[n]`, one for each entry of `axis`, or as many axes as the weight has, `block` numbers along
             `axis` for each. None for float16
     """
@@ -93,15 +98,26 @@ def quantised(weight: Array, axis: int, kind: str) -> Array:
             raise ValueError(f"it reaches {np.abs(weight).max():.3g}, which float16 cannot hold")
         return rounded
     kind, largest = fitting(weight.shape[axis], kind), _LARGEST[fitting(weight.shape[axis], kind)]
-    blocks = _blocks(weight.astype(np.float64), axis, kind)
+    blocks = _blocks(weight.astype(np.float64), axis, _block_sizes(weight.shape[axis], kind)[0])
     peak = np.abs(blocks).max(-1, keepdims=True)
     best, least = np.zeros_like(blocks), np.full_like(peak, np.inf)
     for clip in _CLIPS:
         scale = short(peak * (clip / largest))
-        numbers = np.clip(np.rint(blocks / np.where(scale, scale, 1)), -largest, largest) * scale
+        numbers = nearest(blocks / np.where(scale, scale, 1), kind, -largest) * scale
         error = np.square(blocks - numbers).sum(-1, keepdims=True)
         best, least = np.where(error < least, numbers, best), np.minimum(error, least)
     return _whole(best, weight.shape, axis).astype(np.float32)
+
+
+def nearest(numbers: Array, kind: str, least: float = -128) -> Array:
+    """The numbers of a type that are next to these, float64; beyond its ends the end. NaN stays.
+
+    least  of an integer type, whose weights leave out the one that has no opposite
+    """
+    if kind == FP8:
+        held = np.clip(numbers, -_LARGEST[FP8], _LARGEST[FP8]).astype(_TYPES[FP8])
+        return np.asarray(held.astype(np.float64))
+    return np.clip(np.rint(numbers), least, _LARGEST[kind])
 
 
 def found_again(weight: Array, axes: Sequence[int], kind: str) -> Quantised | None:
@@ -114,26 +130,26 @@ def found_again(weight: Array, axes: Sequence[int], kind: str) -> Quantised | No
         if kind == "fp16":
             half = _half(weight)
             return Quantised(half) if np.array_equal(half.astype(np.float32), weight) else None
-        for axis in axes:
-            if fitting(weight.shape[axis], kind) == kind and (found := _of_integers(weight, axis, kind)):
-                return found
+        for axis in axes:  # a pass may have put together what has smaller blocks
+            for block in _block_sizes(weight.shape[axis], kind):
+                if found := _of_scales(weight, axis, kind, block):
+                    return found
         kind = WIDER[kind]
     return None
 
 
-def _of_integers(weight: Array, axis: int, kind: str) -> Quantised | None:
-    largest, blocks = _LARGEST[kind], _blocks(weight.astype(np.float64), axis, kind)
+def _of_scales(weight: Array, axis: int, kind: str, block: int) -> Quantised | None:
+    largest, blocks = _LARGEST[kind], _blocks(weight.astype(np.float64), axis, block)
     peak = np.abs(blocks).max(-1, keepdims=True)
     scale = np.ones_like(peak)
     left = peak[..., 0] > 0
-    for count in range(
-        largest, 0, -1
-    ):  # of scales that the largest number has; fewer where rows were cut off
+    counts = _FP8_VALUES if kind == FP8 else range(largest, 0, -1)
+    for count in counts:  # of scales that the largest number has; fewer where rows were cut off
         tried = np.where(left[..., None], peak / count, scale)
         few = blocks[..., :: max(1, blocks.shape[-1] // 16)]
-        right = left & _are_integers(few, tried)
+        right = left & _are_held(few, tried, kind)
         if right.any():
-            right &= _are_integers(blocks, tried)
+            right &= _are_held(blocks, tried, kind)
         scale = np.where(right[..., None], tried, scale)
         left &= ~right
         if not left.any():
@@ -142,15 +158,15 @@ def _of_integers(weight: Array, axis: int, kind: str) -> Quantised | None:
             return None
     if left.any() or not np.array_equal(scale.astype(np.float32), scale):
         return None
-    values = _whole(np.rint(blocks / scale), weight.shape, axis).astype(_TYPES[kind])
+    values = _whole(nearest(blocks / scale, kind), weight.shape, axis).astype(_TYPES[kind])
     shape = list(weight.shape)
     shape[axis] = blocks.shape[-2]
     return _as_onnx(values, np.moveaxis(scale[..., 0], -1, axis).reshape(shape).astype(np.float32), axis)
 
 
-def _are_integers(blocks: Array, scale: Array) -> npt.NDArray[np.bool_]:
-    """Per block whether its numbers are integers times the scale, to the last bit."""
-    return np.asarray((np.rint(blocks / scale) * scale == blocks).all(-1))
+def _are_held(blocks: Array, scale: Array, kind: str) -> npt.NDArray[np.bool_]:
+    """Per block whether its numbers are those of the type times the scale, to the last bit."""
+    return np.asarray((nearest(blocks / scale, kind) * scale == blocks).all(-1))
 
 
 def _as_onnx(values: Array, scale: Array, axis: int) -> Quantised:
@@ -162,11 +178,15 @@ def _as_onnx(values: Array, scale: Array, axis: int) -> Quantised:
     return Quantised(values, scale, axis, values.shape[axis] // scale.shape[axis])
 
 
-def _blocks(weight: Array, axis: int, kind: str) -> Array:
+def _block_sizes(inputs: int, kind: str) -> list[int]:
+    """How many inputs may share a scale, the most first."""
+    return [block for block in BLOCKS if inputs % block == 0] if kind == "int4" else [inputs]
+
+
+def _blocks(weight: Array, axis: int, block: int) -> Array:
     """`[others..., blocks, numbers of a block]`"""
     moved = np.moveaxis(weight, axis, -1)
     size = moved.shape[-1]
-    block = next(block for block in BLOCKS if size % block == 0) if kind == "int4" else size
     return moved.reshape(*moved.shape[:-1], size // block, block)
 
 

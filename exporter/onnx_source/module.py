@@ -87,6 +87,16 @@ class OnnxModule(nn.Module):
         finally:
             self._operators, self._evaluators = (), before
 
+    @contextmanager
+    def computing(self, model: onnx.ModelProto) -> Iterator[None]:
+        """For a while it computes this graph, of the same inputs and initializers."""
+        before = self.model, self._evaluators
+        self.model, self._evaluators = model, {}
+        try:
+            yield
+        finally:
+            self.model, self._evaluators = before
+
     @property
     def replaced(self) -> bool:
         """Whether this is such a while."""

@@ -148,7 +148,7 @@ class StoredWeight:
 
 @dataclass(frozen=True)
 class RoundedInput:
-    """A dense layer whose input can be rounded to int8 times a scale: None where it stays as it is.
+    """A dense layer whose input can be rounded to int8 or fp8 times a scale: None where it stays as it is.
 
     alone  the loss that this rounding alone brings; None where nobody had to know
     """

@@ -1,4 +1,4 @@
-"""A module whose layers round what they take to int8 times a scale: as the file says, or as float32 might."""
+"""A module whose layers round what they take to int8 or fp8 times a scale: as the file says, or as float32 might."""
 
 from __future__ import annotations
 
@@ -11,18 +11,21 @@ from torch import Tensor, nn
 
 from temport.exporter.parity.compare import EPS, FLOOR_ULPS
 
-LEAST, MOST = -128, 127
+ENDS = {"int8": (-128.0, 127.0), "fp8": (-448.0, 448.0)}
+"""The least and the most of a type."""
 
 
-def rounded(x: Tensor, scale: float) -> Tensor:
-    """`scale` times the integers of a byte next to `x / scale`, ties to even."""
-    return torch.clamp(torch.round(x / scale), LEAST, MOST) * scale
+def rounded(x: Tensor, scale: float, kind: str = "int8") -> Tensor:
+    """`scale` times the numbers of the type next to `x / scale`, ties to even."""
+    if kind == "fp8":
+        return torch.clamp(x / scale, *ENDS[kind]).to(torch.float8_e4m3fn).to(x.dtype) * scale
+    return torch.clamp(torch.round(x / scale), *ENDS[kind]) * scale
 
 
 @contextmanager
 def leaning(module: nn.Module, draw: int) -> Iterator[None]:
     """What rounds in `module`, which is in float64, decides for a while as float32 might: a number that is no further
-    from the border between two integers than float32 may be off goes to either side, drawn by `draw`.
+    from the border between two numbers of the type than float32 may be off goes to either side, drawn by `draw`.
     """
     hooks = [
         hook
@@ -43,8 +46,8 @@ def leaning(module: nn.Module, draw: int) -> Iterator[None]:
 class Rounding:
     """A pre-hook; a class, since copies of a module take their hooks along."""
 
-    def __init__(self, scale: float) -> None:
-        self.scale = scale
+    def __init__(self, scale: float, kind: str) -> None:
+        self.scale, self.kind = scale, kind
         self.generator: torch.Generator | None = None
 
     def __call__(self, _: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -52,4 +55,4 @@ class Rounding:
         if self.generator is not None and x.numel():
             sides = torch.randint(0, 2, x.shape, generator=self.generator) * 2 - 1
             x = x + sides * (FLOOR_ULPS * EPS["float32"] * float(x.detach().abs().max()))
-        return (rounded(x, self.scale), *inputs[1:])
+        return (rounded(x, self.scale, self.kind), *inputs[1:])

@@ -12,13 +12,15 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
+from onnx import TensorProto, numpy_helper
 from onnx.reference.op_run import OpRun
+from onnx.reference.ops.op_div import Div
 from torch import nn
 
 from temport.exporter.graph.half_rows import HalfRows
 from temport.exporter.onnx_source.module import OnnxModule
 from temport.exporter.parity.compare import EPS, FLOOR_ULPS
-from temport.exporter.parity.rounded_inputs import leaning
+from temport.exporter.parity.rounded_inputs import ENDS, leaning
 from temport.exporter.runtimes.quantise import QuantizeLinear
 
 DRAWS = 12
@@ -36,13 +38,14 @@ def rounds(module: nn.Module) -> bool:
 
 @contextmanager
 def decided_otherwise(module: nn.Module, draw: int) -> Iterator[None]:
-    """For a while a source that rounds decides as float32 might: what a graph rounds is moved, and in a module a number
-    next to a border goes to either side.
+    """For a while a source that rounds decides as float32 might: what a graph rounds is moved, and where a layer rounds
+    what it takes a number next to a border goes to either side.
     """
     random = np.random.default_rng(draw)
     with ExitStack() as stack, leaning(module, draw):
         for graph in _graphs(module):
-            stack.enter_context(graph.operators(*(_moving(step, random) for step in ROUNDS)))
+            moving = (_moving(step, random) for step in ROUNDS)
+            stack.enter_context(graph.operators(*moving, _leaning(random, _quotients(graph))))
         yield
 
 
@@ -57,3 +60,35 @@ def _moving(step: type[OpRun], random: np.random.Generator) -> type[OpRun]:
         return step._run(self, np.asarray(moved, x.dtype), *given, **attributes)
 
     return type(step.__name__, (step,), {"_run": run})  # the evaluator goes by the name
+
+
+def _quotients(graph: OnnxModule) -> frozenset[str]:
+    """What is then rounded to int8, by `Round` and `Clip`, or to fp8, by `Clip` and `Cast`."""
+    nodes = graph.model.graph.node
+    numbers = {t.name: numpy_helper.to_array(t) for t in graph.model.graph.initializer if not t.dims}
+    numbers |= {name: tensor.numpy() for name, tensor in graph.named_buffers() if not tensor.ndim}
+    clips = {
+        node.output[0]: node.input[0]
+        for node in nodes
+        if node.op_type == "Clip" and tuple(numbers.get(name) for name in node.input[1:]) in ENDS.values()
+    }
+    rounds = {node.output[0]: node.input[0] for node in nodes if node.op_type == "Round"}
+    cast = {n.input[0] for n in nodes if n.op_type == "Cast" and n.attribute[0].i == TensorProto.FLOAT8E4M3FN}
+    of_integers = {rounds[x] for x in clips.values() if x in rounds}
+    return frozenset(of_integers | {x for clip, x in clips.items() if clip in cast})
+
+
+def _leaning(random: np.random.Generator, quotients: frozenset[str]) -> type[Div]:
+    """The same as `leaning` does in a module, of what is divided for these."""
+
+    class Leaning(Div):
+        op_domain = ""
+
+        def _run(self, x: Any, scale: Any) -> Any:
+            reach = FLOOR_ULPS * EPS["float32"] * np.abs(x).max(initial=0.0)
+            if self.onnx_node.output[0] in quotients and np.isfinite(reach):
+                x = np.asarray(x + random.choice((-1, 1), x.shape) * reach, x.dtype)
+            return super()._run(x, scale)
+
+    Leaning.__name__ = Div.__name__
+    return Leaning

@@ -2,7 +2,8 @@
 
 The source holds numbers that such a type has exactly, and no pass before makes new ones of them, so the integers and
 scales are found again in the weights themselves, however they were turned, cut and put together. A weight in which they
-are not stays float32. Ops of ours take a weight as it is stored; other operators get what makes numbers of it.
+are not stays float32. Ops of ours take a weight as it is stored, but for fp8, which no kernel of ours reads; other
+operators get what makes numbers of it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from onnx_ir.passes import common
 from temport.custom_ops.domain import DOMAIN
 from temport.custom_ops.table import OPS
 from temport.exporter.graph.edit import initializer, insert, named
-from temport.exporter.graph.quantised import SMALLEST, WIDER, Quantised, found_again
+from temport.exporter.graph.quantised import FP8_NUMBERS, SMALLEST, WIDER, Quantised, found_again
 from temport.exporter.graph.standard_operator import is_standard
 from temport.exporter.passes.notes import Notes
 
@@ -24,7 +25,7 @@ from temport.exporter.passes.notes import Notes
 def compress_weights(model: ir.Model, kind: str, notes: Notes | None = None) -> bool:
     """Rewrite `model` in place; False where no weight is left that is worth it. Run it after all that change weights.
 
-    kind  `int8`, `int4` or `fp16`
+    kind  `int8`, `int4`, `fp8` or `fp16`
     """
     graph = model.graph
     found: dict[ir.Value, Quantised | None] = {}
@@ -47,7 +48,7 @@ def compress_weights(model: ir.Model, kind: str, notes: Notes | None = None) -> 
                         node,
                         "keeps a weight in float32: for --max-loss, as none of the source, or as int4 turned",
                     )
-            elif node.domain == DOMAIN:
+            elif node.domain == DOMAIN and stored.values.dtype != FP8_NUMBERS:
                 _store(graph, node, place, value, stored)
             else:
                 if value not in numbers:

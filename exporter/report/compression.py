@@ -16,7 +16,7 @@ def told(compression: Compression) -> str:
     usual, worst = _largest(judged), _largest(compression.losses)
     rounded = sum(layer.scale is not None for layer in compression.inputs)
     if compression.inputs:
-        stored += f", inputs of {rounded} layers rounded to int8"
+        stored += f", inputs of {rounded} layers rounded to {compression.dtype}"
     if compression.rings != "float32":
         stored = f"{stored}{', ' if stored else ''}keys and values of the stream in {compression.rings}"
     limit = "" if compression.max_loss is None else f" of at most {compression.max_loss:g}"

@@ -40,7 +40,8 @@ class Capabilities:
     exact           outputs for the same inputs are the same bytes wherever its file runs
     threads         kernels of ours divide their work among as many threads as a session is opened with
     source          it runs the subject's torch module, and not its file
-    rounds          it rounds to float16 where a file in float32 does so on the way
+    fp8             takes weights in fp8
+    rounds          types that it rounds to as ONNX says it, where a file in float32 does so on the way
     """
 
     custom_domain: bool
@@ -54,7 +55,8 @@ class Capabilities:
     threads: bool = False
     exact: bool = False
     source: bool = False
-    rounds: bool = True
+    fp8: bool = False
+    rounds: frozenset[str] = frozenset({"fp16", "int8"})
 
     def refusal(self, declaration: Declaration) -> str | None:
         """Why a model with this declaration cannot run here, or None."""
@@ -66,14 +68,22 @@ class Capabilities:
         }
         if unknown := sorted(needed - self.dtypes):
             return f"it does not compute in {', '.join(unknown)}"
-        if declaration.kv_dtype != "float32" and not self.rounds:
+        if declaration.kv_dtype not in ("float32", *self.rounds):
             return (
                 "it has float16 in float32, so it reads the newest key and value as they were before rounding"
             )
         moving = [axis.name for axis in declaration.axes.values() if not axis.static]
         if moving and not self.dynamic_axes:
             return f"its shapes are fixed and the model leaves {', '.join(moving)} open"
+        if declaration.weights_dtype == "fp8" and not self.fp8:
+            return "it has no fp8"
+        if declaration.input_scales and declaration.rounded_to not in self.rounds:
+            return f"it rounds to {declaration.rounded_to} otherwise than ONNX says it"
         return None
+
+
+EVERY_ROUNDING = frozenset({"fp16", "int8", "fp8"})
+"""All types that there are to round to on the way."""
 
 
 class Session(Protocol):

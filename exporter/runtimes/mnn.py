@@ -19,13 +19,15 @@ FORM = "model.mnn"
 
 class Mnn:
     """Its integers are int32, whatever the file says: a stream in it is right for 2^31 frames. It takes scales along an
-    axis for those of another one, so it gets weights in float32.
+    axis for those of another one, so it gets weights in float32. Its `Round` takes 0.5 to 1, where ONNX has 0.
     """
 
     name = "mnn"
     capabilities = replace(
-        OF_FILE, intermediates=False
-    )  # a tensor inside that is read is in a layout of its own
+        OF_FILE,
+        intermediates=False,  # a tensor inside that is read is in a layout of its own
+        rounds=frozenset({"fp16"}),
+    )
     environment = MNN
     of_module = False
 

@@ -9,7 +9,7 @@ import onnx
 from onnx.reference import ReferenceEvaluator
 
 from temport.exporter.declare.values import INTEGERS
-from temport.exporter.runtimes.contract import Arrays, Capabilities, Closing, named
+from temport.exporter.runtimes.contract import EVERY_ROUNDING, Arrays, Capabilities, Closing, named
 from temport.exporter.runtimes.evaluator_ops import EVALUATOR_OPS
 from temport.exporter.runtimes.prepare import custom_path, prepare
 from temport.exporter.runtimes.subject import Subject
@@ -40,6 +40,8 @@ class OnnxReference:
         dtypes=frozenset({"bool", "float16", "bfloat16", "float32", "float64", *INTEGERS}),
         dynamic_axes=True,
         intermediates=True,
+        fp8=True,
+        rounds=EVERY_ROUNDING,
     )
 
     def unavailable(self) -> str | None:

@@ -11,7 +11,7 @@ import onnx
 
 from temport.exporter.declare.values import INTEGERS
 from temport.exporter.runtimes.bound import held_in_place, onnxruntime_call
-from temport.exporter.runtimes.contract import Arrays, Call, Capabilities, Closing, named
+from temport.exporter.runtimes.contract import EVERY_ROUNDING, Arrays, Call, Capabilities, Closing, named
 from temport.exporter.runtimes.external_values import external_values
 from temport.exporter.runtimes.prepare import custom_path
 from temport.exporter.runtimes.subject import Subject
@@ -23,9 +23,13 @@ CAPABILITIES = Capabilities(
     dtypes=frozenset({"bool", "float16", "float32", "float64", *INTEGERS}),
     dynamic_axes=True,
     intermediates=True,
+    fp8=True,
+    rounds=EVERY_ROUNDING,
 )
 DISABLED_OPTIMIZERS = ["SkipLayerNormFusion"]
 """ORT's fused residual + LayerNorm CPU kernel is about ten times slower than LayerNormalization alone."""
+OF_FP8 = ["QDQSelectorActionTransformer"]
+"""It makes kernels of int8 of products of fp8, and then refuses the model."""
 
 
 LEVEL = "session.qdq_matmulnbits_accuracy_level"
@@ -58,6 +62,7 @@ class OrtSession(Closing):
 
     model    its file, or its content with the `weights` that lie beside it, by name: then no file is opened
     kernels  whether every custom node has a native one, so that `prepared` lets them hold states in place
+    fp8      whether something in the model is of that type
     """
 
     def __init__(
@@ -69,6 +74,7 @@ class OrtSession(Closing):
         weights: Mapping[str, bytes] | None = None,
         *,
         kernels: bool = False,
+        fp8: bool = False,
     ) -> None:
         import onnxruntime as ort
 
@@ -79,7 +85,7 @@ class OrtSession(Closing):
             model,
             options,
             providers=["CPUExecutionProvider"],
-            disabled_optimizers=DISABLED_OPTIMIZERS,
+            disabled_optimizers=[*DISABLED_OPTIMIZERS, *(OF_FP8 if fp8 else ())],
         )
         self.path, self.version, self._kernels = path, f"onnxruntime {ort.__version__}", kernels
         self.names = [output.name for output in self.session.get_outputs()]
@@ -92,6 +98,15 @@ class OrtSession(Closing):
         return onnxruntime_call(self.session, inputs, held_in_place(self.session) if self._kernels else None)
 
 
+def has_fp8(model: onnx.ModelProto) -> bool:
+    """Whether a weight of the main graph is in fp8, or an input of a layer is rounded to it."""
+    fp8 = onnx.TensorProto.FLOAT8E4M3FN
+    quantised = (a for n in model.graph.node if n.op_type == "QuantizeLinear" for a in n.attribute)
+    return any(tensor.data_type == fp8 for tensor in model.graph.initializer) or any(
+        attribute.name == "output_dtype" and attribute.i == fp8 for attribute in quantised
+    )
+
+
 class OnnxRuntimeCpu:
     name = "onnxruntime_cpu"
     capabilities = CAPABILITIES
@@ -101,7 +116,8 @@ class OnnxRuntimeCpu:
 
     def open(self, subject: Subject, threads: int = 1) -> OrtSession:
         model = onnx.load(subject.model_path, load_external_data=False)
-        return OrtSession(subject.model_path, custom_path(model, "function body"), threads)
+        path = custom_path(model, "function body")
+        return OrtSession(subject.model_path, path, threads, fp8=has_fp8(model))
 
 
 RUNTIME = OnnxRuntimeCpu()

@@ -20,7 +20,7 @@ from temport.exporter.errors import UserError
 from temport.exporter.graph import body_domains
 from temport.exporter.graph.half_rows import HalfRows
 from temport.exporter.graph.traced_attention import TracedAttention
-from temport.exporter.runtimes.contract import Capabilities
+from temport.exporter.runtimes.contract import EVERY_ROUNDING, Capabilities
 from temport.exporter.runtimes.evaluator_ops import EVALUATOR_OPS
 from temport.exporter.runtimes.onnx_reference import ReferenceSession
 from temport.exporter.runtimes.subject import Subject
@@ -72,6 +72,8 @@ class OpReference:
         dtypes=frozenset({"bool", "float16", "bfloat16", "float32", "float64", *INTEGERS}),
         dynamic_axes=True,
         intermediates=True,
+        fp8=True,
+        rounds=EVERY_ROUNDING,
     )
 
     def unavailable(self) -> str | None:

@@ -62,7 +62,8 @@ class OpenVino:
         dtypes=frozenset({"bool", "float16", "float32", *INTEGERS}),
         dynamic_axes=True,
         intermediates=True,
-        rounds=False,
+        fp8=True,
+        rounds=frozenset({"int8"}),
     )
 
     def unavailable(self) -> str | None:

@@ -9,6 +9,7 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 from onnxscript import optimizer
 
+from temport.exporter.graph.rounding import spell_roundings
 from temport.exporter.runtimes.prepare import inline
 
 LIMIT = 2**31
@@ -26,8 +27,11 @@ def plain_onnx(model_path: Path) -> onnx.ModelProto:
 
 
 def widened(plain: onnx.ModelProto) -> onnx.ModelProto:
-    """The same with weights in float32 that are stored in fewer bits: for who misreads their scales."""
+    """The same with weights in float32 that are stored in fewer bits, and rounding to bytes spelled out: for who
+    misreads scales, or rounds otherwise.
+    """
     model = ir.from_proto(plain)
+    spell_roundings(model)
     optimizer.fold_constants(
         model,
         input_size_limit=LIMIT,

@@ -20,7 +20,7 @@ import numpy as np
 from temport.exporter.compilers.targets import REPORT_FILE, backend
 from temport.exporter.compilers.tensorrt import cuda_device_count
 from temport.exporter.errors import UserError
-from temport.exporter.runtimes.contract import Arrays, Capabilities, Closing
+from temport.exporter.runtimes.contract import EVERY_ROUNDING, Arrays, Capabilities, Closing
 from temport.exporter.runtimes.cuda_memory import Driver
 from temport.exporter.runtimes.subject import Subject
 
@@ -31,6 +31,8 @@ CAPABILITIES = Capabilities(
     dtypes=frozenset({"bool", "float16", "bfloat16", "float32", "int8", "uint8", "int32", "int64"}),
     dynamic_axes=True,
     intermediates=False,
+    fp8=True,
+    rounds=EVERY_ROUNDING,
 )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from temport.exporter.declare.declaration import HALF, Declaration
 from temport.exporter.declare.values import INTEGERS
 from temport.exporter.errors import UserError, users_code
-from temport.exporter.runtimes.contract import Arrays, Call, Capabilities, Closing
+from temport.exporter.runtimes.contract import EVERY_ROUNDING, Arrays, Call, Capabilities, Closing
 from temport.exporter.runtimes.subject import Subject
 
 if TYPE_CHECKING:
@@ -107,6 +107,8 @@ class Source:
         dtypes=frozenset({"bool", "float16", "bfloat16", "float32", "float64", *INTEGERS}),
         dynamic_axes=True,
         intermediates=False,
+        fp8=True,
+        rounds=EVERY_ROUNDING,
         source=True,
     )
 

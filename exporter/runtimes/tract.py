@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +13,9 @@ from temport.exporter.runtimes.own_form import OF_FILE, Call, Signature
 
 
 class Tract:
-    """Its form is the ONNX file that it loads."""
+    """Its form is the ONNX file that it loads, with weights in float32 and rounding spelled out: it refuses most
+    integers with scales, and dies over others.
+    """
 
     name = "tract"
     capabilities = replace(OF_FILE, opsets=(9, 22))
@@ -28,10 +29,14 @@ class Tract:
         return f"tract {TRACT.version()}"
 
     def convert(self, source: Path, folder: Path) -> None:
+        import onnx
         import tract
 
-        tract.onnx().load(str(source)).into_model()
-        shutil.copy(source, folder / "model.onnx")
+        from temport.exporter.runtimes.plain_onnx import widened
+
+        form = folder / "model.onnx"
+        onnx.save(widened(onnx.load(source)), form)
+        tract.onnx().load(str(form)).into_model()
 
     def load(self, folder: Path, signature: Signature, threads: int) -> Call:
         import tract

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import onnx_ir as ir
 from torch import nn
 
 from temport.exporter.declare.call import EveryFrame
@@ -20,7 +21,7 @@ from temport.exporter.streaming.sequences import (
     told_outputs,
     window_stream,
 )
-from temport.exporter.streaming.shapes import TIME
+from temport.exporter.streaming.shapes import TIME, along_time, entries
 from temport.exporter.streaming.step_graph import StepGraph
 from temport.exporter.streaming.warm_up import NEVER
 from temport.exporter.trace.torch_to_onnx import FrozenAxis
@@ -117,19 +118,19 @@ def _frame(spec: TensorSpec) -> TensorSpec:
 
 
 def _step_output(spec: TensorSpec) -> TensorSpec:
-    """One frame of an output, without its axis of time."""
-    return replace(spec, shape=tuple(d for d in spec.shape if not of_time(d)))
+    """One frame of an output, without its axis of time; of several entries for each frame, with an axis of these."""
+    sizes = (rows if (rows := entries_of(d)) > 1 else d for d in spec.shape if entries_of(d) != 1)
+    return replace(spec, shape=tuple(sizes))
 
 
 def _is_time(dim: Axis | int) -> bool:
     return isinstance(dim, Axis) and dim.name == TIME
 
 
-def of_time(dim: Axis | int) -> bool:
-    """Whether an axis of an output moves with the number of frames."""
-    from temport.exporter.declare.sizes import names
-
-    return isinstance(dim, Axis) and TIME in names(dim.name)
+def entries_of(dim: Axis | int) -> int:
+    """How many entries of an axis of an output come with each frame; 0 where it does not move with their number."""
+    name = ir.SymbolicDim(dim.name) if isinstance(dim, Axis) else dim
+    return (entries(name) or 1) if along_time(name) else 0
 
 
 def _check_batch(specs: tuple[TensorSpec, ...]) -> None:

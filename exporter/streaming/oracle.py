@@ -26,7 +26,7 @@ from temport.exporter.graph.half_rows import PlainRows, round_rows
 from temport.exporter.onnx_source.module import OnnxModule
 from temport.exporter.passes.round_activations import round_activations
 from temport.exporter.streaming.ages import attention_by_age, scoring
-from temport.exporter.streaming.declare import of_time
+from temport.exporter.streaming.declare import entries_of
 from temport.exporter.streaming.half_rings import HALF
 from temport.exporter.streaming.limit_masks import limit_masks
 from temport.exporter.streaming.open_sizes import name_open_sizes
@@ -110,9 +110,12 @@ class WholeStream(nn.Module):
         all_at_once = self._outputs(model, inputs, frames.stop)
         prefixes: dict[int, Sequence[Tensor]] = {frames.stop: all_at_once}
         for place, (spec, begins) in enumerate(zip(self.told.outputs, self.told.begins, strict=True)):
-            axis = next((i for i, d in enumerate(spec.shape) if of_time(d)), None)
+            axis = next((i for i, d in enumerate(spec.shape) if entries_of(d)), None)
             if axis is not None:
-                rows = list(all_at_once[place].movedim(axis, 0)[: max(frames.stop - begins, 0)])
+                every_frame, count = all_at_once[place], entries_of(spec.shape[axis])
+                if count > 1:
+                    every_frame = every_frame.unflatten(axis, (-1, count))
+                rows = list(every_frame.movedim(axis, 0)[: max(frames.stop - begins, 0)])
             else:
                 rows = []
                 for t in frames[begins:]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import onnx_ir as ir
 
 from temport.exporter.graph import operators
@@ -163,6 +164,29 @@ def in_front(step: Step, here: ir.Value, delay: int, count: int, name: str) -> i
         dtype=ir.DataType.BOOL,
     )
     return beside(step, first, list(here.shape), f"{name}/first/axes")
+
+
+def within_horizon(step: Step, rows: int, in_front: int = 0) -> int:
+    """Entries that attention without a window sees, where `rows` come with each frame."""
+    step.uses_horizon = True
+    if rows > 1:
+        seen = rows * step.horizon
+        step.told.append(
+            f"where {rows} tokens come with each frame, one sees the last {seen} then, its own included"
+        )
+    return rows * (step.horizon + in_front)
+
+
+def empty_rows(step: Step, count: int, rows: int, delay: int) -> ir.Value:
+    """Which of the newest `count` entries, oldest first, have not come with the frame that is held, bool
+    `[batch, count]`; `rows` come with each."""
+    name = f"frames/empty_{count}_by_{rows}_after_{delay}"
+    place = step.frames(delay)
+    for node, _ in place.uses():
+        if node.outputs[0].name == name:
+            return node.outputs[0]
+    ages = step.constant(f"ages/{count}_by_{rows}", np.arange(count)[::-1] // rows)
+    return step.add("Less", [place, ages], [step.batch, count], name, dtype=ir.DataType.BOOL)
 
 
 def beside(step: Step, value: ir.Value, dims: Sequence[Size], name: str) -> ir.Value:

@@ -112,8 +112,9 @@ def _outputs(
             # of more entries than frames come the first ones: entry t for frame t
             begins.append(max(late - step.extra(maker, value), 0))
             here = step.held(value, begins[-1])
-            dims = [d for i, d in enumerate(here.shape or ()) if i != status.axis]
-            here = step.add("Squeeze", [here, step.integers(status.axis)], dims, f"{spec.name}/frame")
+            if status.rows == 1:
+                dims = [d for i, d in enumerate(here.shape or ()) if i != status.axis]
+                here = step.add("Squeeze", [here, step.integers(status.axis)], dims, f"{spec.name}/frame")
         else:
             here = step.raw(value)
             begins.append(status.begins if isinstance(status, Last) else 0)
@@ -142,11 +143,6 @@ def _lateness(step: Step, value: ir.Value, allowed: int) -> int:
     assert maker is not None
     if status.newest and status.late is not None:
         step.refuse(status.late.node, status.late.needs)
-    if status.rows > 1:
-        step.refuse(
-            maker,
-            f"gives {status.rows} entries for each frame, and an output has one; give each its own output",
-        )
     if status.merged or status.newest:
         step.refuse(maker, "gives every frame something that depends on the last one")
     late = status.delay + step.extra(maker, value)

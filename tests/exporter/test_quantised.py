@@ -12,14 +12,18 @@ from onnx.reference import ReferenceEvaluator
 
 from temport.exporter.graph.quantised import BLOCKS, Quantised, found_again, quantised
 
-LARGEST = {"int8": 127, "int4": 7}
+LARGEST = {"int8": 127, "int4": 7, "fp8": 448, "float8_e4m3fn": 448}
+E4M3 = np.array(
+    [(1 + m / 8) * 2.0**e for e in range(-6, 9) for m in range(8)][:-1] + [m * 2.0**-9 for m in range(8)]
+)
+"""What fp8 holds from 0 on, by its definition: 480 would be NaN."""
 Array = npt.NDArray[np.float32]
 
 
 @st.composite
 def weights(draw: st.DrawFn) -> tuple[Array, int, str]:
     """A weight of two or three axes, that of its inputs, and a type."""
-    kind = draw(st.sampled_from(["int8", "int4", "fp16"]))
+    kind = draw(st.sampled_from(["int8", "int4", "fp8", "fp16"]))
     inputs = BLOCKS[-1] * draw(st.integers(1, 6)) if kind == "int4" else draw(st.integers(2, 70))
     shape = [draw(st.integers(1, 5)) for _ in range(draw(st.integers(1, 2)))]
     axis = draw(st.integers(0, len(shape)))
@@ -43,7 +47,9 @@ def by_onnx(found: Quantised) -> Array:
         [],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
         [
-            helper.make_tensor("q", kind, found.values.shape, found.values.astype(np.int8).ravel().tolist()),
+            helper.make_tensor(
+                "q", kind, found.values.shape, found.values.astype(np.float32).ravel().tolist()
+            ),
             numpy_helper.from_array(found.scale, "s"),
         ],
     )
@@ -63,7 +69,15 @@ def test_what_is_stored_is_the_weight_to_the_last_bit(drawn: tuple[Array, int, s
     if found.scale is not None:  # in float64 the product is the same number: nothing was rounded
         exact = Quantised(found.values, found.scale.astype(np.float64), found.axis, found.block).numbers()
         assert np.array_equal(exact, stored.astype(np.float64))
-        assert np.abs(found.values.astype(int)).max() <= LARGEST[found.values.dtype.name]
+        assert np.abs(found.values.astype(float)).max() <= LARGEST[found.values.dtype.name]
+
+
+def nearest(numbers: Array, kind: str) -> Array:
+    """The number of the type with the least distance."""
+    if kind != "fp8":
+        return np.rint(numbers)
+    sizes = E4M3[np.abs(np.abs(numbers)[..., None] - E4M3).argmin(-1)]
+    return np.copysign(sizes, numbers)
 
 
 @given(weights())
@@ -75,10 +89,12 @@ def test_no_number_moves_further_than_rounding_and_clipping(drawn: tuple[Array, 
     if kind == "fp16":
         assert np.array_equal(stored, weight.astype(np.float16).astype(np.float32))
         return
-    block = (32 if weight.shape[axis] % 32 == 0 else 16) if kind == "int4" else weight.shape[axis]
+    block = (
+        next(b for b in (64, 32, 16) if weight.shape[axis] % b == 0) if kind == "int4" else weight.shape[axis]
+    )
     blocks, moved = (np.moveaxis(w, axis, -1).reshape(-1, block).astype(float) for w in (weight, stored))
     step = np.abs(blocks).max(-1, keepdims=True) / LARGEST[kind]
-    plain = np.rint(blocks / np.where(step, step, 1)) * step
+    plain = nearest(blocks / np.where(step, step, 1), kind) * step
     error, allowed = (np.linalg.norm(w - blocks, axis=-1) for w in (moved, plain))
     short = 2.0**-16 * np.linalg.norm(blocks, axis=-1)  # a scale has 16 bits
     assert (error <= allowed + short).all()

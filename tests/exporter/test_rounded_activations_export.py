@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,15 @@ from test_compressed_weights import SMALL, spoil
 from torch import nn
 
 import temport
+from temport.exporter.bundle.directory import open_bundle
 from temport.exporter.compress.activations import best_scale, with_rounded_inputs
 from temport.exporter.errors import UserError
+from temport.exporter.graph.rounding import spell_roundings
 from temport.exporter.parity.compare import EPS, FLOOR_ULPS
 from temport.exporter.parity.rounded_inputs import leaning, rounded
 from temport.exporter.passes.round_activations import round_activations
 from temport.exporter.recheck import run_parity_of_bundle
+from temport.exporter.runtimes import runtime_named
 from temport.exporter.verify import run_verify
 
 RUNTIMES = ("onnxruntime_cpu", "onnxruntime_native")
@@ -82,6 +86,7 @@ def test_another_rounding_is_seen(made: temport.Exported, tmp_path: Path) -> Non
     assert not run_parity_of_bundle(spoil(made.path, double_a_scale, tmp_path / "b"), ("onnxruntime_native",))
 
 
+@pytest.mark.thorough
 def test_standard_operators_say_the_same(recording: Path, tmp_path: Path) -> None:
     done = export(recording, tmp_path / "b", ops="standard", runtimes=("onnxruntime_cpu",))
     assert done.passed
@@ -121,12 +126,12 @@ def test_a_limit_leaves_inputs_as_they_are(recording: Path, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("asked", "told"),
     [
-        ({"activations": "int4"}, "--activations 'int4' is unknown; give int8"),
+        ({"activations": "fp8"}, "give --weights-dtype fp8 in place of int8"),
+        ({"activations": "int4"}, "--activations 'int4' is unknown; give int8 or fp8"),
         ({"weights_dtype": "int4"}, "give --weights-dtype int8 in place of int4"),
         ({"weights_dtype": None}, "give --weights-dtype int8 as well"),
         ({"calibrate": ()}, "needs --calibrate FILE"),
-        ({"activations": None}, "--calibrate is for --activations int8"),
-        ({"target": "tensorrt-rtx"}, "--target tensorrt-rtx cannot hold rounded activations"),
+        ({"activations": None}, "--calibrate is for --activations"),
     ],
 )
 def test_what_cannot_be_is_one_sentence(
@@ -157,36 +162,63 @@ def test_a_recording_that_does_not_fit_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("scale", "back", "least", "found"),
+    ("scale", "back", "least", "kind", "found"),
     [
-        (0.5, 0.5, -128.0, True),
-        (0.5, 0.25, -128.0, False),
-        (0.5, 0.5, -127.0, False),
-        (-0.5, -0.5, -128.0, False),
+        (0.5, 0.5, -128.0, "int8", True),
+        (0.5, 0.25, -128.0, "int8", False),
+        (0.5, 0.5, -127.0, "int8", False),
+        (-0.5, -0.5, -128.0, "int8", False),
+        (0.5, 0.5, -448.0, "fp8", True),
+        (0.5, 0.5, -449.0, "fp8", False),
     ],
 )
-def test_only_rounding_to_bytes_is_taken_for_it(scale: float, back: float, least: float, found: bool) -> None:
-    text = """<ir_version: 10, opset_import: ["" : 21]> g (float[3, 4] x) => (float[3, 4] y) {
-        q = Div (x, s)  r = Round (q)  c = Clip (r, l, m)  y = Mul (c, b)
-    }"""
+def test_only_rounding_to_a_type_is_taken_for_it(
+    scale: float, back: float, least: float, kind: str, found: bool
+) -> None:
+    steps = {
+        "int8": "r = Round (q)  c = Clip (r, l, m)",
+        "fp8": "r = Clip (q, l, m)  n = Cast <to = 17> (r)  c = Cast <to = 1> (n)",
+    }[kind]
+    text = f"""<ir_version: 10, opset_import: ["" : 21]> g (float[3, 4] x) => (float[3, 4] y) {{
+        q = Div (x, s)  {steps}  y = Mul (c, b)
+    }}"""
     model = ir.from_proto(onnx.parser.parse_model(text))
-    for name, value in {"s": scale, "b": back, "l": least, "m": 127.0}.items():
+    for name, value in {"s": scale, "b": back, "l": least, "m": 127.0 if kind == "int8" else 448.0}.items():
         tensor = ir.tensor(np.array(value, np.float32), name=name)
         held = next(v for node in model.graph for v in node.inputs if v is not None and v.name == name)
         held.const_value, held.type, held.shape = tensor, ir.TensorType(ir.DataType.FLOAT), ir.Shape([])
         model.graph.register_initializer(held)
     for node in model.graph:
-        node.outputs[0].shape, node.outputs[0].type = ir.Shape([3, 4]), ir.TensorType(ir.DataType.FLOAT)
-    x = np.random.default_rng(0).standard_normal((3, 4)).astype(np.float32) * 40
+        to = node.attributes.get_int("to", ir.DataType.FLOAT.value)
+        node.outputs[0].shape, node.outputs[0].type = ir.Shape([3, 4]), ir.TensorType(ir.DataType(to))
+    x = np.random.default_rng(0).standard_normal((3, 4)).astype(np.float32) * 400
     (before,) = ReferenceEvaluator(ir.to_proto(model)).run(None, {"x": x})
     assert round_activations(model) is found
     assert ("QuantizeLinear" in {node.op_type for node in model.graph}) is found
     (after,) = ReferenceEvaluator(ir.to_proto(model)).run(None, {"x": x})
     np.testing.assert_array_equal(before, after)
+    if kind == "fp8":
+        return
+    spell_roundings(model)  # and back
+    assert "QuantizeLinear" not in {node.op_type for node in model.graph}
+    (after,) = ReferenceEvaluator(ir.to_proto(model)).run(None, {"x": x})
+    np.testing.assert_array_equal(before, after)
+
+
+def test_who_rounds_halves_otherwise_is_not_asked(made: temport.Exported) -> None:
+    declaration = open_bundle(made.path).declaration
+    mnn = runtime_named("mnn").capabilities
+    assert (told := mnn.refusal(declaration)) is not None and "rounds to int8 otherwise" in told
+    assert mnn.refusal(replace(declaration, input_scales={})) is None
+    eight = replace(declaration, weights_dtype="fp8")
+    openvino = runtime_named("openvino").capabilities
+    assert (told := openvino.refusal(eight)) is not None and "rounds to fp8 otherwise" in told
+    assert openvino.refusal(replace(eight, input_scales={})) is None
+    assert runtime_named("native_engine").capabilities.refusal(eight) == "it has no fp8"
 
 
 def test_a_layer_that_takes_nothing_has_no_scale() -> None:
-    assert best_scale(np.zeros(9)) == 0.0
+    assert best_scale(np.zeros(9), "int8") == 0.0
 
 
 @given(st.integers(0, 2**32), st.floats(1e-3, 1e3), st.sampled_from([1, 3, 40]))
@@ -198,7 +230,7 @@ def test_a_scale_is_no_worse_than_that_of_the_largest_number(seed: int, size: fl
     def error(scale: float) -> float:
         return float(np.square(x - np.clip(np.rint(x / scale), -128, 127) * scale).sum())
 
-    scale, plain = best_scale(x), float(np.abs(x).max() / 127)
+    scale, plain = best_scale(x, "int8"), float(np.abs(x).max() / 127)
     assert error(scale) <= error(plain) * (1 + 1e-3)
     integers = np.arange(-128, 128)
     products = integers.astype(np.float32) * np.float32(scale)
@@ -208,7 +240,7 @@ def test_a_scale_is_no_worse_than_that_of_the_largest_number(seed: int, size: fl
 def test_only_what_lies_next_to_a_border_may_be_decided_otherwise() -> None:
     scale = 0.125
     layer = with_rounded_inputs(
-        nn.Sequential(nn.Identity(), nn.Linear(4, 4, bias=False)), {"1": scale}
+        nn.Sequential(nn.Identity(), nn.Linear(4, 4, bias=False)), {"1": scale}, "int8"
     ).double()
     with torch.no_grad():
         layer[1].weight.copy_(torch.eye(4))

@@ -13,7 +13,7 @@ from onnx import helper, numpy_helper
 from temport.exporter.declare.declaration import AFTER, BEFORE, Axis, Declaration, TensorSpec
 from temport.exporter.parity.graph_oracle import Float64Graph
 from temport.exporter.streaming.open_sizes import name_open_sizes
-from temport.exporter.streaming.shapes import TIME, along_time
+from temport.exporter.streaming.shapes import TIME, along_time, entries
 from temport.exporter.streaming.walk import StepGraph, step_graph
 
 BATCH, SEQ = Axis("batch", 1, 2, 64), Axis(TIME, 1, 20, 40)
@@ -77,7 +77,9 @@ def differences(
                 continue
             places = [i for i, d in enumerate(value.shape or ()) if along_time(d)]
             if places:
-                expected = np.take(all_frames[spec.name], t - begins, axis=places[0])
+                rows = entries(value.shape[places[0]]) or 1
+                frame = range((t - begins) * rows, (t - begins + 1) * rows) if rows > 1 else t - begins
+                expected = np.take(all_frames[spec.name], frame, axis=places[0])
             else:
                 prefix = prefix or whole.run(
                     {s.name: _part(s, given[s.name], 0, t + 1) for s in declaration.inputs}

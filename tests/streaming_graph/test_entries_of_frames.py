@@ -58,6 +58,8 @@ CAUSAL = {
     + ", window = 5> (t)" + PICK,
     "attention in a window of less than a frame": WIDE + EVERY + "{t = Reshape (x, wide) u = " + ATTEND
     + ", window = 2> (t)" + PICK,
+    "attention of two entries": WIDE + "(float[batch, seq, 6] y) {t = Reshape (x, half) u = "
+    "temport.OnlineSoftmaxAttention <num_heads = 3, causal = 1> (t) y = Slice (u, one, end, one, two)}",
     "attention under a mask of keys": f"f (float[batch, seq, {ROWS * 12}] x, bool[batch, seq] seen) => " + EVERY
     + "{t = Reshape (x, wide) a = Unsqueeze (seen, two) b = Expand (a, a_row) c = Reshape (b, flags) u = "
     + ATTEND + "> (t, , , c)" + THIRD,
@@ -104,11 +106,13 @@ CAUSAL = {
     "b = Slice (t, zero, minus_three, one) c = Sub (a, b) y = Slice (c, one, end, one, three)}",
     "batch and entries as one axis": X + EVERY + "{a = Reshape (x, flat) b = Relu (a) c = Shape (x) "
     "d = Slice (c, zero, one) g = Concat <axis = 0> (d, rest) t = Reshape (b, g) u = CumSum (t, k)" + PICK,
+    "all of them": X + "(float[batch, entries, 4] y) " + TURN + "y = CumSum (t, k)}",
     "parted again": X + EVERY + TURN + "u = CumSum (t, k) p = Reshape (u, parted) y = Gather <axis = 2> (p, k)}",
 }  # fmt: skip
 MORE = {
     "back": integers(ROWS, 4),
     "cut": integers(-2),
+    "half": integers(0, -1, 18),
     "four": integers(4),
     "whole": np.array(ROWS, np.int64),
     "low": np.array(-np.inf, np.float32),
@@ -143,6 +147,7 @@ def test_the_horizon_is_as_many_entries_as_its_frames_have(name: str, horizon: i
     short = limited(model.clone(), horizon, declaration)
     (attended,) = (node for node in short.graph if node.op_type == "OnlineSoftmaxAttention")
     assert attended.attributes["window"].as_int() == ROWS * horizon
+    assert any(f"sees the last {ROWS * horizon} then" in told for told in step.told)
     assert max(differences(short, declaration, step).values()) < 1e-6
     assert max(differences(model, declaration, step).values()) > 1e-3
 
@@ -169,8 +174,6 @@ REFUSED = {
         X + "(float[batch, half, 4] y) " + TURN + "y = Slice (t, zero, end, one, two)}", "leaves out frames", None),
     "scores of a kernel": (
         X + EVERY + TURN + BY_ROW + "a = MatMul (t, s) b = Relu (a) u = MatMul (b, t)" + PICK, "3 entries", None),
-    "entries as an output": (
-        X + "(float[batch, entries, 4] y) " + TURN + "y = CumSum (t, k)}", "3 entries for each frame", None),
 }  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from onnx.reference import ReferenceEvaluator
 
 import temport
 from temport.exporter.compilers.compile import compile_model
+from temport.exporter.compilers.contract import CompileOptions
 from temport.exporter.compilers.lint import refusals
 from temport.exporter.compilers.lower_biases import lower_biases
 from temport.exporter.compilers.tensorrt_rtx import BACKEND
@@ -24,8 +25,9 @@ from temport.exporter.errors import UserError
 SMALL = ("embed_dim=32", "num_heads=2", "head_dim=32", "num_layers=1", "window_size=8", "ffn_dim=64")
 
 
+@pytest.mark.thorough
 def test_an_engine_holds_integers_as_the_file_does(tmp_path: Path) -> None:
-    """Two heads side by side among them."""
+    """Two heads side by side among them; with rounded activations `test_rounded_engines.py` asks it in each run."""
     done = temport.export(
         "sliding_window",
         settings=SMALL,
@@ -42,6 +44,9 @@ def test_an_engine_holds_integers_as_the_file_does(tmp_path: Path) -> None:
     assert engine["constants"]["Int8"] == stored > 8000
     constants = [c for layer in engine["layers"] for c in layer["constants"]]
     assert any(c["element_type"] == "Int8" for c in constants)
+    assert {(p["input"], p["held"], p["computes_in"]) for p in engine["products"]} == {
+        ("float32", "int8", "float32")
+    }
 
 
 def test_halves_are_widened_and_that_is_said(tmp_path: Path) -> None:
@@ -206,10 +211,18 @@ def test_fp8_activations_and_weights_become_one_product(tmp_path: Path) -> None:
     report = compile_model("tensorrt-rtx", tmp_path / "m.onnx", SPEC, tmp_path)
     (made,) = [layer for layer in report.layers if layer["type"] == "gemm"]
     assert "FP8" in made["element_types"]  # type: ignore[operator]
-    assert report.constants["FP8"] == 1024 and not report.warnings
+    assert report.constants["FP8"] == 1024
+    assert report.warnings[0].startswith(
+        "the engine names compute capability 8.0, 8.6, which has no float8e4m3fn"
+    )
+    ada = CompileOptions(compute_capabilities=("89",))
+    assert not compile_model("tensorrt-rtx", tmp_path / "m.onnx", SPEC, tmp_path, ada).warnings
 
 
-@pytest.mark.parametrize(("kind", "lacks"), [(TensorProto.INT4, "75"), (TensorProto.FLOAT8E4M3FN, "86")])
+@pytest.mark.parametrize(
+    ("kind", "lacks"),
+    [(TensorProto.INT4, "75"), (TensorProto.FLOAT8E4M3FN, "75"), (TensorProto.FLOAT8E4M3FN, "86")],
+)
 def test_a_type_that_a_gpu_lacks_is_refused(kind: int, lacks: str) -> None:
     model = ir.from_proto(product(kind))
     assert refusals(model, SPEC, BACKEND, ("89",)) == []

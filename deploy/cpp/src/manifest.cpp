@@ -149,9 +149,10 @@ Result<Manifest> read_manifest(std::string_view text) {
   if (const Json* stream = member(*json, "stream"))
     if (auto checked = check_stream(*stream, *signature); !checked) return checked.error();
   const Json& declaration = json->at("declaration");
-  Manifest manifest{"", false, TEMPORT_FLOAT32, *std::move(signature), json->at("signature"), {}, 0};
+  Manifest manifest{"", false, false, TEMPORT_FLOAT32, *std::move(signature), json->at("signature"), {}, 0};
   manifest.architecture = text_of(declaration, "arch");
   manifest.custom_ops = text_of(declaration, "ops") == "custom";
+  if (member(declaration, "weights_dtype") != nullptr) manifest.fp8 = text_of(declaration, "weights_dtype") == "fp8";
   manifest.precision = dtype_from_name(text_of(declaration, "precision")).value_or(TEMPORT_FLOAT32);
   if (const Json* stream = member(*json, "stream"))
     if (const Json* frames = member(*stream, "frames")) manifest.frames = whole_number(*frames);

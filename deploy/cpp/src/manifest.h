@@ -19,6 +19,7 @@ struct FileEntry {
 struct Manifest {
   std::string architecture;
   bool custom_ops;  // the graph has nodes of domain `temport`
+  bool fp8;         // weights are stored in it
   temport_dtype precision;  // what it computes in; a half model may still take and give float32
   Signature signature;
   Json signature_as_written;  // the model carries the same

@@ -106,15 +106,17 @@ Result<std::vector<Bytes>> give_weights(const ort::Library& library, const Bundl
 }
 
 Result<ort::OptionsOwner> make_options(const ort::Library& library, const SessionConfig& config,
-                                       const std::string& ops) {
+                                       const std::string& ops, bool fp8) {
   ort::SessionOptions* raw = nullptr;
   if (auto made = library.check<ort::CreateSessionOptions>(&raw); !made) return made.error();
   auto options = library.own<ort::ReleaseSessionOptions>(raw);
   if (auto set = library.check<ort::SetIntraOpNumThreads>(raw, config.threads); !set) return set.error();
   if (auto set = library.check<ort::SetInterOpNumThreads>(raw, 1); !set) return set.error();
-  constexpr const char* kConfig[][2] = {
+  const char* const kConfig[][2] = {
       // ONNX Runtime's fused kernel is about ten times slower than LayerNormalization followed by Add.
-      {"optimization.disable_specified_optimizers", "SkipLayerNormFusion"},
+      // Of products of fp8 it makes kernels of int8, and then refuses the model.
+      {"optimization.disable_specified_optimizers",
+       fp8 ? "SkipLayerNormFusion;QDQSelectorActionTransformer" : "SkipLayerNormFusion"},
       // Compressed weights meet activations in float32, not rounded to int8 (level 4, the default).
       {"session.qdq_matmulnbits_accuracy_level", "1"},
   };
@@ -179,7 +181,7 @@ Result<std::unique_ptr<Model>> load_onnxruntime(const BundleDirectory& bundle, c
   ort::Env* raw_env = nullptr;
   if (auto made = library->check<ort::CreateEnv>(ort::kError, "temport", &raw_env); !made) return made.error();
   auto env = library->own<ort::ReleaseEnv>(raw_env);
-  const auto options = make_options(*library, config, ops->path);
+  const auto options = make_options(*library, config, ops->path, bundle.manifest().fp8);
   if (!options) return options.error();
   const auto weights = give_weights(*library, bundle, options->get());  // kept until the session is made
   if (!weights) return weights.error();

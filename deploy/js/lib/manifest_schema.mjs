@@ -150,7 +150,7 @@ export default {
         "opset": {"$ref": "#/$defs/count"},
         "ops": {"enum": ["custom", "standard"]},
         "precision": {"enum": ["float32", "float16", "bfloat16"]},
-        "weights_dtype": {"enum": ["float32", "fp16", "int8", "int4"]},
+        "weights_dtype": {"enum": ["float32", "fp16", "int8", "int4", "fp8"]},
         "input_scales": {"type": "object", "additionalProperties": {"type": "number"}},
         "kv_dtype": {"enum": ["float32", "fp16"]},
         "prune": {"type": "boolean"},

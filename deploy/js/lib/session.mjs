@@ -2,12 +2,16 @@
 import { isWeights } from './bundle.mjs';
 import { elements } from './npy.mjs';
 
-// ONNX Runtime's fused kernel is about ten times slower than LayerNormalization followed by Add.
-const CONFIG = {
-  optimization: { disable_specified_optimizers: 'SkipLayerNormFusion' },
+// ONNX Runtime's fused kernel is about ten times slower than LayerNormalization followed by Add; of products of fp8 it
+// makes kernels of int8, and then refuses the model.
+const config = ({ declaration }) => ({
+  optimization: {
+    disable_specified_optimizers:
+      declaration.weights_dtype === 'fp8' ? 'SkipLayerNormFusion;QDQSelectorActionTransformer' : 'SkipLayerNormFusion',
+  },
   // compressed weights meet activations in float32, not rounded to int8 (level 4, ONNX Runtime's default)
   session: { qdq_matmulnbits_accuracy_level: '1' },
-};
+});
 
 /** Why a provider (`cpu`, `wasm`, `webgpu`) cannot compute this model, or null. */
 export function refusal(bundle, provider, halfFloats) {
@@ -30,7 +34,7 @@ export async function createSession(ort, bundle, provider, threads = 1) {
     intraOpNumThreads: threads,
     interOpNumThreads: 1,
     logSeverityLevel: 3,
-    extra: CONFIG,
+    extra: config(bundle.manifest),
   });
   const names = (specs) => specs.map(({ name }) => name).join(', ');
   if (session.inputNames.join(', ') !== names(inputs) || session.outputNames.join(', ') !== names(outputs))

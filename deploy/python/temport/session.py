@@ -48,7 +48,8 @@ class Session:
         library = library_path() if nodes else None
         without = "function body" if nodes else "standard operators"
         self.kernels = native_path(nodes, library) if library else without
-        self._session = OrtSession(model, self.kernels, threads, library, bundle.weights_beside())
+        fp8 = bundle.manifest["declaration"].get("weights_dtype") == "fp8"
+        self._session = OrtSession(model, self.kernels, threads, library, bundle.weights_beside(), fp8=fp8)
 
     def __call__(self, inputs: Mapping[str, npt.ArrayLike]) -> dict[str, Array]:
         """The outputs for these inputs, both by name.

@@ -1,4 +1,5 @@
-"""Attention in standard operators over rings whose rows stand by age: masks of keys, and what is added by distance."""
+"""Attention in standard operators over rings whose rows stand by age: what is added by distance, and what stands in
+front of the frames."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from temport.exporter.graph.plain_attention import Operand, PlainAttention
 from temport.exporter.streaming.ages import Ages
 from temport.exporter.streaming.joining import settled
 from temport.exporter.streaming.shapes import Size, number
-from temport.exporter.streaming.states import beside_last, ring
+from temport.exporter.streaming.states import beside_last, empty_rows, ring, within_horizon
 from temport.exporter.streaming.status import Late, Timed
 from temport.exporter.streaming.step import Step
 
@@ -35,9 +36,8 @@ def aged_attention(step: Step, plain: PlainAttention, ages: Ages) -> None:
         step.refuse(node, "attends to something else than the frames as they come")
     delay = max(0, *(s.delay for s in timed))
     rows = timed[0].rows
-    most = rows * (ages.window or step.horizon)
+    most = rows * ages.window if ages.window else within_horizon(step, rows)
     count = most if ages.window else most + rows - 1
-    step.uses_horizon |= not ages.window
     name = node.outputs[0].name or "attended"
     q, k, v = (
         _turned(step, step.held(operand.value, delay + late), operand, f"{name}/{what}")
@@ -67,29 +67,21 @@ def over_rings(
     delay: int,
     scale: float,
     added: npt.NDArray[Any] | None = None,
-    key_mask: ir.Value | None = None,
     leads: tuple[ir.Value, ir.Value] | None = None,
-    halves: bool = False,
 ) -> ir.Value:
-    """`softmax(scale * q K^T + added) V` over the last `count` keys, oldest first; a query that sees none gives 0.
+    """`softmax(scale * q K^T + added) V` over the last `count` keys, oldest first.
 
     q, k, v   of this frame, `[..., queries, D]`, `[..., rows, D]`, `[..., rows, Dv]`, held with `delay`
     added     `[..., queries, count]`, or 1 in place of queries, -inf for what is not seen
-    key_mask  `[batch, rows]`, whether these are seen
     leads     key and value of what stands in front of the frames, as often as `delay` is below 0
-    halves    keys and values are rounded to float16, and kept so
     """
     assert q.shape is not None and k.shape is not None and v.shape is not None and q.dtype is not None
     name, kind, rank = node.outputs[0].name or "attended", q.dtype.numpy(), len(q.shape)
     keys, values, rows = k, v, number(k.shape[-2])
-    if halves:
-        keys, values = (_as_type(step, x, ir.DataType.FLOAT16) for x in (keys, values))
     if count > rows:
         in_front = leads or (None, None)
-        keys = ring(step, node, keys, rank - 2, count - rows, "keys", delay, in_front[0])
-        values = ring(step, node, values, rank - 2, count - rows, "values", delay, in_front[1])
-    if halves:
-        keys, values = (_as_type(step, x, ir.DataType.FLOAT) for x in (keys, values))
+        keys = ring(step, node, k, rank - 2, count - rows, "keys", delay, in_front[0])
+        values = ring(step, node, v, rank - 2, count - rows, "values", delay, in_front[1])
     assert keys.shape is not None
     turned_dims = [*keys.shape[:-2], keys.shape[-1], keys.shape[-2]]
     perm = [*range(rank - 2), rank - 1, rank - 2]
@@ -98,39 +90,14 @@ def over_rings(
     scaled = step.add("Mul", [q, factor], list(q.shape), f"{name}/scaled")
     dims: list[Size] = [*q.shape[:-1], count]
     scores = step.add("MatMul", [scaled, turned], dims, f"{name}/scores")
-    never = None if added is None or key_mask is None else np.isneginf(added)
-    if added is not None and never is not None:
-        # where a query sees no key at all, what its place hides must not stand in
-        added = np.where(never, 0, added)
     if added is not None and np.any(added):
         table = step.constant(f"{name}/by_age", np.maximum(added, LOWEST), kind)
         scores = step.add("Add", [scores, table], dims, f"{name}/aged")
-    ages = step.integers(*(place // rows for place in range(count - 1, -1, -1)))
-    blocked = step.add(
-        "Less", [step.frames(delay), ages], [step.batch, count], f"{name}/empty", dtype=ir.DataType.BOOL
-    )
-    if key_mask is not None:
-        flags = ring(step, node, key_mask, 1, count - rows, "seen", delay) if count > rows else key_mask
-        unseen = step.add("Not", [flags], [step.batch, count], f"{name}/unseen")
-        blocked = step.add("Or", [blocked, unseen], [step.batch, count], f"{name}/blocked")
-    blocked = beside_last(step, blocked, dims, f"{name}/blocked/axes")
-    if never is not None and never.any():
-        assert blocked.shape is not None
-        hidden = step.constant(f"{name}/never", never, bool)
-        own = [*blocked.shape[:-2], never.shape[-2], count]
-        blocked = step.add("Or", [blocked, hidden], own, f"{name}/hidden")
+    blocked = beside_last(step, empty_rows(step, count, rows, delay), dims, f"{name}/blocked/axes")
     lowest = step.constant(f"{name}/lowest", LOWEST, kind)
     scores = step.add("Where", [blocked, lowest, scores], dims, f"{name}/seen", dtype=q.dtype)
     weights = step.add("Softmax", [scores], dims, f"{name}/weights", {"axis": -1})
-    if key_mask is not None:
-        zero = step.constant(f"{name}/zero", 0, kind)
-        weights = step.add("Where", [blocked, zero, weights], dims, f"{name}/guarded", dtype=q.dtype)
     return step.add("MatMul", [weights, values], [*q.shape[:-1], v.shape[-1]], f"{name}/product")
-
-
-def _as_type(step: Step, value: ir.Value, dtype: ir.DataType) -> ir.Value:
-    name = f"{value.name}/{dtype.name.lower()}"
-    return step.add("Cast", [value], list(value.shape or ()), name, {"to": dtype.value}, dtype=dtype)
 
 
 def _order(operand: Operand) -> tuple[int, ...]:

@@ -15,7 +15,7 @@ from temport.exporter.streaming.joining import join, settled, whole_inputs
 from temport.exporter.streaming.rules.aged import over_rings
 from temport.exporter.streaming.rules.in_front import among_themselves, rows_in_front
 from temport.exporter.streaming.shapes import axes_of_time, number
-from temport.exporter.streaming.states import kept_until, reshaped
+from temport.exporter.streaming.states import empty_rows, kept_until, reshaped, ring, within_horizon
 from temport.exporter.streaming.status import Fixed, Last, Late, OfSizes, Status, Timed
 from temport.exporter.streaming.step import Step, joined_late
 
@@ -80,7 +80,7 @@ def attention(step: Step, node: ir.Node) -> None:
         late = Late(node, f"sees {ahead} {what} that come after") if ahead else joined_late(timed)
         given = replace(settled(timed[0]), delay=delay + wait, late=late)
     if mask is not None or rows > 1 or _widths_differ(seen):
-        step.give(node.outputs[0], _in_standard_operators(step, node, seen, delay, ahead)[0], given)
+        step.give(node.outputs[0], _over_kept(step, node, seen, delay, ahead), given)
         return
     packed = _packed(step, node, seen, delay, ahead)
     assert packed.shape is not None and packed.dtype is not None
@@ -126,8 +126,8 @@ def _capacity(step: Step, node: ir.Node, seen: Attention) -> int:
         return seen.rule.window
     keys = seen.q if seen.k is None else seen.k
     in_front = max(step.extra(node, keys), 0)
-    step.uses_horizon, step.in_front = True, max(step.in_front, in_front)
-    return (step.horizon + in_front) * _rows(step, keys)
+    step.in_front = max(step.in_front, in_front)
+    return within_horizon(step, _rows(step, keys), in_front)
 
 
 def _rows(step: Step, value: ir.Value) -> int:
@@ -160,61 +160,71 @@ def _widths_differ(seen: Attention) -> bool:
 def _in_standard_operators(
     step: Step, node: ir.Node, seen: Attention, delay: int, ahead: int
 ) -> tuple[ir.Value, ir.Value | None]:
-    """What the op's caches do not do: a mask of keys, values of another width, or what stands in front of the frames.
-    The second is what stands in front of the result then.
-    """
-    keys = seen.q if seen.k is None else seen.k
-    each, most = _rows(step, keys), _capacity(step, node, seen)
-    wait = -(-ahead // each)
-    # where the queries stand among the keys of this frame
-    places = np.arange(each)[-_rows(step, seen.q) :] + ahead - wait * each
-    count = each + max(0, most - 1 - int(places[0]))
-    older = places[:, None] - np.arange(each - count, each)
+    """What stands in front of the frames, the op's caches do not have. The second is what stands in front of the
+    result."""
+    count = _capacity(step, node, seen)
     name, group = node.outputs[0].name or "attended", seen.heads // seen.kv_heads
-    rows = _parts(step, node, seen, delay, wait)
+    rows = _parts(step, node, seen, delay, ahead)
     widths = [number(row.shape[2]) for row in rows if row.shape is not None]
     size, value_size = widths[0] // seen.heads, widths[2] // seen.kv_heads
-    shapes = [(group, size), (1, size), (1, value_size)]
+    shapes = [[group, size], [1, size], [1, value_size]]
     q, k, v = (
-        _by_head(step, row, seen.kv_heads, *shape, f"{name}/{what}")
+        reshaped(step, row, [step.batch, seen.kv_heads, *shape], f"{name}/{what}")
         for row, shape, what in zip(rows, shapes, "qkv", strict=True)
     )
-    added = np.where((older >= 0) & (older < most), 0, -np.inf).repeat(group, 0)
-    flag = None if seen.key_mask is None else step.held(seen.key_mask, delay)
     front = rows_in_front(step, node, seen, -delay, [size, size, value_size]) if delay < 0 else None
     leads = None if front is None else (front[1], front[2])
-    scale, halves = seen.scale_for(size), False
-    if leads is not None:
-        step.keeps_floats(node, "they begin with what stands in front of the frames")
-    elif count > each and k.dtype is not None:
-        halves = step.ring_type(node, k.dtype) == ir.DataType.FLOAT16
-    result = over_rings(step, node, q, k, v, count, delay, scale, added, flag, leads, halves)
-    result = _by_row(step, result, len(places), f"{name}/rows")
+    step.keeps_floats(node, "they begin with what stands in front of the frames")
+    result = over_rings(step, node, q, k, v, count, delay, seen.scale_for(size), leads=leads)
+    width = seen.heads * value_size
+    result = reshaped(step, result, [step.batch, 1, width], f"{name}/rows")
     return result, None if front is None else among_themselves(
         step, seen, front, -delay, size, f"{name}/lead"
     )
 
 
-def _by_head(step: Step, row: ir.Value, heads: int, group: int, size: int, name: str) -> ir.Value:
-    """`[batch, rows, heads*group*size]` as `[batch, heads, rows*group, size]`."""
-    assert row.shape is not None
-    rows = number(row.shape[1])
-    if rows > 1:
-        apart = reshaped(step, row, [step.batch, rows, heads, group * size], f"{name}/apart")
-        dims = [step.batch, heads, rows, group * size]
-        row = step.add("Transpose", [apart], dims, f"{name}/by_head", {"perm": [0, 2, 1, 3]})
-    return reshaped(step, row, [step.batch, heads, rows * group, size], name)
+def _over_kept(step: Step, node: ir.Node, seen: Attention, delay: int, ahead: int) -> ir.Value:
+    """What the op with caches does not do, by the op without over the keys that are kept: several queries in a frame,
+    a mask of keys, values of another width."""
+    keys = seen.q if seen.k is None else seen.k
+    rows, most, name = _rows(step, keys), _capacity(step, node, seen), node.outputs[0].name or "attended"
+    wait = -(-ahead // rows)
+    # where the first query stands among the keys of this frame
+    place = rows - 1 if isinstance(step.status(seen.q), Last) else ahead - wait * rows
+    count = rows + max(0, most - 1 - place)
+    q, k, v = _parts(step, node, seen, delay, wait)
+    if count > rows:
+        assert k.dtype is not None
+        kept = step.ring_type(node, k.dtype)
+        k, v = (
+            _as_type(step, ring(step, node, _as_type(step, x, kept), 1, count - rows, what, delay), k.dtype)
+            for x, what in ((k, "keys"), (v, "values"))
+        )
+    mask = step.add("Not", [empty_rows(step, count, rows, delay)], [step.batch, count], f"{name}/filled")
+    if seen.key_mask is not None:
+        flags = step.held(seen.key_mask, delay)
+        if count > rows:
+            flags = ring(step, node, flags, 1, count - rows, "seen", delay)
+        mask = step.add("And", [mask, flags], [step.batch, count], f"{name}/seen")
+    assert q.shape is not None and v.shape is not None
+    attributes = {key: a.value for key, a in node.attributes.items()}
+    alone = q.shape[1] == 1 and count == most  # one query sees all that is kept
+    attributes |= {
+        "causal": int(not alone),
+        "window": 0 if alone else most,
+        "query_offset": place + count - rows,
+    }
+    width = number(v.shape[2]) // seen.kv_heads * seen.heads
+    dims = [step.batch, q.shape[1], width]
+    (output,) = step.add_of(DOMAIN, node.op_type, [q, k, v, mask], [dims], name, attributes)
+    return output
 
 
-def _by_row(step: Step, result: ir.Value, rows: int, name: str) -> ir.Value:
-    """`[batch, heads, rows*group, size]` as `[batch, rows, heads*group*size]`."""
-    assert result.shape is not None
-    heads, width = number(result.shape[1]), number(result.shape[2]) // rows * number(result.shape[3])
-    if rows > 1:
-        apart = reshaped(step, result, [step.batch, heads, rows, width], f"{name}/apart")
-        dims = [step.batch, rows, heads, width]
-        result = step.add("Transpose", [apart], dims, f"{name}/by_row", {"perm": [0, 2, 1, 3]})
-    return reshaped(step, result, [step.batch, rows, heads * width], name)
+def _as_type(step: Step, value: ir.Value, dtype: ir.DataType) -> ir.Value:
+    if value.dtype == dtype:
+        return value
+    name = f"{value.name}/{dtype.name.lower()}"
+    return step.add("Cast", [value], list(value.shape or ()), name, {"to": dtype.value}, dtype=dtype)
 
 
 def _parts(step: Step, node: ir.Node, seen: Attention, delay: int, ahead: int) -> list[ir.Value]:
