@@ -199,7 +199,7 @@ def test_rounded_inputs_lean_behind_the_horizon_too() -> None:
     """And a source that is asked what float32 might decide is not held against the graph, which decides on its own."""
     declaration, module = stream_of(Dense)
     scales = {"queries": 0.25, "out": 0.0625}
-    rounds = with_rounded_inputs(module, scales)
+    rounds = with_rounded_inputs(module, scales, "int8")
     subject = source((replace(declaration, weights_dtype="int8", input_scales=scales), rounds))
     # each as far from one integer as from the next
     halves = np.round(case().inputs["frames"] * 4) / 4 + 0.125
@@ -231,5 +231,7 @@ def test_a_recording_is_calibrated_on_as_a_whole() -> None:
     recorded = Case("recording", "own", {"frames": frames})
     first = Case("first", "own", {"frames": frames[:, :HORIZON]})
     subject = source(stream_of(Dense))
-    whole, part = (calibrated(subject, [given], ["queries"])["queries"] for given in (recorded, first))
+    whole, part = (
+        calibrated(subject, [given], ["queries"], "int8")["queries"] for given in (recorded, first)
+    )
     assert whole > 5 * part

@@ -80,8 +80,8 @@ def over_rings(
     keys, values, rows = k, v, number(k.shape[-2])
     if count > rows:
         in_front = leads or (None, None)
-        keys = ring(step, node, keys, rank - 2, count - rows, "keys", delay, in_front[0])
-        values = ring(step, node, values, rank - 2, count - rows, "values", delay, in_front[1])
+        keys = ring(step, node, k, rank - 2, count - rows, "keys", delay, in_front[0])
+        values = ring(step, node, v, rank - 2, count - rows, "values", delay, in_front[1])
     assert keys.shape is not None
     turned_dims = [*keys.shape[:-2], keys.shape[-1], keys.shape[-2]]
     perm = [*range(rank - 2), rank - 1, rank - 2]

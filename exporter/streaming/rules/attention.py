@@ -174,8 +174,7 @@ def _in_standard_operators(
     )
     front = rows_in_front(step, node, seen, -delay, [size, size, value_size]) if delay < 0 else None
     leads = None if front is None else (front[1], front[2])
-    if leads is not None:
-        step.keeps_floats(node, "they begin with what stands in front of the frames")
+    step.keeps_floats(node, "they begin with what stands in front of the frames")
     result = over_rings(step, node, q, k, v, count, delay, seen.scale_for(size), leads=leads)
     width = seen.heads * value_size
     result = reshaped(step, result, [step.batch, 1, width], f"{name}/rows")
@@ -196,10 +195,10 @@ def _over_kept(step: Step, node: ir.Node, seen: Attention, delay: int, ahead: in
     q, k, v = _parts(step, node, seen, delay, wait)
     if count > rows:
         assert k.dtype is not None
-        held = step.ring_type(node, k.dtype)
+        kept = step.ring_type(node, k.dtype)
         k, v = (
-            _kept(step, node, each, count - rows, what, delay, held)
-            for each, what in ((k, "keys"), (v, "values"))
+            _as_type(step, ring(step, node, _as_type(step, x, kept), 1, count - rows, what, delay), k.dtype)
+            for x, what in ((k, "keys"), (v, "values"))
         )
     mask = step.add("Not", [empty_rows(step, count, rows, delay)], [step.batch, count], f"{name}/filled")
     if seen.key_mask is not None:
@@ -221,18 +220,9 @@ def _over_kept(step: Step, node: ir.Node, seen: Attention, delay: int, ahead: in
     return output
 
 
-def _kept(
-    step: Step, node: ir.Node, value: ir.Value, rows: int, what: str, delay: int, held: ir.DataType
-) -> ir.Value:
-    """The last rows of keys or values in front of those of this frame; a ring of float16 rounds all of them."""
-    assert value.dtype is not None
-    if held == value.dtype:
-        return ring(step, node, value, 1, rows, what, delay)
-    kept = ring(step, node, _as_type(step, value, held), 1, rows, what, delay)
-    return _as_type(step, kept, value.dtype)
-
-
 def _as_type(step: Step, value: ir.Value, dtype: ir.DataType) -> ir.Value:
+    if value.dtype == dtype:
+        return value
     name = f"{value.name}/{dtype.name.lower()}"
     return step.add("Cast", [value], list(value.shape or ()), name, {"to": dtype.value}, dtype=dtype)
 
