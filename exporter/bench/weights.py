@@ -80,7 +80,12 @@ def run(
 
 
 def _panel(name: str, rows: Sequence[Row]) -> Panel:
-    short = {row.name: row.name.replace("ours", "temport").replace("accuracy level", "level") for row in rows}
+    short = {
+        row.name: row.name.replace("ours", "temport")
+        .replace("engine", "native engine")
+        .replace("accuracy level", "level")
+        for row in rows
+    }
     return f"{name}, one thread", [(short[row.name], row.timing.median) for row in rows], None
 
 
@@ -88,7 +93,7 @@ def _columns(base: float) -> dict[str, Callable[[Row], str]]:
     return {
         "who": lambda row: row.name,
         "median": lambda row: milliseconds(row.timing.median),
-        "of ours, fp32": lambda row: f"{row.timing.median / base:.2f}",
+        "of the first": lambda row: f"{row.timing.median / base:.2f}",
         "quartiles": lambda row: quartiles(row.timing),
         "error": lambda row: f"{row.error:.1e}",
         "file, MB": lambda row: f"{row.bytes / 1e6:.2f}",
@@ -107,17 +112,18 @@ def _measure(
     declaration, module, _ = declare(arch, settings, seq=str(seq), opset=FIRST_OPSET)
     if streaming:
         declaration = declare_stream(declaration, module)
-    feed, truths, paths = _feed(declaration), {}, {}
+    feed, truths, paths, declarations = _feed(declaration), {}, {}, {}
     for kind in KINDS:
         stored, scales = _stored(module, declaration, kind)
         truths[kind] = _truth(stored, declaration, feed)
         own = replace(declaration, weights_dtype=INT8 if kind == ROUNDED else kind, input_scales=scales)
+        declarations[kind] = own
         traced = traced_source(stored, own)
         for ops in DIALECTS:
             paths[kind, ops] = folder / f"{kind}-{ops}.onnx"
             built = rewrite(traced, replace(own, ops=ops))
             save(built, paths[kind, ops], external_data=False)
-    files = Files(paths, folder, feed)
+    files = Files(paths, declarations, folder, feed)
     calls: dict[str, Call] = {}
     errors: dict[str, float] = {}
     for contender in CONTENDERS:

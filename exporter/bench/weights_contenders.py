@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from temport.custom_ops.library import library_path
+from temport.engine import Engine
 from temport.exporter.bench.contest import Call
+from temport.exporter.bench.in_c import engine_in_c
 from temport.exporter.bench.openvino_peer import openvino_call
+from temport.exporter.compilers.targets import REPORT_FILE, enter
+from temport.exporter.declare.declaration import Declaration
 from temport.exporter.graph.quantised import FLOAT32
+from temport.exporter.native.engine import NativeOptions, build_native
+from temport.exporter.native.isa import ISAS, host_isa
 from temport.exporter.quiet import quiet
 from temport.exporter.runtimes.bound import held_in_place, onnxruntime_call
 from temport.exporter.runtimes.contract import Arrays
@@ -22,9 +29,10 @@ ROUNDED = "int8 activations"
 
 @dataclass(frozen=True)
 class Files:
-    """The model by the type of its weights and its dialect, a folder for more, and the inputs."""
+    """The model by the type of its weights and its dialect, what each declares, a folder for more, and the inputs."""
 
     paths: Mapping[tuple[str, str], Path]
+    declarations: Mapping[str, Declaration]
     folder: Path
     feed: Arrays
 
@@ -53,6 +61,27 @@ def _session(path: Path, options: Any) -> Any:
     )
 
 
+def _name(kind: str) -> str:
+    return "fp32" if kind == FLOAT32 else kind
+
+
+def _engine(kind: str) -> Contender:
+    def file(files: Files) -> Path:
+        return files.paths[kind, "custom"]
+
+    def prepare(files: Files) -> Call:
+        bundle = files.folder / f"engine, {kind}"
+        bundle.mkdir()
+        shutil.copy(file(files), bundle / "model.onnx")
+        best = next((isa for isa in ISAS.values() if isa.fours and isa.runs_here()), host_isa())
+        report = build_native(bundle, "bench", files.declarations[kind], NativeOptions(engine_isa=best.name))
+        enter(bundle / REPORT_FILE, report.to_json())
+        loaded = Engine.beside(bundle)
+        return engine_in_c(loaded.instance(), {name: files.feed[name] for name in loaded.inputs})
+
+    return Contender(f"engine, {_name(kind)}", kind, file, prepare)
+
+
 def _ours(kind: str) -> Contender:
     def file(files: Files) -> Path:
         return files.paths[kind, "custom"]
@@ -61,7 +90,7 @@ def _ours(kind: str) -> Contender:
         session = _session(file(files), session_options(1, library_path()))
         return onnxruntime_call(session, files.copied(), held_in_place(session))
 
-    return Contender(f"ours, {'fp32' if kind == FLOAT32 else kind}", kind, file, prepare)
+    return Contender(f"ours, {_name(kind)}", kind, file, prepare)
 
 
 def _onnxruntime(kind: str, level: str) -> Contender:
@@ -72,7 +101,7 @@ def _onnxruntime(kind: str, level: str) -> Contender:
         options = session_options(1, config={LEVEL: level})
         return onnxruntime_call(_session(file(files), options), files.copied())
 
-    told = "fp32" if kind == FLOAT32 else f"{kind}, accuracy level {level}"
+    told = _name(kind) if kind == FLOAT32 else f"{kind}, accuracy level {level}"
     return Contender(f"ONNX Runtime, {told}", kind, file, prepare)
 
 
@@ -80,9 +109,8 @@ def _openvino(kind: str) -> Contender:
     def file(files: Files) -> Path:
         return files.paths[kind, "standard"]
 
-    told = "fp32" if kind == FLOAT32 else kind
     return Contender(
-        f"OpenVINO, {told}", kind, file, lambda files: openvino_call(file(files), files.copied(), 1)
+        f"OpenVINO, {_name(kind)}", kind, file, lambda files: openvino_call(file(files), files.copied(), 1)
     )
 
 
@@ -98,7 +126,7 @@ def _dynamic(files: Files) -> Path:
 
 
 CONTENDERS = (
-    *(_ours(kind) for kind in (FLOAT32, "fp16", "int8", "int4", ROUNDED)),
+    *(make(kind) for make in (_engine, _ours) for kind in (FLOAT32, "fp16", "int8", "int4", ROUNDED)),
     _onnxruntime(FLOAT32, "1"),
     *(_onnxruntime(kind, level) for kind in ("int8", "int4") for level in ("1", "4")),
     *(_onnxruntime(ROUNDED, level) for level in ("1", "4")),
@@ -110,4 +138,4 @@ CONTENDERS = (
     ),
     *(_openvino(kind) for kind in (FLOAT32, "fp16", "int8", "int4", ROUNDED)),
 )
-"""Ours come first: the first of all is what times are compared with."""
+"""Ours come first, native engines and ONNX Runtime with our kernels; the first of all is what times are compared with."""
