@@ -138,4 +138,4 @@ CONTENDERS = (
     ),
     *(_openvino(kind) for kind in (FLOAT32, "fp16", "int8", "int4", ROUNDED)),
 )
-"""Ours come first, native engines and ONNX Runtime with our kernels; the first of all is what times are compared with."""
+"""Ours come first, native engines and ONNX Runtime with our kernels; with the first of all times are compared."""
