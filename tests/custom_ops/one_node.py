@@ -62,7 +62,7 @@ def model(
         [*casts, node, *back],
         "one_node",
         [helper.make_tensor_value_info(n, kinds[n], sizes[n]) for n in case.inputs if n not in constants],
-        [helper.make_tensor_value_info(n, like.get(types[n], like["T"]), None) for n in outputs],
+        [helper.make_tensor_value_info(n, like.get(types.get(n, "T"), like["T"]), None) for n in outputs],
         [numpy_helper.from_array(x, n) for n, x in case.inputs.items() if n in constants],
         value_info=[
             helper.make_tensor_value_info(m, ONNX[dtype], sizes[n]) for n, m in inner.items() if n != m

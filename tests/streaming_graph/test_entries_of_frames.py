@@ -11,7 +11,7 @@ from streaming_graph.step_of import differences, graph, integers, weight
 
 from temport.exporter.declare.declaration import AFTER, BEFORE, Declaration
 from temport.exporter.parity.graph_oracle import Float64Graph
-from temport.exporter.streaming.oracle import limited
+from temport.exporter.streaming.limited import limited
 from temport.exporter.streaming.refusal import NotCausal
 from temport.exporter.streaming.walk import step_graph
 
