@@ -53,7 +53,7 @@ def running(process: Forced) -> Run:
     return lambda proto, case: process.run(proto.SerializeToString(), case.inputs)
 
 
-@pytest.mark.parametrize("part", [4, pytest.param(1, marks=pytest.mark.thorough)])
+@pytest.mark.parametrize("part", [6, pytest.param(1, marks=pytest.mark.thorough)])
 def test_every_instruction_set_of_this_machine(part: int) -> None:
     """All cases once more, one in three in half types too: what differs there is how numbers are read and written.
 

@@ -77,7 +77,7 @@ def test_every_runtime_computes_the_stored_weights(made: Any, kind: str, ops: st
 @pytest.mark.parametrize(
     ("kind", "element", "size", "share"),
     [
-        ("int8", "int8", 1, 2.5),
+        pytest.param("int8", "int8", 1, 2.5, marks=pytest.mark.thorough),
         ("int4", "int4", 9 / 16, 4.0),
         pytest.param("fp16", "float16", 2, 1.8, marks=pytest.mark.thorough),
     ],

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from tests.small_models import SMALL
+from tests.small_models import FEW, SMALL
 
-CASES = [(name, {}) for name in SMALL]
-CASES += [
-    ("mega-softmax", {"hidden_size": 6}),
+CASES = [
+    *(pytest.param(name, {}, marks=() if name in FEW else pytest.mark.thorough) for name in SMALL),
+    pytest.param("mega-softmax", {"hidden_size": 6}, marks=pytest.mark.thorough),
     ("lightning-elu1", {"feature_map": "identity", "block_size": 60}),
 ]
 
