@@ -100,11 +100,6 @@ class OnnxModule(nn.Module):
         finally:
             self.model, self._evaluators = before
 
-    @property
-    def replaced(self) -> bool:
-        """Whether this is such a while."""
-        return bool(self._operators)
-
     def holds(self, *names: str) -> bool:
         """Whether the graph has one of these operators."""
         return any(node.op_type in names for node in self.model.graph.node)

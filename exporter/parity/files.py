@@ -33,6 +33,8 @@ def read_case(path: Path, declaration: Declaration) -> Case:
     try:
         arrays = readers[path.suffix.lower()](path, declaration)
     except (OSError, EOFError, zipfile.BadZipFile, zlib.error, MemoryError, ValueError) as error:
+        if "pickle" in str(error) and not _holds_objects(path):
+            raise UserError(f"{path.name} is called {path.suffix} and is no such file") from error
         if "pickle" in str(error):
             raise UserError(
                 f"{path.name} holds pickled objects, which are never loaded; save plain numbers"
@@ -46,6 +48,12 @@ def read_case(path: Path, declaration: Declaration) -> Case:
     inputs = {name: _fit(path, specs[name], array) for name, array in arrays.items()}
     _agree(path, declaration, inputs)
     return Case(f"real-{path.stem}", "real", {name: inputs[name] for name in specs})
+
+
+def _holds_objects(path: Path) -> bool:
+    """Whether it is a file of numpy or a pickle: numpy takes whatever else it is given for pickled objects."""
+    with path.open("rb") as file:
+        return file.read(6).startswith((b"\x93NUMPY", b"PK", b"\x80"))
 
 
 def _read_npz(path: Path, declaration: Declaration) -> dict[str, Array]:

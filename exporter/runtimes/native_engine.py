@@ -23,6 +23,7 @@ CAPABILITIES = Capabilities(
     intermediates=False,
     whole_streams=True,
     exact=True,
+    fp8=True,  # in float32
 )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import onnx
 
 from temport.exporter.declare.values import INTEGERS
+from temport.exporter.graph.quantised import FP8
 from temport.exporter.runtimes.bound import held_in_place, onnxruntime_call
 from temport.exporter.runtimes.contract import EVERY_ROUNDING, Arrays, Call, Capabilities, Closing, named
 from temport.exporter.runtimes.external_values import external_values
@@ -62,7 +63,7 @@ class OrtSession(Closing):
 
     model    its file, or its content with the `weights` that lie beside it, by name: then no file is opened
     kernels  whether every custom node has a native one, so that `prepared` lets them hold states in place
-    fp8      whether something in the model is of that type
+    fp8      whether weights are stored in it
     """
 
     def __init__(
@@ -98,15 +99,6 @@ class OrtSession(Closing):
         return onnxruntime_call(self.session, inputs, held_in_place(self.session) if self._kernels else None)
 
 
-def has_fp8(model: onnx.ModelProto) -> bool:
-    """Whether a weight of the main graph is in fp8, or an input of a layer is rounded to it."""
-    fp8 = onnx.TensorProto.FLOAT8E4M3FN
-    quantised = (a for n in model.graph.node if n.op_type == "QuantizeLinear" for a in n.attribute)
-    return any(tensor.data_type == fp8 for tensor in model.graph.initializer) or any(
-        attribute.name == "output_dtype" and attribute.i == fp8 for attribute in quantised
-    )
-
-
 class OnnxRuntimeCpu:
     name = "onnxruntime_cpu"
     capabilities = CAPABILITIES
@@ -117,7 +109,8 @@ class OnnxRuntimeCpu:
     def open(self, subject: Subject, threads: int = 1) -> OrtSession:
         model = onnx.load(subject.model_path, load_external_data=False)
         path = custom_path(model, "function body")
-        return OrtSession(subject.model_path, path, threads, fp8=has_fp8(model))
+        fp8 = subject.declaration.weights_dtype == FP8
+        return OrtSession(subject.model_path, path, threads, fp8=fp8)
 
 
 RUNTIME = OnnxRuntimeCpu()

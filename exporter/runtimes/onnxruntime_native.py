@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import onnx
-
 from temport.custom_ops.library import library_path
 from temport.exporter.errors import UserError
+from temport.exporter.graph.quantised import FP8
 from temport.exporter.runtimes.contract import Capabilities
 from temport.exporter.runtimes.native_kernels import bodies_run, custom_nodes, native_path
-from temport.exporter.runtimes.onnxruntime_cpu import CAPABILITIES, OrtSession, has_fp8
+from temport.exporter.runtimes.onnxruntime_cpu import CAPABILITIES, OrtSession
 from temport.exporter.runtimes.onnxruntime_cpu import RUNTIME as PLAIN
 from temport.exporter.runtimes.subject import Subject
 
@@ -36,7 +35,7 @@ class OnnxRuntimeNative:
         if not nodes:
             raise UserError("the model has no custom ops, so onnxruntime_cpu says the same")
         path, kernels = native_path(nodes, library), not bodies_run(nodes, library)
-        fp8 = has_fp8(onnx.load(subject.model_path, load_external_data=False))
+        fp8 = subject.declaration.weights_dtype == FP8
         return OrtSession(subject.model_path, path, threads, library, kernels=kernels, fp8=fp8)
 
 

@@ -19,7 +19,7 @@ from temport.exporter.graph.half_rows import PlainRows, round_rows
 from temport.exporter.graph.retyped import FLOATS
 from temport.exporter.onnx_source.module import OnnxModule
 from temport.exporter.passes.round_activations import round_activations
-from temport.exporter.streaming.agreement import DRAWS, allowed, apart, size
+from temport.exporter.streaming.agreement import DRAWS, agree, apart, size
 from temport.exporter.streaming.limited import limited
 from temport.exporter.streaming.sequences import of_every_frame, sequence_graph
 from temport.exporter.trace.in_float64 import in_float64
@@ -100,19 +100,18 @@ class Behind(nn.Module):
 
     def _agree(self, first: Outputs, whole: Outputs, relative: float) -> bool:
         return all(
-            apart(mine, other[:, : mine.shape[1]]) <= allowed(mine, relative)
-            for mine, other in zip(first, whole, strict=True)
+            agree(mine, other[:, : mine.shape[1]], relative) for mine, other in zip(first, whole, strict=True)
         )
 
     def _check(self, first: Outputs, whole: Outputs, moved: Sequence[Outputs]) -> None:
         """UserError where an output is further off than rounding alone takes the model."""
         for place, (name, mine, other) in enumerate(zip(self.names, first, whole, strict=True)):
-            off = apart(mine, other[:, : mine.shape[1]])
-            if off > allowed(mine, AGREES, [outputs[place] for outputs in moved]):
+            found = other[:, : mine.shape[1]]
+            if not agree(mine, found, AGREES, [outputs[place] for outputs in moved]):
                 raise UserError(
-                    f"the graph that was traced differs from the model by {off:.2g} in output {name}, whose largest "
-                    f"value is {size(mine):.2g}, in the first {mine.shape[1]} frames, so what a stream of it "
-                    "gives is not known; please report it"
+                    f"the graph that was traced differs from the model by {apart(mine, found):.2g} in output {name}, "
+                    f"whose largest value is {size(mine):.2g}, in the first {mine.shape[1]} frames, so what "
+                    "a stream of it gives is not known; please report it"
                 )
 
 

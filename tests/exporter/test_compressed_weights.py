@@ -80,12 +80,13 @@ def test_every_runtime_computes_the_stored_weights(made: Any, kind: str, ops: st
         pytest.param("int8", "int8", 1, 2.5, marks=pytest.mark.thorough),
         ("int4", "int4", 9 / 16, 4.0),
         pytest.param("fp16", "float16", 2, 1.8, marks=pytest.mark.thorough),
+        pytest.param("fp8", "float32", 4, 0.5, marks=pytest.mark.thorough),
     ],
 )
 def test_a_native_engine_holds_them_as_they_are(
     tmp_path: Path, kind: str, element: str, size: float, share: float
 ) -> None:
-    """Of a recurrent layer and of dense ones; int4 with its scales."""
+    """Of a recurrent layer and of dense ones; int4 with its scales, and fp8 as float32. The engine is judged."""
     compiler = str(compiler_script(tmp_path, QUICK))
     done = temport.export(
         "hybrid",
@@ -97,7 +98,9 @@ def test_a_native_engine_holds_them_as_they_are(
         out=tmp_path / kind,
         runtimes=("native_engine", "onnxruntime_native"),
     )
-    assert done.passed
+    assert done.passed and "pass" in {
+        row.verdict for row in done.report.runtimes if row.name == "native_engine"
+    }
     (engine,) = json.loads((done.path / "engine.json").read_text())["engines"]
     assert done.report.compression is not None
     numbers = sum(w.shape[0] * w.shape[1] for w in done.report.compression.weights)

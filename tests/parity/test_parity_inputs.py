@@ -170,6 +170,7 @@ BAD = {
     "npy-scalar": ("a.npy", np.float64(1), "a scalar"),
     "npy-objects": ("a.npy", np.array([{}], dtype=object), "pickled"),
     "npy-pickle": ("a.npy", pickled(), "pickled"),
+    "npz-text": ("a.npz", b"hello\n", "is called .npz and is no such file"),
     "npy-complex": ("a.npy", GOOD + 1j, "complex128"),
     "npy-bool": ("a.npy", GOOD > 0, "bool; the model takes float32"),
     "npy-empty": ("a.npy", b"", "cannot be read"),

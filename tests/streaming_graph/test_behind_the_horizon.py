@@ -27,7 +27,7 @@ from temport.exporter.parity.steps import decided_otherwise, rounds
 from temport.exporter.parity.trial import Trial
 from temport.exporter.runtimes.torch_eager import FLOAT64, Source, TorchSession
 from temport.exporter.streaming import behind
-from temport.exporter.streaming.agreement import allowed, apart
+from temport.exporter.streaming.agreement import agree, apart
 from temport.exporter.streaming.declare import declare_stream
 from temport.exporter.streaming.oracle import WholeStream
 
@@ -167,15 +167,21 @@ def test_a_mask_that_hides_too_little_is_told() -> None:
 
 def test_what_float64_decides_is_no_difference_and_what_is_not_finite_is() -> None:
     own = torch.tensor([1.0, torch.nan, -torch.inf, 3.0], dtype=torch.float64)
-    assert apart(own, own.clone()) == 0 and allowed(own, 1e-6) == 3e-6
     assert apart(own, own.nan_to_num(nan=0.0)) == apart(own, own.abs()) == torch.inf
-    assert (
-        allowed(torch.tensor([7, 8]), 1e-6) == 0 and apart(torch.tensor([True]), torch.tensor([False])) == 1
-    )
+    assert agree(own, own + 2e-6, 1e-6) and not agree(own, own + 4e-6, 1e-6)
+    assert not agree(torch.tensor([7, 8]), torch.tensor([7, 9]), 1e-6)
+    assert not agree(torch.tensor([True]), torch.tensor([False]), 1e-6)
     signs = torch.tensor([1.0, -1.0])
-    assert apart(signs, -signs) > allowed(signs, 1e-6, [signs]) and apart(signs, -signs) < allowed(
-        signs, 1e-6, [torch.ones(2)]
-    )
+    assert not agree(signs, -signs, 1e-6, [signs]) and agree(signs, -signs, 1e-6, [-signs])
+
+
+def test_a_tie_in_one_entry_excuses_no_other() -> None:
+    """Nor does one that is never seen to fall to the other side, where there are few."""
+    own = torch.linspace(1, 2, 64, dtype=torch.float64)
+    tie, wrong, missed = own.clone(), own.clone(), own.clone()
+    tie[0], wrong[:2], missed[:20] = -1, -1, -1
+    assert agree(own, tie, 1e-6, [tie]) and not agree(own, wrong, 1e-6, [tie])
+    assert agree(own, missed, 1e-6, [torch.cat((-own[:19], own[19:]))])
 
 
 def test_rounded_weights_are_not_held_against_the_graph() -> None:
@@ -199,8 +205,8 @@ def test_rounded_inputs_lean_behind_the_horizon_too() -> None:
     """And a source that is asked what float32 might decide is not held against the graph, which decides on its own."""
     declaration, module = stream_of(Dense)
     scales = {"queries": 0.25, "out": 0.0625}
-    rounds = with_rounded_inputs(module, scales, "int8")
-    subject = source((replace(declaration, weights_dtype="int8", input_scales=scales), rounds))
+    rounding = with_rounded_inputs(module, scales, "int8")
+    subject = source((replace(declaration, weights_dtype="int8", input_scales=scales), rounding))
     # each as far from one integer as from the next
     halves = np.round(case().inputs["frames"] * 4) / 4 + 0.125
     session = FLOAT64.open(subject)

@@ -55,8 +55,10 @@ SEVERAL = frozenset(
         Time.PRODUCT,
         Time.CHANNELS,
         Time.RECEPTIVE,
+        Time.RECURRENT,
+        Time.SUM,
+        Time.ATTENTION,
     }
-    | {Time.RECURRENT, Time.SUM, Time.ATTENTION}
 )
 """Rules that know of several entries for each frame."""
 
