@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import tomllib
 from collections import defaultdict
 from functools import cache
 from pathlib import Path
@@ -76,6 +77,28 @@ def test_packages_import_those_before_them() -> None:
 def test_nothing_hangs_on_the_benchmarks() -> None:
     above = {"exporter/cli", "exporter/diff_command", "exporter/fleet", "exporter/scorecard", "exporter/show"}
     assert not [s for s, target, _ in imports(ROOT) if target in APART and s not in APART | above]
+
+
+def beyond(names: set[str], root: Path) -> set[str]:
+    """Imports of our own that these files make as they are loaded, and that lead out of them."""
+    modules = {name.removesuffix(".py").removesuffix("/__init__").replace("/", ".") for name in names}
+    return {
+        f"{name} imports {node.module}"
+        for name in names
+        if name.endswith(".py")
+        for node in ast.parse((root / name).read_text()).body
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "temport"
+        if node.module not in modules
+    }
+
+
+def test_what_runs_bundles_imports_nothing_else() -> None:
+    """Those files are a distribution of their own, temport-runtime."""
+    wheel = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["scikit-build"]["wheel"]
+    names = set(wheel["exclude"])
+    assert beyond(names, ROOT / "deploy" / "python") == set()
+    without = names - {"temport/exporter/varint.py"}
+    assert any(f.endswith("temport.exporter.varint") for f in beyond(without, ROOT / "deploy" / "python"))
 
 
 def test_a_circle_is_seen(tmp_path: Path) -> None:

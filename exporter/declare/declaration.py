@@ -206,9 +206,14 @@ class Declaration:
         return int(self.options.get("window_size", 0))
 
     @property
+    def of_fp8(self) -> bool:
+        """Whether weights are stored in fp8."""
+        return self.weights_dtype == "fp8"
+
+    @property
     def rounded_to(self) -> str:
         """What inputs of layers are rounded to: the type of their weights."""
-        return "fp8" if self.weights_dtype == "fp8" else "int8"
+        return "fp8" if self.of_fp8 else "int8"
 
     @property
     def numbers(self) -> str:

@@ -75,7 +75,7 @@ class Capabilities:
         moving = [axis.name for axis in declaration.axes.values() if not axis.static]
         if moving and not self.dynamic_axes:
             return f"its shapes are fixed and the model leaves {', '.join(moving)} open"
-        if declaration.weights_dtype == "fp8" and not self.fp8:
+        if declaration.of_fp8 and not self.fp8:
             return "it has no fp8"
         if declaration.input_scales and declaration.rounded_to not in self.rounds:
             return f"it rounds to {declaration.rounded_to} otherwise than ONNX says it"

@@ -10,7 +10,6 @@ from typing import Any
 import onnx
 
 from temport.exporter.declare.values import INTEGERS
-from temport.exporter.graph.quantised import FP8
 from temport.exporter.runtimes.bound import held_in_place, onnxruntime_call
 from temport.exporter.runtimes.contract import EVERY_ROUNDING, Arrays, Call, Capabilities, Closing, named
 from temport.exporter.runtimes.external_values import external_values
@@ -109,8 +108,7 @@ class OnnxRuntimeCpu:
     def open(self, subject: Subject, threads: int = 1) -> OrtSession:
         model = onnx.load(subject.model_path, load_external_data=False)
         path = custom_path(model, "function body")
-        fp8 = subject.declaration.weights_dtype == FP8
-        return OrtSession(subject.model_path, path, threads, fp8=fp8)
+        return OrtSession(subject.model_path, path, threads, fp8=subject.declaration.of_fp8)
 
 
 RUNTIME = OnnxRuntimeCpu()

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 from temport.custom_ops.library import library_path
 from temport.exporter.errors import UserError
-from temport.exporter.graph.quantised import FP8
 from temport.exporter.runtimes.contract import Capabilities
 from temport.exporter.runtimes.native_kernels import bodies_run, custom_nodes, native_path
 from temport.exporter.runtimes.onnxruntime_cpu import CAPABILITIES, OrtSession
@@ -35,8 +34,9 @@ class OnnxRuntimeNative:
         if not nodes:
             raise UserError("the model has no custom ops, so onnxruntime_cpu says the same")
         path, kernels = native_path(nodes, library), not bodies_run(nodes, library)
-        fp8 = subject.declaration.weights_dtype == FP8
-        return OrtSession(subject.model_path, path, threads, library, kernels=kernels, fp8=fp8)
+        return OrtSession(
+            subject.model_path, path, threads, library, kernels=kernels, fp8=subject.declaration.of_fp8
+        )
 
 
 RUNTIME = OnnxRuntimeNative()
