@@ -32,6 +32,10 @@ constexpr bool kInBlocks = false;
 template <>
 inline constexpr bool kInBlocks<Nibbles> = true;
 template <typename Element>
+constexpr bool kOfFloats = false;
+template <>
+inline constexpr bool kOfFloats<float> = true;
+template <typename Element>
 constexpr bool kOfIntegers = kInBlocks<Element> || kDepth<Element> > 1;
 
 // The inputs of a weight as its panels have them; `block` is of 4 bits.
@@ -46,13 +50,17 @@ TEMPORT_INLINE constexpr int64_t run_time(int64_t inputs) { return inputs; }
 TEMPORT_INLINE constexpr InBlocks run_time(InBlocks inputs) { return inputs; }
 template <typename Element>
 using RunTimeInputs = decltype(run_time(packed_inputs<Element>(int64_t{}, int64_t{})));
-// Elements of each column of a panel.
+// Elements of each column of a panel in front of input k.
+template <typename Element, typename Size>
+constexpr int64_t elements_before(Size inputs, int64_t k) {
+  if constexpr (kInBlocks<Element>)
+    return inputs.words_before(k);
+  else
+    return (k + kDepth<Element> - 1) / kDepth<Element> * kDepth<Element>;
+}
 template <typename Element, typename Size>
 constexpr int64_t column_elements(Size inputs) {
-  if constexpr (kInBlocks<Element>)
-    return inputs.words_before(inputs);
-  else
-    return (inputs + kDepth<Element> - 1) / kDepth<Element> * kDepth<Element>;
+  return elements_before<Element>(inputs, inputs);
 }
 
 // kWidth elements of an input as numbers, the Nth of those that lie together.
@@ -189,24 +197,6 @@ TEMPORT_INLINE void multiply_one_row(const float* x, int64_t x_apart, const Elem
     for (int v = 0; v < kPanelVectors; ++v) store(sums + p * kPanel + v * kWidth, sum[p][v]);
 }
 
-// Up to kBlockRows rows times the first V vectors of one panel, `[rows, kPanel]`. All rows meet a few inputs after the other: their part of the
-// panel stays in the first-level cache. Meanwhile the panel that comes next is fetched, a little by every tile: what is
-// asked for at once has to be waited for.
-template <int V>
-inline void multiply_block(const float* x, int64_t rows, int64_t x_stride, const float* panel, int64_t inputs,
-                           float* sums) {
-  constexpr int64_t kLine = 16;  // floats
-  const int64_t tiles = (rows + kMaxRows - 1) / kMaxRows, stride = least(kLine, (kPanel + tiles - 1) / tiles);
-  for (int64_t first = 0; first == 0 || first < inputs; first += kBlockInputs) {
-    const int64_t some = least(kBlockInputs, inputs - first);
-    const float* part = panel + first * kPanel;
-    const float* next = part + inputs * kPanel;
-    for (int64_t m = 0; m < rows; m += kMaxRows, next += some * stride)
-      multiply_rows<V, true>(int(least(kMaxRows, rows - m)), x + m * x_stride + first, x_stride, some, part, kPanel,
-                             sums + m * kPanel, kPanel, first > 0, next, stride);
-  }
-}
-
 // `count` inputs of a panel from `first` on, the first V vectors of each, as floats: `[count, kPanel]`, whole groups of kDepth.
 template <int V, typename Element>
 TEMPORT_INLINE void unpack_part(const Element* panel, int64_t first, int64_t count, int64_t, float* to) {
@@ -226,17 +216,30 @@ TEMPORT_INLINE void unpack_part(const Element* panel, int64_t first, int64_t cou
     }
 }
 
-// The same of a weight in fewer bits, whose part for all rows becomes floats in the first-level cache.
+// Up to kBlockRows rows times the first V vectors of one panel, `[rows, kPanel]`. All rows meet a few inputs after the other:
+// their part of the panel stays in the first-level cache, where a weight in fewer bits becomes floats. Meanwhile the part that
+// comes next is fetched, a little by every tile: what is asked for at once has to be waited for. Floats would not have room in
+// the first-level cache beside those that it holds.
 template <int V, typename Element>
-inline void multiply_block(const float* x, int64_t rows, int64_t x_stride, const Element* panel, RunTimeInputs<Element> inputs,
+__attribute__((noinline)) void multiply_block(const float* x, int64_t rows, int64_t x_stride, const Element* panel, RunTimeInputs<Element> inputs,
                            float* sums) {
-  alignas(64) float part[kBlockInputs * kPanel];
+  constexpr Fetch kFetch = kOfFloats<Element> ? Fetch::kToSecond : Fetch::kToFirst;
+  constexpr int64_t kLine = 64, kBytes = kPanel * sizeof(Element);
+  alignas(64) float unpacked[kOfFloats<Element> ? 1 : kBlockInputs * kPanel];
+  const int64_t tiles = (rows + kMaxRows - 1) / kMaxRows;
+  const int64_t fetches = tiles * most(1, inputs);
+  const int64_t stride = least(kLine, (column_elements<Element>(inputs) * kBytes + fetches - 1) / fetches);
   for (int64_t first = 0; first == 0 || first < inputs; first += kBlockInputs) {
     const int64_t some = least(kBlockInputs, inputs - first);
-    unpack_part<V>(panel, first, some, inputs, part);
-    for (int64_t m = 0; m < rows; m += kMaxRows)
-      multiply_rows<V>(int(least(kMaxRows, rows - m)), x + m * x_stride + first, x_stride, some, part, kPanel,
-                       sums + m * kPanel, kPanel, first > 0);
+    const float* part = unpacked;
+    if constexpr (kOfFloats<Element>)
+      part = panel + first * kPanel;
+    else
+      unpack_part<V>(panel, first, some, inputs, unpacked);
+    const char* next = reinterpret_cast<const char*>(panel) + elements_before<Element>(inputs, first + some) * kBytes;
+    for (int64_t m = 0; m < rows; m += kMaxRows, next += some * stride)
+      multiply_rows<V, kFetch>(int(least(kMaxRows, rows - m)), x + m * x_stride + first, x_stride, some, part, kPanel,
+                             sums + m * kPanel, kPanel, first > 0, next, stride);
   }
 }
 
@@ -246,6 +249,12 @@ TEMPORT_INLINE void multiply_some(int64_t count, const float* x, int64_t x_apart
                                   Size inputs, float* sums) {
   if (P == 1 || count == P) return multiply_one_row<P>(x, x_apart, panels, apart, inputs, sums);
   if constexpr (P > 1) multiply_some<P - 1>(count, x, x_apart, panels, apart, inputs, sums);
+}
+// The same with sizes that are known when it runs: one function for all that do something else with the sums.
+template <int P, typename Element>
+__attribute__((noinline)) void multiply_any(int64_t count, const float* x, const Element* panels, int64_t apart,
+                                            RunTimeInputs<Element> inputs, float* sums) {
+  multiply_some<P>(count, x, 0, panels, apart, inputs, sums);
 }
 
 // All rows times panels with so many columns, of which a row alone meets P at once, and for every part of the result
@@ -258,7 +267,10 @@ inline void multiply_panels(const float* x, Rows rows, int64_t x_stride, const E
   if (rows == 1) {
     for (int64_t p = 0; p < count; p += P) {
       const int64_t some = least(P, count - p);
-      multiply_some<P>(some, x, 0, panels + p * apart, apart, inputs, sums);
+      if constexpr (kAtRunTime<Size>)
+        multiply_any<P>(some, x, panels + p * apart, apart, inputs, sums);
+      else
+        multiply_some<P>(some, x, 0, panels + p * apart, apart, inputs, sums);
       for (int64_t i = 0; i < some; ++i) finish(0, 1, p + i, sums + i * kPanel);
     }
     return;

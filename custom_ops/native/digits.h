@@ -39,7 +39,7 @@ struct DigitRow {
 
   // False where a number is not finite: such products are made of floats. `block`: inputs that share a scale, whole groups of
   // kEight where there are several.
-  TEMPORT_INLINE bool read(const float* x, int64_t inputs, int64_t block) {
+  __attribute__((noinline)) bool read(const float* x, int64_t inputs, int64_t block) {
     constexpr int32_t kInfinity = 0x7f800000, kLeast = 31 << 23;  // from 2^-96 up `factor` is a float
     Int sizes{};
     for (int64_t k = 0; k < inputs; k += kWidth) {
@@ -175,11 +175,11 @@ TEMPORT_INLINE void multiply_some_digits(int64_t count, const Row& row, const El
   multiply_digits<Way, P>(row, panels, apart, inputs, sums);
   for_sums<P, 1>([&](int p, int, int v, int at) __attribute__((always_inline)) { store(to + at, sums[p][v]); });
 }
-// The same in floats, of a row with infinity or NaN, or of blocks that are too long: one function for all sizes.
-template <int P, typename Element>
-__attribute__((noinline)) void multiply_in_floats(int64_t count, const float* x, const Element* panels, int64_t apart,
-                                                  RunTimeInputs<Element> inputs, float* to) {
-  multiply_some<P>(count, x, 0, panels, apart, inputs, to);
+// The same with sizes that are known when it runs: one function for all that do something else with the sums.
+template <typename Way, int P, typename Row, typename Element>
+__attribute__((noinline)) void multiply_any_digits(int64_t count, const Row& row, const Element* panels, int64_t apart,
+                                                   RunTimeInputs<Element> inputs, float* to) {
+  multiply_some_digits<Way, P>(count, row, panels, apart, inputs, to);
 }
 
 // The block of a weight whose sums fit, else 0.
@@ -196,10 +196,12 @@ inline void multiply_row_in_digits(const float* x, const Element* panels, Size i
   const int64_t count = panels_of(columns), apart = column_elements<Element>(inputs) * kPanel;
   for (int64_t p = 0; p < count; p += kAtOnce) {
     const int64_t some = least(kAtOnce, count - p);
-    if (whole)
-      multiply_some_digits<Way, kAtOnce>(some, row, panels + p * apart, apart, inputs, sums);
+    if (!whole)  // a row with infinity or NaN, or blocks that are too long
+      multiply_any<kAtOnce>(some, x, panels + p * apart, apart, inputs, sums);
+    else if constexpr (kAtRunTime<Size>)
+      multiply_any_digits<Way, kAtOnce>(some, row, panels + p * apart, apart, inputs, sums);
     else
-      multiply_in_floats<kAtOnce>(some, x, panels + p * apart, apart, inputs, sums);
+      multiply_some_digits<Way, kAtOnce>(some, row, panels + p * apart, apart, inputs, sums);
     for (int64_t i = 0; i < some; ++i) finish(0, 1, p + i, sums + i * kPanel);
   }
 }

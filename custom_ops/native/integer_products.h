@@ -161,6 +161,13 @@ TEMPORT_INLINE void multiply_some_integers(int64_t count, const typename Way::In
     multiply_some_integers<Way, P, R - 1>(count, x, x_stride, panels, inputs, sums);
 }
 
+// The same as one function for all that do something else with the sums.
+template <typename Way, int P, int R>
+__attribute__((noinline)) void multiply_any_integers(int64_t count, const typename Way::Inputs* x, int64_t x_stride,
+                                                     const int8_t* panels, int64_t inputs, float* sums) {
+  multiply_some_integers<Way, P, R>(count, x, x_stride, panels, inputs, sums);
+}
+
 // As multiply_panels, of rounded rows; all sums of one are NaN where one of its numbers was.
 template <typename Way, typename Finish>
 inline void multiply_integer_panels(const typename Way::Inputs* x, int64_t rows, int64_t x_stride, const int8_t* panels,
@@ -170,7 +177,7 @@ inline void multiply_integer_panels(const typename Way::Inputs* x, int64_t rows,
   if (rows == 1) {
     for (int64_t p = 0; p < count; p += kRowPanels) {
       const int64_t some = least(kRowPanels, count - p);
-      multiply_some_integers<Way, kRowPanels, 1>(some, x, 0, panels + p * apart, inputs, sums);
+      multiply_any_integers<Way, kRowPanels, 1>(some, x, 0, panels + p * apart, inputs, sums);
       for (int64_t i = 0; i < some; ++i) finish(0, 1, p + i, sums + i * kPanel);
     }
     return;
@@ -178,7 +185,7 @@ inline void multiply_integer_panels(const typename Way::Inputs* x, int64_t rows,
   for (int64_t q = 0; q < count; ++q)
     for (int64_t m = 0; m < rows; m += kByteRows) {
       const int64_t some = least(kByteRows, rows - m);
-      multiply_some_integers<Way, 1, kByteRows>(some, x + m * x_stride, x_stride, panels + q * apart, inputs, sums);
+      multiply_any_integers<Way, 1, kByteRows>(some, x + m * x_stride, x_stride, panels + q * apart, inputs, sums);
       finish(m, some, q, sums);
     }
 }

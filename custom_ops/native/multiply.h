@@ -28,14 +28,19 @@ template <typename Size>
 constexpr int64_t kMost = INT64_MAX;
 template <int64_t N>
 constexpr int64_t kMost<Fixed<N>> = N;
+template <typename Size>
+constexpr bool kAtRunTime = kMost<Size> == INT64_MAX;
+
+// What is asked for ahead, and the cache it comes to.
+enum class Fetch { kNothing = 0, kToSecond = 2, kToFirst = 3 };
 
 // One tile of R rows by V vectors. A is read element by element (broadcast), B and C vector by vector. Every sum goes on
 // from what C holds, in the order of n, whatever the tile and its vectors are; where Anew it begins at 0 and is added to C
 // at its end, which keeps the rounding error of many such sums that of short ones.
-// With Fetch it asks, at every row of B, for the memory at `next`, which moves on by `stride` floats.
-template <int R, int V, bool Fetch = false, bool Anew = false>
+// With Fetch it asks, at every row of B, for the memory at `next`, which moves on by `stride` bytes.
+template <int R, int V, Fetch To = Fetch::kNothing, bool Anew = false>
 inline void multiply_tile(const float* a, int64_t a_stride, int64_t n, const float* b, int64_t b_stride, float* c,
-                          int64_t c_stride, bool accumulate, const float* next = nullptr, int64_t stride = 0) {
+                          int64_t c_stride, bool accumulate, const char* next = nullptr, int64_t stride = 0) {
   Float sum[R][V] = {};
   if (accumulate && !Anew)
 #pragma GCC unroll 8
@@ -44,8 +49,8 @@ inline void multiply_tile(const float* a, int64_t a_stride, int64_t n, const flo
       for (int v = 0; v < V; ++v) sum[r][v] = load(c + r * c_stride + v * kWidth);
 #pragma GCC unroll 2
   for (int64_t i = 0; i < n; ++i) {
-    if constexpr (Fetch) {
-      __builtin_prefetch(next, 0, 2);  // into the second-level cache
+    if constexpr (To != Fetch::kNothing) {
+      __builtin_prefetch(next, 0, int(To));
       next += stride;
     }
     Float x[V];
@@ -68,12 +73,12 @@ inline void multiply_tile(const float* a, int64_t a_stride, int64_t n, const flo
     }
 }
 
-template <int V, bool Fetch = false, bool Anew = false>
+template <int V, Fetch To = Fetch::kNothing, bool Anew = false>
 inline void multiply_rows(int rows, const float* a, int64_t a_stride, int64_t n, const float* b, int64_t b_stride,
-                          float* c, int64_t c_stride, bool accumulate, const float* next = nullptr,
+                          float* c, int64_t c_stride, bool accumulate, const char* next = nullptr,
                           int64_t stride = 0) {
   const auto tile = [&](auto count) __attribute__((always_inline)) {
-    multiply_tile<int(decltype(count){}), V, Fetch, Anew>(a, a_stride, n, b, b_stride, c, c_stride, accumulate, next,
+    multiply_tile<int(decltype(count){}), V, To, Anew>(a, a_stride, n, b, b_stride, c, c_stride, accumulate, next,
                                                           stride);
   };
   switch (rows) {
@@ -102,7 +107,7 @@ template <bool Anew = false>
 inline void multiply(int rows, int vectors, const float* a, int64_t a_stride, int64_t n, const float* b,
                      int64_t b_stride, float* c, int64_t c_stride, bool accumulate) {
   with_vectors(vectors, [&](auto count) __attribute__((always_inline)) {
-    multiply_rows<int(decltype(count){}), false, Anew>(rows, a, a_stride, n, b, b_stride, c, c_stride, accumulate);
+    multiply_rows<int(decltype(count){}), Fetch::kNothing, Anew>(rows, a, a_stride, n, b, b_stride, c, c_stride, accumulate);
   });
 }
 
