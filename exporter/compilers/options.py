@@ -41,8 +41,8 @@ ToolchainFile = Annotated[
 EngineIsa = Annotated[
     str | None,
     typer.Option(
-        help="Instructions of a native engine: avx512, avx512vnni, avx2, sse42, neon, wasm or portable. "
-        "Default: the machine's."
+        help="Instructions of a native engine: avx512, avx512vnni, avx2, avx2vnni, sse42, neon, neondot, wasm or "
+        "portable. Default: the machine's."
     ),
 ]
 EngineThreads = Annotated[
