@@ -145,10 +145,14 @@ def run_export(request: ExportRequest, console: Console | None = None) -> Export
         beyond: tuple[str, ...] = ()
         if request.weights_dtype is not None:
             progress.step("compressing weights")
-            source = Trial.of(as_trained(declaration), Path(), module).source
             recorded = own_cases(declaration, request.calibrate)
             module, compression, scales = compress(
-                module, source, cases, len(request.inputs), wished(request), recorded
+                module,
+                as_trained(declaration),
+                cases,
+                len(request.inputs),
+                wished(request),
+                recorded,
             )
             declaration = replace(declaration, input_scales=scales)
         if request.kv_dtype is not None:

@@ -15,7 +15,7 @@ from temport.exporter.errors import UserError
 from temport.exporter.files import write_whole
 from temport.exporter.graph.quantised import FP8, WIDER
 from temport.exporter.parity.result import Compression
-from temport.exporter.parity.trial import Trial, cases_for
+from temport.exporter.parity.trial import cases_for
 from temport.exporter.streaming.declare import declare_stream
 from temport.exporter.streaming.half_rings import HALF
 from temport.graphs.registry import ARCHITECTURES
@@ -91,9 +91,8 @@ def _of(arch: str, seq: int, streaming: bool) -> list[LossRow]:
     for kind in KINDS:
         wish = Wish(kind)
         declared = declared_so(declaration, wish, None)
-        source = Trial.of(declared, Path(), module).source
         cases = [case for case in cases_for(declared) if case.kind == USUAL]
-        rows.append(_row(arch, streaming, kind, compress(module, source, cases, 0, wish)[1]))
+        rows.append(_row(arch, streaming, kind, compress(module, declared, cases, 0, wish)[1]))
     return [*rows, *_of_rings(arch, seq)] if streaming else rows
 
 

@@ -95,14 +95,23 @@ def calibrated(subject: Subject, cases: Sequence[Case], layers: Sequence[str], k
 
     subject  what the oracle opens
     """
+    seen = taken_by(subject, cases, layers)
+    found = {name: best_scale(rows.reshape(-1), kind) for name, rows in seen.items()}
+    return {name: scale for name, scale in found.items() if scale > 0}
+
+
+def taken_by(subject: Subject, cases: Sequence[Case], layers: Sequence[str]) -> dict[str, Array]:
+    """`[rows, K]`, all that each layer takes over all cases, by name; a layer that is not called is not there.
+
+    subject  what the oracle opens
+    """
     session = FLOAT64.open(subject)
     seen: dict[str, list[Array]] = {}
     with _seeing(_source(session.module), layers, seen):
         for case in cases:
             for part in _parts(case.inputs, subject.declaration):
                 session.run(part)
-    found = {name: best_scale(np.concatenate(seen[name]), kind) for name in layers if name in seen}
-    return {name: scale for name, scale in found.items() if scale > 0}
+    return {name: np.concatenate(seen[name]) for name in layers if name in seen}
 
 
 def _parts(inputs: Arrays, declaration: Declaration) -> Iterator[Arrays]:
@@ -121,7 +130,7 @@ def _seeing(source: nn.Module, layers: Sequence[str], seen: dict[str, list[Array
     """What each layer takes is put into `seen`, by its name, for a while."""
 
     def keep(name: str, given: Tensor) -> None:
-        seen.setdefault(name, []).append(given.detach().double().reshape(-1).numpy().copy())
+        seen.setdefault(name, []).append(given.detach().double().reshape(-1, given.shape[-1]).numpy().copy())
 
     if isinstance(source, OnnxModule):
         taken = inputs_of(source, layers)

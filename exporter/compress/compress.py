@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from torch import nn
 
@@ -11,12 +12,15 @@ from temport.exporter.compress.compressed import compressed
 from temport.exporter.compress.loss import Cost
 from temport.exporter.compress.metric import metric_of
 from temport.exporter.compress.mixture import mixture
+from temport.exporter.compress.smoothing import smoothed
 from temport.exporter.compress.sums import sums, tensors_of
 from temport.exporter.compress.wish import Wish
+from temport.exporter.declare.declaration import Declaration
 from temport.exporter.errors import UserError
-from temport.exporter.graph.quantised import FLOAT32, SMALLEST, kinds_from
+from temport.exporter.graph.quantised import FLOAT32, INT8, SMALLEST, kinds_from
 from temport.exporter.parity.cases import Case
 from temport.exporter.parity.result import Compression, RoundedInput, StoredWeight
+from temport.exporter.parity.trial import Trial
 from temport.exporter.runtimes.subject import Subject
 
 USUAL = "normal"
@@ -25,7 +29,7 @@ USUAL = "normal"
 
 def compress(
     module: nn.Module,
-    source: Subject,
+    declaration: Declaration,
     cases: Sequence[Case],
     own: int,
     wish: Wish,
@@ -34,13 +38,15 @@ def compress(
     """The module with its weights as they will be stored, what that costs, and the scales of the layers that round
     what they take.
 
-    source    what the oracle opens, with the trained module
-    own       how many of the last cases are the user's
-    recorded  what the scales are fitted to
+    module       as it was trained
+    declaration  of that
+    own          how many of the last cases are the user's
+    recorded     what the scales are fitted to
 
     UserError where nothing can be compressed, or where no mixture loses as little as was asked.
     """
     metric = metric_of(wish.metric)
+    source = Trial.of(declaration, Path(), module).source
     axes = sums(source, cases[0].inputs)
     if not axes:
         raise UserError(
@@ -50,7 +56,12 @@ def compress(
     weights = {name: tensors_of(module)[name].detach().numpy() for name in axes}
     types = {name: tuple(kinds_from(weight, axes[name], wish.kind)) for name, weight in weights.items()}
     judged = judged_cases(cases, own)
-    layers, scales = _rounding(module, source, types, wish, recorded)
+    layers = _layers(module, types, wish)
+    evened: dict[str, str] = {}
+    if wish.activations == INT8:
+        module, evened = smoothed(module, source, recorded, layers, axes)
+        source = Trial.of(declaration, Path(), module).source
+    scales = _scales(source, layers, wish, recorded)
     narrow = source.declaration.rounded_to
     types |= {_input_of(layer): (narrow, FLOAT32) for layer in scales}
 
@@ -79,7 +90,10 @@ def compress(
             Cost(source, cases, axes).losses(stored, rounds),
             None if metric is None else metric.name,
             {} if metric is None else cost.measured(stored, rounds),
-            tuple(RoundedInput(layer, rounds.get(layer), alone.get(_input_of(layer))) for layer in scales),
+            tuple(
+                RoundedInput(layer, rounds.get(layer), alone.get(_input_of(layer)), evened.get(layer))
+                for layer in scales
+            ),
         ),
         rounds,
     )
@@ -94,22 +108,24 @@ def _input_of(layer: str) -> str:
     return f"input of {layer}"
 
 
-def _rounding(
-    module: nn.Module,
-    source: Subject,
-    types: Mapping[str, Sequence[str]],
-    wish: Wish,
-    recorded: Sequence[Case],
-) -> tuple[dict[str, str], dict[str, float]]:
-    """Layers that may round what they take with the names of their weights, and their scales."""
+def _layers(module: nn.Module, types: Mapping[str, Sequence[str]], wish: Wish) -> dict[str, str]:
+    """Layers that may round what they take, with the names of their weights."""
     if wish.activations is None:
-        return {}, {}
-    kind = wish.activations
-    layers = dense_layers(module, [name for name, own in types.items() if own[0] == kind], kind)
-    scales = calibrated(source, recorded, list(layers), kind)
+        return {}
+    narrow = [name for name, own in types.items() if own[0] == wish.activations]
+    return dense_layers(module, narrow, wish.activations)
+
+
+def _scales(
+    source: Subject, layers: Mapping[str, str], wish: Wish, recorded: Sequence[Case]
+) -> dict[str, float]:
+    """Of those layers that take anything, by name."""
+    if wish.activations is None:
+        return {}
+    scales = calibrated(source, recorded, list(layers), wish.activations)
     if not scales:
         raise UserError(
-            f"--activations {kind} finds no dense layer (nn.Linear; MatMul or Gemm of a file) with "
-            f"{kind} weights that takes anything but 0 in the recordings; leave it out"
+            f"--activations {wish.activations} finds no dense layer (nn.Linear; MatMul or Gemm of a file) with "
+            f"{wish.activations} weights that takes anything but 0 in the recordings; leave it out"
         )
-    return layers, scales
+    return scales

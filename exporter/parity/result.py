@@ -150,12 +150,15 @@ class StoredWeight:
 class RoundedInput:
     """A dense layer whose input can be rounded to int8 or fp8 times a scale: None where it stays as it is.
 
-    alone  the loss that this rounding alone brings; None where nobody had to know
+    alone   the loss that this rounding alone brings; None where nobody had to know
+    evened  the parameter out of which powers of two were divided, which the layer's weight was multiplied by; None: as
+            it was trained
     """
 
     layer: str
     scale: float | None
     alone: float | None
+    evened: str | None = None
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,8 @@ def told(compression: Compression) -> str:
     rounded = sum(layer.scale is not None for layer in compression.inputs)
     if compression.inputs:
         stored += f", inputs of {rounded} layers rounded to {compression.dtype}"
+        evened = sum(layer.evened is not None for layer in compression.inputs)
+        stored += f", of {evened} evened out by powers of two" if evened else ""
     if compression.rings != "float32":
         stored = f"{stored}{', ' if stored else ''}keys and values of the stream in {compression.rings}"
     limit = "" if compression.max_loss is None else f" of at most {compression.max_loss:g}"
