@@ -27,6 +27,8 @@ Array = npt.NDArray[np.float64]
 
 SHARES = (0.25, 0.5, 0.75)
 """How much of an input's size goes into the weight: alpha of SmoothQuant."""
+WORTH = 0.9
+"""Of the squared error: what gains less is left as it was trained."""
 ROWS = 256
 """Of a recording, that errors are measured on."""
 FARTHEST = 20
@@ -73,7 +75,7 @@ def smoothed(
 
 def chosen(inputs: Sequence[Array], weights: Sequence[Array]) -> Array | None:
     """The powers of two, `[K]`, by which the layers' products lose least when both factors are rounded to int8; None
-    where that is without any.
+    where that is hardly less than without any.
 
     inputs   of each layer, `[rows, K]`, of one chain
     weights  `[N, K]`
@@ -92,7 +94,7 @@ def chosen(inputs: Sequence[Array], weights: Sequence[Array]) -> Array | None:
         tried[share] = np.exp2(np.clip(exponents, -FARTHEST, FARTHEST))
         errors[share] = _error(few, weights, tried[share])
     best = min(errors, key=errors.__getitem__)
-    return None if best is None else tried[best]
+    return None if best is None or errors[best] > WORTH * errors[None] else tried[best]
 
 
 def _error(inputs: Sequence[Array], weights: Sequence[Array], powers: Array) -> float:
