@@ -22,6 +22,10 @@ class UserError(Exception):
     exit_code = 2
 
 
+class NotForThisMachine(UserError):
+    """An engine is for other machines than this one: nothing is wrong with it, and nothing can be told of it here."""
+
+
 class Interrupted(UserError):
     """Ctrl-C or SIGTERM while something was being written; exit code as the shell's for SIGINT."""
 
