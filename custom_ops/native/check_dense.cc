@@ -103,7 +103,7 @@ void check_dense(const Kernels& kernels, Bytes& bytes) {
   const bool rounds = p.rounding != Rounding::kNone;
   p.x_scale = rounds ? 1.0f / 100 : 1.0f;
   if (rounds && weight.type == Weight::kInt8) p.rounding = Rounding::kIntegers;
-  p.fours = multiplies_fours(kernels.isa);
+  p.fours = bytes.below(2) == 1 && multiplies_fours(kernels.isa);
   const std::vector<float> factor = draw(p.rows * width, random, -1), addend = draw(p.rows * width, random, -1);
   const Room packed(floats, weight);
   std::vector<float> bias(static_cast<size_t>(floats)), scale(bias);
@@ -190,7 +190,7 @@ void check_recurrence(const Kernels& kernels, Bytes& bytes) {
   p.r_type = of_r.type;
   p.w_block = of_w.block;
   p.r_block = of_r.block;
-  p.fours = multiplies_fours(kernels.isa);
+  p.fours = bytes.below(2) == 1 && multiplies_fours(kernels.isa);
   p.w_scale = w_scale.data();
   p.r_scale = r_scale.data();
   p.bias = bias.data();

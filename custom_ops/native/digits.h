@@ -117,7 +117,7 @@ TEMPORT_INLINE void multiply_digits(const Row& row, const int8_t* panels, int64_
     });
   }
   const auto of_row = row.of_blocks[0];
-  const double bias = kByteBias * (double(of_row.upper) * 0x1p16 + double(of_row.lower));
+  const double bias = Way::kBias * (double(of_row.upper) * 0x1p16 + double(of_row.lower));
   for_sums<P, 1>([&](int p, int, int v, int) __attribute__((always_inline)) {
     VectorOf<kHalf>::Float halves[2];
     for (int i = 0; i < 2; ++i) halves[i] = __builtin_convertvector(totals[p][v][i] - bias, VectorOf<kHalf>::Float);

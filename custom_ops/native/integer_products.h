@@ -1,10 +1,10 @@
 // Products of rows that were rounded to bytes with a weight of bytes, in the panels of column_panels.h. Sums are exact in 32
 // bits, so every instruction set gives the same ones.
 //
-// A way to multiply says what it makes of four inputs of a row (`Inputs`) and of four inputs of kWidth outputs (`Words`), and
-// adds their products to sums. Four bytes at once are what newer processors multiply; the others take pairs of 16 bits, whose
-// products no sum of two can leave. A weight has its bytes as a panel does, 128 more than they are, so the sums are as many
-// times that of the row too large.
+// A way to multiply says what it makes of four inputs of a row (`Inputs`) and of four inputs of kWidth outputs (`Words`), which
+// are below 128 or bytes of a panel, and adds their products to sums. Four bytes at once are what newer processors multiply;
+// the others take pairs of 16 bits, whose products no sum of two can leave. A panel has its bytes 128 more than they are:
+// where a way leaves that (`kBias`), the sums are as many times that of the row too large.
 #pragma once
 
 #include "column_panels.h"
@@ -41,7 +41,9 @@ struct Pairs {
       __builtin_memcpy(to + i, &four, sizeof four);
     }
   }
+  static constexpr int kBias = kByteBias;
   TEMPORT_INLINE static Words words(Int w) { return {w & 0x00ff00ff, w >> 8 & 0x00ff00ff}; }
+  TEMPORT_INLINE static Words of_panel(Int w) { return words(w); }
   TEMPORT_INLINE static Int product(Int w, int32_t x) {
 #if defined(__AVX512BW__)
     return (Int)_mm512_madd_epi16((__m512i)w, _mm512_set1_epi32(x));
@@ -58,7 +60,8 @@ struct Pairs {
   }
 };
 
-#if defined(__AVX512F__)
+#if defined(__AVX2__) || defined(__aarch64__)
+#define TEMPORT_FOURS
 // Inputs of a row as bytes. The instruction is asked for at run time; flags of the compiler would ask for it everywhere.
 struct Fours {
   static constexpr int kDigits = 4, kDigitBits = 8;
@@ -67,11 +70,31 @@ struct Fours {
   using Inputs = int32_t;
   using Words = Int;
   TEMPORT_INLINE static void keep(Int x, Inputs* to) {
-    _mm_storeu_si128((__m128i*)to, _mm512_cvtepi32_epi8((__m512i)x));
+    const auto narrow = __builtin_convertvector(x, typename VectorOf<kWidth>::Byte);
+    __builtin_memcpy(to, &narrow, sizeof narrow);
   }
   TEMPORT_INLINE static Words words(Int w) { return w; }
+#if defined(__aarch64__)
+  static constexpr int kBias = 0;  // both sides have signs
+  TEMPORT_INLINE static Words of_panel(Int w) { return w ^ int32_t(0x80808080); }
+#else
+  static constexpr int kBias = kByteBias;
+  TEMPORT_INLINE static Words of_panel(Int w) { return w; }
+#endif
   TEMPORT_INLINE static Int plus(Int sum, Words w, Inputs x) {
-    asm("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(w), "v"(_mm512_set1_epi32(x)));
+    const Int four = x - Int{};
+#if defined(__AVX512F__)
+    asm("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(w), "v"(four));
+#elif defined(__AVX2__)
+    asm("%{vex%} vpdpbusd %2, %1, %0" : "+x"(sum) : "x"(w), "x"(four));
+#else
+    // sdot %0.4s, %1.16b, %2.16b as a number: no assembler has a switch for it that leaves the file's other ones as they are
+    asm(".irp n,0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31\n\t"
+        ".equ .Ltemport_v\\n, \\n\n\t.endr\n\t"
+        ".inst 0x4e809400 | .Ltemport_%0 | .Ltemport_%1 << 5 | .Ltemport_%2 << 16"
+        : "+w"(sum)
+        : "w"(w), "w"(four));
+#endif
     return sum;
   }
 };
@@ -105,7 +128,7 @@ inline void round_row(const float* x, int64_t inputs, float scale, typename Way:
     Way::keep(integers, to);
   }
   RowEnd end{0, sum_of(defects)};
-  for (int i = 0; i < kWidth; ++i) end.bias += kByteBias * sums[i];
+  for (int i = 0; i < kWidth; ++i) end.bias += Way::kBias * sums[i];
   __builtin_memcpy(to, &end, sizeof end);
 }
 
@@ -131,7 +154,7 @@ TEMPORT_INLINE void add_integers(const typename Way::Inputs* x, int64_t x_stride
       for (int v = 0; v < kPanelVectors; ++v) {
         Int bytes;
         __builtin_memcpy(&bytes, panels + p * apart + (k * kPanel + v * kWidth) * kFour, sizeof bytes);
-        const auto words = Way::words(bytes);
+        const auto words = Way::of_panel(bytes);
 #pragma GCC unroll 8
         for (int r = 0; r < R; ++r) sum[p][r][v] = Way::plus(sum[p][r][v], words, x[r * x_stride + k]);
       }
@@ -193,7 +216,7 @@ inline void multiply_integer_panels(const typename Way::Inputs* x, int64_t rows,
 // body(a way that a problem's processor multiplies by)
 template <typename Problem, typename Body>
 TEMPORT_INLINE void with_way([[maybe_unused]] const Problem& p, const Body& body) {
-#if defined(__AVX512F__)
+#ifdef TEMPORT_FOURS
   if (p.fours) return body(Fours{});
 #endif
   body(Pairs{});

@@ -38,6 +38,7 @@ struct VectorOf {
   typedef float Float __attribute__((vector_size(N * 4)));
   typedef int Int __attribute__((vector_size(N * 4)));  // what a comparison gives; int32_t may be a long
   typedef short Short __attribute__((vector_size(N * 2)));
+  typedef int8_t Byte __attribute__((vector_size(N)));
   typedef double Double __attribute__((vector_size(N * 8)));
 };
 using Float = VectorOf<kWidth>::Float;

@@ -131,7 +131,7 @@ def widened_weights(model: ir.Model, layers: Sequence[EngineLayer]) -> Iterator[
         held[constant.type] += constant.numbers
     stored: Counter[ir.DataType] = Counter()
     for value in model.graph.initializers.values():
-        widened = any(n.op_type in _WIDEN and place == 0 for n, place in value.uses())
+        widened = any(n.op_type in _WIDEN and place == 0 and not _is_scale(n) for n, place in value.uses())
         if widened and value.dtype in _STORED and value.const_value is not None:
             stored[value.dtype] += value.const_value.size
     for kind, numbers in stored.items():
@@ -140,6 +140,11 @@ def widened_weights(model: ir.Model, layers: Sequence[EngineLayer]) -> Iterator[
                 f"of {numbers} numbers that the model stores as {kind.name.lower()} the engine holds {numbers - there} "
                 "in a wider type, so it is not smaller for them; what it computes is the same"
             )
+
+
+def _is_scale(node: ir.Node) -> bool:
+    """Whether what a node gives are scales, which an engine joins with what they belong to."""
+    return all(n.op_type == "DequantizeLinear" and place == 1 for n, place in node.outputs[0].uses())
 
 
 def _constants(layers: Sequence[EngineLayer]) -> set[LayerTensor]:

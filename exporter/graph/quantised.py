@@ -1,9 +1,9 @@
 """Weights in fewer bits, as numbers that float32 holds exactly: made, and found again in what passes made of them.
 
 Quantisation is symmetric. int8 and fp8 (E4M3, without infinity) have one scale per output, int4 one per block of 64
-inputs of an output; float16 is the rounded number itself. A scale has 16 significant bits, so that a number of the type
-times its scale is a float32 without rounding: the numbers of the file are those of the source in every runtime, and a
-weight says what it is made of.
+inputs of an output; float16 is the rounded number itself. A scale has few significant bits, so that a number of the
+type times its scale is a float32 without rounding: the numbers of the file are those of the source in every runtime,
+and a weight says what it is made of.
 """
 
 from __future__ import annotations
@@ -27,8 +27,11 @@ WIDER = {FP8: "fp16", "int4": INT8, INT8: "fp16", "fp16": FLOAT32}
 SMALLEST = 1024
 """Numbers that a weight must have: with fewer, nothing is gained."""
 FP8_NUMBERS = np.dtype(ml_dtypes.float8_e4m3fn)
+INT4_NUMBERS = np.dtype(ml_dtypes.int4)
 _LARGEST = {INT8: 127, "int4": 7, FP8: 448}
-_TYPES = {INT8: np.dtype(np.int8), "int4": np.dtype(ml_dtypes.int4), FP8: FP8_NUMBERS}
+_SCALE_BITS = {INT8: 16, FP8: 16, "int4": 11}
+"""Significant ones. Blocks have many scales, and a float16 holds such a one down to 2^-14, fewer bits below."""
+_TYPES = {INT8: np.dtype(np.int8), "int4": INT4_NUMBERS, FP8: FP8_NUMBERS}
 _FP8_VALUES = np.arange(0x7E, 0, -1, dtype=np.uint8).view(ml_dtypes.float8_e4m3fn).astype(np.float64)
 """All above 0, the largest first."""
 _CLIPS = np.linspace(1.0, 0.6, 9)
@@ -102,7 +105,7 @@ def quantised(weight: Array, axis: int, kind: str) -> Array:
     peak = np.abs(blocks).max(-1, keepdims=True)
     best, least = np.zeros_like(blocks), np.full_like(peak, np.inf)
     for clip in _CLIPS:
-        scale = short(peak * (clip / largest))
+        scale = short(peak * (clip / largest), _SCALE_BITS[kind])
         numbers = nearest(blocks / np.where(scale, scale, 1), kind, -largest) * scale
         error = np.square(blocks - numbers).sum(-1, keepdims=True)
         best, least = np.where(error < least, numbers, best), np.minimum(error, least)
@@ -195,10 +198,10 @@ def _whole(blocks: Array, shape: tuple[int, ...], axis: int) -> Array:
     return np.moveaxis(blocks.reshape(*others, shape[axis]), -1, axis)
 
 
-def short(scale: Array) -> Array:
-    """Rounded to 16 significant bits; 0 for what is next to nothing."""
+def short(scale: Array, digits: int = 16) -> Array:
+    """Rounded to so many significant bits; 0 for what is next to nothing."""
     mantissa, exponent = np.frexp(scale)
-    rounded = np.ldexp(np.rint(np.ldexp(mantissa, 16)), exponent - 16)
+    rounded = np.ldexp(np.rint(np.ldexp(mantissa, digits)), exponent - digits)
     return np.where(rounded < _LEAST_SCALE, 0.0, rounded)
 
 

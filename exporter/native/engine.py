@@ -23,7 +23,7 @@ from temport.exporter.native.amalgam import ROOT, amalgam
 from temport.exporter.native.cmake_toolchain import cmake_toolchain
 from temport.exporter.native.forms import FORMS
 from temport.exporter.native.graph import prepared
-from temport.exporter.native.isa import Isa, host_isa, is_this_machine, isa_named, isa_of
+from temport.exporter.native.isa import Isa, host_isa, isa_named, isa_of
 from temport.exporter.native.plan import Plan
 from temport.exporter.native.source import WORK_COMMENT, source
 from temport.exporter.native.toolchain import FLAGS, Toolchain, deepest_stack
@@ -264,10 +264,7 @@ def _chosen(options: NativeOptions, integers: bool = False) -> tuple[Isa, Toolch
     tools = (
         cmake_toolchain(options.toolchain) if options.toolchain is not None else Toolchain.found(options.cc)
     )
-    if isa is None:
-        machine = tools.machine()
-        isa = host_isa(integers) if is_this_machine(machine) else isa_of(machine)
-    return isa, tools
+    return isa or isa_of(tools.machine(), integers), tools
 
 
 def _template(name: str) -> jinja2.Template:

@@ -20,7 +20,7 @@ class Isa:
              large products like best, since narrow layers pay for whole panels
     flags    of GCC and Clang
     machine  `platform.machine()` where it is found; empty: any
-    needs    flags of /proc/cpuinfo that a processor must have
+    needs    flags (on Arm features) of /proc/cpuinfo that a processor must have
     fuses    whether it has fused multiply-adds: outputs of all that do are the same bits
     fours    whether it multiplies integers four at a time, elsewhere two
     compiler  that makes it on any machine
@@ -54,14 +54,18 @@ _AVX512 = Isa(
     frozenset({"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx2", "fma", "f16c"}),
     fuses=True,
 )
+_AVX2 = Isa("avx2", 8, 16, ("-mavx2", "-mfma", "-mf16c"), "x86_64", frozenset({"avx2", "fma", "f16c"}), True)
+_NEON = Isa("neon", 4, 16, (), "aarch64", fuses=True)
 ISAS = {
     isa.name: isa
     for isa in (
         _AVX512,
         replace(_AVX512, name="avx512vnni", needs=_AVX512.needs | {"avx512_vnni"}, fours=True),
-        Isa("avx2", 8, 16, ("-mavx2", "-mfma", "-mf16c"), "x86_64", frozenset({"avx2", "fma", "f16c"}), True),
+        _AVX2,
+        replace(_AVX2, name="avx2vnni", needs=_AVX2.needs | {"avx_vnni"}, fours=True),
         Isa("sse42", 4, 8, ("-msse4.2",), "x86_64", frozenset({"sse4_2"})),
-        Isa("neon", 4, 16, (), "aarch64", fuses=True),
+        _NEON,
+        replace(_NEON, name="neondot", needs=frozenset({"asimddp"}), fours=True),
         Isa("wasm", 4, 16, ("-msimd128", "-mbulk-memory"), "wasm32", compiler="clang++"),
         Isa("portable", 4, 8),
     )
@@ -78,11 +82,12 @@ def host_isa(integers: bool = False) -> Isa:
     return next((isa for isa in here if integers and isa.fours), here[0])
 
 
-def isa_of(machine: str) -> Isa:
-    """The fastest of this machine, and of another one, by `platform.machine()`, that which all of its kind have."""
+def isa_of(machine: str, integers: bool = False) -> Isa:
+    """`host_isa` of this machine, and of another one, by `platform.machine()`, what all of its kind have."""
     if is_this_machine(machine):
-        return host_isa()
-    return next((isa for isa in reversed(ISAS.values()) if isa.machine == machine), ISAS["portable"])
+        return host_isa(integers)
+    of_machine = (isa for isa in ISAS.values() if isa.machine == machine)
+    return min(of_machine, key=lambda isa: len(isa.needs), default=ISAS["portable"])
 
 
 def is_this_machine(machine: str) -> bool:
@@ -109,4 +114,5 @@ def _cpu_flags() -> set[str]:
         text = Path("/proc/cpuinfo").read_text()
     except OSError:
         return set()
-    return {flag for line in text.splitlines() if line.startswith("flags") for flag in line.split()}
+    lines = (line for line in text.splitlines() if line.startswith(("flags", "Features")))
+    return {flag for line in lines for flag in line.split()}

@@ -17,7 +17,14 @@ from onnx_ir.passes import common
 from temport.custom_ops.domain import DOMAIN
 from temport.custom_ops.table import OPS
 from temport.exporter.graph.edit import initializer, insert, named
-from temport.exporter.graph.quantised import FP8_NUMBERS, SMALLEST, WIDER, Quantised, found_again
+from temport.exporter.graph.quantised import (
+    FP8_NUMBERS,
+    INT4_NUMBERS,
+    SMALLEST,
+    WIDER,
+    Quantised,
+    found_again,
+)
 from temport.exporter.graph.standard_operator import is_standard
 from temport.exporter.passes.notes import Notes
 
@@ -30,6 +37,7 @@ def compress_weights(model: ir.Model, kind: str, notes: Notes | None = None) -> 
     graph = model.graph
     found: dict[ir.Value, Quantised | None] = {}
     numbers: dict[ir.Value, ir.Value] = {}
+    scales: Scales = {}
     for node in list(graph):
         for place, axes in _weights(node):
             value = node.inputs[place]
@@ -49,10 +57,10 @@ def compress_weights(model: ir.Model, kind: str, notes: Notes | None = None) -> 
                         "keeps a weight in float32: for --max-loss, as none of the source, or as int4 turned",
                     )
             elif node.domain == DOMAIN and stored.values.dtype != FP8_NUMBERS:
-                _store(graph, node, place, value, stored)
+                _store(graph, node, place, value, stored, scales)
             else:
                 if value not in numbers:
-                    numbers[value] = _numbers(graph, node, value, stored)
+                    numbers[value] = _numbers(graph, node, value, stored, scales)
                 node.replace_input_with(place, numbers[value])
     common.RemoveUnusedNodesPass()(model)
     return any(stored is not None for stored in found.values())
@@ -84,22 +92,30 @@ def _weights(node: ir.Node) -> Iterator[tuple[int, tuple[int, ...]]]:
 RECURRENT = ("FusedLSTM", "FusedGRU")
 
 
-def _store(graph: ir.Graph, node: ir.Node, place: int, value: ir.Value, stored: Quantised) -> None:
+Scales = dict[tuple[ir.Value, int], ir.Value]
+"""As nodes take them, by the weight and their rank."""
+
+
+def _store(
+    graph: ir.Graph, node: ir.Node, place: int, value: ir.Value, stored: Quantised, scales: Scales
+) -> None:
     """Give a node of ours the weight as it is stored, and its scale."""
     names = [parameter.name for parameter in OPS[node.op_type].schema.inputs]
     node.replace_input_with(place, _values(graph, value, stored))
     if stored.scale is None:
         return
-    rank, scale = stored.values.ndim, stored.scale
+    rank, shape = stored.values.ndim, list(stored.scale.shape)
     outputs = rank - 2 if node.op_type in RECURRENT else rank - 1
     if not stored.block and stored.axis != outputs:
-        scale = scale.reshape([-1 if axis == stored.axis else 1 for axis in range(rank)])
+        shape = [shape[0] if axis == stored.axis else 1 for axis in range(rank)]
     at = names.index(f"{names[place]}_scale")
     node.resize_inputs(max(at + 1, len(node.inputs)))
-    node.replace_input_with(at, _scale(graph, value, scale))
+    node.replace_input_with(at, _scale(graph, node, value, stored, shape, scales))
 
 
-def _numbers(graph: ir.Graph, before: ir.Node, value: ir.Value, stored: Quantised) -> ir.Value:
+def _numbers(
+    graph: ir.Graph, before: ir.Node, value: ir.Value, stored: Quantised, scales: Scales
+) -> ir.Value:
     """The weight as the graph computes it from what is stored."""
     assert value.shape is not None
     name, shape, values = named(value, "numbers"), list(value.shape), _values(graph, value, stored)
@@ -107,7 +123,7 @@ def _numbers(graph: ir.Graph, before: ir.Node, value: ir.Value, stored: Quantise
         new = insert(graph, before, "Cast", [values], shape, name, {"to": ir.DataType.FLOAT.value})
     else:
         attributes = {"axis": stored.axis} | ({"block_size": stored.block} if stored.block else {})
-        inputs = [values, _scale(graph, value, stored.scale)]
+        inputs = [values, _scale(graph, before, value, stored, list(stored.scale.shape), scales)]
         new = insert(graph, before, "DequantizeLinear", inputs, shape, name, attributes)
     new.type = ir.TensorType(ir.DataType.FLOAT)
     return new
@@ -117,5 +133,19 @@ def _values(graph: ir.Graph, value: ir.Value, stored: Quantised) -> ir.Value:
     return initializer(graph, named(value, stored.values.dtype.name), stored.values)
 
 
-def _scale(graph: ir.Graph, value: ir.Value, scale: np.ndarray) -> ir.Value:
-    return initializer(graph, named(value, "scale", axes=scale.ndim), scale)
+def _scale(
+    graph: ir.Graph, before: ir.Node, value: ir.Value, stored: Quantised, shape: list[int], scales: Scales
+) -> ir.Value:
+    """Those of int4 add an eighth to the weight, or more, so float16 stores them where it holds them."""
+    assert stored.scale is not None
+    rank, scale = len(shape), stored.scale.reshape(shape)
+    if (value, rank) not in scales:
+        half = scale.astype(np.float16)
+        short = stored.values.dtype == INT4_NUMBERS and np.array_equal(half, scale)
+        given = initializer(graph, named(value, "scale", axes=rank), half if short else scale)
+        if short:
+            wide = named(value, "wide_scale", axes=rank)
+            given = insert(graph, before, "Cast", [given], shape, wide, {"to": ir.DataType.FLOAT.value})
+            given.type = ir.TensorType(ir.DataType.FLOAT)
+        scales[value, rank] = given
+    return scales[value, rank]

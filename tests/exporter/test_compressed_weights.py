@@ -12,8 +12,11 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import onnxruntime
 import pytest
+from onnx import helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
 from safetensors import safe_open
 
 import temport
@@ -23,10 +26,12 @@ from temport.exporter.compress.mixture import mixture
 from temport.exporter.declare.declaration import Declaration
 from temport.exporter.errors import UserError
 from temport.exporter.export import run_export
+from temport.exporter.graph.quantised import quantised
 from temport.exporter.native import isa
 from temport.exporter.native.engine import NativeOptions, build_native
 from temport.exporter.native.isa import ISAS
 from temport.exporter.parity.serial import read_json
+from temport.exporter.passes.compress_weights import compress_weights
 from temport.exporter.recheck import run_parity_of_bundle
 from temport.exporter.request import ExportRequest
 from temport.exporter.runtimes import onnxruntime_cpu, openvino
@@ -75,7 +80,32 @@ def test_every_runtime_computes_the_stored_weights(made: Any, kind: str, ops: st
     assert {"onnxruntime_cpu", "openvino", "onnx_reference"} <= ran.keys()
     bytes_of = held(onnx.load(bundle / "model.onnx"))
     assert bytes_of[WEIGHTS[kind]] * {"fp16": 2, "int8": 4, "int4": 8}[kind] > 0.8 * 4 * 30_000
-    assert bytes_of["FLOAT"] < 0.25 * 4 * 30_000  # biases, norms, scales, and what was turned
+    assert bytes_of["FLOAT"] < 0.25 * 4 * 30_000  # biases, norms, scales of outputs, and what was turned
+    assert kind != "int4" or bytes_of["INT4"] / 16 <= bytes_of["FLOAT16"] <= bytes_of["INT4"] / 4
+
+
+@pytest.mark.parametrize(("size", "dtype"), [(1.0, np.float16), (1e-6, np.float32)])
+def test_scales_of_blocks_are_float16_where_it_holds_them(size: float, dtype: type) -> None:
+    given = np.random.default_rng(0).standard_normal((64, 32)).astype(np.float32) * np.float32(size)
+    weight = quantised(given, 0, "int4")
+    source = helper.make_model(
+        helper.make_graph(
+            [helper.make_node("MatMul", ["x", "w"], ["y"])],
+            "g",
+            [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [3, 64])],
+            [helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [3, 32])],
+            [numpy_helper.from_array(weight, "w")],
+        ),
+        opset_imports=[helper.make_opsetid("", 21)],
+    )
+    model = ir.from_proto(source)
+    assert compress_weights(model, "int4")
+    stored = ir.to_proto(model)
+    (scale,) = (t for t in stored.graph.initializer if "scale" in t.name)
+    assert numpy_helper.to_array(scale).dtype == dtype
+    x = np.eye(3, 64, dtype=np.float32)
+    (found,) = ReferenceEvaluator(stored).run(None, {"x": x})
+    assert np.array_equal(found, weight[:3])
 
 
 @pytest.mark.parametrize(
@@ -113,20 +143,26 @@ def test_a_native_engine_holds_them_as_they_are(
 
 
 @pytest.mark.parametrize(
-    ("kind", "ops", "vnni", "taken"),
+    ("kind", "ops", "processor", "taken"),
     [
-        ("int8", "custom", True, "avx512vnni"),
-        ("int8", "custom", False, "avx512"),
-        ("int4", "standard", True, "avx512"),  # whose weights an engine widens
-        ("fp16", "custom", True, "avx512"),
+        ("int8", "custom", "avx512vnni", "avx512vnni"),
+        ("int8", "custom", "avx512", "avx512"),
+        ("int8", "custom", "avx2vnni", "avx2vnni"),
+        ("int4", "standard", "avx512vnni", "avx512"),  # whose weights an engine widens
+        ("fp16", "custom", "avx512vnni", "avx512"),
     ],
 )
 def test_an_engine_is_for_the_set_that_its_model_gains_by(
-    made: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, ops: str, vnni: bool, taken: str
+    made: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+    ops: str,
+    processor: str,
+    taken: str,
 ) -> None:
     """Where none is named; the entry and the last lines say why it is another one than usual."""
-    flags = ISAS["avx512vnni" if vnni else "avx512"].needs
-    monkeypatch.setattr(isa, "_cpu_flags", lambda: set(flags))
+    monkeypatch.setattr(isa, "_cpu_flags", lambda: set(ISAS[processor].needs))
     monkeypatch.setattr(platform, "machine", lambda: "x86_64")
     shutil.copy(made(kind, ops) / "model.onnx", tmp_path)
     declaration = open_bundle(made(kind, ops)).declaration

@@ -96,7 +96,8 @@ def test_no_number_moves_further_than_rounding_and_clipping(drawn: tuple[Array, 
     step = np.abs(blocks).max(-1, keepdims=True) / LARGEST[kind]
     plain = nearest(blocks / np.where(step, step, 1), kind) * step
     error, allowed = (np.linalg.norm(w - blocks, axis=-1) for w in (moved, plain))
-    short = 2.0**-16 * np.linalg.norm(blocks, axis=-1)  # a scale has 16 bits
+    bits = 11 if kind == "int4" else 16  # of a scale
+    short = 2.0**-bits * np.linalg.norm(blocks, axis=-1)
     assert (error <= allowed + short).all()
 
 

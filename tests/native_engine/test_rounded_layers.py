@@ -102,7 +102,11 @@ def test_a_layer_is_the_definition(engine: Small, sizes: dict[str, int]) -> None
 
 @pytest.mark.parametrize(
     ("isa", "threads"),
-    [("avx2", 3), ("avx512vnni", 1), pytest.param("avx512", 1, marks=pytest.mark.thorough)],
+    [
+        ("avx2vnni", 3),
+        ("avx512vnni", 1),
+        *(pytest.param(isa, 1, marks=pytest.mark.thorough) for isa in ("avx2", "avx512")),
+    ],
 )
 def test_the_same_bits(engine: Small, isa: str, threads: int, tmp_path: Path) -> None:
     if not ISAS[isa].runs_here():

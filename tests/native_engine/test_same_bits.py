@@ -16,8 +16,9 @@ Model = Callable[[str], StepModel]
 
 INT4 = "hybrid, int4"
 PAIRS = [(arch, isa) for isa in ("avx512", "avx2", "neon") for arch in (*SMALL, INT4)]
+PAIRS += [(INT4, isa) for isa in ("avx2vnni", "neondot")]
 REPEATED = {(arch, isa) for isa in ("avx2", "neon") for arch in ("sliding_window", "lightning")}
-REPEATED |= {("lightning", "avx512"), (INT4, "avx512"), (INT4, "avx2"), ("hybrid", "neon")}
+REPEATED |= {("lightning", "avx512"), (INT4, "avx512"), (INT4, "avx2"), (INT4, "neon"), ("hybrid", "neon")}
 """What the others leave to see: kernels that AVX-512 is asked of, in vectors that other kernels are asked of; what an
 engine of int4 has beside its integers, which the op library multiplies too."""
 
@@ -28,7 +29,7 @@ engine of int4 has beside its integers, which the op library multiplies too."""
 )
 def test_the_same_bits(model: Model, scalar: Callable[[str], bytes], arch: str, isa: str) -> None:
     compiler, prefix, flags = "g++", [], []
-    if isa == "neon":
+    if ISAS[isa].machine == "aarch64":
         compiler, prefix, flags = need("aarch64-linux-gnu-g++"), [need("qemu-aarch64-static")], ["-static"]
     elif not ISAS[isa].runs_here():
         pytest.skip(f"this processor has no {isa}")

@@ -180,13 +180,14 @@ def test_biases_become_what_the_definition_says() -> None:
 def product(kind: int) -> onnx.ModelProto:
     """One product with a stored weight; where that is fp8, of activations in fp8."""
     weight = helper.make_tensor("w", kind, [32, 32], [float(n % 5 - 2) for n in range(1024)])
-    scale = numpy_helper.from_array(np.full((1, 32), 0.5, np.float32), "scale")
+    scale = numpy_helper.from_array(np.full((1, 32), 0.5, np.float16), "scale")
     one = numpy_helper.from_array(np.array(0.5, np.float32), "one")
     zero = helper.make_tensor("zero", TensorProto.FLOAT8E4M3FN, [], [0.0])
     numbers = {
         TensorProto.FLOAT16: [helper.make_node("Cast", ["w"], ["n"], name="numbers", to=TensorProto.FLOAT)],
         TensorProto.INT4: [
-            helper.make_node("DequantizeLinear", ["w", "scale"], ["n"], name="numbers", axis=0, block_size=32)
+            helper.make_node("Cast", ["scale"], ["s"], name="wide_scale", to=TensorProto.FLOAT),
+            helper.make_node("DequantizeLinear", ["w", "s"], ["n"], name="numbers", axis=0, block_size=32),
         ],
         TensorProto.FLOAT8E4M3FN: [
             helper.make_node("QuantizeLinear", ["x", "one", "zero"], ["q"], name="quantise"),

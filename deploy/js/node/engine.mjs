@@ -5,14 +5,16 @@ import { join } from 'node:path';
 import { arch } from 'node:process';
 
 const ABI = 2, PASS_NONFINITE = 1;
-const AVX512 = ['x64', 'avx512f', 'avx512bw', 'avx512dq', 'avx512vl', 'avx2', 'fma', 'f16c'];
-// By instruction set: the processors that may have it, and the flags of /proc/cpuinfo that one of them needs.
+const AVX2 = ['x64', 'avx2', 'fma', 'f16c'], AVX512 = [...AVX2, 'avx512f', 'avx512bw', 'avx512dq', 'avx512vl'];
+// By instruction set: the processors that may have it, and the flags (on Arm features) of /proc/cpuinfo that one of them needs.
 const NEEDS = {
   avx512: AVX512,
   avx512vnni: [...AVX512, 'avx512_vnni'],
-  avx2: ['x64', 'avx2', 'fma', 'f16c'],
+  avx2: AVX2,
+  avx2vnni: [...AVX2, 'avx_vnni'],
   sse42: ['x64', 'sse4_2'],
   neon: ['arm64'],
+  neondot: ['arm64', 'asimddp'],
   portable: [arch],
 };
 
@@ -28,7 +30,7 @@ async function hasProcessor(isa) {
   const [machine, ...flags] = NEEDS[isa];
   if (machine !== arch || !flags.length) return machine === arch;
   const told = await readFile('/proc/cpuinfo', 'utf8').catch(() => '');
-  const own = new Set(/^flags\s*:(.*)$/m.exec(told)?.[1].split(' '));
+  const own = new Set(/^(?:flags|Features)\s*:(.*)$/m.exec(told)?.[1].split(' '));
   return flags.every((flag) => own.has(flag));
 }
 
