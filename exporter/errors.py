@@ -23,7 +23,7 @@ class UserError(Exception):
 
 
 class NotForThisMachine(UserError):
-    """An engine is for other machines than this one: nothing is wrong with it, and nothing can be told of it here."""
+    """An engine is for another machine, or another version of what runs it. Nothing of it can be told here."""
 
 
 class Interrupted(UserError):

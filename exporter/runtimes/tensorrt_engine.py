@@ -61,7 +61,7 @@ class EngineRuntime:
         path, plan = verified_engine(directory, entry, subject.model_path)
         built = entry["versions"].get(self.module)
         if built != trt.__version__:
-            raise UserError(
+            raise NotForThisMachine(
                 f"the engine was built with {self.module} {built} and {trt.__version__} is installed; "
                 f"build it again with temport export --target {self.target}"
             )
