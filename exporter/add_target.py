@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from temport.exporter.compilers.contract import CompileOptions
 from temport.exporter.compilers.engines import Added, add_engine
 from temport.exporter.compilers.engines import check_target as check_engine
-from temport.exporter.compilers.targets import FORMS
+from temport.exporter.compilers.targets import FORMS, row_name
 from temport.exporter.declare.declaration import Declaration
 from temport.exporter.errors import UserError
 from temport.exporter.native import engine
@@ -55,15 +55,16 @@ def add_target(
 
 def row_of(target: str) -> Runtime:
     """The runtime that runs what the target makes."""
-    return runtime_named("native_engine" if target == engine.TARGET else target.replace("-", "_"))
+    return runtime_named(row_name(target))
 
 
 def rows_with(target: str | None, rows: Sequence[Runtime] | None) -> list[Runtime] | None:
-    """Those runtimes (None: those that run unless some are named), and that of a form that was asked for."""
-    if target not in FORMS:
+    """Those runtimes (None: those that run unless some are named), and that of the engine or form that is asked for."""
+    if target is None:
         return None if rows is None else list(rows)
+    others = every() if rows is None else list(rows)
     row = row_of(target)
-    return [*(each for each in (every() if rows is None else rows) if each.name != row.name), row]
+    return others if row.name in [each.name for each in others] else [*others, row]
 
 
 def replaces(target: str, name: str) -> bool:

@@ -56,9 +56,9 @@ def run_compile(
         engine = add_target(target, options, trial.subject, path.absolute().name, progress)
         truths = read_vectors(work / "vectors.npz")
         cases = tuple(truth.case for truth in truths)
-        if target == NATIVE:
-            record(trial.subject, cases)
         found = trial.run(cases, [row_of(target)], truths, progress.parity)
+        if target == NATIVE:
+            record(work, found.runtimes)
         report = merge(read_json(work / "report.json"), to_json(found)["runtimes"])
         report = replace(report, warnings=tuple(dict.fromkeys((*report.warnings, *engine.warnings))))
         write_json(report, work / "report.json")

@@ -22,6 +22,10 @@ class UserError(Exception):
     exit_code = 2
 
 
+class NotForThisMachine(UserError):
+    """An engine is for another machine, or another version of what runs it. Nothing of it can be told here."""
+
+
 class Interrupted(UserError):
     """Ctrl-C or SIGTERM while something was being written; exit code as the shell's for SIGINT."""
 

@@ -61,7 +61,7 @@ class Exported:
 
     @property
     def passed(self) -> bool:
-        """Whether every runtime that ran agrees with the oracle."""
+        """Whether every runtime that ran agrees with the oracle, and every engine that is for this machine ran."""
         return self.report.passed
 
 
@@ -117,7 +117,7 @@ def export(
     except TypeError as error:
         raise UserError(f"export has {', '.join(f.name for f in fields(ExportRequest))}; {error}") from error
     exported = run_export(request, Terminal(quiet=True))
-    for warning in exported.report.warnings:
+    for warning in (*exported.report.warnings, *exported.report.unjudged):
         LOG.warning("%s: %s", exported.path.name, warning)
     return exported
 
@@ -182,7 +182,7 @@ def run_export(request: ExportRequest, console: Console | None = None) -> Export
                 told = (*told, *engine.warnings)
             report = trial.run(cases, runtimes, truths, progress.parity)
             if request.target == NATIVE:
-                record(trial.subject, cases, report.runtimes)
+                record(work, report.runtimes)
             if not report.passed and (guilty := guilty_pass(built, report, truths)) is not None:
                 report = replace(report, reasons=(*report.reasons, guilty))
             report = replace(

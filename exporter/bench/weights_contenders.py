@@ -17,7 +17,7 @@ from temport.exporter.compilers.targets import REPORT_FILE, enter
 from temport.exporter.declare.declaration import Declaration
 from temport.exporter.graph.quantised import FLOAT32
 from temport.exporter.native.engine import NativeOptions, build_native
-from temport.exporter.native.isa import ISAS, host_isa
+from temport.exporter.native.isa import host_isa
 from temport.exporter.quiet import quiet
 from temport.exporter.runtimes.bound import held_in_place, onnxruntime_call
 from temport.exporter.runtimes.contract import Arrays
@@ -73,7 +73,7 @@ def _engine(kind: str) -> Contender:
         bundle = files.folder / f"engine, {kind}"
         bundle.mkdir()
         shutil.copy(file(files), bundle / "model.onnx")
-        best = next((isa for isa in ISAS.values() if isa.fours and isa.runs_here()), host_isa())
+        best = host_isa(integers=True)
         report = build_native(bundle, "bench", files.declarations[kind], NativeOptions(engine_isa=best.name))
         enter(bundle / REPORT_FILE, report.to_json())
         loaded = Engine.beside(bundle)

@@ -50,8 +50,9 @@ def lower_rounded_inputs(model: ir.Model, layers: Mapping[ir.Value, str]) -> Non
             held = initializer(graph, f"{node.name}/number", number.numpy())
             node.outputs[0].replace_all_uses_with(held)
     for node in list(graph):
-        if (rounds := rounded(node)) is not None:
-            put(node.outputs[0], both_ways(graph, node, *rounds, node.outputs[0]))
+        if (rounds := rounded(node)) is not None and not rounds.paired:
+            pair = both_ways(graph, node, rounds.x, rounds.scale, rounds.narrow, node.outputs[0])
+            put(node.outputs[0], pair)
     common.RemoveUnusedNodesPass()(model)
 
 

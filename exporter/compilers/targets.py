@@ -44,8 +44,28 @@ def ready_backend(target: str, options: CompileOptions) -> Backend:
     return table
 
 
+def entry_of(directory: Path, target: str) -> dict[str, Any] | None:
+    """What the `engine.json` of a bundle says of this target's engine; None where it has none."""
+    return next((entry for entry in _entries(directory / REPORT_FILE) if entry["target"] == target), None)
+
+
+def engine_of(directory: Path, row: str) -> str:
+    """The target whose engine in a bundle the runtime of this name runs; empty where there is none."""
+    targets = [entry["target"] for entry in _entries(directory / REPORT_FILE)]
+    return next((target for target in targets if row_name(target) == row), "")
+
+
+def row_name(target: str) -> str:
+    """The runtime that runs what the target makes."""
+    return "native_engine" if target == "native" else target.replace("-", "_")
+
+
 def enter(path: Path, report: dict[str, Any]) -> None:
     """`engine.json` lists one engine per target, as its report has it. A rebuilt target replaces its entry."""
-    engines = json.loads(path.read_text())["engines"] if path.is_file() else []
-    engines = [entry for entry in engines if entry["target"] != report["target"]] + [report]
+    engines = [entry for entry in _entries(path) if entry["target"] != report["target"]] + [report]
     path.write_text(json.dumps({"format": 1, "engines": engines}, indent=1) + "\n")
+
+
+def _entries(path: Path) -> list[dict[str, Any]]:
+    entries: list[dict[str, Any]] = json.loads(path.read_text())["engines"] if path.is_file() else []
+    return entries

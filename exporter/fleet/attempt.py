@@ -199,4 +199,4 @@ def _of_report(report: Any) -> dict[str, Any]:
     for row in report.runtimes:
         shares = [o.share for result in row.results for o in result.outputs.values() if o.share is not None]
         worst[row.name] = max(shares, default=None)
-    return {"worst": worst, "told": "; ".join(report.reasons)}
+    return {"worst": worst, "told": "; ".join((*report.reasons, *report.unjudged))}

@@ -43,8 +43,30 @@ BY_ELEMENT = {
 """Operators that a mask of keys may go through, beside those that move or join masks: one key decides one key."""
 
 
+MASK, KEYS = "mask", "mask of keys"
+
+
+@dataclass(frozen=True)
+class Hindrance:
+    """What keeps an attention from being the op.
+
+    lacks  the rest of a sentence about `of`
+    of     the part of it that stands in the way, `MASK` or `KEYS`; empty: the attention itself
+    """
+
+    lacks: str
+    of: str = ""
+
+    def __str__(self) -> str:
+        return f"its {self.of} {self.lacks}" if self.of else self.lacks
+
+
 class Unproved(Exception):
-    """Why masks are no rule, as the rest of a sentence about them."""
+    """Why masks are no rule; the arguments are those of `Hindrance`."""
+
+    def __init__(self, lacks: str, of: str = "") -> None:
+        self.hindrance = Hindrance(lacks, of)
+        super().__init__(str(self.hindrance))
 
 
 @dataclass(frozen=True)
@@ -84,14 +106,14 @@ def prove(plain: PlainAttention, lengths: tuple[ir.Value, ir.Value], samples: Se
                 part, inverted = mask.split(sizes, T, S)
                 table = table & part
             if not (table == table.reshape(-1, *table.shape[-2:])[0]).all():
-                raise Unproved("its mask differs between heads or sequences")
+                raise Unproved("differs between heads or sequences", MASK)
             found.append((T, S, table.reshape(-1, *table.shape[-2:])[0]))
     except UnknownPart as error:
-        raise Unproved(f"of its mask {error}") from error
+        raise Unproved(f"is not known: {error}", MASK) from error
     rule = _fitting(found)
     guarded = bool(given) or any(rule.has_empty_rows(T, S) for T, S, _ in found)
     if guarded and any(mask.finite for mask in masks):
-        raise Unproved("its mask adds a finite number, which counts where a query has no key")
+        raise Unproved("adds a finite number, which counts where a query has no key", MASK)
     return Proved(rule, given[0].source if given else None, inverted, guarded)
 
 
@@ -107,12 +129,12 @@ class _Mask:
                 raise Unproved(
                     "what is added to its scores depends on inputs, as for relative positions; the op has masks only"
                 )
-            raise Unproved(f"its mask depends on {self.part.data[0].name}, which is no mask of keys")
+            raise Unproved(f"depends on {self.part.data[0].name}, which is no mask of keys", MASK)
         if self.source is not None:
             for node in self._decided():
                 row = operators.of(node)
                 if not (row.moves or row.joins_masks or node.op_type in BY_ELEMENT):
-                    raise Unproved(f"{node.op_type} computes with its mask of keys")
+                    raise Unproved(f"goes through {node.op_type}", KEYS)
 
     def _decided(self) -> list[ir.Node]:
         """The nodes that the mask of keys goes through."""
@@ -130,7 +152,7 @@ class _Mask:
         try:
             return np.broadcast_to(table, np.broadcast_shapes(table.shape, (T, S)))
         except ValueError as error:
-            raise Unproved(f"its mask is {list(table.shape)} where scores are {T} by {S}") from error
+            raise Unproved(f"is {list(table.shape)} where scores are {T} by {S}", MASK) from error
 
     def _allowed(self, array: npt.NDArray[np.generic]) -> Table:
         if self.term.says is not Says.ADDED:
@@ -145,13 +167,13 @@ class _Mask:
                 if least <= FILLED
                 else "other numbers than 0 and -inf"
             )
-            raise Unproved(f"its mask adds {what}")
+            raise Unproved(f"adds {what}", MASK)
         self._note_finite(numbers[blocked])
         return ~blocked
 
     def _note_finite(self, fills: npt.NDArray[np.float64]) -> None:
         if (fills > FAR_BELOW).any():
-            raise Unproved(f"its mask fills in {fills.max():g}, which scores can exceed; fill in -torch.inf")
+            raise Unproved(f"fills in {fills.max():g}, which scores can exceed; fill in -torch.inf", MASK)
         self.finite = self.finite or bool(np.isfinite(fills).any())
 
     def split(self, sizes: Sizes, T: int, S: int) -> tuple[Table, bool]:
@@ -159,7 +181,7 @@ class _Mask:
         assert self.source is not None
         shape = dims_at(self.source, sizes)
         if len(shape) < 2 or shape[-1] != S or set(shape[1:-1]) - {1}:
-            raise Unproved(f"its mask comes from {self.source.name}, which is not [batch, keys]")
+            raise Unproved(f"comes from {self.source.name}, which is not [batch, keys]", MASK)
         every, none = (self.at(sizes, T, S, np.full(shape, flag)) for flag in (True, False))
         inverted = bool(none.any())
         table = none if inverted else every
@@ -167,7 +189,7 @@ class _Mask:
         for given in (np.full(shape, inverted), *(random.random(shape) < 0.5 for _ in range(DRAWS))):
             keys = (given != inverted).reshape(shape[0], *[1] * (table.ndim - 2), S)
             if table.ndim < 3 or not np.array_equal(self.at(sizes, T, S, given), table & keys):
-                raise Unproved("its mask joins keys and positions otherwise than by And")
+                raise Unproved("joins keys and positions otherwise than by And", MASK)
         return table, inverted
 
 
@@ -202,4 +224,4 @@ def _fitting(found: Sequence[tuple[int, int, Table]]) -> MaskRule:
     for rule in rules:
         if all(np.array_equal(rule.array(T, S), table) for T, S, table in found):
             return rule
-    raise Unproved("its mask is no rule on positions that the op has")
+    raise Unproved("is no rule on positions that the op has", MASK)

@@ -1,10 +1,12 @@
-"""Rounding to int8 or fp8 as torch spells it: how it is found, and the two operators of ONNX that say the same.
+"""Rounding to int8 or fp8, as torch spells it and as the two operators of ONNX say it: how it is found, and made.
 
 Division by a scale, `Round`, `Clip` and the product with the scale are `QuantizeLinear` and `DequantizeLinear`, number
 for number; so they are with conversions to fp8 and back behind `Clip`.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
@@ -40,26 +42,74 @@ def both_ways(
     return numbers
 
 
-def rounded(node: ir.Node) -> tuple[ir.Value, ir.Value, ir.DataType] | None:
-    """What is rounded, the scale, and to which type, where `node` is the end of it."""
-    if not is_standard(node, "Mul"):
-        return None
-    value, scale = node.inputs
-    narrow, ends = ir.DataType.INT8, ENDS["int8"]
-    if (wide := _only(value, "Cast")) is not None:
-        cast = _only(wide.inputs[0], "Cast")
-        if cast is None or cast.outputs[0].dtype != ir.DataType.FLOAT8E4M3FN:
+def narrowed(value: ir.Value) -> tuple[ir.Node, ir.DataType] | None:
+    """Where a value holds what was rounded to int8 or fp8: the node that divides by the scale, and the type.
+
+    It is `QuantizeLinear` with 0 as it is, or a division in front of `Round` and `Clip`, or of `Clip` and `Cast`.
+    """
+    if (pair := _only(value, "QuantizeLinear")) is not None:
+        narrow = _integers_of(pair)
+        return None if narrow is None else (pair, narrow)
+    narrow, ends, clipped = ir.DataType.INT8, ENDS["int8"], value
+    if (cast := _only(value, "Cast")) is not None:
+        if cast.attributes.get_int("to", 0) != ir.DataType.FLOAT8E4M3FN.value or cast.inputs[0] is None:
             return None
-        value, narrow, ends = cast.inputs[0], ir.DataType.FLOAT8E4M3FN, ENDS["fp8"]
-    clip = _only(value, "Clip")
+        narrow, ends, clipped = ir.DataType.FLOAT8E4M3FN, ENDS["fp8"], cast.inputs[0]
+    clip = _only(clipped, "Clip")
     if clip is None or len(clip.inputs) != 3 or tuple(map(_number, clip.inputs[1:])) != ends:
         return None
     rounds = _only(clip.inputs[0], "Round") if narrow == ir.DataType.INT8 else clip
     quotient = None if rounds is None else _only(rounds.inputs[0], "Div")
-    if quotient is None or scale is None or not (number := _number(scale)) or number <= 0:
+    return None if quotient is None else (quotient, narrow)
+
+
+@dataclass(frozen=True)
+class Rounded:
+    """What is rounded, the one scale above 0, and to which type; `paired` where two operators of ONNX say so."""
+
+    x: ir.Value
+    scale: ir.Value
+    narrow: ir.DataType
+    paired: bool
+
+
+def rounded(node: ir.Node) -> Rounded | None:
+    """Of the node that ends a rounding, the product with the scale or `DequantizeLinear`; None for any other."""
+    paired = is_standard(node, "DequantizeLinear") and not _zero_moved(node)
+    if not paired and not is_standard(node, "Mul"):
         return None
-    x, divisor = quotient.inputs
-    return (x, scale, narrow) if x is not None and _number(divisor) == number else None
+    value, scale = node.inputs[:2]
+    wide = None if paired else _only(value, "Cast")
+    value = value if wide is None else wide.inputs[0]
+    found = None if value is None else narrowed(value)
+    if found is None or scale is None:
+        return None
+    quotient, narrow = found
+    if not paired and (wide is not None) != (narrow != ir.DataType.INT8):
+        return None  # floats hold the integers of `Clip`; what is of another type is converted
+    if paired != (quotient.op_type == "QuantizeLinear"):
+        return None
+    (x, divisor), number = quotient.inputs[:2], _number(scale)
+    if x is None or not number or number <= 0 or _number(divisor) != number:
+        return None
+    return Rounded(x, scale, narrow, paired)
+
+
+def _integers_of(node: ir.Node) -> ir.DataType | None:
+    """int8 or fp8 where a `QuantizeLinear` makes that, with 0 as it is, and saturates."""
+    zero = node.inputs[2] if len(node.inputs) > 2 else None
+    kind = zero.dtype if zero is not None else ir.DataType(node.attributes.get_int("output_dtype", 0))
+    narrow = kind in (ir.DataType.INT8, ir.DataType.FLOAT8E4M3FN)
+    saturates = node.attributes.get_int("saturate", 1) == 1
+    return kind if narrow and saturates and not _zero_moved(node) else None
+
+
+def _zero_moved(node: ir.Node) -> bool:
+    """Whether a zero point is not known to be 0."""
+    zero = node.inputs[2] if len(node.inputs) > 2 else None
+    if zero is None:
+        return False
+    return zero.const_value is None or bool(zero.const_value.numpy().astype(np.float32).any())
 
 
 def _only(value: ir.Value | None, operator: str) -> ir.Node | None:
@@ -78,12 +128,10 @@ def spell_roundings(model: ir.Model) -> None:
     """Every such pair of operators as torch spells it, in place: for who computes pairs otherwise."""
     graph = model.graph
     for node in list(graph):
-        integers = _only(node.inputs[0], "QuantizeLinear") if is_standard(node, "DequantizeLinear") else None
-        if integers is None or not _of_bytes(integers) or not _of_bytes(node):
+        found = rounded(node)
+        if found is None or not found.paired or found.narrow != ir.DataType.INT8:
             continue
-        (x, scale), result = integers.inputs[:2], node.outputs[0]
-        if x is None or scale is None or not (number := _number(scale)) or number != _number(node.inputs[1]):
-            continue
+        x, scale, result = found.x, found.scale, node.outputs[0]
         ends = [initializer(graph, f"bytes/{end:g}", np.array(end, np.float32)) for end in ENDS["int8"]]
         value, shape = x, list(result.shape or ())
         for operator, others in (("Div", [scale]), ("Round", []), ("Clip", ends), ("Mul", [scale])):
@@ -91,14 +139,3 @@ def spell_roundings(model: ir.Model) -> None:
             value = insert(graph, node, operator, [value, *others], shape, name)
         put(result, value)
     common.RemoveUnusedNodesPass()(model)
-
-
-def _of_bytes(node: ir.Node) -> bool:
-    """Whether a node makes int8 of floats or floats of int8, with 0 as it is."""
-    zero = node.inputs[2] if len(node.inputs) > 2 else None
-    if zero is not None:
-        held = None if zero.const_value is None else zero.const_value.numpy()
-        return held is not None and held.dtype == np.int8 and not held.any()
-    if node.op_type == "DequantizeLinear":
-        return node.inputs[0] is not None and node.inputs[0].dtype in (ir.DataType.INT8, None)
-    return node.attributes.get_int("output_dtype", 0) == ir.DataType.INT8.value

@@ -12,11 +12,13 @@ from typing import Any
 import jinja2
 import onnx_ir as ir
 
+from temport.custom_ops.domain import DOMAIN
 from temport.exporter.bundle.directory import sha256
 from temport.exporter.bundle.identity import identity
 from temport.exporter.declare.declaration import Declaration
 from temport.exporter.errors import UserError
 from temport.exporter.graph import body_domains
+from temport.exporter.logs import LOG
 from temport.exporter.native.amalgam import ROOT, amalgam
 from temport.exporter.native.cmake_toolchain import cmake_toolchain
 from temport.exporter.native.forms import FORMS
@@ -34,6 +36,8 @@ FOLDER = "engine"
 HEADER = "temport_engine.h"
 OPTIONS = frozenset({"cc", "toolchain", "engine_isa", "engine_threads", "source_only"})
 MOST_THREADS = 64
+_INTEGERS = (ir.DataType.INT8, ir.DataType.INT4)
+_BY_FOURS = "its layers read int8 or int4 weights, whose products it makes four at a time"
 _KERNELS, _MODEL, _WEIGHTS, _BLOB = "kernels.h", "model.cc", "weights.S", "weights.bin"
 
 
@@ -41,7 +45,7 @@ _KERNELS, _MODEL, _WEIGHTS, _BLOB = "kernels.h", "model.cc", "weights.S", "weigh
 class NativeOptions:
     """cc          C++ compiler, such as aarch64-linux-gnu-g++; None: the one that there is
     toolchain    CMake toolchain file, in place of `cc`
-    engine_isa   instruction set by its name; None: the fastest of this machine, the plainest of another one
+    engine_isa   instruction set by its name; None: this machine's fastest for the model, another one's plainest
     engine_threads  into how many parts large layers are shared, for a caller who brings a parallel-for
     source_only  write the source and compile nothing
     """
@@ -59,6 +63,7 @@ class NativeReport:
 
     file         the shared library, from the bundle's directory on; empty: source only
     name         of the C function that a static library has for its table, `<name>_engine`
+    isa_reason   why it is that instruction set, where another one is usual; empty otherwise
     weights      bytes that layers read, by element type
     memory       bytes: weights, state and scratch of an instance, stack of a run (None: not known)
     undefined    symbols that the code needs from elsewhere
@@ -87,6 +92,7 @@ class NativeReport:
     threads: int
     versions: dict[str, str]
     fuses: bool
+    isa_reason: str = ""
     outputs_sha256: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
@@ -99,8 +105,9 @@ class NativeReport:
         built = (
             f"{self.code_bytes} bytes of code in {self.build_seconds:.1f} s" if self.file else "source only"
         )
+        isa = f"{self.isa} ({self.isa_reason})" if self.isa_reason else self.isa
         return (
-            f"{FOLDER}/ for {self.isa}: {built}, {self.nodes} nodes; bytes of weights {weights}, of an instance "
+            f"{FOLDER}/ for {isa}: {built}, {self.nodes} nodes; bytes of weights {weights}, of an instance "
             f"{state} state and {'unknown' if scratch is None else scratch} scratch"
         )
 
@@ -129,7 +136,7 @@ def build_native(
 
     UserError for an operator without a native form, by its name, and with the compiler's last lines where it fails.
     """
-    (isa, tools), model_path, folder = _chosen(options), directory / "model.onnx", directory / FOLDER
+    model_path, folder = directory / "model.onnx", directory / FOLDER
     name = re.sub(r"\W+", "_", name).strip("_").lower() or "model"
     name = f"m{name}" if name[0].isdigit() else name
     model = ir.from_proto(body_domains.read_model(model_path))
@@ -137,6 +144,9 @@ def build_native(
     graph = prepared(model, declaration.axes)
     # rings of float16 beside a model in float32 are what they are: there rounding is what the file means
     warnings = [] if declaration.kv_dtype != "float32" else widen(graph)
+    isa, tools = _chosen(options, _multiplies_integers(graph))
+    isa_reason = _BY_FOURS if options.engine_isa is None and isa.fours else ""
+    LOG.info("native engine for %s%s", isa.name, f": {isa_reason}" if isa_reason else "")
     plan = Plan(graph, declaration, isa, FORMS, options.engine_threads)
     folder.mkdir()
     files = {path.name: {"sha256": sha256(path)} for path in directory.glob(f"{model_path.name}*")}
@@ -181,6 +191,7 @@ def build_native(
         threads=plan.threads,
         versions={"temport": version()},
         fuses=isa.fuses,
+        isa_reason=isa_reason,
         warnings=warnings,
     )
 
@@ -229,13 +240,23 @@ def _work_bytes(code: bytes) -> int | None:
     return int(found[1]) if found else None
 
 
-def _chosen(options: NativeOptions) -> tuple[Isa, Toolchain | None]:
-    """The instruction set, and what compiles for it: None where only the source is asked for."""
+def _multiplies_integers(graph: ir.Graph) -> bool:
+    """Whether layers read weights of int8 or int4; beside such alone, inputs that are rounded are multiplied so too."""
+    given = (value for node in graph if node.domain == DOMAIN for value in node.inputs)
+    constants = (value.const_value for value in given if value is not None)
+    return any(held is not None and held.dtype in _INTEGERS for held in constants)
+
+
+def _chosen(options: NativeOptions, integers: bool = False) -> tuple[Isa, Toolchain | None]:
+    """The instruction set, and what compiles for it: None where only the source is asked for.
+
+    integers  whether the model's layers multiply them
+    """
     isa = None if options.engine_isa is None else isa_named(options.engine_isa)
     if options.cc is not None and options.toolchain is not None:
         raise UserError("--toolchain names a compiler, and so does --cc; leave one out")
     if options.source_only:
-        return isa or host_isa(), None
+        return isa or host_isa(integers), None
     if isa is not None and isa.name == "wasm":
         if options.toolchain is not None:
             raise UserError("--engine-isa wasm is made by clang and wasm-ld alone; leave --toolchain out")
@@ -243,7 +264,7 @@ def _chosen(options: NativeOptions) -> tuple[Isa, Toolchain | None]:
     tools = (
         cmake_toolchain(options.toolchain) if options.toolchain is not None else Toolchain.found(options.cc)
     )
-    return isa or isa_of(tools.machine()), tools
+    return isa or isa_of(tools.machine(), integers), tools
 
 
 def _template(name: str) -> jinja2.Template:

@@ -73,15 +73,19 @@ ISAS = {
 """By name, the fastest first; what only some models gain by, behind what runs on more processors."""
 
 
-def host_isa() -> Isa:
-    """The fastest that this machine has."""
-    return next(isa for isa in ISAS.values() if isa.runs_here())
+def host_isa(integers: bool = False) -> Isa:
+    """The fastest that this machine has.
+
+    integers  for a model whose layers multiply them: one that takes four at a time, where there is one
+    """
+    here = [isa for isa in ISAS.values() if isa.runs_here()]
+    return next((isa for isa in here if integers and isa.fours), here[0])
 
 
-def isa_of(machine: str) -> Isa:
-    """The fastest of this machine, and of another one, by `platform.machine()`, that which all of its kind have."""
+def isa_of(machine: str, integers: bool = False) -> Isa:
+    """`host_isa` of this machine, and of another one, by `platform.machine()`, what all of its kind have."""
     if is_this_machine(machine):
-        return host_isa()
+        return host_isa(integers)
     of_machine = (isa for isa in ISAS.values() if isa.machine == machine)
     return min(of_machine, key=lambda isa: len(isa.needs), default=ISAS["portable"])
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
-from temport.engine import NoEngineHere, native_entry, runs_here
-from temport.exporter.compilers.targets import REPORT_FILE, enter
+from temport.engine import NoEngineHere, native_entry
+from temport.exporter.compilers.targets import REPORT_FILE, enter, entry_of
 from temport.exporter.native.engine import TARGET
 from temport.exporter.parity.cases import Case
 from temport.exporter.parity.result import RuntimeRow
@@ -36,22 +35,13 @@ def outputs_sha256(outputs: Arrays) -> str:
     return digest.hexdigest()
 
 
-def record(subject: Subject, cases: Iterable[Case], rows: Iterable[RuntimeRow] = ()) -> None:
-    """Enter what the native engine beside the subject's model gave in `engine.json`; one that this machine cannot run,
-    or that was not compiled, keeps its entry.
-
-    rows  of a report of these cases; where the engine is not among them, it is run
-    """
-    path = subject.model_path.parent / REPORT_FILE
-    entry = next(e for e in json.loads(path.read_text())["engines"] if e["target"] == TARGET)
-    if not entry["file"] or not runs_here(entry):
-        return
-    row = next((row for row in rows if row.name == RUNTIME), None)
-    if row is not None:
-        hashes = {result.case: result.outputs_sha256 for result in row.results if result.outputs_sha256}
-    else:
-        hashes = _replayed(subject, cases)
-    enter(path, entry | {"outputs_sha256": hashes})
+def record(directory: Path, rows: Iterable[RuntimeRow]) -> None:
+    """Enter in `engine.json` what the native engine of a bundle gave, by the rows of its report."""
+    entry = entry_of(directory, TARGET)
+    assert entry is not None, "the engine was built"
+    results = [result for row in rows if row.engine == TARGET for result in row.results]
+    hashes = {result.case: result.outputs_sha256 for result in results if result.outputs_sha256}
+    enter(directory / REPORT_FILE, entry | {"outputs_sha256": hashes})
 
 
 def recorded(directory: Path, cases: Iterable[Case]) -> dict[str, str]:

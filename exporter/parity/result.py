@@ -111,6 +111,7 @@ class RuntimeRow:
 
     verdict  worst of its cases: `fail`, `ill-conditioned`, `pass`, or `not run`
     reason   why it was not run or failed to run; empty otherwise
+    engine   the target whose engine in the bundle it runs; empty where it runs the model's file
     """
 
     name: str
@@ -120,6 +121,14 @@ class RuntimeRow:
     reason: str
     results: tuple[ResultRow, ...] = ()
     divergence: Divergence | None = None
+    engine: str = ""
+
+    @property
+    def unjudged(self) -> str:
+        """The sentence about an engine of which nothing could be proved on this machine; empty otherwise."""
+        if not self.engine or self.verdict != NOT_RUN:
+            return ""
+        return f"engine {self.engine} was not judged here: {self.reason}"
 
 
 @dataclass(frozen=True)
@@ -285,3 +294,8 @@ class ParityReport:
     @property
     def passed(self) -> bool:
         return self.verdict == PASS
+
+    @property
+    def unjudged(self) -> tuple[str, ...]:
+        """What a verdict does not cover: engines that are for other machines, each in a sentence."""
+        return tuple(row.unjudged for row in self.runtimes if row.unjudged)

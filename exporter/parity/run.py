@@ -7,8 +7,9 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from temport.exporter.compilers.targets import engine_of
 from temport.exporter.declare.declaration import HALF
-from temport.exporter.errors import UserError
+from temport.exporter.errors import NotForThisMachine, UserError
 from temport.exporter.parity.bisect import locate
 from temport.exporter.parity.cases import Case
 from temport.exporter.parity.compare import CEILING, CONDITIONED, EPS, FORMULA, judge, worst
@@ -54,7 +55,8 @@ def run_parity(
 
     truths  known truths of the same cases, e.g. recorded ones; None computes them from the source
 
-    A runtime that cannot run here gets a row that says why. One that fails gets its first diverging tensor.
+    A runtime that cannot run here gets a row that says why; so does one that refuses the model, unless an engine for
+    this machine was built of it, which fails then. One that fails gets its first diverging tensor.
     """
     if not cases:
         raise UserError("a parity run needs at least one case")
@@ -102,27 +104,32 @@ def run_runtime(
 
     unseen  where NaN and infinity must have no influence; it notes what comes through in whom it does not fail
     """
+    row = RuntimeRow(runtime.name, "", "", FAIL, "")
     try:
-        refusal = runtime.unavailable() or runtime.capabilities.refusal(subject.declaration)
+        row = replace(row, engine=engine_of(subject.model_path.parent, runtime.name))
+        absent = runtime.unavailable()
+        refusal = runtime.capabilities.refusal(subject.declaration)
     except Exception as error:
-        return RuntimeRow(
-            runtime.name, "", "", FAIL, f"it cannot say whether it runs here: {first_line(error)}"
-        )
+        return replace(row, reason=f"it cannot say whether it runs here: {first_line(error)}")
+    if absent is not None:
+        return replace(row, verdict=NOT_RUN, reason=absent)
     if refusal is not None:
-        return RuntimeRow(runtime.name, "", "", NOT_RUN, refusal)
+        return _refused(row, refusal)
     try:
         session = runtime.open(subject, threads)
+    except NotForThisMachine as error:
+        return replace(row, verdict=NOT_RUN, reason=str(error))
     except UserError as error:
-        return RuntimeRow(runtime.name, "", "", NOT_RUN, str(error))
+        return _refused(row, str(error))
     except Exception as error:
-        return RuntimeRow(runtime.name, "", "", FAIL, f"the model does not load: {first_line(error)}")
+        return replace(row, reason=f"the model does not load: {first_line(error)}")
     with session:
         exact = runtime.capabilities.exact
         results = tuple(run_case(session, truth, subject.declaration.precision, exact) for truth in truths)
         if exact:
             hashes = recorded(subject.model_path.parent, [truth.case for truth in truths])
             results = tuple(_as_recorded(result, hashes.get(result.case)) for result in results)
-        row = RuntimeRow(runtime.name, session.version, session.path, PASS, "", results)
+        row = replace(row, version=session.version, path=session.path, verdict=PASS, results=results)
         right = bool(results) and all(result.verdict != FAIL for result in results)
         leak = unseen.check(runtime.name, session, subject) if unseen is not None and right else ""
     if leak:
@@ -137,6 +144,15 @@ def run_runtime(
     failed = next(t for t, r in zip(truths, results, strict=True) if r.verdict == FAIL)
     divergence = locate(subject, runtime, failed, threads)
     return replace(row, verdict=verdict, results=results, divergence=divergence)
+
+
+def _refused(row: RuntimeRow, reason: str) -> RuntimeRow:
+    """A runtime that does not take the model is not run; an engine that was built of it fails: nothing proves it."""
+    if not row.engine:
+        return replace(row, verdict=NOT_RUN, reason=reason)
+    return replace(
+        row, verdict=FAIL, reason=f"engine {row.engine} is for this machine and was not run: {reason}"
+    )
 
 
 def _as_recorded(result: ResultRow, outputs_sha256: str | None) -> ResultRow:

@@ -12,13 +12,15 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
-from onnx import TensorProto, numpy_helper
+import onnx
+import onnx_ir as ir
+from onnx import numpy_helper
 from onnx.reference.op_run import OpRun
 from onnx.reference.ops.op_div import Div
 from torch import nn
 
 from temport.exporter.graph.half_rows import HalfRows
-from temport.exporter.graph.rounding import ENDS
+from temport.exporter.graph.rounding import narrowed
 from temport.exporter.onnx_source.module import OnnxModule
 from temport.exporter.parity.compare import EPS, FLOOR_ULPS
 from temport.exporter.parity.rounded_inputs import leaning
@@ -69,19 +71,18 @@ def _moving(step: type[OpRun], random: np.random.Generator) -> type[OpRun]:
 
 
 def _quotients(graph: OnnxModule) -> frozenset[str]:
-    """What is then rounded to int8, by `Round` and `Clip`, or to fp8, by `Clip` and `Cast`."""
-    nodes = graph.model.graph.node
-    numbers = {t.name: numpy_helper.to_array(t) for t in graph.model.graph.initializer if not t.dims}
-    numbers |= {name: tensor.numpy() for name, tensor in graph.named_buffers() if not tensor.ndim}
-    clips = {
-        node.output[0]: node.input[0]
-        for node in nodes
-        if node.op_type == "Clip" and tuple(numbers.get(name) for name in node.input[1:]) in ENDS.values()
-    }
-    rounds = {node.output[0]: node.input[0] for node in nodes if node.op_type == "Round"}
-    cast = {n.input[0] for n in nodes if n.op_type == "Cast" and n.attribute[0].i == TensorProto.FLOAT8E4M3FN}
-    of_integers = {rounds[x] for x in clips.values() if x in rounds}
-    return frozenset(of_integers | {x for clip, x in clips.items() if clip in cast})
+    """What is divided by a scale and then rounded to int8 or fp8, as torch spells it."""
+    held = {name: tensor.numpy() for name, tensor in graph.named_buffers()}
+    spelled = onnx.ModelProto()
+    spelled.CopyFrom(graph.model)
+    spelled.graph.initializer.extend(
+        numpy_helper.from_array(x, name) for name, x in held.items() if not x.ndim
+    )
+    spelled.graph.input.extend(onnx.ValueInfoProto(name=name) for name, x in held.items() if x.ndim)
+    found = (narrowed(value) for node in ir.from_proto(spelled).graph for value in node.outputs)
+    return frozenset(
+        str(quotient.outputs[0].name) for quotient, _ in filter(None, found) if quotient.op_type == "Div"
+    )
 
 
 def _leaning(random: np.random.Generator, quotients: frozenset[str]) -> type[Div]:

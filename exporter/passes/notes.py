@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
 
 import onnx_ir as ir
+
+_Key = tuple[str, str, Hashable]
+"""Pass, operator and reason."""
 
 
 @dataclass
@@ -16,11 +19,12 @@ class Notes:
     `found` what was recognised.
     """
 
-    _nodes: dict[tuple[str, str, str], list[str]] = field(default_factory=dict)
-    _recognised: dict[tuple[str, str, str], list[str]] = field(default_factory=dict)
+    _nodes: dict[_Key, list[str]] = field(default_factory=dict)
+    _recognised: dict[_Key, list[str]] = field(default_factory=dict)
 
-    def add(self, rewrite: str, node: ir.Node, why: str, recognised: bool = False) -> None:
-        """The pass `rewrite` met this node, and `why` is what follows: a sentence after the operator's name.
+    def add(self, rewrite: str, node: ir.Node, why: Hashable, recognised: bool = False) -> None:
+        """The pass `rewrite` met this node, and `why` is what follows: a sentence after the operator's name, as a text
+        or as what `str` makes one of.
 
         recognised  it is no loss: the node became something better
         """
@@ -38,15 +42,15 @@ class Notes:
         """What passes recognised."""
         return tuple(_told(self._recognised))
 
-    def reasons(self, rewrite: str) -> list[str]:
-        """Why the pass gave something up, each reason once."""
+    def reasons(self, rewrite: str) -> list[Hashable]:
+        """Why the pass gave something up, each reason once and as it was added."""
         return list(dict.fromkeys(why for name, _, why in self._nodes if name == rewrite))
 
     def __len__(self) -> int:
         return len(self._nodes)
 
 
-def _told(nodes: dict[tuple[str, str, str], list[str]]) -> Iterator[str]:
+def _told(nodes: dict[_Key, list[str]]) -> Iterator[str]:
     for (rewrite, operator, why), (first, *others) in nodes.items():
         where = f"node {first}" + (f" and {len(others)} more" if others else "")
         yield f"{rewrite}: {operator} ({where}) {why}"

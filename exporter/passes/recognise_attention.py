@@ -23,10 +23,20 @@ from temport.exporter.graph.edit import cut, initializer, insert, named, replace
 from temport.exporter.graph.evaluate_part import Sizes, sample_sizes
 from temport.exporter.graph.layers import keep_layer, layer_of
 from temport.exporter.graph.plain_attention import Operand, PlainAttention, hindrance
-from temport.exporter.graph.prove_mask import Proved, Unproved, prove
+from temport.exporter.graph.prove_mask import KEYS, Hindrance, Proved, Unproved, prove
 from temport.exporter.passes.notes import Notes
 
 NAME = "recognise_attention"
+
+
+@dataclass(frozen=True)
+class Stays:
+    """Why an attention stays in standard operators."""
+
+    hindrance: Hindrance
+
+    def __str__(self) -> str:
+        return f"stays in standard operators: {self.hindrance}"
 
 
 def recognise_attention(model: ir.Model, declaration: Declaration, notes: Notes | None = None) -> bool:
@@ -38,13 +48,14 @@ def recognise_attention(model: ir.Model, declaration: Declaration, notes: Notes 
         plain = PlainAttention.of(node)
         if plain is None:
             if notes is not None and (why := hindrance(node)) is not None:
-                notes.add(NAME, node, f"stays in standard operators: {why}")
+                notes.add(NAME, node, Stays(Hindrance(why)))
             continue
+        said: str | Stays
         try:
             said = _Rewriting(graph, plain, many, few).run()
             recognised = changed = True
-        except Unproved as reason:
-            said, recognised = f"stays in standard operators: {reason}", False
+        except Unproved as unproved:
+            said, recognised = Stays(unproved.hindrance), False
         if notes is not None:
             notes.add(NAME, node, said, recognised)
     if changed:
@@ -124,7 +135,7 @@ class _Rewriting:
             return None
         assert mask.shape is not None
         if mask.shape[0] != batch or mask.shape[-1] != keys:
-            raise Unproved("its mask of keys has other sequences or lengths than the keys")
+            raise Unproved("has other sequences or lengths than the keys", KEYS)
         if len(mask.shape) > 2:
             between = np.arange(1, len(mask.shape) - 1)
             axes = initializer(self.graph, f"attention/between_{len(mask.shape)}", between)

@@ -1,4 +1,4 @@
-"""Inputs of layers that are rounded, as torch spells it, become `QuantizeLinear` and `DequantizeLinear`.
+"""Inputs of layers that are rounded become `QuantizeLinear` and `DequantizeLinear`, where torch spells them otherwise.
 
 Of what is rounded to bytes `FusedDense` takes the scale itself.
 """
@@ -26,17 +26,16 @@ def round_activations(model: ir.Model) -> bool:
         if rounds is None:
             continue
         found = True
-        x, scale, narrow = rounds
-        result = node.outputs[0]
-        for user, place in list(result.uses()) if narrow == ir.DataType.INT8 else ():
+        x, scale, result = rounds.x, rounds.scale, node.outputs[0]
+        for user, place in list(result.uses()) if rounds.narrow == ir.DataType.INT8 else ():
             layers = _layers(user, place)
             if layers:
                 user.replace_input_with(0, x)
             for layer in layers:
                 layer.resize_inputs(_SCALE + 1)
                 layer.replace_input_with(_SCALE, scale)
-        if result.uses() or result.is_graph_output():
-            put(result, both_ways(graph, node, x, scale, narrow, result))
+        if not rounds.paired and (result.uses() or result.is_graph_output()):
+            put(result, both_ways(graph, node, x, scale, rounds.narrow, result))
     common.RemoveUnusedNodesPass()(model)
     return found
 

@@ -25,7 +25,9 @@ def junit(report: ParityReport) -> str:
                 xml.SubElement(test, "failure", message=_plain(row.reason or cell.title))
             elif verdict != PASS:
                 xml.SubElement(
-                    test, "skipped", message=_plain(row.reason if verdict == NOT_RUN else cell.title)
+                    test,
+                    "skipped",
+                    message=_plain(row.unjudged or row.reason if verdict == NOT_RUN else cell.title),
                 )
         _count(suite)
     gate = xml.SubElement(root, "testsuite", name="gate")

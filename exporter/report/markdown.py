@@ -13,7 +13,7 @@ def markdown(report: ParityReport) -> str:
     lines = [
         f"### Parity of {words(str(report.declaration['arch']))}, {report.precision}: **{report.verdict}**",
         "",
-        *(f"- {words(reason)}" for reason in report.reasons),
+        *(f"- {words(told)}" for told in (*report.reasons, *report.unjudged)),
         "",
         "| runtime | verdict | worst error, % of its bound | |",
         "|---|---|--:|---|",

@@ -38,7 +38,11 @@ def table(report: ParityReport) -> Group:
         ),
     ]
     parts += [_case(number, case.name, case.bounds) for number, case in enumerate(report.cases, 1)]
-    parts += [Text(f"{r.name} not run: {r.reason}", "dim") for r in report.runtimes if r.verdict == NOT_RUN]
+    parts += [
+        Text(f"{r.name} not run: {r.reason}", "dim")
+        for r in report.runtimes
+        if r.verdict == NOT_RUN and not r.unjudged
+    ]
     parts += [Text(f"{r.name}: {CHECKS.get(r.name, r.path)}", "dim") for r in report.checks]
     parts += [Text(f"{r.name}: {r.version}, {r.path}", "dim") for r in report.runtimes if r.path]
     if report.flops:
@@ -56,6 +60,7 @@ def table(report: ParityReport) -> Group:
             parts.append(Text(f"{runtime.name} diverges in {at.case}{place}: {at.explanation}", "red"))
     parts += [Text(reason, "red") for reason in report.reasons]
     parts.append(Text(f"{MARK[report.verdict]} parity {report.verdict}", STYLE[report.verdict]))
+    parts += [Text(told, "yellow") for told in report.unjudged]
     return Group(*parts)
 
 

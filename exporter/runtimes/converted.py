@@ -21,14 +21,13 @@ from typing import Any
 
 import onnx
 
-from temport.exporter.compilers.targets import REPORT_FILE, enter
+from temport.exporter.compilers.targets import REPORT_FILE, enter, entry_of
 from temport.exporter.errors import UserError
 from temport.exporter.runtimes.apart import Apart, ApartSession
 from temport.exporter.runtimes.contract import Arrays, Closing, Session, named
 from temport.exporter.runtimes.contract import Call as Prepared
 from temport.exporter.runtimes.converted_files import (
     SIGNATURE,
-    converted_entry,
     link_verified,
     put,
     target_of,
@@ -98,7 +97,7 @@ class Converted:
         return _Apart(self.form, folder)
 
     def _entry(self, subject: Subject) -> dict[str, Any] | None:
-        return converted_entry(subject.model_path.parent, target_of(self.name))
+        return entry_of(subject.model_path.parent, target_of(self.name))
 
     def add(self, subject: Subject) -> str:
         """Put the form beside the model and into its `engine.json`; what was made, in one sentence.

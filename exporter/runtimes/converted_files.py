@@ -6,7 +6,6 @@ They lie beside `model.onnx`, as `TARGET.NAME` where the form calls them NAME: a
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -43,13 +42,6 @@ def put(folder: Path, target: str, model: Path, version: str, seconds: float) ->
         "build_seconds": round(seconds, 3),
         "versions": {library: number},
     }
-
-
-def converted_entry(directory: Path, target: str) -> dict[str, Any] | None:
-    """The entry of this target in the bundle's `engine.json`, or None."""
-    report = directory / REPORT_FILE
-    engines = json.loads(report.read_text())["engines"] if report.is_file() else []
-    return next((dict(entry) for entry in engines if entry["target"] == target), None)
 
 
 def link_verified(directory: Path, entry: dict[str, Any], model: Path, folder: Path) -> None:

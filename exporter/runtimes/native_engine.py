@@ -18,7 +18,8 @@ CAPABILITIES = Capabilities(
     custom_domain=True,
     functions=True,
     opsets=(18, 24),
-    dtypes=frozenset({"bool", "uint8", "int8", "int16", "int32", "int64", "float16", "float32"}),
+    # halves inside are held in float32
+    dtypes=frozenset({"bool", "uint8", "int8", "int16", "int32", "int64", "float16", "bfloat16", "float32"}),
     dynamic_axes=True,
     intermediates=False,
     whole_streams=True,

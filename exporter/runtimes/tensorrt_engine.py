@@ -11,15 +11,14 @@ import contextlib
 import hashlib
 import importlib
 import importlib.util
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from temport.exporter.compilers.targets import REPORT_FILE, backend
+from temport.exporter.compilers.targets import REPORT_FILE, backend, entry_of
 from temport.exporter.compilers.tensorrt import cuda_device_count
-from temport.exporter.errors import UserError
+from temport.exporter.errors import NotForThisMachine, UserError
 from temport.exporter.runtimes.contract import EVERY_ROUNDING, Arrays, Capabilities, Closing
 from temport.exporter.runtimes.cuda_memory import Driver
 from temport.exporter.runtimes.subject import Subject
@@ -36,7 +35,7 @@ CAPABILITIES = Capabilities(
 )
 
 
-class NotForThisGpu(UserError):
+class NotForThisGpu(NotForThisMachine):
     """The engine has no code for this machine's GPU."""
 
 
@@ -62,7 +61,7 @@ class EngineRuntime:
         path, plan = verified_engine(directory, entry, subject.model_path)
         built = entry["versions"].get(self.module)
         if built != trt.__version__:
-            raise UserError(
+            raise NotForThisMachine(
                 f"the engine was built with {self.module} {built} and {trt.__version__} is installed; "
                 f"build it again with temport export --target {self.target}"
             )
@@ -71,12 +70,10 @@ class EngineRuntime:
 
 def engine_entry(directory: Path, target: str) -> dict[str, Any]:
     """This target's entry of `engine.json`."""
-    report = directory / REPORT_FILE
-    engines = json.loads(report.read_text())["engines"] if report.is_file() else []
-    for entry in engines:
-        if entry["target"] == target:
-            return dict(entry)
-    raise UserError(f"{directory} has no {target} engine; export with --target {target}")
+    entry = entry_of(directory, target)
+    if entry is None:
+        raise UserError(f"{directory} has no {target} engine; export with --target {target}")
+    return entry
 
 
 def verified_engine(directory: Path, entry: dict[str, Any], model: Path) -> tuple[Path, bytes]:

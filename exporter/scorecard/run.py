@@ -74,7 +74,7 @@ def scorecard(
     declaration = bundle.declaration
     rows = []
     for row in report.runtimes:
-        made = Row(row.name, row.verdict, row.reason, row.version, row.path, shares[row.name])
+        made = Row(row.name, row.verdict, row.unjudged or row.reason, row.version, row.path, shares[row.name])
         if row.name in found:
             of = found[row.name]
             told = {name: value for name, value in of.fields.items() if value != ""}

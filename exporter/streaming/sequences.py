@@ -16,7 +16,8 @@ from temport.exporter.declare.weights import fingerprint
 from temport.exporter.errors import UserError
 from temport.exporter.passes.notes import Notes
 from temport.exporter.passes.order import RECOGNISING, Work
-from temport.exporter.passes.recognise_attention import recognise_attention
+from temport.exporter.passes.recognise_attention import NAME as ATTENTION
+from temport.exporter.passes.recognise_attention import Stays
 from temport.exporter.streaming.refusal import NotCausal
 from temport.exporter.streaming.rules.pairs import PAIRS
 from temport.exporter.streaming.shapes import TIME
@@ -30,8 +31,6 @@ from temport.exporter.trace.trace import Traced, trace
 WINDOWS = 4
 """A parity stream is so many times as long as the longest ring, and half of one more; so is the longest sequence."""
 
-MASK = "its mask "
-"""How what is said of the mask of an attention begins."""
 NO_TIME = (
     f"no input has the axis {TIME}, and --streaming has to know which axis is time; name it, as in --shape "
     f"frames=batch,{TIME},24"
@@ -94,11 +93,11 @@ def stream_graph(module: nn.Module, declaration: Declaration, horizon: int, dela
     try:
         return step_graph(model.clone(), declaration, horizon, delay)
     except NotCausal as error:
-        masks = [why.partition(MASK) for why in notes.reasons(recognise_attention.__name__) if MASK in why]
+        reasons = [why.hindrance for why in notes.reasons(ATTENTION) if isinstance(why, Stays)]
+        masks = [hindrance for hindrance in reasons if hindrance.of]
         if error.needs != PAIRS or error.node.op_type != "Softmax" or len(masks) != 1:
             raise
-        ((_, mask, lacks),) = masks
-        raise NotCausal(error.node, f"{PAIRS}, as {mask}{lacks}", error.delay) from error
+        raise NotCausal(error.node, f"{PAIRS}, as {masks[0]}", error.delay) from error
 
 
 def window_stream(module: nn.Module, declaration: Declaration, frames: int) -> StepGraph:

@@ -22,6 +22,7 @@ from temport.exporter.parity.oracle import find_truths
 from temport.exporter.parity.replay import record
 from temport.exporter.parity.trial import Trial, cases_for
 from temport.exporter.parity.vectors import read_vectors, to_vectors
+from temport.exporter.runtimes import runtime_named
 from temport.exporter.runtimes.subject import Subject
 from temport.exporter.streaming.declare import declare_stream
 from tests.traces import build
@@ -89,8 +90,10 @@ def add_native_engine(directory: Path, **options: Any) -> None:
     declaration = open_bundle(directory).declaration
     report = build_native(directory, "small", declaration, NativeOptions(**options))
     enter(directory / REPORT_FILE, report.to_json())
-    cases = [truth.case for truth in read_vectors(directory / "vectors.npz")]
-    record(Subject(declaration, directory / "model.onnx", None), cases)
+    truths = read_vectors(directory / "vectors.npz")
+    trial, cases = Trial.of(declaration, directory / "model.onnx", None), [truth.case for truth in truths]
+    found = trial.run(cases, [runtime_named("native_engine")], truths, lambda what, step, steps: None)
+    record(directory, found.runtimes)
     write_manifest(directory, declaration, [], {})
 
 

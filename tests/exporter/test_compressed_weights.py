@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -19,13 +20,16 @@ from onnx.reference import ReferenceEvaluator
 from safetensors import safe_open
 
 import temport
-from temport.exporter.bundle.directory import write_manifest
+from temport.exporter.bundle.directory import open_bundle, write_manifest
 from temport.exporter.compilers.contract import CompileOptions
 from temport.exporter.compress.mixture import mixture
 from temport.exporter.declare.declaration import Declaration
 from temport.exporter.errors import UserError
 from temport.exporter.export import run_export
 from temport.exporter.graph.quantised import quantised
+from temport.exporter.native import isa
+from temport.exporter.native.engine import NativeOptions, build_native
+from temport.exporter.native.isa import ISAS
 from temport.exporter.parity.serial import read_json
 from temport.exporter.passes.compress_weights import compress_weights
 from temport.exporter.recheck import run_parity_of_bundle
@@ -136,6 +140,35 @@ def test_a_native_engine_holds_them_as_they_are(
     numbers = sum(w.shape[0] * w.shape[1] for w in done.report.compression.weights)
     assert engine["weights"][element] > 0.9 * numbers * size  # one is turned, and its scales too
     assert engine["memory"]["weights"] * share < numbers * 4
+
+
+@pytest.mark.parametrize(
+    ("kind", "ops", "processor", "taken"),
+    [
+        ("int8", "custom", "avx512vnni", "avx512vnni"),
+        ("int8", "custom", "avx512", "avx512"),
+        ("int8", "custom", "avx2vnni", "avx2vnni"),
+        ("int4", "standard", "avx512vnni", "avx512"),  # whose weights an engine widens
+        ("fp16", "custom", "avx512vnni", "avx512"),
+    ],
+)
+def test_an_engine_is_for_the_set_that_its_model_gains_by(
+    made: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+    ops: str,
+    processor: str,
+    taken: str,
+) -> None:
+    """Where none is named; the entry and the last lines say why it is another one than usual."""
+    monkeypatch.setattr(isa, "_cpu_flags", lambda: set(ISAS[processor].needs))
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    shutil.copy(made(kind, ops) / "model.onnx", tmp_path)
+    declaration = open_bundle(made(kind, ops)).declaration
+    report = build_native(tmp_path, "m", declaration, NativeOptions(source_only=True))
+    assert report.isa == taken and bool(report.to_json()["isa_reason"]) == (taken != "avx512")
+    assert f"for {taken}{f' ({report.isa_reason})' if report.isa_reason else ''}: " in report.summary()
 
 
 def test_a_bundle_is_made_anew_from_its_own_weights(made: Any) -> None:

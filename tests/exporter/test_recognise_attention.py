@@ -15,9 +15,10 @@ from temport.exporter.build import rewrite
 from temport.exporter.declare.declaration import Axis, Declaration, TensorSpec
 from temport.exporter.declare.slow_path import slow_path
 from temport.exporter.graph.attention import Attention
+from temport.exporter.graph.prove_mask import MASK, Hindrance
 from temport.exporter.parity.graph_oracle import Float64Graph
 from temport.exporter.passes.notes import Notes
-from temport.exporter.passes.recognise_attention import recognise_attention
+from temport.exporter.passes.recognise_attention import NAME, Stays, recognise_attention
 from temport.exporter.trace.fold_constants import fold_constants
 from temport.exporter.trace.trace import Traced, trace
 from tests.exporter.attention_spellings import BATCH, LONGEST, RIGHT, WIDTH, WRONG, Rule, Spellings
@@ -115,6 +116,9 @@ def test_each_spelling_is_recognised_as_its_rule_and_no_wrong_one_is(length: str
         "its weights are read too",
     ):
         assert any(why in note for note in case(length).notes), why
+    reasons = [why.hindrance for why in case(length).notes.reasons(NAME) if isinstance(why, Stays)]
+    assert Hindrance("adds other numbers than 0 and -inf", MASK) in reasons
+    assert {why.of for why in reasons if why.lacks.startswith("its ")} == {""}
 
 
 @pytest.mark.parametrize("length", LENGTHS)

@@ -205,6 +205,27 @@ def test_only_rounding_to_a_type_is_taken_for_it(
     np.testing.assert_array_equal(before, after)
 
 
+@pytest.mark.parametrize(("back", "zero", "found"), [(0.5, 0, True), (0.25, 0, False), (0.5, 3, False)])
+def test_a_pair_of_operators_that_the_source_has_is_the_same(back: float, zero: int, found: bool) -> None:
+    """A layer behind it takes the scale."""
+    held = {"s": np.float32(0.5), "b": np.float32(back), "z": np.int8(zero)}
+    held |= {"w": np.eye(4, 2, dtype=np.float32), "k": np.zeros(2, np.float32)}
+    proto = onnx.parser.parse_model("""<ir_version: 10, opset_import: ["" : 21, "temport" : 1]>
+    g (float[3, 4] x) => (float[3, 2] y) {
+        n = QuantizeLinear (x, s, z)  c = DequantizeLinear (n, b, z)  y = temport.FusedDense (c, w, k)
+    }""")
+    proto.graph.initializer.extend(
+        numpy_helper.from_array(np.asarray(value), name) for name, value in held.items()
+    )
+    model = ir.from_proto(proto)
+    assert round_activations(model) is found
+    layer = model.graph[-1]
+    assert len(model.graph) == (1 if found else 3)
+    assert [v and v.name for v in layer.inputs] == (
+        ["x", "w", "k", *[None] * 3, "b"] if found else ["c", "w", "k"]
+    )
+
+
 def test_who_rounds_halves_otherwise_is_not_asked(made: temport.Exported) -> None:
     declaration = open_bundle(made.path).declaration
     mnn = runtime_named("mnn").capabilities

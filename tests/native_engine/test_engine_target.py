@@ -26,9 +26,12 @@ from temport.exporter.native.isa import host_isa, is_this_machine
 from temport.exporter.parity.replay import DIFFERS, differing, outputs_sha256
 from temport.exporter.parity.serial import read_json
 from temport.exporter.recheck import run_parity_of_bundle
+from temport.exporter.report.junit import junit
+from temport.exporter.report.markdown import markdown, words
 from temport.exporter.runtimes.subject import Subject
 from temport.exporter.terminal import Terminal
 from temport.exporter.verify import run_verify
+from tests.native_engine.engine_of_graphs import QUICK, compiler_script, quick_isa
 
 SMALL = ("embed_dim=12", "num_heads=2", "head_dim=4", "num_layers=1", "ffn_dim=20", "window_size=9")
 
@@ -249,19 +252,64 @@ def test_a_compiler_that_fails_says_why(tmp_path: Path) -> None:
 
 
 def test_source_only_compiles_nothing(tmp_path: Path) -> None:
-    exported = _export(tmp_path / "b", source_only=True, engine_isa="neon")
+    """Nor does the verdict of the rows that ran cover it, whichever were asked for."""
+    exported = _export(tmp_path / "b", runtimes=("onnxruntime_cpu",), source_only=True, engine_isa="neon")
     assert not list(exported.path.glob("engine/*.so")) and (exported.path / "engine/model.cc").is_file()
-    assert exported.report.runtimes[0].verdict == "not run"
+    assert [row.verdict for row in exported.report.runtimes] == ["pass", "not run"] and exported.passed
+    (told,) = exported.report.unjudged
+    assert told.startswith("engine native was not judged here: the bundle has the source of a native engine")
 
 
-def _export(out: Path, **options: Any) -> Exported:
+def test_an_engine_of_another_machine_is_not_taken_for_proved(
+    copied: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _seal(copied, isa="portable", machine="riscv64")
+    told = "engine native was not judged here: the native engine is for riscv64 with portable"
+    assert run_parity_of_bundle(copied, ["native_engine", "onnxruntime_cpu"], out=tmp_path / "again")
+    assert f"parity pass {told}" in " ".join(capsys.readouterr().out.split())
+    report = read_json(tmp_path / "again/report.json")
+    assert report.unjudged == (report.runtimes[0].unjudged,) and report.unjudged[0].startswith(told)
+    assert told in (tmp_path / "again/report.html").read_text()
+    assert f'<skipped message="{told}' in junit(report) and words(told) in markdown(report)
+
+
+def test_an_engine_of_this_machine_that_is_not_run_fails(copied: Path) -> None:
+    """Whatever the others say of the file: here the loader does not take the library."""
+    library = copied / native_entry(copied)["file"]
+    library.write_bytes(b"no library")
+    _seal(copied, sha256=sha256(library))
+    out = copied.with_name("again")
+    assert not run_parity_of_bundle(copied, ["native_engine", "onnxruntime_cpu"], out=out)
+    report = read_json(out / "report.json")
+    (reason,) = report.reasons
+    assert reason.startswith("native_engine: engine native is for this machine and was not run: ")
+    assert "cannot be loaded" in reason and [row.verdict for row in report.runtimes] == ["fail", "pass"]
+
+
+def test_an_engine_of_bfloat16_is_judged(tmp_path: Path) -> None:
+    """Whose tensors it holds in float32."""
+    compiler = str(compiler_script(tmp_path, QUICK))
+    done = export(
+        "mega",
+        out=tmp_path / "b",
+        settings=("embed_dim=8", "hidden_size=8", "ema_dim=4", "num_layers=1"),
+        seq=4,
+        precision="bf16",
+        runtimes=("native_engine",),
+        target="native",
+        compile=CompileOptions(cc=compiler, engine_isa=quick_isa()),
+    )
+    assert done.passed and [row.verdict for row in done.report.runtimes] == ["pass"]
+
+
+def _export(out: Path, runtimes: tuple[str, ...] = ("native_engine",), **options: Any) -> Exported:
     return export(
         "sliding_window",
         out=out,
         settings=SMALL,
         seq=9,
         streaming=True,
-        runtimes=("native_engine",),
+        runtimes=runtimes,
         target="native",
         compile=CompileOptions(**options),
     )

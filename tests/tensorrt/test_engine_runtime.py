@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -13,13 +14,17 @@ import numpy as np
 import onnx
 import pytest
 
+from temport.exporter.bundle.directory import sha256
 from temport.exporter.compilers.compile import compile_model
 from temport.exporter.compilers.tensorrt import cuda_device_count
 from temport.exporter.declare.declaration import PRECISIONS
 from temport.exporter.errors import UserError
+from temport.exporter.parity.run import run_runtime
 from temport.exporter.runtimes import tensorrt, tensorrt_rtx
 from temport.exporter.runtimes.cuda_memory import Driver
+from temport.exporter.runtimes.subject import Subject
 from temport.exporter.runtimes.tensorrt_engine import (
+    EngineRuntime,
     EngineSession,
     NotForThisGpu,
     engine_entry,
@@ -60,6 +65,25 @@ def test_engine_is_verified(bundle: Path) -> None:
         verified_engine(bundle, {**entry, "model_sha256": "0" * 64}, bundle / "model.onnx")
     with pytest.raises(UserError, match="not a plain file name"):
         verified_engine(bundle, {**entry, "file": "../engine"}, bundle / "model.onnx")
+
+
+def test_an_engine_of_another_version_is_not_judged_and_one_that_was_changed_fails(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nothing else is missing."""
+    copy = Path(shutil.copytree(bundle, tmp_path / "copy"))
+    monkeypatch.setattr(EngineRuntime, "unavailable", lambda self: None)
+    subject = Subject(declaration(AttentionCase()), copy / "model.onnx", None)
+    (copy / "engine.tensorrt-rtx.plan").write_bytes(b"another")
+    row = run_runtime(subject, tensorrt_rtx.RUNTIME, [])
+    assert row.verdict == "fail" and "tensorrt-rtx is for this machine and was not run: " in row.reason
+    held = json.loads((copy / "engine.json").read_text())
+    held["engines"][0] |= {"sha256": sha256(copy / "engine.tensorrt-rtx.plan")}
+    held["engines"][0]["versions"]["tensorrt_rtx"] = "0.1"
+    (copy / "engine.json").write_text(json.dumps(held))
+    row = run_runtime(subject, tensorrt_rtx.RUNTIME, [])
+    assert row.unjudged.startswith("engine tensorrt-rtx was not judged here: the engine was built with")
+    assert run_runtime(subject, tensorrt.RUNTIME, []).unjudged == ""  # of which the bundle has none
 
 
 def test_changed_engine_is_refused(bundle: Path, tmp_path: Path) -> None:

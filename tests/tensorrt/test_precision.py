@@ -6,6 +6,7 @@ import functools
 from dataclasses import replace
 from pathlib import Path
 
+import ml_dtypes
 import numpy as np
 import onnx
 import onnx_ir as ir
@@ -217,6 +218,16 @@ def test_overflow_is_named_with_its_case() -> None:
     assert find_overflow(masked, retyped, change.half, cases, "float16") == []
     assert find_overflow(plain, retyped, change.half, {"normal": cases["normal"]}, "float16") == []
     assert find_overflow(plain, retyped, ["of another name"], cases, "float16") == []
+
+
+def test_overflow_is_measured_of_inputs_in_bfloat16() -> None:
+    """As the file takes them."""
+    text = """<ir_version: 10, opset_import: ["" : 20]> g (bfloat16[4] x) => (float[4] y) {
+        wide = Cast <to = 1> (x)  h = Mul (wide, wide)  y = Tanh (h)
+    }"""
+    plain, cases = onnx.parser.parse_model(text), {"large": {"x": np.full(4, 512, ml_dtypes.bfloat16)}}
+    (found,) = find_overflow(plain, ir.from_proto(plain), ["h"], cases, "float16")
+    assert (found.tensor, found.largest) == ("h", 2.0**18)
 
 
 def test_overflow_of_an_attention_is_told_as_attention() -> None:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from temport.exporter.compilers.targets import REPORT_FILE
 from temport.exporter.declare import sizes
-from temport.exporter.errors import UserError
+from temport.exporter.errors import NotForThisMachine, UserError
 from temport.exporter.native.isa import ISAS, is_this_machine
 from temport.exporter.version import version
 from temport.huge_pages import LEAST, move_to_huge_pages
@@ -80,7 +80,7 @@ class _Table(ctypes.Structure):
     ]
 
 
-class NoEngineHere(UserError):
+class NoEngineHere(NotForThisMachine):
     """A bundle without an engine that this machine can run: ONNX Runtime runs it."""
 
 
