@@ -19,6 +19,7 @@ import numpy.typing as npt
 import onnxruntime
 
 from temport.custom_ops.library import get_library_path, library_description
+from tests.first_domain import first_domain
 
 Array = npt.NDArray[Any]
 LEVELS = {"sse42": "sse4_2", "avx2": "avx2", "avx512": "avx512f", "neon": "asimd"}
@@ -70,7 +71,7 @@ def _session(model: bytes, threads: int) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 4
-    options.register_custom_ops_library(get_library_path())
+    options.register_custom_ops_library(first_domain())
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 

@@ -16,6 +16,7 @@ from onnx.reference import ReferenceEvaluator
 
 from temport.custom_ops.library import library_path
 from temport.custom_ops.op import Body, Host
+from tests.first_domain import first_domain
 
 NODE = "layer_7"
 LONGEST = 720
@@ -116,7 +117,7 @@ def native_options(threads: int = 1) -> onnxruntime.SessionOptions:
         "cmake --build --preset default in custom_ops/native"
     )
     settings = session_options(threads)
-    settings.register_custom_ops_library(str(path))
+    settings.register_custom_ops_library(first_domain())
     return settings
 
 

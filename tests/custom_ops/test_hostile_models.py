@@ -17,7 +17,7 @@ from hostile import Hostile, around, attributes, bases, inputs, outputs
 from hostile_sizes import huge, wrapped
 from one_node import native_options
 
-from temport.custom_ops.library import get_library_path
+from tests.first_domain import first_domain
 
 WORKER = Path(__file__).with_name("hostile_worker.py")
 
@@ -81,7 +81,7 @@ def fault(hostile: Hostile, came: Any) -> str | None:
 def test_hostile_models(tmp_path: Path) -> None:
     native_options()
     hostile = list(models())
-    came = run(get_library_path(), hostile, tmp_path)
+    came = run(first_domain(), hostile, tmp_path)
     wrong = {h.name: found for h, c in zip(hostile, came, strict=True) if (found := fault(h, c))}
     assert not wrong, "\n".join(f"{name}: {found}" for name, found in wrong.items())
     refused = sum(isinstance(c, str) for c in came)

@@ -17,7 +17,13 @@ Model = Callable[[str], StepModel]
 INT4 = "hybrid, int4"
 PAIRS = [(arch, isa) for isa in ("avx512", "avx2", "neon") for arch in (*SMALL, INT4)]
 REPEATED = {(arch, isa) for isa in ("avx2", "neon") for arch in ("sliding_window", "lightning")}
-REPEATED |= {("lightning", "avx512"), (INT4, "avx512"), (INT4, "avx2"), ("hybrid", "neon"), ("hybrid", "avx2")}
+REPEATED |= {
+    ("lightning", "avx512"),
+    (INT4, "avx512"),
+    (INT4, "avx2"),
+    ("hybrid", "neon"),
+    ("hybrid", "avx2"),
+}
 """What the others leave to see: kernels that AVX-512 is asked of, in vectors that other kernels are asked of; what an
 engine of int4 has beside its integers, which the op library multiplies too; what another compiler is asked of below."""
 
