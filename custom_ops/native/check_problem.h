@@ -27,7 +27,7 @@ struct Bytes {
 
 inline std::vector<float> draw(int64_t n, std::mt19937& random, float lowest) {
   std::vector<float> x(static_cast<size_t>(n));
-  for (float& e : x) e = std::uniform_real_distribution<float>(lowest, 1.0f)(random);
+  for (float& e : x) e = lowest + (1 - lowest) * float(random() >> 8) * 0x1p-24f;
   return x;
 }
 

@@ -30,6 +30,7 @@ from temport.exporter.runtimes.bound import onnxruntime_call
 from temport.exporter.runtimes.contract import Arrays
 from temport.exporter.runtimes.native_kernels import bodies_run, custom_nodes
 from temport.exporter.runtimes.subject import Subject
+from temport.exporter.trace.torch_translations import translations_read_once
 
 OURS = ("temport, native kernels", "temport, function bodies")
 
@@ -72,7 +73,7 @@ class Workload:
 
         def export() -> Path:
             names = list(self.inputs)
-            with quiet():
+            with quiet(), translations_read_once():
                 torch.onnx.export(self.plain, self.tensors, path, input_names=names, verbose=False)
             return path
 

@@ -40,6 +40,7 @@ from temport.exporter.runtimes import runtime_named
 from temport.exporter.runtimes.bound import onnxruntime_call
 from temport.exporter.runtimes.subject import Subject
 from temport.exporter.terminal import Terminal
+from temport.exporter.trace.torch_translations import translations_read_once
 
 TARGET = "tensorrt-rtx"
 OURS, PLAIN = "temport", "torch.onnx.export"
@@ -142,7 +143,7 @@ def _timed(
 
     def export() -> Path:
         names = [spec.name for spec in declaration.inputs]
-        with quiet():
+        with quiet(), translations_read_once():
             torch.onnx.export(module, tensors, plain, input_names=names, verbose=False)
         return plain
 

@@ -24,6 +24,7 @@ from temport.exporter.errors import UserError
 from temport.exporter.quiet import quiet
 from temport.exporter.runtimes import runtime_named
 from temport.exporter.runtimes.bound import onnxruntime_call
+from temport.exporter.trace.torch_translations import translations_read_once
 
 OURS = ("temport, native engine", "temport, ONNX Runtime with kernels", "temport, ONNX Runtime")
 WHOLE = ("whole window, ONNX Runtime", "whole window, OpenVINO")
@@ -60,7 +61,7 @@ class Subjected:
     def _plain(self, name: str, frames: int, **options: Any) -> Path:
         path = self.step.folder.parent / name
         example = (torch.randn(1, frames, self.features),)
-        with quiet():
+        with quiet(), translations_read_once():
             torch.onnx.export(
                 self.step.module,
                 example,

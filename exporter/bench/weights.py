@@ -37,6 +37,7 @@ from temport.exporter.runtimes.torch_eager import FLOAT64
 from temport.exporter.streaming.declare import declare_stream
 
 KINDS = (FLOAT32, *(kind for kind in reversed(WIDER) if kind != FP8), ROUNDED)
+"""Of which each is made that a contender takes."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,8 @@ def _measure(
     if streaming:
         declaration = declare_stream(declaration, module)
     feed, truths, paths, declarations = _feed(declaration), {}, {}, {}
-    for kind in KINDS:
+    asked = {contender.kind for contender in CONTENDERS}
+    for kind in (kind for kind in KINDS if kind in asked):
         stored, scales = _stored(module, declaration, kind)
         truths[kind] = _truth(stored, declaration, feed)
         own = replace(declaration, weights_dtype=INT8 if kind == ROUNDED else kind, input_scales=scales)

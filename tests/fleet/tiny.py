@@ -31,10 +31,9 @@ def hang():
 
 
 def eat():
-    kept = []
-    while True:
-        kept.append(bytearray(1 << 24))
-        kept[-1][::4096] = b"x" * len(kept[-1][::4096])
+    # what is asked for counts; writing there would take seconds
+    kept = [bytearray(1 << 24) for _ in range(4 << 6)]
+    return good() if kept else None
 
 
 def raise_():

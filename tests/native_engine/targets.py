@@ -79,13 +79,13 @@ class StepModel:
         return engine
 
     def fused(self) -> bytes:
-        """What this machine gives without intrinsics, with fused multiply-adds; optimised less for the same bits."""
-        engine = self.portable("fused", "g++", "-mfma", "-O1")
+        """What this machine gives without intrinsics, with fused multiply-adds; not optimised, for the same bits."""
+        engine = self.portable("fused", "g++", "-mfma", "-O0")
         return drive([link("gcc", engine)], engine, self.frames())
 
     def unfused(self) -> bytes:
         """Likewise, without them."""
-        engine = self.portable("unfused", "g++", "-mno-fma", "-O1")
+        engine = self.portable("unfused", "g++", "-mno-fma", "-O0")
         return drive([link("gcc", engine)], engine, self.frames())
 
     def frames(self) -> np.ndarray:

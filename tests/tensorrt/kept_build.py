@@ -16,7 +16,7 @@ from temport.custom_ops.cuda import build
 
 _KEPT = Path(__file__).parents[2] / "build" / "kept"
 _EMULATION = Path(build.__file__).with_name("emulate.cc")
-_FLAGS = ("-std=c++17", "-O1", "-fPIC", "-DTEMPORT_EMULATE", "-Wno-unknown-pragmas")
+_FLAGS = ("-std=c++17", "-O0", "-fPIC", "-DTEMPORT_EMULATE", "-Wno-unknown-pragmas")
 _UNUSED_SECONDS = 7 * 24 * 3600
 
 

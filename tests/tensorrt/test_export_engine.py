@@ -144,7 +144,7 @@ def _hangs(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ("goes_wrong", "sentence"),
     [
         (_aborts, r"builder died of signal SIGABRT"),
-        (_hangs, r"built no engine within 2 seconds \(phase '\w+'\); give it longer with --build-timeout"),
+        (_hangs, r"built no engine within 1 seconds \(phase '\w+'\); give it longer with --build-timeout"),
     ],
 )
 def test_failed_build_leaves_the_old_bundle(
@@ -154,7 +154,7 @@ def test_failed_build_leaves_the_old_bundle(
     shutil.copytree(plain, tmp_path / "bundles" / "b")
     before = {path.name: path.read_bytes() for path in (tmp_path / "bundles" / "b").iterdir()}
     goes_wrong(tmp_path, monkeypatch)
-    code, err = export("--target", "tensorrt-rtx", "--build-timeout", "2", "--out", "bundles/b")
+    code, err = export("--target", "tensorrt-rtx", "--build-timeout", "1", "--out", "bundles/b")
     assert code == 2 and re.search(sentence, err)
     assert [path.name for path in (tmp_path / "bundles").iterdir()] == ["b"]
     assert {path.name: path.read_bytes() for path in (tmp_path / "bundles" / "b").iterdir()} == before
