@@ -17,7 +17,8 @@ mkdir -p "$out"
 preset=${RUNNER_PRESET:-aarch64}
 (cd "$here/../cpp" && cmake --preset "$preset" -DCMAKE_CXX_FLAGS_RELEASE="${RUNNER_FLAGS:--O3 -DNDEBUG}" &&
   cmake --build --preset "$preset" -j"$jobs" --target temport-run)
-cp --remove-destination "$here/../cpp/build/$preset/temport-run" "$out/"
+built=$here/../cpp/build/$preset/temport-run
+cmp -s "$built" "$out/temport-run" || cp --remove-destination "$built" "$out/"  # another preset's may be newer and is not it
 
 (cd "$here/../../custom_ops/native" &&
   cmake --preset aarch64 -B "$out/ops" ${OPS_FLAGS:+-DCMAKE_BUILD_TYPE=Chosen "-DCMAKE_CXX_FLAGS_CHOSEN=$OPS_FLAGS"} &&
