@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Builds what runs on 64-bit ARM Linux: temport-run, the op library, and ONNX Runtime's own library from its wheel.
 # Needs g++-aarch64-linux-gnu, cmake, and the Python that temport is installed in ($PYTHON, default this checkout's
-# .venv): the ONNX Runtime for ARM is of the same version as there. Everything lands in build/. $RUNNER_FLAGS are those of
-# the runner's compiler, default -O3; the kernels have one way to be built.
+# .venv): the ONNX Runtime for ARM is of the same version as there. Everything lands in build/. $RUNNER_FLAGS and
+# $OPS_FLAGS are those of the compiler, default -O3; $RUNNER_PRESET=aarch64-quick builds the runner with Clang, which is quicker.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 python=${PYTHON:-$here/../../.venv/bin/python}
@@ -14,11 +14,15 @@ jobs=${JOBS:-2}
 out=$here/build
 mkdir -p "$out"
 
-(cd "$here/../cpp" && cmake --preset aarch64 -DCMAKE_CXX_FLAGS_RELEASE="${RUNNER_FLAGS:--O3 -DNDEBUG}" &&
-  cmake --build --preset aarch64 -j"$jobs" --target temport-run)
-cp -u --remove-destination "$here/../cpp/build/aarch64/temport-run" "$out/"
+preset=${RUNNER_PRESET:-aarch64}
+(cd "$here/../cpp" && cmake --preset "$preset" -DCMAKE_CXX_FLAGS_RELEASE="${RUNNER_FLAGS:--O3 -DNDEBUG}" &&
+  cmake --build --preset "$preset" -j"$jobs" --target temport-run)
+built=$here/../cpp/build/$preset/temport-run
+cmp -s "$built" "$out/temport-run" || cp --remove-destination "$built" "$out/"  # another preset's may be newer and is not it
 
-(cd "$here/../../custom_ops/native" && cmake --preset aarch64 -B "$out/ops" && cmake --build "$out/ops" -j"$jobs")
+(cd "$here/../../custom_ops/native" &&
+  cmake --preset aarch64 -B "$out/ops" ${OPS_FLAGS:+-DCMAKE_BUILD_TYPE=Chosen "-DCMAKE_CXX_FLAGS_CHOSEN=$OPS_FLAGS"} &&
+  cmake --build "$out/ops" -j"$jobs")
 cp -u --remove-destination "$out/ops/libtemport_ops.so" "$out/"
 
 if [ ! -f "$out/libonnxruntime.so.$version" ]; then

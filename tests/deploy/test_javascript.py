@@ -115,7 +115,6 @@ def test_damage_is_refused(bundle: Path) -> None:
     (bundle / "model.onnx").rename(bundle / "elsewhere")
     (bundle / "model.onnx").symlink_to(bundle / "elsewhere")
     assert "model.onnx cannot be read (not a plain file)" in refusal("node", bundle)
-    assert "model.onnx cannot be read" in refusal("web", bundle)
 
 
 def assert_every_inference_counts(latency: dict[str, Any], frames: int) -> None:
@@ -266,7 +265,8 @@ def until(condition: Callable[[], bool]) -> None:
         time.sleep(0.1)
 
 
-@pytest.mark.parametrize("arch", ["mega", pytest.param("lightning", marks=pytest.mark.thorough)])
+@pytest.mark.thorough  # test_javascript_stream.py has one model on WebGPU
+@pytest.mark.parametrize("arch", ["mega", "lightning"])
 def test_webgpu_agrees_with_the_oracle(tmp_path: Path, arch: str) -> None:
     bundle = write_bundle(tmp_path / arch, arch, batch="1")  # one shape: its shaders are compiled once
     done = run("web", bundle, "--replay", **SWIFTSHADER)

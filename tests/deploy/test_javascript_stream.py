@@ -39,8 +39,11 @@ def replayed(where: str, bundle: Path, code: int = 0, package: Path = node.JS) -
     ("arch", "where"),
     [
         *((arch, "node") for arch in ("mega", "lightning", "sliding_window", "hybrid")),
-        *((arch, "web") for arch in ("mega", "hybrid")),
-        *(pytest.param(arch, "web", marks=pytest.mark.thorough) for arch in ("lightning", "sliding_window")),
+        ("mega", "web"),
+        *(
+            pytest.param(arch, "web", marks=pytest.mark.thorough)
+            for arch in ("lightning", "sliding_window", "hybrid")
+        ),
     ],
 )
 def test_replay_agrees_at_every_frame(stepped: Stepped, arch: str, where: str) -> None:
@@ -160,6 +163,8 @@ def test_a_stream_from_file_to_file(stepped: Stepped, where: str, tmp_path: Path
     ) as session:
         expected = session.run({"frame": frames})["output"]
     np.testing.assert_allclose(np.load(tmp_path / "y.npy"), expected, rtol=0, atol=16 * 2.0**-23)
+    if where == "web":
+        return  # it refuses by the same files of lib; test_javascript.py proves that such a sentence gets out
     np.save(tmp_path / "x.npy", frames[:, :, :5])
     assert "a stream of this model takes frame as float32 [batch, frames, 8]" in refusal(
         where, bundle.path, *files

@@ -48,7 +48,8 @@ def exclusive(what: str) -> Iterator[None]:
 def build(preset: str, *targets: str) -> Path:
     """Configure and build a preset of deploy/cpp; the build directory.
 
-    Not optimised and linked by LLD: compilers and linkers take longer than all that runs in these tests.
+    Not optimised, without the lines that a sanitizer would say beside its functions, and linked by LLD: compilers and
+    linkers take longer than all that runs in these tests.
     """
     need("wasm-ld")
     chosen = ("--target", *targets) if targets else ()
