@@ -76,10 +76,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_finish() -> None:
-    gc.collect()
     gc.freeze()  # what was imported stays to the end: no collection walks it
     # pytest listens to each logger that does not propagate, and torch writes whole traces out for whoever listens here
     logging.getLogger("torch.__trace").propagate = True
+
+
+def pytest_sessionfinish() -> None:
+    gc.freeze()  # pytest collects garbage several times before it ends, and nobody needs the memory any more
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
