@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gc
 import io
 import os
 import sys
@@ -19,6 +20,8 @@ from temport.exporter.terminal import printable
 DISAGREES, BAD_INPUT, FAULT, LOST_OUTPUT, INTERRUPTED = 1, 2, 70, 74, 130
 """Exit codes beside 0. A runtime disagrees; the input is wrong; temport itself is; what was printed did not get out
 (70 and 74 as BSD's sysexits.h has them); Ctrl-C."""
+YOUNG = 50_000
+"""Objects that are made before the collector looks through them; at Python's 700 it is a tenth of an export."""
 VERBOSE = "TEMPORT_VERBOSE"
 """Environment variable: also print the trace of what failed; `--verbose` sets it."""
 
@@ -50,6 +53,7 @@ def run(app: typer.Typer) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that has no sign for a tick is no error
+    gc.set_threshold(YOUNG, 20, 50)
     code: Any = 0
     try:
         app(prog_name="temport")

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import typer.main
 
+from temport.exporter.command import YOUNG
+
 HERE = Path(__file__).parent
 SLOW = (
     "bench",
@@ -61,10 +63,6 @@ SLOW = (
 """What builds C++ or engines, starts programs, or holds every model or op to all that it is: left out by `--quick`."""
 
 
-YOUNG = 50_000
-"""Objects that are made before the collector looks through them; at Python's 700 it is a tenth of a trace."""
-
-
 def pytest_configure(config: pytest.Config) -> None:
     gc.set_threshold(YOUNG, 20, 50)
     # an application makes all its commands anew whenever it is called: once is enough for a process
@@ -78,8 +76,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_finish() -> None:
+    gc.freeze()  # what was imported stays to the end: no collection walks it
     # pytest listens to each logger that does not propagate, and torch writes whole traces out for whoever listens here
     logging.getLogger("torch.__trace").propagate = True
+
+
+def pytest_sessionfinish() -> None:
+    gc.freeze()  # pytest collects garbage several times before it ends, and nobody needs the memory any more
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

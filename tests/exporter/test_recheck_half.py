@@ -19,13 +19,14 @@ from temport.exporter.parity.vectors import read_vectors
 from temport.exporter.recheck import run_parity_of_bundle
 from temport.exporter.request import ExportRequest
 from tests.parity.small_models import MODELS
+from tests.small_models import thorough_but
 
 QUIET = Console(quiet=True)
 RUNTIME = {"fp16": "onnxruntime_cpu", "bf16": "op_reference"}
 Spoil = Callable[[onnx.ModelProto], None]
 
 
-@pytest.fixture(scope="module", params=RUNTIME)
+@pytest.fixture(scope="module", params=thorough_but(RUNTIME, ("fp16",)))
 def bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp(request.param) / "bundle"
     asked = ExportRequest(

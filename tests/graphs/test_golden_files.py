@@ -34,6 +34,8 @@ from tests.graphs.golden_cases import (
 APART = ("torch_float32", "native_engine")
 """One is the source; the other needs an engine beside the file, and tests/native_engine has those."""
 HERE = [name for name in RUNTIMES if runtime_named(name).unavailable() is None and name not in APART]
+WINDOWS = ("mega", "lightning_posqk")
+"""Models whose window is run in every run; in those of the others are the layers of these and of their own streams."""
 
 
 def subject(module: nn.Module, declaration: Declaration, folder: Path) -> Subject:
@@ -72,8 +74,16 @@ def run(of: Subject, inputs: dict[str, Array], expected: dict[str, Array], bound
 
 
 @pytest.mark.filterwarnings("ignore:block_size")
-@pytest.mark.parametrize("form", ["window", "stream"])
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [
+        *((name, "stream") for name in MODELS),
+        *(
+            pytest.param(name, "window", marks=() if name in WINDOWS else pytest.mark.thorough)
+            for name in MODELS
+        ),
+    ],
+)
 def test_model(name: str, form: str, tmp_path: Path) -> None:
     """The last frame of a window, and every frame of a stream whose caches reach as far back."""
     case, (arch, _, bound) = read(name), MODELS[name]

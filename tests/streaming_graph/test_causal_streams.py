@@ -49,7 +49,8 @@ ALIKE = (
 FIRST = ("lstm", "dilated convs with residuals", "sdpa", "multi-head attention", "decay matrix", "weighed pooling",
          "running mean", "learned positions", "normaliser and scaling", "two heads")  # fmt: skip
 """Of the modules that are not causal, one of each kind; all others in the tier `thorough`."""
-COMPOSED = ("lstm over gru", "encoder", "conv, then lstm", "lstm, then attention", "decay matrices")
+COMPOSED = ("lstm over gru", "encoder", "conv, then lstm", "lstm, then attention", "decay matrices",
+            "convs, attention, gru and mean")  # fmt: skip
 """Causal modules of parts that stream in others here; in the tier `thorough`."""
 ORDERED = [n if n in FIRST else pytest.param(n, marks=pytest.mark.thorough) for n in CASES]
 
