@@ -15,6 +15,7 @@ from torch import nn
 import temport
 from temport.exporter.parity.gate import gate
 from temport.exporter.parity.serial import runtime_row
+from temport.exporter.runtimes.libraries import onnxruntime_library
 
 pytestmark = pytest.mark.thorough
 
@@ -47,5 +48,6 @@ def test_javascript_replays_it(bundle: Path, where: str) -> None:
 
 
 def test_cpp_replays_it(bundle: Path, runner: Path) -> None:
-    done = subprocess.run([runner, bundle, "--replay"], capture_output=True, text=True, check=False)
+    words = [runner, bundle, "--replay", "--library", onnxruntime_library() or ""]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
