@@ -146,7 +146,7 @@ def build_native(
     warnings = [] if declaration.kv_dtype != "float32" else widen(graph)
     isa, tools = _chosen(options, _multiplies_integers(graph))
     isa_reason = _BY_FOURS if options.engine_isa is None and isa.fours else ""
-    LOG.info("native engine for %s%s", isa.name, f": {isa_reason}" if isa_reason else "")
+    LOG.debug("native engine for %s%s", isa.name, f": {isa_reason}" if isa_reason else "")
     plan = Plan(graph, declaration, isa, FORMS, options.engine_threads)
     folder.mkdir()
     files = {path.name: {"sha256": sha256(path)} for path in directory.glob(f"{model_path.name}*")}
