@@ -221,8 +221,8 @@ TEMPORT_INLINE void unpack_part(const Element* panel, int64_t first, int64_t cou
 // comes next is fetched, a little by every tile: what is asked for at once has to be waited for. Floats would not have room in
 // the first-level cache beside those that it holds.
 template <int V, typename Element>
-__attribute__((noinline)) void multiply_block(const float* x, int64_t rows, int64_t x_stride, const Element* panel, RunTimeInputs<Element> inputs,
-                           float* sums) {
+__attribute__((noinline)) void multiply_block(const float* x, int64_t rows, int64_t x_stride, const Element* panel,
+                                              RunTimeInputs<Element> inputs, float* sums) {
   constexpr Fetch kFetch = kOfFloats<Element> ? Fetch::kToSecond : Fetch::kToFirst;
   constexpr int64_t kLine = 64, kBytes = kPanel * sizeof(Element);
   alignas(64) float unpacked[kOfFloats<Element> ? 1 : kBlockInputs * kPanel];

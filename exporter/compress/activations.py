@@ -15,8 +15,7 @@ import numpy.typing as npt
 from torch import Tensor, nn
 
 from temport.exporter.compress.rounded_graph import giving, inputs_of, layers_of, rounding_inputs
-from temport.exporter.compress.sums import tensors_of
-from temport.exporter.declare.call import own
+from temport.exporter.compress.sums import source_of, tensors_of
 from temport.exporter.declare.declaration import Declaration
 from temport.exporter.errors import UserError
 from temport.exporter.graph.quantised import nearest, short
@@ -27,7 +26,6 @@ from temport.exporter.parity.rounded_inputs import Rounding
 from temport.exporter.runtimes.contract import Arrays
 from temport.exporter.runtimes.subject import Subject
 from temport.exporter.runtimes.torch_eager import FLOAT64
-from temport.exporter.streaming.oracle import WholeStream
 
 Array = npt.NDArray[np.float64]
 
@@ -43,7 +41,7 @@ def dense_layers(module: nn.Module, weights: Sequence[str], kind: str) -> dict[s
     A layer is an `nn.Linear`; of an ONNX file a `MatMul` or a `Gemm`, called as what it gives. UserError for a file
     that cannot round to `kind`.
     """
-    source = _source(module)
+    source = source_of(module)
     if isinstance(source, OnnxModule):
         return layers_of(source, weights, kind)
     names = {id(tensor): name for name, tensor in tensors_of(module).items() if name in weights}
@@ -60,7 +58,7 @@ def with_rounded_inputs(module: nn.Module, scales: Mapping[str, float], kind: st
     kind  `int8` or `fp8`
     """
     made = copy.deepcopy(module)
-    source = _source(made)
+    source = source_of(made)
     if isinstance(source, OnnxModule):
         source.model = rounding_inputs(source.model, scales, kind)
         return made
@@ -75,7 +73,7 @@ def with_rounded_inputs(module: nn.Module, scales: Mapping[str, float], kind: st
 @contextmanager
 def rounding(module: nn.Module, scales: Mapping[str, float], kind: str) -> Iterator[None]:
     """The layers of `module` itself round what they take, for a while."""
-    source = _source(module)
+    source = source_of(module)
     if isinstance(source, OnnxModule):
         with source.computing(rounding_inputs(source.model, scales, kind)):
             yield
@@ -107,7 +105,7 @@ def taken_by(subject: Subject, cases: Sequence[Case], layers: Sequence[str]) -> 
     """
     session = FLOAT64.open(subject)
     seen: dict[str, list[Array]] = {}
-    with _seeing(_source(session.module), layers, seen):
+    with _seeing(source_of(session.module), layers, seen):
         for case in cases:
             for part in _parts(case.inputs, subject.declaration):
                 session.run(part)
@@ -168,7 +166,3 @@ def best_scale(numbers: Array, kind: str) -> float:
         if scale > 0
     }
     return min(errors, key=lambda scale: errors[scale]) if errors else 0.0
-
-
-def _source(module: nn.Module) -> nn.Module:
-    return own(module.model if isinstance(module, WholeStream) else module)

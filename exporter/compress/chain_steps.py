@@ -12,13 +12,12 @@ from torch.utils import _pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from temport.exporter.compress.chains import Factor, Step
-from temport.exporter.compress.sums import tensors_of
-from temport.exporter.declare.call import own
+from temport.exporter.compress.sums import source_of, tensors_of
 from temport.exporter.declare.slow_path import slow_path
+from temport.exporter.graph.body_domains import every_node
 from temport.exporter.onnx_source.module import OnnxModule
 from temport.exporter.runtimes.contract import Arrays
 from temport.exporter.runtimes.subject import Subject
-from temport.exporter.streaming.oracle import WholeStream
 
 Steps = tuple[list[Step], set[Hashable]]
 """In order, and the values that the model gives."""
@@ -28,12 +27,12 @@ def steps_of(subject: Subject, inputs: Arrays) -> Steps:
     """Those of the source that the oracle opens, called with these inputs."""
     called = subject.module
     assert called is not None
-    source = own(called.model if isinstance(called, WholeStream) else called)
+    source = source_of(called)
     if isinstance(source, OnnxModule):
         return _of_graph(source)
     with _Recorder(source, tensors_of(called)) as recorder, torch.no_grad(), slow_path():
         given = called(*(torch.from_numpy(inputs[spec.name]) for spec in subject.declaration.inputs))
-    return recorder.steps, {id(t) for t in _tensors(given)} | recorder.given
+    return recorder.steps, recorder.given | {recorder.known(t) for t in _tensors(given)}
 
 
 class _Recorder(TorchDispatchMode):
@@ -54,7 +53,8 @@ class _Recorder(TorchDispatchMode):
 
     def __enter__(self) -> _Recorder:
         for name, part in self._source.named_modules():
-            if type(part) in (nn.Linear, nn.LayerNorm, nn.RMSNorm):
+            own = part._forward_pre_hooks or part._forward_hooks  # of the user, which may compute anything
+            if type(part) in (nn.Linear, nn.LayerNorm, nn.RMSNorm) and not own:
                 self._hooks.append(part.register_forward_pre_hook(self._before))
                 self._hooks.append(
                     part.register_forward_hook(lambda p, i, y, name=name: self._after(name, p, i, y))
@@ -92,7 +92,11 @@ class _Recorder(TorchDispatchMode):
 
     def _end(self, part: nn.Module, given: Any, result: Any) -> None:
         self._alive.append(result)
-        self.given |= {id(t) for t in _tensors(result)}
+        self.given |= {self.known(t) for t in _tensors(result)}
+
+    def known(self, tensor: Tensor) -> Hashable:
+        """A parameter by its name."""
+        return self._names.get(id(tensor), id(tensor))
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
@@ -111,8 +115,8 @@ class _Recorder(TorchDispatchMode):
             ((name, vector),) = parameters
             if vector.shape == given[0].shape[-1:] and _lie_alike(values[0], given[0]):
                 factor = (Factor(name, 0),)
-                ways = {"begins": factor} if op is _aten.mul else {"along": factor}
-                yield Step((id(values[0]),), gives, carries=True, **ways)  # type: ignore[arg-type]
+                begins, along = (factor, ()) if op is _aten.mul else ((), factor)
+                yield Step((id(values[0]),), gives, begins=begins, carries=True, along=along)
                 return
         alone = len({id(t) for t in values}) == len(values)
         carries = same and not parameters and alone and op in (_aten.mul, *_CARRY)
@@ -151,8 +155,9 @@ def _of_graph(module: OnnxModule) -> Steps:
 
 
 def _of_node(node: NodeProto, shapes: Mapping[str, tuple[int, ...]]) -> Iterator[Step]:
-    values = tuple(name for name in node.input if name and name not in shapes)
-    constants = tuple(name for name in node.input if name in shapes)
+    inner = [name for name in _read_inside(node) if name not in node.input]
+    values = tuple(name for name in (*node.input, *inner) if name and name not in shapes)
+    constants = tuple(name for name in (*node.input, *inner) if name in shapes)
     gives = tuple(node.output)
     standard, one = node.domain in ("", "ai.onnx"), len(values) == 1 and node.input[0] == values[0]
     vectors = tuple(Factor(name, 0) for name in constants if len(shapes[name]) == 1)
@@ -169,6 +174,14 @@ def _of_node(node: NodeProto, shapes: Mapping[str, tuple[int, ...]]) -> Iterator
     else:
         carries = standard and not constants and node.op_type in ("Relu", "LeakyRelu", "Identity")
         yield Step(values, gives, carries=carries, reads=constants)
+
+
+def _read_inside(node: NodeProto) -> Iterator[str]:
+    """Names that the graphs inside of a node read, their own among them."""
+    for attribute in node.attribute:
+        for graph in (attribute.g, *attribute.graphs):
+            yield from (value.name for value in graph.output)
+            yield from (name for inner in every_node(graph) for name in inner.input)
 
 
 def _outputs_of_dense(node: NodeProto, shapes: Mapping[str, tuple[int, ...]]) -> int | None:

@@ -55,7 +55,7 @@ class Chain:
 def chains(steps: Sequence[Step], results: Collection[Hashable], layers: Collection[str]) -> Iterator[Chain]:
     """Every chain to some of these layers; no layer and no parameter is in two.
 
-    results  values that the model gives
+    results  values that the model gives, and names of parameters among them
     """
     users: dict[Hashable, list[Step]] = defaultdict(list)
     for step in steps:
@@ -72,11 +72,8 @@ def chains(steps: Sequence[Step], results: Collection[Hashable], layers: Collect
         weights = [s.weight for s in steps if s.layer in found.layers and s.weight is not None]
         names = [*(factor.name for factor in found.factors), *weights]
         claimed = {*(factor.name for factor in found.factors), *found.layers}
-        if (
-            all(read[name] == 1 for name in names)
-            and len(weights) == len(found.layers)
-            and not claimed & taken
-        ):
+        alone = all(read[name] == 1 and name not in results for name in names)
+        if alone and len(weights) == len(found.layers) and not claimed & taken:
             taken |= claimed
             yield found
 

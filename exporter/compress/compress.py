@@ -53,14 +53,15 @@ def compress(
             f"--weights-dtype {wish.kind} finds no weight of a dense or recurrent layer with {SMALLEST} numbers or "
             "more; leave it out"
         )
-    weights = {name: tensors_of(module)[name].detach().numpy() for name in axes}
-    types = {name: tuple(kinds_from(weight, axes[name], wish.kind)) for name, weight in weights.items()}
     judged = judged_cases(cases, own)
-    layers = _layers(module, types, wish)
+    # activations are rounded to the type of the weights, which every layer can have
+    layers = {} if wish.activations is None else dense_layers(module, list(axes), wish.activations)
     evened: dict[str, str] = {}
     if wish.activations == INT8:
-        module, evened = smoothed(module, source, recorded, layers, axes)
+        module, evened = smoothed(module, source, cases[0].inputs, recorded, layers, axes)
         source = Trial.of(declaration, Path(), module).source
+    weights = {name: tensors_of(module)[name].detach().numpy() for name in axes}
+    types = {name: tuple(kinds_from(weight, axes[name], wish.kind)) for name, weight in weights.items()}
     scales = _scales(source, layers, wish, recorded)
     narrow = source.declaration.rounded_to
     types |= {_input_of(layer): (narrow, FLOAT32) for layer in scales}
@@ -106,14 +107,6 @@ def judged_cases(cases: Sequence[Case], own: int) -> Sequence[Case]:
 
 def _input_of(layer: str) -> str:
     return f"input of {layer}"
-
-
-def _layers(module: nn.Module, types: Mapping[str, Sequence[str]], wish: Wish) -> dict[str, str]:
-    """Layers that may round what they take, with the names of their weights."""
-    if wish.activations is None:
-        return {}
-    narrow = [name for name, own in types.items() if own[0] == wish.activations]
-    return dense_layers(module, narrow, wish.activations)
 
 
 def _scales(

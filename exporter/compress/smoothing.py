@@ -21,6 +21,7 @@ from temport.exporter.compress.chains import Chain, chains
 from temport.exporter.compress.sums import tensors_of
 from temport.exporter.graph.quantised import INT8, nearest, quantised
 from temport.exporter.parity.cases import Case
+from temport.exporter.runtimes.contract import Arrays
 from temport.exporter.runtimes.subject import Subject
 
 Array = npt.NDArray[np.float64]
@@ -38,24 +39,26 @@ FARTHEST = 20
 def smoothed(
     module: nn.Module,
     subject: Subject,
-    cases: Sequence[Case],
+    inputs: Arrays,
+    recorded: Sequence[Case],
     layers: Mapping[str, str],
     axes: Mapping[str, int],
 ) -> tuple[nn.Module, dict[str, str]]:
     """A copy of `module` with evened inputs, and by layer what its powers of two were divided out of.
 
-    subject  what the oracle opens, with that module
-    cases    the recording
-    layers   name -> name of its weight
-    axes     of the inputs of each weight
+    subject   what the oracle opens, with that module
+    inputs    of one call, which shows where the chains are: a recording may be longer than any call
+    recorded  what the sizes are taken from
+    layers    name -> name of its weight
+    axes      of the inputs of each weight
 
     A chain whose products are no nearer to those of the trained layers stays as it is.
     """
-    found = list(chains(*steps_of(subject, cases[0].inputs), layers)) if cases else []
+    found = list(chains(*steps_of(subject, inputs), layers))
     if not found:
         return module, {}
     ends = [layer for chain in found for layer in chain.layers]
-    seen = taken_by(subject, cases, ends)
+    seen = taken_by(subject, recorded, ends)
     made, moved = copy.deepcopy(module), dict[str, str]()
     tensors = tensors_of(made)
     for chain in found:

@@ -32,7 +32,7 @@ def sums(subject: Subject, inputs: Arrays) -> dict[str, int]:
         for name, tensor in tensors_of(called).items()
         if tensor.dtype == torch.float32 and tensor.numel() >= SMALLEST
     }
-    source = own(called.model if isinstance(called, WholeStream) else called)
+    source = source_of(called)
     if isinstance(source, OnnxModule):
         found = dict(_of_graph(source))
     else:
@@ -42,9 +42,14 @@ def sums(subject: Subject, inputs: Arrays) -> dict[str, int]:
     return {name: found[name] for name in floats if name in found}
 
 
+def source_of(module: nn.Module) -> nn.Module:
+    """The user's own, of what the oracle calls."""
+    return own(module.model if isinstance(module, WholeStream) else module)
+
+
 def tensors_of(module: nn.Module) -> dict[str, Tensor]:
     """Parameters and buffers by the names of the source; one that has several names under the first."""
-    source = own(module.model if isinstance(module, WholeStream) else module)
+    source = source_of(module)
     return {**dict(source.named_parameters()), **dict(source.named_buffers())}
 
 

@@ -117,6 +117,13 @@ def test_damage_is_refused(bundle: Path) -> None:
     assert "model.onnx cannot be read (not a plain file)" in refusal("node", bundle)
 
 
+@pytest.mark.thorough  # another start of the browser, for what its server does with a link
+def test_a_link_is_refused_in_the_browser(bundle: Path) -> None:
+    (bundle / "model.onnx").rename(bundle / "elsewhere")
+    (bundle / "model.onnx").symlink_to(bundle / "elsewhere")
+    assert "model.onnx cannot be read" in refusal("web", bundle)
+
+
 def assert_every_inference_counts(latency: dict[str, Any], frames: int) -> None:
     """A bench of so many frames."""
     assert latency["unit"] == "us" and latency["frames"] == frames

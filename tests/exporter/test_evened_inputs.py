@@ -13,11 +13,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 from torch import nn
 
 import temport
 from temport.exporter.compress import compress as compressing
+from temport.exporter.compress import smoothing
 from temport.exporter.compress.chain_steps import steps_of
 from temport.exporter.compress.chains import chains
 from temport.exporter.compress.compress import compress
@@ -159,6 +160,23 @@ def test_chains_of_a_file() -> None:
     assert found(OnnxModule(graph())) == {"gain": ("product",), "down": ("end",)}
 
 
+def test_what_a_branch_reads_stays() -> None:
+    model = graph()
+    shape = helper.make_tensor_value_info("t", onnx.TensorProto.FLOAT, None)
+    branch = helper.make_graph([helper.make_node("Identity", ["norm"], ["t"])], "branch", [], [shape])
+    model.graph.initializer.append(numpy_helper.from_array(np.array(True), "always"))
+    model.graph.node.append(
+        helper.make_node("If", ["always"], ["seen"], then_branch=branch, else_branch=branch)
+    )
+    assert found(OnnxModule(model)) == {"down": ("end",)}
+
+
+def test_a_layer_with_a_users_hook_stays() -> None:
+    module = Block()
+    module.up.register_forward_hook(lambda part, given, y: y + 1)
+    assert found(module) == {name: FOUND[name] for name in ("own.gain", "side.weight")}
+
+
 @given(st.integers(0, 2**32 - 1), st.integers(-8, 8))
 @settings(max_examples=20, deadline=None)
 def test_a_large_entry_is_moved_and_an_even_input_stays(seed: int, size: int) -> None:
@@ -192,13 +210,27 @@ def test_the_model_is_the_same_to_the_last_bit(dtype: torch.dtype) -> None:
     module, axes = large(), dict.fromkeys((f"{layer}.weight" for layer in LAYERS), 1)
     subject = Trial.of(DECLARATION, Path(), module).source
     made, moved = smoothed(
-        module, subject, [recording()], {layer: f"{layer}.weight" for layer in LAYERS}, axes
+        module,
+        subject,
+        recording().inputs,
+        [recording()],
+        {layer: f"{layer}.weight" for layer in LAYERS},
+        axes,
     )
     assert moved["up"] == "before.weight" and moved["gate"] == moved["side"] == "own.gain"
     assert not torch.equal(made.get_parameter("own.gain"), module.get_parameter("own.gain"))
     x = torch.from_numpy(recording().inputs["x"]).to(dtype)
     with torch.no_grad():
         assert torch.equal(made.to(dtype)(x), copy.deepcopy(module).to(dtype)(x))
+
+
+def test_a_recording_is_read_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be longer than any call: where the chains are is seen in a call of the usual length."""
+    seen = []
+    monkeypatch.setattr(smoothing, "steps_of", lambda subject, inputs: (seen.append(inputs), ([], set()))[1])
+    usual = recording()
+    compress(large(), DECLARATION, [usual], 0, Wish("int8", activations="int8"), [recording()])
+    assert len(seen) == 1 and seen[0] is usual.inputs
 
 
 def test_it_loses_less(monkeypatch: pytest.MonkeyPatch) -> None:
