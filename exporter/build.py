@@ -85,6 +85,17 @@ def traced_source(module: nn.Module, declaration: Declaration) -> Traced:
     return (trace if declaration.sequences is None else traced_step)(module, declaration)
 
 
+def simplified(traced: Traced, declaration: Declaration, until: str) -> ir.Model:
+    """The traced graph after the passes that come before the one of that name; `traced` stays as it is."""
+    work = Work(traced.model.clone(), replace(declaration, outputs=traced.outputs))
+    for step in PASSES:
+        if step.name == until:
+            return work.model
+        if step.is_for(work.declaration):
+            _run(step, work)
+    raise ValueError(f"no pass is called {until}")
+
+
 def rewrite(traced: Traced, declaration: Declaration, keep: Keep | None = None) -> Built:
     """The traced graph after every pass that is for this declaration; `traced` stays as it is.
 

@@ -73,13 +73,24 @@ inline void multiply_tile(const float* a, int64_t a_stride, int64_t n, const flo
     }
 }
 
+// The same in a function of its own: among other code GCC spills some sums of a tile that needs 15 of 16 registers.
+template <int R, int V, Fetch To, bool Anew>
+__attribute__((noinline)) void multiply_tile_alone(const float* a, int64_t a_stride, int64_t n, const float* b, int64_t b_stride,
+                                                   float* c, int64_t c_stride, bool accumulate, const char* next,
+                                                   int64_t stride) {
+  multiply_tile<R, V, To, Anew>(a, a_stride, n, b, b_stride, c, c_stride, accumulate, next, stride);
+}
+
 template <int V, Fetch To = Fetch::kNothing, bool Anew = false>
 inline void multiply_rows(int rows, const float* a, int64_t a_stride, int64_t n, const float* b, int64_t b_stride,
                           float* c, int64_t c_stride, bool accumulate, const char* next = nullptr,
                           int64_t stride = 0) {
   const auto tile = [&](auto count) __attribute__((always_inline)) {
-    multiply_tile<int(decltype(count){}), V, To, Anew>(a, a_stride, n, b, b_stride, c, c_stride, accumulate, next,
-                                                          stride);
+    constexpr int kRows = int(decltype(count){});
+    if constexpr (kFewRegisters && To != Fetch::kNothing)
+      multiply_tile_alone<kRows, V, To, Anew>(a, a_stride, n, b, b_stride, c, c_stride, accumulate, next, stride);
+    else
+      multiply_tile<kRows, V, To, Anew>(a, a_stride, n, b, b_stride, c, c_stride, accumulate, next, stride);
   };
   switch (rows) {
     case 1: return tile(Fixed<1>{});

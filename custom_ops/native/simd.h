@@ -32,6 +32,11 @@ constexpr int kPanelVectors = TEMPORT_PANEL / kWidth;
 constexpr int kPanelVectors = kUsualPanelVectors;
 #endif
 constexpr int kPanel = kWidth * kPanelVectors;
+#if defined(__AVX512F__) || defined(__aarch64__)
+constexpr bool kFewRegisters = false;
+#else
+constexpr bool kFewRegisters = true;
+#endif
 
 template <int N>
 struct VectorOf {

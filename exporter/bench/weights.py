@@ -25,6 +25,7 @@ from temport.exporter.build import rewrite, save, traced_source
 from temport.exporter.compress.activations import calibrated, dense_layers, with_rounded_inputs
 from temport.exporter.compress.compressed import compressed
 from temport.exporter.compress.sums import sums
+from temport.exporter.compress.uniform import in_one_type
 from temport.exporter.compress.wish import FIRST_OPSET
 from temport.exporter.declare.architectures import declare
 from temport.exporter.declare.declaration import BEFORE, DIALECTS, Declaration
@@ -150,16 +151,13 @@ def _stored(module: nn.Module, declaration: Declaration, kind: str) -> tuple[nn.
     """The module with its weights as they are stored, and the scales of the layers that round what they take: fitted to
     the first of the generated cases, noise.
     """
-    if kind == FLOAT32:
-        return module, {}
+    if kind != ROUNDED:
+        return in_one_type(module, declaration, kind), {}
     source = Trial.of(declaration, Path(), module).source
     noise = cases_for(declaration)[0]
     axes = sums(source, noise.inputs)
-    made = compressed(module, axes, dict.fromkeys(axes, INT8 if kind == ROUNDED else kind))
-    if kind != ROUNDED:
-        return made, {}
     scales = calibrated(source, [noise], list(dense_layers(module, list(axes), INT8)), INT8)
-    return with_rounded_inputs(made, scales, INT8), scales
+    return with_rounded_inputs(compressed(module, axes, dict.fromkeys(axes, INT8)), scales, INT8), scales
 
 
 def _feed(declaration: Declaration) -> Arrays:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from torch import nn
 
+from temport.exporter.compress.absorbed_keys import with_absorbed_keys
 from temport.exporter.compress.activations import calibrated, dense_layers, with_rounded_inputs
 from temport.exporter.compress.compressed import compressed
 from temport.exporter.compress.loss import Cost
@@ -46,7 +47,7 @@ def compress(
     UserError where nothing can be compressed, or where no mixture loses as little as was asked.
     """
     metric = metric_of(wish.metric)
-    source = Trial.of(declaration, Path(), module).source
+    trained = source = Trial.of(declaration, Path(), module).source
     axes = sums(source, cases[0].inputs)
     if not axes:
         raise UserError(
@@ -57,8 +58,12 @@ def compress(
     # activations are rounded to the type of the weights, which every layer can have
     layers = {} if wish.activations is None else dense_layers(module, list(axes), wish.activations)
     evened: dict[str, str] = {}
-    if wish.activations == INT8:
+    absorbed: tuple[str, ...] = ()
+    if wish.activations is None:
+        module, absorbed = with_absorbed_keys(module, declaration, axes, cases[0].inputs)
+    elif wish.activations == INT8:
         module, evened = smoothed(module, source, cases[0].inputs, recorded, layers, axes)
+    if absorbed or evened:
         source = Trial.of(declaration, Path(), module).source
     weights = {name: tensors_of(module)[name].detach().numpy() for name in axes}
     types = {name: tuple(kinds_from(weight, axes[name], wish.kind)) for name, weight in weights.items()}
@@ -76,7 +81,7 @@ def compress(
 
     kinds = {name: own[0] for name, own in types.items()}
     alone: dict[str, float] = {}
-    cost = Cost(source, judged, axes, metric)
+    cost = Cost(source, judged, axes, metric, trained)
     if wish.max_loss is not None:
         kinds, alone = mixture(types, wish.max_loss, lambda kinds: cost.worst(*split(kinds)))
     stored, rounds = split(kinds)
@@ -88,13 +93,14 @@ def compress(
             wish.max_loss,
             tuple(case.name for case in judged),
             tuple(StoredWeight(name, w.shape, kinds[name], alone.get(name)) for name, w in weights.items()),
-            Cost(source, cases, axes).losses(stored, rounds),
+            Cost(source, cases, axes, trained=trained).losses(stored, rounds),
             None if metric is None else metric.name,
             {} if metric is None else cost.measured(stored, rounds),
             tuple(
                 RoundedInput(layer, rounds.get(layer), alone.get(_input_of(layer)), evened.get(layer))
                 for layer in scales
             ),
+            absorbed=absorbed,
         ),
         rounds,
     )

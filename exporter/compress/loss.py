@@ -17,7 +17,7 @@ from temport.exporter.parity.cases import Case
 from temport.exporter.parity.result import Loss
 from temport.exporter.runtimes.contract import Arrays
 from temport.exporter.runtimes.subject import Subject
-from temport.exporter.runtimes.torch_eager import FLOAT64
+from temport.exporter.runtimes.torch_eager import FLOAT64, TorchSession
 
 Array = npt.NDArray[np.float64]
 
@@ -26,18 +26,24 @@ WINDOWS = 4
 
 
 class Cost:
-    """The trained model in float64, whose weights can be stored in any types.
+    """A model in float64, whose weights can be stored in any types, against the one that was trained.
 
-    subject  what the oracle opens, with the trained module
+    subject  what the oracle opens
     axes     of the inputs of each weight, by name
     metric   what says how much is lost, in place of the largest error
+    trained  what the oracle opens with the weights as they were trained; None: `subject` has them
 
     Of a stream that was made of a graph and keeps a horizon of frames, it is the loss of these: what comes after them
     the graph says, which holds the trained weights.
     """
 
     def __init__(
-        self, subject: Subject, cases: Sequence[Case], axes: Mapping[str, int], metric: Metric | None = None
+        self,
+        subject: Subject,
+        cases: Sequence[Case],
+        axes: Mapping[str, int],
+        metric: Metric | None = None,
+        trained: Subject | None = None,
     ) -> None:
         self.cases, self.axes, self.metric = cases, axes, metric
         declaration = subject.declaration
@@ -47,7 +53,8 @@ class Cost:
         tensors = tensors_of(self._session.module)
         self._weights = {name: tensors[name] for name in axes}
         self._trained = {name: tensor.detach().clone() for name, tensor in self._weights.items()}
-        self._outputs = [self._run(case) for case in cases]
+        before = self._session if trained in (None, subject) else FLOAT64.open(trained)
+        self._outputs = [self._run(case, before) for case in cases]
         self._streams = subject.declaration.streaming
 
     def losses(self, kinds: Mapping[str, str], scales: Mapping[str, float] | None = None) -> tuple[Loss, ...]:
@@ -59,7 +66,7 @@ class Cost:
             return tuple(
                 loss_of(case.name, name, stored[name], trained[name], WINDOWS if self._streams else 1)
                 for case, trained in zip(self.cases, self._outputs, strict=True)
-                for stored in [self._run(case)]
+                for stored in [self._run(case, self._session)]
                 for name in trained
             )
 
@@ -70,7 +77,7 @@ class Cost:
         assert self.metric is not None
         with self._stored(kinds, scales):
             runs = zip(self.cases, self._outputs, strict=True)
-            return {case.name: self.metric(self._run(case), trained) for case, trained in runs}
+            return {case.name: self.metric(self._run(case, self._session), trained) for case, trained in runs}
 
     @contextlib.contextmanager
     def _stored(self, kinds: Mapping[str, str], scales: Mapping[str, float] | None) -> Iterator[None]:
@@ -86,12 +93,11 @@ class Cost:
         with rounding(self._session.module, scales or {}, self._rounded_to):
             yield
 
-    def _run(self, case: Case) -> Arrays:
+    def _run(self, case: Case, session: TorchSession) -> Arrays:
         given = case.inputs
         if self._frames is not None:
             given = {name: stream[:, : self._frames] for name, stream in given.items()}
-        outputs: Arrays = self._session.run(given)
-        return outputs
+        return session.run(given)
 
     def worst(self, kinds: Mapping[str, str], scales: Mapping[str, float] | None = None) -> float:
         """The largest loss of any case: what the metric says, or of any output of floats."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from torch import nn
 
+from temport.exporter.compress.absorbed_keys import with_absorbed_keys
 from temport.exporter.compress.compressed import compressed
 from temport.exporter.compress.sums import sums
 from temport.exporter.declare.declaration import Declaration
@@ -17,6 +19,7 @@ def in_one_type(module: nn.Module, declaration: Declaration, kind: str) -> nn.Mo
     """A copy of `module` with its weights in `kind`; the module itself where that is float32."""
     if kind == FLOAT32:
         return module
-    source = Trial.of(declaration, Path(), module).source
-    axes = sums(source, cases_for(declaration)[0].inputs)
+    inputs = cases_for(declaration)[0].inputs
+    axes = sums(Trial.of(declaration, Path(), module).source, inputs)
+    module, _ = with_absorbed_keys(module, replace(declaration, weights_dtype=kind), axes, inputs)
     return compressed(module, axes, dict.fromkeys(axes, kind))

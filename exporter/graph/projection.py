@@ -115,6 +115,11 @@ def through(inner: Projection, outer: Projection) -> Projection:
     return Projection(inner.data, weight.astype(dtype), None if bias is None else bias.astype(dtype))
 
 
+def is_identity(weight: npt.NDArray[Any]) -> bool:
+    """Whether a layer with this weight gives what it takes."""
+    return np.array_equal(weight, np.eye(*weight.shape))
+
+
 def _input(node: ir.Node, index: int) -> ir.Value:
     value = node.inputs[index]
     assert value is not None

@@ -29,6 +29,8 @@ SMALLEST = 1024
 FP8_NUMBERS = np.dtype(ml_dtypes.float8_e4m3fn)
 INT4_NUMBERS = np.dtype(ml_dtypes.int4)
 _LARGEST = {INT8: 127, "int4": 7, FP8: 448}
+_POWER = {INT8: 64, "int4": 4, FP8: 256}
+"""The largest power of two: with it as the largest number of a block, the identity is held as it is."""
 _SCALE_BITS = {INT8: 16, FP8: 16, "int4": 11}
 """Significant ones. Blocks have many scales, and a float16 holds such a one down to 2^-14, fewer bits below."""
 _TYPES = {INT8: np.dtype(np.int8), "int4": INT4_NUMBERS, FP8: FP8_NUMBERS}
@@ -104,8 +106,8 @@ def quantised(weight: Array, axis: int, kind: str) -> Array:
     blocks = _blocks(weight.astype(np.float64), axis, _block_sizes(weight.shape[axis], kind)[0])
     peak = np.abs(blocks).max(-1, keepdims=True)
     best, least = np.zeros_like(blocks), np.full_like(peak, np.inf)
-    for clip in _CLIPS:
-        scale = short(peak * (clip / largest), _SCALE_BITS[kind])
+    for count in (*(largest / _CLIPS), _POWER[kind]):
+        scale = short(peak / count, _SCALE_BITS[kind])
         numbers = nearest(blocks / np.where(scale, scale, 1), kind, -largest) * scale
         error = np.square(blocks - numbers).sum(-1, keepdims=True)
         best, least = np.where(error < least, numbers, best), np.minimum(error, least)
@@ -146,20 +148,21 @@ def _of_scales(weight: Array, axis: int, kind: str, block: int) -> Quantised | N
     peak = np.abs(blocks).max(-1, keepdims=True)
     scale = np.ones_like(peak)
     left = peak[..., 0] > 0
-    counts = _FP8_VALUES if kind == FP8 else range(largest, 0, -1)
-    for count in counts:  # of scales that the largest number has; fewer where rows were cut off
+    first = largest, _POWER[kind]
+    others = _FP8_VALUES if kind == FP8 else range(largest, 0, -1)
+    for count in (*first, *others):  # of scales that the largest number has; fewer where rows were cut off
         tried = np.where(left[..., None], peak / count, scale)
         few = blocks[..., :: max(1, blocks.shape[-1] // 16)]
-        right = left & _are_held(few, tried, kind)
+        right = left & (tried.astype(np.float32) == tried)[..., 0] & _are_held(few, tried, kind)
         if right.any():
             right &= _are_held(blocks, tried, kind)
         scale = np.where(right[..., None], tried, scale)
         left &= ~right
         if not left.any():
             break
-        if count == largest and left.all():  # whatever it is, nobody quantised it
+        if count == first[-1] and left.all():  # whatever it is, nobody quantised it
             return None
-    if left.any() or not np.array_equal(scale.astype(np.float32), scale):
+    if left.any():
         return None
     values = _whole(nearest(blocks / scale, kind), weight.shape, axis).astype(_TYPES[kind])
     shape = list(weight.shape)

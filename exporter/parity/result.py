@@ -202,6 +202,7 @@ class Compression:
     metric    the user's function that `max_loss` bounds; None: the largest error of an output
     measured  what it says of each judged case
     rings     what the rings of keys and values of a stream hold
+    absorbed  weights that made keys of one head, whose product with that of the queries is what was rounded
     """
 
     dtype: str
@@ -213,6 +214,7 @@ class Compression:
     measured: dict[str, float] = field(default_factory=dict)
     inputs: tuple[RoundedInput, ...] = ()
     rings: str = "float32"
+    absorbed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -90,6 +90,7 @@ def _compression(data: dict[str, Any] | None) -> Compression | None:
         data.get("measured", {}),
         tuple(RoundedInput(**row) for row in data.get("inputs", ())),
         data.get("rings", "float32"),
+        tuple(data.get("absorbed", ())),
     )
 
 

@@ -12,6 +12,8 @@ TensorRT's fused kernel takes one width only and would get them padded. More hea
 
 A step model keeps its keys, since a saved state must keep its meaning: what reaches its attention is the state with
 the new key behind it, and that is no dense layer.
+
+Weights in fewer bits were multiplied before they were rounded (compress/absorbed_keys.py): their Wk is the identity.
 """
 
 from __future__ import annotations
@@ -21,32 +23,48 @@ from onnx_ir.passes import common
 
 from temport.exporter.graph.attention import Attention
 from temport.exporter.graph.edit import initializer, insert, named
-from temport.exporter.graph.projection import Projection, projection_behind, through
+from temport.exporter.graph.projection import Projection, is_identity, projection_behind, through
 from temport.exporter.passes.unpack_qkv import unpack_qkv
 
 
-def absorb_keys(model: ir.Model) -> bool:
-    """Rewrite in place; False where nothing was found. Run it before bodies are attached."""
+def absorb_keys(model: ir.Model, new_weights: bool = True) -> bool:
+    """Rewrite in place; False where nothing was found. Run it before bodies are attached.
+
+    new_weights  False: only where the keys' weight is the identity, which makes no new one
+    """
     graph = model.graph
-    found = [node for node in graph if (x := Attention.of(node)) is not None and _absorb(graph, x)]
+    found = [
+        node for node in graph if (x := Attention.of(node)) is not None and _absorb(graph, x, new_weights)
+    ]
     if found:
         common.RemoveUnusedNodesPass()(model)
     return bool(found)
 
 
-def _absorb(graph: ir.Graph, attention: Attention) -> bool:
+def queries_and_keys(attention: Attention) -> tuple[Projection, Projection] | None:
+    """The dense layers that can become one; None where they cannot."""
+    layers = _packed_layers(attention.q) if attention.packed else _layers(attention)
+    if attention.heads != 1 or layers is None or attention.q.shape is None:
+        return None
+    source, width = layers[1].weight.shape
+    return layers if source == width else None
+
+
+def as_one(queries: Projection, keys: Projection) -> Projection:
+    """The layer that makes queries for the keys' source."""
+    return through(queries, Projection(keys.data, keys.weight.T, None))
+
+
+def _absorb(graph: ir.Graph, attention: Attention, new_weights: bool) -> bool:
     node, q = attention.node, attention.q
-    layers = _packed_layers(q) if attention.packed else _layers(attention)
-    if attention.heads != 1 or layers is None or q.shape is None:
+    layers = queries_and_keys(attention)
+    if layers is None or q.shape is None or not (new_weights or is_identity(layers[1].weight)):
         return False
     queries, keys = layers
-    source, width = keys.weight.shape
-    if source != width:
-        return False
     if attention.packed:
         unpack_qkv(graph, attention)
-    both = through(queries, Projection(keys.data, keys.weight.T, None))
-    name, shape = named(node.outputs[0], "query"), [*q.shape[:2], width]
+    both = as_one(queries, keys)
+    name, shape = named(node.outputs[0], "query"), [*q.shape[:2], keys.weight.shape[1]]
     weight = initializer(graph, f"{name}/weight", both.weight)
     result = insert(graph, node, "MatMul", [both.data, weight], shape, name)
     if both.bias is not None:

@@ -25,13 +25,13 @@ from onnx_ir.passes import common
 from temport.exporter.graph.attention import Attention
 from temport.exporter.graph.dense_layer import only_user
 from temport.exporter.graph.edit import initializer, insert, named, replace
-from temport.exporter.graph.projection import Projection, projection_behind, through
+from temport.exporter.graph.projection import Projection, is_identity, projection_behind, through
 
 
 def absorb_projections(model: ir.Model, new_weights: bool = True) -> bool:
     """Rewrite in place; False where nothing was found. Run it after pruning, which makes single queries.
 
-    new_weights  False: weights are turned and cut, and none is multiplied into another
+    new_weights  False: weights are turned and cut, and none but the identity is multiplied into another
     """
     graph = model.graph
     found = [
@@ -75,7 +75,7 @@ def _absorb(graph: ir.Graph, attention: Attention, new_weights: bool) -> bool:
     to_source = _by_head(keys.weight, heads, groups).transpose(0, 2, 1)  # [H, D, C]
     from_source = _by_head(values.weight, heads, groups)  # [H, C, Dv]
     output = node.outputs[0]
-    query = _query if new_weights else _per_head
+    query = _query if new_weights or all(map(is_identity, to_source)) else _per_head
     rows = query(graph, node, q, to_source, named(output, "query"))
     read = _attend(graph, node, rows, keys.data, values.data)
     result = _per_head(graph, node, read, from_source, named(output, "values"))

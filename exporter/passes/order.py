@@ -99,6 +99,10 @@ def _absorb_projections(work: Work) -> bool:
     return absorb_projections(work.model, new_weights=not _compressed(work.declaration))
 
 
+def _absorb_keys(work: Work) -> bool:
+    return absorb_keys(work.model, new_weights=not _compressed(work.declaration))
+
+
 def _compress_weights(work: Work) -> bool:
     if not _compressed(work.declaration):
         return False
@@ -195,10 +199,9 @@ SIMPLIFYING = (
     ),
     Pass(
         name="absorb_keys",
-        run=lambda work: absorb_keys(work.model),
+        run=_absorb_keys,
         why="attention of one head projects no keys: the product of two weights makes its queries",
         after=("absorb_projections",),
-        new_weights=True,
     ),
     Pass(
         name="moving_average",

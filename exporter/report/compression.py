@@ -12,6 +12,8 @@ def told(compression: Compression) -> str:
     types = Counter(weight.dtype for weight in compression.weights)
     stored = ", ".join(f"{count} in {dtype}" for dtype, count in types.most_common())
     stored = f"weights: {stored}" if stored else ""
+    if compression.absorbed:
+        stored += f", {len(compression.absorbed)} times queries and keys of one weight"
     judged = [loss for loss in compression.losses if loss.case in compression.judged]
     usual, worst = _largest(judged), _largest(compression.losses)
     rounded = sum(layer.scale is not None for layer in compression.inputs)
