@@ -29,8 +29,10 @@ from temport.exporter.compress.uniform import in_one_type
 from temport.exporter.compress.wish import FIRST_OPSET
 from temport.exporter.declare.architectures import declare
 from temport.exporter.declare.declaration import BEFORE, DIALECTS, Declaration
+from temport.exporter.errors import UserError
 from temport.exporter.files import write_whole
 from temport.exporter.graph.quantised import FLOAT32, FP8, INT8, WIDER
+from temport.exporter.native.isa import host_isa, isa_named
 from temport.exporter.parity.trial import Trial, cases_for
 from temport.exporter.runtimes.contract import Arrays
 from temport.exporter.runtimes.subject import Subject
@@ -60,17 +62,31 @@ def run(
     seconds: float,
     out: Path | None,
     output: Output,
+    engine_isa: str | None = None,
 ) -> dict[str, list[Row]]:
     """Rows by what was measured; tables as soon as they are known, all of them in `out` as JSON, and beside it as a
     picture.
+
+    engine_isa  of native engines; None: the fastest here
+
+    UserError for an instruction set that there is not, or that this processor does not have.
     """
+    isa = host_isa(integers=True) if engine_isa is None else isa_named(engine_isa)
+    if not isa.runs_here():
+        raise UserError(f"--engine-isa {isa.name} is timed where the processor has it; this one does not")
     found: dict[str, list[Row]] = {}
     steps = [(arch, streaming) for arch in arches for streaming in (True, False)]
     names = {f"{arch}, {'one frame' if s else f'window of {seq}'}": (arch, s) for arch, s in steps}
     for name in announced(list(names), output.say):
         with tempfile.TemporaryDirectory(prefix="temport-weights-") as folder:
-            found[name] = _measure(*names[name], settings, seq, seconds, Path(folder), output)
-        output.print(table(f"{name}, one thread", found[name], _columns(found[name][0].timing.median)))
+            found[name] = _measure(*names[name], settings, seq, seconds, Path(folder), isa.name, output)
+        output.print(
+            table(
+                f"{name}, one thread, engines for {isa.name}",
+                found[name],
+                _columns(found[name][0].timing.median),
+            )
+        )
         if out is not None:
             numbers = {
                 "peak_flops": peak_flops(),
@@ -109,6 +125,7 @@ def _measure(
     seq: int,
     seconds: float,
     folder: Path,
+    isa: str,
     output: Output,
 ) -> list[Row]:
     declaration, module, _ = declare(arch, settings, seq=str(seq), opset=FIRST_OPSET)
@@ -126,7 +143,7 @@ def _measure(
             paths[kind, ops] = folder / f"{kind}-{ops}.onnx"
             built = rewrite(traced, replace(own, ops=ops))
             save(built, paths[kind, ops], external_data=False)
-    files = Files(paths, declarations, folder, feed)
+    files = Files(paths, declarations, folder, feed, isa)
     calls: dict[str, Call] = {}
     errors: dict[str, float] = {}
     for contender in CONTENDERS:

@@ -16,6 +16,12 @@ def bench_weights(
         list[str] | None, typer.Option("--set", help="Architecture option key=value.")
     ] = None,
     seq: Annotated[int, typer.Option(help="Length of a window, and horizon of a stream.")] = 60,
+    engine_isa: Annotated[
+        str | None,
+        typer.Option(
+            help="Instruction set of native engines (that of the op library: TEMPORT_ISA). Default: the fastest."
+        ),
+    ] = None,
     seconds: Seconds = 1.0,
     out: Annotated[
         Path | None, typer.Option(help="Also write the tables as JSON, and a picture beside it.")
@@ -27,4 +33,4 @@ def bench_weights(
     from temport.exporter.bench.tables import Output
     from temport.exporter.bench.weights import run
 
-    run(tuple(arch or ("mega",)), tuple(settings or ()), seq, seconds, out, Output())
+    run(tuple(arch or ("mega",)), tuple(settings or ()), seq, seconds, out, Output(), engine_isa)

@@ -17,7 +17,6 @@ from temport.exporter.compilers.targets import REPORT_FILE, enter
 from temport.exporter.declare.declaration import Declaration
 from temport.exporter.graph.quantised import FLOAT32
 from temport.exporter.native.engine import NativeOptions, build_native
-from temport.exporter.native.isa import host_isa
 from temport.exporter.quiet import quiet
 from temport.exporter.runtimes.bound import held_in_place, onnxruntime_call
 from temport.exporter.runtimes.contract import Arrays
@@ -29,12 +28,15 @@ ROUNDED = "int8 activations"
 
 @dataclass(frozen=True)
 class Files:
-    """The model by the type of its weights and its dialect, what each declares, a folder for more, and the inputs."""
+    """The model by the type of its weights and its dialect, what each declares, a folder for more, the inputs, and the
+    instruction set of native engines.
+    """
 
     paths: Mapping[tuple[str, str], Path]
     declarations: Mapping[str, Declaration]
     folder: Path
     feed: Arrays
+    isa: str
 
     def copied(self) -> Arrays:
         """Inputs of a contender's own: native kernels write in some of them."""
@@ -73,8 +75,7 @@ def _engine(kind: str) -> Contender:
         bundle = files.folder / f"engine, {kind}"
         bundle.mkdir()
         shutil.copy(file(files), bundle / "model.onnx")
-        best = host_isa(integers=True)
-        report = build_native(bundle, "bench", files.declarations[kind], NativeOptions(engine_isa=best.name))
+        report = build_native(bundle, "bench", files.declarations[kind], NativeOptions(engine_isa=files.isa))
         enter(bundle / REPORT_FILE, report.to_json())
         loaded = Engine.beside(bundle)
         return engine_in_c(loaded.instance(), {name: files.feed[name] for name in loaded.inputs})

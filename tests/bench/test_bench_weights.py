@@ -42,3 +42,8 @@ def test_a_small_model(more: tuple[str, ...], tmp_path: Path, monkeypatch: pytes
         assert all(
             found[f"ours, {kind}"]["bytes"] < found["ours, fp32"]["bytes"] for kind in ("int8", ROUNDED)
         )
+
+
+def test_engines_are_timed_where_they_run() -> None:
+    done = CliRunner().invoke(app, ["bench", "weights", "--engine-isa", "wasm"])
+    assert done.exit_code == 2 and "--engine-isa wasm is timed where the processor has it" in done.output
