@@ -8,7 +8,7 @@ place of Wk the identity, which every type holds and the pass leaves out: it giv
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,6 @@ from temport.exporter.runtimes.torch_eager import FLOAT64
 SAME = 1e-4
 """Of an output's largest value: far more than the product's rounding to float32, far less than any other weight."""
 
-
 _Place = tuple[str, int]
 """A tensor of the source, and the first of its outputs."""
 
@@ -50,9 +49,11 @@ def with_absorbed_keys(
     """
     if declaration.streaming or not axes or "absorb_keys" in declaration.without:
         return module, ()
+    if not (pairs := _pairs(module, declaration)):
+        return module, ()
     made, absorbed, taken = copy.deepcopy(module), list[str](), set[_Place]()
     source, copies = _by_output(module, axes), _by_output(made, axes)
-    for queries, keys in _pairs(module, declaration):
+    for queries, keys in pairs:
         both = as_one(queries, keys)
         new = [(keys.weight.T, np.eye(len(keys.weight), dtype=np.float32)), (queries.weight.T, both.weight.T)]
         if queries.bias is not None and queries.bias.any() and both.bias is not None:
@@ -70,13 +71,11 @@ def with_absorbed_keys(
     return (made, tuple(absorbed)) if absorbed else (module, ())
 
 
-def _pairs(module: nn.Module, declaration: Declaration) -> Iterator[tuple[Projection, Projection]]:
+def _pairs(module: nn.Module, declaration: Declaration) -> list[tuple[Projection, Projection]]:
     """The layers of queries and of keys that become one."""
-    for node in simplified(traced_source(module, declaration), declaration, until="absorb_projections").graph:
-        attention = Attention.of(node)
-        pair = None if attention is None else queries_and_keys(attention)
-        if pair is not None:
-            yield pair
+    graph = simplified(traced_source(module, declaration), declaration, until="absorb_projections").graph
+    attentions = [x for node in graph if (x := Attention.of(node)) is not None]
+    return [pair for x in attentions if (pair := queries_and_keys(x)) is not None]
 
 
 def _by_output(module: nn.Module, axes: Mapping[str, int]) -> dict[str, Tensor]:
@@ -91,13 +90,13 @@ def _by_output(module: nn.Module, axes: Mapping[str, int]) -> dict[str, Tensor]:
 def _only_place(source: Mapping[str, Tensor], numbers: npt.NDArray[Any]) -> _Place | None:
     """Where these numbers are outputs of a tensor that follow each other; None where nowhere, or not only there."""
     wanted = torch.from_numpy(numbers.copy())
+    first = (..., *(0,) * (wanted.ndim - 1))
     places = [
-        (name, first)
+        (name, start)
         for name, outputs in source.items()
         if outputs.shape[1:] == wanted.shape[1:] and outputs.dtype == wanted.dtype
-        for first in range(len(outputs) - len(wanted) + 1)
-        if torch.equal(outputs[first], wanted[0])
-        and torch.equal(outputs[first : first + len(wanted)], wanted)
+        for start in (outputs[first] == wanted[first][0]).nonzero().flatten().tolist()
+        if torch.equal(outputs[start : start + len(wanted)], wanted)
     ]
     return places[0] if len(places) == 1 else None
 
