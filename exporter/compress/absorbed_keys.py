@@ -90,15 +90,18 @@ def _by_output(module: nn.Module, axes: Mapping[str, int]) -> dict[str, Tensor]:
 def _only_place(source: Mapping[str, Tensor], numbers: npt.NDArray[Any]) -> _Place | None:
     """Where these numbers are outputs of a tensor that follow each other; None where nowhere, or not only there."""
     wanted = torch.from_numpy(numbers.copy())
-    first = (..., *(0,) * (wanted.ndim - 1))
     places = [
         (name, start)
         for name, outputs in source.items()
         if outputs.shape[1:] == wanted.shape[1:] and outputs.dtype == wanted.dtype
-        for start in (outputs[first] == wanted[first][0]).nonzero().flatten().tolist()
+        for start in _first_inputs(outputs).eq(_first_inputs(wanted)[0]).nonzero().flatten().tolist()
         if torch.equal(outputs[start : start + len(wanted)], wanted)
     ]
     return places[0] if len(places) == 1 else None
+
+
+def _first_inputs(outputs: Tensor) -> Tensor:
+    return outputs if outputs.ndim == 1 else outputs[:, 0]
 
 
 def _gives_the_same(one: nn.Module, other: nn.Module, declaration: Declaration, inputs: Arrays) -> bool:
