@@ -21,8 +21,9 @@ from temport.exporter.graph.flops import count_flops, uncounted
 from temport.exporter.graph.masks import BakedMask, MaskError, check_masks, computed_masks, reaches_softmax
 from temport.exporter.graph.standard_operator import is_standard
 from temport.exporter.logs import LOG
-from temport.exporter.passes.order import PASSES, SIMPLIFYING, Pass, Work, way_out
+from temport.exporter.passes.order import PASSES, SIMPLIFYING, way_out
 from temport.exporter.passes.precision import PrecisionChange
+from temport.exporter.passes.work import Pass, Work
 from temport.exporter.streaming.sequences import traced_step
 from temport.exporter.trace.trace import Traced, trace
 from temport.exporter.version import version

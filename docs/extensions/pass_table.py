@@ -8,7 +8,8 @@ from docutils.statemachine import StringList
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-from temport.exporter.passes.order import ALL_DIALECTS, ALL_PRECISIONS, PASSES, Pass
+from temport.exporter.passes.order import PASSES
+from temport.exporter.passes.work import ALL_DIALECTS, ALL_PRECISIONS, Pass
 
 
 class Passes(SphinxDirective):

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 
-import onnx_ir as ir
-
-from temport.exporter.declare.declaration import DIALECTS, HALF, PRECISIONS, Declaration
+from temport.exporter.declare.declaration import HALF
 from temport.exporter.errors import UserError, did_you_mean
-from temport.exporter.graph.masks import BakedMask
 from temport.exporter.passes.absorb_keys import absorb_keys
 from temport.exporter.passes.absorb_projections import absorb_projections
 from temport.exporter.passes.attach_bodies import attach_bodies
@@ -23,8 +19,7 @@ from temport.exporter.passes.fused_recurrent import fused_recurrent
 from temport.exporter.passes.join_reshapes import join_reshapes
 from temport.exporter.passes.limit_lengths import limit_lengths
 from temport.exporter.passes.moving_average import moving_average
-from temport.exporter.passes.notes import Notes
-from temport.exporter.passes.precision import PrecisionChange, lower_precision
+from temport.exporter.passes.precision import lower_precision
 from temport.exporter.passes.prune import prune
 from temport.exporter.passes.read_attention import read_attention
 from temport.exporter.passes.recognise_attention import recognise_attention
@@ -35,76 +30,20 @@ from temport.exporter.passes.round_activations import round_activations
 from temport.exporter.passes.spell_attention import spell_attention
 from temport.exporter.passes.spell_dense import spell_dense
 from temport.exporter.passes.to_standard import to_standard
+from temport.exporter.passes.work import ALL_PRECISIONS, FLOAT32, Pass, Work, compressed
 from temport.exporter.trace.clean import clean
-
-ALL_DIALECTS = frozenset(DIALECTS)
-ALL_PRECISIONS = frozenset(PRECISIONS.values())
-FLOAT = "float32"
-FLOAT32 = frozenset({FLOAT})
-
-
-@dataclass
-class Work:
-    """A model on its way through the passes, and what they find out about it.
-
-    masks  constants that the file must hold, with their predicates
-    half   what the lowering of the precision did
-    notes  what a pass gave up, for the report
-    """
-
-    model: ir.Model
-    declaration: Declaration
-    masks: list[BakedMask] = field(default_factory=list)
-    half: PrecisionChange | None = None
-    notes: Notes = field(default_factory=Notes)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Pass:
-    """One rewriting of the graph.
-
-    name        as `--without` and the report call it
-    run         rewrites the model in place; whether it changed anything
-    why         what it is good for, for the report
-    dialects    where it runs
-    precisions  where it runs
-    after       passes that have to come before it, where those run
-    new_weights whether it makes new numbers of weights: then it does not run where these are stored in few bits
-    optional    whether a file is right without it; no other pass can be left out
-    """
-
-    name: str
-    run: Callable[[Work], bool]
-    why: str
-    dialects: frozenset[str] = ALL_DIALECTS
-    precisions: frozenset[str] = ALL_PRECISIONS
-    after: tuple[str, ...] = ()
-    new_weights: bool = False
-    optional: bool = True
-
-    def is_for(self, declaration: Declaration) -> bool:
-        return (
-            declaration.ops in self.dialects
-            and declaration.precision in self.precisions
-            and not (self.new_weights and _compressed(declaration))
-            and self.name not in declaration.without
-        )
-
-
-def _compressed(declaration: Declaration) -> bool:
-    return declaration.weights_dtype != FLOAT
 
 
 def _absorb_projections(work: Work) -> bool:
-    return absorb_projections(work.model, new_weights=not _compressed(work.declaration))
+    return absorb_projections(work.model, new_weights=not compressed(work.declaration))
 
 
 def _absorb_keys(work: Work) -> bool:
-    return absorb_keys(work.model, new_weights=not _compressed(work.declaration))
+    return absorb_keys(work.model, new_weights=not compressed(work.declaration))
 
 
 def _compress_weights(work: Work) -> bool:
-    if not _compressed(work.declaration):
+    if not compressed(work.declaration):
         return False
     return compress_weights(work.model, work.declaration.weights_dtype, work.notes)
 

@@ -12,7 +12,8 @@ from temport.exporter.declare.call import EveryFrame
 from temport.exporter.declare.declaration import Axis, Declaration
 from temport.exporter.graph.edit import initializer
 from temport.exporter.graph.flops import at_opt, count_flops
-from temport.exporter.passes.order import SIMPLIFYING, Work
+from temport.exporter.passes.order import SIMPLIFYING
+from temport.exporter.passes.work import Work
 from temport.exporter.streaming.sequences import of_every_frame, of_sequences, sequence_graph
 from temport.exporter.streaming.shapes import TIME
 

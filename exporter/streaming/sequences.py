@@ -15,9 +15,10 @@ from temport.exporter.declare.observe import output_specs, run
 from temport.exporter.declare.weights import fingerprint
 from temport.exporter.errors import UserError
 from temport.exporter.passes.notes import Notes
-from temport.exporter.passes.order import RECOGNISING, Work
+from temport.exporter.passes.order import RECOGNISING
 from temport.exporter.passes.recognise_attention import NAME as ATTENTION
 from temport.exporter.passes.recognise_attention import Stays
+from temport.exporter.passes.work import Work
 from temport.exporter.streaming.refusal import NotCausal
 from temport.exporter.streaming.rules.pairs import PAIRS
 from temport.exporter.streaming.shapes import TIME

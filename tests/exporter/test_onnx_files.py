@@ -28,7 +28,8 @@ from temport.exporter.export import Exported, export, run_export
 from temport.exporter.onnx_source.declare import declare_onnx
 from temport.exporter.onnx_source.module import OnnxModule
 from temport.exporter.onnx_source.reading import read_onnx
-from temport.exporter.passes.order import PASSES, Work
+from temport.exporter.passes.order import PASSES
+from temport.exporter.passes.work import Work
 from temport.exporter.recheck import run_parity_of_bundle
 from temport.exporter.request import ExportRequest
 from temport.exporter.terminal import Terminal

@@ -23,7 +23,8 @@ from temport.exporter.declare.declaration import Declaration
 from temport.exporter.errors import UserError
 from temport.exporter.export import run_export
 from temport.exporter.parity.serial import read_json
-from temport.exporter.passes.order import PASSES, Pass, Work, check_order, left_out
+from temport.exporter.passes.order import PASSES, check_order, left_out
+from temport.exporter.passes.work import Pass, Work
 from temport.exporter.request import ExportRequest
 from tests.traces import build, shared_by_exports, traced
 

@@ -17,7 +17,7 @@ from torch import nn
 
 from temport.exporter.declare.declaration import Axis, Declaration, TensorSpec
 from temport.exporter.parity.graph_oracle import evaluate, promoted
-from temport.exporter.passes import order
+from temport.exporter.passes import order, work
 from temport.exporter.passes.precision import lower_precision
 from temport.exporter.passes.to_standard import to_standard
 from tests import traces
@@ -27,8 +27,8 @@ from tests.small_models import FEW, FIXED, SMALL, STREAMING, thorough_but
 Pass = Callable[[ir.Model, Declaration], object]
 
 
-def alone(step: order.Pass) -> Pass:
-    return lambda model, declaration: step.run(order.Work(model, declaration))
+def alone(step: work.Pass) -> Pass:
+    return lambda model, declaration: step.run(work.Work(model, declaration))
 
 
 PASSES: dict[str, Pass] = {
