@@ -16,6 +16,7 @@ from temport.exporter.bundle.directory import (
     sha256,
     versions,
 )
+from temport.exporter.compilers.targets import form_rows
 from temport.exporter.compress.activations import with_rounded_inputs
 from temport.exporter.declare import weights
 from temport.exporter.declare.architectures import rebuild
@@ -84,9 +85,10 @@ def parity_of_bundle(
 ) -> ParityReport:
     """Repeat the parity check of a bundle, from its own weights and declaration.
 
-    runners  their rows join the report, judged by its bounds
-    source   the `path.py:factory` or the file of a bundle that was made of one; without it the recorded inputs are
-             replayed
+    runtimes  by name; none: every fast one, and no form that the bundle holds, which is a program
+    runners   their rows join the report, judged by its bounds
+    source    the `path.py:factory` or the file of a bundle that was made of one; without it the recorded inputs are
+              replayed
     """
     rows = chosen(runtimes)
     path, declaration = bundle.path, bundle.declaration
@@ -111,11 +113,27 @@ def parity_of_bundle(
         compression=earlier.compression,
         stream=earlier.stream,
         warnings=tuple(
-            dict.fromkeys((*earlier.warnings, *report.warnings, *_changed_source(bundle, source)))
+            dict.fromkeys(
+                (
+                    *earlier.warnings,
+                    *report.warnings,
+                    *_changed_source(bundle, source),
+                    *_forms_left_out(bundle, report),
+                )
+            )
         ),
         versions=versions(),
         digest=bundle.digest,
     )
+
+
+def _forms_left_out(bundle: Bundle, report: ParityReport) -> list[str]:
+    ran = {row.name for row in report.runtimes}
+    return [
+        f"the bundle's own form for {name} was not judged: it is run where --runtime {name} asks for it"
+        for name in form_rows(bundle.path)
+        if name not in ran
+    ]
 
 
 @contextlib.contextmanager

@@ -55,6 +55,13 @@ def engine_of(directory: Path, row: str) -> str:
     return next((target for target in targets if row_name(target) == row), "")
 
 
+def form_rows(directory: Path) -> list[str]:
+    """The runtimes whose own form of the model a bundle holds."""
+    return [
+        row_name(entry["target"]) for entry in _entries(directory / REPORT_FILE) if entry["target"] in FORMS
+    ]
+
+
 def row_name(target: str) -> str:
     """The runtime that runs what the target makes."""
     return "native_engine" if target == "native" else target.replace("-", "_")

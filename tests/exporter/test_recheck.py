@@ -9,13 +9,19 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from temport.exporter.bundle.directory import MANIFEST, seal
+from temport.exporter import recheck
+from temport.exporter.bundle.directory import MANIFEST, file_entries, open_bundle, seal
+from temport.exporter.compilers import targets
 from temport.exporter.errors import UserError
 from temport.exporter.export import run_export
 from temport.exporter.parity.serial import read_json
 from temport.exporter.recheck import run_parity_of_bundle
 from temport.exporter.request import ExportRequest
+from temport.exporter.runtimes import runtime_named
+from temport.exporter.runtimes.converted import Converted
 from temport.exporter.runtimes.runner import local_runner
+from temport.exporter.runtimes.subject import Subject
+from tests.parity.forms import Evaluated
 
 SOURCE = """
 from torch import nn
@@ -98,3 +104,24 @@ def test_an_architecture_has_no_module(tmp_path: Path) -> None:
     run_export(request, QUIET)
     with pytest.raises(UserError, match="the bundle was made of dms, not of a module; leave --module out"):
         run_parity_of_bundle(tmp_path / "b", console=QUIET, source="own.py:Own")
+
+
+def test_a_form_in_the_bundle_is_a_program_that_runs_where_it_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own.py").write_text(SOURCE)
+    path, form = tmp_path / "bundle", Converted(Evaluated())
+    request = ExportRequest(
+        module=f"{tmp_path / 'own.py'}:Own", shapes=("x=2,3",), runtimes=("onnxruntime_cpu",), out=path
+    )
+    run_export(request, QUIET)
+    form.add(Subject(open_bundle(path).declaration, path / "model.onnx"))
+    seal(path, json.loads((path / MANIFEST).read_text()) | {"files": file_entries(path)})
+    monkeypatch.setattr(targets, "FORMS", ("evaluated",))
+    for row in (runtime_named("onnxruntime_cpu"), form):
+        monkeypatch.setattr(recheck, "chosen", lambda names, row=row: [row])
+        assert run_parity_of_bundle(path, out=tmp_path / "out", console=QUIET)
+        report = read_json(tmp_path / "out" / "report.json")
+        (found,) = report.runtimes
+        told = any("own form for evaluated was not judged" in warning for warning in report.warnings)
+        assert (found.path == "the bundle's form") == (row is form) == (not told)
