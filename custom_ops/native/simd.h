@@ -8,6 +8,10 @@
 #include "intrinsics.h"
 #include "problem.h"
 
+#if defined(__FAST_MATH__) || defined(__ASSOCIATIVE_MATH__) || __FINITE_MATH_ONLY__ > 0
+#error "compile temport's kernels without -ffast-math and -ffinite-math-only: they look for NaN and infinity, and sums have an order"
+#endif
+
 namespace temport::TEMPORT_ISA {
 
 // Floats per vector, and vectors per column panel: a tile of 6 rows of a panel has its sums in registers. Who packs

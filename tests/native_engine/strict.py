@@ -1,4 +1,4 @@
-"""Compilers that take a warning for an error, with what a strict house asks for: every engine of the tests is compiled so."""
+"""Compilers that take for an error what a strict house is warned of: every engine of the tests is compiled so."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ STRICT = ("-Wall", "-Wextra", "-Wpedantic", "-Wshadow", "-Wconversion", "-Wno-si
 
 
 def strictly(directory: Path, compiler: str, *last: str) -> str:
-    """A command in `directory` that is `compiler` with these warnings, and `last` behind all that it is told: the last one
-    of several levels of optimisation counts.
+    """A command in `directory` that is `compiler` with these warnings, and `last` behind all it is told: of several
+    levels of optimisation the last one counts.
     """
     script = directory / "compiler"
     script.write_text(f'#!/bin/sh\nexec {need(compiler)} {" ".join(STRICT)} "$@" {" ".join(last)}\n')
