@@ -1,4 +1,4 @@
-"""The CMake project of an engine inside of somebody's: their flags do not reach the numbers, and pkg-config finds it."""
+"""The CMake project of an engine with flags of somebody's, which do not reach the numbers; pkg-config finds it."""
 
 from __future__ import annotations
 
