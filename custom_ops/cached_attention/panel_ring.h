@@ -78,26 +78,27 @@ struct PanelRing {
     if (filled <= 0) return (void)__builtin_memset(y, 0, Heads * Dim * sizeof(float));
     const Scale scale(scale_given);
     const int64_t panels = (filled + kPanel - 1) / kPanel;
+    constexpr int kPanelsTogether = int(least(kRowPanels, kKeyPanels));
     for (int64_t h = 0; h < Heads; ++h) {
       alignas(64) float query[Dim];
       for (int64_t d = 0; d < Dim; ++d) query[d] = q[h * Dim + d] * scale.queries;
       float* s = scores + h * kScores;
-      for (int64_t p = 0; p < panels; p += kRowPanels)
-        multiply_some<kRowPanels>(least(kRowPanels, panels - p), query, 0, keys + key_at(h, p * kPanel), Dim * kPanel,
-                                  Fixed<Dim>{}, s + p * kPanel);
+      for (int64_t p = 0; p < panels; p += kPanelsTogether)
+        multiply_some<kPanelsTogether>(least(kPanelsTogether, panels - p), query, 0, keys + key_at(h, p * kPanel),
+                                       Dim * kPanel, Fixed<Dim>{}, s + p * kPanel);
       const float greatest = mask_and_max(s, filled, 0, filled, nullptr);
       const float factor = 1.0f / exponentials(s, filled, scale.factor, greatest == kNothing ? 0.0f : greatest);
       for (int64_t j = 0; j < filled; j += kWidth) store(s + j, load(s + j) * factor);
     }
     // Narrow heads together: one alone has too few sums to keep the arithmetic units busy.
-    constexpr int64_t kTogether = kValuePanels == 1 ? kRowPanels : 1;
-    for (int64_t h = 0; h < Heads; h += kTogether)
+    constexpr int64_t kHeadsTogether = kValuePanels == 1 ? kRowPanels : 1;
+    for (int64_t h = 0; h < Heads; h += kHeadsTogether)
       for (int64_t p = 0; p < kValuePanels; p += kRowPanels) {
         alignas(64) float sums[kRowPanels * kPanel];
-        const int64_t heads = least(kTogether, Heads - h), wide = least(kRowPanels, kValuePanels - p);
-        multiply_some<kRowPanels>(kTogether > 1 ? heads : wide, scores + h * kScores, kTogether > 1 ? kScores : 0,
+        const int64_t heads = least(kHeadsTogether, Heads - h), wide = least(kRowPanels, kValuePanels - p);
+        multiply_some<kRowPanels>(kHeadsTogether > 1 ? heads : wide, scores + h * kScores, kHeadsTogether > 1 ? kScores : 0,
                                   values + value_at(h, 0) + p * Slots * kPanel, Slots * kPanel, filled, sums);
-        if constexpr (kTogether > 1)
+        if constexpr (kHeadsTogether > 1)
           for (int64_t i = 0; i < heads; ++i) copy_floats(sums + i * kPanel, Dim, y + (h + i) * Dim);
         else
           copy_floats(sums, least(wide * kPanel, Dim - p * kPanel), y + h * Dim + p * kPanel);

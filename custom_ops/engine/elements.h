@@ -27,8 +27,30 @@ TEMPORT_INLINE Y cast(T a) {
   }
 }
 
+// Whole numbers wrap around, of which only unsigned ones do so in C++.
 template <typename T>
-TEMPORT_INLINE T magnitude(T a) { return a < 0 ? T(-a) : a; }
+TEMPORT_INLINE T plus(T a, T b) {
+  if constexpr (kFloating<T>) return a + b;
+  else return static_cast<T>(static_cast<uint64_t>(a) + static_cast<uint64_t>(b));
+}
+template <typename T>
+TEMPORT_INLINE T minus(T a, T b) {
+  if constexpr (kFloating<T>) return a - b;
+  else return static_cast<T>(static_cast<uint64_t>(a) - static_cast<uint64_t>(b));
+}
+template <typename T>
+TEMPORT_INLINE T times(T a, T b) {
+  if constexpr (kFloating<T>) return a * b;
+  else return static_cast<T>(static_cast<uint64_t>(a) * static_cast<uint64_t>(b));
+}
+template <typename T>
+TEMPORT_INLINE T negative(T a) {
+  if constexpr (kFloating<T>) return -a;
+  else return minus(T{0}, a);
+}
+
+template <typename T>
+TEMPORT_INLINE T magnitude(T a) { return a < 0 ? negative(a) : a; }
 template <typename T>
 TEMPORT_INLINE T sign(T a) { return T((a > 0) - (a < 0)); }
 template <typename T>
@@ -37,7 +59,7 @@ template <typename T>
 TEMPORT_INLINE T minimum(T a, T b) { return a != a || a < b ? a : b; }
 
 template <typename T>
-TEMPORT_INLINE T quotient(T a, T b) { return b == 0 ? T{0} : b == T(-1) ? T(0 - a) : T(a / b); }
+TEMPORT_INLINE T quotient(T a, T b) { return b == 0 ? T{0} : b == T(-1) ? negative(a) : T(a / b); }
 // What is left of a by b with the sign of a: exact for floats too, digit by digit of the quotient.
 template <typename T>
 TEMPORT_INLINE T remainder(T a, T b) {
@@ -65,8 +87,8 @@ TEMPORT_INLINE A power(A a, B b) {
   } else {
     if (b < 0) return a == 1 || (a == A(-1) && b % 2 == 0) ? A{1} : a == A(-1) ? A(-1) : A{0};
     A result{1};
-    for (; b > 0; b = B(b / 2), a = A(a * a))
-      if (b % 2 == 1) result = A(result * a);
+    for (; b > 0; b = B(b / 2), a = times(a, a))
+      if (b % 2 == 1) result = times(result, a);
     return result;
   }
 }
@@ -87,7 +109,7 @@ TEMPORT_INLINE bool infinite(float a) {
 template <typename T>
 TEMPORT_INLINE T sum(T a) { return a; }
 template <typename T, typename... Rest>
-TEMPORT_INLINE T sum(T a, T b, Rest... rest) { return sum(T(a + b), rest...); }
+TEMPORT_INLINE T sum(T a, T b, Rest... rest) { return sum(plus(a, b), rest...); }
 template <typename T, typename... Rest>
 TEMPORT_INLINE T mean(T a, Rest... rest) { return sum(a, rest...) / float(1 + sizeof...(rest)); }
 template <typename T>

@@ -30,7 +30,7 @@ TEMPORT_INLINE void map_vectors(int64_t n, float* y, const F& f, const X&... x) 
 // Likewise element by element, of any types.
 template <typename Y, typename F, typename... X>
 TEMPORT_INLINE void map_elements(int64_t n, Y* y, const F& f, const X&... x) {
-  for (int64_t i = 0; i < n; ++i) y[i] = f(x.at(i)...);
+  for (int64_t i = 0; i < n; ++i) y[i] = static_cast<Y>(f(x.at(i)...));
 }
 
 }  // namespace temport::TEMPORT_ISA

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "../native/simd.h"
-#include "denormals.h"
+#include "float_mode.h"
 #include "temport_engine.h"
 
 namespace temport::TEMPORT_ISA {
@@ -21,7 +21,7 @@ struct Caller {
       int64_t n;
     } shared{task, n};
     void (*const part)(void*, uint32_t) = [](void* argument, uint32_t i) {
-      const NoDenormals guard;
+      const FloatMode guard;
       const auto& of = *static_cast<const Shared*>(argument);
       of.task(int64_t{i}, of.n * i / Threads, of.n * (i + 1) / Threads);
     };

@@ -65,8 +65,9 @@ typedef struct temport_engine {
 
   /* All states become zero. Has to be called once before the first run. */
   void (*reset)(void* memory);
-  /* One inference, or one frame. `sizes` holds those of the open axes (NULL where there are none); inputs and outputs are
-   * dense, in the order of the tables, and do not overlap. */
+  /* One inference, or one frame. `sizes` has a place for each axis of the table, of which those that are fixed are not read
+   * (NULL where all are); inputs and outputs are dense, aligned for their element type, in the order of the tables, and do
+   * not overlap. It rounds to nearest with denormals as zero, whatever the thread's mode, which is set back. */
   temport_engine_code (*run)(void* memory, const int64_t* sizes, const void* const* inputs, void* const* outputs,
                              uint32_t flags);
   /* The states as dense tensors, in the order of the table and in the layout of the model: in, and out. */

@@ -83,7 +83,8 @@ TEMPORT_INLINE float to_float(const void* data, DType dtype, int64_t i) {
   return x;
 }
 
-// dst[0, n) = scale * src[i], then zeros up to the next whole vector.
+// dst[0, n) = scale * src[i], then zeros up to the next whole vector. What is left behind whole vectors is counted by lanes:
+// a compiler sees that these are few, and takes no sum of the numbers before for one that may overflow.
 inline void load_row(const void* src, DType dtype, int64_t i, int64_t n, float scale, float* dst) {
   int64_t j = 0;
   switch (dtype) {
@@ -105,7 +106,7 @@ inline void load_row(const void* src, DType dtype, int64_t i, int64_t n, float s
   }
   if (j < n) {
     float tail[kWidth] = {};
-    for (int64_t l = j; l < n; ++l) tail[l - j] = to_float(src, dtype, i + l) * scale;
+    for (int l = 0; l < kWidth && j + l < n; ++l) tail[l] = to_float(src, dtype, i + j + l) * scale;
     store(dst + j, load(tail));
   }
 }
@@ -116,13 +117,13 @@ inline void store_row(const float* src, float factor, int64_t n, DType dtype, vo
   if (dtype == DType::kFloat32) {
     float* out = static_cast<float*>(dst) + i;
     for (; j + kWidth <= n; j += kWidth) store(out + j, load(src + j) * factor);
-    for (; j < n; ++j) out[j] = src[j] * factor;
+    for (int l = 0; l < kWidth && j + l < n; ++l) out[j + l] = src[j + l] * factor;
     return;
   }
   uint16_t* out = static_cast<uint16_t*>(dst) + i;
   if (dtype == DType::kFloat16) {
     for (; j + kWidth <= n; j += kWidth) store_halves(out + j, load(src + j) * factor);
-    for (; j < n; ++j) out[j] = float_to_half(src[j] * factor);
+    for (int l = 0; l < kWidth && j + l < n; ++l) out[j + l] = float_to_half(src[j + l] * factor);
   } else {
     for (; j < n; ++j) out[j] = float_to_bfloat(src[j] * factor);
   }

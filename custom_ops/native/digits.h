@@ -101,8 +101,8 @@ using DigitSums = Float[P][kPanelVectors];
 // Sums of a row with P panels of bytes, in kUnit as those of floats.
 template <typename Way, int P, typename Row, typename Size>
 TEMPORT_INLINE void multiply_digits(const Row& row, const int8_t* panels, int64_t apart, Size inputs, DigitSums<P>& sums) {
-  constexpr int kHalf = kWidth / 2;
-  using Doubles = VectorOf<kHalf>::Double;
+  constexpr int kDoubles = kWidth / 2;
+  using Doubles = VectorOf<kDoubles>::Double;
   constexpr int64_t kStep = Way::kMostOfDigits / kFour;
   const int64_t fours = fours_of(inputs);
   Doubles totals[P][kPanelVectors][2] = {};
@@ -111,7 +111,7 @@ TEMPORT_INLINE void multiply_digits(const Row& row, const int8_t* panels, int64_
     add_integers<Way>(row.digits[0] + first, Row::kApart, panels + first * kFour * kPanel, apart, least(kStep, fours - first), sum);
     for_sums<P, Way::kDigits>([&](int p, int d, int v, int) __attribute__((always_inline)) {
       const double base = double(int64_t(1) << d * Way::kDigitBits);
-      VectorOf<kHalf>::Int halves[2];
+      VectorOf<kDoubles>::Int halves[2];
       __builtin_memcpy(halves, &sum[p][d][v], sizeof halves);
       for (int i = 0; i < 2; ++i) totals[p][v][i] += __builtin_convertvector(halves[i], Doubles) * base;
     });
@@ -119,8 +119,8 @@ TEMPORT_INLINE void multiply_digits(const Row& row, const int8_t* panels, int64_
   const auto of_row = row.of_blocks[0];
   const double bias = Way::kBias * (double(of_row.upper) * 0x1p16 + double(of_row.lower));
   for_sums<P, 1>([&](int p, int, int v, int) __attribute__((always_inline)) {
-    VectorOf<kHalf>::Float halves[2];
-    for (int i = 0; i < 2; ++i) halves[i] = __builtin_convertvector(totals[p][v][i] - bias, VectorOf<kHalf>::Float);
+    VectorOf<kDoubles>::Float halves[2];
+    for (int i = 0; i < 2; ++i) halves[i] = __builtin_convertvector(totals[p][v][i] - bias, VectorOf<kDoubles>::Float);
     __builtin_memcpy(&sums[p][v], halves, sizeof halves);
     sums[p][v] *= row.unit * kUnit;
   });

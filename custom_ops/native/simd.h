@@ -5,13 +5,12 @@
 
 #include <stdint.h>
 
-#if defined(__x86_64__) || defined(_M_X64)
-#include <immintrin.h>
-#elif defined(__aarch64__)
-#include <arm_neon.h>
-#endif
-
+#include "intrinsics.h"
 #include "problem.h"
+
+#if defined(__FAST_MATH__) || defined(__ASSOCIATIVE_MATH__) || __FINITE_MATH_ONLY__ > 0
+#error "compile temport's kernels without -ffast-math and -ffinite-math-only: they look for NaN and infinity, and sums have an order"
+#endif
 
 namespace temport::TEMPORT_ISA {
 
@@ -76,7 +75,7 @@ TEMPORT_INLINE Float load_first(const float* p, int64_t count) {
   return (Float)_mm256_maskload_ps(p, (__m256i)(lanes() < int32_t(count)));
 #endif
   Float x{};
-  __builtin_memcpy(&x, p, static_cast<size_t>(count) * sizeof(float));
+  __builtin_memcpy(&x, p, static_cast<size_t>(count) % kWidth * sizeof(float));
   return x;
 }
 TEMPORT_INLINE void store_first(float* p, Float x, int64_t count) {
@@ -84,7 +83,7 @@ TEMPORT_INLINE void store_first(float* p, Float x, int64_t count) {
 #if defined(__AVX512F__)
   return _mm512_mask_storeu_ps(p, __mmask16((1u << count) - 1), (__m512)x);
 #endif
-  __builtin_memcpy(p, &x, static_cast<size_t>(count) * sizeof(float));
+  __builtin_memcpy(p, &x, static_cast<size_t>(count) % kWidth * sizeof(float));
 }
 TEMPORT_INLINE Float broadcast(float x) { return x - Float{}; }
 TEMPORT_INLINE Int bits(Float x) {

@@ -50,13 +50,13 @@ struct Written : Node {
     inputs.back().given = given;
   }
   // Stores the weight `place` in fewer bits, as a rule not at all; its scales are the next input.
-  void store(size_t place, size_t outputs) {
+  void store(size_t place, size_t outputs_axis) {
     constexpr ort::ElementType kTypes[] = {ort::kFloat, ort::kFloat16, ort::kInt8, ort::kInt4};
     Sizes scales = inputs[place].value.shape;
     const ort::ElementType type = kTypes[draw.below(4)];
     inputs[place].value.type = type;
     if (draw.flag())
-      scales = {scales[outputs]};
+      scales = {scales[outputs_axis]};
     else if (int64_t& size = scales[size_t(draw.below(scales.size()))]; size > 0)
       size = 1 + (size - 1) / (1 + draw.below(8));
     tensor(scales, type == ort::kInt8 || type == ort::kInt4);
@@ -81,10 +81,10 @@ struct Written : Node {
     in_place = draw.flag();
   }
   void recurrent_layer(int64_t gates, int states) {
-    const int64_t hidden = 1 + draw.size(), inputs = draw.size(), frames = draw.below(5), batch = draw.below(4);
+    const int64_t hidden = 1 + draw.size(), features = draw.size(), frames = draw.below(5), batch = draw.below(4);
     integer("hidden_size", hidden);
-    tensor({frames, batch, inputs});
-    tensor({1, gates * hidden, inputs});
+    tensor({frames, batch, features});
+    tensor({1, gates * hidden, features});
     tensor({1, gates * hidden, hidden});
     tensor({1, 2 * gates * hidden}, draw.flag());
     for (int i = 0; i < states; ++i) tensor({1, batch, hidden}, draw.flag());

@@ -31,7 +31,7 @@ _FOLLOWS, _UNTYPED = Half.FOLLOWS, Half.UNTYPED
 ELEMENTWISE: dict[str, Operator] = {
     # arithmetic
     "Abs": _both("magnitude(a)", _FOLLOWS),
-    "Add": _both("a + b", _FOLLOWS),
+    "Add": _row("a + b", "plus(a, b)", _FOLLOWS),
     "BitShift": _logic("shifted<Direction::{direction}>(a, b)"),
     "BitwiseAnd": _logic("a & b"),
     "BitwiseNot": _logic("~a"),
@@ -45,14 +45,14 @@ ELEMENTWISE: dict[str, Operator] = {
     "Mean": _row("mean({inputs})"),
     "Min": _both("least_of({inputs})", _FOLLOWS),
     "Mod": _logic("modulo<{fmod}>(a, b)"),
-    "Mul": _both("a * b", _FOLLOWS),
-    "Neg": _both("-a", _FOLLOWS),
+    "Mul": _row("a * b", "times(a, b)", _FOLLOWS),
+    "Neg": _row("-a", "negative(a)", _FOLLOWS),
     "Pow": _row("pow(a, b)", "power(a, b)"),
     "Reciprocal": _row("1.0f / a"),
     "Round": _row("round(a)"),
     "Sign": _both("sign(a)", _FOLLOWS),
     "Sqrt": _row("sqrt(a)"),
-    "Sub": _both("a - b", _FOLLOWS),
+    "Sub": _row("a - b", "minus(a, b)", _FOLLOWS),
     "Sum": _both("sum({inputs})"),
     # transcendental functions
     "Acos": _row("acos(a)"),

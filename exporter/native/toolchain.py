@@ -14,6 +14,7 @@ from temport.exporter.errors import UserError
 FLAGS = (
     "-std=gnu++17",
     "-O3",
+    "-fno-fast-math",
     "-fno-exceptions",
     "-fno-rtti",
     "-fno-math-errno",
@@ -24,7 +25,8 @@ FLAGS = (
     "-fPIC",
 )
 """Of every engine, beside those of its instruction set. No compiler chooses which products to fuse with a sum: the
-source says it (`fused` of custom_ops/native/simd.h), so that outputs do not depend on the compiler.
+source says it (`fused` of custom_ops/native/simd.h), so that outputs do not depend on the compiler. Nor does a project
+that has `-ffast-math` for all its sources change numbers, or let NaN through.
 """
 _LAST_LINES = 12
 _LINKERS = {"_GLOBAL_OFFSET_TABLE_"}

@@ -36,7 +36,8 @@ from temport.exporter.recheck import run_parity_of_bundle
 from temport.exporter.request import ExportRequest
 from temport.exporter.runtimes import onnxruntime_cpu, openvino
 from temport.exporter.verify import run_verify
-from tests.native_engine.engine_of_graphs import QUICK, compiler_script, quick_isa
+from tests.native_engine.engine_of_graphs import QUICK, quick_isa
+from tests.native_engine.strict import strictly
 from tests.traces import shared_by_exports
 
 SMALL = ("embed_dim=32", "num_heads=2", "head_dim=32", "num_layers=2", "window_size=8", "ffn_dim=64")
@@ -121,7 +122,7 @@ def test_a_native_engine_holds_them_as_they_are(
     tmp_path: Path, kind: str, element: str, size: float, share: float
 ) -> None:
     """Of a recurrent layer and of dense ones; int4 with its scales, and fp8 as float32. The engine is judged."""
-    compiler = str(compiler_script(tmp_path, QUICK))
+    compiler = strictly(tmp_path, *QUICK.split())
     done = temport.export(
         "hybrid",
         settings=("embed_dim=64", "lstm_hidden=64", "num_heads=1", "head_dim=64"),

@@ -8,6 +8,8 @@ from onnx import TensorProto
 from tests.native_engine.engine_of_graphs import Case, Given, case
 
 ODD = Given(("n", 3, 5), special=True)
+ENDS = [(k, low) for k in ("int64", "int32") for low in (np.iinfo(k).min, np.iinfo(k).max - 2)]
+"""Where whole numbers wrap around."""
 UNARY = [
     "Abs",
     "Acos",
@@ -85,6 +87,12 @@ CASES: list[Case] = [
     case("Clip", whole("int32"), np.int32(-2), np.int32(3)),
     *(case(op, whole(kind), whole(kind, 7)) for op in ("Add", "Sub", "Mul") for kind in ("int64", "int32")),
     *(case(op, whole("int64")) for op in ("Abs", "Neg", "Sign")),
+    *(
+        case(op, whole(kind, low=low, high=low + 2), whole(kind, 7))
+        for op in ("Add", "Sub", "Mul")
+        for kind, low in ENDS
+    ),
+    *(case(op, whole(kind, low=low, high=low + 2)) for op in ("Abs", "Neg") for kind, low in ENDS),
     case("Relu", whole("int32")),
     case("Neg", whole("int16")),
     case("Div", whole("int32", low=0), whole("int32", 7, low=1)),

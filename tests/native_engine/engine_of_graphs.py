@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import stat
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,7 +19,7 @@ from temport.exporter.declare.sizes import size
 from temport.exporter.graph.retyped import retyped
 from temport.exporter.native.engine import NativeOptions, build_native
 from temport.exporter.native.isa import ISAS
-from tests.deploy.toolchain import need
+from tests.native_engine.strict import strictly
 
 AXES = {
     name: Axis(name, low, opt, high)
@@ -167,15 +166,6 @@ QUICK, AS_USERS = "clang++ -O0", "g++ -O1"
 """Compilers, with their optimisation: the second is nearer to what an engine is made by, and of the tier `thorough`."""
 
 
-def compiler_script(directory: Path, compiler: str) -> Path:
-    """What compiles with a level of its own: the last one of a command counts."""
-    name, level = compiler.split()
-    script = directory / "compiler"
-    script.write_text(f'#!/bin/sh\nexec {need(name)} "$@" {level}\n')
-    script.chmod(script.stat().st_mode | stat.S_IXUSR)
-    return script
-
-
 class Small:
     """A model as an engine that was compiled in `directory` by `compiler`, with its optimisation.
 
@@ -199,12 +189,12 @@ class Small:
         whole.graph.input.insert(0, helper.make_tensor_value_info(first.name, TensorProto.BOOL, list(axes)))
         directory.mkdir(parents=True, exist_ok=True)
         onnx.save(whole, directory / "model.onnx")
-        script = compiler_script(directory, compiler)
+        script = strictly(directory, *compiler.split())
         report = build_native(
             directory,
             "small",
             declaration,
-            NativeOptions(cc=str(script), engine_isa=isa or quick_isa(), engine_threads=threads),
+            NativeOptions(cc=script, engine_isa=isa or quick_isa(), engine_threads=threads),
         )
         library = (directory / report.file).read_bytes()
         self._instance = engine.Engine(report.to_json(), library).instance()

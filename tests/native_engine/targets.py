@@ -19,6 +19,7 @@ from temport.exporter.graph.quantised import SMALLEST
 from temport.exporter.native.engine import NativeOptions, NativeReport, build_native
 from temport.exporter.native.toolchain import FLAGS
 from temport.exporter.streaming.declare import declare_stream
+from tests.native_engine.strict import STRICT, strictly
 from tests.traces import build
 
 DRIVER = Path(__file__).with_name("driver.c")
@@ -63,9 +64,11 @@ class StepModel:
         save(build(module, self.declaration), path / "model.onnx", external_data=False)
 
     def engine(self, name: str, **options: object) -> tuple[Path, NativeReport]:
-        """A folder called `name` with an engine."""
+        """A folder called `name` with an engine; its compiler is a strict one."""
         folder = self.path / name
         folder.mkdir()
+        if isinstance(options.get("cc"), str):
+            options["cc"] = strictly(folder, options["cc"])
         (folder / "model.onnx").symlink_to(self.path / "model.onnx")
         report = build_native(folder, "model", self.declaration, NativeOptions(**options))
         return folder / "engine", report
@@ -73,7 +76,7 @@ class StepModel:
     def portable(self, name: str, compiler: str, *flags: str) -> Path:
         """A folder called `name` with the source that any compiler takes, compiled into `libmodel.a`."""
         engine, _ = self.engine(name, engine_isa="portable", source_only=True)
-        call(compiler, *FLAGS, *flags, "-c", "model.cc", cwd=engine)
+        call(compiler, *STRICT, *FLAGS, *flags, "-c", "model.cc", cwd=engine)
         call(compiler, *flags, "-c", "weights.S", cwd=engine)
         call("ar", "rcs", "libmodel.a", "model.o", "weights.o", cwd=engine)
         return engine

@@ -31,7 +31,8 @@ from temport.exporter.report.markdown import markdown, words
 from temport.exporter.runtimes.subject import Subject
 from temport.exporter.terminal import Terminal
 from temport.exporter.verify import run_verify
-from tests.native_engine.engine_of_graphs import QUICK, compiler_script, quick_isa
+from tests.native_engine.engine_of_graphs import QUICK, quick_isa
+from tests.native_engine.strict import strictly
 
 SMALL = ("embed_dim=12", "num_heads=2", "head_dim=4", "num_layers=1", "ffn_dim=20", "window_size=9")
 
@@ -288,7 +289,7 @@ def test_an_engine_of_this_machine_that_is_not_run_fails(copied: Path) -> None:
 
 def test_an_engine_of_bfloat16_is_judged(tmp_path: Path) -> None:
     """Whose tensors it holds in float32."""
-    compiler = str(compiler_script(tmp_path, QUICK))
+    compiler = strictly(tmp_path, *QUICK.split())
     done = export(
         "mega",
         out=tmp_path / "b",

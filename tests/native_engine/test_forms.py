@@ -66,7 +66,9 @@ COVERED = (
 """The files whose forms have their cases here."""
 
 
-@pytest.fixture(scope="module", params=[QUICK, pytest.param(AS_USERS, marks=pytest.mark.thorough)])
+@pytest.fixture(
+    scope="module", params=[f"{QUICK} -ftrapv", pytest.param(AS_USERS, marks=pytest.mark.thorough)]
+)
 def cases(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Cases:
     return Cases(GROUPS, tmp_path_factory.mktemp("forms"), request.param)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,19 @@ from tests.deploy.toolchain import need
 from tests.native_engine.targets import FRAMES, SMALL, StepModel, drive, link
 
 Model = Callable[[str], StepModel]
+CALLERS_MODE = """
+#define _GNU_SOURCE
+#include <fenv.h>
+#include <stdlib.h>
+static void check(void) {
+  if (fegetround() != FE_UPWARD || fetestexcept(FE_ALL_EXCEPT)) abort();
+}
+__attribute__((constructor)) static void set(void) {
+  fesetround(FE_UPWARD);
+  feenableexcept(FE_ALL_EXCEPT);
+  atexit(check);
+}
+"""
 
 
 INT4 = "hybrid, int4"
@@ -48,6 +62,17 @@ def test_the_same_bits(model: Model, scalar: Callable[[str], bytes], arch: str, 
 def test_the_same_bits_by_another_compiler(model: Model, scalar: Callable[[str], bytes]) -> None:
     engine, _ = model("hybrid").engine("clang", engine_isa="avx2", cc=need("clang++"))
     assert drive([link("clang", engine)], engine, model("hybrid").frames()) == scalar("hybrid")
+
+
+def test_the_same_bits_whatever_the_callers_mode(
+    model: Model, scalar: Callable[[str], bytes], tmp_path: Path
+) -> None:
+    """A program that rounds upwards, and that any number which is not exact would end."""
+    right, mode = scalar("hybrid"), tmp_path / "mode.c"
+    mode.write_text(CALLERS_MODE)
+    engine = model("hybrid").path / "fused" / "engine"
+    program = link("gcc", engine, str(mode), "-Wl,--no-as-needed", "-lm")
+    assert drive([program], engine, model("hybrid").frames()) == right
 
 
 def test_without_fused_sums_they_are_others(model: Model, scalar: Callable[[str], bytes]) -> None:
