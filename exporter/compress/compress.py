@@ -12,6 +12,7 @@ from temport.exporter.compress.compressed import compressed
 from temport.exporter.compress.loss import Cost
 from temport.exporter.compress.metric import metric_of
 from temport.exporter.compress.mixture import mixture
+from temport.exporter.compress.own_memory import with_own_memory
 from temport.exporter.compress.smoothing import smoothed
 from temport.exporter.compress.sums import sums, tensors_of
 from temport.exporter.compress.wish import Wish
@@ -46,6 +47,7 @@ def compress(
     UserError where nothing can be compressed, or where no mixture loses as little as was asked.
     """
     metric = metric_of(wish.metric)
+    module = with_own_memory(module)
     source = Trial.of(declaration, Path(), module).source
     axes = sums(source, cases[0].inputs)
     if not axes:
@@ -57,6 +59,7 @@ def compress(
     # activations are rounded to the type of the weights, which every layer can have
     layers = {} if wish.activations is None else dense_layers(module, list(axes), wish.activations)
     evened: dict[str, str] = {}
+    trained = source
     if wish.activations == INT8:
         module, evened = smoothed(module, source, cases[0].inputs, recorded, layers, axes)
         source = Trial.of(declaration, Path(), module).source
@@ -76,8 +79,9 @@ def compress(
 
     kinds = {name: own[0] for name, own in types.items()}
     alone: dict[str, float] = {}
-    cost = Cost(source, judged, axes, metric)
+    cost = Cost(source, judged, axes, metric, trained)
     if wish.max_loss is not None:
+        cost.check()
         kinds, alone = mixture(types, wish.max_loss, lambda kinds: cost.worst(*split(kinds)))
     stored, rounds = split(kinds)
     made = compressed(module, axes, stored)
@@ -88,7 +92,7 @@ def compress(
             wish.max_loss,
             tuple(case.name for case in judged),
             tuple(StoredWeight(name, w.shape, kinds[name], alone.get(name)) for name, w in weights.items()),
-            Cost(source, cases, axes).losses(stored, rounds),
+            Cost(source, cases, axes, trained=trained).losses(stored, rounds),
             None if metric is None else metric.name,
             {} if metric is None else cost.measured(stored, rounds),
             tuple(

@@ -13,9 +13,10 @@ from temport.exporter.compress.activations import rounding
 from temport.exporter.compress.compressed import weight_in
 from temport.exporter.compress.metric import Metric
 from temport.exporter.compress.sums import tensors_of
+from temport.exporter.errors import UserError
 from temport.exporter.parity.cases import Case
 from temport.exporter.parity.result import Loss
-from temport.exporter.runtimes.contract import Arrays
+from temport.exporter.runtimes.contract import Arrays, Session
 from temport.exporter.runtimes.subject import Subject
 from temport.exporter.runtimes.torch_eager import FLOAT64
 
@@ -31,13 +32,19 @@ class Cost:
     subject  what the oracle opens, with the trained module
     axes     of the inputs of each weight, by name
     metric   what says how much is lost, in place of the largest error
+    trained  what the oracle opens as it was trained, where `subject` has been evened since
 
     Of a stream that was made of a graph and keeps a horizon of frames, it is the loss of these: what comes after them
     the graph says, which holds the trained weights.
     """
 
     def __init__(
-        self, subject: Subject, cases: Sequence[Case], axes: Mapping[str, int], metric: Metric | None = None
+        self,
+        subject: Subject,
+        cases: Sequence[Case],
+        axes: Mapping[str, int],
+        metric: Metric | None = None,
+        trained: Subject | None = None,
     ) -> None:
         self.cases, self.axes, self.metric = cases, axes, metric
         declaration = subject.declaration
@@ -47,8 +54,19 @@ class Cost:
         tensors = tensors_of(self._session.module)
         self._weights = {name: tensors[name] for name in axes}
         self._trained = {name: tensor.detach().clone() for name, tensor in self._weights.items()}
-        self._outputs = [self._run(case) for case in cases]
+        first = self._session if trained is None else FLOAT64.open(trained)
+        self._outputs = [self._run(case, first) for case in cases]
         self._streams = subject.declaration.streaming
+
+    def check(self) -> None:
+        """UserError where no share of an output is a loss: the trained model itself gives what is not finite."""
+        for case, outputs in zip(self.cases, self._outputs, strict=True):
+            for name, array in outputs.items() if self.metric is None else ():
+                if array.dtype.kind == "f" and not np.isfinite(array).all():
+                    raise UserError(
+                        f"--max-loss is a share of an output's largest value, and {name} of the trained model holds "
+                        f"NaN or infinity in the case {case.name}; leave such entries finite, or give --metric"
+                    )
 
     def losses(self, kinds: Mapping[str, str], scales: Mapping[str, float] | None = None) -> tuple[Loss, ...]:
         """Per case and output, with these weights in these types and the others as trained.
@@ -86,11 +104,11 @@ class Cost:
         with rounding(self._session.module, scales or {}, self._rounded_to):
             yield
 
-    def _run(self, case: Case) -> Arrays:
+    def _run(self, case: Case, session: Session | None = None) -> Arrays:
         given = case.inputs
         if self._frames is not None:
             given = {name: stream[:, : self._frames] for name, stream in given.items()}
-        outputs: Arrays = self._session.run(given)
+        outputs: Arrays = (session or self._session).run(given)
         return outputs
 
     def worst(self, kinds: Mapping[str, str], scales: Mapping[str, float] | None = None) -> float:

@@ -7,6 +7,7 @@ from pathlib import Path
 from torch import nn
 
 from temport.exporter.compress.compressed import compressed
+from temport.exporter.compress.own_memory import with_own_memory
 from temport.exporter.compress.sums import sums
 from temport.exporter.declare.declaration import Declaration
 from temport.exporter.graph.quantised import FLOAT32
@@ -17,6 +18,7 @@ def in_one_type(module: nn.Module, declaration: Declaration, kind: str) -> nn.Mo
     """A copy of `module` with its weights in `kind`; the module itself where that is float32."""
     if kind == FLOAT32:
         return module
+    module = with_own_memory(module)
     source = Trial.of(declaration, Path(), module).source
     axes = sums(source, cases_for(declaration)[0].inputs)
     return compressed(module, axes, dict.fromkeys(axes, kind))
