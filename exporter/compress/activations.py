@@ -66,7 +66,7 @@ def with_rounded_inputs(module: nn.Module, scales: Mapping[str, float], kind: st
     for name, scale in scales.items():
         if name not in parts:
             raise UserError(f"the bundle rounds the input of {name}, a layer that the module has not")
-        parts[name].register_forward_pre_hook(Rounding(scale, kind))
+        parts[name].register_forward_pre_hook(Rounding(scale, kind), with_kwargs=True)
     return made
 
 
@@ -79,7 +79,10 @@ def rounding(module: nn.Module, scales: Mapping[str, float], kind: str) -> Itera
             yield
         return
     parts = dict(source.named_modules())
-    handles = [parts[name].register_forward_pre_hook(Rounding(scale, kind)) for name, scale in scales.items()]
+    handles = [
+        parts[name].register_forward_pre_hook(Rounding(scale, kind), with_kwargs=True)
+        for name, scale in scales.items()
+    ]
     try:
         yield
     finally:
@@ -142,7 +145,9 @@ def _seeing(source: nn.Module, layers: Sequence[str], seen: dict[str, list[Array
         return
     parts = dict(source.named_modules())
     handles = [
-        parts[name].register_forward_pre_hook(lambda _, inputs, name=name: keep(name, inputs[0]))
+        parts[name].register_forward_pre_hook(
+            lambda _, inputs, named, name=name: keep(name, (*inputs, *named.values())[0]), with_kwargs=True
+        )
         for name in layers
     ]
     try:

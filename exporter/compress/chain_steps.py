@@ -8,11 +8,10 @@ from typing import Any
 import torch
 from onnx import NodeProto, helper
 from torch import Tensor, nn
-from torch.utils import _pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from temport.exporter.compress.chains import Factor, Step
-from temport.exporter.compress.sums import source_of, tensors_of
+from temport.exporter.compress.sums import leaves, source_of, tensors_of
 from temport.exporter.declare.slow_path import slow_path
 from temport.exporter.graph.body_domains import every_node
 from temport.exporter.onnx_source.module import OnnxModule
@@ -32,7 +31,7 @@ def steps_of(subject: Subject, inputs: Arrays) -> Steps:
         return _of_graph(source)
     with _Recorder(source, tensors_of(called)) as recorder, torch.no_grad(), slow_path():
         given = called(*(torch.from_numpy(inputs[spec.name]) for spec in subject.declaration.inputs))
-    return recorder.steps, recorder.given | {recorder.known(t) for t in _tensors(given)}
+    return recorder.steps, recorder.given | {recorder.known(t) for t in leaves(given)}
 
 
 class _Recorder(TorchDispatchMode):
@@ -57,7 +56,10 @@ class _Recorder(TorchDispatchMode):
             if type(part) in (nn.Linear, nn.LayerNorm, nn.RMSNorm) and not own:
                 self._hooks.append(part.register_forward_pre_hook(self._before))
                 self._hooks.append(
-                    part.register_forward_hook(lambda p, i, y, name=name: self._after(name, p, i, y))
+                    part.register_forward_hook(
+                        lambda p, i, named, y, name=name: self._after(name, p, (i, named), y),
+                        with_kwargs=True,
+                    )
                 )
         self._hooks.append(self._source.register_forward_hook(self._end))
         super().__enter__()
@@ -81,7 +83,7 @@ class _Recorder(TorchDispatchMode):
         whole = len(factors) == len(parameters) and (dense or all(t.ndim == 1 for t in parameters))
         self.steps.append(
             Step(
-                tuple(id(t) for t in _tensors(given)),
+                tuple(id(t) for t in leaves(given)),
                 (id(y),),
                 begins=factors if whole else (),
                 layer=name if dense and whole else None,
@@ -92,7 +94,7 @@ class _Recorder(TorchDispatchMode):
 
     def _end(self, part: nn.Module, given: Any, result: Any) -> None:
         self._alive.append(result)
-        self.given |= {self.known(t) for t in _tensors(result)}
+        self.given |= {self.known(t) for t in leaves(result)}
 
     def known(self, tensor: Tensor) -> Hashable:
         """A parameter by its name."""
@@ -102,7 +104,7 @@ class _Recorder(TorchDispatchMode):
         result = func(*args, **(kwargs or {}))
         if not self._inside:
             self._alive.append((args, kwargs, result))
-            self.steps += self._seen(func.overloadpacket, _tensors((args, kwargs)), _tensors(result))
+            self.steps += self._seen(func.overloadpacket, leaves((args, kwargs)), leaves(result))
         return result
 
     def _seen(self, op: Any, taken: list[Tensor], given: list[Tensor]) -> Iterator[Step]:
@@ -124,10 +126,6 @@ class _Recorder(TorchDispatchMode):
             yield Step((id(value),), gives, carries=carries and _lie_alike(value, given[0]), reads=reads)
         if not values and reads:
             yield Step((), gives, reads=reads)
-
-
-def _tensors(tree: Any) -> list[Tensor]:
-    return [leaf for leaf in _pytree.tree_leaves(tree) if isinstance(leaf, Tensor)]
 
 
 def _lie_alike(taken: Tensor, given: Tensor) -> bool:

@@ -13,6 +13,7 @@ from temport.exporter.compress.compressed import compressed
 from temport.exporter.compress.loss import Cost
 from temport.exporter.compress.metric import metric_of
 from temport.exporter.compress.mixture import mixture
+from temport.exporter.compress.own_memory import with_own_memory
 from temport.exporter.compress.smoothing import smoothed
 from temport.exporter.compress.sums import sums, tensors_of
 from temport.exporter.compress.wish import Wish
@@ -47,6 +48,7 @@ def compress(
     UserError where nothing can be compressed, or where no mixture loses as little as was asked.
     """
     metric = metric_of(wish.metric)
+    module = with_own_memory(module)
     trained = source = Trial.of(declaration, Path(), module).source
     axes = sums(source, cases[0].inputs)
     if not axes:
@@ -83,6 +85,7 @@ def compress(
     alone: dict[str, float] = {}
     cost = Cost(source, judged, axes, metric, trained)
     if wish.max_loss is not None:
+        cost.check()
         kinds, alone = mixture(types, wish.max_loss, lambda kinds: cost.worst(*split(kinds)))
     stored, rounds = split(kinds)
     made = compressed(module, axes, stored)

@@ -13,6 +13,7 @@ from temport.exporter.compress.activations import rounding
 from temport.exporter.compress.compressed import weight_in
 from temport.exporter.compress.metric import Metric
 from temport.exporter.compress.sums import tensors_of
+from temport.exporter.errors import UserError
 from temport.exporter.parity.cases import Case
 from temport.exporter.parity.result import Loss
 from temport.exporter.runtimes.contract import Arrays
@@ -53,9 +54,19 @@ class Cost:
         tensors = tensors_of(self._session.module)
         self._weights = {name: tensors[name] for name in axes}
         self._trained = {name: tensor.detach().clone() for name, tensor in self._weights.items()}
-        before = self._session if trained in (None, subject) else FLOAT64.open(trained)
+        before = self._session if trained is None or trained is subject else FLOAT64.open(trained)
         self._outputs = [self._run(case, before) for case in cases]
         self._streams = subject.declaration.streaming
+
+    def check(self) -> None:
+        """UserError where no share of an output is a loss: the trained model itself gives what is not finite."""
+        for case, outputs in zip(self.cases, self._outputs, strict=True):
+            for name, array in outputs.items() if self.metric is None else ():
+                if array.dtype.kind == "f" and not np.isfinite(array).all():
+                    raise UserError(
+                        f"--max-loss is a share of an output's largest value, and {name} of the trained model holds "
+                        f"NaN or infinity in the case {case.name}; leave such entries finite, or give --metric"
+                    )
 
     def losses(self, kinds: Mapping[str, str], scales: Mapping[str, float] | None = None) -> tuple[Loss, ...]:
         """Per case and output, with these weights in these types and the others as trained.

@@ -15,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from temport.exporter.errors import UserError
 from temport.exporter.graph.rounding import ENDS
 from temport.exporter.graph.standard_operator import is_standard
+from temport.exporter.onnx_source.constants import constants
 from temport.exporter.onnx_source.module import OnnxModule
 from temport.exporter.onnx_source.reading import opset_of
 
@@ -32,11 +33,14 @@ def layers_of(module: OnnxModule, weights: Sequence[str], kind: str) -> dict[str
 
     UserError for a file of an opset that cannot say how they round.
     """
-    constants = {*dict(module.named_buffers()), *(t.name for t in module.model.graph.initializer)}
+    graph = module.model.graph
+    known = constants(module.model, {*dict(module.named_buffers()), *(t.name for t in graph.initializer)})
     found = {
-        node.output[0]: node.input[1]
-        for node in module.model.graph.node
-        if is_standard(node, "MatMul", "Gemm") and node.input[1] in weights and node.input[0] not in constants
+        node.output[0]: source[0]
+        for node in graph.node
+        if is_standard(node, "MatMul", "Gemm") and node.input[0] not in known
+        for source in [known.get(node.input[1])]
+        if source is not None and source[0] in weights
     }
     if found and (opset := opset_of(module.model)) < FIRST_OPSETS[kind]:
         raise UserError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from numbers import Real
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,8 @@ def declared_so(declaration: Declaration, wish: Wish, opset: int | None) -> Decl
             f"{declaration.precision}; give --precision fp32"
         )
     own = wish.metric is not None
+    if wish.max_loss is not None and not isinstance(wish.max_loss, Real):
+        raise UserError(f"--max-loss is {wish.max_loss!r}; give a number")
     if wish.max_loss is not None and own and not math.isfinite(wish.max_loss):
         raise UserError(f"--max-loss {wish.max_loss:g} is no limit of --metric; give a number")
     if wish.max_loss is not None and not own and not 0 < wish.max_loss < math.inf:

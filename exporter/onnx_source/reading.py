@@ -14,6 +14,7 @@ from temport.exporter.errors import UserError
 from temport.exporter.graph.body_domains import every_node, gather
 from temport.exporter.graph.retyped import HALVES, retyped
 from temport.exporter.graph.standard_operator import is_standard
+from temport.exporter.onnx_source.constants import large_constants_held
 from temport.exporter.onnx_source.external import take_external_data
 from temport.exporter.runtimes.op_reference import without_bodies
 from temport.exporter.runtimes.recurrent_layers import ACTIVATIONS
@@ -91,11 +92,12 @@ def _check(model: onnx.ModelProto, path: Path) -> None:
 
 
 def _one_spelling(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Foreign functions inlined, our ops without bodies, no weight among the inputs."""
+    """Foreign functions inlined, our ops without bodies, no weight among the inputs or in a node."""
     gather(model)
     model = without_bodies(model)
     for node in every_node(model.graph):
         node.overload = ""
+    large_constants_held(model)
     weights = {tensor.name for tensor in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in weights]
     del model.graph.input[:]

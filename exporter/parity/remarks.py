@@ -29,6 +29,7 @@ def _constant(truths: Sequence[Truth]) -> list[str]:
         if len({output.shape[-1] for output in outputs}) != 1:
             continue
         rows = np.concatenate([output.reshape(-1, output.shape[-1]) for output in outputs])
+        rows = rows.astype(np.uint8) if rows.dtype == bool else rows
         with np.errstate(invalid="ignore"):
             moved = np.ptp(rows, axis=0).max()
         if moved <= EXACT * np.abs(rows).max():

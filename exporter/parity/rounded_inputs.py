@@ -42,15 +42,17 @@ def leaning(module: nn.Module, draw: int) -> Iterator[None]:
 
 
 class Rounding:
-    """A pre-hook; a class, since copies of a module take their hooks along."""
+    """A pre-hook with keywords; a class, since copies of a module take their hooks along."""
 
     def __init__(self, scale: float, kind: str) -> None:
         self.scale, self.kind = scale, kind
         self.generator: torch.Generator | None = None
 
-    def __call__(self, _: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-        x = inputs[0]
+    def __call__(
+        self, _: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        x = inputs[0] if inputs else named["input"]
         if self.generator is not None and x.numel():
             sides = torch.randint(0, 2, x.shape, generator=self.generator) * 2 - 1
             x = x + sides * (FLOOR_ULPS * EPS["float32"] * float(x.detach().abs().max()))
-        return (rounded(x, self.scale, self.kind), *inputs[1:])
+        return (rounded(x, self.scale, self.kind),), {}

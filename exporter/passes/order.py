@@ -116,7 +116,7 @@ SIMPLIFYING = (
     ),
     Pass(
         name="spell_dense",
-        run=lambda work: spell_dense(work.model),
+        run=lambda work: spell_dense(work.model, new_weights=not compressed(work.declaration)),
         why="every dense layer is written in one way, which the passes after it know",
     ),
     Pass(

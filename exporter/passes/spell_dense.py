@@ -5,7 +5,8 @@
 
 An `Einsum` with a matrix, a convolution of one tap beside a transpose, a `Gemm` with a turned weight or factors, a
 bias in front or of more axes are rewritten. A weight may be turned; no number of it changes but by the factors of a
-`Gemm`, which are multiplied in float64 and rounded once.
+`Gemm`, which are multiplied in float64 and rounded once. Where weights are stored in few bits none changes, so a `Gemm`
+that scales its product stays.
 """
 
 from __future__ import annotations
@@ -23,11 +24,20 @@ from temport.exporter.graph.standard_operator import is_standard
 TURN = [0, 2, 1]
 
 
-def spell_dense(model: ir.Model) -> bool:
-    """Rewrite `model` in place; False where every layer is spelled so. Run it before passes that look for layers."""
+def spell_dense(model: ir.Model, new_weights: bool = True) -> bool:
+    """Rewrite `model` in place; False where every layer is spelled so. Run it before passes that look for layers.
+
+    new_weights  whether weights may be given new numbers
+    """
     graph = model.graph
     ways = {"Einsum": _einsum, "Gemm": _gemm, "Conv": _conv, "Add": _bias_behind}
-    found = [node for node in list(graph) if is_standard(node, *ways) and ways[node.op_type](graph, node)]
+    found = [
+        node
+        for node in list(graph)
+        if is_standard(node, *ways)
+        and (new_weights or node.attributes.get_float("alpha", 1.0) == 1)
+        and ways[node.op_type](graph, node)
+    ]
     if found:
         common.RemoveUnusedNodesPass()(model)
     return bool(found)

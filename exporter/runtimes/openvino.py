@@ -53,6 +53,28 @@ class OpenVinoSession(Closing):
         return openvino_call(self.request, inputs)
 
 
+def _unpack_once(graph: onnx.GraphProto) -> None:
+    """In place: a weight that several bodies unpack is unpacked by the first. 2026.4 blocks the scales that two
+    `DequantizeLinear` share twice, and then does not compile.
+    """
+    first: dict[bytes, str] = {}
+    same: dict[str, str] = {}
+    kept = []
+    for node in graph.node:
+        for place, name in enumerate(node.input):
+            node.input[place] = same.get(name, name)
+        if node.op_type == "DequantizeLinear":
+            nameless = onnx.NodeProto(op_type=node.op_type, input=node.input, attribute=node.attribute)
+            known = first.setdefault(nameless.SerializeToString(deterministic=True), node.output[0])
+            if known != node.output[0]:
+                same[node.output[0]] = known
+                continue
+        kept.append(node)
+    if same:
+        del graph.node[:]
+        graph.node.extend(kept)
+
+
 class OpenVino:
     name = "openvino"
     capabilities = Capabilities(
@@ -73,7 +95,9 @@ class OpenVino:
 
     def open(self, subject: Subject, threads: int = 1) -> OpenVinoSession:
         path = custom_path(onnx.load(subject.model_path, load_external_data=False), "inlined body")
-        return OpenVinoSession(prepare(subject.model_path, self.capabilities), path, threads)
+        model = prepare(subject.model_path, self.capabilities)
+        _unpack_once(model.graph)
+        return OpenVinoSession(model, path, threads)
 
 
 RUNTIME = OpenVino()

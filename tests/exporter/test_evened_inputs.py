@@ -19,6 +19,7 @@ from torch import nn
 import temport
 from temport.exporter.compress import compress as compressing
 from temport.exporter.compress import smoothing
+from temport.exporter.compress.activations import with_rounded_inputs
 from temport.exporter.compress.chain_steps import steps_of
 from temport.exporter.compress.chains import chains
 from temport.exporter.compress.compress import compress
@@ -109,9 +110,28 @@ class Shown(Block):
         return self.down(torch.relu(hidden)), y.sum(), self.gate(square)
 
 
+class Named(nn.Module):
+    """A layer that takes its input by name: between layers it is read, and it rounds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.up, self.down, self.beside = nn.Linear(K, K), nn.Linear(K, K), nn.LayerNorm(K)
+
+    def forward(self, x: torch.Tensor) -> Any:
+        y = self.up(input=x)
+        return self.down(y), self.beside(input=y)
+
+
+def test_an_input_by_name_is_rounded() -> None:
+    module, x = Named(), torch.randn(4, K)
+    with torch.no_grad():
+        made, right = with_rounded_inputs(module, {"up": 0.5}, "int8")(x), module(torch.round(x / 0.5) * 0.5)
+    assert torch.equal(made[0], right[0])
+
+
 @pytest.mark.parametrize(
     ("module", "left"),
-    [(Tied, {"own.gain": ("gate", "side"), "side.weight": ("back",)}), (Twice, {}), (Shown, {})],
+    [(Named, {}), (Tied, {"own.gain": ("gate", "side"), "side.weight": ("back",)}), (Twice, {}), (Shown, {})],
 )
 def test_what_is_read_elsewhere_stays(module: type[nn.Module], left: dict[str, Any]) -> None:
     assert found(module()) == left
