@@ -14,7 +14,7 @@ from typing import Any, cast
 import numpy as np
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpFunction, OpRun
-from onnx.reference.ops._op import OpRunBinary, OpRunBinaryNum, OpRunUnary, OpRunUnaryNum
+from onnx.reference.ops._op import OpRunBinary, OpRunBinaryNum, OpRunBinaryNumpy, OpRunUnary, OpRunUnaryNum
 
 from temport.exporter.graph.standard_operator import RANDOM, is_standard
 
@@ -166,6 +166,9 @@ def _call(node: OpRun, constants: Constants) -> Call:
         return _of_one_type(_checked(node, lambda x: own(x)))
     if run is OpRunBinary.run:
         return _of_one_type(_checked(node, lambda x, y: own(x, y)), answer=False)
+    if run is OpRunBinaryNum.run and type(node)._run is OpRunBinaryNumpy._run:
+        function = cast(Any, node).numpy_fct
+        return _of_one_type(_checked(node, lambda x, y: (function(x, y),)))
     if run is OpRunBinaryNum.run:
         return _of_one_type(_checked(node, lambda x, y: own(x, y)))
     return node.run
