@@ -13,6 +13,7 @@ import onnx_ir as ir
 import torch
 from onnx import defs
 
+from temport.custom_ops import stored_weight
 from temport.custom_ops.mask import Rule
 from temport.custom_ops.translation import translation
 
@@ -63,6 +64,8 @@ class CustomOp(Generic[Specialisation]):
     torch_op     the overload that `torch.export` keeps as one node, its attributes named as the node's; None where a
                  model does not call the op, but a rewrite of the exported graph puts it in the place of standard
                  operators, which are then its body
+    weights      inputs that may be stored in fewer bits, each beside its `NAME_scale`, with the axis of their outputs;
+                 `reference` takes their numbers in float64 as well
     """
 
     schema: defs.OpSchema
@@ -71,6 +74,7 @@ class CustomOp(Generic[Specialisation]):
     body: Callable[[Specialisation], Body]
     torch_op: torch._ops.OpOverload | None = None
     join: Callable[[Specialisation, Specialisation], Specialisation | None] | None = None
+    weights: Mapping[str, int] = field(default_factory=dict, hash=False)
 
     @property
     def name(self) -> str:
@@ -87,6 +91,25 @@ class CustomOp(Generic[Specialisation]):
     def body_of(self, node: ir.Node, host: Host) -> Body:
         """The body for one node of a model."""
         return self.body(self.specialise(node, host))
+
+    def numbers_of_weights(
+        self, inputs: Sequence[npt.NDArray[Any] | None]
+    ) -> dict[int, npt.NDArray[Any] | None]:
+        """Stored weights among `inputs` in float64, None in place of their scales, by place; `reference` gives the same
+        with them. Integers whose scale is not among them are left out. ValueError where scales do not fit.
+        """
+        places = {parameter.name: place for place, parameter in enumerate(self.schema.inputs)}
+        found: dict[int, npt.NDArray[Any] | None] = {}
+        for name, axis in self.weights.items():
+            weight, scale = (
+                inputs[place] if (place := places[of]) < len(inputs) else None
+                for of in (name, f"{name}_scale")
+            )
+            if weight is not None and (scale is not None or weight.dtype.name not in stored_weight.INTEGERS):
+                found[places[name]] = stored_weight.numbers(weight, scale, axis)
+                if scale is not None:
+                    found[places[f"{name}_scale"]] = None
+        return found
 
     def translate(self) -> Callable[..., Any]:
         """The entry of `torch_op` in `torch.onnx.export(custom_translation_table=...)`."""

@@ -124,7 +124,9 @@ def read_inputs(
             f"{schema.name}: with hidden_size {hidden_size}, W must be [1, {rows}, {width}], "
             f"R [1, {rows}, {hidden_size}]."
         )
-    return [None if array is None else array.astype(np.float64) for array in given[: len(given) - 2]]
+    return [
+        None if array is None else array.astype(np.float64, copy=False) for array in given[: len(given) - 2]
+    ]
 
 
 def sigmoid(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

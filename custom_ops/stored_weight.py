@@ -19,6 +19,7 @@ from onnx import helper
 from temport.custom_ops import schema as shared
 
 TYPES = [*shared.FLOAT_TYPES, "tensor(int8)", "tensor(int4)"]
+INTEGERS = ("int8", "int4")
 DOC = "float16, or int8 and int4 with scales; our kernel sums in float32."
 SCALE_DOC = "[n], one per output, or one per block along one axis; only of integers"
 
@@ -52,6 +53,7 @@ def scaled_axis(weight: Sequence[int], scale: Sequence[int], outputs: int) -> tu
     """The axis along which scales lie, and how many entries of it share one; 0: one scale for each entry, whatever
     the other axes. ValueError where they do not fit.
     """
+    outputs %= max(len(weight), 1)
     wrong = ValueError(f"scales {list(scale)} do not fit a weight {list(weight)}")
     if len(scale) == 1 and len(weight) > 1:
         if scale[0] != weight[outputs]:
@@ -69,11 +71,14 @@ def scaled_axis(weight: Sequence[int], scale: Sequence[int], outputs: int) -> tu
 def numbers(
     weight: npt.NDArray[Any], scale: npt.NDArray[Any] | None, outputs: int
 ) -> npt.NDArray[np.float64]:
-    """The weight in float64. ValueError where scales do not fit, are missing, or are of floats."""
-    if (scale is None) == (weight.dtype.name in ("int8", "int4")):
+    """The weight in float64, itself where it is that already.
+
+    ValueError where scales do not fit, are missing, or are of floats.
+    """
+    if (scale is None) == (weight.dtype.name in INTEGERS):
         raise ValueError("integers need scales, and floats have none")
     if scale is None:
-        return weight.astype(np.float64)
+        return weight.astype(np.float64, copy=False)
     axis, block = scaled_axis(weight.shape, scale.shape, outputs)
     if block:
         spread = np.repeat(scale, block, axis).take(range(weight.shape[axis]), axis)

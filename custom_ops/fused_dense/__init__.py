@@ -2,9 +2,9 @@
 
 from temport.custom_ops.fused_dense.onnx_body import body, specialise
 from temport.custom_ops.fused_dense.reference import reference
-from temport.custom_ops.fused_dense.schema import SCHEMA
+from temport.custom_ops.fused_dense.schema import OUTPUTS, SCHEMA
 from temport.custom_ops.op import CustomOp
 
-OP = CustomOp(SCHEMA, reference, specialise, body)
+OP = CustomOp(SCHEMA, reference, specialise, body, weights={"W": OUTPUTS})
 
 __all__ = ["OP"]

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from temport.custom_ops.fused_dense.schema import ACTIVATIONS
+from temport.custom_ops.fused_dense.schema import ACTIVATIONS, OUTPUTS
 from temport.custom_ops.stored_weight import numbers
 
 Array = npt.NDArray[np.float64]
@@ -21,7 +21,7 @@ def reference(inputs: Sequence[npt.NDArray[Any] | None], attributes: Mapping[str
     ValueError for an activation that there is not, no group at all, or shapes that do not fit.
     """
     x, stored, b, m, r, scale, x_scale = [*inputs, *[None] * 6][:7]
-    w = None if stored is None else numbers(stored, scale, stored.ndim - 1)
+    w = None if stored is None else numbers(stored, scale, OUTPUTS)
     x, b, m, r = (None if v is None else v.astype(np.float64) for v in (x, b, m, r))
     if x_scale is not None and x is not None:
         x = _rounded(x, x_scale)

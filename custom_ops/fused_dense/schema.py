@@ -10,6 +10,8 @@ from temport.custom_ops import schema as shared
 from temport.custom_ops import stored_weight
 
 OP_NAME = "FusedDense"
+OUTPUTS = -1
+"""The axis of W's outputs."""
 ACTIVATIONS = ("none", "relu", "gelu", "sigmoid", "silu")
 
 _DOC = """Y = activation(X W + B) * M + R: a dense layer with its epilogue. With X_scale s, X is s times the integers

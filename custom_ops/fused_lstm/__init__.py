@@ -4,7 +4,8 @@ from temport.custom_ops.fused_lstm.onnx_body import body, specialise
 from temport.custom_ops.fused_lstm.reference import reference
 from temport.custom_ops.fused_lstm.schema import SCHEMA
 from temport.custom_ops.op import CustomOp
+from temport.custom_ops.recurrent_layer import OUTPUTS, WEIGHTS
 
-OP = CustomOp(SCHEMA, reference, specialise, body)
+OP = CustomOp(SCHEMA, reference, specialise, body, weights=dict.fromkeys(WEIGHTS, OUTPUTS))
 
 __all__ = ["OP"]

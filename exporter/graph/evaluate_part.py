@@ -14,27 +14,19 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import onnx_ir as ir
-from onnx.reference import ReferenceEvaluator
 
 from temport.exporter.declare.declaration import Axis
 from temport.exporter.declare.sizes import normal, size
 from temport.exporter.graph import traced_attention
+from temport.exporter.graph.prepared_evaluator import PreparedEvaluator
 from temport.exporter.graph.retyped import retyped
-from temport.exporter.graph.standard_operator import is_standard
+from temport.exporter.graph.standard_operator import RANDOM, is_standard
 
 Sizes = Mapping[str, int]
 FEW = 8
 """Of so few sizes an axis is looked at in each."""
 ODD = (2, 3, 5, 7, 8, 13, 16, 17, 31, 33, 64, 129)
 """Sizes between the ends, beside an axis' usual one and its neighbours."""
-RANDOM = {
-    "Bernoulli",
-    "Multinomial",
-    "RandomNormal",
-    "RandomNormalLike",
-    "RandomUniform",
-    "RandomUniformLike",
-}
 
 
 class UnknownPart(Exception):
@@ -155,7 +147,7 @@ class Part:
         return np.asarray(result[0])
 
     @cached_property
-    def _evaluator(self) -> ReferenceEvaluator:
+    def _evaluator(self) -> PreparedEvaluator:
         def info(value: ir.Value) -> onnx.ValueInfoProto:
             return onnx.helper.make_tensor_value_info(value.name or "", int(value.dtype or 1), None)
 
@@ -180,7 +172,7 @@ class Part:
         )
         if self.double:
             model = retyped(model, onnx.TensorProto.DOUBLE)
-        return ReferenceEvaluator(model, new_ops=[traced_attention.TracedAttention])
+        return PreparedEvaluator(model, new_ops=[traced_attention.TracedAttention])
 
 
 def of_positions(value: ir.Value) -> bool:

@@ -12,10 +12,10 @@ import numpy.typing as npt
 import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
-from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 from torch import Tensor, nn
 
+from temport.exporter.graph.prepared_evaluator import PreparedEvaluator
 from temport.exporter.graph.retyped import FLOATS, retyped
 from temport.exporter.onnx_source.old_operators import old_operators
 from temport.exporter.onnx_source.reading import opset_of
@@ -57,7 +57,7 @@ class OnnxModule(nn.Module):
         self.kind = _Kind()
         self.doubles = [t.name for t in model.graph.initializer if t.data_type == TensorProto.DOUBLE]
         self._operators: tuple[type[OpRun], ...] = ()
-        self._evaluators: dict[int, ReferenceEvaluator] = {}
+        self._evaluators: dict[int, PreparedEvaluator] = {}
 
     def forward(self, *tensors: Tensor) -> dict[str, Tensor]:
         evaluator = self.evaluator(KINDS[self.kind.like.dtype])
@@ -71,14 +71,14 @@ class OnnxModule(nn.Module):
             results: list[Any] = list(evaluator.run(None, feeds))
         return {name: _tensor(np.asarray(r)) for name, r in zip(evaluator.output_names, results, strict=True)}
 
-    def evaluator(self, kind: int = TensorProto.FLOAT) -> ReferenceEvaluator:
+    def evaluator(self, kind: int = TensorProto.FLOAT) -> PreparedEvaluator:
         """What computes the graph in a floating-point type."""
         if kind not in self._evaluators:
             model = self.model if kind == TensorProto.FLOAT else retyped(self.model, kind, self.floats)
             own = [*old_operators(opset_of(self.model)), *self._operators]  # in place of those of now
             replaced = {operator.__name__ for operator in own}
             operators = [*(op for op in REFERENCE_OPS if op.__name__ not in replaced), *own]
-            self._evaluators[kind] = ReferenceEvaluator(model, new_ops=operators)
+            self._evaluators[kind] = PreparedEvaluator(model, new_ops=operators)
         return self._evaluators[kind]
 
     @contextmanager

@@ -13,7 +13,7 @@ from temport.exporter.bundle.model_file import LARGEST_PROTOBUF
 from temport.exporter.errors import UserError
 from temport.exporter.graph.body_domains import every_node, gather
 from temport.exporter.graph.retyped import HALVES, retyped
-from temport.exporter.graph.standard_operator import is_standard
+from temport.exporter.graph.standard_operator import RANDOM, is_standard
 from temport.exporter.onnx_source.constants import large_constants_held
 from temport.exporter.onnx_source.external import take_external_data
 from temport.exporter.runtimes.op_reference import without_bodies
@@ -21,9 +21,6 @@ from temport.exporter.runtimes.recurrent_layers import ACTIVATIONS
 
 OLDEST_OPSET = 7
 """Before it, sums and products spread along axes that an attribute names."""
-RANDOM = (
-    "Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike",
-)  # fmt: skip
 RECURRENT = ("LSTM", "GRU", "RNN")
 UNSEEN = ("clip", "input_forget", "activation_alpha", "activation_beta")
 """What such a layer may say and no evaluator here knows."""

@@ -11,9 +11,9 @@ import numpy as np
 import onnx
 import onnx.inliner
 from onnx import TensorProto
-from onnx.reference import ReferenceEvaluator
 
 from temport.custom_ops.table import OPS
+from temport.exporter.graph.prepared_evaluator import PreparedEvaluator
 from temport.exporter.graph.retyped import retyped
 from temport.exporter.parity.compare import EPS
 from temport.exporter.runtimes.contract import Arrays, Closing
@@ -32,7 +32,7 @@ def evaluate(model: onnx.ModelProto, inputs: Arrays, *, double: bool, bodies: bo
     if double:
         model = promoted(model)
         inputs = {n: a if a.dtype.kind in "biu" else a.astype(np.float64) for n, a in inputs.items()}
-    evaluator = ReferenceEvaluator(model, new_ops=EVALUATOR_OPS if bodies else REFERENCE_OPS)
+    evaluator = PreparedEvaluator(model, new_ops=EVALUATOR_OPS if bodies else REFERENCE_OPS)
     with np.errstate(all="ignore"):  # what is not finite shows in the numbers
         # run() is annotated for the list that it gives without `intermediate`
         results = cast(dict[str, Any], evaluator.run(None, inputs, intermediate=True))
@@ -50,7 +50,7 @@ class Float64Graph(Closing):
     path, version = "float64, ops by their definitions", f"onnx {onnx.__version__}"
 
     def __init__(self, model: onnx.ModelProto) -> None:
-        self._evaluator = ReferenceEvaluator(promoted(without_bodies(model)), new_ops=REFERENCE_OPS)
+        self._evaluator = PreparedEvaluator(promoted(without_bodies(model)), new_ops=REFERENCE_OPS)
         self._names = [output.name for output in model.graph.output]
 
     def run(self, inputs: Arrays) -> Arrays:

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx.reference import ReferenceEvaluator
 
 from temport.exporter.declare.values import INTEGERS
+from temport.exporter.graph.prepared_evaluator import PreparedEvaluator
 from temport.exporter.runtimes.contract import EVERY_ROUNDING, Arrays, Capabilities, Closing, named
 from temport.exporter.runtimes.evaluator_ops import EVALUATOR_OPS
 from temport.exporter.runtimes.prepare import custom_path, prepare
@@ -20,7 +20,7 @@ class ReferenceSession(Closing):
 
     version = f"onnx {onnx.__version__}"
 
-    def __init__(self, evaluator: ReferenceEvaluator, path: str) -> None:
+    def __init__(self, evaluator: PreparedEvaluator, path: str) -> None:
         self.evaluator, self.path = evaluator, path
 
     def run(self, inputs: Arrays) -> Arrays:
@@ -50,7 +50,7 @@ class OnnxReference:
     def open(self, subject: Subject, threads: int = 1) -> ReferenceSession:
         path = custom_path(onnx.load(subject.model_path, load_external_data=False), "inlined body")
         model = prepare(subject.model_path, self.capabilities)
-        return ReferenceSession(ReferenceEvaluator(model, new_ops=EVALUATOR_OPS), path)
+        return ReferenceSession(PreparedEvaluator(model, new_ops=EVALUATOR_OPS), path)
 
 
 RUNTIME = OnnxReference()

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import onnx
 import onnx.inliner
-from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
 from temport.custom_ops.table import OPS
@@ -19,6 +18,7 @@ from temport.exporter.declare.values import INTEGERS
 from temport.exporter.errors import UserError
 from temport.exporter.graph import body_domains
 from temport.exporter.graph.half_rows import HalfRows
+from temport.exporter.graph.prepared_evaluator import Call, Constants, PreparedEvaluator, PreparedOp
 from temport.exporter.graph.traced_attention import TracedAttention
 from temport.exporter.runtimes.contract import EVERY_ROUNDING, Capabilities
 from temport.exporter.runtimes.evaluator_ops import EVALUATOR_OPS
@@ -45,13 +45,27 @@ def _reference_op(name: str) -> type[OpRun]:
     types = [parameter.type_str for parameter in schema.inputs]
     like = [types.index(output.type_str) for output in schema.outputs]
 
-    def run(self: OpRun, *inputs: Any, **attributes: Any) -> tuple[Any, ...]:
-        plain = {k: v.item() if isinstance(v, np.generic) else v for k, v in attributes.items()}
-        outputs = OPS[name].reference(inputs, plain)
+    def answer(inputs: Any, given: Any, attributes: dict[str, Any]) -> tuple[Any, ...]:
+        outputs = OPS[name].reference(given, attributes)
         several = outputs if isinstance(outputs, tuple) else (outputs,)
         return tuple(output.astype(inputs[at].dtype) for output, at in zip(several, like, strict=False))
 
-    return type(name, (OpRun,), {"op_domain": OPS[name].domain, "_run": run})
+    def plain(attributes: dict[str, Any]) -> dict[str, Any]:
+        return {k: v.item() if isinstance(v, np.generic) else v for k, v in attributes.items()}
+
+    def run(self: OpRun, *inputs: Any, **attributes: Any) -> tuple[Any, ...]:
+        return answer(inputs, inputs, plain(attributes))
+
+    def prepared(self: OpRun, constants: Constants) -> Call:
+        attributes = plain({name: getattr(self, name) for name in self.attributes_names_})
+        kept = OPS[name].numbers_of_weights(constants)
+
+        def call(*inputs: Any) -> tuple[Any, ...]:
+            return answer(inputs, [kept.get(place, array) for place, array in enumerate(inputs)], attributes)
+
+        return call
+
+    return type(name, (PreparedOp,), {"op_domain": OPS[name].domain, "_run": run, "prepared": prepared})
 
 
 REFERENCE_OPS: list[type[OpRun]] = [
@@ -83,7 +97,7 @@ class OpReference:
         model = body_domains.read_model(subject.model_path)
         if not has_custom_ops(model):
             raise UserError("the model has no custom ops, so onnx_reference says the same")
-        evaluator = ReferenceEvaluator(without_bodies(model), new_ops=REFERENCE_OPS)
+        evaluator = PreparedEvaluator(without_bodies(model), new_ops=REFERENCE_OPS)
         return ReferenceSession(evaluator, "op definitions, float64 inside the ops")
 
 

@@ -34,7 +34,7 @@ from temport.exporter.trace.pattern_matching import patterns_tried_at_their_oper
 from temport.exporter.trace.promoted_types import types_promoted_without_a_run
 from temport.exporter.trace.recurrent import whole_layers
 from temport.exporter.trace.small_addends import keep_small_addends
-from temport.exporter.trace.torch_translations import translations_read_once
+from temport.exporter.trace.torch_translations import domains_told, translations_read_once
 from temport.exporter.trace.translate_activations import translate_log_sigmoid, translate_rrelu
 from temport.exporter.trace.translate_attention import translate_attention
 from temport.exporter.trace.translate_cummax import spell_running_extremes, translate_extreme
@@ -114,6 +114,7 @@ def to_onnx(module: nn.Module, declaration: Declaration) -> ir.Model:
     layers = (slow_path(), batch_first_attention(), whole_layers(), close_tanhshrink())
     quicker = (
         translations_read_once(),
+        domains_told(),
         composite_ops_looked_up_once(),
         kernels_entered_without_annotations(),
         sizes_read_as_they_are(),

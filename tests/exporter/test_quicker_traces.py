@@ -11,6 +11,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 import torch
+from onnxscript._framework_apis.torch_2_5 import get_torchlib_ops
 from onnxscript.rewriter import pattern, rewrite
 from torch import nn
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
@@ -33,6 +34,7 @@ from temport.exporter.trace.replaced import replaced
 
 QUICKER: dict[str, list[tuple[str, str]]] = {
     "translations_read_once": [(torch_translations.MODULE, torch_translations.READER)],
+    "domains_told": [(torch_translations.VALUES, torch_translations.SIGNATURE)],
     "composite_ops_looked_up_once": [(composite_ops.MODULE, composite_ops.LOOK_UP)],
     "kernels_entered_without_annotations": [(entered_kernels.MODULE, entered_kernels.ENTER)],
     "sizes_read_as_they_are": [(open_sizes.MODULE, open_sizes.READ)],
@@ -167,3 +169,13 @@ def test_one_look_up() -> None:
 def test_another_version_is_left_alone(there: tuple[str, str]) -> None:
     with replaced(*there, lambda before: pytest.fail("there is nothing")):
         pass
+
+
+def test_domains_are_told_as_they_are_parsed() -> None:
+    """And whatever else is asked of a signature."""
+    before = {meta: meta.function.function_ir for meta in get_torchlib_ops()[::40]}
+    with torch_translations.domains_told():
+        for meta, parsed in before.items():
+            told = meta.function.function_ir
+            assert (told.domain, meta.domain) == (parsed.domain, parsed.domain)
+            assert [value.name for value in told.inputs] == [value.name for value in parsed.inputs]
