@@ -175,7 +175,7 @@ def _bad_signatures() -> Iterator[Case]:
 
 
 def _bad_streams() -> Iterator[Case]:
-    """What a manifest says of a stream: its form, and that it is that of the signature."""
+    """What a manifest says of a stream: its form, and that it is that of the signature; and scales that are none."""
     yield changed(WINDOW, "stream", to=stream())
     for value in (
         7,
@@ -199,6 +199,8 @@ def _bad_streams() -> Iterator[Case]:
         stream(more=1),
     ):
         yield changed(STEP, "stream", to=value)
+    for scale in (0, -0.5, 1e300, "1", None):
+        yield changed(WINDOW, "declaration", "input_scales", to={"layer": scale})
     goal = {**STEP, "inputs": [GOAL, *STEP["inputs"]]}
     yield changed(goal, "stream", to=stream(static=["goal", "goal"]))
     yield changed(goal, "stream", to=stream(static=["goal", "frame"]))
@@ -318,6 +320,7 @@ def _bad_texts() -> Iterator[Case]:
 def good() -> Iterator[Case]:
     for signature in (WINDOW, STEP):
         yield changed(signature, "temport", to="9.9")
+    yield changed(WINDOW, "declaration", "input_scales", to={"layer": 0.5})
     goal = {**STEP, "inputs": [*STEP["inputs"], GOAL]}
     yield changed(goal, "stream", to=stream(static=["goal"], rate=59.94, warm_up=None))
     yield changed(STEP, "stream", to=stream(delay=2, rate=60, warm_up=12, window=13, frames=0))

@@ -267,6 +267,20 @@ def test_it_loses_less(monkeypatch: pytest.MonkeyPatch) -> None:
     assert evened.losses[0].rms < 0.5 * before.losses[0].rms
 
 
+def test_the_loss_is_that_of_the_trained_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where evening changed it."""
+
+    def damaged(module: nn.Module, *_: Any) -> tuple[nn.Module, dict[str, str]]:
+        made = copy.deepcopy(module)
+        with torch.no_grad():
+            next(iter(made.parameters())).mul_(2)
+        return made, {}
+
+    monkeypatch.setattr(compressing, "smoothed", damaged)
+    wish = Wish("int8", activations="int8")
+    assert compress(large(), DECLARATION, [recording()], 0, wish, [recording()])[1].losses[0].largest > 0.1
+
+
 def test_a_file_is_evened_and_made_anew(tmp_path: Path) -> None:
     onnx.save(graph(64.0), tmp_path / "m.onnx")
     np.save(tmp_path / "x.npy", recording().inputs["x"])

@@ -111,6 +111,7 @@ export default {
     },
     "count_or_never": {"type": ["integer", "null"], "minimum": 0, "maximum": 9007199254740991},
     "rate": {"type": "number", "minimum": 1e-9, "maximum": 1e9},
+    "input_scale": {"type": "number", "minimum": 1e-45, "maximum": 3.4e38},
     "stream": {
       "type": "object",
       "properties": {
@@ -151,7 +152,7 @@ export default {
         "ops": {"enum": ["custom", "standard"]},
         "precision": {"enum": ["float32", "float16", "bfloat16"]},
         "weights_dtype": {"enum": ["float32", "fp16", "int8", "int4", "fp8"]},
-        "input_scales": {"type": "object", "additionalProperties": {"type": "number"}},
+        "input_scales": {"type": "object", "additionalProperties": {"$ref": "#/$defs/input_scale"}},
         "kv_dtype": {"enum": ["float32", "fp16"]},
         "prune": {"type": "boolean"},
         "without": {"type": "array", "items": {"$ref": "#/$defs/text"}},
