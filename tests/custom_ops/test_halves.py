@@ -16,7 +16,7 @@ PROGRAM = """
 #include "native/convert.h"
 
 int main() {
-  const temport::TEMPORT_ISA::NoDenormals guard;
+  const temport::TEMPORT_ISA::FloatMode guard;
   for (int h = 0; h < 65536; ++h) {
     const float x = temport::TEMPORT_ISA::half_to_float(uint16_t(h));
     std::fwrite(&x, sizeof x, 1, stdout);
