@@ -48,7 +48,7 @@ def compress(
     UserError where nothing can be compressed, or where no mixture loses as little as was asked.
     """
     metric = metric_of(wish.metric)
-    module = with_own_memory(module)
+    module = as_given = with_own_memory(module)
     trained = source = Trial.of(declaration, Path(), module).source
     axes = sums(source, cases[0].inputs)
     if not axes:
@@ -65,7 +65,7 @@ def compress(
         module, absorbed = with_absorbed_keys(module, declaration, axes, cases[0].inputs)
     elif wish.activations == INT8:
         module, evened = smoothed(module, source, cases[0].inputs, recorded, layers, axes)
-    if absorbed or evened:
+    if module is not as_given:
         source = Trial.of(declaration, Path(), module).source
     weights = {name: tensors_of(module)[name].detach().numpy() for name in axes}
     types = {name: tuple(kinds_from(weight, axes[name], wish.kind)) for name, weight in weights.items()}
