@@ -7,10 +7,10 @@
 
 namespace temport::TEMPORT_ISA {
 
-// By head: the query, the scores and the weighted sum; then rows that have to be converted.
+// By head: the query, the scores, the weighted sum and that of the last keys; then rows that have to be converted.
 struct SingleRowScratch {
   int64_t width, scores;
-  float *q, *s, *o, *rows;
+  float *q, *s, *o, *sum, *rows;
   size_t floats;
 
   SingleRowScratch(const AttentionProblem& p, int64_t keys, int64_t heads, float* base)
@@ -23,6 +23,7 @@ struct SingleRowScratch {
     };
     q = take(heads * width);
     o = take(heads * width);
+    sum = take(heads * width);
     rows = take(kTogether * width);
     s = take(heads * scores);
   }
@@ -52,10 +53,13 @@ inline void attend_single_row(const AttentionProblem& p, int64_t first, int64_t 
   }
 
   __builtin_memset(t.o, 0, size_t(heads * t.width) * 4);
-  for (int64_t j = 0; j < n; j += kTogether)
+  __builtin_memset(t.sum, 0, size_t(heads * t.width) * 4);
+  for (int64_t j = 0; j < n; j += kTogether) {
     for (int64_t h = 0; h < heads; ++h)
       weigh_row(t.s + h * t.scores + j, values(first + h), j, least(kTogether, n - j), t.width, nullptr,
-                t.o + h * t.width);
+                t.sum + h * t.width);
+    if (j + kTogether >= end_of_sum(j, n)) add_sum(t.sum, heads * t.width, t.o);
+  }
   for (int64_t h = 0; h < heads; ++h)
     store_row(t.o + h * t.width, 1.0f, p.dim, p.dtype, p.y, (first + h) * p.dim);
 }

@@ -96,8 +96,16 @@ struct PanelRing {
       for (int64_t p = 0; p < kValuePanels; p += kRowPanels) {
         alignas(64) float sums[kRowPanels * kPanel];
         const int64_t heads = least(kHeadsTogether, Heads - h), wide = least(kRowPanels, kValuePanels - p);
-        multiply_some<kRowPanels>(kHeadsTogether > 1 ? heads : wide, scores + h * kScores, kHeadsTogether > 1 ? kScores : 0,
-                                  values + value_at(h, 0) + p * Slots * kPanel, Slots * kPanel, filled, sums);
+        const int64_t count = kHeadsTogether > 1 ? heads : wide, apart = kHeadsTogether > 1 ? kScores : 0;
+        const Element* v = values + value_at(h, 0) + p * Slots * kPanel;
+        multiply_some<kRowPanels>(count, scores + h * kScores, apart, v, Slots * kPanel, least(kSumKeys, filled), sums);
+        if constexpr (Slots > kSumKeys)
+          for (int64_t j = kSumKeys; j < filled; j += kSumKeys) {
+            alignas(64) float sum[kRowPanels * kPanel];
+            multiply_some<kRowPanels>(count, scores + h * kScores + j, apart, v + j * kPanel, Slots * kPanel,
+                                      least(kSumKeys, filled - j), sum);
+            add_sum(sum, count * kPanel, sums);
+          }
         if constexpr (kHeadsTogether > 1)
           for (int64_t i = 0; i < heads; ++i) copy_floats(sums + i * kPanel, Dim, y + (h + i) * Dim);
         else

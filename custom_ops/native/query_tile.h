@@ -167,9 +167,15 @@ class QueryTile {
     }
     softmax({1, 0, lo, hi - lo, t_.s});
     const StageTimer timer(kWeighStage);
-    weigh_row(t_.s, RowReader(p_.v, p_.dtype, values_at_, p_.value_dim, t_.row), lo, hi - lo, t_.o_stride,
-              masked_ ? t_.mask : nullptr, t_.o);
-    lo_ = -1;  // nothing is packed
+    const RowReader values(p_.v, p_.dtype, values_at_, p_.value_dim, t_.row);
+    float* const sum = t_.v;  // where nothing is packed
+    lo_ = -1;
+    __builtin_memset(sum, 0, size_t(t_.o_stride) * 4);
+    for (int64_t key = lo, end = lo; key < hi; key = end) {
+      end = end_of_sum(key, hi);
+      weigh_row(t_.s + (key - lo), values, key, end - key, t_.o_stride, masked_ ? t_.mask + (key - lo) : nullptr, sum);
+      add_sum(sum, t_.o_stride, t_.o);
+    }
   }
 
   // float32 queries without a scale are read where they are (a single row in whole vectors), others are converted.
@@ -260,8 +266,14 @@ class QueryTile {
     for (int j = 0; j < Panel::count(p_.value_dim); ++j) {
       const Panel panel = Panel::at(j, p_.value_dim, hi_ - lo_);
       const auto block = [&](int rows, int64_t first, const float* s, int64_t lo, int64_t hi) {
-        multiply(rows, panel.vectors, s, t_.s_stride, most(0, hi - lo), t_.v + panel.offset + (lo - lo_) * panel.stride,
-                 panel.stride, t_.o + first * t_.o_stride + j * kPanel, t_.o_stride, accumulate);
+        float* const o = t_.o + first * t_.o_stride + j * kPanel;
+        int64_t key = lo;
+        do {
+          const int64_t n = most(0, end_of_sum(key, hi) - key);
+          multiply<true>(rows, panel.vectors, s + (key - lo), t_.s_stride, n, t_.v + panel.offset + (key - lo_) * panel.stride,
+                         panel.stride, o, t_.o_stride, accumulate || key > lo);
+          key += n;
+        } while (key < hi);
         ahead_.step();
       };
       for (int i = 0; i < count_; ++i) {

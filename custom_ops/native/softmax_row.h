@@ -6,6 +6,20 @@
 
 namespace temport::TEMPORT_ISA {
 
+// Values that are weighed in one sum; longer ones are made of such, cut where a multiple of it begins. Hundreds of equal
+// weights would all be rounded to one side.
+constexpr int64_t kSumKeys = 128;
+TEMPORT_INLINE constexpr int64_t end_of_sum(int64_t key, int64_t end) {
+  return least(end, (key / kSumKeys + 1) * kSumKeys);
+}
+// `total` with `sum` added, n floats in whole vectors; `sum` begins anew.
+TEMPORT_INLINE void add_sum(float* sum, int64_t n, float* total) {
+  for (int64_t d = 0; d < n; d += kWidth) {
+    store(total + d, load(total + d) + load(sum + d));
+    store(sum + d, Float{});
+  }
+}
+
 constexpr float kNothing = -__builtin_inff();
 
 // Scores are products of queries with keys, and the scale is met where they become weights, by exp2_nonpositive; only its

@@ -26,7 +26,7 @@ DRIVER = Path(__file__).with_name("driver.c")
 FRAMES = 300
 SMALL = {
     "sliding_window": [
-        "embed_dim=20", "window_size=37", "num_heads=3", "head_dim=8", "num_layers=1", "ffn_dim=70",
+        "embed_dim=20", "window_size=137", "num_heads=3", "head_dim=8", "num_layers=1", "ffn_dim=70",
     ],
     "hybrid": ["embed_dim=20", "lstm_hidden=37", "num_heads=3", "head_dim=8"],
     "mega": ["embed_dim=20", "hidden_size=40", "ema_dim=7", "num_layers=1"],

@@ -92,11 +92,13 @@ NODES: dict[str, Callable[[Products], Node]] = {
     "key mask": lambda p: attend(p, 20, 75, masked=True),
     "key mask and window": lambda p: attend(p, 75, 75, masked=True, window=20),
     "one row": lambda p: attend(p, 1, 70, causal=1),
+    "one row of many keys": lambda p: attend(p, 1, 600),
     "one row of a mask": lambda p: attend(p, 1, 70, masked=True),
     "one block": lambda p: block_linear(p, 60, 60),
     "blocks": lambda p: block_linear(p, 70, 16),
     "long blocks": lambda p: block_linear(p, 330, 150),
     "stream": lambda p: cached(p, 37, 50),
+    "long stream": lambda p: cached(p, 300, 400),
     "stream that begins": lambda p: cached(p, 37, 5),
     "stream of blocks": lambda p: cached_linear(p, 37, 59),
 }
