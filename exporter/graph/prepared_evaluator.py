@@ -31,7 +31,7 @@ class PreparedOp(OpRun):
     """An operator that is told its constants once."""
 
     def prepared(self, constants: Constants) -> Call:
-        """What computes the outputs of all inputs, a tuple, for a node with these constants."""
+        """What computes the outputs of all inputs, a tuple, for these constants; each operator has its own."""
         raise NotImplementedError
 
 

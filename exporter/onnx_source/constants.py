@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 
 import onnx
 from onnx import helper
 
+from temport.exporter.graph.quantised import SMALLEST
 from temport.exporter.graph.standard_operator import is_standard
 
 Turned = tuple[str, tuple[int, ...]]
 """An initializer, and which of its axes each axis of the value is."""
-LARGE = 1024
-"""Numbers of a constant that is a weight."""
 
 
 def large_constants_held(model: onnx.ModelProto) -> None:
@@ -22,7 +22,7 @@ def large_constants_held(model: onnx.ModelProto) -> None:
     for node in model.graph.node:
         held = [a.t for a in node.attribute if a.name == "value"] if is_standard(node, "Constant") else []
         float32 = bool(held) and held[0].data_type == onnx.TensorProto.FLOAT
-        if float32 and node.output[0] not in given and _numbers(held[0]) >= LARGE:
+        if float32 and node.output[0] not in given and math.prod(held[0].dims) >= SMALLEST:
             model.graph.initializer.add().CopyFrom(held[0])
             model.graph.initializer[-1].name = node.output[0]
         else:
@@ -30,13 +30,6 @@ def large_constants_held(model: onnx.ModelProto) -> None:
     if len(kept) < len(model.graph.node):
         del model.graph.node[:]
         model.graph.node.extend(kept)
-
-
-def _numbers(tensor: onnx.TensorProto) -> int:
-    count = 1
-    for size in tensor.dims:
-        count *= size
-    return count
 
 
 def constants(model: onnx.ModelProto, initializers: Collection[str]) -> dict[str, Turned | None]:
