@@ -98,7 +98,7 @@ NODES: dict[str, Callable[[Products], Node]] = {
     "blocks": lambda p: block_linear(p, 70, 16),
     "long blocks": lambda p: block_linear(p, 330, 150),
     "stream": lambda p: cached(p, 37, 50),
-    "long stream": lambda p: cached(p, 300, 400),
+    "stream of many keys": lambda p: cached(p, 300, 400),
     "stream that begins": lambda p: cached(p, 37, 5),
     "stream of blocks": lambda p: cached_linear(p, 37, 59),
 }
